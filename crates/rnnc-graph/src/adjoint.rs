@@ -1,0 +1,478 @@
+//! The adjoint of a network is a network: the one that carries the errors back.
+//!
+//! For each layer a(t) = f(s(t)) that matters, the adjoint has an error layer e = dL/da and, if f is not the identity,
+//! a layer e f'(s) = dL/ds. Every connection is turned round: transposed weights, negated delay, ranges swapped.
+//! The start rule is symmetric in the two frames of a read, so resets and truncation come out right by
+//! themselves. Weight gradients are sums over frames of products ([`Accumulation`]); nothing of the kind stands in
+//! the cycles. The forward values that the adjoint reads are its [`LayerKind::Saved`] layers; those that are cheap to
+//! compute from others that are saved anyway are computed again instead.
+//!
+//! (Backpropagation through time: Werbos 1990; as a transposed graph: Wan & Beaufays 1996.)
+
+use crate::error::GraphError;
+use crate::function::{Activation, Function, SlopeReads};
+use crate::graph::{
+    Accumulation, AccumulationKind, Connect, Connection, ConnectionKind, Graph, Layer, LayerId, LayerKind, Operation,
+    Range, Start, WeightId,
+};
+use crate::normalize::normalize;
+use crate::simplify::{retain_needed, simplify};
+
+/// What gradients are wanted besides those of the weights.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct AdjointOptions {
+    /// Those of all vector inputs.
+    pub input_gradients: bool,
+}
+
+/// A network and its adjoint.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Adjoint {
+    /// The network, in normal form.
+    pub forward: Graph,
+    /// Its adjoint. Inputs: `d_NAME` for each output, in order. Outputs: `d_NAME` for each vector input, in order,
+    /// if asked for. Weights: those of the network.
+    pub graph: Graph,
+}
+
+impl Adjoint {
+    /// Derives the adjoint of a network. Its own adjoint does not exist: it reads saved values.
+    pub fn derive(graph: &Graph, options: AdjointOptions) -> Result<Adjoint, GraphError> {
+        let forward = normalize(graph);
+        let adjoint = Derivation::new(&forward, options)?.run();
+        Ok(Adjoint { graph: recompute(&forward, simplify(adjoint)), forward })
+    }
+}
+
+struct Derivation<'a> {
+    forward: &'a Graph,
+    options: AdjointOptions,
+    /// Layers that errors reach and that need them.
+    active: Vec<bool>,
+    out: Graph,
+    /// dL/da of each active layer.
+    errors: Vec<Option<LayerId>>,
+    /// The adjoint's layer with a forward layer's value.
+    values: Vec<Option<LayerId>>,
+}
+
+impl<'a> Derivation<'a> {
+    fn new(forward: &'a Graph, options: AdjointOptions) -> Result<Self, GraphError> {
+        let second = |c: &Connection| matches!(c.kind, ConnectionKind::Full { transposed: true, .. });
+        let saved = |layer: &Layer| matches!(layer.kind, LayerKind::Saved(_));
+        if forward.connections().iter().any(second) || forward.layers().iter().any(saved) {
+            return Err(GraphError::Adjoint("an adjoint network has no adjoint of its own".into()));
+        }
+        let mut out = Graph::new(format!("adjoint of {}", forward.name()));
+        for weight in forward.weights() {
+            out.weight(weight.name.clone(), &weight.shape, weight.init);
+        }
+        let count = forward.layers().len();
+        let active = active(forward, options);
+        Ok(Derivation { forward, options, active, out, errors: vec![None; count], values: vec![None; count] })
+    }
+
+    fn run(mut self) -> Graph {
+        let forward = self.forward;
+        let seeds: Vec<LayerId> = forward
+            .outputs()
+            .iter()
+            .map(|o| self.out.input(format!("d_{}", o.name), forward.layer_at(o.layer).size))
+            .collect();
+        for id in forward.layer_ids() {
+            if !self.active[id.index()] {
+                continue;
+            }
+            let layer = forward.layer_at(id);
+            let error = self.sum(format!("d {}", layer.name), layer.size, id);
+            self.errors[id.index()] = Some(error);
+        }
+        for (output, seed) in forward.outputs().iter().zip(seeds) {
+            if let Some(error) = self.errors[output.layer.index()] {
+                self.out.connect(seed, error, Connect::identity());
+            }
+        }
+        for id in forward.layer_ids() {
+            if let Some(error) = self.errors[id.index()] {
+                self.turn_round(id, error);
+            }
+        }
+        if self.options.input_gradients {
+            for &input in forward.inputs() {
+                let layer = forward.layer_at(input);
+                if layer.kind == LayerKind::Input {
+                    let error = self.errors[input.index()]
+                        .unwrap_or_else(|| self.sum(format!("d {}", layer.name), layer.size, input));
+                    self.out.output(format!("d_{}", layer.name), error);
+                }
+            }
+        }
+        self.out
+    }
+
+    fn sum(&mut self, name: String, size: usize, of: LayerId) -> LayerId {
+        self.add(name, size, LayerKind::Sum, Function::IDENTITY, of)
+    }
+
+    fn add(&mut self, name: String, size: usize, kind: LayerKind, function: Function, of: LayerId) -> LayerId {
+        let origin = self.forward.layer_at(of).origin;
+        self.out.add_layer(Layer { name, size, kind, function, start: Start::Zero, origin })
+    }
+
+    /// The adjoint's layer with the value of a forward layer.
+    fn value(&mut self, id: LayerId) -> LayerId {
+        if let Some(value) = self.values[id.index()] {
+            return value;
+        }
+        let layer = self.forward.layer_at(id);
+        let kind = match layer.kind {
+            LayerKind::Parameter(_) | LayerKind::Operation(Operation::DropoutMask { .. }) => layer.kind,
+            _ => LayerKind::Saved(id),
+        };
+        // The same name: a dropout mask is keyed by it.
+        let value = self.out.add_layer(Layer { kind, function: Function::IDENTITY, ..layer.clone() });
+        self.values[id.index()] = Some(value);
+        value
+    }
+
+    /// Adds to `target` of the adjoint a term that the forward network reads, as it reads it.
+    fn read(&mut self, c: &Connection, target: LayerId) {
+        let source = c.source.map(|s| self.value(s));
+        self.out.add_connection(Connection { source, target, ..c.clone() });
+    }
+
+    /// Sends the error of a layer back along all its connections.
+    fn turn_round(&mut self, id: LayerId, error: LayerId) {
+        let forward = self.forward;
+        let layer = forward.layer_at(id);
+        match layer.kind {
+            LayerKind::Parameter(weight) => self.accumulate_sum(weight, 1.0, error, Range::new(0, layer.size)),
+            LayerKind::Sum => {
+                let delta = self.through_function(id, error);
+                for c in forward.incoming(id) {
+                    self.turn_term(c, delta);
+                }
+            }
+            LayerKind::Product => {
+                let delta = self.through_function(id, error);
+                let factors: Vec<&Connection> = forward.incoming(id).collect();
+                for (k, c) in factors.iter().enumerate() {
+                    if !self.flows(c) {
+                        continue;
+                    }
+                    let mut others = factors.iter().enumerate().filter(|&(j, _)| j != k).map(|(_, c)| c).peekable();
+                    let term = if others.peek().is_none() {
+                        delta
+                    } else {
+                        let term = self.out_layer(id, LayerKind::Product, layer.size);
+                        self.out.connect(delta, term, Connect::identity());
+                        for other in others {
+                            self.read(other, term);
+                        }
+                        term
+                    };
+                    self.turn_term(c, term);
+                }
+            }
+            LayerKind::Operation(op) => self.turn_operation(id, op, error),
+            LayerKind::Input | LayerKind::Symbol | LayerKind::Saved(_) => {}
+        }
+    }
+
+    fn out_layer(&mut self, of: LayerId, kind: LayerKind, size: usize) -> LayerId {
+        let name = format!("d {}", self.forward.layer_at(of).name);
+        self.add(name, size, kind, Function::IDENTITY, of)
+    }
+
+    /// dL/ds from dL/da.
+    fn through_function(&mut self, id: LayerId, error: LayerId) -> LayerId {
+        let layer = self.forward.layer_at(id);
+        let activation = match layer.function {
+            Function::Apply(Activation::Identity) | Function::Slope(_) => return error,
+            Function::Apply(activation) => activation,
+        };
+        let read = match activation.slope_reads() {
+            SlopeReads::Value => id,
+            // The normal form has the argument in a layer of its own.
+            SlopeReads::Argument => self.forward.incoming(id).next().and_then(|c| c.source).unwrap_or(id),
+        };
+        let value = self.value(read);
+        let name = format!("d {}", layer.name);
+        let slope = self.add(name, layer.size, LayerKind::Sum, Function::Slope(activation), id);
+        self.out.connect(value, slope, Connect::identity());
+        let delta = self.out_layer(id, LayerKind::Product, layer.size);
+        self.out.connect(error, delta, Connect::identity());
+        self.out.connect(slope, delta, Connect::identity());
+        delta
+    }
+
+    fn turn_operation(&mut self, id: LayerId, op: Operation, error: LayerId) {
+        let forward = self.forward;
+        let size = forward.layer_at(id).size;
+        let operands: Vec<&Connection> = forward.incoming(id).collect();
+        match (op, operands.as_slice()) {
+            (Operation::Quotient, &[a, b]) => {
+                let over = self.out_layer(id, LayerKind::Operation(Operation::Quotient), size);
+                self.out.connect(error, over, Connect::identity());
+                self.read(b, over);
+                self.turn_term(a, over);
+                if self.flows(b) {
+                    let term = self.out_layer(id, LayerKind::Product, size);
+                    let value = self.value(id);
+                    self.out.connect(over, term, Connect::scaled(-1.0));
+                    self.out.connect(value, term, Connect::identity());
+                    self.turn_term(b, term);
+                }
+            }
+            (Operation::Max | Operation::Min, &[a, b]) => {
+                for (own, other) in [(a, b), (b, a)] {
+                    if !self.flows(own) {
+                        continue;
+                    }
+                    let share = self.out_layer(id, LayerKind::Operation(Operation::Step), size);
+                    let (greater, less) = if op == Operation::Max { (own, other) } else { (other, own) };
+                    self.read(greater, share);
+                    self.read(less, share);
+                    let term = self.out_layer(id, LayerKind::Product, size);
+                    self.out.connect(error, term, Connect::identity());
+                    self.out.connect(share, term, Connect::identity());
+                    self.turn_term(own, term);
+                }
+            }
+            (Operation::Softmax { groups }, &[a]) => {
+                self.turn_vector(id, Operation::SoftmaxGradient { groups }, error, None, a);
+            }
+            (Operation::LogSoftmax { groups }, &[a]) => {
+                self.turn_vector(id, Operation::LogSoftmaxGradient { groups }, error, None, a);
+            }
+            (Operation::Normalize { groups, center, epsilon }, &[a]) => {
+                let op = Operation::NormalizeGradient { groups, center, epsilon };
+                self.turn_vector(id, op, error, Some(a), a);
+            }
+            (Operation::GroupSum { .. }, &[a]) => {
+                let term = self.out_layer(id, LayerKind::Sum, a.target_range.len);
+                self.out.connect(error, term, Connect::broadcast());
+                self.turn_term(a, term);
+            }
+            (Operation::CrossEntropy, &[logits, symbol]) => {
+                let op = LayerKind::Operation(Operation::CrossEntropyGradient);
+                let term = self.out_layer(id, op, logits.target_range.len);
+                self.out.connect(error, term, Connect::identity());
+                self.read(logits, term);
+                self.read(symbol, term);
+                self.turn_term(logits, term);
+            }
+            _ => {}
+        }
+    }
+
+    /// The adjoint of a vector function of one operand, from the error and either the operand or the value.
+    fn turn_vector(
+        &mut self,
+        id: LayerId,
+        op: Operation,
+        error: LayerId,
+        operand: Option<&Connection>,
+        turned: &Connection,
+    ) {
+        let size = self.forward.layer_at(id).size;
+        let term = self.out_layer(id, LayerKind::Operation(op), size);
+        self.out.connect(error, term, Connect::identity());
+        match operand {
+            Some(c) => self.read(c, term),
+            None => {
+                let value = self.value(id);
+                self.out.connect(value, term, Connect::identity());
+            }
+        }
+        self.turn_term(turned, term);
+    }
+
+    /// Whether an error goes back through a connection to its source.
+    fn flows(&self, c: &Connection) -> bool {
+        !c.stops_gradient && c.source.is_some_and(|s| self.active[s.index()] || self.learned_start(c, s).is_some())
+    }
+
+    /// The weight that a connection reads where it crosses a reset.
+    fn learned_start(&self, c: &Connection, source: LayerId) -> Option<WeightId> {
+        match self.forward.layer_at(source).start {
+            Start::Learned(weight) if c.delay != 0 => Some(weight),
+            _ => None,
+        }
+    }
+
+    /// Sends back an error `delta` = dL/d(term) along one connection of which it covers the target range (of a
+    /// whole layer's delta, that part): to the source, to the weight, and to a learned start.
+    fn turn_term(&mut self, c: &Connection, delta: LayerId) {
+        let Some(source) = c.source else { return };
+        let delay = c.delay;
+        let (back, scale) = match c.kind {
+            ConnectionKind::Full { weight, heads, transposed } => {
+                let value = self.value(source);
+                let kind = AccumulationKind::Outer { source: value, source_range: c.source_range, delay, heads };
+                self.out.accumulate(Accumulation { weight, kind, error: delta, error_range: c.target_range });
+                (Connect::new(ConnectionKind::Full { weight, heads, transposed: !transposed }), None)
+            }
+            ConnectionKind::Diagonal { weight } => {
+                let value = self.value(source);
+                let kind = AccumulationKind::Diagonal { source: value, source_range: c.source_range, delay };
+                self.out.accumulate(Accumulation { weight, kind, error: delta, error_range: c.target_range });
+                (Connect::new(c.kind), None)
+            }
+            ConnectionKind::Identity { scale } => (Connect::scaled(scale), Some(scale)),
+            ConnectionKind::Broadcast { scale } => {
+                if !self.flows(c) {
+                    return;
+                }
+                // What comes back is the sum over each repetition; then it is an identity.
+                let groups = c.source_range.len;
+                let sum = self.out_layer(source, LayerKind::Operation(Operation::GroupSum { groups }), groups);
+                self.out.connect(delta, sum, Connect::identity().from(c.target_range));
+                let kind = ConnectionKind::Identity { scale };
+                let plain = Connection { kind, target_range: Range::new(0, groups), ..c.clone() };
+                return self.turn_term(&plain, sum);
+            }
+            ConnectionKind::Constant { .. } => return,
+        };
+        if !self.flows(c) {
+            return;
+        }
+        if let (LayerKind::Parameter(weight), 0, Some(scale)) = (self.forward.layer_at(source).kind, delay, scale) {
+            // A parameter read as it is: straight into its gradient.
+            let kind = AccumulationKind::Sum { scale, weight_range: c.source_range };
+            self.out.accumulate(Accumulation { weight, kind, error: delta, error_range: c.target_range });
+            return;
+        }
+        if let Some(weight) = self.learned_start(c, source) {
+            let (error, error_range, scale) = match scale {
+                Some(scale) => (delta, c.target_range, scale),
+                None => {
+                    let term = self.out_layer(source, LayerKind::Sum, c.source_range.len);
+                    self.out.connect(delta, term, back.from(c.target_range));
+                    (term, Range::new(0, c.source_range.len), 1.0)
+                }
+            };
+            let kind = AccumulationKind::Start { scale, delay, weight_range: c.source_range };
+            self.out.accumulate(Accumulation { weight, kind, error, error_range });
+        }
+        if let Some(error) = self.errors[source.index()] {
+            self.out.connect(delta, error, back.delay(-delay).from(c.target_range).to(c.source_range));
+        }
+    }
+
+    fn accumulate_sum(&mut self, weight: WeightId, scale: f64, error: LayerId, range: Range) {
+        let kind = AccumulationKind::Sum { scale, weight_range: range };
+        self.out.accumulate(Accumulation { weight, kind, error, error_range: range });
+    }
+}
+
+/// Layers that both depend on something learned (or on an input whose gradient is asked for) and reach an output,
+/// along connections that errors flow through.
+fn active(graph: &Graph, options: AdjointOptions) -> Vec<bool> {
+    let learns = |id: LayerId| {
+        let layer = graph.layer_at(id);
+        matches!(layer.kind, LayerKind::Parameter(_))
+            || (options.input_gradients && layer.kind == LayerKind::Input)
+            || graph.incoming(id).any(|c| {
+                let learned_start = || {
+                    c.delay != 0
+                        && !c.stops_gradient
+                        && c.source.is_some_and(|s| matches!(graph.layer_at(s).start, Start::Learned(_)))
+                };
+                matches!(c.kind, ConnectionKind::Full { .. } | ConnectionKind::Diagonal { .. }) || learned_start()
+            })
+    };
+    let outgoing = graph.outgoing();
+    let mut wants = vec![false; graph.layers().len()];
+    let mut open: Vec<LayerId> = graph.layer_ids().filter(|&id| learns(id)).collect();
+    while let Some(id) = open.pop() {
+        if !std::mem::replace(&mut wants[id.index()], true) {
+            open.extend(
+                outgoing[id.index()]
+                    .iter()
+                    .map(|&c| graph.connection_at(c))
+                    .filter(|c| !c.stops_gradient)
+                    .map(|c| c.target),
+            );
+        }
+    }
+    let mut reaches = vec![false; graph.layers().len()];
+    let mut open: Vec<LayerId> = graph.outputs().iter().map(|o| o.layer).collect();
+    while let Some(id) = open.pop() {
+        if !std::mem::replace(&mut reaches[id.index()], true) {
+            open.extend(graph.incoming(id).filter(|c| !c.stops_gradient).filter_map(|c| c.source));
+        }
+    }
+    // Symbols have no error.
+    graph
+        .layer_ids()
+        .map(|id| wants[id.index()] && reaches[id.index()] && graph.layer_at(id).kind != LayerKind::Symbol)
+        .collect()
+}
+
+/// Replaces saved layers by computing them again, where that takes nothing but undelayed elementwise steps from
+/// layers that are saved anyway.
+fn recompute(forward: &Graph, mut adjoint: Graph) -> Graph {
+    let mut saved: Vec<Option<LayerId>> = vec![None; forward.layers().len()];
+    for id in adjoint.layer_ids() {
+        if let LayerKind::Saved(of) = adjoint.layer_at(id).kind {
+            saved[of.index()] = Some(id);
+        }
+    }
+    // Read with a delay, or over all frames by a weight's gradient: those are needed as arrays.
+    let mut fixed = vec![false; adjoint.layers().len()];
+    for c in adjoint.connections() {
+        if let Some(source) = c.source {
+            fixed[source.index()] |= c.delay != 0;
+        }
+    }
+    for source in adjoint.accumulations().iter().filter_map(|a| a.kind.source()) {
+        fixed[source.index()] = true;
+    }
+    let free = |id: LayerId| {
+        matches!(
+            forward.layer_at(id).kind,
+            LayerKind::Parameter(_) | LayerKind::Operation(Operation::DropoutMask { .. })
+        )
+    };
+    let mut dropped = vec![false; forward.layers().len()];
+    for of in forward.layer_ids() {
+        let Some(id) = saved[of.index()] else { continue };
+        let cheap = match forward.layer_at(of).kind {
+            LayerKind::Sum | LayerKind::Product => true,
+            LayerKind::Operation(op) => op.is_elementwise(),
+            _ => false,
+        };
+        let at_hand = |c: &Connection| {
+            let plain = matches!(
+                c.kind,
+                ConnectionKind::Identity { .. } | ConnectionKind::Broadcast { .. } | ConnectionKind::Constant { .. }
+            );
+            let whole = c.target_range == Range::new(0, forward.layer_at(of).size);
+            let source = c.source.is_none_or(|s| free(s) || (saved[s.index()].is_some() && !dropped[s.index()]));
+            plain && whole && c.delay == 0 && source && c.source != Some(of)
+        };
+        if !cheap || fixed[id.index()] || !forward.incoming(of).all(at_hand) {
+            continue;
+        }
+        dropped[of.index()] = true;
+        let layer = forward.layer_at(of).clone();
+        let place = adjoint.layer_at_mut(id);
+        (place.kind, place.function) = (layer.kind, layer.function);
+        for c in forward.incoming(of) {
+            // What is not saved is a parameter or a mask, which the adjoint may have by that name already.
+            let source = c.source.map(|s| {
+                let named = || adjoint.find_layer(&forward.layer_at(s).name);
+                let value = saved[s.index()].or_else(named);
+                value.unwrap_or_else(|| adjoint.add_layer(forward.layer_at(s).clone()))
+            });
+            // What it reads must stay.
+            if let Some(value) = source {
+                fixed.resize(adjoint.layers().len(), false);
+                fixed[value.index()] = true;
+            }
+            adjoint.add_connection(Connection { source, target: id, ..c.clone() });
+        }
+    }
+    retain_needed(&adjoint)
+}

@@ -1,0 +1,39 @@
+//! Recurrent networks as graphs.
+//!
+//! In comes what a builder says: layers, connections with delays, weights ([`Graph`]). Out come
+//! - a verdict: [`validate`] (`validate.rs`: sizes, ranges, names);
+//! - its strongly connected components, each with its kind, direction, width and the reason for each:
+//!   [`Components`] (`components.rs`; `cycles.rs` finds them and orders their frames, `scan.rs` looks for affine
+//!   recurrences, `width.rs` for frames that can run at once, `barriers.rs` bounds synchronizations);
+//! - the network that carries the errors back: [`Adjoint`] (`adjoint.rs`, after `normalize.rs` and before
+//!   `simplify.rs`).
+//!
+//! `function.rs` defines the elementwise functions, `init.rs` the initial weights.
+
+mod adjoint;
+mod barriers;
+mod components;
+mod cycles;
+mod error;
+mod function;
+mod graph;
+mod init;
+mod normalize;
+mod scan;
+mod simplify;
+mod validate;
+mod width;
+
+pub use adjoint::{Adjoint, AdjointOptions};
+pub use components::{Component, Components, Direction, Kind};
+pub use error::GraphError;
+pub use function::{Activation, Function, SlopeReads};
+pub use graph::{
+    Accumulation, AccumulationKind, Connect, Connection, ConnectionId, ConnectionKind, Graph, Layer, LayerId,
+    LayerKind, Operation, Origin, Output, Range, Start, Weight, WeightId,
+};
+pub use init::{Init, initial_values, name_key};
+pub use normalize::normalize;
+pub use scan::ScanForm;
+pub use validate::validate;
+pub use width::Width;

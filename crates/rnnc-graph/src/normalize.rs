@@ -1,0 +1,97 @@
+//! The normal form that lowering and differentiation start from: the same network, in fewer shapes.
+//!
+//! - Factors and operands are plain reads (identity, broadcast, constant); a weighted one becomes a sum layer.
+//! - An activation whose slope needs its argument reads it from a layer of its own.
+//! - Layers that no output depends on are gone. Inputs and weights stay, in their order.
+
+use crate::function::{Function, SlopeReads};
+use crate::graph::{Connection, ConnectionKind, Graph, Layer, LayerId, LayerKind, Range, Start};
+
+/// The same network in normal form. Its layers keep their names; new ones are numbered after them.
+pub fn normalize(graph: &Graph) -> Graph {
+    let mut out = graph.clone();
+    for id in graph.layer_ids() {
+        let layer = graph.layer_at(id);
+        if matches!(layer.kind, LayerKind::Product | LayerKind::Operation(_)) {
+            split_weighted_terms(&mut out, id);
+        }
+        if let Function::Apply(activation) = layer.function
+            && activation.slope_reads() == SlopeReads::Argument
+            && !reads_its_argument(&out, id)
+        {
+            split_argument(&mut out, id);
+        }
+    }
+    let mut kept = reaches(&out, out.outputs().iter().map(|o| o.layer));
+    for input in out.inputs() {
+        kept[input.index()] = true;
+    }
+    out.retain(&kept)
+}
+
+/// For each layer, whether one of `ends` depends on it, in any frame.
+fn reaches(graph: &Graph, ends: impl Iterator<Item = LayerId>) -> Vec<bool> {
+    let mut reached = vec![false; graph.layers().len()];
+    let mut open: Vec<LayerId> = ends.collect();
+    while let Some(layer) = open.pop() {
+        if !std::mem::replace(&mut reached[layer.index()], true) {
+            open.extend(graph.incoming(layer).filter_map(|c| c.source));
+        }
+    }
+    reached
+}
+
+fn anonymous(graph: &Graph, of: LayerId, size: usize, kind: LayerKind) -> Layer {
+    let layer = graph.layer_at(of);
+    Layer {
+        name: layer.name.clone(),
+        size,
+        kind,
+        function: Function::IDENTITY,
+        start: Start::Zero,
+        origin: layer.origin,
+    }
+}
+
+fn split_weighted_terms(graph: &mut Graph, id: LayerId) {
+    for place in graph.incoming_ids(id).to_vec() {
+        let c = graph.connection_at(place).clone();
+        if matches!(c.kind, ConnectionKind::Full { .. } | ConnectionKind::Diagonal { .. }) {
+            let term = graph.add_layer(anonymous(graph, id, c.target_range.len, LayerKind::Sum));
+            let whole = Range::new(0, c.target_range.len);
+            let plain = Connection {
+                source: Some(term),
+                kind: ConnectionKind::Identity { scale: 1.0 },
+                delay: 0,
+                source_range: whole,
+                stops_gradient: false,
+                ..c.clone()
+            };
+            graph.add_connection(Connection { target: term, target_range: whole, ..c });
+            *graph.connection_at_mut(place) = plain;
+        }
+    }
+}
+
+/// Whether the layer is f of another layer's units, with nothing between.
+fn reads_its_argument(graph: &Graph, id: LayerId) -> bool {
+    let mut incoming = graph.incoming(id);
+    let (Some(c), None) = (incoming.next(), incoming.next()) else { return false };
+    graph.layer_at(id).kind == LayerKind::Sum && is_plain(graph, c)
+}
+
+/// Whether a connection hands over all units of the source, undelayed and unscaled, to all units of the target.
+pub(crate) fn is_plain(graph: &Graph, c: &Connection) -> bool {
+    c.kind == ConnectionKind::Identity { scale: 1.0 }
+        && c.delay == 0
+        && c.target_range == Range::new(0, graph.layer_at(c.target).size)
+        && c.source.is_some_and(|s| c.source_range == Range::new(0, graph.layer_at(s).size))
+}
+
+fn split_argument(graph: &mut Graph, id: LayerId) {
+    let layer = graph.layer_at(id).clone();
+    let argument = graph.add_layer(anonymous(graph, id, layer.size, layer.kind));
+    graph.move_incoming(id, argument);
+    graph.layer_at_mut(id).kind = LayerKind::Sum;
+    graph.connect(argument, id, crate::graph::Connect::identity());
+}

@@ -1,0 +1,226 @@
+//! Whether the parts of a graph fit: sizes, ranges, shapes, names. Cycles are [`crate::Components`]' matter.
+
+use crate::error::GraphError;
+use crate::function::Function;
+use crate::graph::{Connection, ConnectionKind, Graph, LayerId, LayerKind, Operation, Range, Start, WeightId};
+use std::collections::HashSet;
+
+/// The longest delay. Its only purpose is that sums of delays cannot overflow.
+const LONGEST_DELAY: i64 = 1 << 31;
+
+/// Checks everything but the cycles.
+pub fn validate(graph: &Graph) -> Result<(), GraphError> {
+    let mut names = HashSet::new();
+    for weight in graph.weights() {
+        let wrong = |problem: String| Err(GraphError::Weight { name: weight.name.clone(), problem });
+        if !names.insert(weight.name.as_str()) {
+            return wrong("another weight has the same name".into());
+        }
+        if weight.shape.is_empty() || weight.shape.len() > 3 {
+            return wrong(format!("a shape has 1 to 3 sizes, not {:?}", weight.shape));
+        }
+        if weight.shape.iter().try_fold(1usize, |all, &n| all.checked_mul(n)).is_none_or(|n| n > isize::MAX as usize / 8) {
+            return wrong(format!("shape {:?} is too large to address", weight.shape));
+        }
+    }
+    for id in graph.layer_ids() {
+        layer(graph, id)?;
+        for connection in graph.incoming(id) {
+            self::connection(graph, connection)?;
+        }
+    }
+    if graph.outputs().is_empty() {
+        return Err(GraphError::NoOutput);
+    }
+    if let Some(output) = graph.outputs().iter().find(|o| graph.layer_at(o.layer).kind == LayerKind::Symbol) {
+        return wrong(graph, output.layer, "a symbol input cannot be an output".into());
+    }
+    Ok(())
+}
+
+fn wrong(graph: &Graph, layer: LayerId, problem: String) -> Result<(), GraphError> {
+    Err(GraphError::Layer { layer, name: graph.layer_at(layer).name.clone(), problem })
+}
+
+fn vector_weight(graph: &Graph, layer: LayerId, weight: WeightId, size: usize, use_: &str) -> Result<(), GraphError> {
+    let weight = graph.weight_at(weight);
+    if weight.shape != [size] {
+        return wrong(
+            graph,
+            layer,
+            format!("{use_} `{}` has shape {:?}, where [{size}] is needed", weight.name, weight.shape),
+        );
+    }
+    Ok(())
+}
+
+fn layer(graph: &Graph, id: LayerId) -> Result<(), GraphError> {
+    let layer = graph.layer_at(id);
+    if layer.size == 0 {
+        return wrong(graph, id, "it has no units".into());
+    }
+    if u32::try_from(layer.size).is_err() {
+        return wrong(graph, id, format!("{} units are more than 2^32", layer.size));
+    }
+    if let Start::Learned(weight) = layer.start {
+        vector_weight(graph, id, weight, layer.size, "the start")?;
+    }
+    if layer.function != Function::IDENTITY && !matches!(layer.kind, LayerKind::Sum | LayerKind::Product) {
+        return wrong(graph, id, format!("{} is applied to neither a sum nor a product", layer.function));
+    }
+    let count = graph.incoming(id).count();
+    match layer.kind {
+        LayerKind::Input | LayerKind::Symbol | LayerKind::Saved(_) | LayerKind::Parameter(_) if count > 0 => {
+            return wrong(graph, id, "it takes no connections".into());
+        }
+        LayerKind::Parameter(weight) => vector_weight(graph, id, weight, layer.size, "the parameter")?,
+        LayerKind::Product if count == 0 => return wrong(graph, id, "a product needs a factor".into()),
+        LayerKind::Operation(op) => operation(graph, id, op, count)?,
+        _ => {}
+    }
+    Ok(())
+}
+
+fn operation(graph: &Graph, id: LayerId, op: Operation, count: usize) -> Result<(), GraphError> {
+    if count != op.operands() {
+        return wrong(graph, id, format!("{} takes {} operands, not {count}", op.name(), op.operands()));
+    }
+    let size = graph.layer_at(id).size;
+    let groups = match op {
+        Operation::Softmax { groups }
+        | Operation::LogSoftmax { groups }
+        | Operation::Normalize { groups, .. }
+        | Operation::SoftmaxGradient { groups }
+        | Operation::LogSoftmaxGradient { groups }
+        | Operation::NormalizeGradient { groups, .. } => groups,
+        Operation::GroupSum { groups } => {
+            if groups != size {
+                return wrong(graph, id, format!("{groups} groups have {groups} sums, not {size}"));
+            }
+            let read = graph.incoming(id).next().map_or(0, |c| c.target_range.len);
+            if groups == 0 || read % groups != 0 {
+                return wrong(graph, id, format!("{read} units do not divide into {groups} groups"));
+            }
+            return Ok(());
+        }
+        Operation::DropoutMask { probability } => {
+            return if (0.0..1.0).contains(&probability) {
+                Ok(())
+            } else {
+                wrong(graph, id, format!("a dropout probability lies in 0 .. 1, not at {probability}"))
+            };
+        }
+        Operation::CrossEntropy | Operation::CrossEntropyGradient => {
+            let lengths: Vec<usize> = graph.incoming(id).map(|c| c.target_range.len).collect();
+            let (units, logits, symbols) = match lengths[..] {
+                [logits, symbols] => (1, logits, symbols),
+                [1, logits, symbols] => (logits, logits, symbols),
+                _ => (0, 0, 0),
+            };
+            return if units == size && logits == symbols {
+                Ok(())
+            } else {
+                wrong(graph, id, format!("{} of {logits} logits and {symbols} symbols, in {size} units", op.name()))
+            };
+        }
+        _ => 1,
+    };
+    if groups == 0 || size % groups != 0 {
+        return wrong(graph, id, format!("{size} units do not divide into {groups} groups"));
+    }
+    Ok(())
+}
+
+/// The units of the operand that a connection feeds; none are fixed where the operation changes sizes.
+fn operand_size(graph: &Graph, connection: &Connection) -> Option<usize> {
+    let target = graph.layer_at(connection.target);
+    match target.kind {
+        LayerKind::Operation(op) if op.changes_size() => None,
+        _ => Some(target.size),
+    }
+}
+
+fn connection(graph: &Graph, c: &Connection) -> Result<(), GraphError> {
+    let target = graph.layer_at(c.target);
+    let fail = |problem: String| wrong(graph, c.target, problem);
+    let inside = |range: Range, size: usize| {
+        range.len > 0 && range.start.checked_add(range.len).is_some_and(|end| end <= size)
+    };
+    if c.delay.abs() > LONGEST_DELAY {
+        return fail(format!("a delay of {} frames is longer than {LONGEST_DELAY}", c.delay));
+    }
+    let operand = operand_size(graph, c);
+    if !inside(c.target_range, operand.unwrap_or(usize::MAX)) {
+        return fail(format!("units {}..{} are written, of {}", c.target_range.start, c.target_range.end(), target.size));
+    }
+    if target.kind != LayerKind::Sum && c.target_range != Range::new(0, operand.unwrap_or(c.target_range.len)) {
+        return fail("only the terms of a sum may cover a part of the units".into());
+    }
+    let Some(source_id) = c.source else {
+        return match c.kind {
+            ConnectionKind::Constant { .. } if c.delay == 0 => Ok(()),
+            ConnectionKind::Constant { .. } => fail("a constant has no delay".into()),
+            _ => fail("a connection other than a constant needs a source".into()),
+        };
+    };
+    let source = graph.layer_at(source_id);
+    if !inside(c.source_range, source.size) {
+        return fail(format!(
+            "units {}..{} of `{}` are read, which has {}",
+            c.source_range.start,
+            c.source_range.end(),
+            source.name,
+            source.size
+        ));
+    }
+    let symbols = source.kind == LayerKind::Symbol;
+    let reads_symbols = match c.kind {
+        ConnectionKind::Full { heads, .. } => heads == 1 && c.source_range == Range::new(0, source.size),
+        ConnectionKind::Identity { .. } => {
+            matches!(
+                target.kind,
+                LayerKind::Operation(Operation::CrossEntropy | Operation::CrossEntropyGradient)
+            )
+        }
+        _ => false,
+    };
+    if symbols && !reads_symbols {
+        return fail(format!("`{}` is a symbol, which only a full connection can read", source.name));
+    }
+    let (from, to) = (c.source_range.len, c.target_range.len);
+    match c.kind {
+        ConnectionKind::Full { weight, heads, transposed } => {
+            let (rows, columns) = if transposed { (from, to) } else { (to, from) };
+            if heads == 0 || rows % heads != 0 || columns % heads != 0 {
+                return fail(format!("{to} units from {from} of `{}` do not divide into {heads} heads", source.name));
+            }
+            let needed =
+                if heads == 1 { vec![rows, columns] } else { vec![heads, rows / heads, columns / heads] };
+            let weight = graph.weight_at(weight);
+            if weight.shape != needed {
+                return fail(format!(
+                    "weight `{}` has shape {:?}, where {needed:?} is needed to connect {from} units of `{}` to {to}",
+                    weight.name, weight.shape, source.name
+                ));
+            }
+        }
+        ConnectionKind::Diagonal { weight } => {
+            vector_weight(graph, c.target, weight, to, "the diagonal weight")?;
+            if from != to {
+                return fail(format!("{from} units of `{}` are read into {to}", source.name));
+            }
+        }
+        ConnectionKind::Identity { .. } => {
+            if from != to {
+                return fail(format!("{from} units of `{}` are read into {to}", source.name));
+            }
+        }
+        ConnectionKind::Broadcast { .. } => {
+            if to % from != 0 {
+                return fail(format!("{from} units of `{}` do not repeat evenly over {to}", source.name));
+            }
+        }
+        ConnectionKind::Constant { .. } => return fail("a constant has no source".into()),
+    }
+    Ok(())
+}

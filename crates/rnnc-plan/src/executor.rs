@@ -1,0 +1,283 @@
+//! What an executor is: the one trait between a plan and whatever runs it.
+//!
+//! The borders are `[T, B, N]`: frame by frame, stream by stream, unit by unit. An executor keeps its own layout,
+//! and its own precision, inside.
+
+use crate::plan::Plan;
+use rnnc_graph::WeightId;
+use thiserror::Error;
+
+/// How a plan is to be run.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Setup {
+    /// Streams side by side, B.
+    pub streams: usize,
+    /// The most frames that errors go back through, h.
+    pub window: usize,
+    /// The most new frames of one call of [`Executor::forward`], h'. If less than `window`, older frames are kept.
+    pub step: usize,
+    /// Worker threads, the caller's included; 0 means as many as the process may use.
+    pub threads: usize,
+    /// Keys the dropout masks.
+    pub seed: u64,
+    /// Whether dropout is on.
+    pub training: bool,
+}
+
+impl Setup {
+    /// B streams in windows of `frames` frames, all of them new, on all cores, without dropout.
+    pub fn new(streams: usize, frames: usize) -> Setup {
+        Setup { streams, window: frames, step: frames, threads: 0, seed: 0, training: false }
+    }
+}
+
+/// Numbers handed to an executor.
+#[derive(Clone, Copy, Debug)]
+pub enum Values<'a> {
+    /// Numbers in single precision.
+    F32(&'a [f32]),
+    /// Numbers in double precision.
+    F64(&'a [f64]),
+    /// Symbols `[T, B]`; [`NO_SYMBOL`] reads as a vector of zeros.
+    Symbols(&'a [u32]),
+}
+
+/// Room for numbers from an executor.
+#[derive(Debug)]
+pub enum ValuesMut<'a> {
+    /// In single precision.
+    F32(&'a mut [f32]),
+    /// In double precision.
+    F64(&'a mut [f64]),
+}
+
+/// In place of a symbol: none.
+pub const NO_SYMBOL: u32 = u32::MAX;
+
+impl Values<'_> {
+    /// How many.
+    pub fn len(&self) -> usize {
+        match self {
+            Values::F32(v) => v.len(),
+            Values::F64(v) => v.len(),
+            Values::Symbols(v) => v.len(),
+        }
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+impl ValuesMut<'_> {
+    /// How many fit.
+    pub fn len(&self) -> usize {
+        match self {
+            ValuesMut::F32(v) => v.len(),
+            ValuesMut::F64(v) => v.len(),
+        }
+    }
+
+    /// Whether none fit.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// An array that belongs to each weight, in the weight's canonical shape.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Part {
+    /// The weight itself.
+    Weight,
+    /// Its gradient, as the last [`Executor::backward`] left it.
+    Gradient,
+    /// Adam's mean of gradients.
+    Moment1,
+    /// Adam's mean of squared gradients.
+    Moment2,
+}
+
+/// One optimizer step: Adam (Kingma & Ba 2015, algorithm 1, with the epsilon outside the root's correction as
+/// PyTorch has it), after the gradients' global norm is cut to `clip_norm`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Update {
+    /// The step size.
+    pub learning_rate: f64,
+    /// Decay of the mean of gradients.
+    pub beta1: f64,
+    /// Decay of the mean of squared gradients.
+    pub beta2: f64,
+    /// Added to the root.
+    pub epsilon: f64,
+    /// Which update this is, from 1.
+    pub step: u64,
+    /// Gradients are scaled so that their norm over all weights is at most this.
+    pub clip_norm: Option<f64>,
+}
+
+/// The last frames of a layer that is read with a positive delay.
+#[derive(Clone, Debug, PartialEq)]
+pub struct History {
+    /// The layer's name.
+    pub layer: String,
+    /// How many frames, D.
+    pub depth: usize,
+    /// Units, N; for a symbol layer 1, its symbol as a number and -1 for none.
+    pub size: usize,
+    /// Whether the layer's values are symbols.
+    pub symbols: bool,
+    /// `[D, B, N]`, oldest first.
+    pub values: Vec<f64>,
+}
+
+/// All that a causal network carries from window to window.
+#[derive(Clone, Debug, PartialEq)]
+pub struct State {
+    /// One for each layer that is read with a positive delay, in the order of the layers.
+    pub histories: Vec<History>,
+    /// Frames since the last reset, or since the stream began, for each stream.
+    pub ages: Vec<u64>,
+    /// Frames run so far in every stream (dropout masks are keyed by it).
+    pub frames: u64,
+}
+
+/// Runs a plan. The contract, in the order of use:
+///
+/// 1. [`write`](Executor::write) the weights (they begin as 0).
+/// 2. [`forward`](Executor::forward) runs some new frames, carrying history on from the last call.
+/// 3. [`backward`](Executor::backward) sends errors back through the last frames and leaves gradients.
+/// 4. [`update`](Executor::update) changes the weights.
+///
+/// No call allocates after the first window.
+pub trait Executor: Send {
+    /// Its name in messages and on the command line.
+    fn name(&self) -> &'static str;
+
+    /// The plan it runs.
+    fn plan(&self) -> &Plan;
+
+    /// How it was set up.
+    fn setup(&self) -> Setup;
+
+    /// Runs `frames` new frames, 1 to `step`. `inputs` has one entry per input of the graph, in its order:
+    /// `[frames, B, N]`, or symbols `[frames, B]`. `resets` is `[frames, B]`.
+    fn forward(&mut self, frames: usize, inputs: &[Values<'_>], resets: Option<&[bool]>) -> Result<(), ExecutorError>;
+
+    /// Copies an output of the last forward call, by its place in the graph's list: `[frames, B, N]`.
+    fn output(&self, output: usize, into: ValuesMut<'_>) -> Result<(), ExecutorError>;
+
+    /// Computes all gradients of a scalar from its gradients with respect to the outputs in the new frames of
+    /// the last forward call (one `[new frames, B, N]` per output; `None` is zeros), going back through the
+    /// last `frames` frames: at least the new ones, at most the window, and no more than have been run.
+    fn backward(&mut self, frames: usize, output_gradients: &[Option<Values<'_>>]) -> Result<(), ExecutorError>;
+
+    /// Copies the gradient of an input, by its place in the graph's list, over the frames of the last backward
+    /// call: `[frames, B, N]`. Only for plans made with input gradients.
+    fn input_gradient(&self, input: usize, into: ValuesMut<'_>) -> Result<(), ExecutorError>;
+
+    /// Changes the weights along their gradients; returns the gradients' norm before clipping.
+    fn update(&mut self, update: &Update) -> Result<f64, ExecutorError>;
+
+    /// Copies out an array of a weight.
+    fn read(&self, part: Part, weight: WeightId, into: ValuesMut<'_>) -> Result<(), ExecutorError>;
+
+    /// Copies in an array of a weight.
+    fn write(&mut self, part: Part, weight: WeightId, values: Values<'_>) -> Result<(), ExecutorError>;
+
+    /// What the next window will read of this one and those before.
+    fn state(&self) -> State;
+
+    /// Goes on from that state; older frames are forgotten.
+    fn set_state(&mut self, state: &State) -> Result<(), ExecutorError>;
+
+    /// Goes back to the beginning: every stream at its start.
+    fn clear_state(&mut self);
+}
+
+/// What an executor refuses.
+#[derive(Debug, Error, Clone, PartialEq)]
+pub enum ExecutorError {
+    /// A number of frames, streams or such outside its bounds.
+    #[error("{what} must be {expected}, not {found}")]
+    OutOfRange {
+        /// Of what.
+        what: &'static str,
+        /// The bounds.
+        expected: String,
+        /// What was given.
+        found: usize,
+    },
+    /// An array of the wrong length.
+    #[error("`{name}` must hold {expected} values ({shape}), not {found}")]
+    Length {
+        /// The input, output, weight or layer.
+        name: String,
+        /// Its shape in words.
+        shape: String,
+        /// The right number.
+        expected: usize,
+        /// What was given.
+        found: usize,
+    },
+    /// Symbols for a vector, or numbers for a symbol input.
+    #[error("`{name}` takes {expected}, not {found}")]
+    Type {
+        /// The input.
+        name: String,
+        /// What it takes.
+        expected: &'static str,
+        /// What was given.
+        found: &'static str,
+    },
+    /// A symbol past the last.
+    #[error("`{name}`: symbol {found} in frame {frame} of stream {stream}, but there are only {symbols} (from 0)")]
+    Symbol {
+        /// The input.
+        name: String,
+        /// How many there are.
+        symbols: usize,
+        /// What was given.
+        found: u32,
+        /// Where.
+        frame: usize,
+        /// Where.
+        stream: usize,
+    },
+    /// The wrong number of arrays.
+    #[error("{what}: {expected} arrays are needed, one each for {names}, and {found} were given")]
+    Count {
+        /// Of what.
+        what: &'static str,
+        /// The right number.
+        expected: usize,
+        /// Of which names.
+        names: String,
+        /// What was given.
+        found: usize,
+    },
+    /// A state of another network or another number of streams.
+    #[error("the state does not fit: {0}")]
+    State(String),
+    /// A call out of order.
+    #[error("{0}")]
+    Order(&'static str),
+    /// More memory than there is, or than a machine can address.
+    #[error("{what} would take {bytes} bytes; {available} are available")]
+    Memory {
+        /// The purpose.
+        what: String,
+        /// How much.
+        bytes: u128,
+        /// How much there is.
+        available: u128,
+    },
+    /// Something that this executor cannot run.
+    #[error("the {executor} executor cannot run {what}")]
+    Unsupported {
+        /// The executor.
+        executor: &'static str,
+        /// The layer and what it does.
+        what: String,
+    },
+}
