@@ -1,0 +1,470 @@
+//! The reference executor: windows of frames, forward, backward, update, state.
+
+use crate::adam::{self, Learned};
+use crate::borders::{self, Shape, check_count, check_range, copy_out, numbers};
+use crate::gradients;
+use crate::network::{Network, Place, Surroundings, width};
+use crate::order::{self, Pair};
+use crate::window::Window;
+use rnnc_graph::{Graph, LayerId, LayerKind, WeightId};
+use rnnc_plan::{Executor, ExecutorError, History, Part, Plan, Setup, State, Update, Values, ValuesMut};
+use std::ops::Range;
+
+/// Runs a plan's network frame by frame, in double precision, on the caller's thread.
+///
+/// ```
+/// use rnnc_graph::{Activation, Connect, Graph};
+/// use rnnc_plan::{Executor, Plan, PlanOptions, Setup, Values, ValuesMut};
+/// // s counts: s = x + s[t-1]
+/// let mut graph = Graph::new("counter");
+/// let x = graph.input("x", 1);
+/// let s = graph.sum("s", 1, Activation::Identity);
+/// graph.connect(x, s, Connect::identity());
+/// graph.connect(s, s, Connect::identity().delay(1));
+/// graph.output("s", s);
+///
+/// let plan = Plan::new(&graph, PlanOptions::inference(1, 3)).unwrap();
+/// let mut executor = rnnc_reference::ReferenceExecutor::new(plan, Setup::new(1, 3)).unwrap();
+/// executor.forward(3, &[Values::F64(&[1.0, 2.0, 3.0])], None).unwrap();
+/// let mut sums = [0.0; 3];
+/// executor.output(0, ValuesMut::F64(&mut sums)).unwrap();
+/// assert_eq!(sums, [1.0, 3.0, 6.0]);
+/// ```
+pub struct ReferenceExecutor {
+    plan: Plan,
+    setup: Setup,
+    weights: Vec<Vec<f64>>,
+    learned: Vec<Learned>,
+    forward: Network,
+    adjoint: Option<Network>,
+    window: Window,
+    /// How many past frames the forward network reads.
+    depths: Vec<usize>,
+    /// Frames run in every stream since the beginning.
+    frames_run: u64,
+    /// How many of the window's frames were run and not handed in as a state.
+    kept: usize,
+    /// The frames of the last forward call.
+    new: usize,
+    /// The frames of the last backward call, 0 before the first.
+    back: usize,
+    /// The forward network's layers in the frames of the last call, in the order of their computation.
+    order: Vec<Pair>,
+}
+
+/// A value that is not finite, or too large for single precision.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NonFinite {
+    /// The layer, of the plan's forward graph.
+    pub layer: LayerId,
+    /// The frame within the last forward call.
+    pub frame: usize,
+    /// The stream.
+    pub stream: usize,
+    /// The unit.
+    pub unit: usize,
+}
+
+impl ReferenceExecutor {
+    /// Makes an executor; weights begin as 0, every stream at its start. Of the setup, `threads` has no bearing:
+    /// this executor has none of its own.
+    ///
+    /// # Errors
+    /// Streams, step or window out of bounds; a step shorter than the window for a network that looks ahead; more
+    /// memory than the machine has.
+    pub fn new(plan: Plan, setup: Setup) -> Result<ReferenceExecutor, ExecutorError> {
+        check_range("the number of streams", setup.streams, 1, usize::MAX)?;
+        check_range("the window", setup.window, 1, usize::MAX)?;
+        check_range("the step", setup.step, 1, setup.window)?;
+        let graph = &plan.forward;
+        if setup.step < setup.window
+            && let Some(ahead) = graph.connections().iter().find(|c| c.delay < 0)
+        {
+            let layer = &graph.layer_at(ahead.target).name;
+            return Err(ExecutorError::Unsupported {
+                executor: NAME,
+                what: format!("`{layer}`, which looks ahead, with a step shorter than the window"),
+            });
+        }
+        check_memory(&plan, setup)?;
+        let zeros = || graph.weights().iter().map(|w| vec![0.0; w.len()]);
+        Ok(ReferenceExecutor {
+            weights: zeros().collect(),
+            learned: zeros()
+                .map(|z| Learned { gradient: z.clone(), moment1: z.clone(), moment2: z })
+                .collect(),
+            forward: Network::new(graph, setup.streams),
+            adjoint: plan.adjoint.as_ref().map(|adjoint| Network::new(adjoint, setup.streams)),
+            window: Window::new(setup.streams),
+            depths: graph.history_depths(),
+            frames_run: 0,
+            kept: 0,
+            new: 0,
+            back: 0,
+            order: Vec::new(),
+            plan,
+            setup,
+        })
+    }
+
+    /// The values of a layer of the plan's forward graph in the frames of the last forward call:
+    /// `[frames, B, N]`. A symbol layer has one number, -1 for no symbol.
+    pub fn layer_values(&self, layer: LayerId) -> &[f64] {
+        let track = &self.forward.tracks[layer.index()];
+        &track.values[self.new_frames().start * track.frame_len()..]
+    }
+
+    /// The first value of the last forward call, by frame and then in the order of computation, that is not
+    /// finite or is larger than single precision holds.
+    pub fn first_non_finite(&self) -> Option<NonFinite> {
+        let given = |frame| {
+            let layers = self.forward.graph.layer_ids().filter(|&id| self.forward.is_given(id));
+            layers.map(move |layer| Pair { layer, frame })
+        };
+        let mut pairs: Vec<Pair> =
+            self.new_frames().flat_map(given).chain(self.order.iter().copied()).collect();
+        // Stable: given layers come first in their frame, the others as they were computed.
+        pairs.sort_by_key(|pair| pair.frame);
+        pairs.into_iter().find_map(|Pair { layer, frame }| {
+            (0..self.setup.streams).find_map(|stream| {
+                let units = self.forward.tracks[layer.index()].at(Place { frame, stream });
+                let unit = units.iter().position(|x| x.is_nan() || x.abs() > f64::from(f32::MAX))?;
+                Some(NonFinite { layer, frame: frame - self.new_frames().start, stream, unit })
+            })
+        })
+    }
+
+    /// The frames of the last forward call, in the window.
+    fn new_frames(&self) -> Range<usize> {
+        self.window.len() - self.new..self.window.len()
+    }
+
+    fn surroundings(&self) -> Surroundings<'_> {
+        Surroundings {
+            window: &self.window,
+            first: 0,
+            weights: &self.weights,
+            saved: None,
+            training: self.setup.training,
+            seed: self.setup.seed,
+            frames_before: self.frames_run.wrapping_sub(self.window.len() as u64),
+        }
+    }
+
+    /// Forgets frames that neither an error goes back through nor a delayed read finds.
+    fn drop_old_frames(&mut self) {
+        let depth = self.depths.iter().copied().max().unwrap_or(0);
+        let old = self.window.len().saturating_sub(self.setup.window.saturating_add(depth));
+        self.window.drop_oldest(old);
+        for track in &mut self.forward.tracks {
+            let len = track.frame_len();
+            track.values.drain(..old * len);
+        }
+        self.kept = self.kept.min(self.window.len());
+    }
+
+    fn array(&self, part: Part, weight: WeightId) -> &[f64] {
+        let learned = &self.learned[weight.index()];
+        match part {
+            Part::Weight => &self.weights[weight.index()],
+            Part::Gradient => &learned.gradient,
+            Part::Moment1 => &learned.moment1,
+            Part::Moment2 => &learned.moment2,
+        }
+    }
+
+    fn check_weight(&self, weight: WeightId) -> Result<(), ExecutorError> {
+        check_range("the weight's number", weight.index(), 0, self.weights.len().saturating_sub(1))
+    }
+}
+
+const NAME: &str = "reference";
+
+impl Executor for ReferenceExecutor {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    fn setup(&self) -> Setup {
+        self.setup
+    }
+
+    fn forward(
+        &mut self,
+        frames: usize,
+        inputs: &[Values<'_>],
+        resets: Option<&[bool]>,
+    ) -> Result<(), ExecutorError> {
+        // All of the input is checked before anything changes.
+        check_range("the number of frames", frames, 1, self.setup.step)?;
+        let streams = self.setup.streams;
+        let graph = &self.plan.forward;
+        check_count("inputs", graph.inputs().iter().map(|&i| graph.layer_at(i).name.as_str()), inputs.len())?;
+        if let Some(resets) = resets {
+            borders::check_len("reset", &[frames, streams], resets.len())?;
+        }
+        let given = graph.inputs().iter().zip(inputs);
+        let values = given
+            .map(|(&id, &values)| borders::input(graph.layer_at(id), Shape { frames, streams }, values))
+            .collect::<Result<Vec<_>, _>>()?;
+
+        self.drop_old_frames();
+        self.window.push(frames, resets);
+        self.frames_run += frames as u64;
+        self.kept += frames;
+        self.new = frames;
+        self.back = 0;
+        let len = self.window.len();
+        for track in &mut self.forward.tracks {
+            track.values.resize(len * track.frame_len(), 0.0);
+        }
+        let new = self.new_frames();
+        for (&id, values) in self.plan.forward.inputs().iter().zip(values) {
+            let track = &mut self.forward.tracks[id.index()];
+            let start = new.start * track.frame_len();
+            track.values[start..].copy_from_slice(&values);
+        }
+        // The network is put aside so that what surrounds it can be borrowed.
+        let mut network = std::mem::replace(&mut self.forward, Network::empty());
+        let order = order::run(&mut network, &self.surroundings(), new);
+        self.forward = network;
+        self.order = order.map_err(|pair| stuck(&self.plan.forward, pair))?;
+        Ok(())
+    }
+
+    fn output(&self, output: usize, into: ValuesMut<'_>) -> Result<(), ExecutorError> {
+        let outputs = self.plan.forward.outputs();
+        check_range("the output's number", output, 0, outputs.len().saturating_sub(1))?;
+        let (name, layer) = (&outputs[output].name, outputs[output].layer);
+        let shape = [self.new, self.setup.streams, self.plan.forward.layer_at(layer).size];
+        copy_out(name, &shape, self.layer_values(layer), into)
+    }
+
+    fn backward(
+        &mut self,
+        frames: usize,
+        output_gradients: &[Option<Values<'_>>],
+    ) -> Result<(), ExecutorError> {
+        let Some(adjoint) = &self.adjoint else {
+            return Err(ExecutorError::Order("the plan was made without gradients"));
+        };
+        if self.new == 0 {
+            return Err(ExecutorError::Order("there is no forward call for the errors to go back through"));
+        }
+        // Past frames that looked ahead saw the end of an earlier window, which is no longer known.
+        let most = if self.plan.forward.looks_ahead() { self.new } else { self.kept.min(self.setup.window) };
+        check_range("the number of frames to go back through", frames, self.new, most)?;
+        let streams = self.setup.streams;
+        let outputs = self.plan.forward.outputs();
+        check_count("output gradients", outputs.iter().map(|o| o.name.as_str()), output_gradients.len())?;
+        let mut errors = Vec::new();
+        for (&id, &gradient) in adjoint.graph.inputs().iter().zip(output_gradients) {
+            let layer = adjoint.graph.layer_at(id);
+            errors.push(match gradient {
+                Some(values) => numbers(&layer.name, &[self.new, streams, layer.size], values)?,
+                None => vec![0.0; self.new * streams * layer.size],
+            });
+        }
+
+        let Some(mut network) = self.adjoint.take() else { return Ok(()) };
+        let len = self.window.len();
+        for track in &mut network.tracks {
+            track.values.clear();
+            track.values.resize(len * track.frame_len(), 0.0);
+        }
+        for (id, errors) in network.graph.inputs().to_vec().into_iter().zip(errors) {
+            let track = &mut network.tracks[id.index()];
+            let start = self.new_frames().start * track.frame_len();
+            track.values[start..].copy_from_slice(&errors);
+        }
+        let span = len - frames..len;
+        let around = Surroundings { first: span.start, saved: Some(&self.forward), ..self.surroundings() };
+        let order = order::run(&mut network, &around, span.clone());
+        let mut gradients: Vec<Vec<f64>> = self.weights.iter().map(|w| vec![0.0; w.len()]).collect();
+        gradients::accumulate(&network, &around, span, &mut gradients);
+        for (learned, gradient) in self.learned.iter_mut().zip(gradients) {
+            learned.gradient = gradient;
+        }
+        self.back = frames;
+        let result = order.map(drop).map_err(|pair| stuck(&network.graph, pair));
+        self.adjoint = Some(network);
+        result
+    }
+
+    fn input_gradient(&self, input: usize, into: ValuesMut<'_>) -> Result<(), ExecutorError> {
+        let inputs = self.plan.forward.inputs();
+        check_range("the input's number", input, 0, inputs.len().saturating_sub(1))?;
+        let layer = self.plan.forward.layer_at(inputs[input]);
+        if layer.kind == LayerKind::Symbol {
+            return Err(ExecutorError::Order("a symbol input has no gradient"));
+        }
+        if self.back == 0 {
+            return Err(ExecutorError::Order("there was no backward call since the last forward call"));
+        }
+        let name = format!("d_{}", layer.name);
+        let found = self.adjoint.as_ref().and_then(|network| {
+            let output = network.graph.outputs().iter().find(|o| o.name == name)?;
+            Some(&network.tracks[output.layer.index()])
+        });
+        let Some(track) = found else {
+            return Err(ExecutorError::Order("the plan was made without input gradients"));
+        };
+        let start = (self.window.len() - self.back) * track.frame_len();
+        copy_out(&name, &[self.back, self.setup.streams, layer.size], &track.values[start..], into)
+    }
+
+    fn update(&mut self, update: &Update) -> Result<f64, ExecutorError> {
+        check_range(
+            "the update's number",
+            usize::try_from(update.step).unwrap_or(usize::MAX),
+            1,
+            usize::MAX,
+        )?;
+        Ok(adam::update(&mut self.weights, &mut self.learned, update))
+    }
+
+    fn read(&self, part: Part, weight: WeightId, into: ValuesMut<'_>) -> Result<(), ExecutorError> {
+        self.check_weight(weight)?;
+        let found = self.plan.forward.weight_at(weight);
+        copy_out(&found.name, &found.shape, self.array(part, weight), into)
+    }
+
+    fn write(&mut self, part: Part, weight: WeightId, values: Values<'_>) -> Result<(), ExecutorError> {
+        self.check_weight(weight)?;
+        let found = self.plan.forward.weight_at(weight);
+        let values = numbers(&found.name, &found.shape, values)?;
+        let learned = &mut self.learned[weight.index()];
+        match part {
+            Part::Weight => self.weights[weight.index()] = values,
+            Part::Gradient => learned.gradient = values,
+            Part::Moment1 => learned.moment1 = values,
+            Part::Moment2 => learned.moment2 = values,
+        }
+        Ok(())
+    }
+
+    fn state(&self) -> State {
+        let graph = &self.plan.forward;
+        let read = graph.layer_ids().filter(|id| self.depths[id.index()] > 0);
+        let histories = read.map(|id| {
+            let (layer, depth) = (graph.layer_at(id), self.depths[id.index()]);
+            let symbols = layer.kind == LayerKind::Symbol;
+            let track = &self.forward.tracks[id.index()];
+            // Frames before the stream's first are never read; they are 0, or no symbol.
+            let known = depth.min(self.window.len());
+            let mut values = vec![if symbols { -1.0 } else { 0.0 }; (depth - known) * track.frame_len()];
+            values.extend(&track.values[(self.window.len() - known) * track.frame_len()..]);
+            History { layer: layer.name.clone(), depth, size: track.width, symbols, values }
+        });
+        State {
+            histories: histories.collect(),
+            ages: self.window.next_ages().to_vec(),
+            frames: self.frames_run,
+        }
+    }
+
+    fn set_state(&mut self, state: &State) -> Result<(), ExecutorError> {
+        let graph = &self.plan.forward;
+        let streams = self.setup.streams;
+        let fail = |problem: String| Err(ExecutorError::State(problem));
+        if state.ages.len() != streams {
+            return fail(format!("it has {} streams, and {streams} are to run", state.ages.len()));
+        }
+        let read: Vec<LayerId> = graph.layer_ids().filter(|id| self.depths[id.index()] > 0).collect();
+        if let Some(unknown) =
+            state.histories.iter().find(|h| !read.iter().any(|&id| graph.layer_at(id).name == h.layer))
+        {
+            return fail(format!("it has `{}`, of which the network reads no past frame", unknown.layer));
+        }
+        let mut found = Vec::new();
+        for &id in &read {
+            let (name, depth) = (&graph.layer_at(id).name, self.depths[id.index()]);
+            let Some(history) = state.histories.iter().find(|h| &h.layer == name) else {
+                return fail(format!("it lacks `{name}`, of which the network reads {depth} past frames"));
+            };
+            let shape = [depth, streams, width(graph, id)];
+            let expected: usize = shape.iter().product();
+            if history.values.len() != expected {
+                return fail(format!(
+                    "`{name}` has {} values, not {expected} {shape:?}",
+                    history.values.len()
+                ));
+            }
+            if graph.layer_at(id).kind == LayerKind::Symbol {
+                let symbols = graph.layer_at(id).size as f64;
+                let valid = |&x: &f64| x == -1.0 || (x >= 0.0 && x < symbols && x.fract() == 0.0);
+                if let Some(wrong) = history.values.iter().find(|x| !valid(x)) {
+                    return fail(format!("`{name}` has {wrong}, which is none of its {symbols} symbols"));
+                }
+            }
+            found.push((id, history));
+        }
+
+        let depth = self.depths.iter().copied().max().unwrap_or(0);
+        self.window = Window::resume(depth, &state.ages);
+        for track in &mut self.forward.tracks {
+            track.values.clear();
+            track.values.resize(depth * track.frame_len(), 0.0);
+        }
+        for (id, history) in found {
+            let track = &mut self.forward.tracks[id.index()];
+            let start = track.values.len() - history.values.len();
+            track.values[start..].copy_from_slice(&history.values);
+        }
+        self.frames_run = state.frames;
+        self.forget_calls();
+        Ok(())
+    }
+
+    fn clear_state(&mut self) {
+        self.window = Window::new(self.setup.streams);
+        self.forward.tracks.iter_mut().for_each(|track| track.values.clear());
+        self.frames_run = 0;
+        self.forget_calls();
+    }
+}
+
+impl ReferenceExecutor {
+    /// No frame was run yet that errors could go back through.
+    fn forget_calls(&mut self) {
+        self.kept = 0;
+        self.new = 0;
+        self.back = 0;
+        self.order.clear();
+    }
+}
+
+fn stuck(graph: &Graph, pair: Pair) -> ExecutorError {
+    let layer = &graph.layer_at(pair.layer).name;
+    ExecutorError::Unsupported { executor: NAME, what: format!("`{layer}`, which waits for itself") }
+}
+
+/// An error if the values of all layers in all kept frames are more than the machine has room for.
+fn check_memory(plan: &Plan, setup: Setup) -> Result<(), ExecutorError> {
+    let depth = plan.forward.history_depths().into_iter().max().unwrap_or(0);
+    let frames = setup.window as u128 + depth as u128;
+    let width = |graph: &Graph| graph.layer_ids().map(|id| width(graph, id) as u128).sum::<u128>();
+    let all = width(&plan.forward) + plan.adjoint.as_ref().map_or(0, width);
+    let values = frames.saturating_mul(setup.streams as u128).saturating_mul(all);
+    let weights: u128 = plan.forward.weights().iter().map(|w| 4 * w.len() as u128).sum();
+    let bytes = values.saturating_add(weights).saturating_mul(8);
+    let available = available_memory();
+    if bytes <= available {
+        return Ok(());
+    }
+    let what = format!("running {} streams over {frames} frames in double precision", setup.streams);
+    Err(ExecutorError::Memory { what, bytes, available })
+}
+
+/// What the machine has free, where it says so; else what it can address.
+fn available_memory() -> u128 {
+    let free = std::fs::read_to_string("/proc/meminfo").ok().and_then(|text| {
+        let line = text.lines().find(|line| line.starts_with("MemAvailable:"))?;
+        line.split_whitespace().nth(1)?.parse::<u128>().ok()
+    });
+    free.map_or(isize::MAX as u128, |kilobytes| kilobytes * 1024)
+}

@@ -1,0 +1,24 @@
+//! What a network means: the reference executor.
+//!
+//! In comes a [`rnnc_plan::Plan`], of which only the two graphs are read, the network and its adjoint; out comes
+//! [`ReferenceExecutor`]. It computes in double precision, on the caller's thread, one layer in one frame at a
+//! time, and trusts no analysis: a value is computed once those that it reads are known. It allocates as it goes.
+//! Read it in this order:
+//! - `window.rs`: frames, ages, and which reads cross a reset;
+//! - `network.rs`: what a read gives, and the value of one layer in one frame (`operations.rs` has the vector
+//!   functions);
+//! - `order.rs`: all layers in all frames, each after what it reads;
+//! - `gradients.rs`: the gradients of the weights, from the errors that the adjoint network computed;
+//! - `adam.rs`: one step of the optimizer;
+//! - `executor.rs`: all of it behind the [`rnnc_plan::Executor`] trait, `borders.rs` what passes in and out.
+
+mod adam;
+mod borders;
+mod executor;
+mod gradients;
+mod network;
+mod operations;
+mod order;
+mod window;
+
+pub use executor::{NonFinite, ReferenceExecutor};

@@ -1,0 +1,302 @@
+//! What a read gives, and the value of one layer in one frame of one stream.
+
+use crate::operations;
+use crate::window::Window;
+use rnnc_graph::{Connection, ConnectionKind, Graph, LayerId, LayerKind, Operation, Range, Start, name_key};
+use std::borrow::Cow;
+
+/// A frame of the window and a stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Place {
+    pub frame: usize,
+    pub stream: usize,
+}
+
+/// The values of a layer in the frames of the window: `[frames, B, width]`. A symbol is one number, -1 for none.
+#[derive(Clone, Debug)]
+pub(crate) struct Track {
+    pub streams: usize,
+    pub width: usize,
+    pub values: Vec<f64>,
+}
+
+impl Track {
+    /// Room for the layer's values; no frame yet.
+    fn new(graph: &Graph, layer: LayerId, streams: usize) -> Track {
+        Track { streams, width: width(graph, layer), values: Vec::new() }
+    }
+
+    /// The numbers of a frame, all streams together.
+    pub fn frame_len(&self) -> usize {
+        self.streams * self.width
+    }
+
+    /// The units in a frame of a stream.
+    pub fn at(&self, at: Place) -> &[f64] {
+        let start = (at.frame * self.streams + at.stream) * self.width;
+        &self.values[start..start + self.width]
+    }
+
+    /// The same, to change.
+    pub fn at_mut(&mut self, at: Place) -> &mut [f64] {
+        let start = (at.frame * self.streams + at.stream) * self.width;
+        &mut self.values[start..start + self.width]
+    }
+}
+
+/// How many numbers stand for a layer's value.
+pub(crate) fn width(graph: &Graph, layer: LayerId) -> usize {
+    let layer = graph.layer_at(layer);
+    if layer.kind == LayerKind::Symbol { 1 } else { layer.size }
+}
+
+/// A graph, and the values of its layers as far as they are known.
+#[derive(Clone, Debug)]
+pub(crate) struct Network {
+    pub graph: Graph,
+    pub tracks: Vec<Track>,
+}
+
+/// What surrounds a network while it runs.
+#[derive(Clone, Copy)]
+pub(crate) struct Surroundings<'a> {
+    /// The kept frames.
+    pub window: &'a Window,
+    /// Frames before this have no values; reads of them give the start. An adjoint network begins where the
+    /// backward window does.
+    pub first: usize,
+    /// The weights, by their ids, row-major in their canonical shapes.
+    pub weights: &'a [Vec<f64>],
+    /// In an adjoint network, the forward one.
+    pub saved: Option<&'a Network>,
+    /// Whether dropout is on.
+    pub training: bool,
+    /// Keys the dropout masks.
+    pub seed: u64,
+    /// The number of frame 0 of the window since the streams began. It wraps: a state's history may reach back
+    /// beyond their beginning.
+    pub frames_before: u64,
+}
+
+/// What a read finds.
+pub(crate) enum Read<'a> {
+    /// A vector.
+    Units(Cow<'a, [f64]>),
+    /// A symbol, or none: as a vector, one-hot, or zeros.
+    Symbol(Option<usize>),
+}
+
+impl Read<'_> {
+    fn symbol(&self) -> Option<usize> {
+        match self {
+            Read::Units(_) => None,
+            Read::Symbol(symbol) => *symbol,
+        }
+    }
+
+    /// Units of it, one after the other. A symbol has none to show: only products look it up.
+    fn units(&self, range: Range) -> &[f64] {
+        match self {
+            Read::Units(units) => &units[range.start..range.end()],
+            Read::Symbol(_) => &[],
+        }
+    }
+}
+
+impl Network {
+    pub fn new(graph: &Graph, streams: usize) -> Network {
+        let tracks = graph.layer_ids().map(|id| Track::new(graph, id, streams)).collect();
+        Network { graph: graph.clone(), tracks }
+    }
+
+    /// No layers: what stands in for a network while it is elsewhere.
+    pub fn empty() -> Network {
+        Network { graph: Graph::default(), tracks: Vec::new() }
+    }
+
+    /// Whether the layer's values are handed in.
+    pub fn is_given(&self, layer: LayerId) -> bool {
+        let kind = self.graph.layer_at(layer).kind;
+        matches!(kind, LayerKind::Input | LayerKind::Symbol | LayerKind::Saved(_))
+    }
+
+    /// Whether the layer has a value in every frame, whatever frames the network runs in: a weight or a mask, or
+    /// a layer of the forward network.
+    pub fn is_timeless(&self, layer: LayerId) -> bool {
+        use LayerKind::{Operation as Op, Parameter, Saved};
+        matches!(self.graph.layer_at(layer).kind, Parameter(_) | Saved(_) | Op(Operation::DropoutMask { .. }))
+    }
+
+    /// The frame that a read of `source` from `frame` finds, or none where the read gives the source's start.
+    pub fn find(&self, around: &Surroundings<'_>, source: LayerId, at: Place, delay: i64) -> Option<usize> {
+        let found = around.window.find(at.frame, at.stream, delay)?;
+        (self.is_timeless(source) || found >= around.first).then_some(found)
+    }
+
+    /// What a read of `source` from `frame` gives.
+    pub fn read<'a>(&'a self, around: &Surroundings<'a>, source: LayerId, at: Place, delay: i64) -> Read<'a> {
+        match self.find(around, source, at, delay) {
+            Some(frame) => self.value(around, source, Place { frame, ..at }),
+            None => self.start(around, source),
+        }
+    }
+
+    fn value<'a>(&'a self, around: &Surroundings<'a>, layer: LayerId, at: Place) -> Read<'a> {
+        let track = &self.tracks[layer.index()];
+        match self.graph.layer_at(layer).kind {
+            LayerKind::Symbol => Read::Symbol(symbol_from(track.at(at)[0])),
+            // The same in all frames: those of the past too have the weight of today.
+            LayerKind::Parameter(weight) => Read::Units(Cow::Borrowed(&around.weights[weight.index()])),
+            LayerKind::Operation(Operation::DropoutMask { probability }) => {
+                Read::Units(Cow::Owned(self.mask(around, layer, probability, at)))
+            }
+            LayerKind::Saved(forward) => match around.saved {
+                // One step down and no further: forward networks have no saved layers.
+                Some(network) => network.value(&Surroundings { saved: None, ..*around }, forward, at),
+                None => Read::Units(Cow::Owned(vec![f64::NAN; track.width])),
+            },
+            _ => Read::Units(Cow::Borrowed(track.at(at))),
+        }
+    }
+
+    fn start<'a>(&self, around: &Surroundings<'a>, layer: LayerId) -> Read<'a> {
+        let is_symbol = match self.graph.layer_at(layer).kind {
+            LayerKind::Saved(forward) => around.saved.is_some_and(|n| n.is_symbol(forward)),
+            _ => self.is_symbol(layer),
+        };
+        let layer = self.graph.layer_at(layer);
+        match layer.start {
+            _ if is_symbol => Read::Symbol(None),
+            Start::Zero => Read::Units(Cow::Owned(vec![0.0; layer.size])),
+            Start::Constant(value) => Read::Units(Cow::Owned(vec![value; layer.size])),
+            Start::Learned(weight) => Read::Units(Cow::Borrowed(&around.weights[weight.index()])),
+        }
+    }
+
+    fn is_symbol(&self, layer: LayerId) -> bool {
+        self.graph.layer_at(layer).kind == LayerKind::Symbol
+    }
+
+    /// The value of a layer that is not given, from the values that it reads.
+    pub fn compute(&self, around: &Surroundings<'_>, id: LayerId, at: Place) -> Vec<f64> {
+        let layer = self.graph.layer_at(id);
+        let terms = || self.graph.incoming(id).map(|c| self.term(around, c, at));
+        match layer.kind {
+            LayerKind::Sum => {
+                let mut sum = vec![0.0; layer.size];
+                for (connection, term) in self.graph.incoming(id).zip(terms()) {
+                    let range = connection.target_range;
+                    sum[range.start..range.end()].iter_mut().zip(term).for_each(|(s, x)| *s += x);
+                }
+                sum.iter_mut().for_each(|s| *s = layer.function.apply(*s));
+                sum
+            }
+            LayerKind::Product => {
+                let mut product = vec![1.0; layer.size];
+                for term in terms() {
+                    product.iter_mut().zip(term).for_each(|(p, x)| *p *= x);
+                }
+                product.iter_mut().for_each(|p| *p = layer.function.apply(*p));
+                product
+            }
+            LayerKind::Operation(Operation::DropoutMask { probability }) => {
+                self.mask(around, id, probability, at)
+            }
+            LayerKind::Operation(Operation::CrossEntropy) => {
+                let logits = terms().next().unwrap_or_default();
+                vec![operations::cross_entropy(&logits, self.symbol_operand(around, id, at))]
+            }
+            LayerKind::Operation(Operation::CrossEntropyGradient) => {
+                let operands: Vec<_> = terms().take(2).collect();
+                let symbol = self.symbol_operand(around, id, at);
+                operations::cross_entropy_gradient(operands[0][0], &operands[1], symbol)
+            }
+            LayerKind::Operation(operation) => operations::apply(operation, &terms().collect::<Vec<_>>()),
+            LayerKind::Parameter(weight) => around.weights[weight.index()].clone(),
+            LayerKind::Input | LayerKind::Symbol | LayerKind::Saved(_) => Vec::new(),
+        }
+    }
+
+    /// A dropout mask, drawn by the number of the frame since the streams began.
+    fn mask(&self, around: &Surroundings<'_>, id: LayerId, probability: f64, at: Place) -> Vec<f64> {
+        let layer = self.graph.layer_at(id);
+        let key = name_key(&layer.name);
+        let frame = around.frames_before.wrapping_add(at.frame as u64);
+        let value = |unit| {
+            if !around.training {
+                1.0
+            } else if rnnc_plan::dropout::keeps(around.seed, key, frame, at.stream, unit, probability) {
+                1.0 / (1.0 - probability)
+            } else {
+                0.0
+            }
+        };
+        (0..layer.size).map(value).collect()
+    }
+
+    /// The last operand of an operation, where that is a symbol.
+    fn symbol_operand(&self, around: &Surroundings<'_>, id: LayerId, at: Place) -> Option<usize> {
+        let last = self.graph.incoming(id).last()?;
+        self.read(around, last.source?, at, last.delay).symbol()
+    }
+
+    /// What a connection gives its target: one number for each unit of its target range.
+    fn term(&self, around: &Surroundings<'_>, c: &Connection, at: Place) -> Vec<f64> {
+        let len = c.target_range.len;
+        let Some(source) = c.source else {
+            return match c.kind {
+                ConnectionKind::Constant { value } => vec![value; len],
+                _ => vec![0.0; len],
+            };
+        };
+        let read = self.read(around, source, at, c.delay);
+        let units = read.units(c.source_range);
+        match c.kind {
+            ConnectionKind::Full { weight, heads, transposed } => {
+                let weight = &around.weights[weight.index()];
+                match read {
+                    Read::Units(_) => product(weight, heads, transposed, units, len),
+                    Read::Symbol(symbol) => look_up(weight, symbol, c.source_range.len, len),
+                }
+            }
+            ConnectionKind::Diagonal { weight } => {
+                units.iter().zip(&around.weights[weight.index()]).map(|(a, w)| w * a).collect()
+            }
+            ConnectionKind::Identity { scale } => units.iter().map(|a| scale * a).collect(),
+            ConnectionKind::Broadcast { scale } => {
+                let copies = len / c.source_range.len;
+                units.iter().flat_map(|a| std::iter::repeat_n(scale * a, copies)).collect()
+            }
+            ConnectionKind::Constant { value } => vec![value; len],
+        }
+    }
+}
+
+/// The symbol that a number stands for.
+fn symbol_from(value: f64) -> Option<usize> {
+    (value >= 0.0).then_some(value as usize)
+}
+
+/// W a, or W^T a; block-diagonal with more than one head. W is `[heads, rows / heads, columns / heads]`.
+fn product(weight: &[f64], heads: usize, transposed: bool, a: &[f64], len: usize) -> Vec<f64> {
+    let (from, to) = (a.len() / heads, len / heads);
+    let mut out = vec![0.0; len];
+    for head in 0..heads {
+        let block = &weight[head * from * to..(head + 1) * from * to];
+        for i in 0..to {
+            for j in 0..from {
+                let w = if transposed { block[j * to + i] } else { block[i * from + j] };
+                out[head * to + i] += w * a[head * from + j];
+            }
+        }
+    }
+    out
+}
+
+/// The column of W `[rows, symbols]` that a symbol names; zeros for none.
+fn look_up(weight: &[f64], symbol: Option<usize>, symbols: usize, rows: usize) -> Vec<f64> {
+    match symbol {
+        Some(symbol) => (0..rows).map(|row| weight[row * symbols + symbol]).collect(),
+        None => vec![0.0; rows],
+    }
+}

@@ -1,0 +1,121 @@
+//! Frames: the last ones of every stream are kept, and a read from one frame of another may cross a reset.
+
+/// The kept frames, numbered from 0, the oldest. All streams have the same frames.
+#[derive(Clone, Debug)]
+pub(crate) struct Window {
+    streams: usize,
+    /// `[frames, B]`: how many frames before this one the newest reset lies. Age 0 begins a sequence.
+    ages: Vec<u64>,
+    /// `[B]`: the age of the next frame, unless it is a reset.
+    next_ages: Vec<u64>,
+}
+
+impl Window {
+    /// No frame yet; the next one is each stream's first.
+    pub fn new(streams: usize) -> Window {
+        Window { streams, ages: Vec::new(), next_ages: vec![0; streams] }
+    }
+
+    /// Goes on from a state: `frames` frames are known, and the next has `next_ages`.
+    pub fn resume(frames: usize, next_ages: &[u64]) -> Window {
+        let ages = (0..frames)
+            .rev()
+            .flat_map(|back| next_ages.iter().map(move |age| age.saturating_sub(back as u64 + 1)))
+            .collect();
+        Window { streams: next_ages.len(), ages, next_ages: next_ages.to_vec() }
+    }
+
+    /// Streams, B.
+    pub fn streams(&self) -> usize {
+        self.streams
+    }
+
+    /// How many frames are kept.
+    pub fn len(&self) -> usize {
+        self.ages.len() / self.streams
+    }
+
+    /// The age that the next frame of each stream has, unless it is a reset.
+    pub fn next_ages(&self) -> &[u64] {
+        &self.next_ages
+    }
+
+    /// Appends new frames. `resets` is `[frames, B]`.
+    pub fn push(&mut self, frames: usize, resets: Option<&[bool]>) {
+        for frame in 0..frames {
+            for stream in 0..self.streams {
+                if resets.is_some_and(|r| r[frame * self.streams + stream]) {
+                    self.next_ages[stream] = 0;
+                }
+                self.ages.push(self.next_ages[stream]);
+                self.next_ages[stream] = self.next_ages[stream].saturating_add(1);
+            }
+        }
+    }
+
+    /// Forgets the oldest frames.
+    pub fn drop_oldest(&mut self, frames: usize) {
+        self.ages.drain(..frames * self.streams);
+    }
+
+    fn age(&self, frame: usize, stream: usize) -> u64 {
+        self.ages[frame * self.streams + stream]
+    }
+
+    /// Which frame a read from `frame` finds, or none where it crosses.
+    ///
+    /// From frame t, a read of frame s = t - d crosses if some reset r has min(s, t) < r <= max(s, t), or if s
+    /// lies before the stream's first frame or past the last one. The stream's first frame counts as a reset.
+    pub fn find(&self, frame: usize, stream: usize, delay: i64) -> Option<usize> {
+        let distance = usize::try_from(delay.unsigned_abs()).unwrap_or(usize::MAX);
+        if delay >= 0 {
+            // Resets in s < r <= t: the newest of them is `age` frames back.
+            if self.age(frame, stream) < distance as u64 { None } else { frame.checked_sub(distance) }
+        } else {
+            let found = frame.checked_add(distance).filter(|&s| s < self.len())?;
+            // Resets in t < r <= s.
+            (frame + 1..=found).all(|r| self.age(r, stream) > 0).then_some(found)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// One stream of six frames, with a reset at frame 3.
+    fn window() -> Window {
+        let mut window = Window::new(1);
+        window.push(6, Some(&[false, false, false, true, false, false]));
+        window
+    }
+
+    #[test]
+    fn a_read_of_the_past_crosses_the_first_frame_and_every_reset() {
+        let found = |delay| (0..6).map(|t| window().find(t, 0, delay)).collect::<Vec<_>>();
+        assert_eq!(found(1), [None, Some(0), Some(1), None, Some(3), Some(4)]);
+        assert_eq!(found(2), [None, None, Some(0), None, None, Some(3)]);
+    }
+
+    #[test]
+    fn a_read_of_the_future_crosses_every_reset_and_the_last_frame() {
+        let found = |delay| (0..6).map(|t| window().find(t, 0, delay)).collect::<Vec<_>>();
+        assert_eq!(found(-1), [Some(1), Some(2), None, Some(4), Some(5), None]);
+        assert_eq!(found(-2), [Some(2), None, None, Some(5), None, None]);
+    }
+
+    #[test]
+    fn a_read_of_the_same_frame_never_crosses() {
+        assert!((0..6).all(|t| window().find(t, 0, 0) == Some(t)));
+    }
+
+    #[test]
+    fn dropping_frames_and_resuming_keep_the_ages() {
+        let mut window = window();
+        window.drop_oldest(4);
+        assert_eq!((window.len(), window.next_ages()), (2, &[3][..]));
+        let resumed = Window::resume(4, &[3]);
+        assert_eq!(resumed.find(3, 0, 2), Some(1));
+        assert_eq!(resumed.find(3, 0, 3), None);
+    }
+}
