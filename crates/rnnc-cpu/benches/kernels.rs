@@ -1,0 +1,145 @@
+//! How fast the kernels are on one core: products for few rows at the shapes of LSTM layers, products over all
+//! frames, and elementwise functions.
+//!
+//! `cargo bench -p rnnc-cpu`; criterion prints elements a second, an element of a product being one multiply-add (two
+//! floating-point operations).
+
+#![allow(unsafe_code)] // the kernels take raw rows
+
+use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use rnnc_cpu::kernels::isa::Isa;
+use rnnc_cpu::kernels::{elementwise, gemm, skinny};
+use rnnc_graph::{Activation, Function};
+use std::hint::black_box;
+use std::time::Duration;
+
+/// Numbers in [-1, 1].
+fn numbers(count: usize) -> Vec<f32> {
+    (0..count).map(|i| ((i * 7919) % 2003) as f32 / 1001.0 - 1.0).collect()
+}
+
+/// The recurrent product of an LSTM layer: H inputs, 4 H outputs, B streams.
+fn products_for_few_rows(criterion: &mut Criterion) {
+    for isa in Isa::available() {
+        let mut group = criterion.benchmark_group(format!("skinny/{isa}"));
+        for h in [64, 128, 256, 512, 1024] {
+            let (n, kk) = (4 * h, h);
+            let w = numbers(n * kk);
+            let mut packed = vec![0.0; skinny::packed_len(n, kk) + 16];
+            // On a cache line, as the executor has it.
+            let start = packed.as_ptr().align_offset(64);
+            let packed = &mut packed[start..start + skinny::packed_len(n, kk)];
+            skinny::pack(&w, kk, 1, n, kk, packed);
+            for streams in [1, 2, 4, 8, 16] {
+                let x = numbers(streams * kk);
+                let mut out = vec![0.0; streams * n];
+                let rows: Vec<*const f32> = x.chunks(kk).map(|row| row.as_ptr()).collect();
+                let outs: Vec<*mut f32> = out.chunks_mut(n).map(|row| row.as_mut_ptr()).collect();
+                group.throughput(Throughput::Elements((n * kk * streams) as u64));
+                group.bench_function(BenchmarkId::new(format!("H{h}"), format!("B{streams}")), |bencher| {
+                    // SAFETY: the weights are packed for n and kk; the rows have kk and n numbers.
+                    bencher.iter(|| unsafe {
+                        skinny::skinny(isa, packed.as_ptr(), n, kk, black_box(&rows), &outs, true);
+                    });
+                });
+            }
+        }
+        group.finish();
+    }
+}
+
+/// The same product for one stream with the weights as they lie, and that of the way back, with their transpose.
+fn products_without_packing(criterion: &mut Criterion) {
+    let isa = Isa::detect();
+    let mut group = criterion.benchmark_group(format!("as they lie/{isa}"));
+    for h in [64, 256, 1024] {
+        let (n, kk) = (4 * h, h);
+        let w = numbers(n * kk);
+        let (x, y) = (numbers(kk), numbers(n));
+        let (mut forward, mut back) = (vec![0.0; n], vec![0.0; kk]);
+        group.throughput(Throughput::Elements((n * kk) as u64));
+        group.bench_function(BenchmarkId::new("dot_rows", h), |bencher| {
+            // SAFETY: n rows of kk weights; the rows have kk and n numbers.
+            bencher.iter(|| unsafe {
+                let (rows, outs) = ([black_box(x.as_ptr())], [forward.as_mut_ptr()]);
+                skinny::dot_rows(isa, w.as_ptr(), kk, n, kk, &rows, &outs, true);
+            });
+        });
+        group.bench_function(BenchmarkId::new("axpy_rows", h), |bencher| {
+            // SAFETY: n rows of kk weights, read as the transpose; the rows have n and kk numbers.
+            bencher.iter(|| unsafe {
+                let (rows, outs) = ([black_box(y.as_ptr())], [back.as_mut_ptr()]);
+                skinny::axpy_rows(isa, w.as_ptr(), kk, kk, n, &rows, &outs, true);
+            });
+        });
+        let mut packed = vec![0.0; skinny::packed_len(n, kk)];
+        group.bench_function(BenchmarkId::new("pack", h), |bencher| {
+            bencher.iter(|| skinny::pack(black_box(&w), kk, 1, n, kk, &mut packed));
+        });
+        let mut packed = vec![0.0; skinny::packed_len(kk, n)];
+        group.bench_function(BenchmarkId::new("pack transposed", h), |bencher| {
+            bencher.iter(|| skinny::pack(black_box(&w), 1, kk, kk, n, &mut packed));
+        });
+    }
+    group.finish();
+}
+
+/// An LSTM layer's product over 256 frames, and its weight gradient.
+fn products_over_all_frames(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("gemm");
+    for h in [64, 256, 512] {
+        let (frames, n) = (256, 4 * h);
+        let (w, x, e) = (numbers(n * h), numbers(frames * h), numbers(frames * n));
+        let (mut out, mut gradient) = (vec![0.0; frames * n], vec![0.0; n * h]);
+        let (hs, ns) = (h as isize, n as isize);
+        group.throughput(Throughput::Elements((frames * n * h) as u64));
+        group.bench_function(BenchmarkId::new("forward", h), |bencher| {
+            // SAFETY: [frames, h] times the transpose of [n, h].
+            bencher.iter(|| unsafe {
+                let (x, w, out) = (black_box(x.as_ptr()), w.as_ptr(), out.as_mut_ptr());
+                gemm::gemm(frames, n, h, x, hs, 1, w, 1, hs, out, ns, 1, false);
+            });
+        });
+        group.bench_function(BenchmarkId::new("weight gradient", h), |bencher| {
+            // SAFETY: the transpose of [frames, n] times [frames, h].
+            bencher.iter(|| unsafe {
+                let (e, x, gradient) = (black_box(e.as_ptr()), x.as_ptr(), gradient.as_mut_ptr());
+                gemm::gemm(n, h, frames, e, 1, ns, x, hs, 1, gradient, hs, 1, true);
+            });
+        });
+    }
+    group.finish();
+}
+
+/// Functions over a tile of 256 numbers.
+fn elementwise_functions(criterion: &mut Criterion) {
+    for isa in Isa::available() {
+        let mut group = criterion.benchmark_group(format!("elementwise/{isa}"));
+        let x: Vec<f32> = numbers(256).iter().map(|x| 0.01 + 3.0 * x.abs()).collect();
+        let mut out = vec![0.0; x.len()];
+        group.throughput(Throughput::Elements(x.len() as u64));
+        for f in Activation::ALL {
+            group.bench_function(f.name(), |bencher| {
+                bencher.iter(|| elementwise::unary(isa, Function::Apply(f), black_box(&x), &mut out));
+            });
+        }
+        group.bench_function("mul_add", |bencher| {
+            bencher.iter(|| elementwise::mul_add_into(isa, black_box(&x), &x, &mut out));
+        });
+        group.bench_function("dot", |bencher| {
+            bencher.iter(|| black_box(elementwise::dot(isa, black_box(&x), &x)));
+        });
+        group.finish();
+    }
+}
+
+fn quick() -> Criterion {
+    Criterion::default().warm_up_time(Duration::from_millis(100)).measurement_time(Duration::from_millis(300))
+}
+
+criterion_group! {
+    name = kernels;
+    config = quick();
+    targets = products_for_few_rows, products_without_packing, products_over_all_frames, elementwise_functions
+}
+criterion_main!(kernels);
