@@ -5,3 +5,4 @@
 //! | [`kernels`] | the arithmetic, in versions for each instruction set |
 
 pub mod kernels;
+pub mod team;

@@ -1,0 +1,558 @@
+//! One team of resident worker threads for everything that runs in parallel, and its barrier.
+//!
+//! The caller of [`Team::run`] is worker 0. A loop over frames needs a synchronization or two every few microseconds, so
+//! waiting spins, and between cores that takes some tens of nanoseconds; whoever has spun in vain for a while
+//! sleeps, so that an idle team costs nothing. With more workers than cores, waiting gives way at once.
+//!
+//! All waiting is done by one thing, the [`Barrier`]: a count of arrivals, and a word that tells the phase, whether
+//! somebody sleeps, and whether a worker died. That they share a word is what makes it impossible to miss a
+//! wake-up: whoever ends a phase learns in the same instruction whether there is somebody to wake. The loom tests
+//! go through all interleavings of a few threads:
+//!
+//! `RUSTFLAGS="--cfg loom" cargo test -p rnnc-cpu --lib --release loom_`
+
+#![allow(unsafe_code)] // hands a borrowed closure to threads that outlive the borrow
+
+use std::any::Any;
+use std::io;
+use std::marker::PhantomData;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::PoisonError;
+use sync::{Arc, AtomicPtr, AtomicUsize, Condvar, JoinHandle, Mutex, MutexGuard, Ordering};
+
+/// What the model checker replaces.
+#[cfg(loom)]
+mod sync {
+    pub(super) use loom::hint::spin_loop;
+    pub(super) use loom::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
+    pub(super) use loom::sync::{Arc, Condvar, Mutex, MutexGuard};
+    pub(super) use loom::thread::{Builder, JoinHandle, yield_now};
+}
+#[cfg(not(loom))]
+mod sync {
+    pub(super) use std::hint::spin_loop;
+    pub(super) use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
+    pub(super) use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+    pub(super) use std::thread::{Builder, JoinHandle, yield_now};
+}
+
+/// What a run does, on each worker.
+type Job<'a> = &'a (dyn Fn(Worker<'_>) + Sync);
+
+/// Resident worker threads, the caller of [`Team::run`] being one of the workers.
+///
+/// ```
+/// use rnnc_cpu::team::Team;
+/// use std::sync::atomic::{AtomicUsize, Ordering};
+///
+/// let mut team = Team::new(2)?;
+/// let (first, second) = (AtomicUsize::new(0), AtomicUsize::new(0));
+/// team.run(&|worker| {
+///     first.fetch_add(1, Ordering::Relaxed);
+///     worker.barrier();
+///     // Here every worker has done the first part.
+///     second.fetch_add(first.load(Ordering::Relaxed), Ordering::Relaxed);
+/// });
+/// assert_eq!(second.into_inner(), 4);
+/// # Ok::<(), std::io::Error>(())
+/// ```
+pub struct Team {
+    shared: Arc<Shared>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+/// What the threads of a team share.
+struct Shared {
+    /// Ends when there is a job; poisoned, it tells the threads to go home.
+    start: Barrier,
+    /// The one that jobs call; poisoned when a worker panics.
+    inside: Barrier,
+    /// Ends when the job is done.
+    finish: Barrier,
+    /// The job of the run: a [`Job`] on the stack of its caller.
+    job: AtomicPtr<()>,
+    /// The first panic of a thread in this run.
+    panic: Mutex<Option<Box<dyn Any + Send>>>,
+}
+
+/// A worker's place in the team, for the time of a run.
+#[derive(Debug)]
+pub struct Worker<'a> {
+    /// Which of the workers; 0 is the caller.
+    pub index: usize,
+    /// How many workers there are.
+    pub count: usize,
+    barrier: &'a Barrier,
+    /// Stays on its thread: a second one that waits in its place would be counted as another worker.
+    stays: PhantomData<*const ()>,
+}
+
+impl Worker<'_> {
+    /// Waits until every worker of the run has come here; what they wrote before can be read after.
+    ///
+    /// Every worker must call it equally often in a run. If one panics, the others do not wait for it: their runs end
+    /// here, by unwinding.
+    #[inline]
+    pub fn barrier(&self) {
+        if self.barrier.wait().is_err() {
+            // Quietly, since the panic that counts has been reported.
+            resume_unwind(Box::new(Poisoned));
+        }
+    }
+}
+
+impl Team {
+    /// A team of `threads` workers, the caller included; 0 means as many as the process may use.
+    ///
+    /// # Errors
+    ///
+    /// If the system refuses a thread.
+    pub fn new(threads: usize) -> io::Result<Team> {
+        let cores = cores();
+        let count = if threads == 0 { cores } else { threads };
+        // Workers that wait for a core should not be waited for on it.
+        let patience = if count <= cores { PATIENCE } else { 0 };
+        let barrier = || Barrier::new(count, patience);
+        let shared = Arc::new(Shared {
+            start: barrier(),
+            inside: barrier(),
+            finish: barrier(),
+            job: AtomicPtr::default(),
+            panic: Mutex::new(None),
+        });
+        // As a team from the start, so that its end sends home those that began if a later one is refused.
+        let mut team = Team { shared, threads: Vec::new() };
+        for index in 1..count {
+            let shared = Arc::clone(&team.shared);
+            let thread = sync::Builder::new().name(format!("rnnc-{index}"));
+            team.threads.push(thread.spawn(move || shared.serve(index))?);
+        }
+        Ok(team)
+    }
+
+    /// How many workers there are, the caller included.
+    pub fn size(&self) -> usize {
+        self.shared.inside.count
+    }
+
+    /// Runs the closure on every worker, and returns when all have ended. Allocates nothing.
+    ///
+    /// # Panics
+    ///
+    /// If the closure panics on one of them, then with its panic. The team can be used again.
+    pub fn run(&mut self, job: Job<'_>) {
+        let shared = &*self.shared;
+        let worker = shared.worker(0);
+        if worker.count == 1 {
+            return job(worker);
+        }
+        shared.job.store((&raw const job).cast_mut().cast(), Ordering::Relaxed);
+        // Neither this barrier nor `finish` is ever poisoned while the team lives.
+        let _ = shared.start.wait();
+        let mut panic = catch_unwind(AssertUnwindSafe(|| job(worker))).err();
+        if panic.is_some() {
+            shared.inside.poison();
+        }
+        let _ = shared.finish.wait();
+        // All are through with the job, and wait for the next.
+        if shared.inside.is_poisoned() {
+            shared.inside.reset();
+            let theirs = lock(&shared.panic).take();
+            if let Some(panic) = theirs.or(panic.take()) {
+                resume_unwind(panic);
+            }
+        }
+    }
+}
+
+impl Shared {
+    fn worker(&self, index: usize) -> Worker<'_> {
+        Worker { index, count: self.inside.count, barrier: &self.inside, stays: PhantomData }
+    }
+
+    /// The life of a thread.
+    fn serve(&self, index: usize) {
+        while self.start.wait().is_ok() {
+            let job: *const Job<'_> = self.job.load(Ordering::Relaxed).cast_const().cast();
+            // SAFETY: the caller of `run` put it there before it came to `start`; it lives until that caller gets
+            // past `finish`, to which this thread comes only when it is through with it.
+            let job = unsafe { *job };
+            if let Err(panic) = catch_unwind(AssertUnwindSafe(|| job(self.worker(index)))) {
+                if !panic.is::<Poisoned>() {
+                    lock(&self.panic).get_or_insert(panic);
+                }
+                self.inside.poison();
+            }
+            let _ = self.finish.wait();
+        }
+    }
+}
+
+impl Drop for Team {
+    fn drop(&mut self) {
+        self.shared.start.poison();
+        for thread in self.threads.drain(..) {
+            // Threads catch the panics of their jobs; they have none of their own.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// That a worker will never come to the barrier.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Poisoned;
+
+/// Looks at the phase before a worker sleeps: about 30 microseconds, a few times what a wake-up costs.
+const PATIENCE: u32 = if cfg!(loom) { 1 } else { 1000 };
+/// Times that it gives way to another thread before it sleeps.
+const COURTESY: u32 = if cfg!(loom) { 0 } else { 4 };
+
+/// Somebody sleeps in this phase.
+const ASLEEP: usize = 1;
+/// Somebody will never come.
+const POISONED: usize = 2;
+/// From a phase to the next, in what is left of the word.
+const STEP: usize = 4;
+
+/// A barrier for `count` threads, to be used any number of times, that spins before it sleeps.
+#[derive(Debug)]
+struct Barrier {
+    count: usize,
+    patience: u32,
+    /// How many have come in this phase.
+    arrived: Line<AtomicUsize>,
+    /// The number of the phase, times [`STEP`], with [`ASLEEP`] and [`POISONED`].
+    phase: Line<AtomicUsize>,
+    lock: Mutex<()>,
+    wake: Condvar,
+}
+
+/// On cache lines of its own (two, since CPUs fetch them in pairs).
+#[derive(Debug)]
+#[repr(align(128))]
+struct Line<T>(T);
+
+impl Barrier {
+    fn new(count: usize, patience: u32) -> Barrier {
+        Barrier {
+            count,
+            patience,
+            arrived: Line(AtomicUsize::new(0)),
+            phase: Line(AtomicUsize::new(0)),
+            lock: Mutex::new(()),
+            wake: Condvar::new(),
+        }
+    }
+
+    /// Waits until all have come, or until somebody will never come.
+    #[inline]
+    fn wait(&self) -> Result<(), Poisoned> {
+        if self.count == 1 {
+            return Ok(());
+        }
+        // It cannot end before this thread has come.
+        let phase = self.phase.0.load(Ordering::Relaxed) & !ASLEEP;
+        if phase & POISONED != 0 {
+            return Err(Poisoned);
+        }
+        // Each passes on what those before it wrote.
+        if self.arrived.0.fetch_add(1, Ordering::AcqRel) + 1 == self.count {
+            self.arrived.0.store(0, Ordering::Relaxed);
+            // Nobody poisons it now: all are here.
+            let before = self.phase.0.swap(phase.wrapping_add(STEP), Ordering::AcqRel);
+            self.wake_after(before);
+            return Ok(());
+        }
+        for _ in 0..self.patience {
+            let now = self.phase.0.load(Ordering::Acquire) & !ASLEEP;
+            if now != phase {
+                return if now & POISONED == 0 { Ok(()) } else { Err(Poisoned) };
+            }
+            sync::spin_loop();
+        }
+        self.sleep(phase)
+    }
+
+    #[cold]
+    fn sleep(&self, phase: usize) -> Result<(), Poisoned> {
+        for _ in 0..COURTESY {
+            if self.phase.0.load(Ordering::Relaxed) & !ASLEEP != phase {
+                break;
+            }
+            sync::yield_now();
+        }
+        let mut guard = lock(&self.lock);
+        // If the phase has ended this fails, and the loop sees it.
+        let _ = self.phase.0.compare_exchange(phase, phase | ASLEEP, Ordering::Relaxed, Ordering::Relaxed);
+        loop {
+            let now = self.phase.0.load(Ordering::Acquire) & !ASLEEP;
+            if now != phase {
+                return if now & POISONED == 0 { Ok(()) } else { Err(Poisoned) };
+            }
+            guard = self.wake.wait(guard).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// Wakes the sleepers, if the word, as it was before it changed, says that there are any.
+    fn wake_after(&self, before: usize) {
+        if before & ASLEEP != 0 {
+            // A sleeper has the lock from its mark until it waits: now it waits.
+            drop(lock(&self.lock));
+            self.wake.notify_all();
+        }
+    }
+
+    /// Tells all who wait, or ever will, that a thread that has not come will not come.
+    fn poison(&self) {
+        let before = self.phase.0.fetch_or(POISONED, Ordering::AcqRel);
+        self.wake_after(before);
+    }
+
+    fn is_poisoned(&self) -> bool {
+        self.phase.0.load(Ordering::Relaxed) & POISONED != 0
+    }
+
+    /// As new. Nobody may be waiting.
+    fn reset(&self) {
+        self.arrived.0.store(0, Ordering::Relaxed);
+        self.phase.0.store(0, Ordering::Relaxed);
+    }
+}
+
+/// The mutexes here guard nothing that a panic could leave half done.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// How many threads the process may run at once.
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, |count| count.get())
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use std::sync::atomic::AtomicBool;
+    use std::thread::sleep;
+    use std::time::{Duration, Instant};
+
+    /// As many as there are cores, fewer, and more.
+    const SIZES: [usize; 5] = [1, 2, 3, 5, 16];
+
+    #[test]
+    fn every_worker_runs_once_a_run() {
+        for size in SIZES {
+            let mut team = Team::new(size).unwrap();
+            assert_eq!(team.size(), size);
+            let runs: Vec<AtomicUsize> = (0..size).map(|_| AtomicUsize::new(0)).collect();
+            for _ in 0..200 {
+                team.run(&|worker| {
+                    assert_eq!(worker.count, size);
+                    runs[worker.index].fetch_add(1, Ordering::Relaxed);
+                });
+            }
+            assert!(runs.into_iter().all(|runs| runs.into_inner() == 200));
+        }
+    }
+
+    #[test]
+    fn nobody_passes_a_barrier_before_all_have_come() {
+        for size in SIZES {
+            let mut team = Team::new(size).unwrap();
+            let came: Vec<AtomicUsize> = (0..size).map(|_| AtomicUsize::new(0)).collect();
+            team.run(&|worker| {
+                for round in 1..=500 {
+                    came[worker.index].store(round, Ordering::Relaxed);
+                    worker.barrier();
+                    assert!(came.iter().all(|came| came.load(Ordering::Relaxed) == round));
+                    worker.barrier();
+                }
+            });
+        }
+    }
+
+    #[test]
+    fn sleeping_workers_wake_for_a_run_and_at_a_barrier() {
+        let mut team = Team::new(3).unwrap();
+        let count = AtomicUsize::new(0);
+        for run in 0..10 {
+            sleep(Duration::from_millis(3));
+            team.run(&|worker| {
+                count.fetch_add(1, Ordering::Relaxed);
+                if worker.index == run % 3 {
+                    sleep(Duration::from_millis(3));
+                }
+                worker.barrier();
+                assert_eq!(count.load(Ordering::Relaxed), 3 * (run + 1));
+            });
+        }
+    }
+
+    #[test]
+    fn waiting_at_random_moments_loses_no_wake_up() {
+        // Pauses about as long as the patience, so that sleep and wake-up meet.
+        for size in [2, 3, 8] {
+            let mut team = Team::new(size).unwrap();
+            team.run(&|worker| {
+                let mut random = 88_172_645_463_325_252u64 + worker.index as u64;
+                for _ in 0..2000 {
+                    random ^= random << 13;
+                    random ^= random >> 7;
+                    random ^= random << 17;
+                    if random.is_multiple_of(16) {
+                        let until = Instant::now() + Duration::from_micros(random / 16 % 80);
+                        while Instant::now() < until {
+                            std::hint::spin_loop();
+                        }
+                    }
+                    worker.barrier();
+                }
+            });
+        }
+    }
+
+    #[test]
+    fn a_panic_on_any_worker_ends_the_run_with_it_and_the_team_lives_on() {
+        for size in SIZES {
+            let mut team = Team::new(size).unwrap();
+            for culprit in 0..size {
+                let passed = AtomicBool::new(false);
+                let panic = catch_unwind(AssertUnwindSafe(|| {
+                    team.run(&|worker| {
+                        worker.barrier();
+                        if worker.index == culprit {
+                            // Not a panic that prints: this one is meant.
+                            resume_unwind(Box::new(culprit));
+                        }
+                        worker.barrier();
+                        passed.store(true, Ordering::Relaxed);
+                    });
+                }))
+                .unwrap_err();
+                assert_eq!(panic.downcast_ref::<usize>(), Some(&culprit));
+                assert!(!passed.load(Ordering::Relaxed));
+                let count = AtomicUsize::new(0);
+                team.run(&|worker| {
+                    count.fetch_add(1, Ordering::Relaxed);
+                    worker.barrier();
+                    assert_eq!(count.load(Ordering::Relaxed), size);
+                });
+            }
+        }
+    }
+
+    #[test]
+    fn the_end_of_a_team_ends_its_threads() {
+        for size in SIZES {
+            let team = Team::new(size).unwrap();
+            let shared = Arc::downgrade(&team.shared);
+            drop(team);
+            assert_eq!(shared.strong_count(), 0);
+        }
+    }
+
+    #[test]
+    fn no_number_of_threads_means_all_cores() {
+        assert_eq!(Team::new(0).unwrap().size(), cores());
+    }
+}
+
+#[cfg(all(test, loom))]
+mod loom_tests {
+    use super::*;
+    use loom::cell::UnsafeCell;
+    use loom::thread;
+
+    /// Numbers that only barriers keep apart; loom reports a race.
+    struct Slots(Vec<UnsafeCell<usize>>);
+
+    // SAFETY: the barrier under test is to keep the threads apart, and loom watches it do so.
+    unsafe impl Sync for Slots {}
+
+    impl Slots {
+        fn new(count: usize) -> Slots {
+            Slots((0..count).map(|_| UnsafeCell::new(0)).collect())
+        }
+
+        fn set(&self, index: usize, value: usize) {
+            // SAFETY: loom checks that nobody else has it.
+            self.0[index].with_mut(|slot| unsafe { *slot = value });
+        }
+
+        fn all_are(&self, value: usize) -> bool {
+            // SAFETY: loom checks that nobody writes it.
+            self.0.iter().all(|slot| slot.with(|slot| unsafe { *slot == value }))
+        }
+    }
+
+    fn phases(count: usize, patience: u32, rounds: usize) {
+        let shared = Arc::new((Barrier::new(count, patience), Slots::new(count)));
+        let work = move |index: usize, (barrier, slots): &(Barrier, Slots)| {
+            for round in 1..=rounds {
+                slots.set(index, round);
+                barrier.wait().unwrap();
+                assert!(slots.all_are(round));
+                if round < rounds {
+                    barrier.wait().unwrap();
+                }
+            }
+        };
+        let threads: Vec<_> = (1..count)
+            .map(|index| {
+                let shared = Arc::clone(&shared);
+                thread::spawn(move || work(index, &shared))
+            })
+            .collect();
+        work(0, &shared);
+        for thread in threads {
+            thread.join().unwrap();
+        }
+    }
+
+    #[test]
+    fn loom_two_threads_that_sleep_at_once_keep_in_step() {
+        loom::model(|| phases(2, 0, 2));
+    }
+
+    #[test]
+    fn loom_two_threads_that_spin_and_sleep_keep_in_step() {
+        loom::model(|| phases(2, 1, 2));
+    }
+
+    #[test]
+    fn loom_three_threads_keep_in_step() {
+        let mut model = loom::model::Builder::new();
+        model.preemption_bound = Some(3);
+        model.check(|| phases(3, 0, 1));
+    }
+
+    #[test]
+    fn loom_poison_wakes_whoever_waits() {
+        loom::model(|| {
+            let barrier = Arc::new(Barrier::new(2, 1));
+            let waiter = {
+                let barrier = Arc::clone(&barrier);
+                thread::spawn(move || barrier.wait())
+            };
+            barrier.poison();
+            assert_eq!(waiter.join().unwrap(), Err(Poisoned));
+        });
+    }
+
+    #[test]
+    fn loom_a_team_runs_and_ends() {
+        let mut model = loom::model::Builder::new();
+        model.preemption_bound = Some(2);
+        model.check(|| {
+            let slots = Slots::new(2);
+            let mut team = Team::new(2).unwrap();
+            team.run(&|worker| {
+                slots.set(worker.index, 1);
+                worker.barrier();
+                assert!(slots.all_are(1));
+            });
+            team.run(&|worker| slots.set(worker.index, 2));
+            assert!(slots.all_are(2));
+        });
+    }
+}
