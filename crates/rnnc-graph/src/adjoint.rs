@@ -12,10 +12,10 @@
 use crate::error::GraphError;
 use crate::function::{Activation, Function, SlopeReads};
 use crate::graph::{
-    Accumulation, AccumulationKind, Connect, Connection, ConnectionKind, Graph, Layer, LayerId, LayerKind, Operation,
-    Range, Start, WeightId,
+    Accumulation, AccumulationKind, Connect, Connection, ConnectionKind, Graph, Layer, LayerId, LayerKind,
+    Operation, Range, Start, WeightId,
 };
-use crate::normalize::normalize;
+use crate::normalize::{normalize, split_terms};
 use crate::simplify::{retain_needed, simplify};
 
 /// What gradients are wanted besides those of the weights.
@@ -40,7 +40,11 @@ impl Adjoint {
     pub fn derive(graph: &Graph, options: AdjointOptions) -> Result<Adjoint, GraphError> {
         let forward = normalize(graph);
         let adjoint = Derivation::new(&forward, options)?.run();
-        Ok(Adjoint { graph: recompute(&forward, simplify(adjoint)), forward })
+        let mut graph = recompute(&forward, simplify(adjoint));
+        for id in graph.layer_ids() {
+            split_terms(&mut graph, id);
+        }
+        Ok(Adjoint { graph, forward })
     }
 }
 
@@ -114,7 +118,14 @@ impl<'a> Derivation<'a> {
         self.add(name, size, LayerKind::Sum, Function::IDENTITY, of)
     }
 
-    fn add(&mut self, name: String, size: usize, kind: LayerKind, function: Function, of: LayerId) -> LayerId {
+    fn add(
+        &mut self,
+        name: String,
+        size: usize,
+        kind: LayerKind,
+        function: Function,
+        of: LayerId,
+    ) -> LayerId {
         let origin = self.forward.layer_at(of).origin;
         self.out.add_layer(Layer { name, size, kind, function, start: Start::Zero, origin })
     }
@@ -146,7 +157,9 @@ impl<'a> Derivation<'a> {
         let forward = self.forward;
         let layer = forward.layer_at(id);
         match layer.kind {
-            LayerKind::Parameter(weight) => self.accumulate_sum(weight, 1.0, error, Range::new(0, layer.size)),
+            LayerKind::Parameter(weight) => {
+                self.accumulate_sum(weight, 1.0, error, Range::new(0, layer.size))
+            }
             LayerKind::Sum => {
                 let delta = self.through_function(id, error);
                 for c in forward.incoming(id) {
@@ -160,7 +173,8 @@ impl<'a> Derivation<'a> {
                     if !self.flows(c) {
                         continue;
                     }
-                    let mut others = factors.iter().enumerate().filter(|&(j, _)| j != k).map(|(_, c)| c).peekable();
+                    let mut others =
+                        factors.iter().enumerate().filter(|&(j, _)| j != k).map(|(_, c)| c).peekable();
                     let term = if others.peek().is_none() {
                         delta
                     } else {
@@ -290,7 +304,8 @@ impl<'a> Derivation<'a> {
 
     /// Whether an error goes back through a connection to its source.
     fn flows(&self, c: &Connection) -> bool {
-        !c.stops_gradient && c.source.is_some_and(|s| self.active[s.index()] || self.learned_start(c, s).is_some())
+        !c.stops_gradient
+            && c.source.is_some_and(|s| self.active[s.index()] || self.learned_start(c, s).is_some())
     }
 
     /// The weight that a connection reads where it crosses a reset.
@@ -309,7 +324,8 @@ impl<'a> Derivation<'a> {
         let (back, scale) = match c.kind {
             ConnectionKind::Full { weight, heads, transposed } => {
                 let value = self.value(source);
-                let kind = AccumulationKind::Outer { source: value, source_range: c.source_range, delay, heads };
+                let kind =
+                    AccumulationKind::Outer { source: value, source_range: c.source_range, delay, heads };
                 self.out.accumulate(Accumulation { weight, kind, error: delta, error_range: c.target_range });
                 (Connect::new(ConnectionKind::Full { weight, heads, transposed: !transposed }), None)
             }
@@ -326,7 +342,8 @@ impl<'a> Derivation<'a> {
                 }
                 // What comes back is the sum over each repetition; then it is an identity.
                 let groups = c.source_range.len;
-                let sum = self.out_layer(source, LayerKind::Operation(Operation::GroupSum { groups }), groups);
+                let sum =
+                    self.out_layer(source, LayerKind::Operation(Operation::GroupSum { groups }), groups);
                 self.out.connect(delta, sum, Connect::identity().from(c.target_range));
                 let kind = ConnectionKind::Identity { scale };
                 let plain = Connection { kind, target_range: Range::new(0, groups), ..c.clone() };
@@ -337,7 +354,9 @@ impl<'a> Derivation<'a> {
         if !self.flows(c) {
             return;
         }
-        if let (LayerKind::Parameter(weight), 0, Some(scale)) = (self.forward.layer_at(source).kind, delay, scale) {
+        if let (LayerKind::Parameter(weight), 0, Some(scale)) =
+            (self.forward.layer_at(source).kind, delay, scale)
+        {
             // A parameter read as it is: straight into its gradient.
             let kind = AccumulationKind::Sum { scale, weight_range: c.source_range };
             self.out.accumulate(Accumulation { weight, kind, error: delta, error_range: c.target_range });
@@ -379,7 +398,8 @@ fn active(graph: &Graph, options: AdjointOptions) -> Vec<bool> {
                         && !c.stops_gradient
                         && c.source.is_some_and(|s| matches!(graph.layer_at(s).start, Start::Learned(_)))
                 };
-                matches!(c.kind, ConnectionKind::Full { .. } | ConnectionKind::Diagonal { .. }) || learned_start()
+                matches!(c.kind, ConnectionKind::Full { .. } | ConnectionKind::Diagonal { .. })
+                    || learned_start()
             })
     };
     let outgoing = graph.outgoing();
@@ -446,10 +466,13 @@ fn recompute(forward: &Graph, mut adjoint: Graph) -> Graph {
         let at_hand = |c: &Connection| {
             let plain = matches!(
                 c.kind,
-                ConnectionKind::Identity { .. } | ConnectionKind::Broadcast { .. } | ConnectionKind::Constant { .. }
+                ConnectionKind::Identity { .. }
+                    | ConnectionKind::Broadcast { .. }
+                    | ConnectionKind::Constant { .. }
             );
             let whole = c.target_range == Range::new(0, forward.layer_at(of).size);
-            let source = c.source.is_none_or(|s| free(s) || (saved[s.index()].is_some() && !dropped[s.index()]));
+            let source =
+                c.source.is_none_or(|s| free(s) || (saved[s.index()].is_some() && !dropped[s.index()]));
             plain && whole && c.delay == 0 && source && c.source != Some(of)
         };
         if !cheap || fixed[id.index()] || !forward.incoming(of).all(at_hand) {

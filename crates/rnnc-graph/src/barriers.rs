@@ -11,8 +11,10 @@ use crate::cycles::{Digraph, Edge};
 /// by its place. Every cycle has a positive delay.
 pub(crate) fn bound(graph: &Digraph, crosses: &[bool]) -> (u64, u64) {
     // Edges are told apart by place, so each carries its place as its delay here.
-    let by_place =
-        Digraph::new(graph.nodes, graph.edges.iter().enumerate().map(|(i, e)| Edge { delay: i as i64, ..*e }).collect());
+    let by_place = Digraph::new(
+        graph.nodes,
+        graph.edges.iter().enumerate().map(|(i, e)| Edge { delay: i as i64, ..*e }).collect(),
+    );
     let (mut links, mut delay) = (0i128, 1i128);
     loop {
         let weight = |e: Edge| {
@@ -24,7 +26,9 @@ pub(crate) fn bound(graph: &Digraph, crosses: &[bool]) -> (u64, u64) {
         let (mut more_links, mut more_delay) = (0i128, 0i128);
         for (i, &from) in cycle.iter().enumerate() {
             let to = cycle[(i + 1) % cycle.len()];
-            let Some(edge) = by_place.leaving(from).filter(|e| e.to == to).min_by_key(|&e| weight(e)) else { continue };
+            let Some(edge) = by_place.leaving(from).filter(|e| e.to == to).min_by_key(|&e| weight(e)) else {
+                continue;
+            };
             more_links += i128::from(crosses[edge.delay as usize]);
             more_delay += i128::from(graph.edges[edge.delay as usize].delay);
         }

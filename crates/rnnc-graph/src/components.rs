@@ -139,7 +139,10 @@ fn component(
     let frame_order: Vec<LayerId> = frame_order.into_iter().map(|i| layers[i]).collect();
     let (kind, reason, remedy) = match scan::affine(graph, &frame_order, member) {
         Ok(form) if form.order <= scan::LARGEST_ORDER => {
-            let reason = format!("scan: its reads of itself are elementwise and affine, {} numbers a unit", form.order);
+            let reason = format!(
+                "scan: its reads of itself are elementwise and affine, {} numbers a unit",
+                form.order
+            );
             (Kind::Scan(form), reason, String::new())
         }
         Ok(form) => (
@@ -167,7 +170,11 @@ fn component(
 
 /// The direction of a component's cycles, its edges with delays positive along it, and potentials that make
 /// every shifted delay non-negative.
-fn direct(graph: &Graph, layers: &[LayerId], edges: Vec<Edge>) -> Result<(Direction, Digraph, Vec<i64>), GraphError> {
+fn direct(
+    graph: &Graph,
+    layers: &[LayerId],
+    edges: Vec<Edge>,
+) -> Result<(Direction, Digraph, Vec<i64>), GraphError> {
     let mut digraph = Digraph::new(layers.len(), edges);
     let names = |cycle: &[usize]| -> (Vec<LayerId>, Vec<String>) {
         cycle.iter().map(|&i| (layers[i], graph.layer_at(layers[i]).name.clone())).unzip()
@@ -252,7 +259,10 @@ mod tests {
         let (g, h) = elman();
         let components = Components::find(&g).unwrap();
         let c = components.of(h);
-        assert_eq!((c.kind.clone(), c.direction, c.barrier_bound), (Kind::Loop, Direction::Forward, Some((1, 1))));
+        assert_eq!(
+            (c.kind.clone(), c.direction, c.barrier_bound),
+            (Kind::Loop, Direction::Forward, Some((1, 1)))
+        );
         assert!(c.reason.contains("`h`") && c.reason.contains("tanh"), "{}", c.reason);
     }
 
@@ -302,7 +312,8 @@ mod tests {
     fn chains_and_rings_of_100_000_layers_are_analysed_in_under_a_second() {
         for ring in [false, true] {
             let mut g = Graph::new("long");
-            let ids: Vec<LayerId> = (0..100_000).map(|i| g.sum(format!("l{i}"), 1, Activation::Tanh)).collect();
+            let ids: Vec<LayerId> =
+                (0..100_000).map(|i| g.sum(format!("l{i}"), 1, Activation::Tanh)).collect();
             for pair in ids.windows(2) {
                 g.connect(pair[0], pair[1], Connect::identity());
             }

@@ -35,7 +35,8 @@ pub enum GraphError {
     /// A component with cycles into the past and into the future.
     #[error(
         "cycles with delays of both signs: {} reads the past and {} the future; no order of frames serves both",
-        describe(past_names), describe(future_names)
+        describe(past_names),
+        describe(future_names)
     )]
     BothDirections {
         /// A cycle of positive total delay.

@@ -76,8 +76,25 @@ impl Activation {
     pub const ALL: [Activation; 19] = {
         use Activation::*;
         [
-            Identity, Sigmoid, Tanh, Relu, LeakyRelu, Elu, Softplus, Softsign, Gelu, Silu, Exp, Log, Sqrt, Abs,
-            Square, Sin, Cos, HardSigmoid, HardTanh,
+            Identity,
+            Sigmoid,
+            Tanh,
+            Relu,
+            LeakyRelu,
+            Elu,
+            Softplus,
+            Softsign,
+            Gelu,
+            Silu,
+            Exp,
+            Log,
+            Sqrt,
+            Abs,
+            Square,
+            Sin,
+            Cos,
+            HardSigmoid,
+            HardTanh,
         ]
     };
 
@@ -167,9 +184,8 @@ impl Activation {
     pub fn slope_reads(self) -> SlopeReads {
         use Activation::*;
         match self {
-            Identity | Sigmoid | Tanh | Relu | LeakyRelu | Elu | Softplus | Exp | Sqrt | HardSigmoid | HardTanh => {
-                SlopeReads::Value
-            }
+            Identity | Sigmoid | Tanh | Relu | LeakyRelu | Elu | Softplus | Exp | Sqrt | HardSigmoid
+            | HardTanh => SlopeReads::Value,
             Softsign | Gelu | Silu | Log | Abs | Square | Sin | Cos => SlopeReads::Argument,
         }
     }

@@ -188,10 +188,7 @@ impl Operation {
     /// Whether its operands have other sizes than its result. A connection into such a layer writes the units of
     /// the operand, not of the layer.
     pub fn changes_size(self) -> bool {
-        matches!(
-            self,
-            Operation::GroupSum { .. } | Operation::CrossEntropy | Operation::CrossEntropyGradient
-        )
+        matches!(self, Operation::GroupSum { .. } | Operation::CrossEntropy | Operation::CrossEntropyGradient)
     }
 
     /// Whether unit u of the result depends on unit u of the operands alone.
@@ -359,14 +356,17 @@ impl AccumulationKind {
     /// The saved layer that is read, if one is.
     pub fn source(self) -> Option<LayerId> {
         match self {
-            AccumulationKind::Outer { source, .. } | AccumulationKind::Diagonal { source, .. } => Some(source),
+            AccumulationKind::Outer { source, .. } | AccumulationKind::Diagonal { source, .. } => {
+                Some(source)
+            }
             AccumulationKind::Sum { .. } | AccumulationKind::Start { .. } => None,
         }
     }
 
     /// The same, reading another layer.
     pub(crate) fn map_source(mut self, map: impl Fn(LayerId) -> LayerId) -> AccumulationKind {
-        if let AccumulationKind::Outer { source, .. } | AccumulationKind::Diagonal { source, .. } = &mut self {
+        if let AccumulationKind::Outer { source, .. } | AccumulationKind::Diagonal { source, .. } = &mut self
+        {
             *source = map(*source);
         }
         self
@@ -683,10 +683,17 @@ impl Graph {
         out.accumulations = self
             .accumulations
             .iter()
-            .map(|a| Accumulation { error: new[a.error.index()], kind: a.kind.map_source(|s| new[s.index()]), ..a.clone() })
+            .map(|a| Accumulation {
+                error: new[a.error.index()],
+                kind: a.kind.map_source(|s| new[s.index()]),
+                ..a.clone()
+            })
             .collect();
-        out.outputs =
-            self.outputs.iter().map(|o| Output { name: o.name.clone(), layer: new[o.layer.index()] }).collect();
+        out.outputs = self
+            .outputs
+            .iter()
+            .map(|o| Output { name: o.name.clone(), layer: new[o.layer.index()] })
+            .collect();
         out
     }
 

@@ -1,6 +1,8 @@
 //! The normal form that lowering and differentiation start from: the same network, in fewer shapes.
 //!
-//! - Factors and operands are plain reads (identity, broadcast, constant); a weighted one becomes a sum layer.
+//! - Factors and operands are plain reads (identity, broadcast, constant; of vector functions, identity alone); others
+//!   become sum layers.
+//! - Full connections write all units of a layer; into a part, they become a layer of that size.
 //! - An activation whose slope needs its argument reads it from a layer of its own.
 //! - Layers that no output depends on are gone. Inputs and weights stay, in their order.
 
@@ -12,9 +14,7 @@ pub fn normalize(graph: &Graph) -> Graph {
     let mut out = graph.clone();
     for id in graph.layer_ids() {
         let layer = graph.layer_at(id);
-        if matches!(layer.kind, LayerKind::Product | LayerKind::Operation(_)) {
-            split_weighted_terms(&mut out, id);
-        }
+        split_terms(&mut out, id);
         if let Function::Apply(activation) = layer.function
             && activation.slope_reads() == SlopeReads::Argument
             && !reads_its_argument(&out, id)
@@ -53,10 +53,20 @@ fn anonymous(graph: &Graph, of: LayerId, size: usize, kind: LayerKind) -> Layer 
     }
 }
 
-fn split_weighted_terms(graph: &mut Graph, id: LayerId) {
+/// Gives each term that the layer cannot take as it is a sum layer of its own.
+pub(crate) fn split_terms(graph: &mut Graph, id: LayerId) {
+    let layer = graph.layer_at(id);
+    let (kind, size) = (layer.kind, layer.size);
     for place in graph.incoming_ids(id).to_vec() {
         let c = graph.connection_at(place).clone();
-        if matches!(c.kind, ConnectionKind::Full { .. } | ConnectionKind::Diagonal { .. }) {
+        let weighted = matches!(c.kind, ConnectionKind::Full { .. } | ConnectionKind::Diagonal { .. });
+        let fits = match kind {
+            LayerKind::Product => !weighted,
+            LayerKind::Operation(op) if op.is_elementwise() => !weighted,
+            LayerKind::Operation(_) => c.kind == ConnectionKind::Identity { scale: 1.0 },
+            _ => !matches!(c.kind, ConnectionKind::Full { .. }) || c.target_range == Range::new(0, size),
+        };
+        if !fits {
             let term = graph.add_layer(anonymous(graph, id, c.target_range.len, LayerKind::Sum));
             let whole = Range::new(0, c.target_range.len);
             let plain = Connection {

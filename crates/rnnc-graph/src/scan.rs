@@ -44,7 +44,10 @@ pub(crate) fn affine(
         if layer.function != Function::IDENTITY {
             return Err(obstacle(
                 layer.function.to_string(),
-                format!("without {} on `{name}` (or with it applied outside the cycle) nothing but affine steps would be left there", layer.function),
+                format!(
+                    "without {} on `{name}` (or with it applied outside the cycle) nothing but affine steps would be left there",
+                    layer.function
+                ),
             ));
         }
         let own: Vec<&Connection> = graph.incoming(id).filter(|c| inside(c)).collect();

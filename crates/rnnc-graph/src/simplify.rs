@@ -49,7 +49,8 @@ pub(crate) fn simplify(mut graph: Graph) -> Graph {
 /// The graph without the layers that no output and no accumulation depends on.
 pub(crate) fn retain_needed(graph: &Graph) -> Graph {
     let mut kept = vec![false; graph.layers().len()];
-    let mut open: Vec<LayerId> = graph.outputs().iter().map(|o| o.layer).chain(graph.inputs().iter().copied()).collect();
+    let mut open: Vec<LayerId> =
+        graph.outputs().iter().map(|o| o.layer).chain(graph.inputs().iter().copied()).collect();
     for a in graph.accumulations() {
         open.push(a.error);
         open.extend(a.kind.source());

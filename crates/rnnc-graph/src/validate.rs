@@ -2,7 +2,9 @@
 
 use crate::error::GraphError;
 use crate::function::Function;
-use crate::graph::{Connection, ConnectionKind, Graph, LayerId, LayerKind, Operation, Range, Start, WeightId};
+use crate::graph::{
+    Connection, ConnectionKind, Graph, LayerId, LayerKind, Operation, Range, Start, WeightId,
+};
 use std::collections::HashSet;
 
 /// The longest delay. Its only purpose is that sums of delays cannot overflow.
@@ -19,7 +21,12 @@ pub fn validate(graph: &Graph) -> Result<(), GraphError> {
         if weight.shape.is_empty() || weight.shape.len() > 3 {
             return wrong(format!("a shape has 1 to 3 sizes, not {:?}", weight.shape));
         }
-        if weight.shape.iter().try_fold(1usize, |all, &n| all.checked_mul(n)).is_none_or(|n| n > isize::MAX as usize / 8) {
+        if weight
+            .shape
+            .iter()
+            .try_fold(1usize, |all, &n| all.checked_mul(n))
+            .is_none_or(|n| n > isize::MAX as usize / 8)
+        {
             return wrong(format!("shape {:?} is too large to address", weight.shape));
         }
     }
@@ -42,7 +49,13 @@ fn wrong(graph: &Graph, layer: LayerId, problem: String) -> Result<(), GraphErro
     Err(GraphError::Layer { layer, name: graph.layer_at(layer).name.clone(), problem })
 }
 
-fn vector_weight(graph: &Graph, layer: LayerId, weight: WeightId, size: usize, use_: &str) -> Result<(), GraphError> {
+fn vector_weight(
+    graph: &Graph,
+    layer: LayerId,
+    weight: WeightId,
+    size: usize,
+    use_: &str,
+) -> Result<(), GraphError> {
     let weight = graph.weight_at(weight);
     if weight.shape != [size] {
         return wrong(
@@ -120,7 +133,11 @@ fn operation(graph: &Graph, id: LayerId, op: Operation, count: usize) -> Result<
             return if units == size && logits == symbols {
                 Ok(())
             } else {
-                wrong(graph, id, format!("{} of {logits} logits and {symbols} symbols, in {size} units", op.name()))
+                wrong(
+                    graph,
+                    id,
+                    format!("{} of {logits} logits and {symbols} symbols, in {size} units", op.name()),
+                )
             };
         }
         _ => 1,
@@ -151,9 +168,15 @@ fn connection(graph: &Graph, c: &Connection) -> Result<(), GraphError> {
     }
     let operand = operand_size(graph, c);
     if !inside(c.target_range, operand.unwrap_or(usize::MAX)) {
-        return fail(format!("units {}..{} are written, of {}", c.target_range.start, c.target_range.end(), target.size));
+        return fail(format!(
+            "units {}..{} are written, of {}",
+            c.target_range.start,
+            c.target_range.end(),
+            target.size
+        ));
     }
-    if target.kind != LayerKind::Sum && c.target_range != Range::new(0, operand.unwrap_or(c.target_range.len)) {
+    if target.kind != LayerKind::Sum && c.target_range != Range::new(0, operand.unwrap_or(c.target_range.len))
+    {
         return fail("only the terms of a sum may cover a part of the units".into());
     }
     let Some(source_id) = c.source else {
@@ -192,7 +215,10 @@ fn connection(graph: &Graph, c: &Connection) -> Result<(), GraphError> {
         ConnectionKind::Full { weight, heads, transposed } => {
             let (rows, columns) = if transposed { (from, to) } else { (to, from) };
             if heads == 0 || rows % heads != 0 || columns % heads != 0 {
-                return fail(format!("{to} units from {from} of `{}` do not divide into {heads} heads", source.name));
+                return fail(format!(
+                    "{to} units from {from} of `{}` do not divide into {heads} heads",
+                    source.name
+                ));
             }
             let needed =
                 if heads == 1 { vec![rows, columns] } else { vec![heads, rows / heads, columns / heads] };

@@ -40,8 +40,10 @@ pub(crate) fn widest(graph: &Digraph, base: Vec<i64>) -> Found {
     let reduced = |e: Edge| e.delay + base[e.to] - base[e.from];
     let bound = least_cycle(graph, reduced);
     best.width.bound = usize::try_from(bound).ok();
-    let reversed =
-        Digraph::new(graph.nodes, graph.edges.iter().map(|e| Edge { from: e.to, to: e.from, ..*e }).collect());
+    let reversed = Digraph::new(
+        graph.nodes,
+        graph.edges.iter().map(|e| Edge { from: e.to, to: e.from, ..*e }).collect(),
+    );
     // Only what a delay leads to is worth being a root: shifts move delays toward it.
     let mut roots: Vec<usize> = graph.edges.iter().filter(|&&e| reduced(e) > 0).map(|e| e.to).collect();
     roots.sort_unstable();
@@ -85,7 +87,9 @@ fn schedule(graph: &Digraph, shifts: Vec<i64>) -> Found {
             order,
         },
         // The smallest step is no smaller than 1, and connections left at 0 form no cycle in a valid component.
-        Err(_) => Found { width: Width { frames: 1, bound: None }, shifts, order: (0..graph.nodes).collect() },
+        Err(_) => {
+            Found { width: Width { frames: 1, bound: None }, shifts, order: (0..graph.nodes).collect() }
+        }
     }
 }
 

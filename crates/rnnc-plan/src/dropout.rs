@@ -24,7 +24,8 @@ mod tests {
 
     #[test]
     fn the_share_kept_is_what_was_asked_for() {
-        let kept = (0..200).flat_map(|f| (0..100).map(move |u| (f, u))).filter(|&(f, u)| keeps(1, 2, f, 0, u, 0.3));
+        let kept =
+            (0..200).flat_map(|f| (0..100).map(move |u| (f, u))).filter(|&(f, u)| keeps(1, 2, f, 0, u, 0.3));
         let share = kept.count() as f64 / 20_000.0;
         assert!((share - 0.7).abs() < 0.01, "{share}");
     }

@@ -162,7 +162,12 @@ pub trait Executor: Send {
 
     /// Runs `frames` new frames, 1 to `step`. `inputs` has one entry per input of the graph, in its order:
     /// `[frames, B, N]`, or symbols `[frames, B]`. `resets` is `[frames, B]`.
-    fn forward(&mut self, frames: usize, inputs: &[Values<'_>], resets: Option<&[bool]>) -> Result<(), ExecutorError>;
+    fn forward(
+        &mut self,
+        frames: usize,
+        inputs: &[Values<'_>],
+        resets: Option<&[bool]>,
+    ) -> Result<(), ExecutorError>;
 
     /// Copies an output of the last forward call, by its place in the graph's list: `[frames, B, N]`.
     fn output(&self, output: usize, into: ValuesMut<'_>) -> Result<(), ExecutorError>;
@@ -170,7 +175,11 @@ pub trait Executor: Send {
     /// Computes all gradients of a scalar from its gradients with respect to the outputs in the new frames of
     /// the last forward call (one `[new frames, B, N]` per output; `None` is zeros), going back through the
     /// last `frames` frames: at least the new ones, at most the window, and no more than have been run.
-    fn backward(&mut self, frames: usize, output_gradients: &[Option<Values<'_>>]) -> Result<(), ExecutorError>;
+    fn backward(
+        &mut self,
+        frames: usize,
+        output_gradients: &[Option<Values<'_>>],
+    ) -> Result<(), ExecutorError>;
 
     /// Copies the gradient of an input, by its place in the graph's list, over the frames of the last backward
     /// call: `[frames, B, N]`. Only for plans made with input gradients.
@@ -231,7 +240,9 @@ pub enum ExecutorError {
         found: &'static str,
     },
     /// A symbol past the last.
-    #[error("`{name}`: symbol {found} in frame {frame} of stream {stream}, but there are only {symbols} (from 0)")]
+    #[error(
+        "`{name}`: symbol {found} in frame {frame} of stream {stream}, but there are only {symbols} (from 0)"
+    )]
     Symbol {
         /// The input.
         name: String,

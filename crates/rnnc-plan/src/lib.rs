@@ -2,13 +2,34 @@
 //!
 //! In comes a [`rnnc_graph::Graph`]; out comes a [`Plan`]: buffers and stages of operations, forward and backward,
 //! as data that can be printed and compared without a device; and the [`Executor`] trait that whatever runs
-//! plans implements.
+//! plans implements. The way through the files:
+//! - `schedule.rs` gives each layer its stage and phase;
+//! - `lower.rs` groups layers into maps and gives values their buffers;
+//! - `layout.rs` lays out the weights; `maps.rs` writes the elementwise programs; `emit.rs` all other operations, which
+//!   `fuse.rs` fuses;
+//! - `memory.rs` finds lifetimes and shares room; `cost.rs` counts, and chooses by the counts;
+//! - `plan.rs` is the result, `executor.rs` the trait; `dropout.rs` draws masks.
 
+mod cost;
 pub mod dropout;
+mod emit;
 mod executor;
+mod fuse;
+mod layout;
+mod lower;
+mod maps;
+mod memory;
 mod plan;
+mod schedule;
 
+pub use cost::Cost;
 pub use executor::{
     Executor, ExecutorError, History, NO_SYMBOL, Part, Setup, State, Update, Values, ValuesMut,
 };
-pub use plan::{Plan, PlanError, PlanOptions};
+pub use layout::{WeightLayout, WeightView};
+pub use memory::{Memory, Placement};
+pub use plan::{
+    Binary, Buffer, BufferId, Deal, Instruction, LookUp, Map, Matrix, Op, OuterSum, Pass, Phase, Placed,
+    Plan, PlanError, PlanOptions, Product, Read, Register, RowSum, ScatterSum, Stage, StageKind, StartValue,
+    Track, Vector, View,
+};

@@ -1,29 +1,469 @@
-//! (being written)
-use rnnc_graph::*;
-/// A plan.
-#[derive(Clone, Debug)]
-pub struct Plan { #[allow(missing_docs)] pub forward: Graph, #[allow(missing_docs)] pub adjoint: Option<Graph> }
-#[allow(missing_docs)]
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct PlanOptions { pub gradients: bool, pub input_gradients: bool, pub streams: usize, pub frames: usize }
-#[allow(missing_docs)]
-impl PlanOptions {
-    pub fn inference(streams: usize, frames: usize) -> Self { PlanOptions { gradients: false, input_gradients: false, streams, frames } }
-    pub fn training(streams: usize, frames: usize) -> Self { PlanOptions { gradients: true, input_gradients: false, streams, frames } }
+//! The plan as data: buffers, and stages of operations over them. It knows no device.
+//!
+//! A row is one frame of one stream; a buffer holds `width` numbers a row. Executors choose how rows lie in memory.
+
+use crate::cost::Cost;
+use crate::emit::emit;
+use crate::layout::WeightLayout;
+use crate::lower::{Lowering, Saved};
+use crate::memory;
+use rnnc_graph::{
+    Adjoint, AdjointOptions, Components, Direction, Function, Graph, GraphError, LayerId, LayerKind,
+    Operation,
+};
+use serde::Serialize;
+use thiserror::Error;
+
+/// What a plan is made for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PlanOptions {
+    /// Whether there is a backward pass.
+    pub gradients: bool,
+    /// Whether the backward pass computes the gradients of vector inputs too.
+    pub input_gradients: bool,
+    /// Streams side by side, for the cost model. The plan runs with any number.
+    pub streams: usize,
+    /// Frames of a window, for the cost model. The plan runs with any number.
+    pub frames: usize,
+    /// Workers, for the cost model.
+    pub workers: usize,
 }
-#[allow(missing_docs)]
-#[derive(Debug, thiserror::Error)]
-pub enum PlanError { #[error(transparent)] Graph(#[from] GraphError) }
-#[allow(missing_docs)]
+
+impl PlanOptions {
+    /// Forward only.
+    pub fn inference(streams: usize, frames: usize) -> PlanOptions {
+        PlanOptions { gradients: false, input_gradients: false, streams, frames, workers: 1 }
+    }
+
+    /// With the gradients of all weights.
+    pub fn training(streams: usize, frames: usize) -> PlanOptions {
+        PlanOptions { gradients: true, ..PlanOptions::inference(streams, frames) }
+    }
+
+    /// Ask for the gradients of vector inputs too.
+    pub fn with_input_gradients(self) -> PlanOptions {
+        PlanOptions { input_gradients: true, ..self }
+    }
+}
+
+/// What cannot be planned.
+#[derive(Debug, Error, Clone, PartialEq)]
+pub enum PlanError {
+    /// The network is none.
+    #[error(transparent)]
+    Graph(#[from] GraphError),
+    /// Its weights or buffers are more than can be addressed.
+    #[error("{what} would take more numbers than can be addressed")]
+    TooLarge {
+        /// Of what.
+        what: String,
+    },
+}
+
+/// A network lowered to stages.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// What it was made for.
+    pub options: PlanOptions,
+    /// The network, in normal form.
+    pub forward: Graph,
+    /// Its adjoint, if gradients were asked for.
+    pub adjoint: Option<Graph>,
+    /// How all weights lie in one flat buffer (as do gradients and optimizer state).
+    pub weights: WeightLayout,
+    /// The buffers of both passes.
+    pub buffers: Vec<Buffer>,
+    /// The forward pass.
+    pub forward_pass: Pass,
+    /// The backward pass.
+    pub backward_pass: Option<Pass>,
+}
+
+/// One direction of a plan.
+#[derive(Clone, Debug)]
+pub struct Pass {
+    /// The components of its graph.
+    pub components: Components,
+    /// In an order in which they can run.
+    pub stages: Vec<Stage>,
+    /// For each layer of its graph, where its values are; `None` if they exist only inside a map, or are weights.
+    pub storage: Vec<Option<View>>,
+    /// Parts (place, length) of the flat gradient buffer that must be 0 before the first stage: those that are only
+    /// ever added to.
+    pub cleared: Vec<(usize, usize)>,
+}
+
+/// A buffer, by its place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+pub struct BufferId(pub usize);
+
+/// Room for numbers in every row.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Buffer {
+    /// After its layers.
+    pub name: String,
+    /// Numbers in a row.
+    pub width: usize,
+    /// How many frames before a window's first it keeps.
+    pub history: usize,
+    /// Whether it holds symbols rather than numbers.
+    pub symbols: bool,
+    /// The first and the last stage that use it, counted through both passes; `None` if it must outlive them.
+    pub lifetime: Option<(usize, usize)>,
+    /// Whether the backward pass reads it (a buffer of the forward pass).
+    pub saved: bool,
+}
+
+/// Some columns of a buffer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+pub struct View {
+    /// The buffer.
+    pub buffer: BufferId,
+    /// The first column.
+    pub column: usize,
+    /// How many.
+    pub len: usize,
+}
+
 impl Plan {
+    /// Plans a network. The graph is validated first.
     pub fn new(graph: &Graph, options: PlanOptions) -> Result<Plan, PlanError> {
-        validate(graph)?;
-        Components::find(graph)?;
-        if options.gradients {
-            let a = Adjoint::derive(graph, AdjointOptions { input_gradients: options.input_gradients })?;
-            Ok(Plan { forward: a.forward, adjoint: Some(a.graph) })
+        rnnc_graph::validate(graph)?;
+        let (forward, adjoint) = if options.gradients {
+            let wanted = AdjointOptions { input_gradients: options.input_gradients };
+            let Adjoint { forward, graph: adjoint } = Adjoint::derive(graph, wanted)?;
+            (forward, Some(adjoint))
         } else {
-            Ok(Plan { forward: normalize(graph), adjoint: None })
+            (rnnc_graph::normalize(graph), None)
+        };
+        let saved = adjoint.as_ref().map(Saved::of).unwrap_or_default();
+        let mut buffers = Vec::new();
+
+        let mut lowering = Lowering::new(&forward, None, Components::find(&forward)?, &saved);
+        let bundles = lowering.bundles_by_source();
+        let weights = WeightLayout::new(&forward, &bundles)?;
+        lowering.store(bundles, |_| None, &saved, &mut buffers)?;
+        let forward_pass = emit(lowering, &weights, options);
+
+        let backward_pass = match &adjoint {
+            None => None,
+            Some(adjoint) => {
+                let none = Saved::default();
+                let mut lowering = Lowering::new(adjoint, Some(&forward), Components::find(adjoint)?, &none);
+                let mut bundles = lowering.bundles_by_source();
+                bundles.extend(lowering.bundles_by_target(&weights));
+                let given = |layer: LayerId| match adjoint.layer_at(layer).kind {
+                    LayerKind::Saved(of) => forward_pass.storage[of.index()],
+                    _ => None,
+                };
+                lowering.store(bundles, given, &none, &mut buffers)?;
+                Some(emit(lowering, &weights, options))
+            }
+        };
+        let mut plan = Plan { options, forward, adjoint, weights, buffers, forward_pass, backward_pass };
+        memory::find_lifetimes(&mut plan);
+        Ok(plan)
+    }
+
+    /// The stages of both passes in the order in which they run.
+    pub fn stages(&self) -> impl Iterator<Item = &Stage> {
+        self.forward_pass.stages.iter().chain(self.backward_pass.iter().flat_map(|pass| &pass.stages))
+    }
+}
+
+impl View {
+    /// Some of the columns.
+    pub fn part(self, start: usize, len: usize) -> View {
+        View { column: self.column + start, len, ..self }
+    }
+}
+
+/// What a read gives where it crosses a reset.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub enum StartValue {
+    /// A number in every unit (of symbols: no symbol).
+    Number(f64),
+    /// Units of a weight, by their place in the flat buffer.
+    Weight(usize),
+}
+
+/// Values of another frame.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Read {
+    /// Where.
+    pub view: View,
+    /// Frame t reads frame t - delay.
+    pub delay: i64,
+    /// Where that crosses a reset.
+    pub start: StartValue,
+    /// Whether frames before the pass's first hold values (of the forward pass), or are as far as a reset (of the
+    /// backward pass).
+    pub history: bool,
+}
+
+/// A matrix in the flat weight (or gradient) buffer: element (row, column) at
+/// `offset + row * row_stride + column * column_stride`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Matrix {
+    /// Of element (0, 0).
+    pub offset: usize,
+    /// Between rows (the units written).
+    pub row_stride: usize,
+    /// Between columns (the units read).
+    pub column_stride: usize,
+}
+
+/// A group of components that run together, after the stages before.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Stage {
+    /// How it runs.
+    pub kind: StageKind,
+    /// Stages of one level can run side by side.
+    pub level: usize,
+    /// Independent of each other; they run in step.
+    pub tracks: Vec<Track>,
+    /// How the work is shared out.
+    pub deal: Deal,
+    /// What it costs.
+    pub cost: Cost,
+}
+
+/// How a stage runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum StageKind {
+    /// All frames at once.
+    Frames,
+    /// An affine elementwise recurrence over time; each lane (unit of a stream) by itself.
+    Scan,
+    /// Frame after frame.
+    Loop,
+}
+
+/// How a stage's work is shared out among workers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Deal {
+    /// A worker has all units of some rows; of a loop, of some streams.
+    Rows,
+    /// A worker has some units of all rows.
+    Units,
+}
+
+/// One component's steps (or, in a frames stage, those of all its layers).
+#[derive(Clone, Debug, PartialEq)]
+pub struct Track {
+    /// The components, by their place in [`Pass::components`].
+    pub components: Vec<usize>,
+    /// The direction of its steps.
+    pub direction: Direction,
+    /// Frames in a step; `usize::MAX`: all.
+    pub block: usize,
+    /// What is done in a step, in order. Between phases, workers that share out units must meet.
+    pub phases: Vec<Phase>,
+    /// Whether they must meet after the last phase too.
+    pub barrier_at_end: bool,
+}
+
+impl Track {
+    /// How many times workers that share out units meet in a step.
+    pub fn barriers_per_step(&self) -> usize {
+        self.phases.len().saturating_sub(1) + usize::from(self.barrier_at_end)
+    }
+}
+
+/// Operations between two meetings.
+#[derive(Clone, Debug, PartialEq, Default)]
+pub struct Phase {
+    /// In order.
+    pub ops: Vec<Placed>,
+}
+
+/// An operation and which frames it does in a step.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Placed {
+    /// In step k of a loop it does `block` frames from frame `k * block + offset`, in the track's direction.
+    pub offset: i64,
+    /// What is done.
+    pub op: Op,
+}
+
+/// An operation on rows.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Op {
+    /// Products with weight matrices.
+    MatMul(Vec<Product>),
+    /// Look-ups in tables.
+    Gather(Vec<LookUp>),
+    /// A fused elementwise program.
+    Map(Map),
+    /// A vector function.
+    Vector(Vector),
+    /// Gradients of weight matrices.
+    WeightGradient(Vec<OuterSum>),
+    /// Gradients of tables.
+    TableGradient(Vec<ScatterSum>),
+    /// Gradients of vectors: sums over rows.
+    Reduce(Vec<RowSum>),
+}
+
+impl Op {
+    /// Its name in listings.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Op::MatMul(_) => "matmul",
+            Op::Gather(_) => "gather",
+            Op::Map(_) => "map",
+            Op::Vector(_) => "vector",
+            Op::WeightGradient(_) => "weight gradient",
+            Op::TableGradient(_) => "table gradient",
+            Op::Reduce(_) => "reduce",
         }
     }
+}
+
+/// to (+)= W from
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Product {
+    /// The units written: those of `to.len / span` layers side by side, or a part of one.
+    pub to: View,
+    /// The size of the layers written, by which units are shared out.
+    pub span: usize,
+    /// The first of the layer's units written, if a part.
+    pub first: usize,
+    /// The units read.
+    pub from: Read,
+    /// `to.len` rows, `from.view.len` columns.
+    pub weight: Matrix,
+    /// Add to what is there.
+    pub accumulate: bool,
+}
+
+/// to (+)= the table's row of the symbol
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct LookUp {
+    /// The units written: those of `to.len / span` layers side by side.
+    pub to: View,
+    /// The size of the layers written, by which units are shared out.
+    pub span: usize,
+    /// The symbol.
+    pub symbol: Read,
+    /// `to.len` rows, one column a symbol.
+    pub table: Matrix,
+    /// Add to what is there.
+    pub accumulate: bool,
+}
+
+/// A vector function: of whole groups of units.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Vector {
+    /// The function.
+    pub operation: Operation,
+    /// Its operands, in order.
+    pub operands: Vec<Read>,
+    /// Its result.
+    pub to: View,
+}
+
+/// gradient (+)= sum over rows of error outer source
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct OuterSum {
+    /// The rows of the matrix.
+    pub error: View,
+    /// The columns of the matrix.
+    pub source: Read,
+    /// Where in the flat gradient buffer.
+    pub gradient: Matrix,
+    /// Add to what is there.
+    pub accumulate: bool,
+}
+
+/// The gradient of a table: the error is added to the symbol's column.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ScatterSum {
+    /// The rows of the table.
+    pub error: View,
+    /// The symbol.
+    pub symbol: Read,
+    /// Where in the flat gradient buffer.
+    pub gradient: Matrix,
+    /// How many symbols.
+    pub symbols: usize,
+    /// Add to what is there.
+    pub accumulate: bool,
+}
+
+/// gradient (+)= scale * sum over rows of error (times source)
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct RowSum {
+    /// One number a unit of the gradient.
+    pub error: View,
+    /// Multiplied in, unit by unit.
+    pub source: Option<Read>,
+    /// Only rows in which a read with this delay crosses a reset.
+    pub crossing: Option<i64>,
+    /// The factor.
+    pub scale: f64,
+    /// Where in the flat gradient buffer, one number after the other.
+    pub gradient: usize,
+    /// Add to what is there.
+    pub accumulate: bool,
+}
+
+/// A fused elementwise program over some units of every row.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Map {
+    /// The size of its layers, by which units are shared out.
+    pub span: usize,
+    /// The first of their units that it computes.
+    pub first: usize,
+    /// How many.
+    pub len: usize,
+    /// The layers it computes, for listings.
+    pub layers: Vec<LayerId>,
+    /// In order; registers are assigned once.
+    pub program: Vec<Instruction>,
+    /// How many registers there are.
+    pub registers: usize,
+}
+
+/// A register of a map: one number a unit.
+pub type Register = usize;
+
+/// A step of a map. All views and weights have the map's `len` units, but for repeated ones.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[allow(missing_docs)] // `to` is the register written, the others are read
+pub enum Instruction {
+    /// Values of a buffer.
+    Load { read: Read, to: Register },
+    /// Values of a buffer, each repeated: unit u, counted from the layer's first, reads place u / repeat.
+    LoadRepeated { read: Read, repeat: usize, to: Register },
+    /// A weight vector, from its place in the flat buffer.
+    Weight { offset: usize, to: Register },
+    /// A number.
+    Number { value: f64, to: Register },
+    /// A dropout mask; `key` is that of its layer's name.
+    Mask { key: u64, probability: f64, to: Register },
+    /// f(from)
+    Apply { function: Function, from: Register, to: Register },
+    /// factor * from
+    Scale { factor: f64, from: Register, to: Register },
+    /// a op b
+    Binary { op: Binary, a: Register, b: Register, to: Register },
+    /// a * b + c
+    MulAdd { a: Register, b: Register, c: Register, to: Register },
+    /// Into a buffer.
+    Store { from: Register, to: View },
+}
+
+/// Elementwise functions of two operands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[allow(missing_docs)] // named as what they do; see `rnnc_graph::Operation`
+pub enum Binary {
+    Add,
+    Mul,
+    Div,
+    Max,
+    Min,
+    Step,
 }

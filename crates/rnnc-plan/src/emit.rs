@@ -1,0 +1,325 @@
+//! The operations of each stage, from a graph whose layers have their places and storage.
+
+use crate::cost::{self, Cost};
+use crate::fuse;
+use crate::layout::WeightLayout;
+use crate::lower::Lowering;
+use crate::maps;
+use crate::plan::{
+    Instruction, LookUp, Map, Matrix, Op, OuterSum, Pass, Phase, Placed, PlanOptions, Product, RowSum,
+    ScatterSum, Stage, StageKind, Track, Vector,
+};
+use crate::schedule::{is_elementwise, is_product};
+use rnnc_graph::{
+    Accumulation, AccumulationKind, Connection, ConnectionKind, Direction, Kind, LayerId, LayerKind, WeightId,
+};
+use std::collections::{BTreeMap, HashSet};
+
+/// A track: its slot, and of a cycle its component.
+type TrackKey = (usize, Option<usize>);
+
+/// The operations of one phase, before they are fused.
+#[derive(Default)]
+struct Parts {
+    look_ups: Vec<LookUp>,
+    products: BTreeMap<i64, Vec<Product>>,
+    vectors: Vec<(i64, Vector)>,
+    maps: Vec<(i64, Map)>,
+    tables: Vec<ScatterSum>,
+    outers: Vec<OuterSum>,
+    sums: Vec<RowSum>,
+}
+
+/// Writes the stages of a pass.
+pub(crate) fn emit(lowering: Lowering<'_>, weights: &WeightLayout, options: PlanOptions) -> Pass {
+    let mut emitter = Emitter { lowering: &lowering, weights, tracks: BTreeMap::new() };
+    for id in lowering.graph.layer_ids() {
+        emitter.layer(id);
+    }
+    for group in &lowering.maps {
+        let map = maps::build(&lowering, weights, group);
+        emitter.parts((group.slot, group.component), group.phase).maps.push((group.offset, map));
+    }
+    let cleared = emitter.accumulations();
+    let stages = emitter.stages(options);
+    Pass { stages, cleared, storage: lowering.storage, components: lowering.components }
+}
+
+struct Emitter<'a, 'b> {
+    lowering: &'a Lowering<'b>,
+    weights: &'a WeightLayout,
+    tracks: BTreeMap<TrackKey, BTreeMap<usize, Parts>>,
+}
+
+impl Emitter<'_, '_> {
+    fn parts(&mut self, track: TrackKey, phase: usize) -> &mut Parts {
+        self.tracks.entry(track).or_default().entry(phase).or_default()
+    }
+
+    /// When a product into a layer runs: with the layer, or, if it comes from outside the layer's cycle, before.
+    fn product_place(&self, c: &Connection) -> (TrackKey, usize, i64) {
+        let place = self.lowering.place(c.target);
+        let cycle = self.lowering.cycle(c.target);
+        let components = &self.lowering.components;
+        match (cycle, c.source) {
+            (Some(_), Some(source)) if !components.share_cycle(source, c.target) => {
+                ((place.slot - 1, None), place.hoisted, 0)
+            }
+            _ => ((place.slot, cycle), place.phase, place.offset),
+        }
+    }
+
+    fn layer(&mut self, id: LayerId) {
+        let graph = self.lowering.graph;
+        let layer = graph.layer_at(id);
+        let Some(storage) = self.lowering.storage[id.index()] else { return };
+        let place = self.lowering.place(id);
+        let track = (place.slot, self.lowering.cycle(id));
+        match layer.kind {
+            LayerKind::Operation(operation) if !is_elementwise(layer.kind) => {
+                let operands = graph
+                    .incoming(id)
+                    .filter_map(|c| {
+                        Some(self.lowering.read(self.weights, c.source?, c.source_range, c.delay))
+                    })
+                    .collect();
+                let vector = Vector { operation, operands, to: storage };
+                self.parts(track, place.phase).vectors.push((place.offset, vector));
+            }
+            LayerKind::Parameter(weight) => {
+                // Read as an array: written out for every row.
+                let offset = self.weights.view(weight).offset;
+                let program =
+                    vec![Instruction::Weight { offset, to: 0 }, Instruction::Store { from: 0, to: storage }];
+                let (span, len) = (layer.size, layer.size);
+                let map = Map { span, first: 0, len, layers: vec![id], program, registers: 1 };
+                self.parts((0, None), 0).maps.push((0, map));
+            }
+            _ => self.products(id),
+        }
+    }
+
+    /// The products into a layer. The first to run writes, the others add.
+    fn products(&mut self, id: LayerId) {
+        let graph = self.lowering.graph;
+        let span = graph.layer_at(id).size;
+        let Some(to) = self.lowering.storage[id.index()] else { return };
+        let mut terms: Vec<(TrackKey, usize, bool, i64, &Connection)> = graph
+            .incoming(id)
+            .filter(|c| is_product(c))
+            .map(|c| {
+                let (track, phase, offset) = self.product_place(c);
+                let table = c.source.is_some_and(|s| self.lowering.symbols[s.index()]);
+                (track, phase, !table, offset, c)
+            })
+            .collect();
+        terms.sort_by_key(|&(track, phase, matrix, ..)| (track, phase, matrix));
+        for (n, (track, phase, matrix, offset, c)) in terms.into_iter().enumerate() {
+            let (ConnectionKind::Full { weight, heads, transposed }, Some(source)) = (c.kind, c.source)
+            else {
+                continue;
+            };
+            let view = self.weights.view(weight);
+            let from = self.lowering.read(self.weights, source, c.source_range, c.delay);
+            let accumulate = n > 0;
+            if !matrix {
+                let look_up = LookUp { to, span, symbol: from, table: view.matrix(0), accumulate };
+                self.parts(track, phase).look_ups.push(look_up);
+                continue;
+            }
+            let (rows, columns) = (to.len / heads, from.view.len / heads);
+            for head in 0..heads {
+                let m = view.matrix(head);
+                let weight = if transposed {
+                    Matrix { row_stride: m.column_stride, column_stride: m.row_stride, ..m }
+                } else {
+                    m
+                };
+                let first = head * rows;
+                let mut from = from;
+                from.view = from.view.part(head * columns, columns);
+                if let crate::plan::StartValue::Weight(offset) = &mut from.start {
+                    *offset += head * columns;
+                }
+                let product = Product { to: to.part(first, rows), span, first, from, weight, accumulate };
+                self.parts(track, phase).products.entry(offset).or_default().push(product);
+            }
+        }
+    }
+
+    /// Returns where gradients are to be cleared first.
+    fn accumulations(&mut self) -> Vec<(usize, usize)> {
+        let graph = self.lowering.graph;
+        // The first into a weight's gradient writes, the others add. A sum into a part of a vector always adds; the
+        // executor begins with zeros.
+        let mut written: HashSet<WeightId> = HashSet::new();
+        let whole = |a: &Accumulation| match a.kind {
+            AccumulationKind::Sum { weight_range, .. } | AccumulationKind::Start { weight_range, .. } => {
+                weight_range.len == graph.weight_at(a.weight).len()
+            }
+            _ => true,
+        };
+        let mut cleared: HashSet<WeightId> = HashSet::new();
+        for a in graph.accumulations() {
+            if !whole(a) {
+                cleared.insert(a.weight);
+            }
+        }
+        let mut ordered: Vec<&Accumulation> = graph.accumulations().iter().collect();
+        ordered.sort_by_key(|a| self.accumulation_place(a));
+        for a in ordered {
+            let (slot, phase) = self.accumulation_place(a);
+            let accumulate = !written.insert(a.weight) || cleared.contains(&a.weight);
+            self.accumulate(a, (slot, None), phase, accumulate);
+        }
+        let mut cleared: Vec<(usize, usize)> =
+            cleared.into_iter().map(|w| (self.weights.view(w).offset, graph.weight_at(w).len())).collect();
+        cleared.sort_unstable();
+        cleared
+    }
+
+    /// All errors of a cycle are there after it; those of a frames stage after their phase.
+    fn accumulation_place(&self, a: &Accumulation) -> (usize, usize) {
+        let after = |layer: LayerId| {
+            let place = self.lowering.place(layer);
+            if place.slot % 2 == 1 { (place.slot + 1, 0) } else { (place.slot, place.phase + 1) }
+        };
+        let error = after(a.error);
+        a.kind.source().map_or(error, |source| error.max(after(source)))
+    }
+
+    fn accumulate(&mut self, a: &Accumulation, track: TrackKey, phase: usize, accumulate: bool) {
+        let Some(storage) = self.lowering.storage[a.error.index()] else { return };
+        let error = storage.part(a.error_range.start, a.error_range.len);
+        let view = self.weights.view(a.weight);
+        let lowering = self.lowering;
+        let weights = self.weights;
+        let parts = self.parts(track, phase);
+        match a.kind {
+            AccumulationKind::Outer { source, source_range, delay, heads } => {
+                let source_read = lowering.read(weights, source, source_range, delay);
+                if lowering.symbols[source.index()] {
+                    let symbols = source_range.len;
+                    let gradient = view.matrix(0);
+                    parts.tables.push(ScatterSum {
+                        error,
+                        symbol: source_read,
+                        gradient,
+                        symbols,
+                        accumulate,
+                    });
+                    return;
+                }
+                let (rows, columns) = (error.len / heads, source_range.len / heads);
+                for head in 0..heads {
+                    let mut source = source_read;
+                    source.view = source.view.part(head * columns, columns);
+                    if let crate::plan::StartValue::Weight(offset) = &mut source.start {
+                        *offset += head * columns;
+                    }
+                    let error = error.part(head * rows, rows);
+                    parts.outers.push(OuterSum { error, source, gradient: view.matrix(head), accumulate });
+                }
+            }
+            AccumulationKind::Diagonal { source, source_range, delay } => {
+                let source = Some(lowering.read(weights, source, source_range, delay));
+                let gradient = view.offset;
+                parts.sums.push(RowSum { error, source, crossing: None, scale: 1.0, gradient, accumulate });
+            }
+            AccumulationKind::Sum { scale, weight_range } => {
+                let gradient = view.offset + weight_range.start;
+                parts.sums.push(RowSum { error, source: None, crossing: None, scale, gradient, accumulate });
+            }
+            AccumulationKind::Start { scale, delay, weight_range } => {
+                let gradient = view.offset + weight_range.start;
+                let crossing = Some(delay);
+                parts.sums.push(RowSum { error, source: None, crossing, scale, gradient, accumulate });
+            }
+        }
+    }
+
+    fn stages(self, options: PlanOptions) -> Vec<Stage> {
+        let lowering = self.lowering;
+        // By slot, and in an odd one scans and loops apart.
+        let mut stages: BTreeMap<(usize, bool), Vec<Track>> = BTreeMap::new();
+        for ((slot, cycle), phases) in self.tracks {
+            let phases: Vec<Phase> = phases.into_values().map(finish).filter(|p| !p.ops.is_empty()).collect();
+            if phases.is_empty() {
+                continue;
+            }
+            let track = match cycle {
+                None => Track {
+                    components: lowering
+                        .graph
+                        .layer_ids()
+                        .filter(|&l| lowering.place(l).slot == slot && lowering.cycle(l).is_none())
+                        .map(|l| lowering.components.of_layer[l.index()])
+                        .collect(),
+                    direction: Direction::Forward,
+                    block: usize::MAX,
+                    phases,
+                    barrier_at_end: false,
+                },
+                Some(at) => {
+                    let component = &lowering.components.list[at];
+                    Track {
+                        components: vec![at],
+                        direction: component.direction,
+                        block: component.width.frames,
+                        phases,
+                        barrier_at_end: lowering.schedule.barrier_at_end[at],
+                    }
+                }
+            };
+            let is_loop = cycle.is_some_and(|at| lowering.components.list[at].kind == Kind::Loop);
+            stages.entry((slot, is_loop)).or_default().push(track);
+        }
+        stages
+            .into_iter()
+            .map(|((level, is_loop), tracks)| {
+                let kind = match (level % 2, is_loop) {
+                    (0, _) => StageKind::Frames,
+                    (_, false) => StageKind::Scan,
+                    (_, true) => StageKind::Loop,
+                };
+                let cost = Cost::of(&tracks);
+                let deal = cost::deal(kind, &tracks, &cost, options);
+                Stage { kind, level, tracks, deal, cost }
+            })
+            .collect()
+    }
+}
+
+/// Fuses what can be and puts the operations of a phase in order: what writes sums from other places first, then the
+/// maps that finish them, gradients last.
+fn finish(mut parts: Parts) -> Phase {
+    let mut ops = Vec::new();
+    let mut add = |offset: i64, op: Op| ops.push(Placed { offset, op });
+    fuse::look_ups(&mut parts.look_ups);
+    if !parts.look_ups.is_empty() {
+        add(0, Op::Gather(parts.look_ups));
+    }
+    for (offset, mut products) in parts.products {
+        fuse::products(&mut products);
+        add(offset, Op::MatMul(products));
+    }
+    for (offset, vector) in parts.vectors {
+        add(offset, Op::Vector(vector));
+    }
+    for (offset, map) in parts.maps {
+        add(offset, Op::Map(map));
+    }
+    fuse::scatter_sums(&mut parts.tables);
+    if !parts.tables.is_empty() {
+        add(0, Op::TableGradient(parts.tables));
+    }
+    fuse::outer_sums(&mut parts.outers);
+    if !parts.outers.is_empty() {
+        add(0, Op::WeightGradient(parts.outers));
+    }
+    fuse::row_sums(&mut parts.sums);
+    if !parts.sums.is_empty() {
+        add(0, Op::Reduce(parts.sums));
+    }
+    Phase { ops }
+}

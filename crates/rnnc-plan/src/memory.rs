@@ -1,0 +1,168 @@
+//! Memory: when each buffer is in use, and where those that need not outlive their stages share room.
+
+use crate::plan::{Instruction, Op, Plan, Stage, View};
+use rnnc_graph::LayerKind;
+
+/// Buffers begin at multiples of this many bytes: a cache line.
+const ALIGNMENT: u128 = 64;
+
+/// Where the buffers lie in one piece of memory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Placement {
+    /// The first byte of each buffer.
+    pub offsets: Vec<u128>,
+    /// The bytes of each buffer.
+    pub sizes: Vec<u128>,
+    /// Bytes in all.
+    pub total: u128,
+}
+
+/// What running a plan takes, in bytes, beside the code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Memory {
+    /// The values of layers.
+    pub buffers: u128,
+    /// The weights.
+    pub weights: u128,
+    /// Their gradients.
+    pub gradients: u128,
+    /// Adam's moments.
+    pub moments: u128,
+}
+
+impl Memory {
+    /// All of it.
+    pub fn total(self) -> u128 {
+        self.buffers + self.weights + self.gradients + self.moments
+    }
+}
+
+impl Plan {
+    /// Places the buffers for B streams and windows of `frames` frames, in numbers of 4 bytes. Buffers whose lifetimes
+    /// do not overlap share room; with `keep`, those that the backward pass reads do not (older frames are
+    /// kept when windows overlap).
+    pub fn place(&self, streams: usize, frames: usize, keep: bool) -> Placement {
+        let sizes: Vec<u128> = self
+            .buffers
+            .iter()
+            .map(|b| {
+                let rows = (frames as u128 + b.history as u128) * streams as u128;
+                (rows * b.width as u128 * 4).next_multiple_of(ALIGNMENT)
+            })
+            .collect();
+        let lifetime = |i: usize| {
+            let buffer = &self.buffers[i];
+            match buffer.lifetime {
+                Some(lifetime) if !(keep && buffer.saved) => lifetime,
+                _ => (0, usize::MAX),
+            }
+        };
+        // The largest first, each at the lowest place that is free during its life.
+        let mut order: Vec<usize> = (0..sizes.len()).collect();
+        order.sort_by_key(|&i| (std::cmp::Reverse(sizes[i]), i));
+        let mut offsets = vec![0u128; sizes.len()];
+        let mut placed: Vec<usize> = Vec::new(); // by place
+        let mut total = 0;
+        for i in order {
+            let (first, last) = lifetime(i);
+            let mut at = 0;
+            for &other in &placed {
+                let (a, b) = lifetime(other);
+                if a <= last && first <= b {
+                    if at + sizes[i] <= offsets[other] {
+                        break;
+                    }
+                    at = at.max(offsets[other] + sizes[other]);
+                }
+            }
+            offsets[i] = at;
+            total = total.max(at + sizes[i]);
+            let place = placed.partition_point(|&other| offsets[other] <= at);
+            placed.insert(place, i);
+        }
+        Placement { offsets, sizes, total }
+    }
+
+    /// What running takes, in numbers of 4 bytes. `keep` as in [`Plan::place`].
+    pub fn memory(&self, streams: usize, frames: usize, keep: bool) -> Memory {
+        let weights = self.weights.len() as u128 * 4;
+        let trained = if self.backward_pass.is_some() { weights } else { 0 };
+        Memory {
+            buffers: self.place(streams, frames, keep).total,
+            weights,
+            gradients: trained,
+            moments: 2 * trained,
+        }
+    }
+}
+
+/// Finds the stages between which each buffer holds something. Inputs, outputs and history outlive all stages.
+pub(crate) fn find_lifetimes(plan: &mut Plan) {
+    let mut lifetimes: Vec<Option<(usize, usize)>> = vec![None; plan.buffers.len()];
+    let forward = plan.forward_pass.stages.len();
+    for (n, stage) in plan.stages().enumerate() {
+        for_each_view(stage, &mut |view| {
+            let lifetime = &mut lifetimes[view.buffer.0];
+            *lifetime = Some(lifetime.map_or((n, n), |(first, _)| (first, n)));
+        });
+    }
+    let mut outlives: Vec<bool> = plan.buffers.iter().map(|b| b.history > 0).collect();
+    let passes = [
+        (Some(&plan.forward), Some(&plan.forward_pass)),
+        (plan.adjoint.as_ref(), plan.backward_pass.as_ref()),
+    ];
+    for (graph, pass) in passes {
+        let (Some(graph), Some(pass)) = (graph, pass) else { continue };
+        let inputs = graph
+            .layer_ids()
+            .filter(|&l| matches!(graph.layer_at(l).kind, LayerKind::Input | LayerKind::Symbol));
+        for layer in inputs.chain(graph.outputs().iter().map(|o| o.layer)) {
+            if let Some(view) = pass.storage[layer.index()] {
+                outlives[view.buffer.0] = true;
+            }
+        }
+    }
+    for (buffer, (lifetime, outlives)) in plan.buffers.iter_mut().zip(lifetimes.into_iter().zip(outlives)) {
+        buffer.saved = lifetime.is_some_and(|(first, last)| first < forward && last >= forward);
+        buffer.lifetime = if outlives { None } else { lifetime.or(Some((0, 0))) };
+    }
+}
+
+/// Calls `each` with every view that a stage reads or writes.
+pub(crate) fn for_each_view(stage: &Stage, each: &mut dyn FnMut(View)) {
+    for placed in stage.tracks.iter().flat_map(|t| &t.phases).flat_map(|p| &p.ops) {
+        match &placed.op {
+            Op::MatMul(products) => products.iter().for_each(|p| {
+                each(p.to);
+                each(p.from.view);
+            }),
+            Op::Gather(look_ups) => look_ups.iter().for_each(|l| {
+                each(l.to);
+                each(l.symbol.view);
+            }),
+            Op::Map(map) => map.program.iter().for_each(|step| match step {
+                Instruction::Load { read, .. } | Instruction::LoadRepeated { read, .. } => each(read.view),
+                Instruction::Store { to, .. } => each(*to),
+                _ => {}
+            }),
+            Op::Vector(vector) => {
+                each(vector.to);
+                vector.operands.iter().for_each(|read| each(read.view));
+            }
+            Op::WeightGradient(sums) => sums.iter().for_each(|s| {
+                each(s.error);
+                each(s.source.view);
+            }),
+            Op::TableGradient(sums) => sums.iter().for_each(|s| {
+                each(s.error);
+                each(s.symbol.view);
+            }),
+            Op::Reduce(sums) => sums.iter().for_each(|s| {
+                each(s.error);
+                if let Some(source) = s.source {
+                    each(source.view);
+                }
+            }),
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! When each layer runs: its stage, and its phase among those between which workers must meet.
+//!
+//! Slots alternate: even ones are frames stages, odd ones hold the cycles (scans and loops). A component comes as
+//! early as what it reads allows, so components of one slot do not depend on each other and can run side by
+//! side. The products that enter a cycle from outside are hoisted into the slot before it.
+
+use rnnc_graph::{
+    Component, Components, Connection, ConnectionKind, Direction, Graph, Kind, LayerId, LayerKind, Range,
+};
+
+/// When a layer runs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Place {
+    /// The slot.
+    pub slot: usize,
+    /// The phase of its track.
+    pub phase: usize,
+    /// The phase of the slot before, in which its hoisted products run (layers of cycles).
+    pub hoisted: usize,
+    /// How many frames it lies behind in a block, along the track's direction.
+    pub offset: i64,
+}
+
+pub(crate) struct Schedule {
+    pub places: Vec<Place>,
+    /// For each component, whether workers must meet after its last phase too.
+    pub barrier_at_end: Vec<bool>,
+}
+
+impl Schedule {
+    pub fn new(graph: &Graph, components: &Components) -> Schedule {
+        let mut schedule = Schedule {
+            places: vec![Place::default(); graph.layers().len()],
+            barrier_at_end: vec![false; components.list.len()],
+        };
+        for (at, component) in components.list.iter().enumerate() {
+            if component.kind == Kind::Frames {
+                for &layer in &component.layers {
+                    schedule.places[layer.index()] = schedule.frames_place(graph, layer);
+                }
+            } else {
+                schedule.cycle_places(graph, components, at, component);
+            }
+        }
+        schedule
+    }
+
+    fn frames_place(&self, graph: &Graph, layer: LayerId) -> Place {
+        let mut place = Place::default();
+        for (_, source) in computed_sources(graph, layer) {
+            let from = self.places[source.index()].slot;
+            place.slot = place.slot.max(from + from % 2);
+        }
+        for (c, source) in computed_sources(graph, layer) {
+            let from = self.places[source.index()];
+            if from.slot == place.slot {
+                place.phase = place.phase.max(from.phase + usize::from(needs_meeting(graph, c)));
+            }
+        }
+        place
+    }
+
+    fn cycle_places(&mut self, graph: &Graph, components: &Components, at: usize, component: &Component) {
+        let inside = |layer: LayerId| components.of_layer[layer.index()] == at;
+        let mut slot = 1;
+        for &layer in &component.layers {
+            for (_, source) in computed_sources(graph, layer).filter(|&(_, s)| !inside(s)) {
+                let from = self.places[source.index()].slot;
+                slot = slot.max(if from % 2 == 0 { from + 1 } else { from + 2 });
+            }
+        }
+        let sign = if component.direction == Direction::Forward { 1 } else { -1 };
+        let width = i64::try_from(component.width.frames).unwrap_or(i64::MAX);
+        // `layers` is in the order of a block: what is read of the same block has its phase already.
+        for (&layer, &offset) in component.layers.iter().zip(&component.offsets) {
+            self.places[layer.index()] = Place { slot, phase: 0, hoisted: 0, offset };
+        }
+        let behind = |places: &[Place], c: &Connection, source: LayerId| {
+            sign * c.delay + places[source.index()].offset - places[c.target.index()].offset
+        };
+        for &layer in &component.layers {
+            let mut place = self.places[layer.index()];
+            for (c, source) in computed_sources(graph, layer) {
+                let from = self.places[source.index()];
+                if inside(source) {
+                    if behind(&self.places, c, source) < width {
+                        place.phase = place.phase.max(from.phase + usize::from(crosses_units(graph, c)));
+                    }
+                } else if is_product(c) && from.slot + 1 == slot {
+                    place.hoisted = place.hoisted.max(from.phase + 1);
+                }
+            }
+            self.places[layer.index()] = place;
+        }
+        let last = component.layers.iter().map(|l| self.places[l.index()].phase).max().unwrap_or(0);
+        self.barrier_at_end[at] = component.layers.iter().any(|&layer| {
+            computed_sources(graph, layer).any(|(c, source)| {
+                inside(source)
+                    && crosses_units(graph, c)
+                    && behind(&self.places, c, source) > 0
+                    && self.places[source.index()].phase == last
+                    && self.places[layer.index()].phase == 0
+            })
+        });
+    }
+}
+
+/// The connections into a layer from layers that are computed, rather than handed in.
+fn computed_sources(graph: &Graph, layer: LayerId) -> impl Iterator<Item = (&Connection, LayerId)> {
+    graph.incoming(layer).filter_map(|c| {
+        let source = c.source?;
+        let given =
+            matches!(graph.layer_at(source).kind, LayerKind::Input | LayerKind::Symbol | LayerKind::Saved(_));
+        (!given).then_some((c, source))
+    })
+}
+
+/// Whether a term is a product with a matrix.
+pub(crate) fn is_product(c: &Connection) -> bool {
+    matches!(c.kind, ConnectionKind::Full { .. })
+}
+
+/// Whether a unit of the target depends on other units of the source, as the work is shared out here.
+pub(crate) fn crosses_units(graph: &Graph, c: &Connection) -> bool {
+    let whole = |range: Range, layer: LayerId| range == Range::new(0, graph.layer_at(layer).size);
+    if let LayerKind::Operation(op) = graph.layer_at(c.target).kind
+        && !op.is_elementwise()
+    {
+        return true;
+    }
+    match c.kind {
+        ConnectionKind::Full { .. } | ConnectionKind::Broadcast { .. } => true,
+        ConnectionKind::Diagonal { .. } | ConnectionKind::Identity { .. } => {
+            !(whole(c.target_range, c.target) && c.source.is_none_or(|s| whole(c.source_range, s)))
+        }
+        ConnectionKind::Constant { .. } => false,
+    }
+}
+
+/// The same within a frames stage, where rows may be shared out: other frames are other workers'.
+fn needs_meeting(graph: &Graph, c: &Connection) -> bool {
+    c.delay != 0 || crosses_units(graph, c)
+}
+
+/// Whether a layer is a step of a map: elementwise.
+pub(crate) fn is_elementwise(kind: LayerKind) -> bool {
+    match kind {
+        LayerKind::Sum | LayerKind::Product => true,
+        LayerKind::Operation(op) => op.is_elementwise(),
+        _ => false,
+    }
+}
