@@ -225,7 +225,14 @@ impl Network {
         let value = |unit| {
             if !around.training {
                 1.0
-            } else if rnnc_plan::dropout::keeps(around.seed, key, frame, at.stream, unit, probability) {
+            } else if rnnc_plan::dropout::keeps(
+                around.seed,
+                key,
+                frame,
+                at.stream as u64,
+                unit as u64,
+                probability,
+            ) {
                 1.0 / (1.0 - probability)
             } else {
                 0.0

@@ -14,8 +14,7 @@ fn executor(graph: &Graph, window: usize, step: usize) -> ReferenceExecutor {
 }
 
 fn executor_for(graph: &Graph, setup: Setup) -> Result<ReferenceExecutor, ExecutorError> {
-    let options =
-        PlanOptions { gradients: true, input_gradients: true, streams: setup.streams, frames: setup.window };
+    let options = PlanOptions::training(setup.streams, setup.window).with_input_gradients();
     ReferenceExecutor::new(Plan::new(graph, options).unwrap(), setup)
 }
 

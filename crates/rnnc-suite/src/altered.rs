@@ -1,0 +1,181 @@
+//! The reference executor with something changed: what the suite must see, and what it must not.
+
+use rnnc_graph::WeightId;
+use rnnc_plan::{Executor, ExecutorError, Part, Plan, Setup, State, Update, Values, ValuesMut};
+use rnnc_reference::ReferenceExecutor;
+
+/// What is changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Alteration {
+    /// Nothing.
+    Nothing,
+    /// The last bits, in single precision, of all weights.
+    LastBits,
+    /// Resets are not seen.
+    NoResets,
+    /// Gradients miss the oldest frame.
+    ShortBackward,
+    /// The first value of each gradient is a hundredth too large.
+    Gradient,
+    /// The first value of each output is a hundredth too large.
+    Output,
+    /// Gradients of inputs are those of the frame before.
+    LateInputGradient,
+    /// Going on from a state does nothing.
+    NoState,
+    /// Clearing the state does nothing.
+    NoClear,
+    /// Gradients are not clipped.
+    NoClip,
+    /// The optimizer forgets its means.
+    NoMoments,
+}
+
+/// A [`ReferenceExecutor`] with an alteration.
+pub struct Altered {
+    inner: ReferenceExecutor,
+    alteration: Alteration,
+}
+
+impl Altered {
+    /// Makes one.
+    ///
+    /// # Errors
+    /// Those of [`ReferenceExecutor::new`].
+    pub fn make(
+        plan: Plan,
+        setup: Setup,
+        alteration: Alteration,
+    ) -> Result<Box<dyn Executor>, ExecutorError> {
+        Ok(Box::new(Altered { inner: ReferenceExecutor::new(plan, setup)?, alteration }))
+    }
+
+    fn is(&self, alteration: Alteration) -> bool {
+        self.alteration == alteration
+    }
+}
+
+fn raise_first(into: ValuesMut<'_>) {
+    match into {
+        ValuesMut::F32(values) => values.iter_mut().take(1).for_each(|x| *x += 0.01 * (x.abs() + 1.0)),
+        ValuesMut::F64(values) => values.iter_mut().take(1).for_each(|x| *x += 0.01 * (x.abs() + 1.0)),
+    }
+}
+
+impl Executor for Altered {
+    fn name(&self) -> &'static str {
+        "altered reference"
+    }
+
+    fn plan(&self) -> &Plan {
+        self.inner.plan()
+    }
+
+    fn setup(&self) -> Setup {
+        self.inner.setup()
+    }
+
+    fn forward(
+        &mut self,
+        frames: usize,
+        inputs: &[Values<'_>],
+        resets: Option<&[bool]>,
+    ) -> Result<(), ExecutorError> {
+        let resets = if self.is(Alteration::NoResets) { None } else { resets };
+        self.inner.forward(frames, inputs, resets)
+    }
+
+    fn output(&self, output: usize, into: ValuesMut<'_>) -> Result<(), ExecutorError> {
+        match into {
+            ValuesMut::F64(values) if self.is(Alteration::Output) => {
+                self.inner.output(output, ValuesMut::F64(values))?;
+                raise_first(ValuesMut::F64(values));
+                Ok(())
+            }
+            into => self.inner.output(output, into),
+        }
+    }
+
+    fn backward(&mut self, frames: usize, errors: &[Option<Values<'_>>]) -> Result<(), ExecutorError> {
+        self.inner.backward(frames, errors)?;
+        if !self.is(Alteration::ShortBackward) || frames < 2 {
+            return Ok(());
+        }
+        // A window shorter by one where there are older frames; else errors that vanish in the oldest.
+        match self.inner.backward(frames - 1, errors) {
+            Err(ExecutorError::OutOfRange { .. }) => {
+                let rows = |values: &Values<'_>| match values {
+                    Values::F32(v) => v.iter().map(|&x| f64::from(x)).collect::<Vec<_>>(),
+                    Values::F64(v) => v.to_vec(),
+                    Values::Symbols(_) => Vec::new(),
+                };
+                let mut kept: Vec<Option<Vec<f64>>> = errors.iter().map(|e| e.as_ref().map(rows)).collect();
+                for values in kept.iter_mut().flatten() {
+                    let frame = values.len() / frames;
+                    values[..frame].fill(0.0);
+                }
+                let kept: Vec<_> = kept.iter().map(|e| e.as_deref().map(Values::F64)).collect();
+                self.inner.backward(frames, &kept)
+            }
+            other => other,
+        }
+    }
+
+    fn input_gradient(&self, input: usize, into: ValuesMut<'_>) -> Result<(), ExecutorError> {
+        match into {
+            ValuesMut::F64(values) if self.is(Alteration::LateInputGradient) => {
+                self.inner.input_gradient(input, ValuesMut::F64(values))?;
+                values.rotate_right(1);
+                Ok(())
+            }
+            into => self.inner.input_gradient(input, into),
+        }
+    }
+
+    fn update(&mut self, update: &Update) -> Result<f64, ExecutorError> {
+        if self.is(Alteration::NoClip) {
+            return self.inner.update(&Update { clip_norm: None, ..*update });
+        }
+        if self.is(Alteration::NoMoments) {
+            return self.inner.update(&Update { beta1: 0.0, ..*update });
+        }
+        self.inner.update(update)
+    }
+
+    fn read(&self, part: Part, weight: WeightId, into: ValuesMut<'_>) -> Result<(), ExecutorError> {
+        match into {
+            ValuesMut::F64(values) if self.is(Alteration::Gradient) && part == Part::Gradient => {
+                self.inner.read(part, weight, ValuesMut::F64(values))?;
+                raise_first(ValuesMut::F64(values));
+                Ok(())
+            }
+            into => self.inner.read(part, weight, into),
+        }
+    }
+
+    fn write(&mut self, part: Part, weight: WeightId, values: Values<'_>) -> Result<(), ExecutorError> {
+        match values {
+            Values::F32(values) if self.is(Alteration::LastBits) => {
+                let alter =
+                    |(i, &w): (usize, &f32)| f64::from(w) * (1.0 + if i % 2 == 0 { 3e-7 } else { -3e-7 });
+                let values: Vec<f64> = values.iter().enumerate().map(alter).collect();
+                self.inner.write(part, weight, Values::F64(&values))
+            }
+            values => self.inner.write(part, weight, values),
+        }
+    }
+
+    fn state(&self) -> State {
+        self.inner.state()
+    }
+
+    fn set_state(&mut self, state: &State) -> Result<(), ExecutorError> {
+        if self.is(Alteration::NoState) { Ok(()) } else { self.inner.set_state(state) }
+    }
+
+    fn clear_state(&mut self) {
+        if !self.is(Alteration::NoClear) {
+            self.inner.clear_state();
+        }
+    }
+}

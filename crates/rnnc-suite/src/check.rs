@@ -1,0 +1,328 @@
+//! Runs a case on an executor and on the reference, and compares all that comes out.
+
+use crate::altered::{Alteration, Altered};
+use crate::case::Case;
+use crate::data::{Data, WindowData};
+use rnnc_graph::{LayerKind, WeightId};
+use rnnc_plan::{Executor, ExecutorError, Part, Plan, PlanOptions, Setup, State, Update, Values, ValuesMut};
+use rnnc_reference::ReferenceExecutor;
+
+/// Makes the executor under test.
+pub type Make<'a> = &'a dyn Fn(Plan, Setup) -> Result<Box<dyn Executor>, ExecutorError>;
+
+/// Compares an executor with the reference on a case: outputs, all gradients and state, window by window; going on
+/// from a state and from the beginning; any split against the whole; losses and weights over some updates.
+///
+/// Numbers may differ by `tolerance` times the largest magnitude in their array plus a hundredth.
+///
+/// # Errors
+/// Says what differs: the array, the place, both values.
+pub fn check(case: &Case, make: Make<'_>, tolerance: f64) -> Result<(), String> {
+    let data = Data::draw(case);
+    let bench = Bench { case, data: &data, make, tolerance };
+    let says = |what: &'static str| move |error: String| format!("{}: {what}: {error}", case.name);
+    bench.windows().map_err(says("window by window"))?;
+    bench.goes_on().map_err(says("from a state"))?;
+    if !case.graph.looks_ahead() {
+        bench.split().map_err(says("split against whole"))?;
+    }
+    bench.training().map_err(says("training"))
+}
+
+/// Whether the case is one whose numbers hardly change with the last bits of its weights. Random networks may
+/// amplify rounding errors beyond any tolerance; those say nothing about an executor.
+pub fn is_well_conditioned(case: &Case, tolerance: f64) -> bool {
+    check(case, &|plan, setup| Altered::make(plan, setup, Alteration::LastBits), tolerance / 4.0).is_ok()
+}
+
+struct Bench<'a> {
+    case: &'a Case,
+    data: &'a Data,
+    make: Make<'a>,
+    tolerance: f64,
+}
+
+fn text(error: impl std::fmt::Display) -> String {
+    error.to_string()
+}
+
+impl Bench<'_> {
+    fn candidate(&self) -> Result<Box<dyn Executor>, String> {
+        let plan = self.case.plan().map_err(text)?;
+        let mut executor = (self.make)(plan, self.case.setup()).map_err(text)?;
+        self.write_weights(executor.as_mut())?;
+        Ok(executor)
+    }
+
+    fn reference(&self) -> Result<ReferenceExecutor, String> {
+        let plan = self.case.plan().map_err(text)?;
+        let mut executor = ReferenceExecutor::new(plan, self.case.setup()).map_err(text)?;
+        self.write_weights(&mut executor)?;
+        Ok(executor)
+    }
+
+    fn write_weights(&self, executor: &mut dyn Executor) -> Result<(), String> {
+        for (id, values) in self.data.weights.iter().enumerate() {
+            executor.write(Part::Weight, WeightId::from_index(id), Values::F32(values)).map_err(text)?;
+        }
+        Ok(())
+    }
+
+    fn compare(&self, name: &str, expected: &[f64], found: &[f64]) -> Result<(), String> {
+        compare(name, expected, found, self.tolerance)
+    }
+
+    /// Forward and backward, in all windows.
+    fn windows(&self) -> Result<(), String> {
+        let (mut reference, mut candidate) = (self.reference()?, self.candidate()?);
+        let mut run = 0;
+        for (place, window) in self.data.windows.iter().enumerate() {
+            let says = |error: String| format!("window {place}: {error}");
+            run += window.frames;
+            forward(&mut reference, window)?;
+            forward(candidate.as_mut(), window)?;
+            self.compare_outputs(&reference, candidate.as_ref(), window.frames).map_err(says)?;
+            let back = match self.case.graph.looks_ahead() {
+                true => window.frames,
+                false => run.min(self.case.window),
+            };
+            backward(&mut reference, window, back)?;
+            backward(candidate.as_mut(), window, back)?;
+            self.compare_weights(&reference, candidate.as_ref(), Part::Gradient).map_err(says)?;
+            self.compare_input_gradients(&reference, candidate.as_ref(), back).map_err(says)?;
+            self.compare_states(&reference.state(), &candidate.state()).map_err(says)?;
+        }
+        // Back to the beginning.
+        if let Some(window) = self.data.windows.first() {
+            reference.clear_state();
+            candidate.clear_state();
+            forward(&mut reference, window)?;
+            forward(candidate.as_mut(), window)?;
+            let says = |error| format!("after clear_state: {error}");
+            self.compare_outputs(&reference, candidate.as_ref(), window.frames).map_err(says)?;
+        }
+        Ok(())
+    }
+
+    /// A fresh executor goes on from the state of another, half-way.
+    fn goes_on(&self) -> Result<(), String> {
+        let (mut reference, mut first, mut second) =
+            (self.reference()?, self.candidate()?, self.candidate()?);
+        let half = self.data.windows.len() / 2;
+        for window in &self.data.windows[..half] {
+            forward(&mut reference, window)?;
+            forward(first.as_mut(), window)?;
+        }
+        let state = first.state();
+        second.set_state(&state).map_err(text)?;
+        self.compare_states(&state, &second.state())?;
+        for window in &self.data.windows[half..] {
+            forward(&mut reference, window)?;
+            forward(second.as_mut(), window)?;
+            self.compare_outputs(&reference, second.as_ref(), window.frames)?;
+        }
+        self.compare_states(&reference.state(), &second.state())
+    }
+
+    /// All windows in one call of the reference.
+    fn split(&self) -> Result<(), String> {
+        let joined = self.data.joined(&self.case.graph);
+        let options = PlanOptions::inference(self.case.streams, joined.frames);
+        let plan = Plan::new(&self.case.graph, options).map_err(text)?;
+        let setup = Setup { window: joined.frames, step: joined.frames, ..self.case.setup() };
+        let mut whole = ReferenceExecutor::new(plan, setup).map_err(text)?;
+        self.write_weights(&mut whole)?;
+        forward(&mut whole, &joined)?;
+
+        let mut candidate = self.candidate()?;
+        let mut parts: Vec<Vec<f64>> = vec![Vec::new(); self.case.graph.outputs().len()];
+        for window in &self.data.windows {
+            forward(candidate.as_mut(), window)?;
+            for (output, part) in parts.iter_mut().enumerate() {
+                part.extend(output_values(candidate.as_ref(), output, window.frames)?);
+            }
+        }
+        for (output, part) in parts.iter().enumerate() {
+            let expected = output_values(&whole, output, joined.frames)?;
+            self.compare(&self.case.graph.outputs()[output].name, &expected, part)?;
+        }
+        Ok(())
+    }
+
+    /// Some updates, each executor along its own errors.
+    fn training(&self) -> Result<(), String> {
+        let (mut reference, mut candidate) = (self.reference()?, self.candidate()?);
+        let mut run = 0;
+        let updates = self.data.windows.iter().cycle().take(self.data.windows.len().max(4));
+        for (place, window) in updates.enumerate() {
+            // A large epsilon, or the first steps would blow up the rounding errors of tiny gradients.
+            let update = Update {
+                learning_rate: 0.02,
+                beta1: 0.9,
+                beta2: 0.99,
+                epsilon: 0.05,
+                step: place as u64 + 1,
+                clip_norm: Some(1.0),
+            };
+            run += window.frames;
+            let back = match self.case.graph.looks_ahead() {
+                true => window.frames,
+                false => run.min(self.case.window),
+            };
+            let expected = train(&mut reference, window, back, &update)?;
+            let found = train(candidate.as_mut(), window, back, &update)?;
+            self.compare(&format!("loss and gradient norm of update {place}"), &expected, &found)?;
+        }
+        for part in [Part::Weight, Part::Moment1, Part::Moment2] {
+            self.compare_weights(&reference, candidate.as_ref(), part)?;
+        }
+        Ok(())
+    }
+
+    fn compare_outputs(
+        &self,
+        reference: &dyn Executor,
+        candidate: &dyn Executor,
+        frames: usize,
+    ) -> Result<(), String> {
+        for (output, o) in self.case.graph.outputs().iter().enumerate() {
+            let expected = output_values(reference, output, frames)?;
+            let found = output_values(candidate, output, frames)?;
+            self.compare(&format!("output `{}`", o.name), &expected, &found)?;
+        }
+        Ok(())
+    }
+
+    fn compare_weights(
+        &self,
+        reference: &dyn Executor,
+        candidate: &dyn Executor,
+        part: Part,
+    ) -> Result<(), String> {
+        for (id, weight) in self.case.graph.weights().iter().enumerate() {
+            let read = |executor: &dyn Executor| {
+                let mut values = vec![0.0; weight.len()];
+                let id = WeightId::from_index(id);
+                executor.read(part, id, ValuesMut::F64(&mut values)).map_err(text).map(|()| values)
+            };
+            let name = format!("{part:?} of `{}`", weight.name);
+            self.compare(&name, &read(reference)?, &read(candidate)?)?;
+        }
+        Ok(())
+    }
+
+    fn compare_input_gradients(
+        &self,
+        reference: &dyn Executor,
+        candidate: &dyn Executor,
+        frames: usize,
+    ) -> Result<(), String> {
+        for (input, &id) in self.case.graph.inputs().iter().enumerate() {
+            let layer = self.case.graph.layer_at(id);
+            if layer.kind == LayerKind::Symbol {
+                continue;
+            }
+            let read = |executor: &dyn Executor| {
+                let mut values = vec![0.0; frames * self.case.streams * layer.size];
+                executor.input_gradient(input, ValuesMut::F64(&mut values)).map_err(text).map(|()| values)
+            };
+            self.compare(
+                &format!("gradient of input `{}`", layer.name),
+                &read(reference)?,
+                &read(candidate)?,
+            )?;
+        }
+        Ok(())
+    }
+
+    fn compare_states(&self, expected: &State, found: &State) -> Result<(), String> {
+        if (&expected.ages, expected.frames) != (&found.ages, found.frames) {
+            return Err(format!(
+                "state: ages {:?} after {} frames, not {:?} after {}",
+                found.ages, found.frames, expected.ages, expected.frames
+            ));
+        }
+        let shape = |state: &State| -> Vec<_> {
+            state.histories.iter().map(|h| (h.layer.clone(), h.depth, h.size, h.symbols)).collect()
+        };
+        if shape(expected) != shape(found) {
+            return Err(format!("state: histories {:?}, not {:?}", shape(found), shape(expected)));
+        }
+        for (expected_history, found_history) in expected.histories.iter().zip(&found.histories) {
+            // Frames before the newest reset are never read again.
+            let row = expected_history.size;
+            let seen = |values: &[f64]| -> Vec<f64> {
+                let mut seen = values.to_vec();
+                for (place, units) in seen.chunks_mut(row).enumerate() {
+                    let (frame, stream) = (place / self.case.streams, place % self.case.streams);
+                    if ((expected_history.depth - frame) as u64) > expected.ages[stream] {
+                        units.fill(0.0);
+                    }
+                }
+                seen
+            };
+            let name = format!("state of `{}`", expected_history.layer);
+            self.compare(&name, &seen(&expected_history.values), &seen(&found_history.values))?;
+        }
+        Ok(())
+    }
+}
+
+fn compare(name: &str, expected: &[f64], found: &[f64], tolerance: f64) -> Result<(), String> {
+    if expected.len() != found.len() {
+        return Err(format!("{name}: {} values, not {}", found.len(), expected.len()));
+    }
+    let largest = expected.iter().filter(|x| x.is_finite()).fold(0.0f64, |m, x| m.max(x.abs()));
+    let allowed = tolerance * (largest + 0.01);
+    let differs = |(&e, &f): (&f64, &f64)| !(e == f || e.is_nan() && f.is_nan() || (e - f).abs() <= allowed);
+    match expected.iter().zip(found).position(differs) {
+        None => Ok(()),
+        Some(place) => Err(format!(
+            "{name}: value {place} of {} is {:e}, not {:e}; {allowed:.1e} is allowed where the largest is {largest:.3e}",
+            expected.len(),
+            found[place],
+            expected[place]
+        )),
+    }
+}
+
+fn forward(executor: &mut dyn Executor, window: &WindowData) -> Result<(), String> {
+    let inputs: Vec<Values<'_>> = window.inputs.iter().map(|input| input.values()).collect();
+    // No reset may be said in two ways.
+    let resets = window.resets.as_deref().filter(|r| r.contains(&true) || window.frames.is_multiple_of(2));
+    executor.forward(window.frames, &inputs, resets).map_err(text)
+}
+
+fn backward(executor: &mut dyn Executor, window: &WindowData, frames: usize) -> Result<(), String> {
+    let errors: Vec<Option<Values<'_>>> =
+        window.errors.iter().map(|e| e.as_deref().map(Values::F32)).collect();
+    executor.backward(frames, &errors).map_err(text)
+}
+
+fn output_values(executor: &dyn Executor, output: usize, frames: usize) -> Result<Vec<f64>, String> {
+    let graph = &executor.plan().forward;
+    let size = graph.layer_at(graph.outputs()[output].layer).size;
+    let mut values = vec![0.0; frames * executor.setup().streams * size];
+    executor.output(output, ValuesMut::F64(&mut values)).map_err(text)?;
+    Ok(values)
+}
+
+/// One update towards outputs of 0: the loss, half the mean square of all outputs, and the gradient's norm.
+fn train(
+    executor: &mut dyn Executor,
+    window: &WindowData,
+    back: usize,
+    update: &Update,
+) -> Result<[f64; 2], String> {
+    forward(executor, window)?;
+    let (mut loss, mut errors) = (0.0, Vec::new());
+    for output in 0..window.errors.len() {
+        let values = output_values(executor, output, window.frames)?;
+        let count = values.len() as f64;
+        loss += values.iter().map(|y| 0.5 * y * y / count).sum::<f64>();
+        errors.push(values.iter().map(|y| y / count).collect::<Vec<_>>());
+    }
+    let errors: Vec<_> = errors.iter().map(|e| Some(Values::F64(e))).collect();
+    executor.backward(back, &errors).map_err(text)?;
+    Ok([loss, executor.update(update).map_err(text)?])
+}

@@ -1,0 +1,27 @@
+//! The suite that every executor answers to.
+//!
+//! In comes a way to make an executor; out comes a verdict: whether it computes what
+//! [`rnnc_reference::ReferenceExecutor`] does. The parts:
+//! - `networks.rs`: networks with every kind of layer and connection, built with `net.rs`;
+//! - `random.rs`: networks drawn at random, for property tests;
+//! - `case.rs`: a network with a number of streams, windows and resets; `data.rs` draws its numbers;
+//! - `check.rs`: runs a case on both executors and compares; `refusals.rs` hands them what they must refuse;
+//! - `altered.rs`: the reference with something wrong, to show that the suite sees it.
+
+mod altered;
+mod case;
+mod check;
+mod data;
+mod net;
+mod networks;
+mod random;
+mod refusals;
+
+pub use altered::{Alteration, Altered};
+pub use case::{Case, cases};
+pub use check::{Make, check, is_well_conditioned};
+pub use data::{Array, Data, Random, WindowData};
+pub use net::Net;
+pub use networks::{Build, Network, activation_networks, networks};
+pub use random::{Smooth, random_case, random_graph};
+pub use refusals::check_refusals;

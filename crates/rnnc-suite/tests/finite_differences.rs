@@ -1,0 +1,217 @@
+//! Every gradient of every network against central differences, in double precision.
+
+use proptest::prelude::*;
+use rnnc_graph::{Graph, LayerKind, WeightId};
+use rnnc_plan::{Executor, Part, State, Values, ValuesMut};
+use rnnc_reference::ReferenceExecutor;
+use rnnc_suite::{Array, Case, Data, Random, Smooth, activation_networks, networks, random_case};
+
+/// A random linear functional of the outputs of one window, as a function of weights and inputs.
+struct Functional<'a> {
+    case: &'a Case,
+    executor: ReferenceExecutor,
+    /// Where the window begins.
+    state: State,
+    weights: Vec<Vec<f64>>,
+    inputs: Vec<Vec<f64>>,
+    symbols: Vec<Option<Vec<u32>>>,
+    resets: Vec<bool>,
+    errors: Vec<Vec<f64>>,
+    frames: usize,
+}
+
+impl<'a> Functional<'a> {
+    /// Of the case's last window, after the others.
+    fn new(case: &'a Case) -> Functional<'a> {
+        let data = Data::draw(case);
+        let mut executor = ReferenceExecutor::new(case.plan().unwrap(), case.setup()).unwrap();
+        let weights: Vec<Vec<f64>> =
+            data.weights.iter().map(|w| w.iter().map(|&x| f64::from(x)).collect()).collect();
+        write(&mut executor, &weights);
+        let (last, before) = data.windows.split_last().unwrap();
+        for window in before {
+            let inputs: Vec<_> = window.inputs.iter().map(|i| i.values()).collect();
+            executor.forward(window.frames, &inputs, window.resets.as_deref()).unwrap();
+        }
+        let mut random = Random(case.seed ^ 1);
+        let outputs = case.graph.outputs().iter();
+        let errors = outputs.map(|o| {
+            let count = last.frames * case.streams * case.graph.layer_at(o.layer).size;
+            random.numbers(count, 1.0).into_iter().map(f64::from).collect()
+        });
+        Functional {
+            errors: errors.collect(),
+            inputs: last
+                .inputs
+                .iter()
+                .map(|input| match input {
+                    Array::Numbers(numbers) => numbers.iter().map(|&x| f64::from(x)).collect(),
+                    Array::Symbols(_) => Vec::new(),
+                })
+                .collect(),
+            symbols: last
+                .inputs
+                .iter()
+                .map(|input| match input {
+                    Array::Numbers(_) => None,
+                    Array::Symbols(symbols) => Some(symbols.clone()),
+                })
+                .collect(),
+            resets: last.resets.clone().unwrap(),
+            frames: last.frames,
+            state: executor.state(),
+            case,
+            executor,
+            weights,
+        }
+    }
+
+    fn value(&mut self) -> f64 {
+        let case = self.case;
+        write(&mut self.executor, &self.weights);
+        self.executor.set_state(&self.state).unwrap();
+        let inputs = self.inputs.iter().zip(&self.symbols).map(|(numbers, symbols)| match symbols {
+            Some(symbols) => Values::Symbols(symbols),
+            None => Values::F64(numbers),
+        });
+        let inputs: Vec<_> = inputs.collect();
+        self.executor.forward(self.frames, &inputs, Some(&self.resets)).unwrap();
+        let mut value = 0.0;
+        for (output, errors) in self.errors.iter().enumerate() {
+            let mut y = vec![0.0; errors.len()];
+            self.executor.output(output, ValuesMut::F64(&mut y)).unwrap();
+            value += y.iter().zip(errors).map(|(y, e)| y * e).sum::<f64>();
+        }
+        assert!(value.is_finite(), "{}: the outputs are not finite", case.name);
+        value
+    }
+
+    /// The exact gradients: of the weights, then of the inputs.
+    fn gradients(&mut self) -> (Vec<Vec<f64>>, Vec<Vec<f64>>) {
+        self.value();
+        let errors: Vec<_> = self.errors.iter().map(|e| Some(Values::F64(e))).collect();
+        self.executor.backward(self.frames, &errors).unwrap();
+        let weights = self.weights.iter().enumerate().map(|(id, w)| {
+            let mut gradient = vec![0.0; w.len()];
+            let id = WeightId::from_index(id);
+            self.executor.read(Part::Gradient, id, ValuesMut::F64(&mut gradient)).unwrap();
+            gradient
+        });
+        let inputs = self.inputs.iter().enumerate().map(|(id, input)| {
+            let mut gradient = vec![0.0; input.len()];
+            let layer = self.case.graph.layer_at(self.case.graph.inputs()[id]);
+            if layer.kind == LayerKind::Input {
+                self.executor.input_gradient(id, ValuesMut::F64(&mut gradient)).unwrap();
+            }
+            gradient
+        });
+        (weights.collect(), inputs.collect())
+    }
+}
+
+fn write(executor: &mut ReferenceExecutor, weights: &[Vec<f64>]) {
+    for (id, values) in weights.iter().enumerate() {
+        executor.write(Part::Weight, WeightId::from_index(id), Values::F64(values)).unwrap();
+    }
+}
+
+/// The derivative of `value` at 0, by central differences of the fourth order with steps of h.
+fn derivative(h: f64, mut value: impl FnMut(f64) -> f64) -> f64 {
+    let near = value(h) - value(-h);
+    let far = value(2.0 * h) - value(-2.0 * h);
+    (8.0 * near - far) / (12.0 * h)
+}
+
+/// Compares each derivative, or, of arrays larger than `each`, `each` of them.
+fn check_all(case: &Case, each: usize) -> Result<(), String> {
+    let mut functional = Functional::new(case);
+    let (weights, inputs) = functional.gradients();
+    let mut random = Random(case.seed ^ 2);
+    let mut places = |len: usize| -> Vec<usize> {
+        if len <= each {
+            return (0..len).collect();
+        }
+        (0..each).map(|_| (random.bits() % len as u64) as usize).collect()
+    };
+    let weight = |f: &mut Functional<'_>, id: usize, i: usize, x: f64| f.weights[id][i] = x;
+    let input = |f: &mut Functional<'_>, id: usize, i: usize, x: f64| f.inputs[id][i] = x;
+    type Set<'a> = &'a dyn Fn(&mut Functional<'_>, usize, usize, f64);
+    let arrays = weights.iter().enumerate().map(|(id, g)| (id, g, &weight as Set<'_>));
+    let arrays = arrays.chain(inputs.iter().enumerate().map(|(id, g)| (id, g, &input as Set<'_>)));
+    for (place, (id, gradient, set)) in arrays.enumerate() {
+        let is_weight = place < weights.len();
+        let name = match is_weight {
+            true => &case.graph.weights()[id].name,
+            false => &case.graph.layer_at(case.graph.inputs()[id]).name,
+        };
+        let largest = gradient.iter().fold(1e-2f64, |m, x| m.max(x.abs()));
+        for i in places(gradient.len()) {
+            let x = if is_weight { functional.weights[id][i] } else { functional.inputs[id][i] };
+            let mut numeric = |step| {
+                let numeric = derivative(step, |h| {
+                    set(&mut functional, id, i, x + h);
+                    functional.value()
+                });
+                set(&mut functional, id, i, x);
+                numeric
+            };
+            // The long step rounds less; the short one passes by kinks and sharp bends.
+            let exact = gradient[i];
+            let agrees = |numeric: f64| (numeric - exact).abs() <= 1e-6 * largest;
+            let long = numeric(2e-4);
+            if !agrees(long) && !agrees(numeric(2e-6)) {
+                return Err(format!("{}: `{name}`[{i}]: {exact:e}, but by differences {long:e}", case.name));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn small(name: &str, graph: Graph, training: bool) -> Vec<Case> {
+    // One window from the beginning, and one with history.
+    [vec![6], vec![4, 5]]
+        .into_iter()
+        .map(|windows| Case { training, seed: 3, ..Case::new(name, graph.clone(), 2, &windows, 0.2) })
+        .collect()
+}
+
+#[test]
+fn every_gradient_of_every_network_is_a_derivative() {
+    for network in networks().iter().filter(|n| n.name != "stop_gradients") {
+        for case in small(network.name, (network.build)(2, 4), network.name == "dropout") {
+            check_all(&case, 6).unwrap();
+        }
+    }
+}
+
+#[test]
+fn every_gradient_through_every_function_is_a_derivative() {
+    for (name, graph) in activation_networks(2, 3) {
+        for case in small(&name, graph, false) {
+            check_all(&case, 6).unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_stopped_gradient_is_no_derivative() {
+    let network = *networks().iter().find(|n| n.name == "stop_gradients").unwrap();
+    let case = &small(network.name, (network.build)(2, 4), false)[0];
+    assert!(check_all(case, 6).is_err());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn gradients_of_random_networks_are_derivatives(mut case in random_case(Smooth::Yes)) {
+        let connections = case.graph.connections();
+        prop_assume!(connections.iter().all(|c| !c.stops_gradient));
+        // A parameter read in a frame before the window is a constant to the gradient, but not to the value.
+        let is_parameter = |id| matches!(case.graph.layer_at(id).kind, LayerKind::Parameter(_));
+        if connections.iter().any(|c| c.delay > 0 && c.source.is_some_and(is_parameter)) {
+            case.windows.truncate(1);
+        }
+        prop_assert_eq!(check_all(&case, 2), Ok(()));
+    }
+}

@@ -1,0 +1,127 @@
+//! The reference against itself, split in other ways, and against altered copies of itself: the suite must take the
+//! one and refuse the other.
+
+use proptest::prelude::*;
+use rnnc_graph::{Graph, WeightId};
+use rnnc_plan::{Executor, Part, PlanOptions, Setup, Values, ValuesMut};
+use rnnc_reference::ReferenceExecutor;
+use rnnc_suite::{
+    Alteration, Altered, Case, Data, Smooth, WindowData, cases, check, check_refusals, is_well_conditioned,
+    networks, random_case,
+};
+
+#[test]
+fn the_reference_agrees_with_itself() {
+    for case in cases() {
+        let make = |plan, setup| Altered::make(plan, setup, Alteration::Nothing);
+        check(&case, &make, 1e-12).unwrap();
+    }
+}
+
+#[test]
+fn the_reference_refuses_what_it_must() {
+    check_refusals(&|plan, setup| Altered::make(plan, setup, Alteration::Nothing)).unwrap();
+}
+
+#[test]
+fn the_cases_hardly_depend_on_the_last_bits_of_their_weights() {
+    for case in cases() {
+        check(&case, &|plan, setup| Altered::make(plan, setup, Alteration::LastBits), 2e-4).unwrap();
+    }
+}
+
+fn named(name: &str) -> Graph {
+    (networks().iter().find(|n| n.name == name).unwrap().build)(3, 4)
+}
+
+#[test]
+fn whatever_is_altered_is_seen() {
+    let case = Case::new("lstm", named("lstm_peephole"), 2, &[3, 4, 2], 0.3).with_window(6);
+    for (alteration, part) in [
+        (Alteration::NoResets, "window by window"),
+        (Alteration::ShortBackward, "window by window"),
+        (Alteration::Gradient, "Gradient of"),
+        (Alteration::Output, "output `c`"),
+        (Alteration::LateInputGradient, "gradient of input `x`"),
+        (Alteration::NoState, "from a state"),
+        (Alteration::NoClear, "after clear_state"),
+        (Alteration::NoMoments, "training"),
+    ] {
+        let error = check(&case, &|plan, setup| Altered::make(plan, setup, alteration), 1e-3).unwrap_err();
+        assert!(error.contains(part), "{alteration:?}: {error}");
+    }
+}
+
+#[test]
+fn an_executor_that_does_not_clip_is_seen() {
+    // Outputs in the hundreds have gradients with a norm above 1.
+    let case = Case::new("exp", named("oscillator"), 1, &[8], 0.0);
+    let loud = |plan, setup| Altered::make(plan, setup, Alteration::NoClip);
+    let quiet = check(&case, &loud, 1e-3);
+    let mut graph = case.graph.clone();
+    let x = graph.inputs()[0];
+    let y = graph.sum("loud", 3, rnnc_graph::Activation::Identity);
+    let w = graph.weight("loud.W.x", &[3, 3], rnnc_graph::Init::Glorot);
+    graph.connect(x, y, rnnc_graph::Connect::full(w));
+    let louder = graph.sum("louder", 3, rnnc_graph::Activation::Identity);
+    graph.connect(y, louder, rnnc_graph::Connect::scaled(50.0));
+    graph.output("louder", louder);
+    let case = Case { graph, ..case };
+    let error = check(&case, &loud, 1e-3).unwrap_err();
+    assert!(quiet.is_ok() && error.contains("training"), "{error}");
+}
+
+/// Runs the windows, each of them backward through everything before it, and sums the gradients.
+fn summed_gradients(case: &Case, data: &Data, windows: &[WindowData], setup: Setup) -> Vec<Vec<f64>> {
+    let plan = rnnc_plan::Plan::new(&case.graph, PlanOptions::training(case.streams, setup.window)).unwrap();
+    let mut e = ReferenceExecutor::new(plan, setup).unwrap();
+    for (id, values) in data.weights.iter().enumerate() {
+        e.write(Part::Weight, WeightId::from_index(id), Values::F32(values)).unwrap();
+    }
+    let mut sums: Vec<Vec<f64>> = case.graph.weights().iter().map(|w| vec![0.0; w.len()]).collect();
+    let mut run = 0;
+    for window in windows {
+        run += window.frames;
+        let inputs: Vec<_> = window.inputs.iter().map(|i| i.values()).collect();
+        e.forward(window.frames, &inputs, window.resets.as_deref()).unwrap();
+        let errors: Vec<_> = window.errors.iter().map(|e| e.as_deref().map(Values::F32)).collect();
+        e.backward(run, &errors).unwrap();
+        for (id, sum) in sums.iter_mut().enumerate() {
+            let mut gradient = vec![0.0; sum.len()];
+            e.read(Part::Gradient, WeightId::from_index(id), ValuesMut::F64(&mut gradient)).unwrap();
+            sum.iter_mut().zip(gradient).for_each(|(s, g)| *s += g);
+        }
+    }
+    sums
+}
+
+/// Gradients are linear in the errors: with windows that go back to the beginning, those of all windows sum to those
+/// of the whole.
+#[test]
+fn the_gradients_of_all_windows_sum_to_those_of_the_whole() {
+    for case in cases().into_iter().filter(|case| !case.graph.looks_ahead() && case.windows.len() > 1) {
+        let data = Data::draw(&case);
+        let total: usize = case.windows.iter().sum();
+        let setup = Setup { window: total, step: total, ..case.setup() };
+        let split = summed_gradients(&case, &data, &data.windows, setup);
+        let whole = summed_gradients(&case, &data, &[data.joined(&case.graph)], setup);
+        for ((split, whole), weight) in split.iter().zip(&whole).zip(case.graph.weights()) {
+            let largest = whole.iter().fold(1e-3f64, |m, x| m.max(x.abs()));
+            for (a, b) in split.iter().zip(whole) {
+                assert!((a - b).abs() < 1e-10 * largest, "{}: `{}`: {a} and {b}", case.name, weight.name);
+            }
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn random_networks_agree_with_themselves_however_they_are_split(case in random_case(Smooth::No)) {
+        // Differences of the order of summation grow as any others do.
+        prop_assume!(is_well_conditioned(&case, 2e-4));
+        let make = |plan, setup| Altered::make(plan, setup, Alteration::Nothing);
+        prop_assert_eq!(check(&case, &make, 1e-9), Ok(()));
+    }
+}
