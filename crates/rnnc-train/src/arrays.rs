@@ -1,0 +1,271 @@
+//! Arrays in NumPy's `.npz` files: reading with checks that name file and array, and writing.
+//!
+//! An `.npz` file is a zip archive of `.npy` arrays, as `numpy.savez` and `numpy.savez_compressed` write it.
+
+use crate::array::Array;
+use crate::error::TrainError;
+use crate::files::write_whole;
+use crate::npy;
+use std::fs::File;
+use std::io::{BufReader, Read, Write};
+use std::path::{Path, PathBuf};
+use zip::write::SimpleFileOptions;
+use zip::{CompressionMethod, ZipArchive, ZipWriter};
+
+/// An `.npz` file, open for reading.
+///
+/// ```
+/// use rnnc_train::{Array, ArrayFile, Dimension, Elements, write_arrays};
+/// # let directory = tempfile::tempdir()?;
+/// # let path = directory.path().join("in.npz");
+/// write_arrays(&path, &[Array::new("x", &[2, 1, 3], Elements::F32(vec![0.5; 6]))])?;
+/// let x = ArrayFile::open(&path)?.read("x")?;
+/// x.check_shape(&[Dimension::Any("T"), Dimension::Size(1), Dimension::Size(3)])?;
+/// assert_eq!(x.f32s()?[0], 0.5);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct ArrayFile {
+    path: PathBuf,
+    archive: ZipArchive<BufReader<File>>,
+}
+
+impl ArrayFile {
+    /// Opens the file and reads its table of contents.
+    pub fn open(path: impl Into<PathBuf>) -> Result<ArrayFile, TrainError> {
+        let path = path.into();
+        let file = File::open(&path).map_err(|e| TrainError::read(&path, e))?;
+        let archive = ZipArchive::new(BufReader::new(file))
+            .map_err(|e| TrainError::file(&path, format!("not a whole .npz file (cut short?): {e}")))?;
+        Ok(ArrayFile { path, archive })
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The names of its arrays, sorted.
+    pub fn names(&self) -> Vec<String> {
+        // A name that is not text is no array of ours.
+        let entries = self.archive.file_names().filter_map(Result::ok);
+        let mut names: Vec<String> =
+            entries.map(|entry| entry.strip_suffix(".npy").unwrap_or(&entry).to_string()).collect();
+        names.sort();
+        names
+    }
+
+    /// Whether it has an array of that name.
+    pub fn contains(&self, name: &str) -> bool {
+        self.archive.index_for_name(&format!("{name}.npy")).is_some()
+    }
+
+    /// Refuses arrays other than these. `what` says what they are: "the network's inputs and `reset`".
+    pub fn refuse_others(&self, known: &[&str], what: &str) -> Result<(), TrainError> {
+        match self.names().into_iter().find(|name| !known.contains(&name.as_str())) {
+            None => Ok(()),
+            Some(array) => Err(TrainError::Array {
+                path: self.path.clone(),
+                array,
+                expected: format!("{what} ({})", list(known)),
+                found: "an array of another name".into(),
+            }),
+        }
+    }
+
+    /// Reads an array.
+    pub fn read(&mut self, name: &str) -> Result<Array, TrainError> {
+        let (path, names) = (self.path.clone(), self.names());
+        let error = |expected: String, found: String| TrainError::Array {
+            path: path.clone(),
+            array: name.to_string(),
+            expected,
+            found,
+        };
+        let Some(place) = self.archive.index_for_name(&format!("{name}.npy")) else {
+            let there: Vec<&str> = names.iter().map(String::as_str).collect();
+            return Err(error("an array of this name".into(), format!("only {}", list(&there))));
+        };
+        let mut bytes = Vec::new();
+        self.archive
+            .by_index(place)
+            .map_err(std::io::Error::from)
+            .and_then(|mut entry| entry.read_to_end(&mut bytes))
+            .map_err(|e| error("a whole array".into(), e.to_string()))?;
+        let array = npy::decode(&bytes).map_err(|problem| match problem.split_once("; ") {
+            Some((expected, found)) => error(expected.into(), found.into()),
+            None => error(problem, "something else".into()),
+        })?;
+        Ok(Array {
+            path: self.path.clone(),
+            name: name.to_string(),
+            shape: array.shape,
+            element: array.element,
+            elements: array.elements,
+        })
+    }
+}
+
+/// Writes an `.npz` file, whole or not at all. numpy.load reads it.
+pub fn write_arrays(path: &Path, arrays: &[Array]) -> Result<(), TrainError> {
+    for array in arrays {
+        let count = array.shape.iter().product::<usize>();
+        if count != array.elements.len() {
+            let named = Array { path: path.into(), ..array.clone() };
+            return Err(named.error(
+                format!("{count} values for shape {:?}", array.shape),
+                format!("{} values", array.elements.len()),
+            ));
+        }
+    }
+    write_whole(path, |out| {
+        let mut zip = ZipWriter::new(out);
+        for array in arrays {
+            let bytes = npy::encode(&array.shape, &array.elements);
+            let options = SimpleFileOptions::default()
+                .compression_method(CompressionMethod::Stored)
+                .large_file(bytes.len() >= u32::MAX as usize);
+            zip.start_file(format!("{}.npy", array.name), options)?;
+            zip.write_all(&bytes)?;
+        }
+        zip.finish()?;
+        Ok(())
+    })
+}
+
+/// `a`, `b`, `c`
+pub(crate) fn list(names: &[&str]) -> String {
+    match names {
+        [] => "nothing".into(),
+        names => names.iter().map(|n| format!("`{n}`")).collect::<Vec<_>>().join(", "),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::array::{Dimension, Elements};
+    use proptest::prelude::*;
+
+    fn written(arrays: &[Array]) -> (tempfile::TempDir, PathBuf) {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("in.npz");
+        write_arrays(&path, arrays).unwrap();
+        (directory, path)
+    }
+
+    #[test]
+    fn every_type_reads_back_as_written() {
+        let arrays = [
+            Array::new("x", &[2, 1, 3], Elements::F32(vec![1.0, -2.5, 3.0, 0.0, f32::MIN_POSITIVE, 6.0])),
+            Array::new("y", &[2], Elements::F64(vec![1.0, f64::NAN])),
+            Array::new("age", &[], Elements::Integers(vec![-7])),
+            Array::new("reset", &[1, 2], Elements::Booleans(vec![true, false])),
+            Array::new("none", &[0, 3], Elements::F32(vec![])),
+        ];
+        let (_kept, path) = written(&arrays);
+        let mut file = ArrayFile::open(&path).unwrap();
+        assert_eq!(file.names(), ["age", "none", "reset", "x", "y"]);
+        for array in &arrays {
+            let read = file.read(array.name()).unwrap();
+            assert_eq!((read.shape(), read.element()), (array.shape(), array.element()));
+            assert_eq!(format!("{:?}", read.elements()), format!("{:?}", array.elements()));
+        }
+    }
+
+    /// The layout of `numpy.arange(6, dtype=">i2").reshape(2, 3, order="F")`.
+    #[test]
+    fn column_major_big_endian_arrays_are_turned() {
+        let mut bytes = b"\x93NUMPY\x01\x00\x76\x00".to_vec();
+        let header = "{'descr': '>i2', 'fortran_order': True, 'shape': (2, 3), }";
+        bytes.extend(format!("{header:<117}\n").as_bytes());
+        bytes.extend([0, 0, 0, 1, 0, 2, 0, 3, 0, 4, 0, 5]);
+        let array = npy::decode(&bytes).ok().unwrap();
+        assert_eq!(array.shape, [2, 3]);
+        assert_eq!(array.elements, Elements::Integers(vec![0, 2, 4, 1, 3, 5]));
+    }
+
+    #[test]
+    fn a_missing_array_is_named_with_those_that_are_there() {
+        let (_kept, path) = written(&[Array::new("x", &[1], Elements::F32(vec![1.0]))]);
+        let error = ArrayFile::open(&path).unwrap().read("z").unwrap_err().to_string();
+        assert_eq!(
+            error,
+            format!("{}: array `z`: expected an array of this name, found only `x`", path.display())
+        );
+    }
+
+    #[test]
+    fn an_unknown_array_is_refused_by_name() {
+        let (_kept, path) = written(&[Array::new("xx", &[1], Elements::F32(vec![1.0]))]);
+        let error = ArrayFile::open(&path).unwrap().refuse_others(&["x", "reset"], "the inputs").unwrap_err();
+        assert!(
+            error
+                .to_string()
+                .ends_with("array `xx`: expected the inputs (`x`, `reset`), found an array of another name")
+        );
+    }
+
+    #[test]
+    fn shapes_types_and_values_are_checked_in_words() {
+        let (_kept, path) = written(&[
+            Array::new("x", &[2, 2], Elements::F32(vec![1.0, 2.0, f32::NAN, 4.0])),
+            Array::new("s", &[3], Elements::Integers(vec![0, 9, -1])),
+        ]);
+        let mut file = ArrayFile::open(&path).unwrap();
+        let (x, s) = (file.read("x").unwrap(), file.read("s").unwrap());
+        let after = |e: TrainError| e.to_string().split_once("npz: ").unwrap().1.to_string();
+        assert_eq!(
+            after(
+                x.check_shape(&[Dimension::Any("T"), Dimension::Any("B"), Dimension::Size(5)]).unwrap_err()
+            ),
+            "array `x`: expected shape [T, B, 5], found shape [2, 2]"
+        );
+        assert!(x.check_shape(&[Dimension::Any("T"), Dimension::Size(2)]).is_ok());
+        assert_eq!(
+            after(x.check_finite().unwrap_err()),
+            "array `x`: expected finite numbers, found NaN at [1, 0]"
+        );
+        assert_eq!(after(x.symbols(4, false).unwrap_err()), "array `x`: expected integers, found float32");
+        assert_eq!(after(s.f32s().unwrap_err()), "array `s`: expected float32 or float64, found int64");
+        assert_eq!(
+            after(s.symbols(5, false).unwrap_err()),
+            "array `s`: expected symbols from 0 to 4, found 9 at [1]"
+        );
+        assert_eq!(s.symbols(10, true).unwrap(), [0, 9, rnnc_plan::NO_SYMBOL]);
+        assert_eq!(after(s.flags().unwrap_err()), "array `s`: expected 0 or 1, found 9 at [1]");
+    }
+
+    #[test]
+    fn a_file_cut_anywhere_is_an_error_and_no_panic() {
+        let (_kept, path) = written(&[Array::new("x", &[2, 2], Elements::F32(vec![1.0; 4]))]);
+        let whole = std::fs::read(&path).unwrap();
+        for length in 0..whole.len() {
+            std::fs::write(&path, &whole[..length]).unwrap();
+            let error = ArrayFile::open(&path).and_then(|mut f| f.read("x")).unwrap_err();
+            assert!(error.to_string().contains("in.npz"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_shape_larger_than_the_data_is_an_error_before_anything_is_allocated() {
+        let mut bytes = npy::encode(&[4], &Elements::F32(vec![0.0; 4]));
+        let place = bytes.windows(4).position(|w| w == b"(4,)").unwrap();
+        bytes[place..place + 4].copy_from_slice(b"(9,)");
+        assert!(npy::decode(&bytes).err().unwrap().contains("9 float32 values"));
+        let header = "{'descr': '<f8', 'fortran_order': False, 'shape': (9999999999999, 99999999999999), }\n";
+        let mut bytes = b"\x93NUMPY\x01\x00".to_vec();
+        bytes.extend((header.len() as u16).to_le_bytes());
+        bytes.extend(header.as_bytes());
+        assert!(npy::decode(&bytes).err().unwrap().contains("very many"));
+    }
+
+    proptest! {
+        #[test]
+        fn no_header_panics(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            let mut whole = b"\x93NUMPY\x01\x00".to_vec();
+            whole.extend((bytes.len() as u16).to_le_bytes());
+            whole.extend(&bytes);
+            prop_assert!(npy::decode(&whole).is_err());
+        }
+    }
+}

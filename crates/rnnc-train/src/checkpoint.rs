@@ -1,0 +1,314 @@
+//! Checkpoints: all that training needs to go on as if it had never stopped, in one safetensors file.
+//!
+//! The weights stand under their own names, so that a checkpoint is also a weights file; Adam's moments as
+//! `moment1/NAME` and `moment2/NAME`; the last frames of each layer that is read with a delay as `state/LAYER`,
+//! `[D, B, N]`, oldest first; and everything that is no array as JSON ([`About`]) in the metadata, under `rnnc`.
+
+use crate::error::TrainError;
+use crate::loss::Loss;
+use crate::tensors::{Precision, Tensor, TensorFile};
+use crate::weights::{ABOUT, MOMENT1, MOMENT2, STATE, Weights};
+use rnnc_graph::Graph;
+use rnnc_plan::{History, State};
+use serde::{Deserialize, Serialize};
+use std::path::Path;
+
+/// The newest form of checkpoint that this version reads, and the one that it writes.
+pub const CHECKPOINT_VERSION: u64 = 1;
+
+const FORMAT: &str = "checkpoint";
+
+/// What a checkpoint says of itself.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct About {
+    /// `checkpoint`
+    pub format: String,
+    /// [`CHECKPOINT_VERSION`]
+    pub version: u64,
+    /// How the run was set up.
+    pub facts: Facts,
+    /// How far it is.
+    pub progress: Progress,
+    /// Frames since the last reset, for each stream.
+    ages: Vec<u64>,
+    /// Frames run, to which dropout masks are keyed.
+    state_frames: u64,
+    /// The layers whose last frames are kept, in order, and whether they are symbols.
+    histories: Vec<(String, bool)>,
+}
+
+/// What makes a run what it is. A run that goes on with other facts goes on otherwise than it would have.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Facts {
+    /// The network's name.
+    pub network: String,
+    /// A hash of its text, in hexadecimal.
+    pub text_hash: String,
+    /// The output that the loss reads.
+    pub output: String,
+    /// The loss.
+    pub loss: Loss,
+    /// The seed.
+    pub seed: u64,
+    /// Streams, B.
+    pub streams: usize,
+    /// Frames that errors go back through, h.
+    pub window: usize,
+    /// New frames per update, h'.
+    pub step: usize,
+    /// Frames of training data.
+    pub data_frames: usize,
+    /// The executor's name.
+    pub executor: String,
+    /// Its threads.
+    pub threads: usize,
+}
+
+impl Facts {
+    /// What differs, in words.
+    pub fn differences(&self, now: &Facts) -> Vec<String> {
+        let pairs = [
+            ("network", self.network.clone(), now.network.clone()),
+            ("text of the network", self.text_hash.clone(), now.text_hash.clone()),
+            ("output", self.output.clone(), now.output.clone()),
+            ("loss", format!("{:?}", self.loss), format!("{:?}", now.loss)),
+            ("seed", self.seed.to_string(), now.seed.to_string()),
+            ("streams", self.streams.to_string(), now.streams.to_string()),
+            ("window", self.window.to_string(), now.window.to_string()),
+            ("step", self.step.to_string(), now.step.to_string()),
+            ("frames of training data", self.data_frames.to_string(), now.data_frames.to_string()),
+            ("executor", self.executor.clone(), now.executor.clone()),
+            ("threads", self.threads.to_string(), now.threads.to_string()),
+        ];
+        let differ = pairs.into_iter().filter(|(_, before, now)| before != now);
+        differ.map(|(what, before, now)| format!("{what} ({before} before, {now} now)")).collect()
+    }
+}
+
+/// How far a run is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Progress {
+    /// Updates made.
+    pub updates: u64,
+    /// Frames of each stream read.
+    pub position: u64,
+    /// Seconds of training, over all sittings.
+    pub seconds: f64,
+}
+
+/// A checkpoint.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Checkpoint {
+    /// How the run was set up.
+    pub facts: Facts,
+    /// How far it is.
+    pub progress: Progress,
+    /// The weights.
+    pub weights: Weights,
+    /// Adam's mean of gradients.
+    pub moment1: Weights,
+    /// Adam's mean of squared gradients.
+    pub moment2: Weights,
+    /// What the next window reads of the last ones.
+    pub state: State,
+}
+
+impl Checkpoint {
+    /// Writes the file, whole or not at all, without losing a bit. The same checkpoint gives the same bytes.
+    pub fn save(&self, path: &Path, graph: &Graph) -> Result<(), TrainError> {
+        let mut file = TensorFile::default();
+        self.weights.put(&mut file.tensors, "", graph);
+        self.moment1.put(&mut file.tensors, MOMENT1, graph);
+        self.moment2.put(&mut file.tensors, MOMENT2, graph);
+        for history in &self.state.histories {
+            let shape = vec![history.depth, self.state.ages.len(), history.size];
+            let tensor = Tensor { shape, values: history.values.clone() };
+            file.tensors.insert(format!("{STATE}{}", history.layer), tensor);
+        }
+        let about = About {
+            format: FORMAT.into(),
+            version: CHECKPOINT_VERSION,
+            facts: self.facts.clone(),
+            progress: self.progress,
+            ages: self.state.ages.clone(),
+            state_frames: self.state.frames,
+            histories: self.state.histories.iter().map(|h| (h.layer.clone(), h.symbols)).collect(),
+        };
+        let about = serde_json::to_string(&about).map_err(|e| TrainError::file(path, e.to_string()))?;
+        file.about.insert(ABOUT.into(), about);
+        file.write(path, Precision::Lossless)
+    }
+
+    /// Reads a checkpoint of a network.
+    ///
+    /// # Errors
+    /// A file that is none, or of a newer form, or of another network (which weights differ), or cut short.
+    pub fn load(path: &Path, graph: &Graph) -> Result<Checkpoint, TrainError> {
+        let mut file = TensorFile::read(path)?;
+        let about = About::of(&file, path)?;
+        file.check_finite(path)?;
+        let fail = |problem: String| TrainError::file(path, problem);
+        // The weights are what a reader knows; of the moments, the same names would be missing.
+        let weights = Weights::take(&mut file.tensors, "", graph).map_err(|d| fail(d.to_string()))?;
+        let moment1 = Weights::take(&mut file.tensors, MOMENT1, graph).map_err(|d| fail(d.to_string()))?;
+        let moment2 = Weights::take(&mut file.tensors, MOMENT2, graph).map_err(|d| fail(d.to_string()))?;
+        let mut histories = Vec::new();
+        for (layer, symbols) in &about.histories {
+            let name = format!("{STATE}{layer}");
+            let tensor = file.tensors.remove(&name).ok_or_else(|| fail(format!("`{name}` is missing")))?;
+            let &[depth, streams, size] = tensor.shape.as_slice() else {
+                return Err(fail(format!("`{name}` has shape {:?}, not [D, B, N]", tensor.shape)));
+            };
+            if streams != about.ages.len() {
+                return Err(fail(format!("`{name}` has {streams} streams, not {}", about.ages.len())));
+            }
+            histories.push(History {
+                layer: layer.clone(),
+                depth,
+                size,
+                symbols: *symbols,
+                values: tensor.values,
+            });
+        }
+        let state = State { histories, ages: about.ages, frames: about.state_frames };
+        Ok(Checkpoint { facts: about.facts, progress: about.progress, weights, moment1, moment2, state })
+    }
+}
+
+impl About {
+    /// Reads what a checkpoint says of itself.
+    pub fn read(path: &Path) -> Result<About, TrainError> {
+        About::of(&TensorFile::read(path)?, path)
+    }
+
+    fn of(file: &TensorFile, path: &Path) -> Result<About, TrainError> {
+        #[derive(Deserialize)]
+        struct Form {
+            format: String,
+            version: u64,
+        }
+        let none = || TrainError::file(path, "not a checkpoint of rnnc (a file of weights alone?)");
+        let text = file.about.get(ABOUT).ok_or_else(none)?;
+        let form: Form = serde_json::from_str(text).map_err(|_| none())?;
+        if form.format != FORMAT {
+            return Err(none());
+        }
+        if form.version > CHECKPOINT_VERSION {
+            return Err(TrainError::file(
+                path,
+                format!(
+                    "a checkpoint of form {}, and this version of rnnc reads up to form {CHECKPOINT_VERSION}: use a \
+                     newer rnnc",
+                    form.version
+                ),
+            ));
+        }
+        serde_json::from_str(text)
+            .map_err(|e| TrainError::file(path, format!("what it says of itself is damaged: {e}")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rnnc_graph::Init;
+    use std::path::PathBuf;
+
+    fn graph(weight: &str) -> Graph {
+        let mut graph = Graph::new("net");
+        graph.weight(weight, &[2], Init::Zeros);
+        graph
+    }
+
+    fn checkpoint() -> Checkpoint {
+        Checkpoint {
+            facts: Facts {
+                network: "net".into(),
+                text_hash: "0".into(),
+                output: "y".into(),
+                loss: Loss::CrossEntropy,
+                seed: u64::MAX,
+                streams: 1,
+                window: 8,
+                step: 8,
+                data_frames: 100,
+                executor: "reference".into(),
+                threads: 1,
+            },
+            progress: Progress { updates: 3, position: 24, seconds: 0.1 },
+            weights: Weights(vec![vec![0.1, 1.0]]),
+            moment1: Weights(vec![vec![1e-300, 0.0]]),
+            moment2: Weights(vec![vec![0.0, 0.5]]),
+            state: State {
+                histories: vec![
+                    History { layer: "h".into(), depth: 1, size: 2, symbols: false, values: vec![0.3, 0.5] },
+                    History { layer: "x".into(), depth: 2, size: 1, symbols: true, values: vec![-1.0, 7.0] },
+                ],
+                ages: vec![u64::MAX],
+                frames: 24,
+            },
+        }
+    }
+
+    fn saved() -> (tempfile::TempDir, PathBuf) {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("checkpoint.safetensors");
+        checkpoint().save(&path, &graph("w")).unwrap();
+        (directory, path)
+    }
+
+    #[test]
+    fn a_checkpoint_reads_back_bit_by_bit_and_serves_as_a_weights_file() {
+        let (_kept, path) = saved();
+        assert_eq!(Checkpoint::load(&path, &graph("w")).unwrap(), checkpoint());
+        assert_eq!(Weights::load(&path, &graph("w")).unwrap(), checkpoint().weights);
+        let bytes = std::fs::read(&path).unwrap();
+        checkpoint().save(&path, &graph("w")).unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), bytes);
+    }
+
+    #[test]
+    fn a_checkpoint_of_another_network_says_which_weights_differ() {
+        let (_kept, path) = saved();
+        let error = Checkpoint::load(&path, &graph("v")).unwrap_err().to_string();
+        assert!(
+            error.ends_with(
+                "these are not the weights of network `net`; missing: `v`; not in the network: `w`"
+            ),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn a_newer_form_is_refused_by_name() {
+        let (_kept, path) = saved();
+        let mut file = TensorFile::read(&path).unwrap();
+        let about = file.about.get_mut(ABOUT).unwrap();
+        *about = about.replace("\"version\":1", "\"version\":2").replace("\"facts\"", "\"renamed\"");
+        file.write(&path, Precision::Lossless).unwrap();
+        let error = Checkpoint::load(&path, &graph("w")).unwrap_err().to_string();
+        assert!(
+            error.contains("a checkpoint of form 2, and this version of rnnc reads up to form 1"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn a_weights_file_is_no_checkpoint() {
+        let (_kept, path) = saved();
+        checkpoint().weights.save(&path, &graph("w"), Precision::Single).unwrap();
+        let error = Checkpoint::load(&path, &graph("w")).unwrap_err().to_string();
+        assert!(error.contains("not a checkpoint of rnnc"), "{error}");
+    }
+
+    #[test]
+    fn facts_that_differ_are_told_with_both_values() {
+        let before = checkpoint().facts;
+        let now = Facts { threads: 2, executor: "cpu".into(), ..before.clone() };
+        assert_eq!(
+            before.differences(&now),
+            ["executor (reference before, cpu now)", "threads (1 before, 2 now)"]
+        );
+        assert!(before.differences(&before).is_empty());
+    }
+}

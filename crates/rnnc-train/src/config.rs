@@ -1,0 +1,455 @@
+//! What `train.toml` says, and whether it makes sense.
+
+use crate::error::TrainError;
+use crate::loss::Loss;
+use serde::Deserialize;
+use std::path::{Path, PathBuf};
+
+/// A whole `train.toml`:
+///
+/// ```toml
+/// [network]
+/// file = "network.rnn"           # the equations
+/// name = "text_model"            # which network of the file, if it has several
+/// weights = "begin.safetensors"  # begin with these, not with random numbers
+///
+/// [data]
+/// kind = "text"                  # or "arrays": .npz files
+/// files = ["src/**/*.rs"]        # files and globs
+/// validation = 0.05              # of all frames, watched while training
+/// test = 0.05                    # of all frames, reported at the end
+///
+/// [training]
+/// streams = 16                   # B, side by side
+/// window = 128                   # h: errors go back through that many frames
+/// step = 128                     # h': new frames per update; as many as the window if left out
+/// updates = 2000                 # train for so many updates,
+/// minutes = 1.0                  # or so long, whichever ends first
+/// seed = 1
+/// loss = "cross_entropy"         # or "mean_squared_error"
+/// output = "y"                   # the output that the loss reads, if there are several
+/// learning_rate = 0.002
+/// warmup = 100                   # updates in which the learning rate rises from 0
+/// decay = "cosine"               # or "constant"; cosine falls to `final_learning_rate` at the last update
+/// final_learning_rate = 0.0
+/// betas = [0.9, 0.999]           # Adam's
+/// epsilon = 1e-8
+/// clip_norm = 1.0                # gradients are scaled down to this norm
+///
+/// [run]
+/// directory = "run"              # checkpoint, metrics, and copies of network and settings
+/// overwrite = false              # whether a new run may replace one that is there
+/// executor = "cpu"
+/// threads = 0                    # 0: all
+/// log_every = 10                 # updates between lines of metrics
+/// validate_every = 100           # updates between validations; 0: only at the end
+/// validation_streams = 16        # the validation data is read by so many streams side by side
+/// validation_frames = 100000     # at most so many frames in all; all if left out
+/// checkpoint_every = 1000        # updates between checkpoints; 0: only at the end
+/// sample_prompt = "fn "          # at the end a network of text writes on from here
+/// sample_length = 400            # so many bytes
+/// sample_temperature = 0.7
+/// ```
+///
+/// Paths are relative to the file. Left out, settings have the values above, except those that follow from
+/// nothing: `network.file`, `data.kind`, `data.files`, `streams`, `window`, `updates` or `minutes`, and `loss`;
+/// `validation`, `test`, `warmup` and `sample_length` are 0, `decay` is constant, and gradients are not clipped.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// What is trained.
+    pub network: NetworkConfig,
+    /// On what.
+    pub data: DataConfig,
+    /// How.
+    pub training: TrainingConfig,
+    /// Where, and what is told meanwhile.
+    #[serde(default)]
+    pub run: RunConfig,
+    /// The file as it was read.
+    #[serde(skip)]
+    pub text: String,
+    /// The directory that its paths are relative to.
+    #[serde(skip)]
+    pub base: PathBuf,
+}
+
+/// `[network]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NetworkConfig {
+    /// The equations.
+    pub file: PathBuf,
+    /// Which network of the file.
+    pub name: Option<String>,
+    /// A weights file to begin with.
+    pub weights: Option<PathBuf>,
+}
+
+/// What the data files hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DataKind {
+    /// Bytes, each a symbol; the target is the next one.
+    Text,
+    /// `.npz` files of inputs and targets.
+    Arrays,
+}
+
+/// `[data]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DataConfig {
+    /// What the files hold.
+    pub kind: DataKind,
+    /// Files and globs.
+    pub files: Vec<String>,
+    /// Of all frames, 0 to 1.
+    #[serde(default)]
+    pub validation: f64,
+    /// Of all frames, 0 to 1.
+    #[serde(default)]
+    pub test: f64,
+}
+
+/// How the learning rate goes after the warm-up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Decay {
+    /// Stays as it is.
+    #[default]
+    Constant,
+    /// Falls along half a cosine (Loshchilov & Hutter 2017, without restarts).
+    Cosine,
+}
+
+/// `[training]`
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[allow(missing_docs)] // the example of `Config` explains each
+pub struct TrainingConfig {
+    pub streams: usize,
+    pub window: usize,
+    pub step: Option<usize>,
+    pub updates: Option<u64>,
+    pub minutes: Option<f64>,
+    #[serde(default = "one")]
+    pub seed: u64,
+    pub loss: Loss,
+    pub output: Option<String>,
+    #[serde(default = "learning_rate")]
+    pub learning_rate: f64,
+    #[serde(default)]
+    pub warmup: u64,
+    #[serde(default)]
+    pub decay: Decay,
+    pub final_learning_rate: Option<f64>,
+    #[serde(default = "betas")]
+    pub betas: [f64; 2],
+    #[serde(default = "epsilon")]
+    pub epsilon: f64,
+    pub clip_norm: Option<f64>,
+}
+
+/// `[run]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+#[allow(missing_docs)] // the example of `Config` explains each
+pub struct RunConfig {
+    pub directory: PathBuf,
+    pub overwrite: bool,
+    pub executor: String,
+    pub threads: usize,
+    pub log_every: u64,
+    pub validate_every: u64,
+    pub validation_streams: usize,
+    pub validation_frames: Option<usize>,
+    pub checkpoint_every: u64,
+    pub sample_prompt: String,
+    pub sample_length: usize,
+    pub sample_temperature: f64,
+}
+
+fn one() -> u64 {
+    1
+}
+
+fn learning_rate() -> f64 {
+    0.002
+}
+
+fn betas() -> [f64; 2] {
+    [0.9, 0.999]
+}
+
+fn epsilon() -> f64 {
+    1e-8
+}
+
+impl Default for RunConfig {
+    fn default() -> RunConfig {
+        RunConfig {
+            directory: "run".into(),
+            overwrite: false,
+            executor: "cpu".into(),
+            threads: 0,
+            log_every: 10,
+            validate_every: 100,
+            validation_streams: 16,
+            validation_frames: None,
+            checkpoint_every: 1000,
+            sample_prompt: "\n".into(),
+            sample_length: 0,
+            sample_temperature: 0.7,
+        }
+    }
+}
+
+impl Config {
+    /// Reads a file; its paths become relative to where the program runs.
+    ///
+    /// # Errors
+    /// What cannot be read, what is no setting (with its line), and settings out of their bounds.
+    pub fn load(path: &Path) -> Result<Config, TrainError> {
+        let text = std::fs::read_to_string(path).map_err(|e| TrainError::read(path, e))?;
+        let base = path.parent().unwrap_or(Path::new(""));
+        Config::parse(text, base).map_err(|problem| TrainError::file(path, problem))
+    }
+
+    /// Reads the text of a file that stands in the directory `base`. The error is what is wrong with it.
+    pub fn parse(text: String, base: &Path) -> Result<Config, String> {
+        let mut config: Config = toml::from_str(&text).map_err(|e| e.to_string())?;
+        config.check()?;
+        config.network.file = base.join(&config.network.file);
+        config.network.weights = config.network.weights.map(|w| base.join(w));
+        config.run.directory = base.join(&config.run.directory);
+        config.base = base.into();
+        config.text = text;
+        Ok(config)
+    }
+
+    fn check(&self) -> Result<(), String> {
+        let (data, training, run) = (&self.data, &self.training, &self.run);
+        let step = training.step();
+        let positive = |x: f64| x.is_finite() && x > 0.0;
+        let fraction = |x: f64| (0.0..1.0).contains(&x);
+        let rules: &[(bool, &str, &str)] = &[
+            (!data.files.is_empty(), "data.files", "must name a file"),
+            (fraction(data.validation), "data.validation", "must be at least 0 and less than 1"),
+            (fraction(data.test), "data.test", "must be at least 0 and less than 1"),
+            (
+                data.validation + data.test < 1.0,
+                "data",
+                "must leave some frames to train on: `validation` and `test` take all",
+            ),
+            (training.streams > 0, "training.streams", "must be at least 1"),
+            (training.window > 0, "training.window", "must be at least 1"),
+            (step > 0, "training.step", "must be at least 1"),
+            (step <= training.window, "training.step", "must be at most `training.window`"),
+            (
+                training.updates.is_some() || training.minutes.is_some(),
+                "training",
+                "must say how long: `updates`, `minutes` or both",
+            ),
+            (training.updates != Some(0), "training.updates", "must be at least 1"),
+            (training.minutes.is_none_or(positive), "training.minutes", "must be more than 0"),
+            (positive(training.learning_rate), "training.learning_rate", "must be more than 0"),
+            (
+                training.final_learning_rate.is_none_or(|r| r >= 0.0 && r <= training.learning_rate),
+                "training.final_learning_rate",
+                "must be at least 0 and at most `training.learning_rate`",
+            ),
+            (
+                training.final_learning_rate.is_none() || training.decay == Decay::Cosine,
+                "training.final_learning_rate",
+                "is for `decay = \"cosine\"`",
+            ),
+            (
+                training.decay == Decay::Constant || training.updates.is_some(),
+                "training.decay",
+                "cosine needs `training.updates`, for it to know where to end",
+            ),
+            (
+                training.betas.iter().all(|&b| fraction(b)),
+                "training.betas",
+                "must be at least 0 and less than 1",
+            ),
+            (positive(training.epsilon), "training.epsilon", "must be more than 0"),
+            (training.clip_norm.is_none_or(positive), "training.clip_norm", "must be more than 0"),
+            (run.log_every > 0, "run.log_every", "must be at least 1"),
+            (run.validation_streams > 0, "run.validation_streams", "must be at least 1"),
+            (run.validation_frames != Some(0), "run.validation_frames", "must be at least 1"),
+            (
+                run.sample_temperature.is_finite() && run.sample_temperature >= 0.0,
+                "run.sample_temperature",
+                "must be at least 0",
+            ),
+            (
+                run.sample_length == 0 || !run.sample_prompt.is_empty(),
+                "run.sample_prompt",
+                "must have a byte to begin with",
+            ),
+            (
+                run.sample_length == 0 || data.kind == DataKind::Text,
+                "run.sample_length",
+                "is for `data.kind = \"text\"`",
+            ),
+        ];
+        match rules.iter().find(|(holds, ..)| !holds) {
+            None => Ok(()),
+            Some((_, key, rule)) => Err(format!("`{key}` {rule}")),
+        }
+    }
+}
+
+impl TrainingConfig {
+    /// That many streams in windows of that many frames, all of them new; everything else as in a file that says
+    /// no more.
+    pub fn new(streams: usize, window: usize, loss: Loss) -> TrainingConfig {
+        TrainingConfig {
+            streams,
+            window,
+            step: None,
+            updates: None,
+            minutes: None,
+            seed: one(),
+            loss,
+            output: None,
+            learning_rate: learning_rate(),
+            warmup: 0,
+            decay: Decay::Constant,
+            final_learning_rate: None,
+            betas: betas(),
+            epsilon: epsilon(),
+            clip_norm: None,
+        }
+    }
+
+    /// New frames per update, h'.
+    pub fn step(&self) -> usize {
+        self.step.unwrap_or(self.window)
+    }
+
+    /// The learning rate of an update, from 1.
+    pub fn learning_rate_at(&self, update: u64) -> f64 {
+        if update <= self.warmup {
+            return self.learning_rate * update as f64 / self.warmup as f64;
+        }
+        match (self.decay, self.updates) {
+            (Decay::Cosine, Some(updates)) => {
+                let last = self.final_learning_rate.unwrap_or(0.0);
+                let after = updates.saturating_sub(self.warmup).max(1);
+                let way = ((update - self.warmup) as f64 / after as f64).min(1.0);
+                last + (self.learning_rate - last) * (1.0 + libm::cos(std::f64::consts::PI * way)) / 2.0
+            }
+            _ => self.learning_rate,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SMALL: &str = r#"
+[network]
+file = "net.rnn"
+[data]
+kind = "text"
+files = ["a.txt"]
+[training]
+streams = 2
+window = 8
+updates = 10
+loss = "cross_entropy"
+"#;
+
+    fn parse(text: &str) -> Result<Config, String> {
+        Config::parse(text.into(), Path::new("/somewhere"))
+    }
+
+    #[test]
+    fn the_example_of_the_documentation_is_a_valid_file() {
+        let source = include_str!("config.rs");
+        let example: String = source
+            .lines()
+            .skip_while(|l| *l != "/// ```toml")
+            .skip(1)
+            .take_while(|l| *l != "/// ```")
+            .map(|l| l.trim_start_matches("///").to_string() + "\n")
+            .collect();
+        let config = parse(&example).unwrap();
+        // Its values are the defaults wherever there are defaults.
+        let default = RunConfig::default();
+        assert_eq!(config.run.log_every, default.log_every);
+        assert_eq!(config.training.betas, betas());
+    }
+
+    #[test]
+    fn a_small_file_has_defaults_and_paths_relative_to_itself() {
+        let config = parse(SMALL).unwrap();
+        assert_eq!(config.training.step(), 8);
+        assert_eq!(config.network.file, Path::new("/somewhere/net.rnn"));
+        let same = TrainingConfig { updates: Some(10), ..TrainingConfig::new(2, 8, Loss::CrossEntropy) };
+        assert_eq!(config.training, same);
+        assert_eq!(config.run.directory, Path::new("/somewhere/run"));
+    }
+
+    #[test]
+    fn an_unknown_setting_is_named_with_its_line() {
+        let error = parse(&SMALL.replace("window = 8", "windw = 8")).unwrap_err();
+        assert!(error.contains("line 9") && error.contains("unknown field `windw`"), "{error}");
+        let error = parse(&SMALL.replace("\"text\"", "\"txt\"")).unwrap_err();
+        assert!(error.contains("line 5") && error.contains("`text` or `arrays`"), "{error}");
+        let error = parse(&SMALL.replace("window = 8", "")).unwrap_err();
+        assert!(error.contains("missing field `window`"), "{error}");
+    }
+
+    #[test]
+    fn settings_out_of_bounds_are_named() {
+        let cases = [
+            ("window = 8", "window = 0", "`training.window` must be at least 1"),
+            ("window = 8", "window = 8\nstep = 9", "`training.step` must be at most `training.window`"),
+            ("updates = 10", "", "`training` must say how long"),
+            (
+                "updates = 10",
+                "minutes = 1.0\ndecay = \"cosine\"",
+                "`training.decay` cosine needs `training.updates`",
+            ),
+            (
+                "updates = 10",
+                "updates = 10\nfinal_learning_rate = 0.0",
+                "`training.final_learning_rate` is for",
+            ),
+            ("files = [\"a.txt\"]", "files = []", "`data.files` must name a file"),
+            (
+                "files = [\"a.txt\"]",
+                "files = [\"a\"]\nvalidation = 0.6\ntest = 0.4",
+                "`data` must leave some frames",
+            ),
+            (
+                "updates = 10",
+                "updates = 10\nlearning_rate = nan",
+                "`training.learning_rate` must be more than 0",
+            ),
+        ];
+        for (from, to, expected) in cases {
+            let error = parse(&SMALL.replace(from, to)).unwrap_err();
+            assert!(error.starts_with(expected), "{error}");
+        }
+    }
+
+    #[test]
+    fn the_learning_rate_rises_and_falls_as_asked() {
+        let text = SMALL.replace(
+            "updates = 10",
+            "updates = 10\nlearning_rate = 1.0\nwarmup = 4\ndecay = \"cosine\"\nfinal_learning_rate = 0.5",
+        );
+        let training = parse(&text).unwrap().training;
+        let rates: Vec<f64> = [1, 4, 7, 10, 20].map(|u| training.learning_rate_at(u)).into();
+        for (rate, expected) in rates.iter().zip([0.25, 1.0, 0.75, 0.5, 0.5]) {
+            assert!((rate - expected).abs() < 1e-12, "{rates:?}");
+        }
+        assert_eq!(parse(SMALL).unwrap().training.learning_rate_at(99), 0.002);
+    }
+}

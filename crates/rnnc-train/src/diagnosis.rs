@@ -1,0 +1,62 @@
+//! What went non-finite first: the last window again, in double precision, on the reference executor.
+
+use crate::array::index_of;
+use crate::error::TrainError;
+use crate::sequences::Batch;
+use crate::weights::Weights;
+use rnnc_graph::Graph;
+use rnnc_plan::{Executor, Part, Plan, PlanOptions, Setup, State};
+use rnnc_reference::ReferenceExecutor;
+
+/// Names the first weight, or else the first layer and frame, of a window whose loss is not finite. `before` is
+/// the state in which the window began.
+pub(crate) fn of_window(
+    graph: &Graph,
+    weights: &Weights,
+    before: &State,
+    batch: &Batch,
+    setup: Setup,
+) -> Result<String, TrainError> {
+    if let Some(place) = first_non_finite(graph, weights) {
+        return Ok(format!("weight {place}"));
+    }
+    let frames = batch.frames();
+    // With gradients, for the plan to keep the same layers' histories as the plan that was trained.
+    let plan = Plan::new(graph, PlanOptions::training(setup.streams, frames))?;
+    let mut reference = ReferenceExecutor::new(plan, Setup { window: frames, step: frames, ..setup })?;
+    weights.put_into(&mut reference, Part::Weight)?;
+    reference.set_state(before)?;
+    reference.forward(frames, &batch.inputs(), Some(batch.resets()))?;
+    let Some(found) = reference.first_non_finite() else {
+        return Ok("the loss is not finite, but in double precision every layer is".into());
+    };
+    let layer = reference.plan().forward.layer_at(found.layer);
+    let values = reference.layer_values(found.layer);
+    let width = values.len() / (frames * setup.streams);
+    let value = values[(found.frame * setup.streams + found.stream) * width + found.unit];
+    Ok(format!(
+        "layer `{}` is the first to be too large or no number: {value:.3e} in unit {} of stream {}, frame {} (frame {} of \
+         the window)",
+        layer.name,
+        found.unit,
+        found.stream,
+        before.frames + found.frame as u64,
+        found.frame
+    ))
+}
+
+/// Names the first weight whose gradient is not finite.
+pub(crate) fn of_gradients(graph: &Graph, gradients: &Weights) -> String {
+    match first_non_finite(graph, gradients) {
+        Some(place) => format!("every layer is finite, but the gradient of {place}"),
+        None => "every gradient is finite, but their norm is not".into(),
+    }
+}
+
+/// `h.W.x` is NaN at [0, 3]
+fn first_non_finite(graph: &Graph, weights: &Weights) -> Option<String> {
+    graph.weights().iter().zip(&weights.0).find_map(|(weight, values)| {
+        let place = values.iter().position(|x| !x.is_finite())?;
+        Some(format!("`{}` is {} at {:?}", weight.name, values[place], index_of(place, &weight.shape)))
+    })
+}

@@ -1,0 +1,193 @@
+//! One array in NumPy's `.npy` form: a magic number, a header that is a Python dictionary, the numbers.
+//!
+//! The form is fixed by NumPy's "NEP 1: a simple file format for NumPy arrays".
+
+use crate::array::{ElementType, Elements};
+
+const MAGIC: &[u8] = b"\x93NUMPY";
+
+/// What an `.npy` file holds, or in words what is wrong with it.
+pub(crate) struct Npy {
+    pub(crate) shape: Vec<usize>,
+    pub(crate) element: ElementType,
+    pub(crate) elements: Elements,
+}
+
+/// Reads a whole `.npy` file.
+pub(crate) fn decode(bytes: &[u8]) -> Result<Npy, String> {
+    let cut = || "a whole array; the file is cut short".to_string();
+    let rest = bytes.strip_prefix(MAGIC).ok_or("an .npy array; the magic number is missing")?;
+    let (version, rest) = rest.split_first_chunk::<2>().ok_or_else(cut)?;
+    let (length, rest) = match version[0] {
+        1 => {
+            let (length, rest) = rest.split_first_chunk::<2>().ok_or_else(cut)?;
+            (usize::from(u16::from_le_bytes(*length)), rest)
+        }
+        2 | 3 => {
+            let (length, rest) = rest.split_first_chunk::<4>().ok_or_else(cut)?;
+            (u32::from_le_bytes(*length) as usize, rest)
+        }
+        newer => return Err(format!("an .npy array of version 1 to 3; this one has version {newer}")),
+    };
+    let (header, data) = rest.split_at_checked(length).ok_or_else(cut)?;
+    let header = std::str::from_utf8(header).map_err(|_| "a header in ASCII")?;
+    let header =
+        Header::parse(header).ok_or_else(|| format!("a header that says type and shape, not {header:?}"))?;
+
+    let (swapped, element) = element_type(&header.descr)
+        .ok_or_else(|| format!("floats, integers or booleans; the type is '{}'", header.descr))?;
+    let count = header.shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d));
+    let size = count.and_then(|n| n.checked_mul(element.size()));
+    if size != Some(data.len()) {
+        return Err(format!(
+            "{} {} values, as the shape {:?} says; there are {} bytes (cut short?)",
+            count.map_or("very many".into(), |n| n.to_string()),
+            element.name(),
+            header.shape,
+            data.len()
+        ));
+    }
+    let mut elements = elements(data, element, swapped)?;
+    if header.fortran_order && header.shape.len() > 1 {
+        elements.make_row_major(&header.shape);
+    }
+    Ok(Npy { shape: header.shape, element, elements })
+}
+
+/// The header and the numbers of an array, little-endian and row-major.
+pub(crate) fn encode(shape: &[usize], elements: &Elements) -> Vec<u8> {
+    let descr = match elements {
+        Elements::F32(_) => "<f4",
+        Elements::F64(_) => "<f8",
+        Elements::Integers(_) => "<i8",
+        Elements::Booleans(_) => "|b1",
+    };
+    // A tuple of one has a comma: (3,).
+    let dimensions: String = shape.iter().map(|d| format!("{d}, ")).collect();
+    let dimensions = if shape.len() == 1 { dimensions.trim_end() } else { dimensions.trim_end_matches(", ") };
+    let mut header = format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': ({dimensions}), }}");
+    // The numbers begin at a multiple of 64.
+    let before = MAGIC.len() + 2 + 2;
+    let padding = (before + header.len() + 1).next_multiple_of(64) - (before + header.len() + 1);
+    header.extend(std::iter::repeat_n(' ', padding));
+    header.push('\n');
+
+    let mut out = Vec::from(MAGIC);
+    out.extend([1, 0]);
+    // A shape would need thousands of dimensions to pass 65535 bytes; ours have four at most.
+    out.extend((header.len() as u16).to_le_bytes());
+    out.extend(header.as_bytes());
+    match elements {
+        Elements::F32(v) => v.iter().for_each(|x| out.extend(x.to_le_bytes())),
+        Elements::F64(v) => v.iter().for_each(|x| out.extend(x.to_le_bytes())),
+        Elements::Integers(v) => v.iter().for_each(|x| out.extend(x.to_le_bytes())),
+        Elements::Booleans(v) => out.extend(v.iter().map(|&x| u8::from(x))),
+    }
+    out
+}
+
+/// Whether the bytes are big-endian, and the type.
+fn element_type(descr: &str) -> Option<(bool, ElementType)> {
+    let element = match descr.get(1..)? {
+        "f4" => ElementType::F32,
+        "f8" => ElementType::F64,
+        "i1" => ElementType::I8,
+        "i2" => ElementType::I16,
+        "i4" => ElementType::I32,
+        "i8" => ElementType::I64,
+        "u1" => ElementType::U8,
+        "u2" => ElementType::U16,
+        "u4" => ElementType::U32,
+        "u8" => ElementType::U64,
+        "b1" => ElementType::Bool,
+        _ => return None,
+    };
+    match descr.as_bytes()[0] {
+        b'<' | b'|' => Some((false, element)),
+        b'>' => Some((true, element)),
+        _ => None,
+    }
+}
+
+fn elements(data: &[u8], element: ElementType, swapped: bool) -> Result<Elements, String> {
+    // `chunks_exact` gives slices of the element's size, so that the conversion to an array cannot fail.
+    macro_rules! read {
+        ($type:ty) => {
+            data.chunks_exact(size_of::<$type>()).map(|c| {
+                let bytes = c.try_into().expect("a chunk of the element's size");
+                if swapped { <$type>::from_be_bytes(bytes) } else { <$type>::from_le_bytes(bytes) }
+            })
+        };
+    }
+    macro_rules! integers {
+        ($type:ty) => {
+            Elements::Integers(read!($type).map(i64::from).collect())
+        };
+    }
+    Ok(match element {
+        ElementType::F32 => Elements::F32(read!(f32).collect()),
+        ElementType::F64 => Elements::F64(read!(f64).collect()),
+        ElementType::I8 => integers!(i8),
+        ElementType::I16 => integers!(i16),
+        ElementType::I32 => integers!(i32),
+        ElementType::I64 => integers!(i64),
+        ElementType::U8 => integers!(u8),
+        ElementType::U16 => integers!(u16),
+        ElementType::U32 => integers!(u32),
+        ElementType::U64 => {
+            let fit = |x: u64| i64::try_from(x).map_err(|_| format!("integers below 2^63; there is {x}"));
+            Elements::Integers(read!(u64).map(fit).collect::<Result<_, _>>()?)
+        }
+        ElementType::Bool => Elements::Booleans(data.iter().map(|&b| b != 0).collect()),
+    })
+}
+
+struct Header {
+    descr: String,
+    fortran_order: bool,
+    shape: Vec<usize>,
+}
+
+impl Header {
+    /// `{'descr': '<f4', 'fortran_order': False, 'shape': (3, 4), }`, the keys in any order.
+    fn parse(text: &str) -> Option<Header> {
+        let (mut descr, mut fortran_order, mut shape) = (None, None, None);
+        let mut rest = text.trim().strip_prefix('{')?.strip_suffix('}')?.trim();
+        while !rest.is_empty() {
+            let (key, after) = quoted(rest)?;
+            let value = after.trim_start().strip_prefix(':')?.trim_start();
+            rest = match key {
+                "descr" => {
+                    let (value, after) = quoted(value)?;
+                    descr = Some(value.to_string());
+                    after
+                }
+                "fortran_order" => {
+                    let after = value.strip_prefix("True").or_else(|| value.strip_prefix("False"))?;
+                    fortran_order = Some(value.starts_with("True"));
+                    after
+                }
+                "shape" => {
+                    let (inside, after) = value.strip_prefix('(')?.split_once(')')?;
+                    let sizes = inside.split(',').map(str::trim).filter(|s| !s.is_empty());
+                    shape = Some(sizes.map(|s| s.parse().ok()).collect::<Option<Vec<usize>>>()?);
+                    after
+                }
+                _ => return None,
+            };
+            rest = rest.trim_start();
+            rest = match rest.strip_prefix(',') {
+                Some(after) => after.trim_start(),
+                None if rest.is_empty() => rest,
+                None => return None,
+            };
+        }
+        Some(Header { descr: descr?, fortran_order: fortran_order?, shape: shape? })
+    }
+}
+
+/// A string in single or double quotes, and what follows it.
+fn quoted(text: &str) -> Option<(&str, &str)> {
+    let quote = text.chars().next().filter(|c| matches!(c, '\'' | '"'))?;
+    text[1..].split_once(quote)
+}

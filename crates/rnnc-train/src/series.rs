@@ -1,0 +1,309 @@
+//! Arrays as data: `.npz` files with the network's inputs and a target, whole or as a list of sequences.
+
+use crate::array::{Array, Dimension};
+use crate::arrays::ArrayFile;
+use crate::error::TrainError;
+use crate::sequences::{Column, Sequences};
+use crate::text::matches;
+use rnnc_graph::{Graph, LayerKind};
+use std::path::Path;
+
+const TARGET: &str = "target";
+const RESET: &str = "reset";
+const MASK: &str = "mask";
+
+/// Reads files and globs, relative to `base`, as data for a network with a loss: `graph` is
+/// [`crate::LossNetwork::graph`], whose last input is the target.
+///
+/// A file has one of two forms. Whole: for each input `NAME` an array `NAME` of `[T, B, N]` floats, or of
+/// `[T, B]` integers for a symbol input; the array `target` likewise (with cross-entropy a negative target is
+/// none: that frame's loss does not count); optionally `reset` `[T, B]`, the frames that begin a sequence; and
+/// optionally `mask` `[T, B]`, the frames whose loss counts. Each of the B columns is a sequence, or, by its
+/// resets, several.
+///
+/// Or a list of sequences, each of its own length: `NAME.0` of `[T, N]` (or `[T]`), `NAME.1` and so on, with
+/// `target.0`, and optionally `mask.0`, likewise.
+///
+/// The sequences of all files are laid end to end in the order of files, columns and numbers.
+///
+/// # Errors
+/// Anything that does not fit, by file and array; numbers that are not finite; an input that is called
+/// `target`, `reset` or `mask`.
+pub fn read_series(patterns: &[String], base: &Path, graph: &Graph) -> Result<Sequences, TrainError> {
+    let wanted = wanted(graph)?;
+    let mut data = Sequences {
+        columns: wanted.iter().map(Wanted::empty).collect(),
+        counted: Some(Vec::new()),
+        ..Sequences::default()
+    };
+    for pattern in patterns {
+        for path in matches(pattern, base)? {
+            let mut file = ArrayFile::open(path)?;
+            if file.contains(&format!("{TARGET}.0")) {
+                read_list(&mut file, &wanted, &mut data)?;
+            } else {
+                read_whole(&mut file, &wanted, &mut data)?;
+            }
+        }
+    }
+    if data.frames == 0 {
+        return Err(TrainError::Setting("there is no data: the files of `data.files` have no frames".into()));
+    }
+    Ok(data)
+}
+
+/// One input of the network, or the target.
+struct Wanted {
+    name: String,
+    size: usize,
+    symbols: bool,
+    target: bool,
+}
+
+fn wanted(graph: &Graph) -> Result<Vec<Wanted>, TrainError> {
+    let last = graph.inputs().len() - 1; // the target: a network with a loss has one
+    let mut wanted = Vec::new();
+    for (i, &input) in graph.inputs().iter().enumerate() {
+        let layer = graph.layer_at(input);
+        let name = if i == last { TARGET.to_string() } else { layer.name.clone() };
+        if i != last && [TARGET, RESET, MASK].contains(&name.as_str()) {
+            return Err(TrainError::Network {
+                network: graph.name().into(),
+                problem: format!(
+                    "input `{name}`: in data files that name is taken; call the input something else"
+                ),
+            });
+        }
+        let symbols = layer.kind == LayerKind::Symbol;
+        wanted.push(Wanted { name, size: layer.size, symbols, target: i == last });
+    }
+    Ok(wanted)
+}
+
+impl Wanted {
+    fn empty(&self) -> Column {
+        if self.symbols {
+            Column::Symbols(Vec::new())
+        } else {
+            Column::Numbers { size: self.size, values: Vec::new() }
+        }
+    }
+
+    fn check_shape(&self, array: &Array, frames: &[Dimension<'_>]) -> Result<(), TrainError> {
+        let mut shape = frames.to_vec();
+        if !self.symbols {
+            shape.push(Dimension::Size(self.size));
+        }
+        array.check_shape(&shape)
+    }
+
+    /// Appends an array's frames, sequence by sequence: `streams` of them lie side by side in it.
+    fn append(&self, array: &Array, streams: usize, column: &mut Column) -> Result<(), TrainError> {
+        match column {
+            Column::Symbols(to) => {
+                let symbols = array.symbols(self.size, self.target)?;
+                to.extend((0..streams).flat_map(|b| symbols.iter().skip(b).step_by(streams)));
+            }
+            Column::Numbers { size, values: to } => {
+                array.check_finite()?;
+                let values = array.f32s()?;
+                let rows = |b| values.chunks_exact(*size).skip(b).step_by(streams);
+                to.extend((0..streams).flat_map(rows).flatten());
+            }
+            // `empty` makes no other columns.
+            Column::Bytes(_) | Column::NextByte { .. } => {}
+        }
+        Ok(())
+    }
+}
+
+fn read_whole(file: &mut ArrayFile, wanted: &[Wanted], data: &mut Sequences) -> Result<(), TrainError> {
+    let mut names: Vec<&str> = wanted.iter().map(|w| w.name.as_str()).collect();
+    names.extend([RESET, MASK]);
+    file.refuse_others(&names, "the network's inputs, the target, resets and mask")?;
+
+    // The target says how many frames and columns there are.
+    let target = file.read(TARGET)?;
+    let any = [Dimension::Any("T"), Dimension::Any("B")];
+    wanted.iter().filter(|w| w.target).try_for_each(|w| w.check_shape(&target, &any))?;
+    let (frames, streams) = (target.shape()[0], target.shape()[1]);
+    let shape = [Dimension::Size(frames), Dimension::Size(streams)];
+
+    for (w, column) in wanted.iter().zip(&mut data.columns) {
+        if w.target {
+            w.append(&target, streams, column)?;
+        } else {
+            let array = file.read(&w.name)?;
+            w.check_shape(&array, &shape)?;
+            w.append(&array, streams, column)?;
+        }
+    }
+    let mut flags = |name: &str, absent: bool| -> Result<Vec<bool>, TrainError> {
+        if !file.contains(name) {
+            return Ok(vec![absent; frames * streams]);
+        }
+        let array = file.read(name)?;
+        array.check_shape(&shape)?;
+        let flags = array.flags()?;
+        Ok((0..streams).flat_map(|b| flags.iter().skip(b).step_by(streams)).copied().collect())
+    };
+    let resets = flags(RESET, false)?;
+    let begins = |&i: &usize| resets[i] || i % frames == 0;
+    data.starts.extend((0..resets.len()).filter(begins).map(|i| data.frames + i));
+    data.counted.get_or_insert_default().extend(flags(MASK, true)?);
+    data.frames += frames * streams;
+    Ok(())
+}
+
+fn read_list(file: &mut ArrayFile, wanted: &[Wanted], data: &mut Sequences) -> Result<(), TrainError> {
+    let count = (0..).take_while(|k| file.contains(&format!("{TARGET}.{k}"))).count();
+    let mut names: Vec<String> =
+        (0..count).flat_map(|k| wanted.iter().map(move |w| format!("{}.{k}", w.name))).collect();
+    names.extend((0..count).map(|k| format!("{MASK}.{k}")));
+    let known: Vec<&str> = names.iter().map(String::as_str).collect();
+    file.refuse_others(&known, "sequences of the network's inputs, target and mask")?;
+
+    for k in 0..count {
+        let target = file.read(&format!("{TARGET}.{k}"))?;
+        wanted
+            .iter()
+            .filter(|w| w.target)
+            .try_for_each(|w| w.check_shape(&target, &[Dimension::Any("T")]))?;
+        let frames = target.shape()[0];
+        for (w, column) in wanted.iter().zip(&mut data.columns) {
+            let array = if w.target { target.clone() } else { file.read(&format!("{}.{k}", w.name))? };
+            w.check_shape(&array, &[Dimension::Size(frames)])?;
+            w.append(&array, 1, column)?;
+        }
+        let counted = data.counted.get_or_insert_default();
+        let mask = format!("{MASK}.{k}");
+        if file.contains(&mask) {
+            let array = file.read(&mask)?;
+            array.check_shape(&[Dimension::Size(frames)])?;
+            counted.extend(array.flags()?);
+        } else {
+            counted.extend(std::iter::repeat_n(true, frames));
+        }
+        if frames > 0 {
+            data.starts.push(data.frames);
+            data.frames += frames;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Loss;
+    use crate::array::Elements;
+    use crate::arrays::write_arrays;
+    use rnnc_graph::{Activation, Connect, Init};
+
+    /// Input `x` of 2 numbers, output of 1 or, for cross-entropy, 3.
+    fn network(loss: Loss) -> Graph {
+        let size = if loss == Loss::CrossEntropy { 3 } else { 1 };
+        let mut graph = Graph::new("net");
+        let x = graph.input("x", 2);
+        let y = graph.sum("y", size, Activation::Identity);
+        let w = graph.weight("y.W.x", &[size, 2], Init::Zeros);
+        graph.connect(x, y, Connect::full(w));
+        graph.output("y", y);
+        loss.of(&graph, None).unwrap().graph
+    }
+
+    fn floats(name: &str, shape: &[usize]) -> Array {
+        let n: usize = shape.iter().product();
+        Array::new(name, shape, Elements::F32((0..n).map(|i| i as f32).collect()))
+    }
+
+    fn read(arrays: &[Array], loss: Loss) -> Result<Sequences, TrainError> {
+        let directory = tempfile::tempdir().unwrap();
+        write_arrays(&directory.path().join("d.npz"), arrays).unwrap();
+        read_series(&["d.npz".into()], directory.path(), &network(loss))
+    }
+
+    #[test]
+    fn columns_are_laid_end_to_end_with_resets_and_masks() {
+        let data = read(
+            &[
+                floats("x", &[3, 2, 2]),
+                floats("target", &[3, 2, 1]),
+                Array::new(
+                    "reset",
+                    &[3, 2],
+                    Elements::Booleans(vec![false, false, false, true, true, false]),
+                ),
+                Array::new("mask", &[3, 2], Elements::Integers(vec![1, 0, 1, 1, 1, 1])),
+            ],
+            Loss::MeanSquaredError,
+        )
+        .unwrap();
+        let x = [0, 1, 4, 5, 8, 9, 2, 3, 6, 7, 10, 11].map(|i| i as f32).to_vec();
+        let target = [0, 2, 4, 1, 3, 5].map(|i| i as f32).to_vec();
+        assert_eq!(
+            data,
+            Sequences {
+                columns: vec![
+                    Column::Numbers { size: 2, values: x },
+                    Column::Numbers { size: 1, values: target }
+                ],
+                starts: vec![0, 2, 3, 4],
+                counted: Some(vec![true, true, true, false, true, true]),
+                frames: 6,
+            }
+        );
+    }
+
+    #[test]
+    fn a_list_of_sequences_of_any_lengths_is_read_in_order() {
+        let arrays = [
+            floats("x.0", &[1, 2]),
+            floats("x.1", &[2, 2]),
+            Array::new("target.0", &[1], Elements::Integers(vec![2])),
+            Array::new("target.1", &[2], Elements::Integers(vec![-1, 0])),
+            Array::new("mask.1", &[2], Elements::Booleans(vec![true, false])),
+        ];
+        let data = read(&arrays, Loss::CrossEntropy).unwrap();
+        assert_eq!((data.frames, &data.starts[..]), (3, &[0, 1][..]));
+        assert_eq!(data.columns[1], Column::Symbols(vec![2, rnnc_plan::NO_SYMBOL, 0]));
+        assert_eq!(data.counted, Some(vec![true, true, false]));
+    }
+
+    #[test]
+    fn what_does_not_fit_is_named() {
+        let error = |arrays: &[Array]| {
+            let message = read(arrays, Loss::MeanSquaredError).unwrap_err().to_string();
+            message.split_once("d.npz: ").unwrap().1.to_string()
+        };
+        let target = floats("target", &[3, 2, 1]);
+        assert_eq!(
+            error(&[floats("x", &[4, 2, 2]), target.clone()]),
+            "array `x`: expected shape [3, 2, 2], found shape [4, 2, 2]"
+        );
+        assert_eq!(
+            error(&[target.clone()]),
+            "array `x`: expected an array of this name, found only `target`"
+        );
+        assert_eq!(
+            error(&[floats("x", &[3, 2, 2]), target, floats("z", &[1])]),
+            "array `z`: expected the network's inputs, the target, resets and mask (`x`, `target`, `reset`, `mask`), \
+             found an array of another name"
+        );
+        assert_eq!(
+            error(&[floats("x", &[3, 2, 2]), floats("target", &[3, 2])]),
+            "array `target`: expected shape [T, B, 1], found shape [3, 2]"
+        );
+        let bad = Array::new("target", &[1, 1, 1], Elements::F64(vec![f64::NAN]));
+        assert_eq!(
+            error(&[floats("x", &[1, 1, 2]), bad]),
+            "array `target`: expected finite numbers, found NaN at [0, 0, 0]"
+        );
+    }
+
+    #[test]
+    fn arrays_without_frames_are_no_data() {
+        let error = read(&[floats("x", &[0, 2, 2]), floats("target", &[0, 2, 1])], Loss::MeanSquaredError);
+        assert!(error.unwrap_err().to_string().starts_with("there is no data"));
+    }
+}

@@ -1,0 +1,438 @@
+//! A whole run: data, trainer and directory together, from the first window or the last checkpoint to the end.
+
+use crate::checkpoint::Checkpoint;
+use crate::config::{Config, DataKind};
+use crate::directory::{MetricsFile, RunDirectory};
+use crate::error::TrainError;
+use crate::evaluation::Evaluator;
+use crate::loss::{Loss, LossNetwork};
+use crate::observer::{Beginning, Evaluated, Event, Metrics, Observer, UpdateReport};
+use crate::sample::{Sampler, symbol_input};
+use crate::sequences::{Sequences, Split};
+use crate::series::read_series;
+use crate::text::Text;
+use crate::trainer::{MakeExecutor, Step, Trainer};
+use crate::weights::Weights;
+use rnnc_graph::Graph;
+use std::f64::consts::LN_2;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+/// What is to be done.
+pub struct Job<'a> {
+    /// How.
+    pub config: &'a Config,
+    /// The network that `config.network` names.
+    pub network: &'a Graph,
+    /// The text that it was compiled from.
+    pub network_text: &'a str,
+    /// Makes the executor that `config.run.executor` names.
+    pub make: MakeExecutor<'a>,
+    /// Go on from the run directory's checkpoint.
+    pub resume: bool,
+    /// Once true, the run ends after the current window, with a checkpoint.
+    pub stop: &'a AtomicBool,
+}
+
+/// How a run ended.
+#[derive(Clone, Debug)]
+pub struct Summary {
+    /// Where it is.
+    pub directory: RunDirectory,
+    /// Updates made, over all sittings.
+    pub updates: u64,
+    /// Seconds of training, over all sittings.
+    pub seconds: f64,
+    /// Whether it was stopped before its end.
+    pub stopped: bool,
+    /// The loss on the validation data at the end.
+    pub validation: Option<Evaluated>,
+    /// The loss on the test data.
+    pub test: Option<Evaluated>,
+}
+
+/// Trains as the job says.
+///
+/// # Errors
+/// All input is checked before the first window, and before anything is written. After that: a loss that is not
+/// finite (the last checkpoint is kept), and a last checkpoint that cannot be written (the one before is kept).
+pub fn train(job: &Job<'_>, observer: &mut dyn Observer) -> Result<Summary, TrainError> {
+    let (config, training) = (job.config, &job.config.training);
+    let network = training.loss.of(job.network, training.output.as_deref())?;
+    let split = read_data(job, &network)?;
+    let parts = [split.train.frames, split.validation.frames, split.test.frames];
+    let validation = if parts[1] > 0 { Some(evaluator(job, &network, split.validation)?) } else { None };
+    let test = (parts[2] > 0).then_some(split.test);
+    let mut trainer =
+        Trainer::new(network.clone(), job.network_text, split.train, training, config.run.threads, job.make)?;
+
+    let mut seconds = 0.0;
+    let directory = if job.resume {
+        let directory = RunDirectory::open(&config.run.directory)?;
+        let checkpoint = Checkpoint::load(&directory.checkpoint(), &network.graph)?;
+        for difference in checkpoint.facts.differences(trainer.facts()) {
+            let warning = format!("the run goes on otherwise than it began: {difference}");
+            observer.event(Event::Warning(&warning));
+        }
+        trainer.restore(&checkpoint)?;
+        seconds = checkpoint.progress.seconds;
+        directory
+    } else {
+        if let Some(path) = &config.network.weights {
+            trainer.set_weights(&Weights::load(path, &network.graph)?)?;
+        }
+        RunDirectory::create(&config.run.directory, config.run.overwrite)?
+    };
+    if network.graph.looks_ahead() {
+        observer.event(Event::Warning(
+            "the network looks ahead: splitting the data into windows changes what it computes, for the last frames \
+             of a window do not see the next window's",
+        ));
+    }
+    directory.keep(&config.text, job.network_text)?;
+    let metrics = directory.metrics_after(trainer.updates())?;
+
+    let mut run = Run {
+        job,
+        observer,
+        trainer,
+        validation,
+        test,
+        directory,
+        metrics,
+        seconds_before: seconds,
+        begun: Instant::now(),
+        written_at: None,
+        interval: Interval::default(),
+        busy: Duration::ZERO,
+        frames_run: 0,
+    };
+    run.begin(parts)?;
+    run.all_updates()?;
+    run.end()
+}
+
+fn evaluator(job: &Job<'_>, network: &LossNetwork, data: Sequences) -> Result<Evaluator, TrainError> {
+    let (run, window) = (&job.config.run, job.config.training.window);
+    let (streams, frames) = (run.validation_streams, run.validation_frames);
+    Evaluator::new(network, data, streams, window, frames, run.threads, job.make)
+}
+
+/// Reads the data and splits it.
+fn read_data(job: &Job<'_>, network: &LossNetwork) -> Result<Split, TrainError> {
+    let (config, data) = (job.config, &job.config.data);
+    let sequences = match data.kind {
+        DataKind::Text => {
+            let symbols = symbol_input(job.network)?;
+            let problem =
+                |problem: String| TrainError::Network { network: job.network.name().into(), problem };
+            if config.training.loss != Loss::CrossEntropy {
+                return Err(problem(
+                    "text has symbols as targets: `training.loss` must be \"cross_entropy\"".into(),
+                ));
+            }
+            if network.target_size < symbols.min(256) {
+                return Err(problem(format!(
+                    "its input has {symbols} symbols and its output only {}: the next symbol must be one of them",
+                    network.target_size
+                )));
+            }
+            Text::read(&data.files, &config.base)?.sequences(symbols)?
+        }
+        DataKind::Arrays => read_series(&data.files, &config.base, &network.graph)?,
+    };
+    let split = sequences.split(data.validation, data.test);
+    for (fraction, part, name) in
+        [(data.validation, &split.validation, "validation"), (data.test, &split.test, "test")]
+    {
+        if fraction > 0.0 && part.frames < 2 {
+            return Err(TrainError::Setting(format!(
+                "`data.{name} = {fraction}` leaves {} frames to it: there is too little data",
+                part.frames
+            )));
+        }
+    }
+    Ok(split)
+}
+
+/// What the updates since the last line of metrics did.
+#[derive(Default)]
+struct Interval {
+    loss_sum: f64,
+    counted: usize,
+    largest_norm: f64,
+    learning_rate: f64,
+    frames: usize,
+    busy: Duration,
+}
+
+/// A run that goes on.
+struct Run<'a> {
+    job: &'a Job<'a>,
+    observer: &'a mut dyn Observer,
+    trainer: Trainer,
+    validation: Option<Evaluator>,
+    /// Read once, at the end.
+    test: Option<Sequences>,
+    directory: RunDirectory,
+    metrics: MetricsFile,
+    /// Seconds of the sittings before.
+    seconds_before: f64,
+    begun: Instant,
+    /// The update of the newest checkpoint of this sitting.
+    written_at: Option<u64>,
+    interval: Interval,
+    /// Time spent on updates alone, in this sitting.
+    busy: Duration,
+    /// Frames of all streams read in this sitting.
+    frames_run: u64,
+}
+
+impl Run<'_> {
+    fn begin(
+        &mut self,
+        [train_frames, validation_frames, test_frames]: [usize; 3],
+    ) -> Result<(), TrainError> {
+        let facts = self.trainer.facts();
+        let beginning = Beginning {
+            network: facts.network.clone(),
+            parameters: self.job.network.weights().iter().map(|w| w.len()).sum(),
+            resumed_at: self.job.resume.then_some(self.trainer.updates()),
+            updates: self.job.config.training.updates,
+            train_frames,
+            validation_frames,
+            test_frames,
+            executor: facts.executor.clone(),
+            threads: facts.threads,
+        };
+        self.observer.event(Event::Begin(&beginning));
+        if self.job.resume {
+            self.written_at = Some(self.trainer.updates());
+            return Ok(());
+        }
+        // At once, so that there always is a checkpoint, and a disk that takes none is known early.
+        self.checkpoint()
+    }
+
+    fn all_updates(&mut self) -> Result<(), TrainError> {
+        let run = &self.job.config.run;
+        let due = |every: u64, update: u64| every > 0 && update.is_multiple_of(every);
+        while self.done() < 1.0 && !self.stopped() {
+            self.one_update()?;
+            let update = self.trainer.updates();
+            if due(run.log_every, update) {
+                self.log();
+            }
+            if self.done() < 1.0 && due(run.validate_every, update) {
+                self.validate()?;
+            }
+            if self.done() < 1.0 && due(run.checkpoint_every, update) {
+                // A full disk now may be none later; the checkpoint before still stands.
+                if let Err(error) = self.checkpoint() {
+                    self.warn(&error);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn one_update(&mut self) -> Result<(), TrainError> {
+        let start = Instant::now();
+        let step = self.trainer.step().map_err(|error| self.with_checkpoint(error))?;
+        let took = start.elapsed();
+        let training = &self.job.config.training;
+        let frames = training.streams * training.step();
+        self.busy += took;
+        self.frames_run += frames as u64;
+        self.interval.add(&step, frames, took);
+
+        let (done, elapsed) = (self.done(), self.begun.elapsed());
+        // What is left goes as what was done in this sitting.
+        let before = self.done_before();
+        let left = elapsed.as_secs_f64() * (1.0 - done) / (done - before).max(f64::MIN_POSITIVE);
+        let report = UpdateReport {
+            update: self.trainer.updates(),
+            updates: training.updates,
+            loss: step.loss(),
+            done,
+            elapsed,
+            left: Duration::try_from_secs_f64(left.max(0.0)).unwrap_or(Duration::MAX),
+            frames_per_second: self.frames_run as f64 / self.busy.as_secs_f64(),
+        };
+        self.observer.event(Event::Update(&report));
+        Ok(())
+    }
+
+    /// Says where the last good checkpoint is.
+    fn with_checkpoint(&self, error: TrainError) -> TrainError {
+        match error {
+            TrainError::NotFinite { update, problem } => TrainError::NotFinite {
+                update,
+                problem: format!(
+                    "{problem}; the checkpoint after update {} is kept in {}",
+                    self.written_at.unwrap_or(0),
+                    self.directory.checkpoint().display()
+                ),
+            },
+            other => other,
+        }
+    }
+
+    fn end(mut self) -> Result<Summary, TrainError> {
+        if self.interval.frames > 0 {
+            self.log();
+        }
+        if self.written_at != Some(self.trainer.updates()) {
+            self.checkpoint()?;
+        }
+        let (mut validation, mut test) = (None, None);
+        if !self.stopped() {
+            validation = self.validate()?;
+            test = self.evaluate_test()?;
+            self.sample()?;
+        }
+        Ok(Summary {
+            updates: self.trainer.updates(),
+            seconds: self.seconds(),
+            stopped: self.done() < 1.0,
+            directory: self.directory,
+            validation,
+            test,
+        })
+    }
+
+    fn stopped(&self) -> bool {
+        self.job.stop.load(Ordering::Relaxed)
+    }
+
+    /// Seconds of training, over all sittings.
+    fn seconds(&self) -> f64 {
+        self.seconds_before + self.begun.elapsed().as_secs_f64()
+    }
+
+    /// How much is done, by updates or by time, whichever is further.
+    fn done(&self) -> f64 {
+        self.done_at(self.trainer.updates(), self.seconds())
+    }
+
+    /// How much was done when this sitting began.
+    fn done_before(&self) -> f64 {
+        let steps =
+            self.frames_run / (self.job.config.training.streams * self.job.config.training.step()) as u64;
+        self.done_at(self.trainer.updates() - steps, self.seconds_before)
+    }
+
+    fn done_at(&self, updates: u64, seconds: f64) -> f64 {
+        let training = &self.job.config.training;
+        let by_updates = training.updates.map_or(0.0, |all| updates as f64 / all as f64);
+        let by_time = training.minutes.map_or(0.0, |all| seconds / (60.0 * all));
+        by_updates.max(by_time).min(1.0)
+    }
+
+    fn warn(&mut self, error: &TrainError) {
+        self.observer.event(Event::Warning(&error.to_string()));
+    }
+
+    /// Writes a line; that it cannot be written is no reason to stop.
+    fn write(&mut self, metrics: &Metrics) {
+        if let Err(error) = self.metrics.add(metrics) {
+            self.warn(&error);
+        }
+        self.observer.event(Event::Metrics(metrics));
+    }
+
+    fn log(&mut self) {
+        let interval = std::mem::take(&mut self.interval);
+        let loss = (interval.counted > 0).then(|| interval.loss_sum / interval.counted as f64);
+        let metrics = Metrics::Training {
+            update: self.trainer.updates(),
+            frames: self.trainer.position() * self.job.config.training.streams as u64,
+            seconds: self.seconds(),
+            loss,
+            bits_per_symbol: loss.and_then(|loss| self.bits(loss)),
+            gradient_norm: interval.largest_norm,
+            learning_rate: interval.learning_rate,
+            frames_per_second: interval.frames as f64 / interval.busy.as_secs_f64(),
+        };
+        self.write(&metrics);
+    }
+
+    fn bits(&self, loss: f64) -> Option<f64> {
+        (self.job.config.training.loss == Loss::CrossEntropy).then_some(loss / LN_2)
+    }
+
+    fn checkpoint(&mut self) -> Result<(), TrainError> {
+        let checkpoint = self.trainer.checkpoint(self.seconds())?;
+        let path = self.directory.checkpoint();
+        checkpoint.save(&path, &self.trainer.network().graph)?;
+        let update = self.trainer.updates();
+        self.written_at = Some(update);
+        self.observer.event(Event::Checkpoint { update, path: &path });
+        Ok(())
+    }
+
+    fn validate(&mut self) -> Result<Option<Evaluated>, TrainError> {
+        let Some(mut evaluator) = self.validation.take() else { return Ok(None) };
+        let evaluated = self.evaluate(&mut evaluator);
+        self.validation = Some(evaluator);
+        let evaluated = evaluated?;
+        if let Some(evaluated) = evaluated {
+            self.write(&Metrics::Validation(evaluated));
+        }
+        Ok(evaluated)
+    }
+
+    fn evaluate_test(&mut self) -> Result<Option<Evaluated>, TrainError> {
+        let Some(data) = self.test.take() else { return Ok(None) };
+        let mut evaluator = evaluator(self.job, self.trainer.network(), data)?;
+        let evaluated = self.evaluate(&mut evaluator)?;
+        if let Some(evaluated) = evaluated {
+            self.write(&Metrics::Test(evaluated));
+        }
+        Ok(evaluated)
+    }
+
+    fn evaluate(&self, evaluator: &mut Evaluator) -> Result<Option<Evaluated>, TrainError> {
+        let loss = evaluator.evaluate(&self.trainer.weights()?, self.job.stop)?;
+        Ok(loss.map(|loss| Evaluated {
+            update: self.trainer.updates(),
+            seconds: self.seconds(),
+            loss,
+            bits_per_symbol: self.bits(loss),
+        }))
+    }
+
+    /// What the network writes by now.
+    fn sample(&mut self) -> Result<(), TrainError> {
+        let (config, job) = (&self.job.config.run, self.job);
+        if config.sample_length == 0 || self.stopped() {
+            return Ok(());
+        }
+        let (output, seed) = (Some(self.trainer.facts().output.as_str()), job.config.training.seed);
+        let weights = self.trainer.weights()?;
+        let mut sampler = Sampler::new(job.network, &weights, output, config.threads, seed, job.make)?;
+        let mut text = Vec::with_capacity(config.sample_length);
+        sampler.write(
+            config.sample_prompt.as_bytes(),
+            config.sample_length,
+            config.sample_temperature,
+            &mut |byte| {
+                text.push(byte);
+                !job.stop.load(Ordering::Relaxed)
+            },
+        )?;
+        self.observer.event(Event::Sample { prompt: &config.sample_prompt, text: &text });
+        Ok(())
+    }
+}
+
+impl Interval {
+    fn add(&mut self, step: &Step, frames: usize, took: Duration) {
+        self.loss_sum += step.loss_sum;
+        self.counted += step.counted;
+        self.largest_norm = self.largest_norm.max(step.gradient_norm);
+        self.learning_rate = step.learning_rate;
+        self.frames += frames;
+        self.busy += took;
+    }
+}

@@ -1,0 +1,278 @@
+//! Truncated backpropagation through time, one window at a time.
+//!
+//! BPTT(h; h') (Williams & Peng 1990): every h' new frames, the errors of those frames alone go back through the
+//! last h frames, and then the weights are updated. The loss is the mean over those new frames, of all streams,
+//! whose loss counts.
+
+use crate::checkpoint::{Checkpoint, Facts, Progress};
+use crate::config::TrainingConfig;
+use crate::diagnosis;
+use crate::error::TrainError;
+use crate::loss::LossNetwork;
+use crate::sequences::{Batch, Sequences};
+use crate::weights::Weights;
+use rnnc_graph::name_key;
+use rnnc_plan::{Executor, ExecutorError, Part, Plan, PlanOptions, Setup, State, Update, Values, ValuesMut};
+
+/// How an executor is made: which one, is for the caller to say.
+pub type MakeExecutor<'a> = &'a dyn Fn(Plan, Setup) -> Result<Box<dyn Executor>, ExecutorError>;
+
+/// A network on its way to better weights.
+///
+/// ```
+/// use rnnc_graph::{Activation, Connect, Graph, Init};
+/// use rnnc_reference::ReferenceExecutor;
+/// use rnnc_train::{Column, Loss, Sequences, Trainer, TrainingConfig};
+/// // y = w x, to learn that y = 2 x
+/// let mut graph = Graph::new("line");
+/// let x = graph.input("x", 1);
+/// let y = graph.sum("y", 1, Activation::Identity);
+/// let w = graph.weight("y.diag.x", &[1], Init::Zeros);
+/// graph.connect(x, y, Connect::diagonal(w));
+/// graph.output("y", y);
+///
+/// let numbers = |values: Vec<f32>| Column::Numbers { size: 1, values };
+/// let data = Sequences {
+///     columns: vec![numbers(vec![1.0, 2.0, 3.0]), numbers(vec![2.0, 4.0, 6.0])],
+///     starts: vec![0],
+///     counted: None,
+///     frames: 3,
+/// };
+/// let config = TrainingConfig { learning_rate: 0.1, ..TrainingConfig::new(1, 3, Loss::MeanSquaredError) };
+/// let network = config.loss.of(&graph, None)?;
+/// let mut trainer = Trainer::new(network, "", data, &config, 1, &|plan, setup| {
+///     Ok(Box::new(ReferenceExecutor::new(plan, setup)?))
+/// })?;
+/// let first = trainer.step()?.loss();
+/// let last = (0..50).map(|_| trainer.step()).last().unwrap()?.loss();
+/// assert!(last < first / 10.0);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct Trainer {
+    network: LossNetwork,
+    facts: Facts,
+    config: TrainingConfig,
+    executor: Box<dyn Executor>,
+    data: Sequences,
+    batch: Batch,
+    /// `[step, streams]`
+    losses: Vec<f64>,
+    /// `[step, streams]`
+    gradients: Vec<f64>,
+    updates: u64,
+    position: u64,
+    /// How many of the last frames the executor has run and can send errors back through, at most the window.
+    kept: usize,
+}
+
+/// What one update did.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Step {
+    /// The sum of the losses of the new frames.
+    pub loss_sum: f64,
+    /// Of how many frames.
+    pub counted: usize,
+    /// The gradient's norm before clipping.
+    pub gradient_norm: f64,
+    /// The learning rate.
+    pub learning_rate: f64,
+}
+
+impl Step {
+    /// The mean loss per frame; NaN if no frame counted.
+    pub fn loss(&self) -> f64 {
+        self.loss_sum / self.counted as f64
+    }
+}
+
+impl Trainer {
+    /// Prepares training: `data` has the columns that the network with its loss wants. The weights are the
+    /// initial ones of the configuration's seed. `network_text` is recorded in checkpoints, as a hash.
+    ///
+    /// # Errors
+    /// Data shorter than one window of all streams, a network that looks ahead with h' < h, and what plan and
+    /// executor refuse.
+    pub fn new(
+        network: LossNetwork,
+        network_text: &str,
+        data: Sequences,
+        config: &TrainingConfig,
+        threads: usize,
+        make: MakeExecutor<'_>,
+    ) -> Result<Trainer, TrainError> {
+        let (streams, window, step) = (config.streams, config.window, config.step());
+        let need = streams.saturating_mul(window).max(1);
+        if data.frames < need {
+            return Err(TrainError::Setting(format!(
+                "the training data has {} frames, and one window of {window} frames in each of {streams} streams \
+                 takes {need}: give more data, or a smaller window or fewer streams",
+                data.frames
+            )));
+        }
+        if step < window && network.graph.looks_ahead() {
+            return Err(TrainError::Network {
+                network: network.graph.name().into(),
+                problem: format!(
+                    "it looks ahead, so that the frames of a window are known only when it is complete: `step` must \
+                     be the whole window ({window}), not {step}"
+                ),
+            });
+        }
+        let plan = Plan::new(&network.graph, PlanOptions::training(streams, window))?;
+        let setup = Setup { streams, window, step, threads, seed: config.seed, training: true };
+        let mut executor = make(plan, setup)?;
+        Weights::initial(&network.graph, config.seed).put_into(&mut *executor, Part::Weight)?;
+        let facts = Facts {
+            network: network.graph.name().into(),
+            text_hash: format!("{:016x}", name_key(network_text)),
+            output: network.output.clone(),
+            loss: config.loss,
+            seed: config.seed,
+            streams,
+            window,
+            step,
+            data_frames: data.frames,
+            executor: executor.name().into(),
+            threads: executor.setup().threads,
+        };
+        Ok(Trainer {
+            batch: Batch::new(&data, streams, step),
+            losses: vec![0.0; step * streams],
+            gradients: vec![0.0; step * streams],
+            config: config.clone(),
+            network,
+            facts,
+            executor,
+            data,
+            updates: 0,
+            position: 0,
+            kept: 0,
+        })
+    }
+
+    /// The network with its loss.
+    pub fn network(&self) -> &LossNetwork {
+        &self.network
+    }
+
+    /// What this run is.
+    pub fn facts(&self) -> &Facts {
+        &self.facts
+    }
+
+    /// Updates made.
+    pub fn updates(&self) -> u64 {
+        self.updates
+    }
+
+    /// Frames read so far, of each stream.
+    pub fn position(&self) -> u64 {
+        self.position
+    }
+
+    /// The weights as they are.
+    pub fn weights(&self) -> Result<Weights, TrainError> {
+        Weights::of(&*self.executor, &self.network.graph, Part::Weight)
+    }
+
+    /// Begins with other weights.
+    pub fn set_weights(&mut self, weights: &Weights) -> Result<(), TrainError> {
+        weights.put_into(&mut *self.executor, Part::Weight)
+    }
+
+    /// Reads h' new frames of every stream and makes one update.
+    ///
+    /// # Errors
+    /// [`TrainError::NotFinite`], after which the weights are of no use, and what the executor refuses.
+    pub fn step(&mut self) -> Result<Step, TrainError> {
+        let update = self.updates + 1;
+        let before = self.executor.state();
+        let frames = self.config.step();
+        self.batch.fill(&self.data, self.position, frames);
+        self.executor.forward(frames, &self.batch.inputs(), Some(self.batch.resets()))?;
+        self.executor.output(0, ValuesMut::F64(&mut self.losses))?;
+        if self.losses.iter().any(|loss| !loss.is_finite()) {
+            let problem = self.find_non_finite(&before);
+            return Err(TrainError::NotFinite { update, problem });
+        }
+
+        let counted = self.batch.counted();
+        let count = counted.iter().filter(|&&c| c).count();
+        let loss_sum = self.losses.iter().zip(counted).filter(|(_, c)| **c).map(|(loss, _)| loss).sum();
+        for (gradient, &counts) in self.gradients.iter_mut().zip(counted) {
+            *gradient = if counts { 1.0 / count as f64 } else { 0.0 };
+        }
+        self.kept = (self.kept + frames).min(self.config.window);
+        self.executor.backward(self.kept, &[Some(Values::F64(&self.gradients))])?;
+
+        let learning_rate = self.config.learning_rate_at(update);
+        let gradient_norm = self.executor.update(&Update {
+            learning_rate,
+            beta1: self.config.betas[0],
+            beta2: self.config.betas[1],
+            epsilon: self.config.epsilon,
+            step: update,
+            clip_norm: self.config.clip_norm,
+        })?;
+        if !gradient_norm.is_finite() {
+            let gradients = Weights::of(&*self.executor, &self.network.graph, Part::Gradient)?;
+            let problem = diagnosis::of_gradients(&self.network.graph, &gradients);
+            return Err(TrainError::NotFinite { update, problem });
+        }
+        self.updates = update;
+        self.position += frames as u64;
+        Ok(Step { loss_sum, counted: count, gradient_norm, learning_rate })
+    }
+
+    /// What went wrong in the window that the batch still holds.
+    fn find_non_finite(&self, before: &State) -> String {
+        self.weights()
+            .and_then(|weights| {
+                diagnosis::of_window(
+                    &self.network.graph,
+                    &weights,
+                    before,
+                    &self.batch,
+                    self.executor.setup(),
+                )
+            })
+            // The loss is what matters; that its cause could not be found is worth a word, not another error.
+            .unwrap_or_else(|e| format!("the loss is not finite, and the layer could not be found: {e}"))
+    }
+
+    /// All that [`restore`](Trainer::restore) needs. `seconds` is how long training has taken.
+    ///
+    /// With h' < h, errors do not go back through frames before a checkpoint, in the run that goes on as in one
+    /// that resumes: the older frames' values, computed with weights that are no more, are not part of it.
+    pub fn checkpoint(&mut self, seconds: f64) -> Result<Checkpoint, TrainError> {
+        let state = self.executor.state();
+        if self.config.step() < self.config.window {
+            self.executor.set_state(&state)?;
+            self.kept = 0;
+        }
+        let graph = &self.network.graph;
+        Ok(Checkpoint {
+            facts: self.facts.clone(),
+            progress: Progress { updates: self.updates, position: self.position, seconds },
+            weights: Weights::of(&*self.executor, graph, Part::Weight)?,
+            moment1: Weights::of(&*self.executor, graph, Part::Moment1)?,
+            moment2: Weights::of(&*self.executor, graph, Part::Moment2)?,
+            state,
+        })
+    }
+
+    /// Goes on from a checkpoint of the same network, with the same bits as the run that made it.
+    ///
+    /// # Errors
+    /// A checkpoint whose state does not fit: of another number of streams, or of other delays.
+    pub fn restore(&mut self, checkpoint: &Checkpoint) -> Result<(), TrainError> {
+        self.executor.set_state(&checkpoint.state)?;
+        checkpoint.weights.put_into(&mut *self.executor, Part::Weight)?;
+        checkpoint.moment1.put_into(&mut *self.executor, Part::Moment1)?;
+        checkpoint.moment2.put_into(&mut *self.executor, Part::Moment2)?;
+        self.updates = checkpoint.progress.updates;
+        self.position = checkpoint.progress.position;
+        self.kept = 0;
+        Ok(())
+    }
+}

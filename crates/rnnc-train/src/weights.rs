@@ -1,0 +1,212 @@
+//! The weights of a network: how they begin, where they lie in a file, and whether a file's are this network's.
+
+use crate::error::TrainError;
+use crate::tensors::{Precision, Tensor, TensorFile};
+use rnnc_graph::{Graph, WeightId, initial_values};
+use rnnc_plan::{Executor, Part, Values, ValuesMut};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::Path;
+
+/// The key of what a file says of itself.
+pub(crate) const ABOUT: &str = "rnnc";
+
+/// What checkpoints hold beside weights stands under these names; a weight that the language names has no slash.
+pub(crate) const MOMENT1: &str = "moment1/";
+pub(crate) const MOMENT2: &str = "moment2/";
+pub(crate) const STATE: &str = "state/";
+
+fn is_weight(name: &str) -> bool {
+    ![MOMENT1, MOMENT2, STATE].iter().any(|prefix| name.starts_with(prefix))
+}
+
+/// One array per weight of a network, in the order of [`Graph::weights`], row-major in the canonical shapes.
+///
+/// ```
+/// use rnnc_graph::{Graph, Init};
+/// use rnnc_train::{Precision, Weights};
+/// # let directory = tempfile::tempdir()?;
+/// # let path = directory.path().join("w.safetensors");
+/// let mut network = Graph::new("net");
+/// network.weight("h.bias", &[8], Init::Uniform(0.1));
+/// let weights = Weights::initial(&network, 1);
+/// weights.save(&path, &network, Precision::Double)?;
+/// assert_eq!(Weights::load(&path, &network)?, weights);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug, PartialEq)]
+pub struct Weights(pub Vec<Vec<f64>>);
+
+impl Weights {
+    /// The values with which training begins.
+    pub fn initial(graph: &Graph, seed: u64) -> Weights {
+        Weights(graph.weights().iter().map(|w| initial_values(w, seed)).collect())
+    }
+
+    /// Reads a weights file or the weights of a checkpoint.
+    ///
+    /// # Errors
+    /// Names of the file and the network that differ, shapes that differ, and numbers that are not finite.
+    pub fn load(path: &Path, graph: &Graph) -> Result<Weights, TrainError> {
+        let mut file = TensorFile::read(path)?;
+        file.tensors.retain(|name, _| is_weight(name));
+        file.check_finite(path)?;
+        Weights::take(&mut file.tensors, "", graph)
+            .map_err(|differences| TrainError::file(path, differences.to_string()))
+    }
+
+    /// Writes a weights file, whole or not at all.
+    pub fn save(&self, path: &Path, graph: &Graph, precision: Precision) -> Result<(), TrainError> {
+        let mut file = TensorFile::default();
+        self.put(&mut file.tensors, "", graph);
+        file.about.insert(ABOUT.into(), r#"{"format":"weights","version":1}"#.into());
+        file.write(path, precision)
+    }
+
+    /// Copies a part of all weights out of an executor.
+    pub fn of(executor: &dyn Executor, graph: &Graph, part: Part) -> Result<Weights, TrainError> {
+        let mut all = Vec::with_capacity(graph.weights().len());
+        for (i, weight) in graph.weights().iter().enumerate() {
+            let mut values = vec![0.0; weight.len()];
+            executor.read(part, WeightId::from_index(i), ValuesMut::F64(&mut values))?;
+            all.push(values);
+        }
+        Ok(Weights(all))
+    }
+
+    /// Copies a part of all weights into an executor of the same network.
+    pub fn put_into(&self, executor: &mut dyn Executor, part: Part) -> Result<(), TrainError> {
+        for (i, values) in self.0.iter().enumerate() {
+            executor.write(part, WeightId::from_index(i), Values::F64(values))?;
+        }
+        Ok(())
+    }
+
+    /// Takes the tensors `PREFIX NAME` out, if they are exactly the network's.
+    pub(crate) fn take(
+        tensors: &mut BTreeMap<String, Tensor>,
+        prefix: &str,
+        graph: &Graph,
+    ) -> Result<Weights, Differences> {
+        let mut differences = Differences { network: graph.name().into(), ..Differences::default() };
+        let mut all = Vec::with_capacity(graph.weights().len());
+        for weight in graph.weights() {
+            match tensors.remove(&format!("{prefix}{}", weight.name)) {
+                None => differences.missing.push(weight.name.clone()),
+                Some(tensor) if tensor.shape != weight.shape => differences.shapes.push(format!(
+                    "`{}` is {:?} in the file and {:?} in the network",
+                    weight.name, tensor.shape, weight.shape
+                )),
+                Some(tensor) => all.push(tensor.values),
+            }
+        }
+        let others =
+            |name: &&String| if prefix.is_empty() { is_weight(name) } else { name.starts_with(prefix) };
+        differences.unexpected = tensors.keys().filter(others).cloned().collect();
+        if differences.is_empty() { Ok(Weights(all)) } else { Err(differences) }
+    }
+
+    /// Adds the tensors `PREFIX NAME`.
+    pub(crate) fn put(&self, tensors: &mut BTreeMap<String, Tensor>, prefix: &str, graph: &Graph) {
+        for (weight, values) in graph.weights().iter().zip(&self.0) {
+            let tensor = Tensor { shape: weight.shape.clone(), values: values.clone() };
+            tensors.insert(format!("{prefix}{}", weight.name), tensor);
+        }
+    }
+}
+
+/// How the weights of a file differ from a network's.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Differences {
+    network: String,
+    missing: Vec<String>,
+    unexpected: Vec<String>,
+    shapes: Vec<String>,
+}
+
+impl Differences {
+    fn is_empty(&self) -> bool {
+        self.missing.is_empty() && self.unexpected.is_empty() && self.shapes.is_empty()
+    }
+}
+
+impl fmt::Display for Differences {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        /// More than these are counted, not named.
+        const NAMED: usize = 10;
+        let quoted = |names: &[String]| names.iter().map(|n| format!("`{n}`")).collect::<Vec<_>>();
+        write!(out, "these are not the weights of network `{}`", self.network)?;
+        let parts = [
+            ("missing: ", quoted(&self.missing)),
+            ("not in the network: ", quoted(&self.unexpected)),
+            ("of another shape: ", self.shapes.clone()),
+        ];
+        for (what, names) in parts {
+            if !names.is_empty() {
+                write!(out, "; {what}{}", names[..names.len().min(NAMED)].join(", "))?;
+            }
+            if names.len() > NAMED {
+                write!(out, " and {} more", names.len() - NAMED)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rnnc_graph::Init;
+
+    fn network(weights: &[(&str, &[usize])]) -> Graph {
+        let mut graph = Graph::new("net");
+        for (name, shape) in weights {
+            graph.weight(*name, shape, Init::Uniform(0.5));
+        }
+        graph
+    }
+
+    #[test]
+    fn weights_read_back_as_saved() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("w.safetensors");
+        let graph = network(&[("h.W.x", &[2, 3]), ("h.bias", &[2])]);
+        let weights = Weights::initial(&graph, 3);
+        weights.save(&path, &graph, Precision::Double).unwrap();
+        assert_eq!(Weights::load(&path, &graph).unwrap(), weights);
+        weights.save(&path, &graph, Precision::Single).unwrap();
+        let single = Weights::load(&path, &graph).unwrap();
+        assert_eq!(single.0[0][0], f64::from(weights.0[0][0] as f32));
+    }
+
+    #[test]
+    fn weights_of_another_network_are_refused_difference_by_difference() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("w.safetensors");
+        let old = network(&[("h.W.x", &[2, 3]), ("h.bias", &[2])]);
+        Weights::initial(&old, 3).save(&path, &old, Precision::Single).unwrap();
+        let new = network(&[("h.W.x", &[4, 3]), ("y.bias", &[2])]);
+        assert_eq!(
+            Weights::load(&path, &new).unwrap_err().to_string(),
+            format!(
+                "{}: these are not the weights of network `net`; missing: `y.bias`; not in the network: `h.bias`; \
+                 of another shape: `h.W.x` is [2, 3] in the file and [4, 3] in the network",
+                path.display()
+            )
+        );
+    }
+
+    #[test]
+    fn a_weight_that_is_not_a_number_is_refused_with_its_place() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("w.safetensors");
+        let graph = network(&[("h.W.x", &[2, 3])]);
+        Weights(vec![vec![0.0, 0.0, 0.0, 0.0, f64::NAN, 0.0]])
+            .save(&path, &graph, Precision::Single)
+            .unwrap();
+        assert_eq!(
+            Weights::load(&path, &graph).unwrap_err().to_string(),
+            format!("{}: array `h.W.x`: expected finite numbers, found NaN at [1, 1]", path.display())
+        );
+    }
+}

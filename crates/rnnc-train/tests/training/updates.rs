@@ -1,0 +1,280 @@
+//! Single updates: the loss, its gradient, windows, and what is said when numbers go wrong.
+
+use crate::support::{dense, operation, reference, symbol};
+use rnnc_graph::{Activation, Connect, Graph, Init, LayerKind, Operation, Start, WeightId};
+use rnnc_plan::{ExecutorError, NO_SYMBOL, Plan, Setup};
+use rnnc_train::{Column, Evaluator, Loss, Sequences, TrainError, Trainer, TrainingConfig, Weights};
+use std::sync::atomic::AtomicBool;
+
+fn text(bytes: &[u8]) -> Sequences {
+    Sequences {
+        columns: vec![Column::Bytes(bytes.to_vec()), Column::NextByte { of: 0 }],
+        starts: vec![0],
+        counted: None,
+        frames: bytes.len(),
+    }
+}
+
+/// y = W x, from 4 symbols to 4.
+fn bigrams() -> Graph {
+    let mut graph = Graph::new("bigrams");
+    let x = symbol(&mut graph, "x", 4);
+    let y = graph.sum("y", 4, Activation::Identity);
+    let w = graph.weight("y.W.x", &[4, 4], Init::Zeros);
+    graph.connect(x, y, Connect::full(w));
+    graph.output("y", y);
+    graph
+}
+
+fn trainer(graph: &Graph, data: Sequences, config: &TrainingConfig) -> Result<Trainer, TrainError> {
+    let network = config.loss.of(graph, config.output.as_deref()).unwrap();
+    Trainer::new(network, "", data, config, 1, &reference)
+}
+
+#[test]
+fn the_loss_is_the_mean_over_frames_that_have_a_target() {
+    let config = TrainingConfig::new(1, 5, Loss::CrossEntropy);
+    let mut trainer = trainer(&bigrams(), text(&[0, 1, 0, 1, 0]), &config).unwrap();
+    let step = trainer.step().unwrap();
+    // The last byte has no next one. Four symbols, none preferred: log 4 each.
+    assert_eq!(step.counted, 4);
+    assert!((step.loss() - 4f64.ln()).abs() < 1e-12);
+    // Of the mean: 2 of 4 frames read symbol 0, with d/dy = softmax - one-hot of symbol 1; 2 read 1. For each
+    // column of W: (1/4, -3/4, 1/4, 1/4) / 2 in some order, so the norm is sqrt(2 * 12/16) / 2.
+    assert!((step.gradient_norm - 1.5f64.sqrt() / 2.0).abs() < 1e-12);
+    // Adam's first step is the learning rate along the gradient's sign; symbols 2 and 3 were never read.
+    let weights = trainer.weights().unwrap();
+    let expected = |row: usize, column: usize| match (row, column) {
+        (_, 2 | 3) => 0.0,
+        (1, 0) | (0, 1) => 0.002,
+        _ => -0.002,
+    };
+    for (place, w) in weights.0[0].iter().enumerate() {
+        assert!((w - expected(place / 4, place % 4)).abs() < 1e-9, "{place}: {w}");
+    }
+    assert_eq!((trainer.updates(), trainer.position()), (1, 5));
+}
+
+#[test]
+fn a_window_without_targets_has_no_loss_and_no_gradient() {
+    let mut data = text(&[0, 1, 2]);
+    data.counted = Some(vec![false; 3]);
+    let config = TrainingConfig::new(1, 3, Loss::CrossEntropy);
+    let mut trainer = trainer(&bigrams(), data, &config).unwrap();
+    let step = trainer.step().unwrap();
+    assert_eq!((step.counted, step.gradient_norm), (0, 0.0));
+    assert!(step.loss().is_nan());
+    assert!(trainer.weights().unwrap().0[0].iter().all(|&w| w == 0.0));
+}
+
+/// y = w x, one number each.
+fn slope() -> Graph {
+    let mut graph = Graph::new("slope");
+    let x = graph.input("x", 1);
+    let y = graph.sum("y", 1, Activation::Identity);
+    let w = graph.weight("y.diag.x", &[1], Init::Zeros);
+    graph.connect(x, y, Connect::diagonal(w));
+    graph.output("y", y);
+    graph
+}
+
+#[test]
+fn mean_squared_error_fits_a_line_and_heeds_the_mask() {
+    let x: Vec<f32> = (0..20).map(|i| (i as f32 - 10.0) / 10.0).collect();
+    // y = 3 x, but for every fourth frame, which does not count.
+    let y = x.iter().enumerate().map(|(i, x)| if i % 4 == 0 { 1000.0 } else { 3.0 * x }).collect();
+    let data = Sequences {
+        columns: vec![Column::Numbers { size: 1, values: x }, Column::Numbers { size: 1, values: y }],
+        starts: vec![0],
+        counted: Some((0..20).map(|i| i % 4 != 0).collect()),
+        frames: 20,
+    };
+    let config = TrainingConfig { learning_rate: 0.1, ..TrainingConfig::new(2, 10, Loss::MeanSquaredError) };
+    let mut trainer = trainer(&slope(), data, &config).unwrap();
+    let first = trainer.step().unwrap();
+    assert_eq!(first.counted, 15);
+    let last = (0..200).map(|_| trainer.step().unwrap().loss()).last().unwrap();
+    assert!(last < 1e-3 * first.loss(), "{last}");
+    assert!((trainer.weights().unwrap().0[0][0] - 3.0).abs() < 0.05);
+}
+
+#[test]
+fn with_a_short_step_errors_go_back_through_the_whole_window() {
+    // s(t) = s(t-1) + w x(t), y = s: one x, in the first frame; the loss is read in the last step.
+    let mut graph = Graph::new("sum");
+    let x = graph.input("x", 1);
+    let s = graph.sum("s", 1, Activation::Identity);
+    let w = graph.weight("s.diag.x", &[1], Init::Zeros);
+    graph.connect(x, s, Connect::diagonal(w));
+    graph.connect(s, s, Connect::identity().delay(1));
+    graph.output("s", s);
+    let data = Sequences {
+        columns: vec![
+            Column::Numbers { size: 1, values: [vec![1.0], vec![0.0; 11]].concat() },
+            Column::Numbers { size: 1, values: vec![1.0; 12] },
+        ],
+        starts: vec![0],
+        counted: None,
+        frames: 12,
+    };
+    let norms = |window: usize| {
+        let config = TrainingConfig {
+            step: Some(2),
+            learning_rate: 1e-12,
+            ..TrainingConfig::new(1, window, Loss::MeanSquaredError)
+        };
+        let mut trainer = trainer(&graph, data.clone(), &config).unwrap();
+        (0..6).map(|_| trainer.step().unwrap().gradient_norm).collect::<Vec<_>>()
+    };
+    // Each new frame's error is 2 (s - 1) = -2, and reaches w as long as frame 0 is in the window.
+    for (window, reached) in [(2, 1), (4, 2), (6, 3), (12, 6)] {
+        let norms = norms(window);
+        let expected = |i: usize| if i < reached { 2.0 } else { 0.0 };
+        assert!(norms.iter().enumerate().all(|(i, n)| (n - expected(i)).abs() < 1e-6), "{window}: {norms:?}");
+    }
+}
+
+#[test]
+fn a_layer_that_overflows_is_named_with_its_frame() {
+    // s(t) = 1e30 s(t-1) from 1: too large for single precision in frame 1, for double in frame 10.
+    let mut graph = Graph::new("explodes");
+    let x = symbol(&mut graph, "x", 4);
+    let y = graph.sum("y", 4, Activation::Identity);
+    dense(&mut graph, x, y, 0);
+    let s = graph.sum("s", 4, Activation::Identity);
+    graph.connect(s, s, Connect::scaled(1e30).delay(1));
+    graph.set_start(s, Start::Constant(1.0));
+    graph.connect(s, y, Connect::identity());
+    graph.output("y", y);
+    let config = TrainingConfig::new(1, 12, Loss::CrossEntropy);
+    let mut trainer = trainer(&graph, text(&[0, 1, 2, 3, 0, 1, 2, 3, 0, 1, 2, 3]), &config).unwrap();
+    let error = trainer.step().unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "update 1: layer `s` is the first to be too large or no number: 1.000e60 in unit 0 of stream 0, frame 1 (frame 1 \
+         of the window)"
+    );
+    assert!(!error.is_bad_input());
+}
+
+#[test]
+fn the_frame_of_a_later_window_is_counted_from_the_beginning() {
+    // s doubles its exponent's steps: 1e30 after the first reset-free window of 8, past single precision in the next.
+    let mut graph = Graph::new("explodes");
+    let x = symbol(&mut graph, "x", 4);
+    let y = graph.sum("y", 4, Activation::Identity);
+    dense(&mut graph, x, y, 0);
+    let s = graph.sum("s", 4, Activation::Identity);
+    graph.connect(s, s, Connect::scaled(1e20).delay(1));
+    graph.set_start(s, Start::Constant(1e-130));
+    graph.connect(s, y, Connect::identity());
+    graph.output("y", y);
+    let config = TrainingConfig::new(1, 8, Loss::CrossEntropy);
+    let data = text(&[0, 1, 2, 3].repeat(8));
+    let mut trainer = trainer(&graph, data, &config).unwrap();
+    // 1e-130 * 1e20^(t+1): 1e30 in frame 7, 1e50 in frame 8; no double holds it from frame 21 on.
+    trainer.step().unwrap();
+    trainer.step().unwrap();
+    let error = trainer.step().unwrap_err().to_string();
+    assert!(
+        error.starts_with("update 3: layer `s` is the first") && error.contains("frame 16 (frame 0 of"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_gradient_that_is_no_number_names_its_weight() {
+    // The slope of sqrt at 0 is infinite.
+    let mut graph = bigrams();
+    let p = graph.weight("root.param", &[4], Init::Zeros);
+    let parameter = graph.add_layer(rnnc_graph::Layer {
+        name: "root.1".into(),
+        kind: LayerKind::Parameter(p),
+        ..graph.layer_at(graph.find_layer("y").unwrap()).clone()
+    });
+    let root = graph.sum("root", 4, Activation::Sqrt);
+    graph.connect(parameter, root, Connect::identity());
+    graph.connect(root, graph.find_layer("y").unwrap(), Connect::identity());
+    let config = TrainingConfig::new(1, 3, Loss::CrossEntropy);
+    let error = trainer(&graph, text(&[0, 1, 2]), &config).unwrap().step().unwrap_err().to_string();
+    assert!(
+        error.starts_with("update 1: every layer is finite, but the gradient of `root.param` is"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_weight_that_is_no_number_is_named_before_any_layer() {
+    let config = TrainingConfig::new(1, 3, Loss::CrossEntropy);
+    let mut trainer = trainer(&bigrams(), text(&[0, 1, 2]), &config).unwrap();
+    let mut weights = vec![0.0; 16];
+    weights[5] = f64::NAN;
+    trainer.set_weights(&Weights(vec![weights])).unwrap();
+    let error = trainer.step().unwrap_err().to_string();
+    assert_eq!(error, "update 1: weight `y.W.x` is NaN at [1, 1]");
+}
+
+#[test]
+fn a_network_that_looks_ahead_trains_in_whole_windows_only() {
+    let mut graph = bigrams();
+    let (x, y) = (graph.find_layer("x").unwrap(), graph.find_layer("y").unwrap());
+    graph.connect(x, y, Connect::full(WeightId::from_index(0)).delay(-1));
+    let config = TrainingConfig::new(1, 4, Loss::CrossEntropy);
+    trainer(&graph, text(&[0, 1, 2, 3, 0]), &config).unwrap().step().unwrap();
+    let config = TrainingConfig { step: Some(2), ..config };
+    let error = trainer(&graph, text(&[0, 1, 2, 3, 0]), &config).err().unwrap();
+    assert!(error.to_string().contains("it looks ahead") && error.is_bad_input(), "{error}");
+}
+
+#[test]
+fn an_evaluation_reads_all_streams_once_from_their_starts_and_without_dropout() {
+    let mut graph = Graph::new("masked");
+    let x = symbol(&mut graph, "x", 4);
+    let e = graph.sum("e", 4, Activation::Identity);
+    dense(&mut graph, x, e, 0);
+    let mask = operation(&mut graph, "mask", 4, Operation::DropoutMask { probability: 0.5 });
+    let y = graph.product("y", 4, Activation::Identity);
+    graph.connect(e, y, Connect::identity());
+    graph.connect(mask, y, Connect::identity());
+    graph.output("y", y);
+    let network = Loss::CrossEntropy.of(&graph, None).unwrap();
+    let weights = Weights::initial(&graph, 4);
+    let bytes: Vec<u8> = (0..300u32).map(|i| (i * i / 7 % 4) as u8).collect();
+
+    // By hand: -log softmax(column of W)[next], over all bytes but the last.
+    let logits = |x: u8| -> Vec<f64> { (0..4).map(|row| weights.0[0][row * 4 + usize::from(x)]).collect() };
+    let frame = |pair: &[u8]| {
+        let logits = logits(pair[0]);
+        logits.iter().map(|y| y.exp()).sum::<f64>().ln() - logits[usize::from(pair[1])]
+    };
+    let expected = bytes.windows(2).map(frame).sum::<f64>() / 299.0;
+    let go_on = AtomicBool::new(false);
+    // 300 frames are 4 streams of 75 frames, in windows of 7; or one stream.
+    for streams in [1, 4] {
+        let make = &reference;
+        let mut evaluator = Evaluator::new(&network, text(&bytes), streams, 7, None, 1, make).unwrap();
+        for _ in 0..2 {
+            let loss = evaluator.evaluate(&weights, &go_on).unwrap().unwrap();
+            assert!((loss - expected).abs() < 1e-12, "{streams}: {loss} {expected}");
+        }
+        assert_eq!(evaluator.evaluate(&weights, &AtomicBool::new(true)).unwrap(), None);
+    }
+    let mut none = text(&bytes);
+    none.columns[1] = Column::Symbols(vec![NO_SYMBOL; 300]);
+    let mut evaluator = Evaluator::new(&network, none, 1, 7, None, 1, &reference).unwrap();
+    assert!(evaluator.evaluate(&weights, &go_on).unwrap_err().to_string().contains("no frame"));
+}
+
+#[test]
+fn what_the_executor_refuses_is_told_in_its_words() {
+    let refuse = |_: Plan, _: Setup| {
+        Err(ExecutorError::Memory { what: "the window".into(), bytes: 1 << 60, available: 1 << 30 })
+    };
+    let config = TrainingConfig::new(1, 3, Loss::CrossEntropy);
+    let network = Loss::CrossEntropy.of(&bigrams(), None).unwrap();
+    let error = Trainer::new(network, "", text(&[0, 1, 2]), &config, 1, &refuse).err().unwrap();
+    assert_eq!(
+        error.to_string(),
+        "the window would take 1152921504606846976 bytes; 1073741824 are available"
+    );
+}
