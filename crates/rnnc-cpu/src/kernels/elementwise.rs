@@ -55,6 +55,9 @@ multiversion! {
     /// acc += a b
     pub fn mul_add_into(a: &[f32], b: &[f32], acc: &mut [f32]) = mul_add_body;
 
+    /// out = a b + c
+    pub fn mul_add_to(a: &[f32], b: &[f32], c: &[f32], out: &mut [f32]) = mul_add_to_body;
+
     /// out = c x
     pub fn scale(c: f32, x: &[f32], out: &mut [f32]) = scale_body;
 
@@ -225,6 +228,16 @@ fn mul_add_body<const FMA: bool>(a: &[f32], b: &[f32], acc: &mut [f32]) {
     same_length(b.len(), acc.len());
     for ((acc, &a), &b) in acc.iter_mut().zip(a).zip(b) {
         *acc = mul_add::<FMA>(a, b, *acc);
+    }
+}
+
+#[inline(always)]
+fn mul_add_to_body<const FMA: bool>(a: &[f32], b: &[f32], c: &[f32], out: &mut [f32]) {
+    same_length(a.len(), out.len());
+    same_length(b.len(), out.len());
+    same_length(c.len(), out.len());
+    for (((out, &a), &b), &c) in out.iter_mut().zip(a).zip(b).zip(c) {
+        *out = mul_add::<FMA>(a, b, c);
     }
 }
 

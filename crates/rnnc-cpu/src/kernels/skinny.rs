@@ -9,14 +9,14 @@
 //! block of rows, and there are enough sums to hide the latency of the multiply-adds. Every sum runs over the
 //! inputs in order, so a row's result does not depend on the other rows, nor on its place in the block.
 //!
-//! [`dot_rows`] and [`axpy_rows`] read the weights as they lie, for one or two rows, where packing would cost
-//! as much as the product.
+//! [`dot_rows`] and [`axpy_rows`] read the weights as they lie, for one or two rows, where packing would cost as
+//! much as the product. They go along many rows of the weights at once, and suit weights that the second-level
+//! cache holds.
 
 #![allow(unsafe_code)] // raw rows of raw buffers, shared with other workers
 #![allow(clippy::needless_range_loop)] // an index says which register
 
 use super::isa::{Isa, Level};
-use std::ops::Range;
 
 /// Outputs of a panel.
 pub const PANEL: usize = 16;
@@ -56,10 +56,17 @@ pub fn pack(w: &[f32], out_stride: usize, in_stride: usize, n: usize, kk: usize,
         }
         // Some lines at a time, so that they stay in the cache while output after output fills them.
         for (block, lines) in lines.chunks_mut(PANEL).enumerate() {
+            let count = lines.len();
             for o in 0..outputs {
-                let from = (first + o) * out_stride + block * PANEL * in_stride;
-                for (k, line) in lines.iter_mut().enumerate() {
-                    line[o] = w[from + k * in_stride];
+                let from = &w[(first + o) * out_stride + block * PANEL * in_stride..];
+                if in_stride == 1 {
+                    for (line, &w) in lines.iter_mut().zip(&from[..count]) {
+                        line[o] = w;
+                    }
+                } else {
+                    for (line, &w) in lines.iter_mut().zip(from.iter().step_by(in_stride)) {
+                        line[o] = w;
+                    }
                 }
             }
         }
@@ -282,14 +289,30 @@ unsafe fn block<V: Vector, const ROWS: usize, const VECS: usize>(
         let weights = packed.add(panel * PANEL * kk);
         let mut sums = [[V::splat(0.0); VECS]; ROWS];
         for k in 0..kk {
-            let mut w = [V::splat(0.0); VECS];
-            for v in 0..VECS {
-                w[v] = V::load(weights.add(((v / per_panel) * kk + k) * PANEL + (v % per_panel) * V::LANES));
-            }
-            for r in 0..ROWS {
-                let x = V::splat(*row[r].add(k));
+            let weight =
+                |v: usize| weights.add(((v / per_panel) * kk + k) * PANEL + (v % per_panel) * V::LANES);
+            // The fewer of both wait in registers while the others go by.
+            if ROWS < VECS {
+                let mut x = [V::splat(0.0); ROWS];
+                for r in 0..ROWS {
+                    x[r] = V::splat(*row[r].add(k));
+                }
                 for v in 0..VECS {
-                    sums[r][v] = x.mul_add(w[v], sums[r][v]);
+                    let w = V::load(weight(v));
+                    for r in 0..ROWS {
+                        sums[r][v] = w.mul_add(x[r], sums[r][v]);
+                    }
+                }
+            } else {
+                let mut w = [V::splat(0.0); VECS];
+                for v in 0..VECS {
+                    w[v] = V::load(weight(v));
+                }
+                for r in 0..ROWS {
+                    let x = V::splat(*row[r].add(k));
+                    for v in 0..VECS {
+                        sums[r][v] = w[v].mul_add(x, sums[r][v]);
+                    }
                 }
             }
         }
@@ -319,139 +342,165 @@ unsafe fn block<V: Vector, const ROWS: usize, const VECS: usize>(
 /// As for [`dot_rows`], on a CPU that has the instructions of `V`.
 #[inline(always)]
 unsafe fn dot_rows_body<V: Vector>(weights: Weights, rows: &[*const f32], outs: &[*mut f32]) {
-    let mut first = 0;
-    while first < weights.n {
-        let count = if weights.n - first >= 4 { 4 } else { 1 };
-        for (&row, &out) in rows.iter().zip(outs) {
-            // SAFETY: outputs first..first + count lie in the weights and in the rows to write.
-            unsafe {
-                match count {
-                    4 => dots::<V, 4>(weights, first, row, out),
-                    _ => dots::<V, 1>(weights, first, row, out),
+    for (rows, outs) in rows.chunks(2).zip(outs.chunks(2)) {
+        let mut o = 0;
+        while o < weights.n {
+            let left = weights.n - o;
+            // SAFETY: the outputs from o on lie in the weights and in the rows to write.
+            o += unsafe {
+                match (rows.len(), left) {
+                    (1, 8..) => dots::<V, 1, 8>(weights, o, rows, outs),
+                    (1, _) => dots::<V, 1, 1>(weights, o, rows, outs),
+                    (_, 4..) => dots::<V, 2, 4>(weights, o, rows, outs),
+                    _ => dots::<V, 2, 1>(weights, o, rows, outs),
                 }
-            }
+            };
         }
-        first += count;
     }
 }
 
-/// OUTS dot products, from output `first` on.
+/// OUTS dot products of each of ROWS rows, from output `first` on; gives OUTS.
 ///
 /// # Safety
 ///
-/// As for [`dot_rows_body`]; the outputs lie in the weights.
+/// As for [`dot_rows_body`]; ROWS rows; the outputs lie in the weights.
 #[inline(always)]
-unsafe fn dots<V: Vector, const OUTS: usize>(weights: Weights, first: usize, row: *const f32, out: *mut f32) {
+unsafe fn dots<V: Vector, const ROWS: usize, const OUTS: usize>(
+    weights: Weights,
+    first: usize,
+    rows: &[*const f32],
+    outs: &[*mut f32],
+) -> usize {
     let Weights { w, stride, kk, accumulate, .. } = weights;
-    // SAFETY: inputs 0..kk are there to read, in the row and for each output; OUTS outputs are there to write.
+    // SAFETY: inputs 0..kk are there to read, in the rows and for each output; OUTS outputs are there to write.
     unsafe {
         let w = w.add(first * stride);
-        let mut sums = [[V::splat(0.0); 2]; OUTS];
-        let step = 2 * V::LANES;
+        let mut sums = [[V::splat(0.0); OUTS]; ROWS];
+        let whole = kk - kk % V::LANES;
         let mut k = 0;
-        while k + step <= kk {
-            let x = [V::load(row.add(k)), V::load(row.add(k + V::LANES))];
+        while k < whole {
+            let mut x = [V::splat(0.0); ROWS];
+            for r in 0..ROWS {
+                x[r] = V::load(rows[r].add(k));
+            }
             for o in 0..OUTS {
-                let w = w.add(o * stride + k);
-                sums[o][0] = x[0].mul_add(V::load(w), sums[o][0]);
-                sums[o][1] = x[1].mul_add(V::load(w.add(V::LANES)), sums[o][1]);
-            }
-            k += step;
-        }
-        for o in 0..OUTS {
-            let mut lanes = [0.0; PANEL];
-            sums[o][0].add(sums[o][1]).store(lanes.as_mut_ptr());
-            let mut width = V::LANES / 2;
-            while width > 0 {
-                for lane in 0..width {
-                    lanes[lane] += lanes[lane + width];
+                let w = V::load(w.add(o * stride + k));
+                for r in 0..ROWS {
+                    sums[r][o] = w.mul_add(x[r], sums[r][o]);
                 }
-                width /= 2;
             }
-            let mut sum = lanes[0];
-            for k in k..kk {
-                sum = V::mul_add_one(*w.add(o * stride + k), *row.add(k), sum);
+            k += V::LANES;
+        }
+        for r in 0..ROWS {
+            for o in 0..OUTS {
+                let mut lanes = [0.0; PANEL];
+                sums[r][o].store(lanes.as_mut_ptr());
+                let mut width = V::LANES / 2;
+                while width > 0 {
+                    for lane in 0..width {
+                        lanes[lane] += lanes[lane + width];
+                    }
+                    width /= 2;
+                }
+                let mut sum = lanes[0];
+                for k in whole..kk {
+                    sum = V::mul_add_one(*w.add(o * stride + k), *rows[r].add(k), sum);
+                }
+                let out = outs[r].add(first + o);
+                *out = sum + if accumulate { *out } else { 0.0 };
             }
-            let out = out.add(first + o);
-            *out = sum + if accumulate { *out } else { 0.0 };
         }
     }
+    OUTS
 }
-
-/// Outputs that [`axpy_rows`] goes through for one row after the other: the weights stay in the cache.
-const STRIP: usize = 256;
 
 /// # Safety
 ///
 /// As for [`axpy_rows`], on a CPU that has the instructions of `V`.
 #[inline(always)]
 unsafe fn axpy_rows_body<V: Vector>(weights: Weights, rows: &[*const f32], outs: &[*mut f32]) {
-    let Weights { n, kk, accumulate, .. } = weights;
-    if !accumulate {
-        for &out in outs {
-            // SAFETY: n outputs are there to write.
-            unsafe { std::slice::from_raw_parts_mut(out, n) }.fill(0.0);
-        }
-    }
-    let mut k = 0;
-    while k < kk {
-        let count = if kk - k >= 8 { 8 } else { 1 };
-        let mut strip = 0;
-        while strip < n {
-            let range = strip..n.min(strip + STRIP);
-            for (&row, &out) in rows.iter().zip(outs) {
-                // SAFETY: inputs k..k + count and the outputs lie in the weights and in the rows.
-                unsafe {
-                    match count {
-                        8 => axpys::<V, 8>(weights, k, range.clone(), row, out),
-                        _ => axpys::<V, 1>(weights, k, range.clone(), row, out),
-                    }
+    for (rows, outs) in rows.chunks(2).zip(outs.chunks(2)) {
+        let mut o = 0;
+        while o < weights.n {
+            let vectors = (weights.n - o) / V::LANES;
+            // SAFETY: the outputs from o on lie in the weights and in the rows to write.
+            o += unsafe {
+                match (rows.len(), vectors) {
+                    (_, 0) => axpy_one(weights, o, rows, outs),
+                    (1, 8..) => axpys::<V, 1, 8>(weights, o, rows, outs),
+                    (1, _) => axpys::<V, 1, 1>(weights, o, rows, outs),
+                    (_, 4..) => axpys::<V, 2, 4>(weights, o, rows, outs),
+                    _ => axpys::<V, 2, 1>(weights, o, rows, outs),
                 }
-            }
-            strip += STRIP;
+            };
         }
-        k += count;
     }
 }
 
-/// Adds INS inputs, from `first` on, times their weights to the outputs of the range.
+/// VECS vectors of outputs of each of ROWS rows, from output `first` on, in registers over all inputs; gives how many outputs.
 ///
 /// # Safety
 ///
-/// As for [`axpy_rows_body`]; the inputs and outputs lie in the weights.
+/// As for [`axpy_rows_body`]; ROWS rows; the outputs lie in the weights.
 #[inline(always)]
-unsafe fn axpys<V: Vector, const INS: usize>(
+unsafe fn axpys<V: Vector, const ROWS: usize, const VECS: usize>(
     weights: Weights,
     first: usize,
-    range: Range<usize>,
-    row: *const f32,
-    out: *mut f32,
-) {
-    let Weights { w, stride, .. } = weights;
-    // SAFETY: the inputs are there to read, in the row and in the weights; the outputs are there to write.
+    rows: &[*const f32],
+    outs: &[*mut f32],
+) -> usize {
+    let Weights { w, stride, kk, accumulate, .. } = weights;
+    // SAFETY: inputs 0..kk are there to read, in the rows and in the weights; the outputs are there to write.
     unsafe {
-        let w = w.add(first * stride);
-        let mut x = [V::splat(0.0); INS];
-        for (k, x) in x.iter_mut().enumerate() {
-            *x = V::splat(*row.add(first + k));
-        }
-        let mut o = range.start;
-        while o + V::LANES <= range.end {
-            let mut sum = V::load(out.add(o));
-            for (k, x) in x.iter().enumerate() {
-                sum = x.mul_add(V::load(w.add(k * stride + o)), sum);
+        let w = w.add(first);
+        let mut sums = [[V::splat(0.0); VECS]; ROWS];
+        for k in 0..kk {
+            let mut x = [V::splat(0.0); ROWS];
+            for r in 0..ROWS {
+                x[r] = V::splat(*rows[r].add(k));
             }
-            sum.store(out.add(o));
-            o += V::LANES;
-        }
-        for o in o..range.end {
-            let mut sum = *out.add(o);
-            for k in 0..INS {
-                sum = V::mul_add_one(*row.add(first + k), *w.add(k * stride + o), sum);
+            for v in 0..VECS {
+                let w = V::load(w.add(k * stride + v * V::LANES));
+                for r in 0..ROWS {
+                    sums[r][v] = w.mul_add(x[r], sums[r][v]);
+                }
             }
-            *out.add(o) = sum;
+        }
+        for r in 0..ROWS {
+            for v in 0..VECS {
+                let out = outs[r].add(first + v * V::LANES);
+                let before = if accumulate { V::load(out) } else { V::splat(0.0) };
+                sums[r][v].add(before).store(out);
+            }
         }
     }
+    VECS * V::LANES
+}
+
+/// The last outputs, fewer than a vector, of each row; gives how many.
+///
+/// # Safety
+///
+/// As for [`axpy_rows_body`].
+unsafe fn axpy_one(weights: Weights, first: usize, rows: &[*const f32], outs: &[*mut f32]) -> usize {
+    let Weights { w, stride, n, kk, accumulate } = weights;
+    for (&row, &out) in rows.iter().zip(outs) {
+        // SAFETY: the inputs and the outputs up to n are there.
+        unsafe {
+            let mut sums = [0.0; PANEL];
+            for k in 0..kk {
+                let x = *row.add(k);
+                for (o, sum) in (first..n).zip(&mut sums) {
+                    *sum += x * *w.add(k * stride + o);
+                }
+            }
+            for (o, sum) in (first..n).zip(sums) {
+                let out = out.add(o);
+                *out = sum + if accumulate { *out } else { 0.0 };
+            }
+        }
+    }
+    n - first
 }
 
 /// Makes the choice between the blocks that an instruction set has.
@@ -521,7 +570,7 @@ mod portable {
     struct Portable;
 
     impl Blocking for Portable {
-        const MAX_ROWS: usize = 3;
+        const MAX_ROWS: usize = 2;
 
         #[inline(always)]
         fn panels(rows: usize, left: usize) -> usize {
@@ -539,7 +588,6 @@ mod portable {
             blocks! { four, 4, product, panel, panels, rows, outs;
                 1 => 1 2;
                 2 => 1;
-                3 => 1;
             }
         }
     }
