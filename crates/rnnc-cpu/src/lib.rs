@@ -1,8 +1,28 @@
 //! Runs recurrent networks on the cores of a CPU.
 //!
+//! In comes a [`rnnc_plan::Plan`]; out comes an [`rnnc_plan::Executor`] that runs it in single precision, or a
+//! [`Session`] that runs frame by frame.
+//!
 //! | file | what |
 //! | --- | --- |
+//! | `executor.rs`, `session.rs` | memory for a plan, and the calls that run it |
+//! | `compile.rs` | from the plan's views and registers to places in memory and kernels |
+//! | `pass.rs` | stage after stage, each worker its share |
+//! | `ops/` | what each operation does, for one worker's share |
+//! | `clock.rs` | which reads cross a reset |
+//! | `memory.rs` | memory that the workers share |
+//! | [`team`] | the workers and their barrier |
 //! | [`kernels`] | the arithmetic, in versions for each instruction set |
 
+mod clock;
+mod compile;
+mod executor;
 pub mod kernels;
+mod memory;
+mod ops;
+mod pass;
+mod session;
 pub mod team;
+
+pub use executor::CpuExecutor;
+pub use session::{Session, SessionError};

@@ -117,11 +117,21 @@ fn function_flops(function: Function) -> u64 {
 /// How the work of a stage is shared out.
 ///
 /// Rows need no meetings within a step but make every worker read all weights; units need the phases' meetings. A
-/// loop with several streams for each worker deals streams; below, units.
+/// loop with several streams for each worker deals streams; below, units. Less than a few microseconds' work
+/// between meetings is not worth one.
 pub(crate) fn deal(kind: StageKind, tracks: &[Track], cost: &Cost, options: PlanOptions) -> Deal {
     const STREAMS_A_WORKER: usize = 8;
     const ROWS_A_WORKER: usize = 16;
+    const LEAST_FLOPS: u64 = 16_384;
     let workers = options.workers.max(1);
+    let rows = options.streams as u64
+        * match kind {
+            StageKind::Loop => tracks.iter().map(|t| t.block.min(options.frames)).max().unwrap_or(1).max(1) as u64,
+            StageKind::Frames | StageKind::Scan => options.frames as u64,
+        };
+    if workers == 1 || cost.flops().saturating_mul(rows) < LEAST_FLOPS {
+        return Deal::Alone;
+    }
     let enough = match kind {
         StageKind::Frames => options.streams.saturating_mul(options.frames) >= workers * ROWS_A_WORKER,
         StageKind::Scan => options.streams >= workers,
@@ -133,5 +143,5 @@ pub(crate) fn deal(kind: StageKind, tracks: &[Track], cost: &Cost, options: Plan
                 && options.streams >= workers
         }
     };
-    if workers == 1 || enough { Deal::Rows } else { Deal::Units }
+    if enough { Deal::Rows } else { Deal::Units }
 }

@@ -8,7 +8,7 @@
 //! - `layout.rs` lays out the weights; `maps.rs` writes the elementwise programs; `emit.rs` all other operations, which
 //!   `fuse.rs` fuses;
 //! - `memory.rs` finds lifetimes and shares room; `cost.rs` counts, and chooses by the counts;
-//! - `plan.rs` is the result, `executor.rs` the trait; `dropout.rs` draws masks.
+//! - `plan.rs` is the result, `executor.rs` the trait; `dropout.rs` draws masks; `report` prints and draws plans.
 
 mod cost;
 pub mod dropout;
@@ -20,6 +20,7 @@ mod lower;
 mod maps;
 mod memory;
 mod plan;
+pub mod report;
 mod schedule;
 
 pub use cost::Cost;

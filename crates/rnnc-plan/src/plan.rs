@@ -2,7 +2,7 @@
 //!
 //! A row is one frame of one stream; a buffer holds `width` numbers a row. Executors choose how rows lie in memory.
 
-use crate::cost::Cost;
+use crate::cost::{self, Cost};
 use crate::emit::emit;
 use crate::layout::WeightLayout;
 use crate::lower::{Lowering, Saved};
@@ -165,6 +165,17 @@ impl Plan {
         Ok(plan)
     }
 
+    /// Chooses anew how work is shared out, for another number of workers, streams or frames than the plan was made
+    /// for. Nothing else in a plan depends on them.
+    pub fn deal_out(&mut self, workers: usize, streams: usize, frames: usize) {
+        self.options = PlanOptions { workers, streams, frames, ..self.options };
+        let options = self.options;
+        let passes = std::iter::once(&mut self.forward_pass).chain(&mut self.backward_pass);
+        for stage in passes.flat_map(|pass| &mut pass.stages) {
+            stage.deal = cost::deal(stage.kind, &stage.tracks, &stage.cost, options);
+        }
+    }
+
     /// The stages of both passes in the order in which they run.
     pub fn stages(&self) -> impl Iterator<Item = &Stage> {
         self.forward_pass.stages.iter().chain(self.backward_pass.iter().flat_map(|pass| &pass.stages))
@@ -248,6 +259,8 @@ pub enum Deal {
     Rows,
     /// A worker has some units of all rows.
     Units,
+    /// One worker has all: there is too little to share.
+    Alone,
 }
 
 /// One component's steps (or, in a frames stage, those of all its layers).

@@ -1,6 +1,6 @@
 //! Products of a weight matrix with few rows: what a loop over frames runs, once a frame.
 //!
-//! out[r][o] (+)= sum over k of W[o, k] row[r][k], for up to some tens of rows r (streams), n outputs o and kk
+//! `out[r][o] (+)= sum over k of W[o, k] row[r][k]`, for up to some tens of rows r (streams), n outputs o and kk
 //! inputs k.
 //!
 //! [`skinny`] wants the weights packed by [`pack`], once per update: in panels of 16 outputs, in each of which the 16
@@ -26,7 +26,7 @@ pub fn packed_len(n: usize, kk: usize) -> usize {
     n.next_multiple_of(PANEL) * kk
 }
 
-/// Packs the weights W[o, k] = w[o * out_stride + k * in_stride] of outputs 0..n and inputs 0..kk.
+/// Packs the weights `W[o, k] = w[o * out_stride + k * in_stride]` of outputs 0..n and inputs 0..kk.
 ///
 /// Panels lie one after the other, and outputs past n are zeros. Packed weights that start on a cache line (64
 /// bytes) run fastest.
@@ -73,7 +73,7 @@ pub fn pack(w: &[f32], out_stride: usize, in_stride: usize, n: usize, kk: usize,
     }
 }
 
-/// outs[r][o] = sum over k of W[o, k] rows[r][k] for o in 0..n, or += if `accumulate`, with packed weights.
+/// `outs[r][o] = sum over k of W[o, k] rows[r][k]` for o in 0..n, or += if `accumulate`, with packed weights.
 ///
 /// Any number of rows will do; up to some tens run best.
 ///
@@ -119,7 +119,7 @@ struct Product {
     accumulate: bool,
 }
 
-/// outs[r][o] = sum over k of w[o * out_stride + k] rows[r][k] for o in 0..n, or += if `accumulate`: dot products with the rows of
+/// `outs[r][o] = sum over k of w[o * out_stride + k] rows[r][k]` for o in 0..n, or += if `accumulate`: dot products with the rows of
 /// the weights as they lie.
 ///
 /// # Safety
@@ -156,7 +156,7 @@ pub unsafe fn dot_rows(
     }
 }
 
-/// outs[r][o] = sum over k of w[k * in_stride + o] rows[r][k] for o in 0..n, or += if `accumulate`: the rows of
+/// `outs[r][o] = sum over k of w[k * in_stride + o] rows[r][k]` for o in 0..n, or += if `accumulate`: the rows of
 /// the weights as they lie, each times an input, added up. With `w` a matrix [kk, n], the product with its
 /// transpose.
 ///

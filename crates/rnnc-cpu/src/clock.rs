@@ -1,0 +1,136 @@
+//! Which reads cross a reset: ages of the streams' sequences in every frame of the window.
+//!
+//! Frames are counted from the window's first; the newest are its last. A read of the past crosses if it goes back
+//! further than the age of the sequence; a read of the future, if it goes ahead as far as the next reset or the
+//! window's end.
+
+/// For each row, the frames since its sequence began and until the next begins.
+pub(crate) struct Clock {
+    streams: usize,
+    window: usize,
+    /// Frames since the last reset: `[window, streams]`.
+    ages: Vec<u32>,
+    /// Frames until the next reset, or the window's end: `[window, streams]`.
+    ahead: Vec<u32>,
+    /// The least of each frame's, so that most frames need no look at their rows.
+    least_age: Vec<u32>,
+    least_ahead: Vec<u32>,
+    /// The ages of the next frame, if it brings no reset.
+    next: Vec<u64>,
+    /// Frames before the window's first that were run, in all (negative while the window is not yet full).
+    before: i64,
+}
+
+impl Clock {
+    pub fn new(streams: usize, window: usize) -> Clock {
+        Clock {
+            streams,
+            window,
+            ages: vec![0; streams * window],
+            ahead: vec![0; streams * window],
+            least_age: vec![0; window],
+            least_ahead: vec![0; window],
+            next: vec![0; streams],
+            before: -(window as i64),
+        }
+    }
+
+    /// Moves the window on by `frames` frames.
+    pub fn advance(&mut self, frames: usize, resets: Option<&[bool]>) {
+        let (b, w) = (self.streams, self.window);
+        self.before += frames as i64;
+        self.ages.copy_within(frames * b.., 0);
+        let clip = |age: u64| u32::try_from(age).unwrap_or(u32::MAX);
+        for t in 0..frames {
+            for stream in 0..b {
+                if resets.is_some_and(|r| r[t * b + stream]) {
+                    self.next[stream] = 0;
+                }
+                self.ages[(w - frames + t) * b + stream] = clip(self.next[stream]);
+                self.next[stream] = self.next[stream].saturating_add(1);
+            }
+        }
+        // A reset is where the age is 0; backward, count up from it.
+        for stream in 0..b {
+            let mut ahead = 1;
+            for t in (0..w).rev() {
+                self.ahead[t * b + stream] = ahead;
+                ahead = if self.ages[t * b + stream] == 0 { 1 } else { ahead.saturating_add(1) };
+            }
+        }
+        for t in 0..w {
+            let row = t * b..(t + 1) * b;
+            self.least_age[t] = self.ages[row.clone()].iter().copied().min().unwrap_or(0);
+            self.least_ahead[t] = self.ahead[row].iter().copied().min().unwrap_or(0);
+        }
+    }
+
+    /// Whether the read with that delay in a row crosses.
+    #[inline]
+    pub fn crosses(&self, delay: i64, frame: usize, stream: usize) -> bool {
+        let row = frame * self.streams + stream;
+        if delay > 0 {
+            i64::from(self.ages[row]) < delay
+        } else {
+            delay < 0 && i64::from(self.ahead[row]) <= -delay
+        }
+    }
+
+    /// Whether the read with that delay crosses in any stream of a frame.
+    #[inline]
+    pub fn any_crosses(&self, delay: i64, frame: usize) -> bool {
+        if delay > 0 {
+            i64::from(self.least_age[frame]) < delay
+        } else {
+            delay < 0 && i64::from(self.least_ahead[frame]) <= -delay
+        }
+    }
+
+    /// The absolute number of a frame of the window.
+    pub fn absolute(&self, frame: usize) -> u64 {
+        u64::try_from(self.before + frame as i64).unwrap_or(0)
+    }
+
+    /// Frames run so far.
+    pub fn frames_run(&self) -> u64 {
+        self.absolute(self.window)
+    }
+
+    /// The ages of the next frame.
+    pub fn next_ages(&self) -> &[u64] {
+        &self.next
+    }
+
+    /// Goes on from somewhere else.
+    pub fn set(&mut self, ages: &[u64], frames: u64) {
+        self.next.copy_from_slice(ages);
+        self.before = i64::try_from(frames).unwrap_or(i64::MAX) - self.window as i64;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_cross_resets_the_beginning_and_the_end() {
+        let mut clock = Clock::new(1, 4);
+        clock.advance(4, Some(&[false, false, true, false]));
+        let crossing = |delay| (0..4).map(|t| clock.crosses(delay, t, 0)).collect::<Vec<_>>();
+        assert_eq!(crossing(1), [true, false, true, false]);
+        assert_eq!(crossing(2), [true, true, true, true]);
+        assert_eq!(crossing(-1), [false, true, false, true]);
+        assert_eq!(crossing(-2), [true, true, true, true]);
+        assert_eq!(crossing(0), [false; 4]);
+    }
+
+    #[test]
+    fn ages_carry_over_from_window_to_window() {
+        let mut clock = Clock::new(1, 2);
+        clock.advance(2, None);
+        clock.advance(1, None);
+        // The window now holds frames 1 and 2.
+        assert!(clock.crosses(2, 0, 0) && !clock.crosses(2, 1, 0));
+        assert_eq!((clock.absolute(0), clock.frames_run()), (1, 3));
+    }
+}

@@ -1,0 +1,510 @@
+//! From a plan to a program: views become places in memory, registers become tiles, products choose their kernels.
+
+use crate::kernels::elementwise;
+use crate::kernels::skinny::packed_len;
+use crate::ops::map::{Argument, MapOp, Step};
+use rnnc_graph::Operation;
+use rnnc_plan::{
+    Binary, Deal, Instruction, Map, Matrix, Op, Pass, Placed, Placement, Plan, Product, Read, RowSum, StageKind,
+    StartValue, View,
+};
+use std::collections::HashMap;
+use std::ops::Range;
+
+/// Where values are read.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Source {
+    /// Of the first unit in frame 0 of stream 0.
+    pub base: usize,
+    /// Numbers from a row to the next.
+    pub width: usize,
+    /// Units.
+    pub len: usize,
+    pub delay: i64,
+    pub start: StartPlace,
+    /// Frames before the pass's first may be read.
+    pub history: bool,
+}
+
+/// Where the start values of a read are.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum StartPlace {
+    /// Among the constants.
+    Constant(usize),
+    /// Among the weights.
+    Weight(usize),
+}
+
+/// Where values are written.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Target {
+    pub base: usize,
+    pub width: usize,
+    pub len: usize,
+}
+
+/// Operations ready to run.
+pub(crate) enum OpCode {
+    MatMul(Vec<ProductOp>),
+    Gather(Vec<GatherOp>),
+    Map(MapOp),
+    Vector(VectorOp),
+    WeightGradient(Vec<OuterOp>),
+    TableGradient(Vec<ScatterOp>),
+    Reduce(Vec<ReduceOp>),
+}
+
+pub(crate) struct ProductOp {
+    pub to: Target,
+    pub span: usize,
+    pub first: usize,
+    pub from: Source,
+    pub weight: Matrix,
+    pub accumulate: bool,
+    pub kernel: Kernel,
+}
+
+/// How a product of few rows reads its weights.
+#[derive(Clone, Debug)]
+pub(crate) enum Kernel {
+    /// As they lie, a row of the matrix for each output.
+    Dot,
+    /// As they lie, a row of the matrix for each input.
+    Axpy,
+    /// Packed: where, for each worker (one entry if all share), each of its runs of outputs.
+    Packed(Vec<usize>),
+    /// Matrix times matrix.
+    Gemm,
+}
+
+pub(crate) struct GatherOp {
+    pub to: Target,
+    pub span: usize,
+    pub symbol: Source,
+    pub table: Matrix,
+    pub accumulate: bool,
+}
+
+pub(crate) struct VectorOp {
+    pub operation: Operation,
+    pub operands: Vec<Source>,
+    pub to: Target,
+}
+
+pub(crate) struct OuterOp {
+    pub error: Target,
+    pub source: Source,
+    pub gradient: Matrix,
+    pub accumulate: bool,
+}
+
+pub(crate) struct ScatterOp {
+    pub error: Target,
+    pub symbol: Source,
+    pub gradient: Matrix,
+    pub symbols: usize,
+    pub accumulate: bool,
+}
+
+pub(crate) struct ReduceOp {
+    pub error: Target,
+    pub source: Option<Source>,
+    pub crossing: Option<i64>,
+    pub scale: f32,
+    pub gradient: usize,
+    pub accumulate: bool,
+}
+
+/// A pass ready to run.
+pub(crate) struct Program {
+    pub stages: Vec<StageCode>,
+    /// Gradients to clear first.
+    pub cleared: Vec<Range<usize>>,
+}
+
+pub(crate) struct StageCode {
+    pub kind: StageKind,
+    pub deal: Deal,
+    pub tracks: Vec<TrackCode>,
+}
+
+pub(crate) struct TrackCode {
+    pub backward: bool,
+    pub block: usize,
+    /// The least and the largest offset of its operations.
+    pub offsets: (i64, i64),
+    pub phases: Vec<Vec<(i64, OpCode)>>,
+    pub barrier_at_end: bool,
+}
+
+/// What compiling collects for all passes.
+pub(crate) struct Compiler<'a> {
+    plan: &'a Plan,
+    placement: &'a Placement,
+    streams: usize,
+    window: usize,
+    workers: usize,
+    /// Start vectors: by the number's bits.
+    constant_places: HashMap<u64, usize>,
+    pub constants: Vec<(f32, usize)>,
+    constants_len: usize,
+    /// Numbers of packed weights.
+    pub packed_len: usize,
+    /// Numbers of the largest copy of rows.
+    pub copies_len: usize,
+    /// Of the worker's own memory: tiles, and pointers.
+    pub tiles: usize,
+    pub pointers: usize,
+    /// The largest group of a vector function.
+    pub group: usize,
+}
+
+impl<'a> Compiler<'a> {
+    pub fn new(plan: &'a Plan, placement: &'a Placement, streams: usize, window: usize, workers: usize) -> Self {
+        Compiler {
+            plan,
+            placement,
+            streams,
+            window,
+            workers,
+            constant_places: HashMap::new(),
+            constants: Vec::new(),
+            constants_len: 0,
+            packed_len: 0,
+            copies_len: 0,
+            tiles: 0,
+            pointers: 0,
+            group: 0,
+        }
+    }
+
+    /// Numbers of the start vectors.
+    pub fn constants_len(&self) -> usize {
+        self.constants_len
+    }
+
+    /// The vectors of start values, each as long as the widest buffer.
+    pub fn write_constants(&self, to: &mut [f32]) {
+        let width = self.widest();
+        for &(value, place) in &self.constants {
+            to[place..place + width].fill(value);
+        }
+    }
+
+    fn widest(&self) -> usize {
+        self.plan.buffers.iter().map(|b| b.width).max().unwrap_or(0)
+    }
+
+    pub fn target(&self, view: View) -> Target {
+        let buffer = &self.plan.buffers[view.buffer.0];
+        // Sizes were checked against memory before.
+        let offset = (self.placement.offsets[view.buffer.0] / 4) as usize;
+        let base = offset + buffer.history * self.streams * buffer.width + view.column;
+        Target { base, width: buffer.width, len: view.len }
+    }
+
+    pub fn source(&mut self, read: &Read) -> Source {
+        let Target { base, width, len } = self.target(read.view);
+        let start = match read.start {
+            StartValue::Weight(offset) => StartPlace::Weight(offset),
+            StartValue::Number(number) => {
+                // Of symbols: none, whose bits are all ones.
+                let symbols = self.plan.buffers[read.view.buffer.0].symbols;
+                let value = if symbols { f32::from_bits(rnnc_plan::NO_SYMBOL) } else { number as f32 };
+                let width = self.widest();
+                let place = *self.constant_places.entry(u64::from(value.to_bits())).or_insert_with(|| {
+                    self.constants.push((value, self.constants_len));
+                    self.constants_len += width.next_multiple_of(16);
+                    self.constants_len - width.next_multiple_of(16)
+                });
+                StartPlace::Constant(place)
+            }
+        };
+        Source { base, width, len, delay: read.delay, start, history: read.history }
+    }
+
+    pub fn program(&mut self, pass: &Pass) -> Program {
+        let stages = pass
+            .stages
+            .iter()
+            .map(|stage| {
+                let tracks = stage
+                    .tracks
+                    .iter()
+                    .map(|track| {
+                        let placed = || track.phases.iter().flat_map(|p| &p.ops).map(|p| p.offset);
+                        let block = track.block.min(self.window);
+                        TrackCode {
+                            backward: track.direction == rnnc_graph::Direction::Backward,
+                            block,
+                            offsets: (placed().min().unwrap_or(0), placed().max().unwrap_or(0)),
+                            phases: track
+                                .phases
+                                .iter()
+                                .map(|p| p.ops.iter().map(|o| self.op(o, stage.kind, stage.deal, block)).collect())
+                                .collect(),
+                            barrier_at_end: track.barrier_at_end,
+                        }
+                    })
+                    .collect();
+                StageCode { kind: stage.kind, deal: stage.deal, tracks }
+            })
+            .collect();
+        let cleared = pass.cleared.iter().map(|&(at, len)| at..at + len).collect();
+        Program { stages, cleared }
+    }
+
+    fn op(&mut self, placed: &Placed, kind: StageKind, deal: Deal, block: usize) -> (i64, OpCode) {
+        let code = match &placed.op {
+            Op::MatMul(products) => {
+                OpCode::MatMul(products.iter().map(|p| self.product(p, kind, deal, block)).collect())
+            }
+            Op::Gather(list) => OpCode::Gather(
+                list.iter()
+                    .map(|l| GatherOp {
+                        to: self.target(l.to),
+                        span: l.span,
+                        symbol: self.source(&l.symbol),
+                        table: l.table,
+                        accumulate: l.accumulate,
+                    })
+                    .collect(),
+            ),
+            Op::Map(map) => OpCode::Map(self.map(map)),
+            Op::Vector(v) => {
+                let operands: Vec<Source> = v.operands.iter().map(|r| self.source(r)).collect();
+                self.group = operands.iter().map(|s| s.len).fold(self.group.max(v.to.len), usize::max);
+                OpCode::Vector(VectorOp { operation: v.operation, operands, to: self.target(v.to) })
+            }
+            Op::WeightGradient(list) => OpCode::WeightGradient(
+                list.iter()
+                    .map(|o| {
+                        let source = self.source(&o.source);
+                        self.need_copy(&source);
+                        let error = self.target(o.error);
+                        OuterOp { error, source, gradient: o.gradient, accumulate: o.accumulate }
+                    })
+                    .collect(),
+            ),
+            Op::TableGradient(list) => OpCode::TableGradient(
+                list.iter()
+                    .map(|s| ScatterOp {
+                        error: self.target(s.error),
+                        symbol: self.source(&s.symbol),
+                        gradient: s.gradient,
+                        symbols: s.symbols,
+                        accumulate: s.accumulate,
+                    })
+                    .collect(),
+            ),
+            Op::Reduce(list) => OpCode::Reduce(list.iter().map(|r| self.reduce(r)).collect()),
+        };
+        (placed.offset, code)
+    }
+
+    fn reduce(&mut self, r: &RowSum) -> ReduceOp {
+        ReduceOp {
+            error: self.target(r.error),
+            source: r.source.as_ref().map(|s| self.source(s)),
+            crossing: r.crossing,
+            scale: r.scale as f32,
+            gradient: r.gradient,
+            accumulate: r.accumulate,
+        }
+    }
+
+    /// Room for a copy of the rows of a delayed read, for products over all frames.
+    fn need_copy(&mut self, source: &Source) {
+        if source.delay != 0 {
+            self.copies_len = self.copies_len.max(source.len * self.window * self.streams);
+        }
+    }
+
+    fn product(&mut self, p: &Product, kind: StageKind, deal: Deal, block: usize) -> ProductOp {
+        /// As many rows as this are better off with the weights as they lie.
+        const DIRECT_ROWS: usize = 2;
+        /// From as many rows on, matrix times matrix.
+        const GEMM_ROWS: usize = 64;
+        let to = self.target(p.to);
+        let from = self.source(&p.from);
+        let rows = match (kind, deal) {
+            (StageKind::Frames, _) => self.window * self.streams,
+            (_, Deal::Rows) => block * self.streams.div_ceil(self.workers),
+            _ => block * self.streams,
+        };
+        let direct = match (p.weight.row_stride, p.weight.column_stride) {
+            (_, 1) => Some(Kernel::Dot),
+            (1, _) => Some(Kernel::Axpy),
+            _ => None,
+        };
+        let kernel = match direct {
+            Some(kernel) if rows <= DIRECT_ROWS => kernel,
+            _ if kind == StageKind::Frames || rows >= GEMM_ROWS => Kernel::Gemm,
+            _ => {
+                let shares = if deal == Deal::Units { self.workers } else { 1 };
+                let places = (0..shares)
+                    .map(|worker| {
+                        let units = if deal == Deal::Units {
+                            unit_range(p.span, worker, self.workers)
+                        } else {
+                            0..p.span
+                        };
+                        let place = self.packed_len;
+                        let runs = runs(p.to.len, p.span, p.first, &units);
+                        self.packed_len += runs.map(|(_, n)| packed_len(n, from.len)).sum::<usize>();
+                        place
+                    })
+                    .collect();
+                Kernel::Packed(places)
+            }
+        };
+        // A crossing read of many rows is copied first.
+        if matches!(kernel, Kernel::Gemm) {
+            self.need_copy(&from);
+        }
+        ProductOp { to, span: p.span, first: p.first, from, weight: p.weight, accumulate: p.accumulate, kernel }
+    }
+
+    fn map(&mut self, map: &Map) -> MapOp {
+        let mut out = MapOp { span: map.span, first: map.first, len: map.len, ..MapOp::default() };
+        // The last step that reads each register: its tile is free after it.
+        let mut last = vec![None; map.registers];
+        for (i, step) in map.program.iter().enumerate() {
+            for register in step.reads() {
+                last[register] = Some(i);
+            }
+        }
+        let mut arguments: Vec<Argument> = vec![Argument::Tile(0); map.registers];
+        let mut free: Vec<usize> = Vec::new();
+        for (i, step) in map.program.iter().enumerate() {
+            // The tile written is none of those read, so that no slice is read and written at once.
+            let mut tile = |out: &mut MapOp| {
+                free.pop().unwrap_or_else(|| {
+                    out.tiles += 1;
+                    out.tiles - 1
+                })
+            };
+            match *step {
+                Instruction::Load { ref read, to } => {
+                    out.loads.push(self.source(read));
+                    arguments[to] = Argument::Load(out.loads.len() - 1);
+                }
+                Instruction::Weight { offset, to } => arguments[to] = Argument::Weight(offset),
+                Instruction::LoadRepeated { ref read, repeat, to } => {
+                    let at = tile(&mut out);
+                    out.loads.push(self.source(read));
+                    let load = out.loads.len() - 1;
+                    out.steps.push(Step::Repeat { load, repeat, to: at });
+                    arguments[to] = Argument::Tile(at);
+                }
+                Instruction::Number { value, to } => {
+                    let at = tile(&mut out);
+                    out.steps.push(Step::Fill { value: value as f32, to: at });
+                    arguments[to] = Argument::Tile(at);
+                }
+                Instruction::Mask { key, probability, to } => {
+                    let at = tile(&mut out);
+                    out.steps.push(Step::Mask { key, probability, to: at });
+                    arguments[to] = Argument::Tile(at);
+                }
+                Instruction::Apply { function, from, to } => {
+                    let at = tile(&mut out);
+                    out.steps.push(Step::Apply { function, from: arguments[from], to: at });
+                    arguments[to] = Argument::Tile(at);
+                }
+                Instruction::Scale { factor, from, to } => {
+                    let at = tile(&mut out);
+                    out.steps.push(Step::Scale { factor: factor as f32, from: arguments[from], to: at });
+                    arguments[to] = Argument::Tile(at);
+                }
+                Instruction::Binary { op, a, b, to } => {
+                    let at = tile(&mut out);
+                    let op = binary(op);
+                    out.steps.push(Step::Binary { op, a: arguments[a], b: arguments[b], to: at });
+                    arguments[to] = Argument::Tile(at);
+                }
+                Instruction::MulAdd { a, b, c, to } => {
+                    let at = tile(&mut out);
+                    let (a, b, c) = (arguments[a], arguments[b], arguments[c]);
+                    out.steps.push(Step::MulAdd { a, b, c, to: at });
+                    arguments[to] = Argument::Tile(at);
+                }
+                Instruction::Store { from, to } => {
+                    out.stores.push(self.target(to));
+                    out.steps.push(Step::Store { from: arguments[from], store: out.stores.len() - 1 });
+                }
+            }
+            let mut done: Vec<usize> = step.reads().filter(|&r| last[r] == Some(i)).collect();
+            done.sort_unstable();
+            done.dedup();
+            // A result that nothing reads frees its tile at once.
+            done.extend(step.writes().filter(|&to| last[to].is_none()));
+            free.extend(done.into_iter().filter_map(|register| match arguments[register] {
+                Argument::Tile(at) => Some(at),
+                _ => None,
+            }));
+        }
+        self.tiles = self.tiles.max(out.tiles);
+        self.pointers = self.pointers.max(out.loads.len() + out.stores.len());
+        out
+    }
+}
+
+/// The units that a worker has of a layer of `span` units: multiples of 16, as evenly as can be.
+pub(crate) fn unit_range(span: usize, worker: usize, workers: usize) -> Range<usize> {
+    const GRAIN: usize = 16;
+    let grains = span.div_ceil(GRAIN);
+    let at = |worker: usize| (grains * worker / workers * GRAIN).min(span);
+    at(worker)..at(worker + 1)
+}
+
+/// Of a product into `len` units - layers of `span` side by side, or the part of one that begins at `first` - those
+/// runs (first place, length) that are a worker's, who has `units` of every layer.
+pub(crate) fn runs(
+    len: usize,
+    span: usize,
+    first: usize,
+    units: &Range<usize>,
+) -> impl Iterator<Item = (usize, usize)> + use<> {
+    let (layers, lo, hi) = if len < span {
+        // A part of one layer.
+        (1, units.start.clamp(first, first + len) - first, units.end.clamp(first, first + len) - first)
+    } else {
+        (len / span, units.start, units.end)
+    };
+    (0..layers).filter(move |_| lo < hi).map(move |layer| (layer * span + lo, hi - lo))
+}
+
+fn binary(op: Binary) -> elementwise::Binary {
+    match op {
+        Binary::Add => elementwise::Binary::Add,
+        Binary::Mul => elementwise::Binary::Mul,
+        Binary::Div => elementwise::Binary::Div,
+        Binary::Max => elementwise::Binary::Max,
+        Binary::Min => elementwise::Binary::Min,
+        Binary::Step => elementwise::Binary::Step,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn units_are_dealt_once_each_at_cache_lines() {
+        for span in [1, 15, 16, 17, 100, 256] {
+            for workers in 1..5 {
+                let ranges: Vec<_> = (0..workers).map(|w| unit_range(span, w, workers)).collect();
+                assert_eq!(ranges.iter().map(|r| r.len()).sum::<usize>(), span);
+                assert!(ranges.iter().all(|r| r.start.is_multiple_of(16) || r.is_empty()));
+            }
+        }
+    }
+
+    #[test]
+    fn runs_are_a_workers_units_of_every_layer() {
+        assert_eq!(runs(8, 4, 0, &(1..3)).collect::<Vec<_>>(), [(1, 2), (5, 2)]);
+        assert_eq!(runs(3, 8, 4, &(0..5)).collect::<Vec<_>>(), [(0, 1)]);
+        assert_eq!(runs(3, 8, 4, &(0..4)).count(), 0);
+    }
+}

@@ -1,0 +1,581 @@
+//! The executor: memory for a plan, and the calls that run it.
+
+use crate::clock::Clock;
+use crate::compile::{Compiler, Program, Target};
+use crate::kernels::isa::Isa;
+use crate::memory::{Aligned, Shared, check_available};
+use crate::ops::{Local, TILE, update};
+use crate::pass;
+use crate::team::Team;
+use rnnc_graph::{Graph, LayerId, LayerKind, WeightId};
+use rnnc_plan::{
+    Executor, ExecutorError, History, NO_SYMBOL, Part, Pass, Plan, Setup, State, Update, Values, ValuesMut, View,
+};
+use std::sync::{Mutex, PoisonError};
+
+/// Runs plans on the cores of a CPU, in single precision.
+///
+/// All memory is taken when it is made; no call allocates after the first window, but for what [`crate::kernels::gemm`]
+/// says of its own.
+///
+/// ```
+/// use rnnc_cpu::CpuExecutor;
+/// use rnnc_graph::{Activation, Connect, Graph, Init};
+/// use rnnc_plan::{Executor, Plan, PlanOptions, Setup, Values, ValuesMut};
+/// let mut graph = Graph::new("sum");
+/// let x = graph.input("x", 2);
+/// let y = graph.sum("y", 2, Activation::Identity);
+/// graph.connect(x, y, Connect::identity());
+/// graph.connect(y, y, Connect::scaled(0.5).delay(1));
+/// graph.output("y", y);
+/// let plan = Plan::new(&graph, PlanOptions::inference(1, 3))?;
+/// let mut executor = CpuExecutor::new(plan, Setup::new(1, 3))?;
+/// executor.forward(3, &[Values::F32(&[1.0, 0.0, 0.0, 1.0, 0.0, 0.0])], None)?;
+/// let mut y = [0.0; 6];
+/// executor.output(0, ValuesMut::F32(&mut y))?;
+/// assert_eq!(y, [1.0, 0.0, 0.5, 1.0, 0.25, 0.5]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct CpuExecutor {
+    plan: Plan,
+    setup: Setup,
+    isa: Isa,
+    team: Team,
+    locals: Vec<Mutex<Local>>,
+    forward: Program,
+    backward: Option<Program>,
+    values: Aligned,
+    weights: Aligned,
+    gradients: Aligned,
+    moments: [Aligned; 2],
+    constants: Aligned,
+    packed: Aligned,
+    copies: Aligned,
+    copies_len: usize,
+    clock: Clock,
+    /// Where each buffer begins, with its history.
+    buffers: Vec<BufferPlace>,
+    /// New frames of the last forward call, 0 before the first.
+    new_frames: usize,
+    /// Frames that errors can go back through.
+    valid_frames: usize,
+    /// Frames of the last backward call.
+    backward_frames: usize,
+    /// Whether the weights were packed since they changed, for each pass.
+    packed_for: [bool; 2],
+}
+
+#[derive(Clone, Copy, Debug)]
+struct BufferPlace {
+    offset: usize,
+    /// Numbers of a frame, all streams.
+    frame: usize,
+    history: usize,
+}
+
+const NAME: &str = "cpu";
+
+impl CpuExecutor {
+    /// Takes the memory for a plan and starts the workers.
+    ///
+    /// # Errors
+    ///
+    /// If streams, window or step are 0, if the memory is not there, or if `RNNC_ISA` asks for what the CPU lacks.
+    pub fn new(mut plan: Plan, setup: Setup) -> Result<CpuExecutor, ExecutorError> {
+        for (what, found) in [("streams", setup.streams), ("the window", setup.window), ("the step", setup.step)] {
+            if found == 0 {
+                return Err(ExecutorError::OutOfRange { what, expected: "at least 1".into(), found });
+            }
+        }
+        if setup.step > setup.window {
+            let expected = format!("at most the window, {}", setup.window);
+            return Err(ExecutorError::OutOfRange { what: "the step", expected, found: setup.step });
+        }
+        if setup.step < setup.window && plan.forward.looks_ahead() {
+            return Err(ExecutorError::Order(
+                "a network that looks ahead needs a step as long as its window: older frames would change",
+            ));
+        }
+        let isa = Isa::choose().map_err(|what| ExecutorError::Unsupported { executor: NAME, what })?;
+        let keep = setup.step < setup.window;
+        let memory = plan.memory(setup.streams, setup.window, keep);
+        check_available(&format!("network `{}`", plan.forward.name()), memory.total())?;
+        let team = Team::new(setup.threads)
+            .map_err(|error| ExecutorError::Unsupported { executor: NAME, what: format!("so many threads: {error}") })?;
+        let workers = team.size();
+        plan.deal_out(workers, setup.streams, setup.step);
+        let placement = plan.place(setup.streams, setup.window, keep);
+        let mut compiler = Compiler::new(&plan, &placement, setup.streams, setup.window, workers);
+        let forward = compiler.program(&plan.forward_pass);
+        let backward = plan.backward_pass.as_ref().map(|pass| compiler.program(pass));
+        let copies_len = compiler.copies_len.next_multiple_of(16);
+        let extra = (compiler.packed_len + copies_len * workers + compiler.constants_len()) as u128 * 4;
+        check_available(&format!("network `{}`", plan.forward.name()), memory.total() + extra)?;
+        let mut constants = Aligned::new(compiler.constants_len());
+        compiler.write_constants(constants.as_mut_slice());
+        let local = || {
+            Mutex::new(Local {
+                tiles: Aligned::new(compiler.tiles.max(2) * TILE),
+                group: Aligned::new(compiler.group),
+                pointers: vec![std::ptr::null_mut(); compiler.pointers],
+            })
+        };
+        let trained = if backward.is_some() { plan.weights.len() } else { 0 };
+        let buffers = plan
+            .buffers
+            .iter()
+            .zip(&placement.offsets)
+            .map(|(b, &offset)| BufferPlace {
+                offset: (offset / 4) as usize,
+                frame: b.width * setup.streams,
+                history: b.history,
+            })
+            .collect();
+        Ok(CpuExecutor {
+            isa,
+            locals: (0..workers).map(|_| local()).collect(),
+            team,
+            forward,
+            backward,
+            values: Aligned::new((placement.total / 4) as usize),
+            weights: Aligned::new(plan.weights.len()),
+            gradients: Aligned::new(trained),
+            moments: [Aligned::new(trained), Aligned::new(trained)],
+            constants,
+            packed: Aligned::new(compiler.packed_len),
+            copies: Aligned::new(copies_len * workers),
+            copies_len,
+            clock: Clock::new(setup.streams, setup.window),
+            buffers,
+            new_frames: 0,
+            valid_frames: 0,
+            backward_frames: 0,
+            packed_for: [false; 2],
+            plan,
+            setup,
+        })
+    }
+
+    /// How many workers it has.
+    pub fn workers(&self) -> usize {
+        self.team.size()
+    }
+
+    /// The instruction set its kernels use.
+    pub fn instructions(&self) -> &'static str {
+        self.isa.level().name()
+    }
+
+    fn run(&mut self, backward: bool, first: usize) {
+        let program = if backward { self.backward.as_ref() } else { Some(&self.forward) };
+        let Some(program) = program else { return };
+        for range in &program.cleared {
+            self.gradients.as_mut_slice()[range.clone()].fill(0.0);
+        }
+        let packed = std::mem::replace(&mut self.packed_for[usize::from(backward)], true);
+        let shared = Shared {
+            values: self.values.as_mut_ptr(),
+            weights: self.weights.as_slice().as_ptr(),
+            gradients: self.gradients.as_mut_ptr(),
+            constants: self.constants.as_slice().as_ptr(),
+            packed: self.packed.as_mut_ptr(),
+            copies: self.copies.as_mut_ptr(),
+            copies_len: self.copies_len,
+            clock: &self.clock,
+            isa: self.isa,
+            streams: self.setup.streams,
+            first,
+            end: self.setup.window,
+            dropout: self.setup.training.then_some(self.setup.seed),
+        };
+        let (locals, weights) = (&self.locals, self.weights.as_slice());
+        self.team.run(&|worker| {
+            // Its own worker is the only one to take it.
+            let mut local = locals[worker.index].lock().unwrap_or_else(PoisonError::into_inner);
+            if !packed {
+                pass::pack(&shared, weights, program, &worker);
+                if worker.count > 1 {
+                    worker.barrier();
+                }
+            }
+            pass::run(&shared, program, &worker, &mut local);
+        });
+    }
+
+    /// The place of a stored layer's view.
+    fn target(&self, view: View) -> Target {
+        let place = self.buffers[view.buffer.0];
+        let width = self.plan.buffers[view.buffer.0].width;
+        Target { base: place.offset + place.history * place.frame + view.column, width, len: view.len }
+    }
+
+    /// Copies rows out of a view: frames `first ..` of the window.
+    fn copy_out(&self, view: View, first: i64, frames: usize, name: &str, into: ValuesMut<'_>) -> Result<(), ExecutorError> {
+        let streams = self.setup.streams;
+        let expected = frames * streams * view.len;
+        if into.len() != expected {
+            let shape = format!("[{frames}, {streams}, {}]", view.len);
+            return Err(ExecutorError::Length { name: name.into(), shape, expected, found: into.len() });
+        }
+        let to = self.target(view);
+        let start = to.base as i64 + first * (streams * to.width) as i64;
+        let rows = (0..frames * streams).map(|row| {
+            let at = start as usize + row * to.width;
+            &self.values.as_slice()[at..at + view.len]
+        });
+        match into {
+            ValuesMut::F32(out) => out.chunks_exact_mut(view.len).zip(rows).for_each(|(o, row)| o.copy_from_slice(row)),
+            ValuesMut::F64(out) => out
+                .chunks_exact_mut(view.len)
+                .zip(rows)
+                .for_each(|(o, row)| o.iter_mut().zip(row).for_each(|(o, v)| *o = f64::from(*v))),
+        }
+        Ok(())
+    }
+
+    /// Copies rows into a view: frames `first ..` of the window; no values are zeros.
+    fn copy_in(&mut self, view: View, first: usize, frames: usize, values: Option<Values<'_>>) {
+        let streams = self.setup.streams;
+        let to = self.target(view);
+        let start = to.base + first * streams * to.width;
+        for row in 0..frames * streams {
+            let out = &mut self.values.as_mut_slice()[start + row * to.width..][..view.len];
+            let from = row * view.len..(row + 1) * view.len;
+            match values {
+                None => out.fill(0.0),
+                Some(Values::F32(v)) => out.copy_from_slice(&v[from]),
+                Some(Values::F64(v)) => out.iter_mut().zip(&v[from]).for_each(|(o, v)| *o = *v as f32),
+                Some(Values::Symbols(v)) => out.iter_mut().zip(&v[from]).for_each(|(o, v)| *o = f32::from_bits(*v)),
+            }
+        }
+    }
+
+    fn pass(&self, backward: bool) -> Option<&Pass> {
+        if backward { self.plan.backward_pass.as_ref() } else { Some(&self.plan.forward_pass) }
+    }
+
+    fn view(&self, backward: bool, layer: LayerId) -> Option<View> {
+        self.pass(backward)?.storage[layer.index()]
+    }
+
+    fn check_inputs(&self, frames: usize, inputs: &[Values<'_>], resets: Option<&[bool]>) -> Result<(), ExecutorError> {
+        let streams = self.setup.streams;
+        if frames == 0 || frames > self.setup.step {
+            let expected = format!("1 to {}, the step", self.setup.step);
+            return Err(ExecutorError::OutOfRange { what: "the number of frames", expected, found: frames });
+        }
+        let layers = self.plan.forward.inputs();
+        if inputs.len() != layers.len() {
+            return Err(wrong_count("the inputs", &self.plan.forward, inputs.len()));
+        }
+        if let Some(resets) = resets
+            && resets.len() != frames * streams
+        {
+            return Err(ExecutorError::Length {
+                name: "reset".into(),
+                shape: format!("[{frames}, {streams}]"),
+                expected: frames * streams,
+                found: resets.len(),
+            });
+        }
+        for (&layer, values) in layers.iter().zip(inputs) {
+            check_input(self.plan.forward.layer_at(layer), *values, frames, streams)?;
+        }
+        Ok(())
+    }
+
+    fn part(&self, part: Part) -> &Aligned {
+        match part {
+            Part::Weight => &self.weights,
+            Part::Gradient => &self.gradients,
+            Part::Moment1 => &self.moments[0],
+            Part::Moment2 => &self.moments[1],
+        }
+    }
+
+    fn check_weight(&self, part: Part, weight: WeightId, found: usize) -> Result<(), ExecutorError> {
+        let w = self.plan.forward.weight_at(weight);
+        if found != w.len() {
+            return Err(ExecutorError::Length {
+                name: w.name.clone(),
+                shape: format!("{:?}", w.shape),
+                expected: w.len(),
+                found,
+            });
+        }
+        if part != Part::Weight && self.backward.is_none() {
+            return Err(ExecutorError::Order("the plan was made without gradients"));
+        }
+        Ok(())
+    }
+
+    /// Layers with a history, and how deep it is.
+    fn histories(&self) -> impl Iterator<Item = (LayerId, usize)> + '_ {
+        let depths = self.plan.forward.history_depths();
+        self.plan.forward.layer_ids().zip(depths).filter(|&(_, depth)| depth > 0)
+    }
+}
+
+fn wrong_count(what: &'static str, graph: &Graph, found: usize) -> ExecutorError {
+    let names: Vec<&str> = graph.inputs().iter().map(|&l| graph.layer_at(l).name.as_str()).collect();
+    ExecutorError::Count { what, expected: names.len(), names: names.join(", "), found }
+}
+
+fn check_input(layer: &rnnc_graph::Layer, values: Values<'_>, frames: usize, streams: usize) -> Result<(), ExecutorError> {
+    let symbols = layer.kind == LayerKind::Symbol;
+    let name = || layer.name.clone();
+    if matches!(values, Values::Symbols(_)) != symbols {
+        let kinds = ["numbers", "symbols"];
+        let (expected, found) = (kinds[usize::from(symbols)], kinds[usize::from(!symbols)]);
+        return Err(ExecutorError::Type { name: name(), expected, found });
+    }
+    let (units, shape) = if symbols {
+        (1, format!("[{frames}, {streams}]"))
+    } else {
+        (layer.size, format!("[{frames}, {streams}, {}]", layer.size))
+    };
+    if values.len() != frames * streams * units {
+        let expected = frames * streams * units;
+        return Err(ExecutorError::Length { name: name(), shape, expected, found: values.len() });
+    }
+    if let Values::Symbols(list) = values
+        && let Some(at) = list.iter().position(|&s| s != NO_SYMBOL && s as usize >= layer.size)
+    {
+        return Err(ExecutorError::Symbol {
+            name: name(),
+            symbols: layer.size,
+            found: list[at],
+            frame: at / streams,
+            stream: at % streams,
+        });
+    }
+    Ok(())
+}
+
+impl Executor for CpuExecutor {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    fn setup(&self) -> Setup {
+        self.setup
+    }
+
+    fn forward(&mut self, frames: usize, inputs: &[Values<'_>], resets: Option<&[bool]>) -> Result<(), ExecutorError> {
+        self.check_inputs(frames, inputs, resets)?;
+        let window = self.setup.window;
+        // Move what is kept to the front: the frames before the new ones, as far as history (or, where windows
+        // overlap, the window) goes back.
+        for (buffer, place) in self.plan.buffers.iter().zip(&self.buffers) {
+            let kept = if self.setup.step < window && buffer.saved {
+                buffer.history + window - frames
+            } else {
+                buffer.history
+            };
+            if kept > 0 {
+                let end = place.offset + (buffer.history + window) * place.frame;
+                let to = place.offset + (buffer.history + window - frames - kept) * place.frame;
+                self.values.as_mut_slice().copy_within(end - kept * place.frame..end, to);
+            }
+        }
+        self.clock.advance(frames, resets);
+        for (place, values) in inputs.iter().enumerate() {
+            if let Some(view) = self.view(false, self.plan.forward.inputs()[place]) {
+                self.copy_in(view, window - frames, frames, Some(*values));
+            }
+        }
+        self.run(false, window - frames);
+        self.new_frames = frames;
+        let kept = if self.setup.step < window { window - frames } else { 0 };
+        self.valid_frames = self.valid_frames.min(kept) + frames;
+        Ok(())
+    }
+
+    fn output(&self, output: usize, into: ValuesMut<'_>) -> Result<(), ExecutorError> {
+        let outputs = self.plan.forward.outputs();
+        let Some(output) = outputs.get(output) else {
+            let expected = format!("less than {}", outputs.len());
+            return Err(ExecutorError::OutOfRange { what: "the output", expected, found: output });
+        };
+        let view = self.view(false, output.layer).ok_or(ExecutorError::Order("the output is not stored"))?;
+        let first = (self.setup.window - self.new_frames) as i64;
+        self.copy_out(view, first, self.new_frames, &output.name, into)
+    }
+
+    fn backward(&mut self, frames: usize, output_gradients: &[Option<Values<'_>>]) -> Result<(), ExecutorError> {
+        let Some(adjoint) = &self.plan.adjoint else {
+            return Err(ExecutorError::Order("the plan was made without gradients"));
+        };
+        if self.new_frames == 0 {
+            return Err(ExecutorError::Order("backward comes after forward"));
+        }
+        if frames < self.new_frames || frames > self.valid_frames {
+            let expected = format!("{} to {}", self.new_frames, self.valid_frames);
+            return Err(ExecutorError::OutOfRange { what: "the number of frames to go back", expected, found: frames });
+        }
+        let seeds = adjoint.inputs();
+        if output_gradients.len() != seeds.len() {
+            return Err(wrong_count("the output gradients", adjoint, output_gradients.len()));
+        }
+        for (&seed, values) in seeds.iter().zip(output_gradients) {
+            if let Some(values) = values {
+                check_input(adjoint.layer_at(seed), *values, self.new_frames, self.setup.streams)?;
+            }
+        }
+        let window = self.setup.window;
+        for (place, values) in output_gradients.iter().enumerate() {
+            let seed = self.plan.adjoint.as_ref().map(|adjoint| adjoint.inputs()[place]);
+            if let Some(view) = seed.and_then(|seed| self.view(true, seed)) {
+                self.copy_in(view, window - frames, frames - self.new_frames, None);
+                self.copy_in(view, window - self.new_frames, self.new_frames, *values);
+            }
+        }
+        self.run(true, window - frames);
+        self.backward_frames = frames;
+        Ok(())
+    }
+
+    fn input_gradient(&self, input: usize, into: ValuesMut<'_>) -> Result<(), ExecutorError> {
+        let missing = ExecutorError::Order("the plan was made without this input's gradient");
+        let adjoint = self.plan.adjoint.as_ref().ok_or(missing.clone())?;
+        let layer = self.plan.forward.inputs().get(input).ok_or(missing.clone())?;
+        let name = format!("d_{}", self.plan.forward.layer_at(*layer).name);
+        let output = adjoint.outputs().iter().find(|o| o.name == name).ok_or(missing.clone())?;
+        let view = self.view(true, output.layer).ok_or(missing)?;
+        let first = (self.setup.window - self.backward_frames) as i64;
+        self.copy_out(view, first, self.backward_frames, &name, into)
+    }
+
+    fn update(&mut self, update: &Update) -> Result<f64, ExecutorError> {
+        if self.backward.is_none() {
+            return Err(ExecutorError::Order("the plan was made without gradients"));
+        }
+        let norm = update::run(&mut self.team, update, &mut self.weights, &self.gradients, &mut self.moments);
+        self.packed_for = [false; 2];
+        Ok(norm)
+    }
+
+    fn read(&self, part: Part, weight: WeightId, into: ValuesMut<'_>) -> Result<(), ExecutorError> {
+        self.check_weight(part, weight, into.len())?;
+        let from = self.part(part).as_slice();
+        let places = self.plan.weights.view(weight).places();
+        match into {
+            ValuesMut::F32(out) => out.iter_mut().zip(places).for_each(|(o, at)| *o = from[at]),
+            ValuesMut::F64(out) => out.iter_mut().zip(places).for_each(|(o, at)| *o = f64::from(from[at])),
+        }
+        Ok(())
+    }
+
+    fn write(&mut self, part: Part, weight: WeightId, values: Values<'_>) -> Result<(), ExecutorError> {
+        self.check_weight(part, weight, values.len())?;
+        let places = self.plan.weights.view(weight).places();
+        let to = match part {
+            Part::Weight => &mut self.weights,
+            Part::Gradient => &mut self.gradients,
+            Part::Moment1 => &mut self.moments[0],
+            Part::Moment2 => &mut self.moments[1],
+        }
+        .as_mut_slice();
+        match values {
+            Values::F32(v) => places.zip(v).for_each(|(at, v)| to[at] = *v),
+            Values::F64(v) => places.zip(v).for_each(|(at, v)| to[at] = *v as f32),
+            Values::Symbols(_) => {
+                let name = self.plan.forward.weight_at(weight).name.clone();
+                return Err(ExecutorError::Type { name, expected: "numbers", found: "symbols" });
+            }
+        }
+        self.packed_for = [false; 2];
+        Ok(())
+    }
+
+    fn state(&self) -> State {
+        let graph = &self.plan.forward;
+        let streams = self.setup.streams;
+        let histories = self
+            .histories()
+            .filter_map(|(id, depth)| {
+                let layer = graph.layer_at(id);
+                let symbols = layer.kind == LayerKind::Symbol;
+                let view = self.view(false, id)?;
+                let mut values = vec![0.0f64; depth * streams * view.len];
+                let first = self.setup.window as i64 - depth as i64;
+                if symbols {
+                    let mut bits = vec![0.0f32; values.len()];
+                    self.copy_out(view, first, depth, &layer.name, ValuesMut::F32(&mut bits)).ok()?;
+                    for (value, bits) in values.iter_mut().zip(bits) {
+                        *value = if bits.to_bits() == NO_SYMBOL { -1.0 } else { f64::from(bits.to_bits()) };
+                    }
+                } else {
+                    self.copy_out(view, first, depth, &layer.name, ValuesMut::F64(&mut values)).ok()?;
+                }
+                Some(History { layer: layer.name.clone(), depth, size: view.len, symbols, values })
+            })
+            .collect();
+        State { histories, ages: self.clock.next_ages().to_vec(), frames: self.clock.frames_run() }
+    }
+
+    fn set_state(&mut self, state: &State) -> Result<(), ExecutorError> {
+        let streams = self.setup.streams;
+        if state.ages.len() != streams {
+            return Err(ExecutorError::State(format!("it has {} streams, not {streams}", state.ages.len())));
+        }
+        let wanted: Vec<(LayerId, usize)> = self.histories().collect();
+        let mut writes = Vec::new();
+        for (id, depth) in wanted {
+            let layer = self.plan.forward.layer_at(id);
+            let name = &layer.name;
+            let Some(view) = self.view(false, id) else { continue };
+            let history = state
+                .histories
+                .iter()
+                .find(|h| h.layer == *name)
+                .ok_or_else(|| ExecutorError::State(format!("it lacks layer `{name}`")))?;
+            let symbols = layer.kind == LayerKind::Symbol;
+            let fits = (history.depth, history.size, history.symbols) == (depth, view.len, symbols);
+            if !fits || history.values.len() != depth * streams * view.len {
+                return Err(ExecutorError::State(format!(
+                    "layer `{name}` needs [{depth}, {streams}, {}], and the state has [{}, {}, {}]",
+                    view.len,
+                    history.depth,
+                    history.values.len() / (history.depth * history.size).max(1),
+                    history.size
+                )));
+            }
+            writes.push((view, depth, history));
+        }
+        if let Some(extra) = state.histories.iter().find(|h| {
+            !self.histories().any(|(id, _)| self.plan.forward.layer_at(id).name == h.layer)
+        }) {
+            return Err(ExecutorError::State(format!("its layer `{}` has no history in this network", extra.layer)));
+        }
+        for (view, depth, history) in writes {
+            let to = self.target(view);
+            for (row, values) in history.values.chunks_exact(view.len).enumerate() {
+                // The frames before the next window's first: the last of this one.
+                let first = to.base as i64 + (self.setup.window as i64 - depth as i64) * (streams * to.width) as i64;
+                let at = first as usize + row * to.width;
+                for (out, &value) in self.values.as_mut_slice()[at..at + view.len].iter_mut().zip(values) {
+                    *out = match (history.symbols, value) {
+                        (false, value) => value as f32,
+                        (true, value) if value < 0.0 => f32::from_bits(NO_SYMBOL),
+                        (true, value) => f32::from_bits(value as u32),
+                    };
+                }
+            }
+        }
+        self.clock.set(&state.ages, state.frames);
+        self.new_frames = 0;
+        self.valid_frames = 0;
+        Ok(())
+    }
+
+    fn clear_state(&mut self) {
+        self.clock.set(&vec![0; self.setup.streams], 0);
+        self.new_frames = 0;
+        self.valid_frames = 0;
+    }
+}

@@ -1,0 +1,100 @@
+//! Memory that the workers share: allocated once, cut up by the plan.
+//!
+//! Workers write disjoint parts of it between two barriers; that they do is the plan's promise (units and rows are
+//! dealt without overlap, and what others wrote is read only after a barrier). The compiler cannot see it, so
+//! the operations in `ops/` go through raw pointers, made here.
+
+#![allow(unsafe_code)] // a view of one allocation as numbers
+
+use crate::clock::Clock;
+use crate::kernels::isa::Isa;
+use rnnc_plan::ExecutorError;
+
+/// A cache line of numbers.
+#[repr(C, align(64))]
+#[derive(Clone, Copy)]
+struct Line([f32; 16]);
+
+/// Numbers that begin on a cache line, all 0 at first.
+pub(crate) struct Aligned {
+    lines: Vec<Line>,
+    len: usize,
+}
+
+impl Aligned {
+    /// Room for `len` numbers.
+    pub fn new(len: usize) -> Aligned {
+        Aligned { lines: vec![Line([0.0; 16]); len.div_ceil(16)], len }
+    }
+
+    pub fn as_slice(&self) -> &[f32] {
+        // SAFETY: a line is 16 numbers without padding, and there are at least `len` of them.
+        unsafe { std::slice::from_raw_parts(self.lines.as_ptr().cast(), self.len) }
+    }
+
+    pub fn as_mut_slice(&mut self) -> &mut [f32] {
+        // SAFETY: as above, and the borrow is unique.
+        unsafe { std::slice::from_raw_parts_mut(self.lines.as_mut_ptr().cast(), self.len) }
+    }
+
+    pub fn as_mut_ptr(&mut self) -> *mut f32 {
+        self.lines.as_mut_ptr().cast()
+    }
+}
+
+/// What all workers see while a pass runs.
+pub(crate) struct Shared<'a> {
+    /// The buffers of the plan.
+    pub values: *mut f32,
+    /// The flat weights, read only.
+    pub weights: *const f32,
+    /// The flat gradients.
+    pub gradients: *mut f32,
+    /// Vectors of start values.
+    pub constants: *const f32,
+    /// Weights packed for the loops.
+    pub packed: *mut f32,
+    /// Room for rows copied with starts in place.
+    pub copies: *mut f32,
+    /// How many numbers of it each worker has.
+    pub copies_len: usize,
+    pub clock: &'a Clock,
+    pub isa: Isa,
+    pub streams: usize,
+    /// The first frame of the pass, in the window, and one past the last.
+    pub first: usize,
+    pub end: usize,
+    /// Keys dropout masks; `None`: no dropout.
+    pub dropout: Option<u64>,
+}
+
+// SAFETY: the pointers are to memory that the executor owns and has borrowed for the pass. What is written through
+// them is dealt out without overlap between barriers (see above).
+unsafe impl Sync for Shared<'_> {}
+
+/// Refuses what would not fit into this machine's memory, before it is allocated.
+pub(crate) fn check_available(what: &str, bytes: u128) -> Result<(), ExecutorError> {
+    let available = available_memory();
+    if available.is_some_and(|available| bytes > available) || bytes > isize::MAX as u128 {
+        return Err(ExecutorError::Memory {
+            what: what.to_string(),
+            bytes,
+            available: available.unwrap_or(isize::MAX as u128),
+        });
+    }
+    Ok(())
+}
+
+/// Bytes that a process can still get: what the system says is available, or the control group's limit if less. `None`
+/// where neither is known.
+fn available_memory() -> Option<u128> {
+    let system = std::fs::read_to_string("/proc/meminfo").ok().and_then(|text| {
+        let line = text.lines().find(|line| line.starts_with("MemAvailable:"))?;
+        line.split_whitespace().nth(1)?.parse::<u128>().ok().map(|kib| kib * 1024)
+    });
+    let group = std::fs::read_to_string("/sys/fs/cgroup/memory.max").ok().and_then(|t| t.trim().parse::<u128>().ok());
+    match (system, group) {
+        (Some(a), Some(b)) => Some(a.min(b)),
+        (a, b) => a.or(b),
+    }
+}

@@ -1,0 +1,154 @@
+//! Gradients of weights: sums over all rows, each worker for its own part of the weights.
+
+#![allow(unsafe_code)] // rows of the shared buffers, parts of the shared gradients
+
+use super::{Local, Share, TILE};
+use crate::compile::{OuterOp, ReduceOp, ScatterOp, unit_range};
+use crate::kernels::elementwise;
+use crate::kernels::gemm::{gemm, tile};
+use crate::memory::Shared;
+use crate::ops::matmul::rows_of;
+use crate::team::Worker;
+use rnnc_plan::NO_SYMBOL;
+
+/// Rows summed before they are added to the sum of those before: keeps rounding errors small.
+const BLOCK: usize = 64;
+
+/// All rows of the pass, whatever the stage deals out.
+fn all_rows(shared: &Shared<'_>) -> Share {
+    Share { frames: shared.first..shared.end, streams: 0..shared.streams, part: (0, 1) }
+}
+
+/// Gradients of matrices: errors transposed times sources, each worker a tile. A copy with starts in place is made by
+/// one worker for all, so `meet` is called by all workers alike.
+pub(crate) fn outer(shared: &Shared<'_>, ops: &[OuterOp], worker: &Worker<'_>, workers: usize) {
+    let rows = all_rows(shared);
+    for op in ops {
+        let copied = shared.any_crosses(&op.source, &rows.frames);
+        let (source, stride) = if copied {
+            if worker.index == 0 {
+                rows_of(shared, &op.source, &rows);
+            }
+            if workers > 1 {
+                worker.barrier();
+            }
+            (shared.copies.cast_const(), op.source.len)
+        } else {
+            (shared.uncrossed(&op.source, shared.first, 0), op.source.width)
+        };
+        if let Some(part) = tile(op.error.len, op.source.len, worker.index, workers) {
+            let g = op.gradient;
+            // SAFETY: the errors and sources are complete; each worker writes its own tile of the gradient.
+            unsafe {
+                gemm(
+                    part.rows.len(),
+                    part.columns.len(),
+                    rows.rows(),
+                    shared.target(&op.error, shared.first, 0).add(part.rows.start),
+                    1,
+                    op.error.width as isize,
+                    source.add(part.columns.start),
+                    stride as isize,
+                    1,
+                    shared.gradients.add(
+                        g.offset + part.rows.start * g.row_stride + part.columns.start * g.column_stride,
+                    ),
+                    g.row_stride as isize,
+                    g.column_stride as isize,
+                    op.accumulate,
+                );
+            }
+        }
+        if copied && workers > 1 {
+            // The room for copies is free again when all have read it.
+            worker.barrier();
+        }
+    }
+}
+
+/// Gradients of tables: each row's error is added to its symbol's column, each worker for its own units.
+pub(crate) fn scatter(shared: &Shared<'_>, ops: &[ScatterOp], part: (usize, usize)) {
+    for op in ops {
+        let units = unit_range(op.error.len, part.0, part.1);
+        let g = op.gradient;
+        // SAFETY: the column of a symbol lies in the table's gradient, and these units are this worker's.
+        let place = |symbol: usize, unit: usize| unsafe {
+            shared.gradients.add(g.offset + symbol * g.column_stride + unit * g.row_stride)
+        };
+        if !op.accumulate {
+            for symbol in 0..op.symbols {
+                for unit in units.clone() {
+                    // SAFETY: as above.
+                    unsafe { place(symbol, unit).write(0.0) };
+                }
+            }
+        }
+        for t in shared.first..shared.end {
+            for b in 0..shared.streams {
+                // SAFETY: a symbol is stored as the bits of a number; errors are complete.
+                let (symbol, error) = unsafe {
+                    let symbol = shared.source(&op.symbol, t, b).cast::<u32>().read();
+                    let error = shared.target(&op.error, t, b);
+                    (symbol, std::slice::from_raw_parts(error.cast_const(), op.error.len))
+                };
+                if symbol == NO_SYMBOL {
+                    continue;
+                }
+                for unit in units.clone() {
+                    // SAFETY: as above.
+                    unsafe { *place(symbol as usize, unit) += error[unit] };
+                }
+            }
+        }
+    }
+}
+
+/// Gradients of vectors: sums over rows of the error, or of its product with a source; each worker for its own units.
+pub(crate) fn reduce(shared: &Shared<'_>, ops: &[ReduceOp], part: (usize, usize), local: &mut Local) {
+    let isa = shared.isa;
+    let (block, total) = local.tiles.as_mut_slice()[..2 * TILE].split_at_mut(TILE);
+    for op in ops {
+        let units = unit_range(op.error.len, part.0, part.1);
+        let mut first = units.start;
+        while first < units.end {
+            let len = TILE.min(units.end - first);
+            let (block, total) = (&mut block[..len], &mut total[..len]);
+            block.fill(0.0);
+            total.fill(0.0);
+            let mut rows = 0;
+            for t in shared.first..shared.end {
+                for b in 0..shared.streams {
+                    if op.crossing.is_some_and(|delay| !shared.clock.crosses(delay, t, b)) {
+                        continue;
+                    }
+                    // SAFETY: errors and sources are complete, and as long as the compiler says.
+                    let error =
+                        unsafe { std::slice::from_raw_parts(shared.target(&op.error, t, b).add(first).cast_const(), len) };
+                    match &op.source {
+                        None => elementwise::binary_in_place(isa, elementwise::Binary::Add, block, error),
+                        Some(source) => {
+                            // SAFETY: as above.
+                            let source =
+                                unsafe { std::slice::from_raw_parts(shared.source(source, t, b).add(first), len) };
+                            elementwise::mul_add_into(isa, error, source, block);
+                        }
+                    }
+                    rows += 1;
+                    if rows % BLOCK == 0 {
+                        elementwise::binary_in_place(isa, elementwise::Binary::Add, total, block);
+                        block.fill(0.0);
+                    }
+                }
+            }
+            elementwise::binary_in_place(isa, elementwise::Binary::Add, total, block);
+            // SAFETY: these units of the gradient are this worker's.
+            let gradient =
+                unsafe { std::slice::from_raw_parts_mut(shared.gradients.add(op.gradient + first), len) };
+            if !op.accumulate {
+                gradient.fill(0.0);
+            }
+            elementwise::add_scaled(isa, op.scale, total, gradient);
+            first += len;
+        }
+    }
+}

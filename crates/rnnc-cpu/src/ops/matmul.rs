@@ -1,0 +1,198 @@
+//! Products with weight matrices, and look-ups in tables.
+
+#![allow(unsafe_code)] // rows of the shared buffers
+
+use super::Share;
+use crate::compile::{GatherOp, Kernel, ProductOp, Source, runs};
+use crate::kernels::gemm::gemm;
+use crate::kernels::skinny::{axpy_rows, dot_rows, pack, packed_len, skinny};
+use crate::memory::Shared;
+use rnnc_plan::NO_SYMBOL;
+use std::ops::Range;
+
+/// Rows handed to a skinny kernel at once.
+const ROWS: usize = 16;
+
+/// Runs products, one after the other.
+pub(crate) fn matmul(shared: &Shared<'_>, products: &[ProductOp], share: &Share) {
+    for product in products {
+        if matches!(product.kernel, Kernel::Gemm) {
+            all_rows(shared, product, share);
+        } else {
+            few_rows(shared, product, share);
+        }
+    }
+}
+
+fn few_rows(shared: &Shared<'_>, p: &ProductOp, share: &Share) {
+    let units = share.units(p.span);
+    let mut rows: [*const f32; ROWS] = [std::ptr::null(); ROWS];
+    let mut outs: [*mut f32; ROWS] = [std::ptr::null_mut(); ROWS];
+    let mut count = 0;
+    let total = share.rows();
+    for (n, (t, b)) in share.frames.clone().flat_map(|t| share.streams.clone().map(move |b| (t, b))).enumerate() {
+        rows[count] = shared.source(&p.from, t, b);
+        outs[count] = shared.target(&p.to, t, b);
+        count += 1;
+        if count == ROWS || n + 1 == total {
+            few(shared, p, share, &units, &rows[..count], &mut outs[..count]);
+            count = 0;
+        }
+    }
+}
+
+fn few(
+    shared: &Shared<'_>,
+    p: &ProductOp,
+    share: &Share,
+    units: &Range<usize>,
+    rows: &[*const f32],
+    outs: &mut [*mut f32],
+) {
+    let mut at = match &p.kernel {
+        Kernel::Packed(places) => places[share.part.0.min(places.len() - 1)],
+        _ => 0,
+    };
+    let columns = p.from.len;
+    let mut moved = 0;
+    for (first, n) in runs(p.to.len, p.span, p.first, units) {
+        for out in outs.iter_mut() {
+            // SAFETY: `first` lies within the units written, as did the runs before.
+            *out = unsafe { out.add(first - moved) };
+        }
+        moved = first;
+        let weight = p.weight.offset + first * p.weight.row_stride;
+        // SAFETY: rows and outs come from the compiler's places; each run of outputs is this worker's alone, and
+        // the sources were written before the last barrier. Matrices lie within the weights, packed ones
+        // within the room that was counted for them.
+        unsafe {
+            match &p.kernel {
+                Kernel::Packed(_) => {
+                    skinny(shared.isa, shared.packed.add(at), n, columns, rows, outs, p.accumulate);
+                    at += packed_len(n, columns);
+                }
+                Kernel::Axpy => {
+                    let w = shared.weights.add(weight);
+                    axpy_rows(shared.isa, w, p.weight.column_stride, n, columns, rows, outs, p.accumulate);
+                }
+                _ => {
+                    let w = shared.weights.add(weight);
+                    dot_rows(shared.isa, w, p.weight.row_stride, n, columns, rows, outs, p.accumulate);
+                }
+            }
+        }
+    }
+}
+
+/// Packs a product's weights for one worker's share of the outputs.
+pub(crate) fn pack_share(weights: &[f32], p: &ProductOp, place: usize, units: &Range<usize>, packed: *mut f32) {
+    let mut at = place;
+    for (first, n) in runs(p.to.len, p.span, p.first, units) {
+        let len = packed_len(n, p.from.len);
+        // SAFETY: the compiler counted this room, and gave it to this share alone.
+        let packed = unsafe { std::slice::from_raw_parts_mut(packed.add(at), len) };
+        let from = &weights[p.weight.offset + first * p.weight.row_stride..];
+        pack(from, p.weight.row_stride, p.weight.column_stride, n, p.from.len, packed);
+        at += len;
+    }
+}
+
+fn all_rows(shared: &Shared<'_>, p: &ProductOp, share: &Share) {
+    if share.rows() == 0 {
+        return;
+    }
+    let units = share.units(p.span);
+    // Rows lie one after the other as long as no stream is left out.
+    let whole = share.streams.len() == shared.streams;
+    let frames = share.frames.clone();
+    let groups = if whole { 1 } else { frames.len() };
+    for group in 0..groups {
+        let (t, count) = if whole { (frames.start, share.rows()) } else { (frames.start + group, share.streams.len()) };
+        let rows = Share { frames: if whole { frames.clone() } else { t..t + 1 }, ..share.clone() };
+        let (from, from_stride) = rows_of(shared, &p.from, &rows);
+        for (first, n) in runs(p.to.len, p.span, p.first, &units) {
+            // SAFETY: the rows are this worker's (or all workers read them), and the outputs this worker's alone.
+            unsafe {
+                gemm(
+                    count,
+                    n,
+                    p.from.len,
+                    from,
+                    from_stride as isize,
+                    1,
+                    shared.weights.add(p.weight.offset + first * p.weight.row_stride),
+                    p.weight.column_stride as isize,
+                    p.weight.row_stride as isize,
+                    shared.target(&p.to, t, share.streams.start).add(first),
+                    p.to.width as isize,
+                    1,
+                    p.accumulate,
+                );
+            }
+        }
+    }
+}
+
+/// The rows of a read, as a matrix: as they lie, or, where some cross a reset, copied with the starts in place. Returns
+/// the first row, and the numbers from one to the next.
+///
+/// Copies are to a place of the rows' own, so that workers with different rows do not meet; where units are dealt, and
+/// all have the same rows, each has room of its own.
+pub(crate) fn rows_of(shared: &Shared<'_>, from: &Source, rows: &Share) -> (*const f32, usize) {
+    let (t, b) = (rows.frames.start, rows.streams.start);
+    if !shared.any_crosses(from, &rows.frames) {
+        return (shared.uncrossed(from, t, b), from.width);
+    }
+    let room = rows.part.0 * shared.copies_len;
+    let place = |t: usize, b: usize| room + ((t - shared.first) * shared.streams + b) * from.len;
+    for t in rows.frames.clone() {
+        for b in rows.streams.clone() {
+            let source = shared.source(from, t, b);
+            // SAFETY: the compiler counted room for all rows of the longest copied read; sources do not lie in it.
+            unsafe { std::ptr::copy_nonoverlapping(source, shared.copies.add(place(t, b)), from.len) };
+        }
+    }
+    // SAFETY: as above.
+    (unsafe { shared.copies.add(place(t, b)) }, from.len)
+}
+
+/// Runs look-ups, one after the other.
+pub(crate) fn gather(shared: &Shared<'_>, look_ups: &[GatherOp], share: &Share) {
+    for l in look_ups {
+        let units = share.units(l.span);
+        for t in share.frames.clone() {
+            for b in share.streams.clone() {
+                // SAFETY: a symbol is stored as the bits of a number.
+                let symbol = unsafe { shared.source(&l.symbol, t, b).cast::<u32>().read() };
+                let to = shared.target(&l.to, t, b);
+                for (first, n) in runs(l.to.len, l.span, 0, &units) {
+                    // SAFETY: symbols were checked when they were handed in; the units written are this worker's.
+                    unsafe {
+                        let out = std::slice::from_raw_parts_mut(to.add(first), n);
+                        if symbol == NO_SYMBOL {
+                            if !l.accumulate {
+                                out.fill(0.0);
+                            }
+                            continue;
+                        }
+                        let at = l.table.offset + symbol as usize * l.table.column_stride + first * l.table.row_stride;
+                        let stride = l.table.row_stride;
+                        if stride == 1 {
+                            let row = std::slice::from_raw_parts(shared.weights.add(at), n);
+                            if l.accumulate {
+                                out.iter_mut().zip(row).for_each(|(o, w)| *o += w);
+                            } else {
+                                out.copy_from_slice(row);
+                            }
+                        } else {
+                            for (i, o) in out.iter_mut().enumerate() {
+                                let w = shared.weights.add(at + i * stride).read();
+                                *o = if l.accumulate { *o + w } else { w };
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! What the operations of a plan do, each for one worker's share of the rows or units.
+//!
+//! | file | operations |
+//! | --- | --- |
+//! | [`matmul`] | products, look-ups |
+//! | [`map`] | fused elementwise programs |
+//! | [`vector`] | softmax, normalization and their like |
+//! | [`gradient`] | gradients of weights: sums over all rows |
+//! | [`update`] | the optimizer's step |
+
+pub(crate) mod gradient;
+pub(crate) mod map;
+pub(crate) mod matmul;
+pub(crate) mod update;
+pub(crate) mod vector;
+
+use crate::compile::{Source, StartPlace, Target, unit_range};
+use crate::memory::{Aligned, Shared};
+use std::ops::Range;
+
+/// Units of a tile: a few tiles fit the first-level cache.
+pub(crate) const TILE: usize = 256;
+
+/// What part of an operation a worker does.
+#[derive(Clone, Debug)]
+pub(crate) struct Share {
+    /// Frames of the window.
+    pub frames: Range<usize>,
+    pub streams: Range<usize>,
+    /// Of the units, this worker's part: (worker, workers).
+    pub part: (usize, usize),
+}
+
+impl Share {
+    /// The worker's units of a layer.
+    pub fn units(&self, span: usize) -> Range<usize> {
+        unit_range(span, self.part.0, self.part.1)
+    }
+
+    /// How many rows.
+    pub fn rows(&self) -> usize {
+        self.frames.len() * self.streams.len()
+    }
+}
+
+/// A worker's own memory.
+pub(crate) struct Local {
+    /// Tiles of maps.
+    pub tiles: Aligned,
+    /// Room for a group of a vector function.
+    pub group: Aligned,
+    /// Where the loads and stores of a map are in the present row, as places in the buffers or addresses.
+    pub pointers: Vec<*mut f32>,
+}
+
+#[allow(unsafe_code)]
+// SAFETY: the pointers are written before each use; between uses they mean nothing.
+unsafe impl Send for Local {}
+
+#[allow(unsafe_code)] // the one place where places become addresses
+impl Shared<'_> {
+    /// Where a row of a target begins.
+    #[inline]
+    pub fn target(&self, to: &Target, frame: usize, stream: usize) -> *mut f32 {
+        // SAFETY: frames and streams lie within the window, whose buffers the compiler placed within `values`.
+        unsafe { self.values.add(to.base + (frame * self.streams + stream) * to.width) }
+    }
+
+    /// Where the values of a read begin, for a row: those of another frame, or the start's.
+    #[inline]
+    pub fn source(&self, from: &Source, frame: usize, stream: usize) -> *const f32 {
+        if from.delay != 0 && self.crosses(from, frame, stream) {
+            return self.start(from);
+        }
+        self.uncrossed(from, frame, stream)
+    }
+
+    /// The same for a read that does not cross.
+    #[inline]
+    pub fn uncrossed(&self, from: &Source, frame: usize, stream: usize) -> *const f32 {
+        let row = (frame as i64 - from.delay) as isize * self.streams as isize + stream as isize;
+        // SAFETY: a read that does not cross lies within the window, or the history before it.
+        unsafe { self.values.offset(from.base as isize + row * from.width as isize) }
+    }
+
+    /// Where a read's start values are.
+    #[inline]
+    pub fn start(&self, from: &Source) -> *const f32 {
+        match from.start {
+            // SAFETY: the compiler made a vector for each constant, and weights are as long as their layers.
+            StartPlace::Constant(place) => unsafe { self.constants.add(place) },
+            // SAFETY: as above.
+            StartPlace::Weight(place) => unsafe { self.weights.add(place) },
+        }
+    }
+
+    /// Whether a read crosses a reset, or an end of what its buffer holds.
+    #[inline]
+    pub fn crosses(&self, from: &Source, frame: usize, stream: usize) -> bool {
+        self.clock.crosses(from.delay, frame, stream) || self.outside(from, frame)
+    }
+
+    /// Whether any of some rows crosses.
+    pub fn any_crosses(&self, from: &Source, frames: &Range<usize>) -> bool {
+        from.delay != 0
+            && frames.clone().any(|t| self.clock.any_crosses(from.delay, t) || self.outside(from, t))
+    }
+
+    /// Values of the backward pass exist within it only.
+    #[inline]
+    fn outside(&self, from: &Source, frame: usize) -> bool {
+        !from.history && from.delay > 0 && (frame as i64) - from.delay < self.first as i64
+    }
+}

@@ -1,0 +1,116 @@
+//! The optimizer's step: one pass over flat buffers, each worker a part.
+
+#![allow(unsafe_code)] // parts of flat buffers
+
+use crate::memory::Aligned;
+use crate::team::Team;
+use rnnc_plan::Update;
+use std::ops::Range;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+
+/// The flat buffers, as all workers see them.
+struct Flat {
+    weights: *mut f32,
+    moments1: *mut f32,
+    moments2: *mut f32,
+}
+
+// SAFETY: each worker takes its own part (see `run`).
+unsafe impl Sync for Flat {}
+
+/// The most workers whose parts of the norm are kept apart.
+const PARTS: usize = 64;
+
+/// Runs the step on all workers; returns the norm of all gradients before clipping.
+pub(crate) fn run(
+    team: &mut Team,
+    update: &Update,
+    weights: &mut Aligned,
+    gradients: &Aligned,
+    moments: &mut [Aligned; 2],
+) -> f64 {
+    let gradients = gradients.as_slice();
+    let [moments1, moments2] = moments;
+    let flat = &Flat {
+        weights: weights.as_mut_ptr(),
+        moments1: moments1.as_mut_ptr(),
+        moments2: moments2.as_mut_ptr(),
+    };
+    let squares: Mutex<[f64; PARTS]> = Mutex::new([0.0; PARTS]);
+    // Added in their order, so that the sum does not depend on who came first.
+    let norm = || squares.lock().unwrap_or_else(PoisonError::into_inner).iter().sum::<f64>().sqrt();
+    let parts = team.size().min(PARTS);
+    team.run(&|worker| {
+        let own = if worker.index < parts { part(gradients.len(), worker.index, parts) } else { 0..0 };
+        if !own.is_empty() {
+            let sum = sum_of_squares(&gradients[own.clone()]);
+            squares.lock().unwrap_or_else(PoisonError::into_inner)[worker.index] = sum;
+        }
+        if worker.count > 1 {
+            worker.barrier();
+        }
+        let factor = clip_factor(update, norm());
+        // SAFETY: the buffers are as long as the gradients, and the parts do not overlap.
+        let (weights, moments1, moments2) = unsafe {
+            (
+                std::slice::from_raw_parts_mut(flat.weights.add(own.start), own.len()),
+                std::slice::from_raw_parts_mut(flat.moments1.add(own.start), own.len()),
+                std::slice::from_raw_parts_mut(flat.moments2.add(own.start), own.len()),
+            )
+        };
+        adam(update, factor, weights, &gradients[own], moments1, moments2);
+    });
+    norm()
+}
+
+/// A part of a buffer, cut at cache lines.
+fn part(len: usize, index: usize, count: usize) -> Range<usize> {
+    let at = |i: usize| if i == count { len } else { len / 16 * i / count * 16 };
+    at(index)..at(index + 1)
+}
+
+/// The sum of squares, in double precision.
+fn sum_of_squares(gradients: &[f32]) -> f64 {
+    // Some sums side by side, so that they vectorize and round little.
+    let mut sums = [0.0f64; 8];
+    let (blocks, rest) = gradients.as_chunks::<8>();
+    for block in blocks {
+        for (sum, g) in sums.iter_mut().zip(block) {
+            *sum += f64::from(*g) * f64::from(*g);
+        }
+    }
+    sums.iter().sum::<f64>() + rest.iter().map(|g| f64::from(*g) * f64::from(*g)).sum::<f64>()
+}
+
+/// What a norm of gradients is multiplied with before the step.
+fn clip_factor(update: &Update, norm: f64) -> f64 {
+    match update.clip_norm {
+        // As PyTorch's clip_grad_norm_, with its guard against division by 0.
+        Some(limit) => (limit / (norm + 1e-6)).min(1.0),
+        None => 1.0,
+    }
+}
+
+/// Adam's step for some weights; `scale` is what the gradients are multiplied with first.
+fn adam(
+    update: &Update,
+    scale: f64,
+    weights: &mut [f32],
+    gradients: &[f32],
+    moments1: &mut [f32],
+    moments2: &mut [f32],
+) {
+    let step = i32::try_from(update.step).unwrap_or(i32::MAX);
+    let rate = (update.learning_rate / (1.0 - update.beta1.powi(step))) as f32;
+    let root = ((1.0 - update.beta2.powi(step)).sqrt()) as f32;
+    let (beta1, beta2) = (update.beta1 as f32, update.beta2 as f32);
+    let (rest1, rest2) = ((1.0 - update.beta1) as f32, (1.0 - update.beta2) as f32);
+    let (scale, epsilon) = (scale as f32, update.epsilon as f32);
+    for (((w, g), m), v) in weights.iter_mut().zip(gradients).zip(moments1).zip(moments2) {
+        let g = g * scale;
+        *m = beta1 * *m + rest1 * g;
+        *v = beta2 * *v + rest2 * (g * g);
+        *w -= rate * *m / (v.sqrt() / root + epsilon);
+    }
+}

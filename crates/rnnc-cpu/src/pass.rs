@@ -1,0 +1,178 @@
+//! Running a pass: stage after stage, each worker its share, meeting where the plan says so.
+
+use crate::compile::{Kernel, OpCode, Program, StageCode, TrackCode};
+use crate::memory::Shared;
+use crate::ops::{Local, Share, gradient, map, matmul, vector};
+use crate::team::Worker;
+use rnnc_plan::{Deal, StageKind};
+use std::ops::Range;
+
+/// Runs a program's stages. Called by all workers alike.
+pub(crate) fn run(shared: &Shared<'_>, program: &Program, worker: &Worker<'_>, local: &mut Local) {
+    for stage in &program.stages {
+        match stage.kind {
+            StageKind::Frames => frames(shared, stage, worker, local),
+            StageKind::Scan | StageKind::Loop => steps(shared, stage, worker, local),
+        }
+        // What follows may read all of it.
+        meet(worker);
+    }
+}
+
+fn meet(worker: &Worker<'_>) {
+    if worker.count > 1 {
+        worker.barrier();
+    }
+}
+
+/// A part of a range, as evenly as can be.
+fn part(range: Range<usize>, index: usize, count: usize) -> Range<usize> {
+    let at = |i: usize| range.start + range.len() * i / count;
+    at(index)..at(index + 1)
+}
+
+/// A worker's share of some frames of all streams; `None` if it has none.
+fn share(shared: &Shared<'_>, deal: Deal, frames: Range<usize>, by_streams: bool, worker: &Worker<'_>) -> Option<Share> {
+    let (index, count) = (worker.index, worker.count);
+    let all = Share { frames: frames.clone(), streams: 0..shared.streams, part: (0, 1) };
+    match deal {
+        Deal::Alone => (index == 0).then_some(all),
+        Deal::Units => Some(Share { part: (index, count), ..all }),
+        Deal::Rows if by_streams || frames.len() < count => {
+            Some(Share { streams: part(0..shared.streams, index, count), ..all })
+        }
+        Deal::Rows => Some(Share { frames: part(frames, index, count), ..all }),
+    }
+}
+
+/// All frames at once.
+fn frames(shared: &Shared<'_>, stage: &StageCode, worker: &Worker<'_>, local: &mut Local) {
+    let share = share(shared, stage.deal, shared.first..shared.end, false, worker);
+    for track in &stage.tracks {
+        for (n, phase) in track.phases.iter().enumerate() {
+            if n > 0 {
+                meet(worker);
+            }
+            for (_, op) in phase {
+                run_op(shared, op, share.as_ref(), worker, local);
+            }
+        }
+    }
+}
+
+fn run_op(shared: &Shared<'_>, op: &OpCode, share: Option<&Share>, worker: &Worker<'_>, local: &mut Local) {
+    // Gradients are dealt by weights, whatever the stage deals.
+    let part = (worker.index, worker.count);
+    match op {
+        OpCode::WeightGradient(ops) => return gradient::outer(shared, ops, worker, worker.count),
+        OpCode::TableGradient(ops) => return gradient::scatter(shared, ops, part),
+        OpCode::Reduce(ops) => return gradient::reduce(shared, ops, part, local),
+        _ => {}
+    }
+    let Some(share) = share else { return };
+    match op {
+        OpCode::MatMul(products) => matmul::matmul(shared, products, share),
+        OpCode::Gather(look_ups) => matmul::gather(shared, look_ups, share),
+        OpCode::Map(op) => map::map(shared, op, share, local),
+        OpCode::Vector(op) => vector::vector(shared, op, share, local),
+        OpCode::WeightGradient(_) | OpCode::TableGradient(_) | OpCode::Reduce(_) => {}
+    }
+}
+
+/// Frame after frame (block after block), all tracks in step.
+fn steps(shared: &Shared<'_>, stage: &StageCode, worker: &Worker<'_>, local: &mut Local) {
+    if stage.deal == Deal::Alone && worker.index > 0 {
+        return;
+    }
+    let meets = stage.deal == Deal::Units && worker.count > 1;
+    let frames = shared.end - shared.first;
+    let length = |track: &TrackCode| step_range(track, frames).end - step_range(track, frames).start;
+    let longest = stage.tracks.iter().map(length).max().unwrap_or(0);
+    let phases = stage.tracks.iter().map(|t| t.phases.len()).max().unwrap_or(0);
+    for step in 0..longest {
+        for phase in 0..phases {
+            for track in &stage.tracks {
+                let first = step_range(track, frames).start;
+                let Some(ops) = track.phases.get(phase) else { continue };
+                for (offset, op) in ops {
+                    let frames = block(track, first + step, *offset, shared.first..shared.end);
+                    if let Some(share) = share(shared, stage.deal, frames, true, worker)
+                        && share.rows() > 0
+                    {
+                        run_op(shared, op, Some(&share), worker, local);
+                    }
+                }
+            }
+            let inside = stage.tracks.iter().any(|t| phase + 1 < t.phases.len());
+            let end = stage.tracks.iter().any(|t| t.barrier_at_end && phase + 1 == t.phases.len());
+            if meets && (inside || end) {
+                worker.barrier();
+            }
+        }
+    }
+}
+
+/// The steps in which some operation of a track has some frame.
+fn step_range(track: &TrackCode, frames: usize) -> Range<i64> {
+    let (block, frames) = (track.block.max(1) as i64, frames as i64);
+    let (least, largest) = track.offsets;
+    (-largest).div_euclid(block)..(frames - least + block - 1).div_euclid(block)
+}
+
+/// The frames that an operation with an offset does in a step, clipped to the pass.
+fn block(track: &TrackCode, step: i64, offset: i64, pass: Range<usize>) -> Range<usize> {
+    let (width, frames) = (track.block.max(1) as i64, pass.len() as i64);
+    let lo = (step * width + offset).clamp(0, frames) as usize;
+    let hi = (step * width + offset + width).clamp(0, frames) as usize;
+    if track.backward { pass.end - hi..pass.end - lo } else { pass.start + lo..pass.start + hi }
+}
+
+/// Packs the weights of a program's loops. Called by all workers alike.
+pub(crate) fn pack(shared: &Shared<'_>, weights: &[f32], program: &Program, worker: &Worker<'_>) {
+    let mut turn = 0;
+    for stage in &program.stages {
+        for (_, op) in stage.tracks.iter().flat_map(|t| &t.phases).flatten() {
+            let OpCode::MatMul(products) = op else { continue };
+            for p in products {
+                let Kernel::Packed(places) = &p.kernel else { continue };
+                if stage.deal == Deal::Units {
+                    let units = crate::compile::unit_range(p.span, worker.index, worker.count);
+                    matmul::pack_share(weights, p, places[worker.index], &units, shared.packed);
+                } else {
+                    // One packs for all.
+                    if turn % worker.count == worker.index {
+                        matmul::pack_share(weights, p, places[0], &(0..p.span), shared.packed);
+                    }
+                    turn += 1;
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_frame_of_every_operation_is_done_once() {
+        for backward in [false, true] {
+            for (width, offsets) in [(1, vec![0]), (4, vec![0]), (2, vec![0, -3, 1]), (3, vec![-7, 5])] {
+                let track = TrackCode {
+                    backward,
+                    block: width,
+                    offsets: (*offsets.iter().min().unwrap(), *offsets.iter().max().unwrap()),
+                    phases: Vec::new(),
+                    barrier_at_end: false,
+                };
+                for offset in offsets {
+                    let mut done = vec![0; 11];
+                    for step in step_range(&track, 11) {
+                        block(&track, step, offset, 0..11).for_each(|t| done[t] += 1);
+                    }
+                    assert_eq!(done, [1; 11]);
+                }
+            }
+        }
+    }
+}

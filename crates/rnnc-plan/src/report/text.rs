@@ -1,0 +1,403 @@
+//! A plan for people, in 100 columns.
+
+use super::figures::{ComponentFigures, Figures, StageFigures};
+use super::names::{Names, count, passes, scaled, shorten, thousands};
+use crate::plan::{Deal, Pass, Plan, Stage, StageKind};
+use rnnc_graph::{Component, Components, Direction, Graph, Kind, LayerId};
+
+/// The columns of a line.
+const WIDTH: usize = 100;
+/// The most cycles, and the most operations of a stage, that are listed one by one.
+const MOST_LISTED: usize = 40;
+
+/// The plan in words: components with kinds and reasons, stages with operations and costs, how much of the work is
+/// parallel, and what it all takes in memory.
+pub fn text(plan: &Plan) -> String {
+    let figures = Figures::of(plan);
+    let mut out = Page::default();
+    heading(plan, &mut out);
+    let mut stages = figures.stages.iter();
+    let mut number = 0;
+    for (name, graph, pass) in passes(plan) {
+        out.blank();
+        out.line(0, &format!("{} pass", capital(name)));
+        let saved: &[ComponentFigures] = if name == "forward" { &figures.saved } else { &[] };
+        components(graph, pass, saved, &mut out);
+        out.blank();
+        out.line(2, "stages, in the order in which they run");
+        let names = Names::of(graph, pass);
+        for (stage, figures) in pass.stages.iter().zip(&mut stages) {
+            number += 1;
+            self::stage(plan, graph, pass, &names, stage, figures, number, &mut out);
+        }
+    }
+    out.blank();
+    work(plan, &figures, &mut out);
+    out.blank();
+    memory(plan, &figures, &mut out);
+    out.text
+}
+
+/// A page of text under construction.
+#[derive(Default)]
+struct Page {
+    text: String,
+}
+
+impl Page {
+    fn blank(&mut self) {
+        self.text.push('\n');
+    }
+
+    /// A line, broken at spaces where it is too long; its rest is indented two more.
+    fn line(&mut self, indent: usize, text: &str) {
+        self.paragraph(indent, indent + 2, text);
+    }
+
+    fn paragraph(&mut self, indent: usize, rest: usize, text: &str) {
+        let mut column = indent;
+        self.text.extend(std::iter::repeat_n(' ', indent));
+        // Split so that runs of spaces, which align columns, stay.
+        for (i, word) in text.split(' ').enumerate() {
+            let len = word.chars().count();
+            if i > 0 && column + 1 + len > WIDTH && column > rest {
+                self.text.truncate(self.text.trim_end_matches(' ').len());
+                self.text.push('\n');
+                self.text.extend(std::iter::repeat_n(' ', rest));
+                column = rest;
+            } else if i > 0 {
+                self.text.push(' ');
+                column += 1;
+            }
+            self.text.push_str(word);
+            column += len;
+        }
+        self.text.push('\n');
+    }
+
+    /// A word or two at the left, and what is said of them at the right.
+    fn entry(&mut self, indent: usize, label: &str, width: usize, text: &str) {
+        self.paragraph(indent, indent + width, &format!("{label:<width$}{text}"));
+    }
+}
+
+fn capital(word: &str) -> String {
+    let mut letters = word.chars();
+    letters.next().map(|c| c.to_uppercase().chain(letters).collect()).unwrap_or_default()
+}
+
+fn heading(plan: &Plan, out: &mut Page) {
+    let graph = &plan.forward;
+    let options = plan.options;
+    let name = if graph.name().is_empty() { "network" } else { graph.name() };
+    out.line(
+        0,
+        &format!(
+            "{name}: {}, {}, {}",
+            count(graph.layers().len(), "layer"),
+            count(graph.connections().len(), "connection"),
+            count(parameters(plan), "parameter")
+        ),
+    );
+    out.line(
+        0,
+        &format!(
+            "planned for {}, windows of {}, {}{}",
+            count(options.streams, "stream"),
+            count(options.frames, "frame"),
+            count(options.workers.max(1), "worker"),
+            if options.gradients { ", with gradients" } else { ", forward only" }
+        ),
+    );
+    if graph.looks_ahead() {
+        out.line(
+            0,
+            "It looks ahead: reads past the end of a window give start values, so how a run is split into windows \
+             changes what is computed.",
+        );
+    }
+}
+
+fn parameters(plan: &Plan) -> usize {
+    plan.forward.weights().iter().map(rnnc_graph::Weight::len).sum()
+}
+
+fn kind_name(kind: &Kind) -> &'static str {
+    match kind {
+        Kind::Frames => "frames",
+        Kind::Scan(_) => "scan",
+        Kind::Loop => "loop",
+    }
+}
+
+fn components(graph: &Graph, pass: &Pass, saved: &[ComponentFigures], out: &mut Page) {
+    let list = &pass.components.list;
+    out.blank();
+    out.line(2, "components");
+    let free: Vec<String> = list
+        .iter()
+        .filter(|c| c.kind == Kind::Frames)
+        .flat_map(|c| &c.layers)
+        .map(|&l| graph.layer_at(l).name.clone())
+        .collect();
+    if !free.is_empty() {
+        let names = shorten(&free, 3 * WIDTH);
+        out.entry(4, "frames", 8, &format!("{} in no cycle: {names}", count(free.len(), "layer")));
+    }
+    let cycles = || list.iter().enumerate().filter(|(_, c)| c.kind != Kind::Frames);
+    for (at, c) in cycles().take(MOST_LISTED) {
+        let names: Vec<String> = c.layers.iter().map(|&l| graph.layer_at(l).name.clone()).collect();
+        out.entry(4, kind_name(&c.kind), 8, &shorten(&names, 2 * WIDTH));
+        let fact = |out: &mut Page, label: &str, text: &str| out.entry(12, label, 10, text);
+        fact(out, "why", c.reason.strip_prefix(&format!("{}: ", kind_name(&c.kind))).unwrap_or(&c.reason));
+        if !c.remedy.is_empty() {
+            fact(out, "remedy", &c.remedy);
+        }
+        fact(out, "runs", &runs(c));
+        if let Some(edit) = wider(graph, &pass.components, at) {
+            fact(out, "wider", &edit);
+        }
+        if let Some(meetings) = barriers(pass, at, c) {
+            fact(out, "barriers", &meetings);
+        }
+        if let Some(saved) = saved.iter().find(|s| s.component == at) {
+            let text = if saved.layers.is_empty() {
+                "nothing for the backward pass".into()
+            } else {
+                format!(
+                    "{} numbers a unit and frame for the backward pass: {}",
+                    trimmed(saved.numbers_per_unit),
+                    shorten(&saved.layers, 2 * WIDTH)
+                )
+            };
+            fact(out, "saves", &text);
+        }
+    }
+    let more = cycles().count().saturating_sub(MOST_LISTED);
+    if more > 0 {
+        out.line(4, &format!("and {} more, in json", count(more, "cycle")));
+    }
+}
+
+/// A number with as many digits as it needs, at most two after the point.
+fn trimmed(value: f64) -> String {
+    let text = format!("{value:.2}");
+    text.trim_end_matches('0').trim_end_matches('.').to_string()
+}
+
+fn runs(c: &Component) -> String {
+    let direction = match c.direction {
+        Direction::Forward => "from the first frame to the last",
+        Direction::Backward => "from the last frame to the first",
+    };
+    if let Kind::Scan(form) = &c.kind {
+        return format!(
+            "over time in parallel, {direction}; {} a unit carried",
+            count(form.order, "number")
+        );
+    }
+    let width = match (c.width.frames, c.width.bound) {
+        (d, Some(bound)) if d >= bound => {
+            format!("{} at once, the least total delay of a cycle", count(d, "frame"))
+        }
+        (d, Some(bound)) => {
+            format!("{} at once (no schedule can do more than {bound})", count(d, "frame"))
+        }
+        (d, None) => format!("{} at once (a lower bound: the cycle is too large to search)", count(d, "frame")),
+    };
+    format!("{direction}, {width}")
+}
+
+/// Which edit would let more frames of a loop run at once. Every cycle of the least total delay d has only reads
+/// of delays up to d, so longer ones in their place make all such cycles longer.
+fn wider(graph: &Graph, components: &Components, at: usize) -> Option<String> {
+    let c = &components.list[at];
+    let bound = i64::try_from(c.width.bound.filter(|_| c.kind == Kind::Loop)?).ok()?;
+    let sign = if c.direction == Direction::Forward { 1 } else { -1 };
+    let mut reads: Vec<(LayerId, i64)> = Vec::new();
+    for connection in c.layers.iter().flat_map(|&layer| graph.incoming(layer)) {
+        let Some(source) = connection.source else { continue };
+        if components.of_layer[source.index()] != at || connection.delay == 0 {
+            continue;
+        }
+        if connection.delay * sign < 0 {
+            return None; // shorter reads could matter too
+        }
+        if connection.delay * sign <= bound {
+            reads.push((source, connection.delay));
+        }
+    }
+    reads.sort_unstable();
+    reads.dedup();
+    let names: Vec<String> =
+        reads.iter().map(|&(l, d)| format!("`{}[{}]`", graph.layer_at(l).name, super::names::at(d))).collect();
+    let how = if names.len() == 1 { "a longer delay in place of" } else { "longer delays in place of all of" };
+    Some(format!("{how} {} would let more frames run at once", shorten(&names, 2 * WIDTH)))
+}
+
+/// Meetings of workers planned for each frame, beside the least that will do.
+fn barriers(pass: &Pass, at: usize, c: &Component) -> Option<String> {
+    if c.kind != Kind::Loop {
+        return None;
+    }
+    let track = pass.stages.iter().flat_map(|s| &s.tracks).find(|t| t.components == [at])?;
+    let per_frames = |n: u64, frames: u64| {
+        if frames == 1 { format!("{n} a frame") } else { format!("{n} every {frames} frames") }
+    };
+    let planned = per_frames(track.barriers_per_step() as u64, track.block as u64);
+    Some(match c.barrier_bound {
+        Some((links, delay)) => {
+            format!("{planned} planned, at least {} needed, if units are shared out", per_frames(links, delay))
+        }
+        None => format!("{planned} planned, if units are shared out (too large a cycle to say how few would do)"),
+    })
+}
+
+#[allow(clippy::too_many_arguments)] // one line of the report, and all it tells of
+fn stage(
+    plan: &Plan,
+    graph: &Graph,
+    pass: &Pass,
+    names: &Names<'_>,
+    stage: &Stage,
+    figures: &StageFigures,
+    number: usize,
+    out: &mut Page,
+) {
+    let kind = match stage.kind {
+        StageKind::Frames => "frames",
+        StageKind::Scan => "scan",
+        StageKind::Loop => "loop",
+    };
+    let how = match stage.kind {
+        StageKind::Frames => "all frames at once".to_string(),
+        StageKind::Scan => "over time in parallel".to_string(),
+        StageKind::Loop => {
+            let blocks: Vec<usize> = stage.tracks.iter().map(|t| t.block).collect();
+            let (least, most) = (blocks.iter().min(), blocks.iter().max());
+            match (least, most) {
+                (Some(a), Some(b)) if a != b => format!("{a} to {b} frames at once"),
+                (Some(&a), _) => format!("{} at once", count(a, "frame")),
+                _ => String::new(),
+            }
+        }
+    };
+    let level = stage.level;
+    let beside = pass.stages.iter().filter(|s| s.level == level).map(|s| s.tracks.len()).sum::<usize>();
+    let beside = if beside > 1 { format!(", {beside} tracks side by side") } else { String::new() };
+    let cost = format!("{}, {}", scaled(figures.flops, "FLOP"), scaled(figures.bytes, "B"));
+    out.blank();
+    out.line(4, &format!("{number:>2}  {kind:<6}  level {level}, {how}{beside}  [{cost}]"));
+    out.paragraph(8, 8, &deal(plan, stage));
+    for track in &stage.tracks {
+        let mut indent = 8;
+        if stage.tracks.len() > 1 {
+            let layers: Vec<String> = track
+                .components
+                .iter()
+                .flat_map(|&c| &pass.components.list[c].layers)
+                .map(|&l| graph.layer_at(l).name.clone())
+                .collect();
+            out.line(8, &format!("track of {}", shorten(&layers, 60)));
+            indent = 10;
+        }
+        let mut listed = 0;
+        let mut left = 0;
+        for (n, phase) in track.phases.iter().enumerate() {
+            if n > 0 && listed < MOST_LISTED {
+                out.line(indent, "-- barrier --");
+            }
+            for line in phase.ops.iter().flat_map(|placed| {
+                let shift = match placed.offset {
+                    0 => String::new(),
+                    offset => format!(" ({offset:+} frames)"),
+                };
+                names.op(&placed.op, graph, 40).into_iter().map(move |line| line + &shift)
+            }) {
+                if listed < MOST_LISTED {
+                    out.paragraph(indent, indent + 4, &line);
+                    listed += 1;
+                } else {
+                    left += 1;
+                }
+            }
+        }
+        if left > 0 {
+            out.line(indent, &format!("and {} more, in json", count(left, "operation")));
+        } else if track.barrier_at_end {
+            out.line(indent, "-- barrier --");
+        }
+    }
+}
+
+/// How the work is shared out, and why.
+fn deal(plan: &Plan, stage: &Stage) -> String {
+    let workers = plan.options.workers.max(1);
+    let streams = count(plan.options.streams, "stream");
+    let few = if plan.options.streams == 1 { "is" } else { "are" };
+    let what = match stage.kind {
+        StageKind::Frames => "rows (frames of streams)",
+        StageKind::Scan | StageKind::Loop => "streams",
+    };
+    match stage.deal {
+        _ if workers == 1 => "one worker does all".into(),
+        Deal::Alone => "one worker does all: too little to share between meetings".into(),
+        Deal::Rows if stage.kind == StageKind::Frames => {
+            format!("{what} are shared out: there are enough for {workers} workers")
+        }
+        Deal::Rows => format!("{what} are shared out, without barriers: {streams} for {workers} workers"),
+        Deal::Units => {
+            let meet = match stage.cost.barriers {
+                0 => "no barriers".to_string(),
+                n if stage.kind == StageKind::Loop => format!("{} a step", count(n as usize, "barrier")),
+                n => count(n as usize, "barrier"),
+            };
+            format!("units are shared out ({meet}): {streams} {few} too few for {workers} workers")
+        }
+    }
+}
+
+fn work(plan: &Plan, figures: &Figures, out: &mut Page) {
+    let frames = plan.options.frames;
+    out.line(0, "Work");
+    let mut entry = |label: &str, text: String| out.entry(2, label, 22, &text);
+    entry("window", format!("{} in {}", scaled(figures.flops, "FLOP"), count(figures.stages.len(), "stage")));
+    entry(
+        "parallel over frames",
+        format!("{:.1} % of the work (frames and scan stages)", 100.0 * figures.parallel_share),
+    );
+    entry(
+        "speed-up",
+        format!(
+            "at most {}x over frame after frame by Amdahl's law, from frames alone; units and streams come on top",
+            trimmed(figures.speed_up_bound)
+        ),
+    );
+    entry(
+        "critical path",
+        format!(
+            "{} for {}",
+            count(usize::try_from(figures.critical_path).unwrap_or(usize::MAX), "dependent step"),
+            count(frames, "frame")
+        ),
+    );
+}
+
+fn memory(plan: &Plan, figures: &Figures, out: &mut Page) {
+    let options = plan.options;
+    let memory = plan.memory(options.streams, options.frames, false);
+    let alone: u128 = plan.place(options.streams, options.frames, false).sizes.iter().sum();
+    out.line(0, "Memory");
+    let bytes = |n: u128| scaled(n as f64, "B");
+    let mut entry = |label: &str, text: String| out.entry(2, label, 22, &text);
+    entry("parameters", thousands(parameters(plan) as u128));
+    entry("weights", bytes(memory.weights));
+    if plan.backward_pass.is_some() {
+        entry("gradients", bytes(memory.gradients));
+        entry("Adam's moments", bytes(memory.moments));
+        let each = figures.saved_per_frame;
+        entry("saved", format!("{} a frame of a stream for the backward pass", count(each, "number")));
+    }
+    entry("values", format!("{} (without sharing room {})", bytes(memory.buffers), bytes(alone)));
+    entry("in all", bytes(memory.total()));
+}
