@@ -1,0 +1,576 @@
+//! Cells expanded where they are called: every equation of every instance becomes expressions, with constants
+//! worked out and names left for later. Instances wait in a list, so that cells may nest as deep as they like.
+
+use crate::builtins::Builtin;
+use crate::constants::{evaluate, finite, frames, matched, whole};
+use crate::diagnostics::{Diagnostic, MAX_ERRORS, counted, shortened};
+use crate::ir::{
+    Binding, BindingId, Constant, EquationId, Expanded, Expr, ExprId, Instance, InstanceId, Item, Node,
+    NodeId, NodeKind, Op, Place, Reference, StartValue,
+};
+use crate::lexer::MAX_NESTING;
+use crate::program::Program;
+use crate::syntax::{self, Call, Cell, ExprKind, Name, Network, Span, Statement};
+use std::collections::HashMap;
+
+/// The most layers of a network, and the most cell calls.
+pub const MAX_LAYERS: usize = 200_000;
+/// The most tokens of all expanded cells together; it bounds time and memory.
+const MAX_TOKENS: usize = 5_000_000;
+/// The longest full name of an equation or weight, in bytes.
+pub(crate) const MAX_NAME: usize = 1_000;
+
+/// Expands a network.
+pub(crate) fn expand<'t>(
+    program: &'t Program<'t>,
+    network: &'t Network<'t>,
+) -> Result<Expanded<'t>, Vec<Diagnostic>> {
+    let mut expander = Expander {
+        program,
+        out: Expanded::default(),
+        errors: vec![],
+        waiting: vec![],
+        tokens: 0,
+        current: InstanceId(0),
+    };
+    expander.out.instances.push(Instance {
+        prefix: String::new(),
+        sign: 1,
+        names: HashMap::new(),
+        options: HashMap::new(),
+        returns: vec![],
+        items: vec![],
+        call: None,
+    });
+    expander.waiting.push((InstanceId(0), &network.block));
+    while let Some((instance, block)) = expander.waiting.pop() {
+        expander.block(instance, block);
+        if expander.out.instances.len() + expander.out.nodes.len() > MAX_LAYERS
+            || expander.tokens > MAX_TOKENS
+        {
+            expander.errors.push(too_large(network.name.span));
+            break;
+        }
+        if expander.errors.len() > MAX_ERRORS {
+            break;
+        }
+    }
+    if expander.errors.is_empty() { Ok(expander.out) } else { Err(expander.errors) }
+}
+
+/// The error of a network past the budget of layers.
+pub(crate) fn too_large(network: Span) -> Diagnostic {
+    Diagnostic::new(network, format!("this network has more than {MAX_LAYERS} layers"))
+        .label("expanded from here")
+        .help("a cell that calls another twice doubles it at every level; call fewer cells")
+}
+
+pub(crate) struct Expander<'t> {
+    program: &'t Program<'t>,
+    pub out: Expanded<'t>,
+    errors: Vec<Diagnostic>,
+    /// Instances whose blocks are still to be expanded.
+    waiting: Vec<(InstanceId, &'t [Statement<'t>])>,
+    tokens: usize,
+    /// The instance being expanded.
+    current: InstanceId,
+}
+
+/// The equation that an expression stands in.
+pub(crate) struct Context<'t> {
+    pub instance: InstanceId,
+    pub equation: EquationId,
+    /// The equation's full name.
+    pub name: String,
+    /// How many calls of each name it has had.
+    counts: HashMap<&'t str, usize>,
+}
+
+impl<'t> Context<'t> {
+    /// What is written behind the name of the next call of that name: nothing, then `2`, `3`.
+    pub fn suffix(&mut self, call: &'t str) -> String {
+        let count = self.counts.entry(call).or_default();
+        *count += 1;
+        if *count == 1 { String::new() } else { count.to_string() }
+    }
+
+    /// A name in the equation: `h1.i.W.x`.
+    pub fn named(&self, name: &str, place: Span) -> Result<String, Diagnostic> {
+        checked_name(format!("{}.{name}", self.name), place)
+    }
+}
+
+fn checked_name(name: String, place: Span) -> Result<String, Diagnostic> {
+    if name.len() <= MAX_NAME {
+        return Ok(name);
+    }
+    Err(Diagnostic::new(place, format!("the full name of this is longer than {MAX_NAME} bytes"))
+        .label(format!("`{}`", shortened(&name)))
+        .help("choose shorter names, or nest cells less deep"))
+}
+
+impl<'t> Expander<'t> {
+    fn block(&mut self, instance: InstanceId, block: &'t [Statement<'t>]) {
+        self.current = instance;
+        for statement in block {
+            if let Err(error) = self.statement(instance, statement) {
+                let error = self.out.in_calls(instance, error);
+                self.errors.push(error);
+            }
+            if self.errors.len() > MAX_ERRORS {
+                return;
+            }
+        }
+        // Starts last, when all equations are there.
+        for statement in block {
+            if let Statement::Start { name, value } = statement
+                && let Err(error) = self.start(instance, *name, value)
+            {
+                let error = self.out.in_calls(instance, error);
+                self.errors.push(error);
+            }
+        }
+    }
+
+    fn statement(&mut self, instance: InstanceId, statement: &'t Statement<'t>) -> Result<(), Diagnostic> {
+        match statement {
+            Statement::Start { .. } => Ok(()),
+            Statement::Input { name, symbol, size } => {
+                let units = whole(self.options(instance), size, 1, "a size")?;
+                let kind = if *symbol { NodeKind::Symbol } else { NodeKind::Input };
+                let equation = self.equation(name.text.to_owned());
+                let full = checked_name(name.text.to_owned(), name.span)?;
+                let node = self.node(instance, kind, Some(full), equation, name.span);
+                self.out.nodes[node.0].size = Some(units);
+                self.bind(instance, name.text, Binding::Node(node));
+                Ok(())
+            }
+            Statement::Return { values, .. } => {
+                for value in values {
+                    let reference = self.read_only(instance, value, "`return` takes names")?;
+                    self.out.instances[instance.0].returns.push(reference);
+                }
+                Ok(())
+            }
+            Statement::Output { values } => {
+                for value in values {
+                    let reference = self.read_only(instance, value, "`output` takes names")?;
+                    if reference.delay != 0 {
+                        return Err(Diagnostic::new(value.span, "an output is of the same frame")
+                            .label("read in another frame")
+                            .help("give it an equation of its own: `y = h[t-1]` and `output y`"));
+                    }
+                    self.out
+                        .outputs
+                        .push((label(self.options(instance), value)?.unwrap_or_default(), reference));
+                }
+                Ok(())
+            }
+            Statement::Equation { names, value, span } => {
+                self.equation_statement(instance, names, value, *span)
+            }
+        }
+    }
+
+    fn equation_statement(
+        &mut self,
+        instance: InstanceId,
+        names: &'t [Name<'t>],
+        value: &'t syntax::Expr<'t>,
+        span: Span,
+    ) -> Result<(), Diagnostic> {
+        // A list of names has at least one.
+        let Some(&first) = names.first() else { return Ok(()) };
+        let full = checked_name(format!("{}{}", self.out.instance(instance).prefix, first.text), first.span)?;
+        let equation = self.equation(full.clone());
+        let mut at = Context { instance, equation, name: full.clone(), counts: HashMap::new() };
+        if let ExprKind::Call(call) = &value.kind
+            && let Some(cell) = self.cell(call)
+        {
+            let (callee, _) = self.call_cell(&mut at, call, cell, full, value.span)?;
+            let values = returned(cell);
+            if names.len() > values {
+                return Err(Diagnostic::new(
+                    names[values].span,
+                    format!(
+                        "`{}` returns {}, and {} are asked for",
+                        call.name.text,
+                        counted(values, "value"),
+                        names.len()
+                    ),
+                )
+                .label("one too many")
+                .help("leave it out; what else is inside is read as `h1.c`"));
+            }
+            for (value, name) in names.iter().enumerate() {
+                self.bind(instance, name.text, Binding::Value(callee, value));
+            }
+            return Ok(());
+        }
+        if let Some(second) = names.get(1) {
+            return Err(Diagnostic::new(second.span, "only a cell gives several values")
+                .label("a second name")
+                .help("give each name an equation of its own"));
+        }
+        let root = self.expr(&mut at, value)?;
+        let node = self.node(instance, NodeKind::Equation(root), Some(full), equation, span);
+        self.bind(instance, first.text, Binding::Node(node));
+        Ok(())
+    }
+
+    fn start(
+        &mut self,
+        instance: InstanceId,
+        name: Name<'t>,
+        value: &'t syntax::Expr<'t>,
+    ) -> Result<(), Diagnostic> {
+        let start = match evaluate(self.options(instance), value)? {
+            Constant::Number(number) => StartValue::Constant(number),
+            Constant::Learned => StartValue::Learned,
+            other => {
+                return Err(Diagnostic::new(value.span, format!("a start cannot be {}", other.described()))
+                    .label("a number or `learned` belongs here")
+                    .help("write `start c = 0.5` or `start c = learned`"));
+            }
+        };
+        let binding = self.out.instance(instance).names.get(name.text).map(|id| &self.out.bindings[id.0]);
+        match binding {
+            Some(&Binding::Node(node)) => self.out.nodes[node.0].start = Some(start),
+            Some(_) => {
+                return Err(Diagnostic::new(
+                    name.span,
+                    format!("`{}` is what a cell returns", shortened(name.text)),
+                )
+                .label("no equation of this block")
+                .help("write the start in the cell, where the equation is"));
+            }
+            // Its equation has an error of its own.
+            None => {}
+        }
+        Ok(())
+    }
+
+    pub fn options(&self, instance: InstanceId) -> &HashMap<&'t str, Constant> {
+        &self.out.instance(instance).options
+    }
+
+    fn equation(&mut self, name: String) -> EquationId {
+        self.out.equations.push(name);
+        EquationId(self.out.equations.len() - 1)
+    }
+
+    fn node(
+        &mut self,
+        instance: InstanceId,
+        kind: NodeKind,
+        name: Option<String>,
+        equation: EquationId,
+        span: Span,
+    ) -> NodeId {
+        let id = NodeId(self.out.nodes.len());
+        self.out.nodes.push(Node { kind, name, equation, span, start: None, size: None });
+        self.out.instances[instance.0].items.push(Item::Node(id));
+        id
+    }
+
+    fn binding(&mut self, binding: Binding<'t>) -> BindingId {
+        self.out.bindings.push(binding);
+        BindingId(self.out.bindings.len() - 1)
+    }
+
+    fn bind(&mut self, instance: InstanceId, name: &'t str, binding: Binding<'t>) {
+        let id = self.binding(binding);
+        self.out.instances[instance.0].names.insert(name, id);
+    }
+
+    /// The cell that a call is of; a function of the language is none.
+    fn cell(&self, call: &Call<'t>) -> Option<&'t Cell<'t>> {
+        if Builtin::find(call.name.text).is_some() { None } else { self.program.find_cell(call.name) }
+    }
+
+    /// Makes an instance of a cell; its block is expanded later.
+    fn call_cell(
+        &mut self,
+        at: &mut Context<'t>,
+        call: &'t Call<'t>,
+        cell: &'t Cell<'t>,
+        full: String,
+        span: Span,
+    ) -> Result<(InstanceId, BindingId), Diagnostic> {
+        if call.arguments.len() != cell.inputs.len() {
+            let place =
+                call.arguments.get(cell.inputs.len()).map_or(call.name.span, |argument| argument.span);
+            return Err(wrong_inputs(call, place, &counted(cell.inputs.len(), "input"), &usage(cell)));
+        }
+        let options = self.cell_options(at.instance, call, cell)?;
+        self.tokens = self.tokens.saturating_add(cell.tokens);
+        let mut names = HashMap::new();
+        for (&input, argument) in cell.inputs.iter().zip(&call.arguments) {
+            let binding = self.argument(at, argument)?;
+            names.insert(input.text, self.binding(binding));
+        }
+        let caller = self.out.instance(at.instance);
+        let sign = if call.reversed { -caller.sign } else { caller.sign };
+        let id = InstanceId(self.out.instances.len());
+        let value = self.binding(Binding::Value(id, 0));
+        if self.out.named_instances.insert(full.clone(), (id, value)).is_some() {
+            return Err(Diagnostic::new(
+                span,
+                format!("two cells would both be called `{}`", shortened(&full)),
+            )
+            .label("the second")
+            .help("give the inner call an equation of its own"));
+        }
+        self.out.instances.push(Instance {
+            prefix: full + ".",
+            sign,
+            names,
+            options,
+            returns: vec![],
+            items: vec![],
+            call: Some((call.name.text, span, at.instance)),
+        });
+        self.out.instances[at.instance.0].items.push(Item::Instance(id));
+        self.waiting.push((id, &cell.block));
+        Ok((id, value))
+    }
+
+    fn cell_options(
+        &self,
+        caller: InstanceId,
+        call: &'t Call<'t>,
+        cell: &'t Cell<'t>,
+    ) -> Result<HashMap<&'t str, Constant>, Diagnostic> {
+        let names: Vec<&str> = cell.options.iter().map(|option| option.name.text).collect();
+        let given = matched(call.name, &names, &call.options)?;
+        let mut options = HashMap::new();
+        for (declared, given) in cell.options.iter().zip(given) {
+            let value = match (given, &declared.default) {
+                (Some(given), _) => evaluate(self.options(caller), given)?,
+                (None, Some(default)) => evaluate(&options, default)?,
+                (None, None) => return Err(missing_option(call, declared.name.text, &usage(cell))),
+            };
+            options.insert(declared.name.text, value);
+        }
+        Ok(options)
+    }
+
+    /// A name is an alias; anything else becomes a layer without a name.
+    fn argument(
+        &mut self,
+        at: &mut Context<'t>,
+        argument: &'t syntax::Expr<'t>,
+    ) -> Result<Binding<'t>, Diagnostic> {
+        if let ExprKind::Read { path, .. } = &argument.kind
+            && !path.first().is_some_and(|first| self.options(at.instance).contains_key(first.text))
+        {
+            return Ok(Binding::Alias(self.reference(at.instance, argument)?));
+        }
+        let root = self.expr(at, argument)?;
+        Ok(Binding::Node(self.node(at.instance, NodeKind::Equation(root), None, at.equation, argument.span)))
+    }
+
+    fn read_only(
+        &self,
+        instance: InstanceId,
+        value: &'t syntax::Expr<'t>,
+        what: &str,
+    ) -> Result<Reference<'t>, Diagnostic> {
+        match value.kind {
+            ExprKind::Read { .. } => self.reference(instance, value),
+            _ => Err(Diagnostic::new(value.span, what)
+                .label("this is an expression")
+                .help("give it an equation of its own")),
+        }
+    }
+
+    /// A name and its delay, as the instance reads it.
+    fn reference(
+        &self,
+        instance: InstanceId,
+        expr: &'t syntax::Expr<'t>,
+    ) -> Result<Reference<'t>, Diagnostic> {
+        let ExprKind::Read { path, offset } = &expr.kind else {
+            return Err(Diagnostic::new(expr.span, "this is no name"));
+        };
+        let scope = self.out.instance(instance);
+        if let [first, ..] = path[..]
+            && scope.options.contains_key(first.text)
+        {
+            return Err(Diagnostic::new(
+                expr.span,
+                format!("`{}` is an option of the cell", shortened(first.text)),
+            )
+            .label("the same in all frames, with nothing inside")
+            .help(format!("write `{}` alone", shortened(first.text))));
+        }
+        let ahead = offset.as_ref().map_or(Ok(0), |offset| frames(&scope.options, offset))?;
+        let path = path.iter().map(|name| name.text).collect();
+        let place = Place::Path { scope: instance, path };
+        Ok(Reference { place, delay: -ahead * scope.sign, span: expr.span, target: None })
+    }
+
+    /// Adds an expression.
+    pub fn push(&mut self, op: Op<'t>, span: Span) -> Result<ExprId, Diagnostic> {
+        let mut depth = 0;
+        op.each_operand(|operand| depth = depth.max(self.out.expr(operand).depth + 1));
+        if depth > MAX_NESTING {
+            return Err(Diagnostic::new(span, format!("an expression of more than {MAX_NESTING} levels"))
+                .label("too many operations, one on top of the other")
+                .help("give a part of it an equation of its own"));
+        }
+        if let Op::Number(value) = op {
+            finite(value, span)?;
+        }
+        self.out.exprs.push(Expr { op, span, instance: self.current, depth, size: None });
+        Ok(ExprId(self.out.exprs.len() - 1))
+    }
+
+    /// The number that an expression is, if it is one.
+    pub fn as_number(&self, id: ExprId) -> Option<f64> {
+        match self.out.expr(id).op {
+            Op::Number(number) => Some(number),
+            _ => None,
+        }
+    }
+
+    /// Expands an expression of an equation.
+    pub fn expr(&mut self, at: &mut Context<'t>, expr: &'t syntax::Expr<'t>) -> Result<ExprId, Diagnostic> {
+        match &expr.kind {
+            ExprKind::Number(number) => self.push(Op::Number(*number), expr.span),
+            ExprKind::Read { .. } => {
+                if let Some(name) = expr.as_name()
+                    && let Some(&option) = self.options(at.instance).get(name.text)
+                {
+                    return match option {
+                        Constant::Number(number) => self.push(Op::Number(number), expr.span),
+                        other => Err(Diagnostic::new(
+                            expr.span,
+                            format!(
+                                "the option `{}` is {}, which is no value",
+                                shortened(name.text),
+                                other.described()
+                            ),
+                        )
+                        .label("a number belongs here")
+                        .help("call the cell with a number for it")),
+                    };
+                }
+                let reference = self.reference(at.instance, expr)?;
+                self.push(Op::Read(Box::new(reference)), expr.span)
+            }
+            ExprKind::Sum(parts) => {
+                let mut terms = Vec::new();
+                let mut constant = 0.0;
+                for (negative, part) in parts {
+                    let sign = if *negative { -1.0 } else { 1.0 };
+                    let term = self.expr(at, part)?;
+                    match self.as_number(term) {
+                        Some(number) => constant += sign * number,
+                        None => terms.push((sign, term)),
+                    }
+                }
+                match terms[..] {
+                    [] => self.push(Op::Number(constant), expr.span),
+                    [(1.0, only)] if constant == 0.0 => Ok(only),
+                    _ => self.push(Op::Sum { terms, constant }, expr.span),
+                }
+            }
+            ExprKind::Product(parts) => self.product(at, parts, expr.span),
+            ExprKind::Call(call) => match Builtin::find(call.name.text) {
+                Some(builtin) => self.call_builtin(at, builtin, call, expr.span),
+                None => {
+                    let Some(cell) = self.cell(call) else { return Err(self.program.unknown_function(call)) };
+                    let name = format!("{}{}", call.name.text, at.suffix(call.name.text));
+                    let full = at.named(&name, call.name.span)?;
+                    let (_, value) = self.call_cell(at, call, cell, full, expr.span)?;
+                    let place = Place::Binding(value);
+                    let reference = Reference { place, delay: 0, span: expr.span, target: None };
+                    self.push(Op::Read(Box::new(reference)), expr.span)
+                }
+            },
+        }
+    }
+
+    /// From left to right; what is divided by something that is no number becomes a quotient on the way.
+    fn product(
+        &mut self,
+        at: &mut Context<'t>,
+        parts: &'t [(bool, syntax::Expr<'t>)],
+        span: Span,
+    ) -> Result<ExprId, Diagnostic> {
+        let mut scale = 1.0;
+        let mut factors = Vec::new();
+        for (divide, part) in parts {
+            let factor = self.expr(at, part)?;
+            match (self.as_number(factor), *divide) {
+                (Some(0.0), true) => return Err(crate::constants::division_by_zero(part.span)),
+                (Some(number), true) => scale /= number,
+                (Some(number), false) => scale *= number,
+                (None, false) => factors.push(factor),
+                (None, true) => {
+                    let above = self.product_of(scale, std::mem::take(&mut factors), span)?;
+                    factors.push(self.push(Op::Pair(rnnc_graph::Operation::Quotient, above, factor), span)?);
+                    scale = 1.0;
+                }
+            }
+        }
+        self.product_of(scale, factors, span)
+    }
+
+    fn product_of(&mut self, scale: f64, factors: Vec<ExprId>, span: Span) -> Result<ExprId, Diagnostic> {
+        match factors[..] {
+            [] => self.push(Op::Number(scale), span),
+            [only] if scale == 1.0 => Ok(only),
+            _ => self.push(Op::Product { scale, factors }, span),
+        }
+    }
+}
+
+/// How an input that is a name is called in weights: as written, the delay worked out.
+pub(crate) fn label(
+    options: &HashMap<&str, Constant>,
+    expr: &syntax::Expr<'_>,
+) -> Result<Option<String>, Diagnostic> {
+    let ExprKind::Read { path, offset } = &expr.kind else { return Ok(None) };
+    if path.first().is_some_and(|first| options.contains_key(first.text)) {
+        return Ok(None);
+    }
+    let path = path.iter().map(|name| name.text).collect::<Vec<_>>().join(".");
+    let ahead = offset.as_ref().map_or(Ok(0), |offset| frames(options, offset))?;
+    Ok(Some(if ahead == 0 { path } else { format!("{path}[t{ahead:+}]") }))
+}
+
+/// How many values a cell returns.
+fn returned(cell: &Cell<'_>) -> usize {
+    let values =
+        cell.block.iter().map(|s| if let Statement::Return { values, .. } = s { values.len() } else { 0 });
+    values.sum()
+}
+
+/// How a call of a cell is written.
+fn usage(cell: &Cell<'_>) -> String {
+    let names = |list: Vec<&str>| list.join(", ");
+    let inputs = names(cell.inputs.iter().map(|input| input.text).collect());
+    let options = names(cell.options.iter().map(|option| option.name.text).collect());
+    let between = if options.is_empty() { "" } else { "; " };
+    shortened(&format!("{}({inputs}{between}{options})", cell.name.text))
+}
+
+/// The error of a call with too few or too many inputs.
+pub(crate) fn wrong_inputs(call: &Call<'_>, place: Span, wanted: &str, usage: &str) -> Diagnostic {
+    let given = call.arguments.len();
+    let verb = if given == 1 { "is" } else { "are" };
+    let name = shortened(call.name.text);
+    Diagnostic::new(place, format!("`{name}` takes {wanted}, and {given} {verb} given"))
+        .label(if place == call.name.span { "an input is missing" } else { "one too many" })
+        .help(format!("write `{usage}`; inputs stand before the `;`, sizes and other options after it"))
+}
+
+/// The error of a call without an option that has no default.
+pub(crate) fn missing_option(call: &Call<'_>, option: &str, usage: &str) -> Diagnostic {
+    let name = shortened(call.name.text);
+    Diagnostic::new(call.name.span, format!("`{name}` needs its option `{}`", shortened(option)))
+        .label(format!("without `{}`", shortened(option)))
+        .help(format!("write `{usage}`; options stand after the `;`"))
+}

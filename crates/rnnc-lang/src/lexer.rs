@@ -1,0 +1,128 @@
+//! Text to tokens: names, numbers, signs. White space and comments go.
+
+use crate::diagnostics::{Diagnostic, shortened};
+use crate::syntax::Span;
+use std::fmt;
+use winnow::Parser;
+use winnow::ascii::{digit1, multispace1, till_line_ending};
+use winnow::combinator::{alt, opt, repeat};
+use winnow::error::EmptyError;
+use winnow::token::{one_of, take_while};
+
+/// How deep brackets may nest. It bounds every recursion over the syntax tree.
+pub(crate) const MAX_NESTING: usize = 200;
+
+/// What a token is.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Kind<'t> {
+    Name(&'t str),
+    Number(f64),
+    Sign(char),
+    End,
+}
+
+impl fmt::Display for Kind<'_> {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Kind::Name(name) => write!(out, "`{}`", shortened(name)),
+            Kind::Number(number) => write!(out, "the number {number}"),
+            Kind::Sign(sign) => write!(out, "`{sign}`"),
+            Kind::End => out.write_str("the end of the text"),
+        }
+    }
+}
+
+/// A token where it is written.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Token<'t> {
+    pub kind: Kind<'t>,
+    pub span: Span,
+}
+
+/// The tokens of a text, the last an end mark. Passes over characters that are no part of the language, with an
+/// error for each run of them; stops, with an error, at brackets nested too deep.
+pub(crate) fn tokens<'t>(text_number: u32, text: &'t str) -> (Vec<Token<'t>>, Vec<Diagnostic>) {
+    let place = |start: usize, end: usize| Span { text: text_number, start: start as u32, end: end as u32 };
+    let (mut tokens, mut errors) = (Vec::new(), Vec::new());
+    let mut depth = 0usize;
+    let mut rest = text.strip_prefix('\u{feff}').unwrap_or(text);
+    loop {
+        rest = after_blank(rest);
+        let start = text.len() - rest.len();
+        let Ok(kind) = token(&mut rest) else {
+            let Some(strange) = strange_run(rest) else {
+                tokens.push(Token { kind: Kind::End, span: place(start, start) });
+                return (tokens, errors);
+            };
+            let shown: String = strange.chars().take(8).flat_map(char::escape_debug).collect();
+            errors.push(
+                Diagnostic::new(
+                    place(start, start + strange.len()),
+                    format!("`{shown}` is no part of the language"),
+                )
+                .label("here")
+                .help("names are made of the letters a-z and A-Z, digits and `_`; a comment begins with `#`"),
+            );
+            rest = &rest[strange.len()..];
+            continue;
+        };
+        let span = place(start, text.len() - rest.len());
+        match kind {
+            Kind::Sign('(' | '[' | '{') => depth += 1,
+            Kind::Sign(')' | ']' | '}') => depth = depth.saturating_sub(1),
+            Kind::Number(value) if !value.is_finite() => errors.push(
+                Diagnostic::new(span, "a number too large to hold")
+                    .label("larger than 1.8e308")
+                    .help("write a smaller number"),
+            ),
+            _ => {}
+        }
+        if depth > MAX_NESTING {
+            errors.push(
+                Diagnostic::new(span, format!("brackets are nested more than {MAX_NESTING} deep"))
+                    .label("this one is too deep")
+                    .help("give an inner expression an equation of its own"),
+            );
+            tokens.push(Token { kind: Kind::End, span });
+            return (tokens, errors);
+        }
+        tokens.push(Token { kind, span });
+    }
+}
+
+// The parsers below only say yes or no; what a no means is said above.
+
+fn after_blank(mut rest: &str) -> &str {
+    let comment = ('#', till_line_ending).void();
+    let blank: Result<(), EmptyError> = repeat(0.., alt((multispace1.void(), comment))).parse_next(&mut rest);
+    // Nothing blank leaves the rest as it is.
+    let _ = blank;
+    rest
+}
+
+fn token<'t>(rest: &mut &'t str) -> Result<Kind<'t>, EmptyError> {
+    alt((name, number, one_of(|c: char| "(){}[],;:=+-*/.".contains(c)).map(Kind::Sign))).parse_next(rest)
+}
+
+fn name<'t>(rest: &mut &'t str) -> Result<Kind<'t>, EmptyError> {
+    let letter = |c: char| c.is_ascii_alphabetic() || c == '_';
+    (one_of(letter), take_while(0.., move |c: char| letter(c) || c.is_ascii_digit()))
+        .take()
+        .map(Kind::Name)
+        .parse_next(rest)
+}
+
+fn number<'t>(rest: &mut &'t str) -> Result<Kind<'t>, EmptyError> {
+    let exponent = (one_of(['e', 'E']), opt(one_of(['+', '-'])), digit1);
+    // What is written like this, Rust's own reader takes; an exponent too large makes it infinite.
+    (digit1, opt(('.', digit1)), opt(exponent)).take().try_map(str::parse).map(Kind::Number).parse_next(rest)
+}
+
+/// What begins no token: a run of characters from outside the language.
+fn strange_run(rest: &str) -> Option<&str> {
+    let first = rest.chars().next()?;
+    let strange = |c: char| !c.is_ascii_graphic() && !c.is_ascii_whitespace();
+    let end =
+        if strange(first) { rest.find(|c| !strange(c)).unwrap_or(rest.len()) } else { first.len_utf8() };
+    Some(&rest[..end])
+}
