@@ -175,11 +175,18 @@ impl Array {
         Err(self.error(format!("shape [{}]", words.join(", ")), format!("shape {:?}", self.shape)))
     }
 
-    /// Floats, in single precision.
+    /// Floats, in single precision; those that are too large for it are an error.
     pub fn f32s(&self) -> Result<Cow<'_, [f32]>, TrainError> {
         match &self.elements {
             Elements::F32(v) => Ok(Cow::Borrowed(v)),
-            Elements::F64(v) => Ok(Cow::Owned(v.iter().map(|&x| x as f32).collect())),
+            Elements::F64(v) => {
+                let too_large = |x: &f64| x.is_finite() && !(*x as f32).is_finite();
+                if let Some(place) = v.iter().position(too_large) {
+                    let found = format!("{:e} at {}", v[place], self.place(place));
+                    return Err(self.error("numbers within single precision", found));
+                }
+                Ok(Cow::Owned(v.iter().map(|&x| x as f32).collect()))
+            }
             _ => Err(self.error("float32 or float64", self.element.name())),
         }
     }

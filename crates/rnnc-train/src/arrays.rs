@@ -210,6 +210,7 @@ mod tests {
         let (_kept, path) = written(&[
             Array::new("x", &[2, 2], Elements::F32(vec![1.0, 2.0, f32::NAN, 4.0])),
             Array::new("s", &[3], Elements::Integers(vec![0, 9, -1])),
+            Array::new("d", &[2], Elements::F64(vec![0.5, -1e39])),
         ]);
         let mut file = ArrayFile::open(&path).unwrap();
         let (x, s) = (file.read("x").unwrap(), file.read("s").unwrap());
@@ -231,8 +232,36 @@ mod tests {
             after(s.symbols(5, false).unwrap_err()),
             "array `s`: expected symbols from 0 to 4, found 9 at [1]"
         );
+        assert_eq!(
+            after(file.read("d").unwrap().f32s().unwrap_err()),
+            "array `d`: expected numbers within single precision, found -1e39 at [1]"
+        );
         assert_eq!(s.symbols(10, true).unwrap(), [0, 9, rnnc_plan::NO_SYMBOL]);
         assert_eq!(after(s.flags().unwrap_err()), "array `s`: expected 0 or 1, found 9 at [1]");
+    }
+
+    #[test]
+    fn compressed_files_are_read_and_damaged_ones_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("in.npz");
+        let values = Elements::F64((0..50).map(f64::from).collect());
+        let mut zip = ZipWriter::new(File::create(&path).unwrap());
+        let options = SimpleFileOptions::default().compression_method(CompressionMethod::Deflated);
+        zip.start_file("x.npy", options).unwrap();
+        zip.write_all(&npy::encode(&[50], &values)).unwrap();
+        zip.finish().unwrap();
+        let whole = std::fs::read(&path).unwrap();
+        assert!(whole.len() < 400);
+        assert_eq!(*ArrayFile::open(&path).unwrap().read("x").unwrap().elements(), values);
+        for place in 0..whole.len() {
+            let mut damaged = whole.clone();
+            damaged[place] ^= 0x55;
+            std::fs::write(&path, damaged).unwrap();
+            // Some bytes, like a date, say nothing about the array; the others are checked by sums.
+            if let Ok(read) = ArrayFile::open(&path).and_then(|mut file| file.read("x")) {
+                assert_eq!(*read.elements(), values, "{place}");
+            }
+        }
     }
 
     #[test]

@@ -62,6 +62,11 @@ impl RunDirectory {
         self.path.join("checkpoint.safetensors")
     }
 
+    /// Where the copy of the settings is.
+    pub fn config(&self) -> PathBuf {
+        self.path.join("train.toml")
+    }
+
     /// Where the copy of the network's text is.
     pub fn network(&self) -> PathBuf {
         self.path.join("network.rnn")
@@ -74,7 +79,7 @@ impl RunDirectory {
 
     /// Keeps what the run was started with.
     pub fn keep(&self, config: &str, network: &str) -> Result<(), TrainError> {
-        write_whole(&self.path.join("train.toml"), |out| out.write_all(config.as_bytes()))?;
+        write_whole(&self.config(), |out| out.write_all(config.as_bytes()))?;
         write_whole(&self.network(), |out| out.write_all(network.as_bytes()))
     }
 
