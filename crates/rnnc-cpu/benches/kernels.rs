@@ -1,14 +1,14 @@
-//! How fast the kernels are on one core: products for few rows at the shapes of LSTM layers, products over all
-//! frames, and elementwise functions.
+//! How fast the kernels are on one core: products for few rows at the shapes of LSTM layers, products over
+//! all frames, and elementwise functions.
 //!
-//! `cargo bench -p rnnc-cpu`; criterion prints elements a second, an element of a product being one multiply-add (two
-//! floating-point operations).
+//! `cargo bench -p rnnc-cpu`; criterion prints elements a second, an element of a product being one
+//! multiply-add (two floating-point operations).
 
 #![allow(unsafe_code)] // the kernels take raw rows
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use rnnc_cpu::kernels::isa::Isa;
-use rnnc_cpu::kernels::{elementwise, gemm, skinny};
+use rnnc_cpu::kernels::{direct, elementwise, gemm, skinny};
 use rnnc_graph::{Activation, Function};
 use std::hint::black_box;
 use std::time::Duration;
@@ -48,7 +48,8 @@ fn products_for_few_rows(criterion: &mut Criterion) {
     }
 }
 
-/// The same product for one stream with the weights as they lie, and that of the way back, with their transpose.
+/// The same product for one stream with the weights as they lie, and that of the way back, with their
+/// transpose.
 fn products_without_packing(criterion: &mut Criterion) {
     let isa = Isa::detect();
     let mut group = criterion.benchmark_group(format!("as they lie/{isa}"));
@@ -62,14 +63,14 @@ fn products_without_packing(criterion: &mut Criterion) {
             // SAFETY: n rows of kk weights; the rows have kk and n numbers.
             bencher.iter(|| unsafe {
                 let (rows, outs) = ([black_box(x.as_ptr())], [forward.as_mut_ptr()]);
-                skinny::dot_rows(isa, w.as_ptr(), kk, n, kk, &rows, &outs, true);
+                direct::dot_rows(isa, w.as_ptr(), kk, n, kk, &rows, &outs, true);
             });
         });
         group.bench_function(BenchmarkId::new("axpy_rows", h), |bencher| {
             // SAFETY: n rows of kk weights, read as the transpose; the rows have n and kk numbers.
             bencher.iter(|| unsafe {
                 let (rows, outs) = ([black_box(y.as_ptr())], [back.as_mut_ptr()]);
-                skinny::axpy_rows(isa, w.as_ptr(), kk, kk, n, &rows, &outs, true);
+                direct::axpy_rows(isa, w.as_ptr(), kk, kk, n, &rows, &outs, true);
             });
         });
         let mut packed = vec![0.0; skinny::packed_len(n, kk)];

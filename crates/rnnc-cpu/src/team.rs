@@ -1,13 +1,14 @@
 //! One team of resident worker threads for everything that runs in parallel, and its barrier.
 //!
-//! The caller of [`Team::run`] is worker 0. A loop over frames needs a synchronization or two every few microseconds, so
-//! waiting spins, and between cores that takes some tens of nanoseconds; whoever has spun in vain for a while
-//! sleeps, so that an idle team costs nothing. With more workers than cores, waiting gives way at once.
+//! The caller of [`Team::run`] is worker 0. A loop over frames needs a synchronization or two every few
+//! microseconds, so waiting spins, and between cores that takes some tens of nanoseconds; whoever has spun in
+//! vain for a while sleeps, so that an idle team costs nothing. With more workers than cores, waiting gives
+//! way at once.
 //!
-//! All waiting is done by one thing, the [`Barrier`]: a count of arrivals, and a word that tells the phase, whether
-//! somebody sleeps, and whether a worker died. That they share a word is what makes it impossible to miss a
-//! wake-up: whoever ends a phase learns in the same instruction whether there is somebody to wake. The loom tests
-//! go through the interleavings of a few threads:
+//! All waiting is done by one thing, the barrier: a count of arrivals, and a word that tells the phase,
+//! whether somebody sleeps, and whether a worker died. That they share a word is what makes it impossible to
+//! miss a wake-up: whoever ends a phase learns in the same instruction whether there is somebody to wake. The
+//! loom tests go through the interleavings of a few threads:
 //!
 //! `RUSTFLAGS="--cfg loom" cargo test -p rnnc-cpu --lib --release loom_`
 
@@ -90,8 +91,8 @@ pub struct Worker<'a> {
 impl Worker<'_> {
     /// Waits until every worker of the run has come here; what they wrote before can be read after.
     ///
-    /// Every worker must call it equally often in a run. If one panics, the others do not wait for it: their runs end
-    /// here, by unwinding.
+    /// Every worker must call it equally often in a run. If one panics, the others do not wait for it: their
+    /// runs end here, by unwinding.
     #[inline]
     pub fn barrier(&self) {
         if self.barrier.wait().is_err() {
@@ -174,8 +175,8 @@ impl Shared {
     fn serve(&self, index: usize) {
         while self.start.wait().is_ok() {
             let job: *const Job<'_> = self.job.load(Ordering::Relaxed).cast_const().cast();
-            // SAFETY: the caller of `run` put it there before it came to `start`; it lives until that caller gets
-            // past `finish`, to which this thread comes only when it is through with it.
+            // SAFETY: the caller of `run` put it there before it came to `start`; it lives until that caller
+            // gets past `finish`, to which this thread comes only when it is through with it.
             let job = unsafe { *job };
             if let Err(panic) = catch_unwind(AssertUnwindSafe(|| job(self.worker(index)))) {
                 if !panic.is::<Poisoned>() {

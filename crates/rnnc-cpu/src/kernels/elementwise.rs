@@ -1,9 +1,9 @@
 //! Elementwise operations over tiles: slices of equal length that stay in the first-level cache.
 //!
-//! The functions are those of [`rnnc_graph::Function`], in single precision. An element's result does not depend
-//! on its place in the slice, so a cut into tiles changes nothing; only [`sum`] and [`dot`] depend on the length.
-//! Instruction sets may differ in the last bits. All panic if their slices differ in length, which is a mistake of
-//! the caller.
+//! The functions are those of [`rnnc_graph::Function`], in single precision. An element's result does not
+//! depend on its place in the slice, so a cut into tiles changes nothing; only [`sum`] and [`dot`] depend on
+//! the length. Instruction sets may differ in the last bits. All panic if their slices differ in length,
+//! which is a mistake of the caller.
 
 #![allow(unsafe_code)] // to call code for instructions that an Isa has shown to be there
 
@@ -67,10 +67,11 @@ multiversion! {
     /// acc += c x
     pub fn add_scaled(c: f32, x: &[f32], acc: &mut [f32]) = add_scaled_body;
 
-    /// The sum of x. Its error grows with the square root of the length at most, times less than 64 roundings.
+    /// The sum of x. Its error grows with the square root of the length at most, times less than 64
+    /// roundings.
     pub fn sum(x: &[f32]) -> f32 = sum_body;
 
-    /// The sum of a b, as accurate as [`sum`].
+    /// The sum of a b, formed as [`sum`] is.
     pub fn dot(a: &[f32], b: &[f32]) -> f32 = dot_body;
 }
 
@@ -142,8 +143,14 @@ macro_rules! by_operation {
             Binary::Mul => $each!((a, b) => a * b),
             Binary::Div => $each!((a, b) => a / b),
             // The inner choice is b where b is NaN, the outer a where a is.
-            Binary::Max => $each!((a, b) => { let m = if a > b { a } else { b }; if a.is_nan() { a } else { m } }),
-            Binary::Min => $each!((a, b) => { let m = if a < b { a } else { b }; if a.is_nan() { a } else { m } }),
+            Binary::Max => $each!((a, b) => {
+                let larger = if a > b { a } else { b };
+                if a.is_nan() { a } else { larger }
+            }),
+            Binary::Min => $each!((a, b) => {
+                let smaller = if a < b { a } else { b };
+                if a.is_nan() { a } else { smaller }
+            }),
             Binary::Step => $each!((a, b) => {
                 let below = if a == b { 0.5 } else { 0.0 };
                 if a > b { 1.0 } else { below }
@@ -385,7 +392,8 @@ mod tests {
                 unary(isa, function, &x, &mut out);
                 for (&x, &got) in x.iter().zip(&out) {
                     let want = function.apply(f64::from(x));
-                    // Differences of nearly equal numbers, and squares past the largest number in single precision.
+                    // Differences of nearly equal numbers, and squares past the largest number in single
+                    // precision.
                     let slack = match function {
                         Function::Slope(
                             Activation::Tanh | Activation::Sigmoid | Activation::Silu | Activation::Gelu,

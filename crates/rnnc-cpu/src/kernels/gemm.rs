@@ -1,11 +1,11 @@
 //! Products over all frames: matrix times matrix, by the kept crate `gemm`, and how workers share one.
 //!
-//! Each worker calls [`gemm`] on its own [`Tile`] of the result, on its own thread: no second pool of threads. The
-//! crate chooses its instructions itself; `RNNC_ISA` does not bind it.
+//! Each worker calls [`gemm`] on its own [`Tile`] of the result, on its own thread: no second pool of
+//! threads. The crate chooses its instructions itself; `RNNC_ISA` does not bind it.
 //!
-//! It allocates: in every call a short list of what is packed, in most calls room for packed operands, and at a
-//! thread's first call a buffer that the thread keeps. All but the last are freed before the call returns, and are of the
-//! same sizes in every window, so that the allocator hands out the same memory again.
+//! It allocates: in every call a short list of what is packed, in most calls room for packed operands, and at
+//! a thread's first call a buffer that the thread keeps. All but the last are freed before the call returns,
+//! and are of the same sizes in every window, so that the allocator hands out the same memory again.
 
 #![allow(unsafe_code)] // raw parts of raw buffers, shared with other workers
 
@@ -14,13 +14,14 @@ use std::ops::Range;
 
 /// C = A B, or C += A B if `accumulate`, for A of m x k, B of k x n and C of m x n numbers.
 ///
-/// Each matrix is a pointer to its element (0, 0), the distance from a row to the next, and that from a column to the next, in
-/// numbers. On the calling thread alone; the same call on the same machine gives the same bits.
+/// Each matrix is a pointer to its element (0, 0), the distance from a row to the next, and that from a
+/// column to the next, in numbers. On the calling thread alone; the same call on the same machine gives the
+/// same bits.
 ///
 /// # Safety
 ///
-/// All elements of A and B are there to read, and those of C to write; C shares no element with itself, A or B.
-/// Nobody else writes any of them meanwhile, or reads C.
+/// All elements of A and B are there to read, and those of C to write; C shares no element with itself, A or
+/// B. Nobody else writes any of them meanwhile, or reads C.
 #[allow(clippy::too_many_arguments)]
 pub unsafe fn gemm(
     m: usize,
@@ -85,8 +86,8 @@ const GRAIN: usize = 16;
 
 /// The part of worker `index` of `count` in a matrix of m x n, if there is one for it.
 ///
-/// The tiles of all workers cover the matrix, and do not overlap. They are as even, and then as square, as can be, so that
-/// little is packed twice; a small matrix goes to fewer workers.
+/// The tiles of all workers cover the matrix, and do not overlap. They are as even, and then as square, as
+/// can be, so that little is packed twice; a small matrix goes to fewer workers.
 pub fn tile(m: usize, n: usize, index: usize, count: usize) -> Option<Tile> {
     let (row_grains, column_grains) = (m.div_ceil(GRAIN), n.div_ceil(GRAIN));
     let cost = |rows: usize| {

@@ -1,8 +1,8 @@
 //! Which vector instructions the CPU has, and how one body of code becomes a version for each set of them.
 //!
 //! An [`Isa`] can only be had from a check of the CPU, so whoever holds one may run the code made for it. The
-//! choice is made once, at the start; kernels take the [`Isa`] as their first argument and branch on it, which
-//! costs a predicted jump.
+//! choice is made once, at the start; kernels take the [`Isa`] as their first argument and branch on it,
+//! which costs a predicted jump.
 //!
 //! The AVX-512 versions compile everywhere but have been run on few machines; `RNNC_ISA=avx2` turns them off.
 
@@ -117,8 +117,8 @@ impl fmt::Display for Isa {
     }
 }
 
-/// Whether a fused multiply-add is one instruction in portable code too. Where it is not, the standard library's
-/// `mul_add` would call a slow software version.
+/// Whether a fused multiply-add is one instruction in portable code too. Where it is not, the standard
+/// library's `mul_add` would call a slow software version.
 pub(crate) const PORTABLE_FMA: bool = cfg!(any(target_arch = "aarch64", target_feature = "fma"));
 
 /// a * b + c, in one rounding where the instruction set has it.
@@ -129,9 +129,9 @@ pub(crate) fn mul_add<const FMA: bool>(a: f32, b: f32, c: f32) -> f32 {
 
 /// Makes functions that run one generic body, compiled for each instruction set.
 ///
-/// `pub fn name(x: f32) -> f32 = body::<_>;` makes `pub fn name(isa: Isa, x: f32) -> f32`, which calls `body::<FMA>`,
-/// where the `const FMA: bool` says whether fused multiply-adds are cheap. The body is to be `#[inline(always)]`, so that it takes
-/// on the instructions of the function around it.
+/// `pub fn name(x: f32) -> f32 = body::<_>;` makes `pub fn name(isa: Isa, x: f32) -> f32`, which calls
+/// `body::<FMA>`, where the `const FMA: bool` says whether fused multiply-adds are cheap. The body is to be
+/// `#[inline(always)]`, so that it takes on the instructions of the function around it.
 macro_rules! multiversion {
     ($($(#[$meta:meta])* $vis:vis fn $name:ident($($arg:ident: $type:ty),* $(,)?) $(-> $ret:ty)? = $body:ident;)*) => {$(
         $(#[$meta])*

@@ -1,8 +1,9 @@
-//! Exponentials, logarithms and their kin for one f32, free of branches, so that a loop over them becomes vector code.
+//! Exponentials, logarithms and their kin for one f32, free of branches, so that a loop over them becomes
+//! vector code.
 //!
-//! Each says how far it may be from the true value, in units in the last place (ULP) of the result, as its test
-//! measures; NaN gives NaN, and infinities and denormals give what they should. With `FMA` a product and a sum
-//! are rounded once. An element's result does not depend on its place in the vector.
+//! Each says how far it may be from the true value, in units in the last place (ULP) of the result, as its
+//! test measures; NaN gives NaN, and infinities and denormals give what they should. With `FMA` a product and
+//! a sum are rounded once. An element's result does not depend on its place in the vector.
 //!
 //! The reduction x = n ln 2 + r and the polynomials are those of Cephes (Moshier 1989, single precision).
 
@@ -153,8 +154,8 @@ fn normal<const FMA: bool>(x: f32) -> (f32, f32) {
     let r = mul_add::<FMA>(-0.5, low, r);
     let half = n >> 1;
     let e = (1.0 + (r + exp_tail::<FMA>(r))) * power_of_two(half) * power_of_two(n.wrapping_sub(half));
-    // The tail over e^(-t^2 / 2), half the scaled complementary error function of t / sqrt 2: a polynomial in u, made
-    // by minimax fit for t in [0, 15], relative error 1e-8.
+    // The tail over e^(-t^2 / 2), half the scaled complementary error function of t / sqrt 2: a polynomial in
+    // u, made by minimax fit for t in [0, 15], relative error 1e-8.
     let u = 1.0 / (1.0 + 0.25 * t);
     let mut p = 0.017_177_271_9;
     p = mul_add::<FMA>(p, u, -0.066_119_658_3);
@@ -204,7 +205,8 @@ mod tests {
         worst
     }
 
-    /// How far `got` lies from `want`, in units in the last place; NaN if one is NaN or infinite and the other not so.
+    /// How far `got` lies from `want`, in units in the last place; NaN if one is NaN or infinite and the
+    /// other not so.
     fn ulps(got: f32, want: f64) -> f64 {
         let rounded = want as f32;
         if got.to_bits() == rounded.to_bits() || (got.is_nan() && want.is_nan()) {

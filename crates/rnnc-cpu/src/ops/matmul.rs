@@ -5,7 +5,8 @@
 use super::Share;
 use crate::compile::{GatherOp, Kernel, ProductOp, Source, runs};
 use crate::kernels::gemm::gemm;
-use crate::kernels::skinny::{axpy_rows, dot_rows, pack, packed_len, skinny};
+use crate::kernels::direct::{axpy_rows, dot_rows};
+use crate::kernels::skinny::{pack, packed_len, skinny};
 use crate::memory::Shared;
 use rnnc_plan::NO_SYMBOL;
 use std::ops::Range;

@@ -1,0 +1,177 @@
+//! Numbers side by side in a register, for the kernels that say which registers hold what.
+
+#![allow(unsafe_code)] // instructions that not every CPU has
+
+use super::isa::{PORTABLE_FMA, mul_add};
+#[cfg(target_arch = "x86_64")]
+use std::arch::x86_64::*;
+
+/// A register of numbers. Its methods may be called only where the CPU has its instructions.
+pub(super) trait Vector: Copy {
+    /// How many numbers: a divisor of 16.
+    const LANES: usize;
+
+    /// All lanes x.
+    ///
+    /// # Safety
+    /// The CPU has the instructions.
+    unsafe fn splat(x: f32) -> Self;
+
+    /// The numbers at `from`, which need not be aligned.
+    ///
+    /// # Safety
+    /// The CPU has the instructions, and LANES numbers lie at `from`.
+    unsafe fn load(from: *const f32) -> Self;
+
+    /// Writes the numbers to `to`, which need not be aligned.
+    ///
+    /// # Safety
+    /// The CPU has the instructions, and LANES numbers may be written at `to`.
+    unsafe fn store(self, to: *mut f32);
+
+    /// self + other
+    ///
+    /// # Safety
+    /// The CPU has the instructions.
+    unsafe fn add(self, other: Self) -> Self;
+
+    /// self * b + c
+    ///
+    /// # Safety
+    /// The CPU has the instructions.
+    unsafe fn mul_add(self, b: Self, c: Self) -> Self;
+
+    /// a * b + c, rounded as [`Vector::mul_add`] does.
+    fn mul_add_one(a: f32, b: f32, c: f32) -> f32;
+}
+
+/// For every CPU: 4 numbers, which the compiler knows how to keep in a register.
+#[derive(Clone, Copy)]
+pub(super) struct Four([f32; 4]);
+
+impl Vector for Four {
+    const LANES: usize = 4;
+
+    #[inline(always)]
+    unsafe fn splat(x: f32) -> Self {
+        Four([x; 4])
+    }
+
+    #[inline(always)]
+    unsafe fn load(from: *const f32) -> Self {
+        // SAFETY: the caller vouches for 4 numbers at `from`; the read asks for no alignment.
+        Four(unsafe { from.cast::<[f32; 4]>().read_unaligned() })
+    }
+
+    #[inline(always)]
+    unsafe fn store(self, to: *mut f32) {
+        // SAFETY: the caller vouches for room for 4 numbers at `to`; the write asks for no alignment.
+        unsafe { to.cast::<[f32; 4]>().write_unaligned(self.0) }
+    }
+
+    #[inline(always)]
+    unsafe fn add(self, other: Self) -> Self {
+        let ([a, b, c, d], [e, f, g, h]) = (self.0, other.0);
+        Four([a + e, b + f, c + g, d + h])
+    }
+
+    #[inline(always)]
+    unsafe fn mul_add(self, b: Self, c: Self) -> Self {
+        let mut sum = c;
+        for lane in 0..4 {
+            sum.0[lane] = Self::mul_add_one(self.0[lane], b.0[lane], c.0[lane]);
+        }
+        sum
+    }
+
+    #[inline(always)]
+    fn mul_add_one(a: f32, b: f32, c: f32) -> f32 {
+        mul_add::<PORTABLE_FMA>(a, b, c)
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+macro_rules! x86_vector {
+    ($vector:ident, $lanes:literal, $splat:ident, $load:ident, $store:ident, $add:ident, $mul_add:ident) => {
+        impl Vector for $vector {
+            const LANES: usize = $lanes;
+
+            #[inline(always)]
+            unsafe fn splat(x: f32) -> Self {
+                // SAFETY: the caller vouches for the instructions.
+                unsafe { $splat(x) }
+            }
+
+            #[inline(always)]
+            unsafe fn load(from: *const f32) -> Self {
+                // SAFETY: the caller vouches for the instructions and the numbers.
+                unsafe { $load(from) }
+            }
+
+            #[inline(always)]
+            unsafe fn store(self, to: *mut f32) {
+                // SAFETY: the caller vouches for the instructions and the room.
+                unsafe { $store(to, self) }
+            }
+
+            #[inline(always)]
+            unsafe fn add(self, other: Self) -> Self {
+                // SAFETY: the caller vouches for the instructions.
+                unsafe { $add(self, other) }
+            }
+
+            #[inline(always)]
+            unsafe fn mul_add(self, b: Self, c: Self) -> Self {
+                // SAFETY: the caller vouches for the instructions.
+                unsafe { $mul_add(self, b, c) }
+            }
+
+            #[inline(always)]
+            fn mul_add_one(a: f32, b: f32, c: f32) -> f32 {
+                a.mul_add(b, c)
+            }
+        }
+    };
+}
+#[cfg(target_arch = "x86_64")]
+x86_vector!(__m256, 8, _mm256_set1_ps, _mm256_loadu_ps, _mm256_storeu_ps, _mm256_add_ps, _mm256_fmadd_ps);
+#[cfg(target_arch = "x86_64")]
+x86_vector!(__m512, 16, _mm512_set1_ps, _mm512_loadu_ps, _mm512_storeu_ps, _mm512_add_ps, _mm512_fmadd_ps);
+
+/// Makes functions that run one generic body, compiled for each instruction set, with its [`Vector`].
+///
+/// `pub unsafe fn name(x: f32) = body;` makes `pub unsafe fn name(isa: Isa, x: f32)`, which calls
+/// `body::<V>`. The body is to be `#[inline(always)]`, so that it takes on the instructions of the function
+/// around it.
+macro_rules! vectorize {
+    ($($(#[$meta:meta])* $vis:vis unsafe fn $name:ident($($arg:ident: $type:ty),* $(,)?) = $body:ident;)*) => {$(
+        $(#[$meta])*
+        #[inline]
+        $vis unsafe fn $name(isa: $crate::kernels::isa::Isa, $($arg: $type),*) {
+            #[cfg(target_arch = "x86_64")]
+            #[target_feature(enable = "avx2,fma")]
+            unsafe fn avx2($($arg: $type),*) {
+                // SAFETY: the attribute asks for the instructions; the caller vouches for the rest.
+                unsafe { $body::<std::arch::x86_64::__m256>($($arg),*) }
+            }
+            #[cfg(target_arch = "x86_64")]
+            #[target_feature(enable = "avx2,fma,avx512f,avx512vl,avx512bw,avx512dq")]
+            unsafe fn avx512($($arg: $type),*) {
+                // SAFETY: as above.
+                unsafe { $body::<std::arch::x86_64::__m512>($($arg),*) }
+            }
+            match isa.level() {
+                // SAFETY: an Isa of this level exists only where the CPU has these instructions; the caller
+                // vouches for the rest.
+                #[cfg(target_arch = "x86_64")]
+                $crate::kernels::isa::Level::Avx2 => unsafe { avx2($($arg),*) },
+                // SAFETY: as above.
+                #[cfg(target_arch = "x86_64")]
+                $crate::kernels::isa::Level::Avx512 => unsafe { avx512($($arg),*) },
+                // SAFETY: every CPU can do this; the caller vouches for the rest.
+                _ => unsafe { $body::<$crate::kernels::vector::Four>($($arg),*) },
+            }
+        }
+    )*};
+}
+pub(super) use vectorize;
