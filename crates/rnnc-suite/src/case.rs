@@ -1,5 +1,6 @@
 //! A network with streams, windows and resets.
 
+use crate::cells::cell_networks;
 use crate::networks::{activation_networks, networks};
 use rnnc_graph::Graph;
 use rnnc_plan::{Plan, PlanError, PlanOptions, Setup};
@@ -99,6 +100,12 @@ pub fn cases() -> Vec<Case> {
     for (name, graph) in activation_networks(3, 5) {
         let seed = cases.len() as u64;
         cases.push(Case { seed, ..Case::new(&name, graph, 3, &[5, 4], 0.1) });
+    }
+    for (name, graph) in cell_networks(5, 8) {
+        let seed = cases.len() as u64;
+        let split = Case::new(&name, graph.clone(), 3, &[1, 4, 3], 0.15);
+        cases.push(Case { seed, ..if graph.looks_ahead() { split } else { split.with_window(7) } });
+        cases.push(Case { seed, ..Case::new(&name, graph, 1, &[6, 6], 0.0) });
     }
     cases
 }

@@ -3,6 +3,7 @@
 //! In comes a way to make an executor; out comes a verdict: whether it computes what
 //! [`rnnc_reference::ReferenceExecutor`] does. The parts:
 //! - `networks.rs`: networks with every kind of layer and connection, built with `net.rs`;
+//! - `cells.rs`: the language's cell library, as networks;
 //! - `random.rs`: networks drawn at random, for property tests;
 //! - `case.rs`: a network with a number of streams, windows and resets; `data.rs` draws its numbers;
 //! - `check.rs`: runs a case on both executors and compares; `refusals.rs` hands them what they must refuse;
@@ -10,6 +11,7 @@
 
 mod altered;
 mod case;
+mod cells;
 mod check;
 mod data;
 mod net;
@@ -19,6 +21,7 @@ mod refusals;
 
 pub use altered::{Alteration, Altered};
 pub use case::{Case, cases};
+pub use cells::cell_networks;
 pub use check::{Make, check, is_well_conditioned};
 pub use data::{Array, Data, Random, WindowData};
 pub use net::Net;

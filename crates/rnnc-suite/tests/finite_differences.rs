@@ -4,7 +4,9 @@ use proptest::prelude::*;
 use rnnc_graph::{Graph, LayerKind, WeightId};
 use rnnc_plan::{Executor, Part, State, Values, ValuesMut};
 use rnnc_reference::ReferenceExecutor;
-use rnnc_suite::{Array, Case, Data, Random, Smooth, activation_networks, networks, random_case};
+use rnnc_suite::{
+    Array, Case, Data, Random, Smooth, activation_networks, cell_networks, networks, random_case,
+};
 
 /// A random linear functional of the outputs of one window, as a function of weights and inputs.
 struct Functional<'a> {
@@ -187,6 +189,15 @@ fn every_gradient_of_every_network_is_a_derivative() {
 #[test]
 fn every_gradient_through_every_function_is_a_derivative() {
     for (name, graph) in activation_networks(2, 3) {
+        for case in small(&name, graph, false) {
+            check_all(&case, 6).unwrap();
+        }
+    }
+}
+
+#[test]
+fn every_gradient_of_every_cell_of_the_library_is_a_derivative() {
+    for (name, graph) in cell_networks(2, 4) {
         for case in small(&name, graph, false) {
             check_all(&case, 6).unwrap();
         }
