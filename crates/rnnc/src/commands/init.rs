@@ -1,0 +1,29 @@
+//! `rnnc init`: initial weights.
+
+use crate::failure::Outcome;
+use crate::network::NetworkArgs;
+use clap::Args;
+use rnnc_train::{Precision, Weights};
+use std::path::PathBuf;
+
+/// The arguments.
+#[derive(Args)]
+pub struct Init {
+    #[command(flatten)]
+    network: NetworkArgs,
+    /// What the random numbers begin with
+    #[arg(long, default_value_t = 1, value_name = "S")]
+    seed: u64,
+    /// Where to write the weights, as float32
+    #[arg(long, value_name = "W.safetensors")]
+    output: PathBuf,
+}
+
+impl Init {
+    /// Writes the weights.
+    pub fn run(&self) -> anyhow::Result<Outcome> {
+        let graph = self.network.read()?;
+        Weights::initial(&graph, self.seed).save(&self.output, &graph, Precision::Single)?;
+        Ok(Outcome::Done)
+    }
+}

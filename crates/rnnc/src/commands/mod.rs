@@ -1,0 +1,54 @@
+//! The commands, one file each.
+
+mod bench;
+mod cells;
+mod check;
+mod generate;
+mod grad;
+mod init;
+mod new;
+mod run;
+mod train;
+
+use crate::failure::Outcome;
+use clap::Subcommand;
+
+/// What to do.
+#[derive(Subcommand)]
+pub enum Command {
+    /// Make a directory with a network, settings and data, ready to train
+    New(new::New),
+    /// List the library's cells, or print the equations of one
+    Cells(cells::Cells),
+    /// Check a network's gradients against differences, and executors against each other
+    Check(check::Check),
+    /// Write a network's initial weights
+    Init(init::Init),
+    /// Run a network over input arrays and write its outputs
+    Run(run::Run),
+    /// Compute the gradients of all weights and vector inputs
+    Grad(grad::Grad),
+    /// Time a network, forward and backward
+    Bench(bench::Bench),
+    /// Train a network, or go on training it
+    Train(train::Train),
+    /// Let a trained network write text
+    Generate(generate::Generate),
+}
+
+impl Command {
+    /// Does it.
+    pub fn run(&self) -> anyhow::Result<Outcome> {
+        match self {
+            Command::New(new) => new.run(),
+            Command::Cells(cells) => cells.run(),
+            Command::Check(check) => check.run(),
+            Command::Init(init) => init.run(),
+            Command::Run(run) => run.run(),
+            Command::Grad(grad) => grad.run(),
+            Command::Bench(bench) => bench.run(),
+            Command::Train(train) => train.run(),
+            Command::Generate(generate) => generate.run(),
+        }
+    }
+}

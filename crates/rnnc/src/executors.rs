@@ -1,0 +1,69 @@
+//! Which executor runs: the one place that knows them all.
+
+use crate::failure::BadInput;
+use clap::{Args, ValueEnum};
+use rnnc_plan::{Executor, ExecutorError, Plan, Setup};
+use rnnc_reference::ReferenceExecutor;
+
+/// The executors.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum ExecutorKind {
+    /// frame by frame in double precision: slow, and what all others are compared with
+    #[default]
+    Reference,
+}
+
+impl ExecutorKind {
+    /// The executor of that name.
+    pub fn parse(name: &str) -> Result<ExecutorKind, BadInput> {
+        ExecutorKind::from_str(name, false).map_err(|_| {
+            let names: Vec<String> = ExecutorKind::value_variants().iter().map(|k| format!("`{}`", k.name())).collect();
+            BadInput(format!("there is no executor `{name}`; there are {}", names.join(" and ")))
+        })
+    }
+
+    /// Its name, as on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            ExecutorKind::Reference => "reference",
+        }
+    }
+
+    /// Whether it computes in double precision, so that numbers pass in and out of it as float64.
+    pub fn is_double(self) -> bool {
+        self == ExecutorKind::Reference
+    }
+
+    /// Makes one.
+    pub fn make(self, plan: Plan, setup: Setup) -> Result<Box<dyn Executor>, ExecutorError> {
+        Ok(match self {
+            ExecutorKind::Reference => Box::new(ReferenceExecutor::new(plan, setup)?),
+        })
+    }
+
+    /// How many threads it works with when `threads` are asked for.
+    pub fn workers(self, threads: usize) -> usize {
+        match self {
+            ExecutorKind::Reference => 1,
+        }
+    }
+}
+
+/// As many threads as asked for; for 0, as many as the process may use.
+pub fn resolve_threads(threads: usize) -> usize {
+    match threads {
+        0 => std::thread::available_parallelism().map_or(1, usize::from),
+        n => n,
+    }
+}
+
+/// The options of commands that run networks.
+#[derive(Args, Clone, Copy, Debug)]
+pub struct ExecutorArgs {
+    /// What runs the network
+    #[arg(long, value_enum, default_value_t)]
+    pub executor: ExecutorKind,
+    /// Threads to run on; 0 means as many as there are cores
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    pub threads: usize,
+}

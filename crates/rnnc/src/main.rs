@@ -1,0 +1,37 @@
+//! The command `rnnc`.
+//!
+//! Each command is a file of `commands/`, with its arguments and what it does. What several share:
+//! - `network.rs`, `sequence.rs`, `states.rs` and `numbers.rs` read and write what passes in and out;
+//! - `executors.rs` knows the executors;
+//! - `trial.rs` draws random data; `check/` compares gradients with differences, and executors with each other;
+//! - `screen.rs` shows training as it goes;
+//! - `failure.rs` says how a command ends.
+
+mod check;
+mod commands;
+mod executors;
+mod failure;
+mod network;
+mod numbers;
+mod screen;
+mod sequence;
+mod states;
+mod trial;
+
+use clap::Parser;
+use commands::Command;
+use std::process::ExitCode;
+
+/// A compiler and trainer for recurrent networks.
+///
+/// Exit codes: 0; 1 for a failed run; 2 for bad input.
+#[derive(Parser)]
+#[command(name = "rnnc", version, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+fn main() -> ExitCode {
+    failure::conclude(Cli::parse().command.run())
+}

@@ -1,0 +1,172 @@
+//! What a user sees while a network trains: a progress bar on a terminal's stderr, and lines on stdout.
+
+use indicatif::{ProgressBar, ProgressStyle};
+use rnnc_train::{Beginning, Evaluated, Event, Metrics, UpdateReport};
+use std::io::Write;
+
+/// Steps of the progress bar.
+const BAR: u64 = 10_000;
+
+/// Shows events.
+pub struct Screen {
+    bar: ProgressBar,
+    /// Whether symbols are characters.
+    of_text: bool,
+    /// The last loss, in bits or as it is.
+    loss: f64,
+    in_bits: bool,
+}
+
+impl Screen {
+    /// A screen for a run on text, or on arrays.
+    pub fn new(of_text: bool) -> Screen {
+        let bar = ProgressBar::new(BAR);
+        let style = ProgressStyle::with_template("{bar:30} {percent:>3}%  {msg}");
+        bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+        Screen { bar, of_text, loss: f64::NAN, in_bits: of_text }
+    }
+
+    /// Shows what happened.
+    pub fn show(&mut self, event: Event<'_>) {
+        match event {
+            Event::Begin(beginning) => self.begin(beginning),
+            Event::Warning(warning) => self.bar.suspend(|| eprintln!("warning: {warning}")),
+            Event::Update(report) => self.update(report),
+            Event::Metrics(metrics) => self.metrics(metrics),
+            Event::Checkpoint { update, .. } if update > 0 => {
+                self.say(&format!("update {update:>6}  checkpoint written"));
+            }
+            Event::Checkpoint { .. } => {}
+            Event::Sample { prompt, text } => {
+                self.bar.finish_and_clear();
+                self.say(&format!("\nit writes, after {prompt:?}:\n\n{prompt}{}", String::from_utf8_lossy(text)));
+            }
+        }
+    }
+
+    /// Takes the progress bar away.
+    pub fn finish(&self) {
+        self.bar.finish_and_clear();
+    }
+
+    /// A line on stdout. That nobody reads it is no reason to stop a run.
+    fn say(&self, line: &str) {
+        self.bar.suspend(|| {
+            let mut out = std::io::stdout().lock();
+            let _ = writeln!(out, "{line}").and_then(|()| out.flush());
+        });
+    }
+
+    fn begin(&mut self, beginning: &Beginning) {
+        let Beginning { network, parameters, train_frames, validation_frames, test_frames, executor, .. } = beginning;
+        let frames = if self.of_text { "characters" } else { "frames" };
+        let mut line = format!(
+            "network {network}: {} parameters; {} {frames} to train on, {} to validate, {} to test; {executor} executor",
+            grouped(*parameters as u64),
+            grouped(*train_frames as u64),
+            grouped(*validation_frames as u64),
+            grouped(*test_frames as u64),
+        );
+        match beginning.threads {
+            0 => {}
+            1 => line.push_str(", 1 thread"),
+            threads => line.push_str(&format!(", {threads} threads")),
+        }
+        if let Some(update) = beginning.resumed_at {
+            line.push_str(&format!("; going on after update {update}"));
+        }
+        self.say(&line);
+    }
+
+    fn update(&mut self, report: &UpdateReport) {
+        if report.loss.is_finite() {
+            self.loss = report.loss;
+        }
+        let loss = if self.in_bits { self.loss / std::f64::consts::LN_2 } else { self.loss };
+        self.bar.set_position((report.done * BAR as f64) as u64);
+        self.bar.set_message(format!(
+            "update {}  loss {loss:.3}  {} frames/s  {} left",
+            report.update,
+            grouped(report.frames_per_second as u64),
+            duration(report.left.as_secs_f64()),
+        ));
+    }
+
+    fn metrics(&mut self, metrics: &Metrics) {
+        match metrics {
+            Metrics::Training {
+                update, loss, bits_per_symbol, gradient_norm, learning_rate, frames_per_second, seconds, ..
+            } => {
+                self.in_bits = bits_per_symbol.is_some();
+                let loss = match (bits_per_symbol, loss) {
+                    (Some(bits), _) => format!("{bits:.3} bits"),
+                    (None, Some(loss)) => format!("{loss:.6}"),
+                    (None, None) => "none".into(),
+                };
+                self.say(&format!(
+                    "update {update:>6}  loss {loss}  gradient norm {gradient_norm:.2}  learning rate {learning_rate:.5}  \
+                     {} frames/s  {}",
+                    grouped(*frames_per_second as u64),
+                    duration(*seconds)
+                ));
+            }
+            Metrics::Validation(evaluated) => {
+                self.say(&format!("update {:>6}  validation: {}", evaluated.update, evaluation(evaluated, self.of_text)));
+            }
+            Metrics::Test(evaluated) => {
+                self.say(&format!("update {:>6}  test: {}", evaluated.update, evaluation(evaluated, self.of_text)));
+            }
+        }
+    }
+}
+
+/// A loss on other data, in words.
+pub fn evaluation(evaluated: &Evaluated, of_text: bool) -> String {
+    match evaluated.bits_per_symbol {
+        Some(bits) if of_text => format!("{bits:.3} bits per character"),
+        Some(bits) => format!("{bits:.3} bits per frame"),
+        None => format!("loss {:.6}", evaluated.loss),
+    }
+}
+
+/// `1:02:03`, or `2:03`
+pub fn duration(seconds: f64) -> String {
+    // A negative or endless duration becomes the nearest that can be written.
+    let seconds = seconds.round() as u64;
+    let (hours, minutes, seconds) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
+    match hours {
+        0 => format!("{minutes}:{seconds:02}"),
+        _ if hours > 999 => "long".into(),
+        _ => format!("{hours}:{minutes:02}:{seconds:02}"),
+    }
+}
+
+/// `1,234,567`
+pub fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut out = String::new();
+    for (place, digit) in digits.chars().enumerate() {
+        if place > 0 && (digits.len() - place).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn large_numbers_are_grouped_by_thousands() {
+        let cases = [(0, "0"), (999, "999"), (1000, "1,000"), (1234567, "1,234,567")];
+        cases.into_iter().for_each(|(number, text)| assert_eq!(grouped(number), text));
+    }
+
+    #[test]
+    fn durations_read_as_clocks() {
+        let cases = [(0.4, "0:00"), (61.0, "1:01"), (3600.0, "1:00:00"), (f64::MAX, "long"), (-1.0, "0:00")];
+        cases.into_iter().for_each(|(seconds, text)| assert_eq!(duration(seconds), text));
+    }
+}
