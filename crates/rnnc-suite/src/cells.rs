@@ -11,7 +11,8 @@ pub fn cell_networks(m: usize, n: usize) -> Vec<(String, Graph)> {
         // Some cells have a second size.
         let sizes = if cell.text.contains("(x; n, m") { format!("{n}, {}", n + 1) } else { n.to_string() };
         // These read their input unit by unit, so the sizes must agree.
-        let x = if ["sru", "rg_lru"].contains(&cell.name) { format!("dense(x; {n})") } else { "x".to_owned() };
+        let x =
+            if ["sru", "rg_lru"].contains(&cell.name) { format!("dense(x; {n})") } else { "x".to_owned() };
         (format!("cell_{}", cell.name), format!("h = {}({x}; {sizes})", cell.name))
     });
     let others = [
