@@ -82,7 +82,7 @@ impl Checker<'_, '_> {
                     .explained(error, operand)
                     .help("units are counted from 0; `to` is the first that is left out"))
             }
-            &Op::Broadcast { operand, size } if size % self.size(operand) != 0 => {
+            &Op::Broadcast { operand, size } if !size.is_multiple_of(self.size(operand)) => {
                 let from = self.size(operand);
                 let error =
                     Diagnostic::new(expr.span, format!("{} do not repeat evenly over {size}", units(from)))
@@ -139,7 +139,7 @@ impl Checker<'_, '_> {
 
     fn groups(&self, expr: &Expr<'_>, operand: ExprId, groups: usize) -> Result<(), Diagnostic> {
         let size = self.size(operand);
-        if size % groups == 0 {
+        if size.is_multiple_of(groups) {
             return Ok(());
         }
         let error = Diagnostic::new(expr.span, format!("{} do not divide into {groups} groups", units(size)))
@@ -149,7 +149,7 @@ impl Checker<'_, '_> {
 
     fn dense(&self, expr: &Expr<'_>, dense: &Dense) -> Result<(), Diagnostic> {
         let heads = dense.heads;
-        if dense.size % heads != 0 {
+        if !dense.size.is_multiple_of(heads) {
             return Err(Diagnostic::new(
                 expr.span,
                 format!("{} do not divide into {heads} heads", units(dense.size)),
@@ -164,7 +164,7 @@ impl Checker<'_, '_> {
                     .label("this is a symbol")
                     .help("look it up in a `dense` of its own, without heads, and add the two"));
             }
-            if size % heads != 0 {
+            if !size.is_multiple_of(heads) {
                 let place = self.network.expr(input).span;
                 let error =
                     Diagnostic::new(place, format!("{} do not divide into {heads} heads", units(size)))

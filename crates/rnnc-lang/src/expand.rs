@@ -8,7 +8,6 @@ use crate::ir::{
     Binding, BindingId, Constant, EquationId, Expanded, Expr, ExprId, Instance, InstanceId, Item, Node,
     NodeId, NodeKind, Op, Place, Reference, StartValue,
 };
-use crate::lexer::MAX_NESTING;
 use crate::program::Program;
 use crate::syntax::{self, Call, Cell, ExprKind, Name, Network, Span, Statement};
 use std::collections::HashMap;
@@ -17,6 +16,8 @@ use std::collections::HashMap;
 pub const MAX_LAYERS: usize = 200_000;
 /// The most tokens of all expanded cells together; it bounds time and memory.
 const MAX_TOKENS: usize = 5_000_000;
+/// The most operations one on top of the other in an expression. It bounds the recursion over expressions.
+const MAX_LEVELS: usize = 1_000;
 /// The longest full name of an equation or weight, in bytes.
 pub(crate) const MAX_NAME: usize = 1_000;
 
@@ -414,8 +415,8 @@ impl<'t> Expander<'t> {
     pub fn push(&mut self, op: Op<'t>, span: Span) -> Result<ExprId, Diagnostic> {
         let mut depth = 0;
         op.each_operand(|operand| depth = depth.max(self.out.expr(operand).depth + 1));
-        if depth > MAX_NESTING {
-            return Err(Diagnostic::new(span, format!("an expression of more than {MAX_NESTING} levels"))
+        if depth > MAX_LEVELS {
+            return Err(Diagnostic::new(span, format!("an expression of more than {MAX_LEVELS} levels"))
                 .label("too many operations, one on top of the other")
                 .help("give a part of it an equation of its own"));
         }

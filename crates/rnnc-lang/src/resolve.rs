@@ -165,16 +165,17 @@ impl<'t> Resolver<'_, 't> {
 
     fn unknown(&self, scope: InstanceId, name: &str, span: Span) -> Diagnostic {
         let instance = self.network.instance(scope);
-        let mut names: Vec<&str> = instance.names.keys().chain(instance.options.keys()).copied().collect();
-        names.sort_unstable();
+        let names = || instance.names.keys().chain(instance.options.keys()).copied();
         let error = Diagnostic::new(span, format!("there is no `{}` here", shortened(name)));
-        match suggestion(name, names.iter().copied()) {
-            Some(near) => error.label(near),
-            None if names.is_empty() => {
-                error.label("unknown").help("give it an equation, or an `input` line")
-            }
-            None => error.label("unknown").help(format!("the names of this block: {}", listed(names))),
+        if let Some(near) = suggestion(name, names()) {
+            return error.label(near);
         }
+        let mut names: Vec<&str> = names().collect();
+        names.sort_unstable();
+        error.label("unknown").help(match names[..] {
+            [] => "give it an equation, or an `input` line".to_owned(),
+            _ => format!("the names of this block: {}", listed(names)),
+        })
     }
 
     fn unknown_inside(&self, inside: InstanceId, path: &[&str], index: usize, span: Span) -> Diagnostic {

@@ -16,7 +16,8 @@ pub fn dump(graph: &Graph) -> String {
             LayerKind::Parameter(weight) => format!("weight {}", graph.weight_at(weight).name),
             other => format!("{other:?}").to_lowercase(),
         };
-        let body = if layer.function == Function::IDENTITY { body } else { format!("{}({body})", layer.function) };
+        let body =
+            if layer.function == Function::IDENTITY { body } else { format!("{}({body})", layer.function) };
         let start = match layer.start {
             Start::Zero => String::new(),
             Start::Constant(value) => format!(", start {value}"),
@@ -39,7 +40,11 @@ pub fn dump(graph: &Graph) -> String {
 
 fn term(graph: &Graph, c: &Connection) -> String {
     let part = |range: Range, size: usize| {
-        if range == Range::new(0, size) { String::new() } else { format!("<{}..{}>", range.start, range.end()) }
+        if range == Range::new(0, size) {
+            String::new()
+        } else {
+            format!("<{}..{}>", range.start, range.end())
+        }
     };
     let source = c.source.map_or(String::new(), |id| {
         let layer = graph.layer_at(id);
