@@ -16,7 +16,7 @@ fn clockwork_modules_work_when_their_period_divides_the_frame() {
         for (t, x) in xs.iter().enumerate() {
             let before = modules.clone();
             for (m, period) in PERIODS.iter().enumerate() {
-                if t % period != 0 {
+                if !t.is_multiple_of(*period) {
                     continue;
                 }
                 let name = format!("h.h{period}");
