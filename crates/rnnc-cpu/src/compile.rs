@@ -5,8 +5,8 @@ use crate::kernels::skinny::packed_len;
 use crate::ops::map::{Argument, MapOp, Step};
 use rnnc_graph::Operation;
 use rnnc_plan::{
-    Binary, Deal, Instruction, Map, Matrix, Op, Pass, Placed, Placement, Plan, Product, Read, RowSum, StageKind,
-    StartValue, View,
+    Binary, Deal, Instruction, Map, Matrix, Op, Pass, Placed, Placement, Plan, Product, Read, RowSum,
+    StageKind, StartValue, View,
 };
 use std::collections::HashMap;
 use std::ops::Range;
@@ -160,7 +160,13 @@ pub(crate) struct Compiler<'a> {
 }
 
 impl<'a> Compiler<'a> {
-    pub fn new(plan: &'a Plan, placement: &'a Placement, streams: usize, window: usize, workers: usize) -> Self {
+    pub fn new(
+        plan: &'a Plan,
+        placement: &'a Placement,
+        streams: usize,
+        window: usize,
+        workers: usize,
+    ) -> Self {
         Compiler {
             plan,
             placement,
@@ -241,7 +247,9 @@ impl<'a> Compiler<'a> {
                             phases: track
                                 .phases
                                 .iter()
-                                .map(|p| p.ops.iter().map(|o| self.op(o, stage.kind, stage.deal, block)).collect())
+                                .map(|p| {
+                                    p.ops.iter().map(|o| self.op(o, stage.kind, stage.deal, block)).collect()
+                                })
                                 .collect(),
                             barrier_at_end: track.barrier_at_end,
                         }
@@ -362,7 +370,15 @@ impl<'a> Compiler<'a> {
         if matches!(kernel, Kernel::Gemm) {
             self.need_copy(&from);
         }
-        ProductOp { to, span: p.span, first: p.first, from, weight: p.weight, accumulate: p.accumulate, kernel }
+        ProductOp {
+            to,
+            span: p.span,
+            first: p.first,
+            from,
+            weight: p.weight,
+            accumulate: p.accumulate,
+            kernel,
+        }
     }
 
     fn map(&mut self, map: &Map) -> MapOp {

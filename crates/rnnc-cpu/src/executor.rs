@@ -9,7 +9,8 @@ use crate::pass;
 use crate::team::Team;
 use rnnc_graph::{Graph, LayerId, LayerKind, WeightId};
 use rnnc_plan::{
-    Executor, ExecutorError, History, NO_SYMBOL, Part, Pass, Plan, Setup, State, Update, Values, ValuesMut, View,
+    Executor, ExecutorError, History, NO_SYMBOL, Part, Pass, Plan, Setup, State, Update, Values, ValuesMut,
+    View,
 };
 use std::sync::{Mutex, PoisonError};
 
@@ -82,7 +83,9 @@ impl CpuExecutor {
     ///
     /// If streams, window or step are 0, if the memory is not there, or if `RNNC_ISA` asks for what the CPU lacks.
     pub fn new(mut plan: Plan, setup: Setup) -> Result<CpuExecutor, ExecutorError> {
-        for (what, found) in [("streams", setup.streams), ("the window", setup.window), ("the step", setup.step)] {
+        for (what, found) in
+            [("streams", setup.streams), ("the window", setup.window), ("the step", setup.step)]
+        {
             if found == 0 {
                 return Err(ExecutorError::OutOfRange { what, expected: "at least 1".into(), found });
             }
@@ -100,8 +103,10 @@ impl CpuExecutor {
         let keep = setup.step < setup.window;
         let memory = plan.memory(setup.streams, setup.window, keep);
         check_available(&format!("network `{}`", plan.forward.name()), memory.total())?;
-        let team = Team::new(setup.threads)
-            .map_err(|error| ExecutorError::Unsupported { executor: NAME, what: format!("so many threads: {error}") })?;
+        let team = Team::new(setup.threads).map_err(|error| ExecutorError::Unsupported {
+            executor: NAME,
+            what: format!("so many threads: {error}"),
+        })?;
         let workers = team.size();
         plan.deal_out(workers, setup.streams, setup.step);
         let placement = plan.place(setup.streams, setup.window, keep);
@@ -210,7 +215,14 @@ impl CpuExecutor {
     }
 
     /// Copies rows out of a view: frames `first ..` of the window.
-    fn copy_out(&self, view: View, first: i64, frames: usize, name: &str, into: ValuesMut<'_>) -> Result<(), ExecutorError> {
+    fn copy_out(
+        &self,
+        view: View,
+        first: i64,
+        frames: usize,
+        name: &str,
+        into: ValuesMut<'_>,
+    ) -> Result<(), ExecutorError> {
         let streams = self.setup.streams;
         let expected = frames * streams * view.len;
         if into.len() != expected {
@@ -224,7 +236,9 @@ impl CpuExecutor {
             &self.values.as_slice()[at..at + view.len]
         });
         match into {
-            ValuesMut::F32(out) => out.chunks_exact_mut(view.len).zip(rows).for_each(|(o, row)| o.copy_from_slice(row)),
+            ValuesMut::F32(out) => {
+                out.chunks_exact_mut(view.len).zip(rows).for_each(|(o, row)| o.copy_from_slice(row))
+            }
             ValuesMut::F64(out) => out
                 .chunks_exact_mut(view.len)
                 .zip(rows)
@@ -245,7 +259,9 @@ impl CpuExecutor {
                 None => out.fill(0.0),
                 Some(Values::F32(v)) => out.copy_from_slice(&v[from]),
                 Some(Values::F64(v)) => out.iter_mut().zip(&v[from]).for_each(|(o, v)| *o = *v as f32),
-                Some(Values::Symbols(v)) => out.iter_mut().zip(&v[from]).for_each(|(o, v)| *o = f32::from_bits(*v)),
+                Some(Values::Symbols(v)) => {
+                    out.iter_mut().zip(&v[from]).for_each(|(o, v)| *o = f32::from_bits(*v))
+                }
             }
         }
     }
@@ -258,7 +274,12 @@ impl CpuExecutor {
         self.pass(backward)?.storage[layer.index()]
     }
 
-    fn check_inputs(&self, frames: usize, inputs: &[Values<'_>], resets: Option<&[bool]>) -> Result<(), ExecutorError> {
+    fn check_inputs(
+        &self,
+        frames: usize,
+        inputs: &[Values<'_>],
+        resets: Option<&[bool]>,
+    ) -> Result<(), ExecutorError> {
         let streams = self.setup.streams;
         if frames == 0 || frames > self.setup.step {
             let expected = format!("1 to {}, the step", self.setup.step);
@@ -321,7 +342,12 @@ fn wrong_count(what: &'static str, graph: &Graph, found: usize) -> ExecutorError
     ExecutorError::Count { what, expected: names.len(), names: names.join(", "), found }
 }
 
-fn check_input(layer: &rnnc_graph::Layer, values: Values<'_>, frames: usize, streams: usize) -> Result<(), ExecutorError> {
+fn check_input(
+    layer: &rnnc_graph::Layer,
+    values: Values<'_>,
+    frames: usize,
+    streams: usize,
+) -> Result<(), ExecutorError> {
     let symbols = layer.kind == LayerKind::Symbol;
     let name = || layer.name.clone();
     if matches!(values, Values::Symbols(_)) != symbols {
@@ -365,7 +391,12 @@ impl Executor for CpuExecutor {
         self.setup
     }
 
-    fn forward(&mut self, frames: usize, inputs: &[Values<'_>], resets: Option<&[bool]>) -> Result<(), ExecutorError> {
+    fn forward(
+        &mut self,
+        frames: usize,
+        inputs: &[Values<'_>],
+        resets: Option<&[bool]>,
+    ) -> Result<(), ExecutorError> {
         self.check_inputs(frames, inputs, resets)?;
         let window = self.setup.window;
         // Move what is kept to the front: the frames before the new ones, as far as history (or, where windows
@@ -406,7 +437,11 @@ impl Executor for CpuExecutor {
         self.copy_out(view, first, self.new_frames, &output.name, into)
     }
 
-    fn backward(&mut self, frames: usize, output_gradients: &[Option<Values<'_>>]) -> Result<(), ExecutorError> {
+    fn backward(
+        &mut self,
+        frames: usize,
+        output_gradients: &[Option<Values<'_>>],
+    ) -> Result<(), ExecutorError> {
         let Some(adjoint) = &self.plan.adjoint else {
             return Err(ExecutorError::Order("the plan was made without gradients"));
         };
@@ -415,7 +450,11 @@ impl Executor for CpuExecutor {
         }
         if frames < self.new_frames || frames > self.valid_frames {
             let expected = format!("{} to {}", self.new_frames, self.valid_frames);
-            return Err(ExecutorError::OutOfRange { what: "the number of frames to go back", expected, found: frames });
+            return Err(ExecutorError::OutOfRange {
+                what: "the number of frames to go back",
+                expected,
+                found: frames,
+            });
         }
         let seeds = adjoint.inputs();
         if output_gradients.len() != seeds.len() {
@@ -547,16 +586,22 @@ impl Executor for CpuExecutor {
             }
             writes.push((view, depth, history));
         }
-        if let Some(extra) = state.histories.iter().find(|h| {
-            !self.histories().any(|(id, _)| self.plan.forward.layer_at(id).name == h.layer)
-        }) {
-            return Err(ExecutorError::State(format!("its layer `{}` has no history in this network", extra.layer)));
+        if let Some(extra) = state
+            .histories
+            .iter()
+            .find(|h| !self.histories().any(|(id, _)| self.plan.forward.layer_at(id).name == h.layer))
+        {
+            return Err(ExecutorError::State(format!(
+                "its layer `{}` has no history in this network",
+                extra.layer
+            )));
         }
         for (view, depth, history) in writes {
             let to = self.target(view);
             for (row, values) in history.values.chunks_exact(view.len).enumerate() {
                 // The frames before the next window's first: the last of this one.
-                let first = to.base as i64 + (self.setup.window as i64 - depth as i64) * (streams * to.width) as i64;
+                let first =
+                    to.base as i64 + (self.setup.window as i64 - depth as i64) * (streams * to.width) as i64;
                 let at = first as usize + row * to.width;
                 for (out, &value) in self.values.as_mut_slice()[at..at + view.len].iter_mut().zip(values) {
                     *out = match (history.symbols, value) {

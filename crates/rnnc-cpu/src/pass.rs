@@ -32,9 +32,15 @@ fn part(range: Range<usize>, index: usize, count: usize) -> Range<usize> {
 }
 
 /// A worker's share of some frames of all streams; `None` if it has none.
-fn share(shared: &Shared<'_>, deal: Deal, frames: Range<usize>, by_streams: bool, worker: &Worker<'_>) -> Option<Share> {
+fn share(
+    shared: &Shared<'_>,
+    deal: Deal,
+    frames: Range<usize>,
+    by_streams: bool,
+    worker: &Worker<'_>,
+) -> Option<Share> {
     let (index, count) = (worker.index, worker.count);
-    let all = Share { frames: frames.clone(), streams: 0..shared.streams, part: (0, 1) };
+    let all = Share { frames: frames.clone(), streams: 0..shared.streams, part: (0, 1), worker: index };
     match deal {
         Deal::Alone => (index == 0).then_some(all),
         Deal::Units => Some(Share { part: (index, count), ..all }),

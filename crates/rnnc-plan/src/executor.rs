@@ -174,7 +174,8 @@ pub trait Executor: Send {
 
     /// Computes all gradients of a scalar from its gradients with respect to the outputs in the new frames of
     /// the last forward call (one `[new frames, B, N]` per output; `None` is zeros), going back through the
-    /// last `frames` frames: at least the new ones, at most the window, and no more than have been run.
+    /// last `frames` frames: the new ones and, where the step is shorter than the window, those before them that
+    /// are kept: up to the window, and no more than have been run.
     fn backward(
         &mut self,
         frames: usize,

@@ -255,8 +255,8 @@ impl Executor for ReferenceExecutor {
         if self.new == 0 {
             return Err(ExecutorError::Order("there is no forward call for the errors to go back through"));
         }
-        // Past frames that looked ahead saw the end of an earlier window, which is no longer known.
-        let most = if self.plan.forward.looks_ahead() { self.new } else { self.kept.min(self.setup.window) };
+        // Older frames are kept only where windows overlap.
+        let most = if self.setup.step == self.setup.window { self.new } else { self.kept.min(self.setup.window) };
         check_range("the number of frames to go back through", frames, self.new, most)?;
         let streams = self.setup.streams;
         let outputs = self.plan.forward.outputs();

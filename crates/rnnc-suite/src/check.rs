@@ -82,7 +82,7 @@ impl Bench<'_> {
             forward(&mut reference, window)?;
             forward(candidate.as_mut(), window)?;
             self.compare_outputs(&reference, candidate.as_ref(), window.frames).map_err(says)?;
-            let back = match self.case.graph.looks_ahead() {
+            let back = match self.case.step == self.case.window {
                 true => window.frames,
                 false => run.min(self.case.window),
             };
@@ -165,7 +165,7 @@ impl Bench<'_> {
                 clip_norm: Some(1.0),
             };
             run += window.frames;
-            let back = match self.case.graph.looks_ahead() {
+            let back = match self.case.step == self.case.window {
                 true => window.frames,
                 false => run.min(self.case.window),
             };

@@ -202,7 +202,9 @@ impl Trainer {
         for (gradient, &counts) in self.gradients.iter_mut().zip(counted) {
             *gradient = if counts { 1.0 / count as f64 } else { 0.0 };
         }
-        self.kept = (self.kept + frames).min(self.config.window);
+        // Older frames are kept only where windows overlap.
+        let overlap = self.config.window - frames;
+        self.kept = self.kept.min(overlap) + frames;
         self.executor.backward(self.kept, &[Some(Values::F64(&self.gradients))])?;
 
         let learning_rate = self.config.learning_rate_at(update);

@@ -14,9 +14,9 @@ use rnnc_plan::NO_SYMBOL;
 /// Rows summed before they are added to the sum of those before: keeps rounding errors small.
 const BLOCK: usize = 64;
 
-/// All rows of the pass, whatever the stage deals out.
+/// All rows of the pass, whatever the stage deals out; copies are the first worker's.
 fn all_rows(shared: &Shared<'_>) -> Share {
-    Share { frames: shared.first..shared.end, streams: 0..shared.streams, part: (0, 1) }
+    Share { frames: shared.first..shared.end, streams: 0..shared.streams, part: (0, 1), worker: 0 }
 }
 
 /// Gradients of matrices: errors transposed times sources, each worker a tile. A copy with starts in place is made by
@@ -122,14 +122,19 @@ pub(crate) fn reduce(shared: &Shared<'_>, ops: &[ReduceOp], part: (usize, usize)
                         continue;
                     }
                     // SAFETY: errors and sources are complete, and as long as the compiler says.
-                    let error =
-                        unsafe { std::slice::from_raw_parts(shared.target(&op.error, t, b).add(first).cast_const(), len) };
+                    let error = unsafe {
+                        std::slice::from_raw_parts(
+                            shared.target(&op.error, t, b).add(first).cast_const(),
+                            len,
+                        )
+                    };
                     match &op.source {
                         None => elementwise::binary_in_place(isa, elementwise::Binary::Add, block, error),
                         Some(source) => {
                             // SAFETY: as above.
-                            let source =
-                                unsafe { std::slice::from_raw_parts(shared.source(source, t, b).add(first), len) };
+                            let source = unsafe {
+                                std::slice::from_raw_parts(shared.source(source, t, b).add(first), len)
+                            };
                             elementwise::mul_add_into(isa, error, source, block);
                         }
                     }

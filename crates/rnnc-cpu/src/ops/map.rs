@@ -67,7 +67,16 @@ pub(crate) fn map(shared: &Shared<'_>, map: &MapOp, share: &Share, local: &mut L
             let mut first = lo;
             while first < hi {
                 let len = TILE.min(hi - first);
-                let row = Row { shared, map, pointers: &local.pointers, tiles: local.tiles.as_mut_ptr(), t, b, first, len };
+                let row = Row {
+                    shared,
+                    map,
+                    pointers: &local.pointers,
+                    tiles: local.tiles.as_mut_ptr(),
+                    t,
+                    b,
+                    first,
+                    len,
+                };
                 for step in &map.steps {
                     row.step(step);
                 }
@@ -137,13 +146,20 @@ impl Row<'_> {
                 let frame = self.shared.clock.absolute(self.t);
                 let unit = self.map.first + self.first;
                 for (i, out) in self.write(to).iter_mut().enumerate() {
-                    let keeps = dropout::keeps(seed, key, frame, self.b as u64, (unit + i) as u64, probability);
+                    let keeps =
+                        dropout::keeps(seed, key, frame, self.b as u64, (unit + i) as u64, probability);
                     *out = if keeps { kept } else { 0.0 };
                 }
             }
-            Step::Apply { function, from, to } => elementwise::unary(isa, function, self.read(from), self.write(to)),
-            Step::Scale { factor, from, to } => elementwise::scale(isa, factor, self.read(from), self.write(to)),
-            Step::Binary { op, a, b, to } => elementwise::binary(isa, op, self.read(a), self.read(b), self.write(to)),
+            Step::Apply { function, from, to } => {
+                elementwise::unary(isa, function, self.read(from), self.write(to))
+            }
+            Step::Scale { factor, from, to } => {
+                elementwise::scale(isa, factor, self.read(from), self.write(to))
+            }
+            Step::Binary { op, a, b, to } => {
+                elementwise::binary(isa, op, self.read(a), self.read(b), self.write(to))
+            }
             Step::MulAdd { a, b, c, to } => {
                 elementwise::mul_add_to(isa, self.read(a), self.read(b), self.read(c), self.write(to));
             }

@@ -4,8 +4,8 @@
 
 use super::Share;
 use crate::compile::{GatherOp, Kernel, ProductOp, Source, runs};
-use crate::kernels::gemm::gemm;
 use crate::kernels::direct::{axpy_rows, dot_rows};
+use crate::kernels::gemm::gemm;
 use crate::kernels::skinny::{pack, packed_len, skinny};
 use crate::memory::Shared;
 use rnnc_plan::NO_SYMBOL;
@@ -31,7 +31,9 @@ fn few_rows(shared: &Shared<'_>, p: &ProductOp, share: &Share) {
     let mut outs: [*mut f32; ROWS] = [std::ptr::null_mut(); ROWS];
     let mut count = 0;
     let total = share.rows();
-    for (n, (t, b)) in share.frames.clone().flat_map(|t| share.streams.clone().map(move |b| (t, b))).enumerate() {
+    for (n, (t, b)) in
+        share.frames.clone().flat_map(|t| share.streams.clone().map(move |b| (t, b))).enumerate()
+    {
         rows[count] = shared.source(&p.from, t, b);
         outs[count] = shared.target(&p.to, t, b);
         count += 1;
@@ -86,7 +88,13 @@ fn few(
 }
 
 /// Packs a product's weights for one worker's share of the outputs.
-pub(crate) fn pack_share(weights: &[f32], p: &ProductOp, place: usize, units: &Range<usize>, packed: *mut f32) {
+pub(crate) fn pack_share(
+    weights: &[f32],
+    p: &ProductOp,
+    place: usize,
+    units: &Range<usize>,
+    packed: *mut f32,
+) {
     let mut at = place;
     for (first, n) in runs(p.to.len, p.span, p.first, units) {
         let len = packed_len(n, p.from.len);
@@ -108,7 +116,8 @@ fn all_rows(shared: &Shared<'_>, p: &ProductOp, share: &Share) {
     let frames = share.frames.clone();
     let groups = if whole { 1 } else { frames.len() };
     for group in 0..groups {
-        let (t, count) = if whole { (frames.start, share.rows()) } else { (frames.start + group, share.streams.len()) };
+        let (t, count) =
+            if whole { (frames.start, share.rows()) } else { (frames.start + group, share.streams.len()) };
         let rows = Share { frames: if whole { frames.clone() } else { t..t + 1 }, ..share.clone() };
         let (from, from_stride) = rows_of(shared, &p.from, &rows);
         for (first, n) in runs(p.to.len, p.span, p.first, &units) {
@@ -137,14 +146,13 @@ fn all_rows(shared: &Shared<'_>, p: &ProductOp, share: &Share) {
 /// The rows of a read, as a matrix: as they lie, or, where some cross a reset, copied with the starts in place. Returns
 /// the first row, and the numbers from one to the next.
 ///
-/// Copies are to a place of the rows' own, so that workers with different rows do not meet; where units are dealt, and
-/// all have the same rows, each has room of its own.
+/// Each worker has room of its own for copies, since others may still read theirs.
 pub(crate) fn rows_of(shared: &Shared<'_>, from: &Source, rows: &Share) -> (*const f32, usize) {
     let (t, b) = (rows.frames.start, rows.streams.start);
     if !shared.any_crosses(from, &rows.frames) {
         return (shared.uncrossed(from, t, b), from.width);
     }
-    let room = rows.part.0 * shared.copies_len;
+    let room = rows.worker * shared.copies_len;
     let place = |t: usize, b: usize| room + ((t - shared.first) * shared.streams + b) * from.len;
     for t in rows.frames.clone() {
         for b in rows.streams.clone() {
@@ -176,7 +184,9 @@ pub(crate) fn gather(shared: &Shared<'_>, look_ups: &[GatherOp], share: &Share) 
                             }
                             continue;
                         }
-                        let at = l.table.offset + symbol as usize * l.table.column_stride + first * l.table.row_stride;
+                        let at = l.table.offset
+                            + symbol as usize * l.table.column_stride
+                            + first * l.table.row_stride;
                         let stride = l.table.row_stride;
                         if stride == 1 {
                             let row = std::slice::from_raw_parts(shared.weights.add(at), n);

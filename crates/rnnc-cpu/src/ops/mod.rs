@@ -27,8 +27,10 @@ pub(crate) struct Share {
     /// Frames of the window.
     pub frames: Range<usize>,
     pub streams: Range<usize>,
-    /// Of the units, this worker's part: (worker, workers).
+    /// Of the units, this worker's part: (worker, workers); (0, 1) where rows are dealt.
     pub part: (usize, usize),
+    /// Whose it is.
+    pub worker: usize,
 }
 
 impl Share {

@@ -86,9 +86,8 @@ fn sum_of_squares(gradients: &[f32]) -> f64 {
 /// What a norm of gradients is multiplied with before the step.
 fn clip_factor(update: &Update, norm: f64) -> f64 {
     match update.clip_norm {
-        // As PyTorch's clip_grad_norm_, with its guard against division by 0.
-        Some(limit) => (limit / (norm + 1e-6)).min(1.0),
-        None => 1.0,
+        Some(limit) if norm > limit => limit / norm,
+        _ => 1.0,
     }
 }
 

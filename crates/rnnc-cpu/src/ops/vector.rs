@@ -34,15 +34,21 @@ pub(crate) fn vector(shared: &Shared<'_>, op: &VectorOp, share: &Share, local: &
             match op.operation {
                 Operation::Softmax { groups } => row.softmax(operand(0), groups),
                 Operation::LogSoftmax { groups } => row.log_softmax(operand(0), groups),
-                Operation::Normalize { groups, center, epsilon } => row.normalize(operand(0), groups, center, epsilon),
+                Operation::Normalize { groups, center, epsilon } => {
+                    row.normalize(operand(0), groups, center, epsilon)
+                }
                 Operation::GroupSum { groups } => row.group_sum(operand(0), groups),
                 Operation::CrossEntropy => row.cross_entropy(operand(0), symbol(1)),
                 Operation::SoftmaxGradient { groups } => row.softmax_gradient(operand(0), operand(1), groups),
-                Operation::LogSoftmaxGradient { groups } => row.log_softmax_gradient(operand(0), operand(1), groups),
+                Operation::LogSoftmaxGradient { groups } => {
+                    row.log_softmax_gradient(operand(0), operand(1), groups)
+                }
                 Operation::NormalizeGradient { groups, center, epsilon } => {
                     row.normalize_gradient(operand(0), operand(1), groups, center, epsilon);
                 }
-                Operation::CrossEntropyGradient => row.cross_entropy_gradient(operand(0)[0], operand(1), symbol(2)),
+                Operation::CrossEntropyGradient => {
+                    row.cross_entropy_gradient(operand(0)[0], operand(1), symbol(2))
+                }
                 // Elementwise ones are steps of maps.
                 _ => {}
             }
@@ -167,7 +173,12 @@ impl Row<'_> {
             let g = group(self.units, size, g);
             let sum = tile::sum(isa, &e[g.all.clone()]);
             let probabilities = &mut self.scratch[..g.own.len()];
-            tile::unary(isa, Function::Apply(Activation::Exp), &y[g.all.clone()][g.own.clone()], probabilities);
+            tile::unary(
+                isa,
+                Function::Apply(Activation::Exp),
+                &y[g.all.clone()][g.own.clone()],
+                probabilities,
+            );
             let own = e[g.all][g.own].iter().zip(&*probabilities);
             self.out[g.out].iter_mut().zip(own).for_each(|(o, (e, p))| *o = e - p * sum);
         }
