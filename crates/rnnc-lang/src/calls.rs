@@ -3,7 +3,8 @@
 use crate::builtins::Builtin;
 use crate::constants::{evaluate, matched, number, whole};
 use crate::diagnostics::{Diagnostic, counted};
-use crate::expand::{Context, Expander, label, missing_option, wrong_inputs};
+use crate::expand::{Context, Expander};
+use crate::instances::{label, missing_option, wrong_inputs};
 use crate::ir::{Constant, Dense, ExprId, Op};
 use crate::syntax::{Call, Expr, Span};
 use rnnc_graph::{Init, Operation};

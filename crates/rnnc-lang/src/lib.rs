@@ -4,9 +4,9 @@
 //! lines that are wrong and say what to write instead. The steps, each a file:
 //! - `lexer.rs`, `parser.rs`: the text to a syntax tree (`syntax.rs`);
 //! - `program.rs`: the text and the library's cells that it calls (`library.rs`), checked one by one;
-//! - `expand.rs`, `calls.rs`, `constants.rs`, `builtins.rs`: cells expanded where they are called (`ir.rs`);
+//! - `expand.rs`, `instances.rs`, `calls.rs`, `constants.rs`, `builtins.rs`: cells expanded where they are called (`ir.rs`);
 //! - `resolve.rs`: names to layers; `sizes.rs`, `checks.rs`: how many units each has, and whether they fit;
-//! - `lower.rs`: layers and connections; `graph_errors.rs`: what the graph says against them;
+//! - `lower.rs`, `terms.rs`: layers and connections; `graph_errors.rs`: what the graph says against them;
 //! - `diagnostics.rs`: how all that is wrong is shown.
 
 mod builtins;
@@ -16,6 +16,7 @@ mod constants;
 mod diagnostics;
 mod expand;
 mod graph_errors;
+mod instances;
 mod ir;
 mod lexer;
 mod library;
@@ -25,6 +26,7 @@ mod program;
 mod resolve;
 mod sizes;
 mod syntax;
+mod terms;
 
 pub use diagnostics::{Diagnostic, Errors};
 pub use expand::MAX_LAYERS;

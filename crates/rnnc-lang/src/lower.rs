@@ -3,18 +3,16 @@
 
 use crate::diagnostics::{Diagnostic, shortened};
 use crate::expand::{MAX_LAYERS, too_large};
-use crate::ir::{
-    Dense, EquationId, Expanded, ExprId, InstanceId, Item, Node, NodeId, NodeKind, Op, StartValue,
-};
+use crate::ir::{EquationId, Expanded, ExprId, InstanceId, Item, Node, NodeId, NodeKind, Op, StartValue};
 use crate::syntax::Span;
+use crate::terms::Read;
 use rnnc_graph::{
-    Activation, Connection, ConnectionKind, Function, Graph, Init, Layer, LayerId, LayerKind, Operation,
-    Range, Start, WeightId,
+    Activation, Function, Graph, Init, Layer, LayerId, LayerKind, Operation, Range, Start, WeightId,
 };
 use std::collections::HashMap;
 
 /// The epsilon of layer_norm and rms_norm.
-const EPSILON: f64 = 1e-5;
+pub(crate) const EPSILON: f64 = 1e-5;
 
 /// Makes the graph of a network whose sizes are known.
 pub(crate) fn lower(network: &Expanded<'_>, name: &str, place: Span) -> Result<Graph, Diagnostic> {
@@ -57,38 +55,34 @@ fn order(network: &Expanded<'_>) -> Vec<NodeId> {
     order
 }
 
-/// A plain read: units of a layer, times a number.
-#[derive(Clone, Copy)]
-struct Read {
-    layer: LayerId,
-    delay: i64,
-    range: Range,
-    scale: f64,
-    stops_gradient: bool,
-}
-
-struct Lowering<'n, 't> {
-    network: &'n Expanded<'t>,
-    graph: Graph,
-    layers: Vec<Option<LayerId>>,
+pub(crate) struct Lowering<'n, 't> {
+    pub network: &'n Expanded<'t>,
+    pub graph: Graph,
+    pub layers: Vec<Option<LayerId>>,
     /// For each equation, how many layers without a name it has so far.
     anonymous: Vec<usize>,
     /// Where each weight comes from, by its name.
     weights: HashMap<String, Span>,
     /// The equation being lowered.
-    equation: EquationId,
+    pub equation: EquationId,
     /// The network's name, for the budget's error.
     place: Span,
 }
 
 // Expressions nest at most as deep as the reader and the expansion of cells allow, so these may recurse.
 impl Lowering<'_, '_> {
-    fn size(&self, id: ExprId) -> usize {
+    pub fn size(&self, id: ExprId) -> usize {
         // All sizes are known by now.
         self.network.expr(id).size.unwrap_or(1)
     }
 
-    fn add(&mut self, name: String, size: usize, kind: LayerKind, span: Span) -> Result<LayerId, Diagnostic> {
+    pub fn add(
+        &mut self,
+        name: String,
+        size: usize,
+        kind: LayerKind,
+        span: Span,
+    ) -> Result<LayerId, Diagnostic> {
         if self.graph.layers().len() >= MAX_LAYERS {
             return Err(too_large(self.place));
         }
@@ -96,7 +90,7 @@ impl Lowering<'_, '_> {
         Ok(self.graph.add_layer(Layer { name, size, kind, function, start, origin: Some(span) }))
     }
 
-    fn weight(
+    pub fn weight(
         &mut self,
         name: &str,
         shape: &[usize],
@@ -136,7 +130,7 @@ impl Lowering<'_, '_> {
         Ok(())
     }
 
-    fn anonymous_name(&mut self, equation: EquationId) -> String {
+    pub fn anonymous_name(&mut self, equation: EquationId) -> String {
         let count = &mut self.anonymous[equation.0];
         *count += 1;
         format!("{}.{count}", self.network.equations[equation.0])
@@ -192,7 +186,7 @@ impl Lowering<'_, '_> {
     }
 
     /// A layer without a name for an expression.
-    fn anonymous(&mut self, id: ExprId) -> Result<LayerId, Diagnostic> {
+    pub fn anonymous(&mut self, id: ExprId) -> Result<LayerId, Diagnostic> {
         let expr = self.network.expr(id);
         let name = match &expr.op {
             Op::Parameter { weight, .. } => weight.clone(),
@@ -234,7 +228,7 @@ impl Lowering<'_, '_> {
         self.terms(id, 1.0, layer, range)
     }
 
-    fn operation(
+    pub fn operation(
         &mut self,
         layer: LayerId,
         operation: Operation,
@@ -298,221 +292,5 @@ impl Lowering<'_, '_> {
                 Ok(1.0)
             }
         }
-    }
-
-    /// Adds an expression to a sum layer, or to a part of one, times a number.
-    fn terms(&mut self, id: ExprId, scale: f64, layer: LayerId, range: Range) -> Result<(), Diagnostic> {
-        let expr = self.network.expr(id);
-        let same_size = self.size(id) == range.len;
-        let whole = same_size && range.len == self.graph.layer_at(layer).size;
-        match &expr.op {
-            &Op::Number(number) => self.constant(scale * number, layer, range),
-            &Op::Broadcast { operand, .. } if matches!(self.network.expr(operand).op, Op::Number(_)) => {
-                self.terms(operand, scale, layer, range)?;
-            }
-            Op::Sum { terms, constant } => {
-                for &(factor, term) in terms {
-                    self.terms(term, scale * factor, layer, range)?;
-                }
-                if *constant != 0.0 {
-                    self.constant(scale * constant, layer, range);
-                }
-            }
-            Op::Product { scale: own, factors } if factors.len() == 1 => {
-                self.terms(factors[0], scale * own, layer, range)?;
-            }
-            Op::Dense(dense) if whole && scale == 1.0 => self.dense(dense, layer, expr.span)?,
-            Op::Diagonal { operand, weight, init } if whole && scale == 1.0 => {
-                let init = init.unwrap_or(Init::Uniform(1.0 / (range.len as f64).sqrt()));
-                let weight = self.weight(weight, &[range.len], init, expr.span)?;
-                let read = self.weighable(*operand)?;
-                self.weigh(read, layer, ConnectionKind::Diagonal { weight });
-            }
-            &Op::Normalize { operand, groups, center, affine: Some(ref stem) } if whole && scale == 1.0 => {
-                let name = self.anonymous_name(self.equation);
-                let normal = self.add(name, range.len, LayerKind::Sum, expr.span)?;
-                self.operation(
-                    normal,
-                    Operation::Normalize { groups, center, epsilon: EPSILON },
-                    &[operand],
-                )?;
-                let gain =
-                    self.weight(&format!("{stem}.gain"), &[range.len], Init::Constant(1.0), expr.span)?;
-                let read = Read { layer: normal, delay: 0, range, scale: 1.0, stops_gradient: false };
-                self.weigh(read, layer, ConnectionKind::Diagonal { weight: gain });
-                if center {
-                    self.bias(&format!("{stem}.bias"), Init::Zeros, layer, expr.span)?;
-                }
-            }
-            Op::Concat(parts) if same_size => {
-                let mut start = range.start;
-                for &part in parts {
-                    let len = self.size(part);
-                    self.terms(part, scale, layer, Range::new(start, len))?;
-                    start += len;
-                }
-            }
-            _ => {
-                let mut read = self.read(id)?;
-                read.scale *= scale;
-                self.connect(read, layer, range);
-            }
-        }
-        Ok(())
-    }
-
-    /// An expression as a read of a layer: of one that is there, or of a new one without a name.
-    fn read(&mut self, id: ExprId) -> Result<Read, Diagnostic> {
-        let expr = self.network.expr(id);
-        match &expr.op {
-            Op::Read(reference) => {
-                if let Some(target) = reference.target
-                    && let Some(layer) = self.layers[target.node.0]
-                {
-                    let range = Range::new(0, self.size(id));
-                    return Ok(Read { layer, delay: target.delay, range, scale: 1.0, stops_gradient: false });
-                }
-            }
-            &Op::Slice { operand, from, to } => {
-                let mut read = self.read_all(operand)?;
-                read.range = Range::new(read.range.start + from, to - from);
-                return Ok(read);
-            }
-            // What reads too few units repeats them, where it is connected.
-            &Op::Broadcast { operand, .. } => return self.read(operand),
-            &Op::StopGradient(operand) => return Ok(Read { stops_gradient: true, ..self.read(operand)? }),
-            Op::Product { scale, factors } if factors.len() == 1 => {
-                let mut read = self.read(factors[0])?;
-                read.scale *= scale;
-                return Ok(read);
-            }
-            Op::Sum { terms, constant: 0.0 } if terms.len() == 1 => {
-                let mut read = self.read(terms[0].1)?;
-                read.scale *= terms[0].0;
-                return Ok(read);
-            }
-            &Op::Reduce { operand, groups, mean: true } => {
-                let name = self.anonymous_name(self.equation);
-                let layer = self.add(name, groups, LayerKind::Sum, expr.span)?;
-                self.operation(layer, Operation::GroupSum { groups }, &[operand])?;
-                let scale = groups as f64 / self.size(operand) as f64;
-                return Ok(Read {
-                    layer,
-                    delay: 0,
-                    range: Range::new(0, groups),
-                    scale,
-                    stops_gradient: false,
-                });
-            }
-            _ => {}
-        }
-        let layer = self.anonymous(id)?;
-        let range = Range::new(0, self.size(id));
-        Ok(Read { layer, delay: 0, range, scale: 1.0, stops_gradient: false })
-    }
-
-    /// A read that has as many units as the expression.
-    fn read_all(&mut self, id: ExprId) -> Result<Read, Diagnostic> {
-        let read = self.read(id)?;
-        if read.range.len == self.size(id) {
-            return Ok(read);
-        }
-        self.copied(read, id)
-    }
-
-    /// A read that a weight can be applied to: all units, as they are, and errors flow back.
-    fn weighable(&mut self, id: ExprId) -> Result<Read, Diagnostic> {
-        let read = self.read_all(id)?;
-        if read.scale == 1.0 && !read.stops_gradient { Ok(read) } else { self.copied(read, id) }
-    }
-
-    /// A read of a layer of its own that copies it.
-    fn copied(&mut self, read: Read, id: ExprId) -> Result<Read, Diagnostic> {
-        let name = self.anonymous_name(self.equation);
-        let range = Range::new(0, self.size(id));
-        let layer = self.add(name, range.len, LayerKind::Sum, self.network.expr(id).span)?;
-        self.connect(read, layer, range);
-        Ok(Read { layer, delay: 0, range, scale: 1.0, stops_gradient: false })
-    }
-
-    fn dense(&mut self, dense: &Dense, layer: LayerId, span: Span) -> Result<(), Diagnostic> {
-        let mut fan_in = 0;
-        for &(input, _) in &dense.inputs {
-            fan_in += if self.is_symbol(input) { 1 } else { self.size(input) };
-        }
-        let init = dense.init.unwrap_or(Init::Uniform(1.0 / (fan_in as f64).sqrt()));
-        let (heads, rows) = (dense.heads, dense.size);
-        for (input, name) in &dense.inputs {
-            let columns = self.size(*input);
-            let shape: &[usize] =
-                if heads == 1 { &[rows, columns] } else { &[heads, rows / heads, columns / heads] };
-            let weight = self.weight(name, shape, init, span)?;
-            let read = self.weighable(*input)?;
-            self.weigh(read, layer, ConnectionKind::Full { weight, heads, transposed: false });
-        }
-        match &dense.bias {
-            Some((name, init)) => self.bias(name, *init, layer, span),
-            None => Ok(()),
-        }
-    }
-
-    fn is_symbol(&self, id: ExprId) -> bool {
-        match &self.network.expr(id).op {
-            Op::Read(reference) => {
-                reference.target.is_some_and(|target| self.network.node(target.node).kind == NodeKind::Symbol)
-            }
-            _ => false,
-        }
-    }
-
-    fn bias(&mut self, name: &str, init: Init, layer: LayerId, span: Span) -> Result<(), Diagnostic> {
-        let range = Range::new(0, self.graph.layer_at(layer).size);
-        let weight = self.weight(name, &[range.len], init, span)?;
-        let bias = self.add(name.to_owned(), range.len, LayerKind::Parameter(weight), span)?;
-        self.connect(Read { layer: bias, delay: 0, range, scale: 1.0, stops_gradient: false }, layer, range);
-        Ok(())
-    }
-
-    fn weigh(&mut self, read: Read, target: LayerId, kind: ConnectionKind) {
-        let target_range = Range::new(0, self.graph.layer_at(target).size);
-        self.graph.add_connection(Connection {
-            source: Some(read.layer),
-            target,
-            kind,
-            delay: read.delay,
-            source_range: read.range,
-            target_range,
-            stops_gradient: false,
-        });
-    }
-
-    fn connect(&mut self, read: Read, target: LayerId, target_range: Range) {
-        let scale = read.scale;
-        let kind = if read.range.len == target_range.len {
-            ConnectionKind::Identity { scale }
-        } else {
-            ConnectionKind::Broadcast { scale }
-        };
-        self.graph.add_connection(Connection {
-            source: Some(read.layer),
-            target,
-            kind,
-            delay: read.delay,
-            source_range: read.range,
-            target_range,
-            stops_gradient: read.stops_gradient,
-        });
-    }
-
-    fn constant(&mut self, value: f64, target: LayerId, target_range: Range) {
-        self.graph.add_connection(Connection {
-            source: None,
-            target,
-            kind: ConnectionKind::Constant { value },
-            delay: 0,
-            source_range: Range::new(0, 0),
-            target_range,
-            stops_gradient: false,
-        });
     }
 }

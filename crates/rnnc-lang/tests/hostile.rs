@@ -83,7 +83,10 @@ proptest! {
             let at = borders[at.index(borders.len())];
             match edit {
                 0 if b - a < 40 => text.replace_range(a..b, ""),
-                1 => text.insert_str(at, &text[a..b].to_owned()),
+                1 => {
+                    let part = text[a..b].to_owned();
+                    text.insert_str(at, &part);
+                }
                 _ => {
                     // One word in place of another.
                     let end = borders.iter().copied().find(|&border| border > a).unwrap_or(a);
