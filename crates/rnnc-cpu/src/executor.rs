@@ -3,14 +3,14 @@
 use crate::clock::Clock;
 use crate::compile::{Compiler, Program, Target};
 use crate::kernels::isa::Isa;
-use crate::memory::{Aligned, Shared, check_available};
+use crate::memory::{Aligned, Shared};
 use crate::ops::{Local, TILE, update};
 use crate::pass;
 use crate::team::Team;
 use rnnc_graph::{Graph, LayerId, LayerKind, WeightId};
 use rnnc_plan::{
     Executor, ExecutorError, History, NO_SYMBOL, Part, Pass, Plan, Setup, State, Update, Values, ValuesMut,
-    View,
+    View, check_available,
 };
 use std::sync::{Mutex, PoisonError};
 

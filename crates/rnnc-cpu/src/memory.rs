@@ -8,7 +8,6 @@
 
 use crate::clock::Clock;
 use crate::kernels::isa::Isa;
-use rnnc_plan::ExecutorError;
 
 /// A cache line of numbers.
 #[repr(C, align(64))]
@@ -71,31 +70,3 @@ pub(crate) struct Shared<'a> {
 // SAFETY: the pointers are to memory that the executor owns and has borrowed for the pass. What is written through
 // them is dealt out without overlap between barriers (see above).
 unsafe impl Sync for Shared<'_> {}
-
-/// Refuses what would not fit into this machine's memory, before it is allocated.
-pub(crate) fn check_available(what: &str, bytes: u128) -> Result<(), ExecutorError> {
-    let available = available_memory();
-    if available.is_some_and(|available| bytes > available) || bytes > isize::MAX as u128 {
-        return Err(ExecutorError::Memory {
-            what: what.to_string(),
-            bytes,
-            available: available.unwrap_or(isize::MAX as u128),
-        });
-    }
-    Ok(())
-}
-
-/// Bytes that a process can still get: what the system says is available, or the control group's limit if less. `None`
-/// where neither is known.
-fn available_memory() -> Option<u128> {
-    let system = std::fs::read_to_string("/proc/meminfo").ok().and_then(|text| {
-        let line = text.lines().find(|line| line.starts_with("MemAvailable:"))?;
-        line.split_whitespace().nth(1)?.parse::<u128>().ok().map(|kib| kib * 1024)
-    });
-    let group =
-        std::fs::read_to_string("/sys/fs/cgroup/memory.max").ok().and_then(|t| t.trim().parse::<u128>().ok());
-    match (system, group) {
-        (Some(a), Some(b)) => Some(a.min(b)),
-        (a, b) => a.or(b),
-    }
-}

@@ -8,8 +8,10 @@
 //! - `layout.rs` lays out the weights; `maps.rs` writes the elementwise programs; `emit.rs` all other operations, which
 //!   `fuse.rs` fuses;
 //! - `memory.rs` finds lifetimes and shares room; `cost.rs` counts, and chooses by the counts;
-//! - `plan.rs` is the result, `executor.rs` the trait; `dropout.rs` draws masks; `report` prints and draws plans.
+//! - `plan.rs` is the result, `executor.rs` the trait; `dropout.rs` draws masks; `available.rs` asks for memory;
+//!   `report` prints and draws plans.
 
+mod available;
 mod cost;
 pub mod dropout;
 mod emit;
@@ -23,6 +25,7 @@ mod plan;
 pub mod report;
 mod schedule;
 
+pub use available::check_available;
 pub use cost::Cost;
 pub use executor::{
     Executor, ExecutorError, History, NO_SYMBOL, Part, Setup, State, Update, Values, ValuesMut,

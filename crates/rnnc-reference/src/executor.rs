@@ -7,7 +7,9 @@ use crate::network::{Network, Place, Surroundings, width};
 use crate::order::{self, Pair};
 use crate::window::Window;
 use rnnc_graph::{Graph, LayerId, LayerKind, WeightId};
-use rnnc_plan::{Executor, ExecutorError, History, Part, Plan, Setup, State, Update, Values, ValuesMut};
+use rnnc_plan::{
+    Executor, ExecutorError, History, Part, Plan, Setup, State, Update, Values, ValuesMut, check_available,
+};
 use std::ops::Range;
 
 /// Runs a plan's network frame by frame, in double precision, on the caller's thread.
@@ -452,19 +454,6 @@ fn check_memory(plan: &Plan, setup: Setup) -> Result<(), ExecutorError> {
     let values = frames.saturating_mul(setup.streams as u128).saturating_mul(all);
     let weights: u128 = plan.forward.weights().iter().map(|w| 4 * w.len() as u128).sum();
     let bytes = values.saturating_add(weights).saturating_mul(8);
-    let available = available_memory();
-    if bytes <= available {
-        return Ok(());
-    }
     let what = format!("running {} streams over {frames} frames in double precision", setup.streams);
-    Err(ExecutorError::Memory { what, bytes, available })
-}
-
-/// What the machine has free, where it says so; else what it can address.
-fn available_memory() -> u128 {
-    let free = std::fs::read_to_string("/proc/meminfo").ok().and_then(|text| {
-        let line = text.lines().find(|line| line.starts_with("MemAvailable:"))?;
-        line.split_whitespace().nth(1)?.parse::<u128>().ok()
-    });
-    free.map_or(isize::MAX as u128, |kilobytes| kilobytes * 1024)
+    check_available(&what, bytes)
 }
