@@ -2,14 +2,17 @@
 
 use crate::failure::BadInput;
 use clap::{Args, ValueEnum};
+use rnnc_cpu::CpuExecutor;
 use rnnc_plan::{Executor, ExecutorError, Plan, Setup};
 use rnnc_reference::ReferenceExecutor;
 
 /// The executors.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum ExecutorKind {
-    /// frame by frame in double precision: slow, and what all others are compared with
+    /// on the cores of the CPU, in single precision
     #[default]
+    Cpu,
+    /// frame by frame in double precision: slow, and what all others are compared with
     Reference,
 }
 
@@ -17,7 +20,8 @@ impl ExecutorKind {
     /// The executor of that name.
     pub fn parse(name: &str) -> Result<ExecutorKind, BadInput> {
         ExecutorKind::from_str(name, false).map_err(|_| {
-            let names: Vec<String> = ExecutorKind::value_variants().iter().map(|k| format!("`{}`", k.name())).collect();
+            let names: Vec<String> =
+                ExecutorKind::value_variants().iter().map(|k| format!("`{}`", k.name())).collect();
             BadInput(format!("there is no executor `{name}`; there are {}", names.join(" and ")))
         })
     }
@@ -25,6 +29,7 @@ impl ExecutorKind {
     /// Its name, as on the command line.
     pub fn name(self) -> &'static str {
         match self {
+            ExecutorKind::Cpu => "cpu",
             ExecutorKind::Reference => "reference",
         }
     }
@@ -37,20 +42,21 @@ impl ExecutorKind {
     /// Makes one.
     pub fn make(self, plan: Plan, setup: Setup) -> Result<Box<dyn Executor>, ExecutorError> {
         Ok(match self {
+            ExecutorKind::Cpu => Box::new(CpuExecutor::new(plan, setup)?),
             ExecutorKind::Reference => Box::new(ReferenceExecutor::new(plan, setup)?),
         })
     }
 
-    /// How many threads it works with when `threads` are asked for.
+    /// How many threads it works with when `threads` are asked for; 0 asks for as many as the process may use.
     pub fn workers(self, threads: usize) -> usize {
         match self {
+            ExecutorKind::Cpu => resolve_threads(threads),
             ExecutorKind::Reference => 1,
         }
     }
 }
 
-/// As many threads as asked for; for 0, as many as the process may use.
-pub fn resolve_threads(threads: usize) -> usize {
+fn resolve_threads(threads: usize) -> usize {
     match threads {
         0 => std::thread::available_parallelism().map_or(1, usize::from),
         n => n,

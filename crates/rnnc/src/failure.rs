@@ -2,6 +2,7 @@
 
 use rnnc_graph::GraphError;
 use rnnc_lang::Errors;
+use rnnc_plan::report::PictureError;
 use rnnc_plan::{ExecutorError, PlanError};
 use rnnc_train::TrainError;
 use std::io::{self, IsTerminal};
@@ -62,5 +63,9 @@ fn is_bad_input(error: &anyhow::Error) -> bool {
     if let Some(error) = error.downcast_ref::<ExecutorError>() {
         return !matches!(error, ExecutorError::Order(_));
     }
-    error.is::<BadInput>() || error.is::<Errors>() || error.is::<GraphError>() || error.is::<PlanError>()
+    error.is::<BadInput>()
+        || error.is::<Errors>()
+        || error.is::<GraphError>()
+        || error.is::<PlanError>()
+        || error.is::<PictureError>()
 }

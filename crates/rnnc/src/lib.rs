@@ -8,14 +8,17 @@
 //! | [`lang`] | the language: text in, a graph or errors that show the place out; the library of cells |
 //! | [`graph`] | the network as layers and connections, built by the language or by hand; its adjoint |
 //! | [`plan`] | the network lowered to stages of operations; the [`plan::Executor`] trait |
+//! | [`cpu`] | the executor that runs on the cores of a CPU, and the session that runs frame by frame |
 //! | [`reference`] | the executor that defines the truth, in double precision |
 //! | [`train`] | data, losses, truncated backpropagation through time, checkpoints; NumPy and safetensors files |
 //!
 //! The command `rnnc` is made of the same parts.
 //!
+//! # A network, forward and back
+//!
 //! ```
+//! use rnnc::cpu::CpuExecutor;
 //! use rnnc::plan::{Executor, Part, Plan, PlanOptions, Setup, Update, Values, ValuesMut};
-//! use rnnc::reference::ReferenceExecutor;
 //! use rnnc::train::Weights;
 //!
 //! let text = "
@@ -27,26 +30,46 @@
 //!     }";
 //! let graph = rnnc::lang::compile("leaky.rnn", text, None)?;
 //!
-//! // Four frames of one stream, forward and back.
+//! // Four frames of one stream.
 //! let plan = Plan::new(&graph, PlanOptions::training(1, 4))?;
-//! let mut executor = ReferenceExecutor::new(plan, Setup::new(1, 4))?;
+//! let mut executor = CpuExecutor::new(plan, Setup::new(1, 4))?;
 //! Weights::initial(&graph, 1).put_into(&mut executor, Part::Weight)?;
 //! let x = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8];
-//! let mut y = [0.0; 4];
-//! let mut loss = || {
+//! let mut losses = Vec::new();
+//! for step in 1..=10 {
+//!     let mut y = [0.0; 4];
+//!     executor.clear_state();
 //!     executor.forward(4, &[Values::F32(&x)], None)?;
 //!     executor.output(0, ValuesMut::F32(&mut y))?;
-//!     // The loss is half the sum of squares, of which y is the gradient.
+//!     losses.push(y.iter().map(|y| 0.5 * y * y).sum::<f32>());
+//!     // The loss is half the sum of squares: its gradient is y.
 //!     executor.backward(4, &[Some(Values::F32(&y))])?;
-//!     let update = Update { learning_rate: 0.01, beta1: 0.9, beta2: 0.999, epsilon: 1e-8, step: 1, clip_norm: None };
-//!     executor.update(&update)?;
-//!     executor.clear_state();
-//!     Ok::<f32, rnnc::plan::ExecutorError>(y.iter().map(|y| 0.5 * y * y).sum())
-//! };
-//! assert!(loss()? > loss()?);
+//!     let (learning_rate, beta1, beta2, epsilon) = (0.01, 0.9, 0.999, 1e-8);
+//!     executor.update(&Update { learning_rate, beta1, beta2, epsilon, step, clip_norm: None })?;
+//! }
+//! assert!(losses[9] < losses[0]);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # Frame by frame
+//!
+//! ```
+//! use rnnc::cpu::Session;
+//! use rnnc::plan::{Values, ValuesMut};
+//!
+//! let text = "network mean { input x : vector(1)  m = 0.75 * m[t-1] + 0.25 * x  output m }";
+//! let graph = rnnc::lang::compile("mean.rnn", text, None)?;
+//! let mut session = Session::new(&graph, 1, 1)?;
+//! let mut m = [0.0];
+//! for _ in 0..2 {
+//!     session.step(&[Values::F32(&[1.0])], None)?;
+//!     session.output(0, ValuesMut::F32(&mut m))?;
+//! }
+//! assert_eq!(m, [0.4375]);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+pub use rnnc_cpu as cpu;
 pub use rnnc_graph as graph;
 pub use rnnc_lang as lang;
 pub use rnnc_plan as plan;

@@ -25,7 +25,8 @@ impl NetworkArgs {
 
 /// Reads a file of equations.
 pub fn read_text(path: &Path) -> Result<String, BadInput> {
-    std::fs::read_to_string(path).map_err(|error| BadInput(format!("cannot read {}: {error}", path.display())))
+    std::fs::read_to_string(path)
+        .map_err(|error| BadInput(format!("cannot read {}: {error}", path.display())))
 }
 
 /// Compiles a network of a text.

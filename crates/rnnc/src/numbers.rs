@@ -23,7 +23,11 @@ impl Numbers {
 
     /// These numbers, rounded if need be.
     pub fn new(values: Vec<f64>, double: bool) -> Numbers {
-        if double { Numbers::Double(values) } else { Numbers::Single(values.iter().map(|&x| x as f32).collect()) }
+        if double {
+            Numbers::Double(values)
+        } else {
+            Numbers::Single(values.iter().map(|&x| x as f32).collect())
+        }
     }
 
     /// The floats of an array.

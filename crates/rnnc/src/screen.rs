@@ -39,7 +39,10 @@ impl Screen {
             Event::Checkpoint { .. } => {}
             Event::Sample { prompt, text } => {
                 self.bar.finish_and_clear();
-                self.say(&format!("\nit writes, after {prompt:?}:\n\n{prompt}{}", String::from_utf8_lossy(text)));
+                self.say(&format!(
+                    "\nit writes, after {prompt:?}:\n\n{prompt}{}",
+                    String::from_utf8_lossy(text)
+                ));
             }
         }
     }
@@ -58,7 +61,8 @@ impl Screen {
     }
 
     fn begin(&mut self, beginning: &Beginning) {
-        let Beginning { network, parameters, train_frames, validation_frames, test_frames, executor, .. } = beginning;
+        let Beginning { network, parameters, train_frames, validation_frames, test_frames, executor, .. } =
+            beginning;
         let frames = if self.of_text { "characters" } else { "frames" };
         let mut line = format!(
             "network {network}: {} parameters; {} {frames} to train on, {} to validate, {} to test; {executor} executor",
@@ -95,7 +99,14 @@ impl Screen {
     fn metrics(&mut self, metrics: &Metrics) {
         match metrics {
             Metrics::Training {
-                update, loss, bits_per_symbol, gradient_norm, learning_rate, frames_per_second, seconds, ..
+                update,
+                loss,
+                bits_per_symbol,
+                gradient_norm,
+                learning_rate,
+                frames_per_second,
+                seconds,
+                ..
             } => {
                 self.in_bits = bits_per_symbol.is_some();
                 let loss = match (bits_per_symbol, loss) {
@@ -111,10 +122,18 @@ impl Screen {
                 ));
             }
             Metrics::Validation(evaluated) => {
-                self.say(&format!("update {:>6}  validation: {}", evaluated.update, evaluation(evaluated, self.of_text)));
+                self.say(&format!(
+                    "update {:>6}  validation: {}",
+                    evaluated.update,
+                    evaluation(evaluated, self.of_text)
+                ));
             }
             Metrics::Test(evaluated) => {
-                self.say(&format!("update {:>6}  test: {}", evaluated.update, evaluation(evaluated, self.of_text)));
+                self.say(&format!(
+                    "update {:>6}  test: {}",
+                    evaluated.update,
+                    evaluation(evaluated, self.of_text)
+                ));
             }
         }
     }

@@ -40,8 +40,11 @@ impl Sequence {
     /// file serves both.
     pub fn read(path: &Path, graph: &Graph, gradients: bool, double: bool) -> anyhow::Result<Sequence> {
         let inputs: Vec<_> = graph.inputs().iter().map(|&id| graph.layer_at(id)).collect();
-        let outputs: Vec<_> = graph.outputs().iter().map(|o| (gradient_name(&o.name), graph.layer_at(o.layer).size)).collect();
-        if let Some(input) = inputs.iter().find(|i| i.name == RESET || outputs.iter().any(|(d, _)| *d == i.name)) {
+        let outputs: Vec<_> =
+            graph.outputs().iter().map(|o| (gradient_name(&o.name), graph.layer_at(o.layer).size)).collect();
+        if let Some(input) =
+            inputs.iter().find(|i| i.name == RESET || outputs.iter().any(|(d, _)| *d == i.name))
+        {
             return bad_input(format!(
                 "network `{}` has an input `{}`, and an array of that name means something else in {}: rename the input",
                 graph.name(),

@@ -24,7 +24,13 @@ pub fn read_state(path: &Path, like: &State) -> anyhow::Result<State> {
         let array = file.read(layer)?;
         array.check_shape(&[Dimension::Size(*depth), Dimension::Size(streams), Dimension::Size(*size)])?;
         let values = if *symbols { symbol_numbers(&array)? } else { array.f64s()?.into_owned() };
-        histories.push(History { layer: layer.clone(), depth: *depth, size: *size, symbols: *symbols, values });
+        histories.push(History {
+            layer: layer.clone(),
+            depth: *depth,
+            size: *size,
+            symbols: *symbols,
+            values,
+        });
     }
     let array = file.read(AGE)?;
     array.check_shape(&[Dimension::Size(streams)])?;

@@ -50,7 +50,8 @@ impl Trial {
             initial_values(weight, seed).iter().zip(moves).map(|(w, m)| f64::from((w + m) as f32)).collect()
         });
         let weights = weights.collect();
-        let resets = (0..rows).map(|_| resets_every > 0 && random.random_range(0..resets_every) == 0).collect();
+        let resets =
+            (0..rows).map(|_| resets_every > 0 && random.random_range(0..resets_every) == 0).collect();
         let outputs = graph.outputs().iter();
         let output_gradients =
             outputs.map(|o| uniform(&mut random, rows * graph.layer_at(o.layer).size, 1.0)).collect();

@@ -5,7 +5,6 @@
 
 use crate::check::Finding;
 use crate::executors::ExecutorKind;
-use crate::numbers::Numbers;
 use crate::trial::Trial;
 use rnnc_graph::{Graph, LayerKind, WeightId};
 use rnnc_plan::{Executor, Part, Plan, PlanOptions, Setup, State, Values, ValuesMut};
@@ -17,11 +16,21 @@ const TOLERANCE: f64 = 1e-4;
 const AMPLIFIED: f64 = 10.0;
 
 /// Compares an executor with the reference.
-pub fn check(graph: &Graph, trial: &Trial, kind: ExecutorKind, threads: usize) -> anyhow::Result<Vec<Finding>> {
+pub fn check(
+    graph: &Graph,
+    trial: &Trial,
+    kind: ExecutorKind,
+    threads: usize,
+) -> anyhow::Result<Vec<Finding>> {
     let expected = all_arrays(graph, trial, ExecutorKind::Reference, threads)?;
     let altered = all_arrays(graph, &alter(trial), ExecutorKind::Reference, threads)?;
     let found = all_arrays(graph, trial, kind, threads)?;
-    Ok(expected.iter().zip(&altered).zip(&found).map(|((e, a), f)| compare(e, &a.values, &f.values)).collect())
+    Ok(expected
+        .iter()
+        .zip(&altered)
+        .zip(&found)
+        .map(|((e, a), f)| compare(e, &a.values, &f.values))
+        .collect())
 }
 
 /// An array that came out of an executor.
@@ -54,7 +63,8 @@ fn compare(expected: &Named, altered: &[f64], found: &[f64]) -> Finding {
         }
     }
     if found.len() != expected.values.len() {
-        finding.problem = Some(format!("it has {} values, and the reference's {}", found.len(), expected.values.len()));
+        finding.problem =
+            Some(format!("it has {} values, and the reference's {}", found.len(), expected.values.len()));
     }
     finding
 }
@@ -69,7 +79,12 @@ fn alter(trial: &Trial) -> Trial {
 }
 
 /// Runs all frames, in two windows if the network is causal, errors going back through both; everything that comes out.
-fn all_arrays(graph: &Graph, trial: &Trial, kind: ExecutorKind, threads: usize) -> anyhow::Result<Vec<Named>> {
+fn all_arrays(
+    graph: &Graph,
+    trial: &Trial,
+    kind: ExecutorKind,
+    threads: usize,
+) -> anyhow::Result<Vec<Named>> {
     let (frames, streams) = (trial.frames, trial.streams);
     let half = if graph.looks_ahead() { 0 } else { frames / 2 };
     let windows: Vec<_> = [0..half, half..frames].into_iter().filter(|w| !w.is_empty()).collect();

@@ -63,7 +63,12 @@ impl Bench {
         }
         let mut out = std::io::stdout().lock();
         if self.format == Format::Text {
-            writeln!(out, "network {}, {} frames a window; microseconds per frame", graph.name(), self.frames)?;
+            writeln!(
+                out,
+                "network {}, {} frames a window; microseconds per frame",
+                graph.name(),
+                self.frames
+            )?;
             writeln!(out, "{:>7}  {:>26}  {:>26}", "streams", "forward", "forward + backward")?;
         }
         for &streams in &self.streams {

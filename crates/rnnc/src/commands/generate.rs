@@ -45,7 +45,8 @@ impl Generate {
         };
         let threads = self.threads.unwrap_or(config.run.threads);
         let prompt = self.prompt.as_deref().unwrap_or(&config.run.sample_prompt);
-        let graph = compile(&directory.network(), &directory.network_text()?, config.network.name.as_deref())?;
+        let graph =
+            compile(&directory.network(), &directory.network_text()?, config.network.name.as_deref())?;
         let weights = Weights::load(&directory.checkpoint(), &graph)?;
         let output = config.training.output.as_deref();
         let make = |plan, setup| kind.make(plan, setup);

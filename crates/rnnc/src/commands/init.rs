@@ -3,6 +3,7 @@
 use crate::failure::Outcome;
 use crate::network::NetworkArgs;
 use clap::Args;
+use rnnc_plan::check_available;
 use rnnc_train::{Precision, Weights};
 use std::path::PathBuf;
 
@@ -23,6 +24,9 @@ impl Init {
     /// Writes the weights.
     pub fn run(&self) -> anyhow::Result<Outcome> {
         let graph = self.network.read()?;
+        // As drawn, and as they lie in the file.
+        let bytes = graph.weights().iter().map(|w| 12 * w.len() as u128).sum();
+        check_available("writing the weights", bytes)?;
         Weights::initial(&graph, self.seed).save(&self.output, &graph, Precision::Single)?;
         Ok(Outcome::Done)
     }

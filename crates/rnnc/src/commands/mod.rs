@@ -7,6 +7,7 @@ mod generate;
 mod grad;
 mod init;
 mod new;
+mod plan;
 mod run;
 mod train;
 
@@ -20,6 +21,8 @@ pub enum Command {
     New(new::New),
     /// List the library's cells, or print the equations of one
     Cells(cells::Cells),
+    /// Print what runs in parallel in a network, and how
+    Plan(plan::Plan),
     /// Check a network's gradients against differences, and executors against each other
     Check(check::Check),
     /// Write a network's initial weights
@@ -42,6 +45,7 @@ impl Command {
         match self {
             Command::New(new) => new.run(),
             Command::Cells(cells) => cells.run(),
+            Command::Plan(plan) => plan.run(),
             Command::Check(check) => check.run(),
             Command::Init(init) => init.run(),
             Command::Run(run) => run.run(),

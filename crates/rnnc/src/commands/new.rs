@@ -30,7 +30,10 @@ impl Template {
             Template::Text => vec![
                 ("network.rnn", include_str!("../../templates/network.rnn").into()),
                 ("train.toml", include_str!("../../templates/train.toml").into()),
-                ("text/cells.txt", rnnc_lang::cells().iter().map(|cell| cell.text).collect::<Vec<_>>().join("\n")),
+                (
+                    "text/cells.txt",
+                    rnnc_lang::cells().iter().map(|cell| cell.text).collect::<Vec<_>>().join("\n"),
+                ),
             ],
         }
     }

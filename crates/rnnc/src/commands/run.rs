@@ -60,7 +60,8 @@ impl Run {
 
         // What looks ahead must see all.
         let window = if graph.looks_ahead() { frames } else { frames.min(WINDOW) };
-        let options = PlanOptions { workers: kind.workers(threads), ..PlanOptions::inference(streams, window) };
+        let options =
+            PlanOptions { workers: kind.workers(threads), ..PlanOptions::inference(streams, window) };
         let setup = Setup { threads, ..Setup::new(streams, window) };
         let mut executor = kind.make(Plan::new(&graph, options)?, setup)?;
         weights.put_into(&mut *executor, Part::Weight)?;

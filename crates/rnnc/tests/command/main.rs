@@ -1,0 +1,7 @@
+//! The command `rnnc`, end to end: every command as a process, with its files, messages and exit codes.
+
+mod arrays;
+mod refusals;
+mod sandbox;
+mod tools;
+mod training;

@@ -1,0 +1,114 @@
+//! The other commands: `cells`, `check`, `init`, `bench`, and what the command line itself refuses.
+
+use crate::sandbox::Sandbox;
+
+#[test]
+fn help_and_versions_are_no_errors_and_unknown_commands_are() {
+    let sandbox = Sandbox::new();
+    for command in ["new", "cells", "plan", "check", "init", "run", "grad", "bench", "train", "generate"] {
+        assert!(sandbox.succeeds("--help").contains(&format!("\n  {command} ")), "{command}");
+        assert!(sandbox.succeeds(&format!("{command} --help")).contains(&format!("Usage: rnnc {command} ")));
+    }
+    assert!(sandbox.succeeds("--version").starts_with("rnnc "));
+    for wrong in ["", "fly", "bench", "cells --no-such-option", "bench net.rnn --executor gpu"] {
+        assert!(!sandbox.fails(2, wrong).is_empty());
+    }
+}
+
+#[test]
+fn the_library_is_listed_and_its_cells_printed() {
+    let sandbox = Sandbox::new();
+    let list = sandbox.succeeds("cells");
+    for name in ["lstm_peephole", "gru_reset_after", "sru", "slstm", "dilated_rnn"] {
+        assert!(list.lines().any(|line| line.starts_with(&format!("{name} "))), "{name}");
+    }
+    let lstm = sandbox.succeeds("cells lstm");
+    assert!(lstm.contains("c = f * c[t-1] + i * z") && lstm.contains("Hochreiter"), "{lstm}");
+    assert!(sandbox.fails(2, "cells lstn").contains("the library has no cell `lstn`"));
+}
+
+#[test]
+fn a_printed_cell_is_text_that_compiles() {
+    let sandbox = Sandbox::new();
+    let cell = sandbox.succeeds("cells gru").replacen("cell gru", "cell mine", 1);
+    sandbox
+        .write("net.rnn", format!("{cell}\nnetwork n {{ input x : vector(3)  h = mine(x; 4)  output h }}"));
+    sandbox.succeeds("init net.rnn --output w.safetensors");
+}
+
+#[test]
+fn initial_weights_follow_from_the_seed() {
+    let sandbox = Sandbox::with_network();
+    let first = std::fs::read(sandbox.path("w.safetensors")).unwrap();
+    let again = |seed: u64| {
+        sandbox.succeeds(&format!("init net.rnn --seed {seed} --output again.safetensors"));
+        std::fs::read(sandbox.path("again.safetensors")).unwrap()
+    };
+    assert_eq!(again(3), first);
+    assert_ne!(again(4), first);
+    let tensors = sandbox.tensors("w.safetensors").tensors;
+    assert_eq!(tensors["h.f.W.h[t-1]"].shape, [4, 4]);
+    assert_eq!(tensors["h.f.bias"].values, [1.0; 4]);
+}
+
+#[test]
+fn a_sound_network_passes_its_checks_and_one_that_overflows_fails_them() {
+    let sandbox = Sandbox::with_network();
+    let found = sandbox.succeeds("check net.rnn --seed 5");
+    assert!(found.contains("gradients against differences: ok"), "{found}");
+    assert!(found.contains("cpu against reference: ok"), "{found}");
+    assert!(!sandbox.succeeds("check net.rnn --executor reference").contains("cpu"));
+
+    sandbox.write(
+        "net.rnn",
+        "network n { input x : vector(2)  y = exp(exp(exp(dense(x; 2, bias = 9))))  output y }",
+    );
+    let done = sandbox.run("check net.rnn");
+    assert_eq!(done.code, 1, "{done:?}");
+    assert!(done.out.contains("FAILED"), "{done:?}");
+}
+
+#[test]
+fn plans_are_printed_for_people_and_tools_and_as_pictures() {
+    let sandbox = Sandbox::with_network();
+    let text = sandbox.succeeds("plan net.rnn --streams 2 --frames 64");
+    for expected in ["loop", "h.c", "Amdahl", "parameters", "Memory"] {
+        assert!(text.contains(expected), "{expected:?} is not in {text}");
+    }
+    assert!(sandbox.succeeds("plan net.rnn --inference").len() < text.len());
+    let json = sandbox.succeeds("plan net.rnn --streams 2 --frames 64 --format json");
+    assert!(serde_json::from_str::<serde_json::Value>(&json).unwrap().is_object());
+    assert!(sandbox.succeeds("plan net.rnn --format dot").starts_with("digraph"));
+    assert_eq!(sandbox.succeeds("plan net.rnn --format svg --output net.svg"), "");
+    let svg = sandbox.read("net.svg");
+    assert!(svg.contains("<svg") && svg.trim_end().ends_with("</svg>"));
+    assert!(sandbox.fails(2, "plan net.rnn --frames 0").contains("at least 1 stream and 1 frame"));
+    assert!(sandbox.fails(1, "plan net.rnn --output no_directory/plan").contains("cannot write"));
+}
+
+#[test]
+fn timings_are_one_json_object_a_line() {
+    let sandbox = Sandbox::with_network();
+    for executor in ["cpu", "reference"] {
+        let lines = sandbox.succeeds(&format!(
+            "bench net.rnn --streams 1,3 --frames 8 --seconds 0.01 --format json --executor {executor} --threads 1"
+        ));
+        let lines: Vec<serde_json::Value> =
+            lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert_eq!(lines.len(), 2);
+        for (line, streams) in lines.iter().zip([1, 3]) {
+            assert_eq!(line["streams"], streams);
+            assert_eq!(line["frames"], 8);
+            assert_eq!(line["threads"], 1);
+            assert_eq!(line["executor"], executor);
+            for field in ["forward_us_per_step", "train_us_per_step"] {
+                let time = |suffix: &str| line[format!("{field}{suffix}")].as_f64().unwrap();
+                assert!(0.0 < time("_low") && time("_low") <= time("") && time("") <= time("_high"));
+            }
+        }
+    }
+    let table = sandbox.succeeds("bench net.rnn --frames 8 --seconds 0.01");
+    assert_eq!(table.lines().count(), 4, "{table}");
+    assert!(sandbox.fails(2, "bench net.rnn --streams 0").contains("at least 1 stream"));
+    assert!(sandbox.fails(2, "bench net.rnn --seconds=-1").contains("--seconds"));
+}
