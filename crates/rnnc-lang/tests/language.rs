@@ -2,7 +2,7 @@
 
 mod support;
 
-use rnnc_graph::{ConnectionKind, Graph, Init, LayerKind, Start};
+use rnnc_graph::{Components, ConnectionKind, Graph, Init, Kind, LayerKind, Start};
 use support::dump;
 
 fn compile(text: &str) -> Graph {
@@ -390,5 +390,24 @@ fn every_cell_of_the_library_has_a_head_and_compiles() {
                 || layer.kind == LayerKind::Input
                 || !layer.name.ends_with(".h"))
         );
+    }
+}
+
+#[test]
+fn cells_made_to_run_in_parallel_have_no_loop() {
+    for (cell, options) in [
+        ("sru", "4"),
+        ("qrnn", "4"),
+        ("mingru", "4"),
+        ("minlstm", "4"),
+        ("lru", "4, 4"),
+        ("rg_lru", "4, heads = 2"),
+        ("leaky_integrator", "4"),
+        ("tdnn", "4"),
+    ] {
+        let graph = network(&format!("y = {cell}(x; {options})  output y"));
+        for component in Components::find(&graph).unwrap().list {
+            assert_ne!(component.kind, Kind::Loop, "{cell}: {}", component.reason);
+        }
     }
 }
