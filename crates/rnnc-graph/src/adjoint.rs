@@ -96,9 +96,17 @@ impl<'a> Derivation<'a> {
                 self.out.connect(seed, error, Connect::identity());
             }
         }
-        for id in forward.layer_ids() {
-            if let Some(error) = self.errors[id.index()] {
-                self.turn_round(id, error);
+        let errors = self.errors.clone();
+        let active = || forward.layer_ids().filter_map(|id| Some((id, errors[id.index()]?)));
+        for (id, error) in active() {
+            self.turn_round(id, error);
+        }
+        // Now that all their errors' terms are there. Most parameters have none: they are read as they are.
+        for (id, error) in active() {
+            if let LayerKind::Parameter(weight) = forward.layer_at(id).kind
+                && !self.out.incoming_ids(error).is_empty()
+            {
+                self.accumulate_sum(weight, 1.0, error, Range::new(0, forward.layer_at(id).size));
             }
         }
         if self.options.input_gradients {
@@ -157,9 +165,6 @@ impl<'a> Derivation<'a> {
         let forward = self.forward;
         let layer = forward.layer_at(id);
         match layer.kind {
-            LayerKind::Parameter(weight) => {
-                self.accumulate_sum(weight, 1.0, error, Range::new(0, layer.size))
-            }
             LayerKind::Sum => {
                 let delta = self.through_function(id, error);
                 for c in forward.incoming(id) {
@@ -189,7 +194,7 @@ impl<'a> Derivation<'a> {
                 }
             }
             LayerKind::Operation(op) => self.turn_operation(id, op, error),
-            LayerKind::Input | LayerKind::Symbol | LayerKind::Saved(_) => {}
+            LayerKind::Input | LayerKind::Symbol | LayerKind::Parameter(_) | LayerKind::Saved(_) => {}
         }
     }
 

@@ -58,15 +58,13 @@ pub(crate) fn affine(
                     format!("a product `{name}` with one factor only from the cycle would be affine"),
                 ));
             }
-            LayerKind::Operation(Operation::Quotient) => {
-                if graph.incoming(id).nth(1).is_some_and(inside) {
-                    return Err(obstacle(
-                        "a division".into(),
-                        format!("a divisor in `{name}` from outside the cycle would be affine"),
-                    ));
-                }
+            LayerKind::Operation(Operation::Quotient) if graph.incoming(id).nth(1).is_some_and(inside) => {
+                return Err(obstacle(
+                    "a division".into(),
+                    format!("a divisor in `{name}` from outside the cycle would be affine"),
+                ));
             }
-            LayerKind::Operation(op) => {
+            LayerKind::Operation(op) if op != Operation::Quotient => {
                 return Err(obstacle(
                     op.name().into(),
                     format!("without {} in `{name}` the cycle could be affine", op.name()),

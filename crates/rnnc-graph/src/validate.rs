@@ -111,7 +111,7 @@ fn operation(graph: &Graph, id: LayerId, op: Operation, count: usize) -> Result<
                 return wrong(graph, id, format!("{groups} groups have {groups} sums, not {size}"));
             }
             let read = graph.incoming(id).next().map_or(0, |c| c.target_range.len);
-            if groups == 0 || read % groups != 0 {
+            if groups == 0 || !read.is_multiple_of(groups) {
                 return wrong(graph, id, format!("{read} units do not divide into {groups} groups"));
             }
             return Ok(());
@@ -142,7 +142,7 @@ fn operation(graph: &Graph, id: LayerId, op: Operation, count: usize) -> Result<
         }
         _ => 1,
     };
-    if groups == 0 || size % groups != 0 {
+    if groups == 0 || !size.is_multiple_of(groups) {
         return wrong(graph, id, format!("{size} units do not divide into {groups} groups"));
     }
     Ok(())

@@ -90,6 +90,8 @@ pub(crate) fn products(list: &mut Vec<Product>) {
         }
         list.extend(columns.into_iter().map(|p| p.0));
     }
+    // Targets of different extent can overlap (heads, and whole layers).
+    list.sort_by_key(|p| p.accumulate);
 }
 
 impl Adjacent for LookUp {
@@ -162,6 +164,7 @@ impl Adjacent for RowSum {
 
 /// Fuses sums over rows.
 pub(crate) fn row_sums(list: &mut Vec<RowSum>) {
-    list.sort_by_key(|r| (r.accumulate, key(r.error), r.gradient));
+    let source = |r: &RowSum| r.source.map(|s| (key(s.view), s.delay));
+    list.sort_by_key(|r| (r.accumulate, r.crossing, source(r), key(r.error), r.gradient));
     join_all(list);
 }

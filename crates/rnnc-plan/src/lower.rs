@@ -28,6 +28,9 @@ pub(crate) struct Lowering<'a> {
     pub storage: Vec<Option<View>>,
 }
 
+/// What the layers of one map share: slot, component, phase, offset, size, and the part of it.
+type MapKey = (usize, Option<usize>, usize, i64, usize, Range);
+
 /// The elementwise layers of one phase that are of one size: they become one map.
 #[derive(Clone, Debug)]
 pub(crate) struct MapGroup {
@@ -142,7 +145,7 @@ impl<'a> Lowering<'a> {
     fn group_maps(&mut self) {
         // Keys of maps that still take layers. Where the layers of a cycle lie apart in time, the order of the
         // block counts, and only the last map does.
-        let mut open: HashMap<(usize, Option<usize>, usize, i64, usize, Range), usize> = HashMap::new();
+        let mut open: HashMap<MapKey, usize> = HashMap::new();
         let mut last_map: Vec<Option<usize>> = vec![None; self.graph.layers().len()];
         for component in 0..self.components.list.len() {
             let in_step = self.components.list[component].offsets.windows(2).all(|w| w[0] == w[1]);

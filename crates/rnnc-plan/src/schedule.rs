@@ -66,7 +66,7 @@ impl Schedule {
         for &layer in &component.layers {
             for (_, source) in computed_sources(graph, layer).filter(|&(_, s)| !inside(s)) {
                 let from = self.places[source.index()].slot;
-                slot = slot.max(if from % 2 == 0 { from + 1 } else { from + 2 });
+                slot = slot.max(if from.is_multiple_of(2) { from + 1 } else { from + 2 });
             }
         }
         let sign = if component.direction == Direction::Forward { 1 } else { -1 };

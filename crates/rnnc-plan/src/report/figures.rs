@@ -62,8 +62,7 @@ impl Figures {
         let all: Vec<(&Stage, StageFigures)> =
             plan.stages().map(|stage| (stage, stage_figures(stage, streams, frames))).collect();
         let flops: f64 = all.iter().map(|(_, f)| f.flops).sum();
-        let parallel: f64 =
-            all.iter().filter(|(s, _)| s.kind != StageKind::Loop).map(|(_, f)| f.flops).sum();
+        let parallel: f64 = all.iter().filter(|(s, _)| s.kind != StageKind::Loop).map(|(_, f)| f.flops).sum();
         let serial: f64 = all.iter().map(|(_, f)| f.flops / f.frames_at_once).sum();
         let paths = passes(plan).map(|(_, _, pass)| path(pass, frames));
         let saved = saved(plan);

@@ -67,8 +67,7 @@ impl<'a> Names<'a> {
                 })
                 .collect(),
             Op::Map(map) => {
-                let names: Vec<String> =
-                    map.layers.iter().map(|&l| graph.layer_at(l).name.clone()).collect();
+                let names: Vec<String> = map.layers.iter().map(|&l| graph.layer_at(l).name.clone()).collect();
                 let part = if map.len == map.span {
                     format!("{} units", map.span)
                 } else {
@@ -145,19 +144,27 @@ fn delay(delay: i64) -> String {
     if delay == 0 { String::new() } else { format!("[{}]", at(delay)) }
 }
 
-/// The first names that fit, and how many there are if not all do.
+/// Stands for a space within a name, where no line is to be broken.
+const GLUE: char = '\u{a0}';
+
+/// The first names that fit, and how many there are if not all do. Spaces within names are glue: see [`plain`].
 pub(crate) fn shorten(names: &[String], budget: usize) -> String {
     let mut out = String::new();
     for (i, name) in names.iter().enumerate() {
-        if i > 0 && out.len() + name.len() > budget {
+        if i > 0 && out.len() + 2 + name.len() > budget {
             return format!("{out}, .. ({} in all)", names.len());
         }
         if i > 0 {
             out.push_str(", ");
         }
-        out.push_str(name);
+        out.extend(name.chars().map(|c| if c == ' ' { GLUE } else { c }));
     }
     out
+}
+
+/// With spaces for glue.
+pub(crate) fn plain(text: &str) -> String {
+    text.replace(GLUE, " ")
 }
 
 /// `1 step`, `2 steps`

@@ -1,7 +1,7 @@
 //! A plan for people, in 100 columns.
 
 use super::figures::{ComponentFigures, Figures, StageFigures};
-use super::names::{Names, count, passes, scaled, shorten, thousands};
+use super::names::{Names, count, passes, plain, scaled, shorten, thousands};
 use crate::plan::{Deal, Pass, Plan, Stage, StageKind};
 use rnnc_graph::{Component, Components, Direction, Graph, Kind, LayerId};
 
@@ -35,7 +35,7 @@ pub fn text(plan: &Plan) -> String {
     work(plan, &figures, &mut out);
     out.blank();
     memory(plan, &figures, &mut out);
-    out.text
+    plain(&out.text)
 }
 
 /// A page of text under construction.
@@ -191,19 +191,18 @@ fn runs(c: &Component) -> String {
         Direction::Backward => "from the last frame to the first",
     };
     if let Kind::Scan(form) = &c.kind {
-        return format!(
-            "over time in parallel, {direction}; {} a unit carried",
-            count(form.order, "number")
-        );
+        return format!("over time in parallel, {direction}; {} a unit carried", count(form.order, "number"));
     }
     let width = match (c.width.frames, c.width.bound) {
         (d, Some(bound)) if d >= bound => {
-            format!("{} at once, the least total delay of a cycle", count(d, "frame"))
+            format!("{} at once (no schedule does more)", count(d, "frame"))
         }
         (d, Some(bound)) => {
-            format!("{} at once (no schedule can do more than {bound})", count(d, "frame"))
+            format!("{} at once (no schedule does more than {bound})", count(d, "frame"))
         }
-        (d, None) => format!("{} at once (a lower bound: the cycle is too large to search)", count(d, "frame")),
+        (d, None) => {
+            format!("{} at once (a lower bound: the cycle is too large to search)", count(d, "frame"))
+        }
     };
     format!("{direction}, {width}")
 }
@@ -229,9 +228,12 @@ fn wider(graph: &Graph, components: &Components, at: usize) -> Option<String> {
     }
     reads.sort_unstable();
     reads.dedup();
-    let names: Vec<String> =
-        reads.iter().map(|&(l, d)| format!("`{}[{}]`", graph.layer_at(l).name, super::names::at(d))).collect();
-    let how = if names.len() == 1 { "a longer delay in place of" } else { "longer delays in place of all of" };
+    let names: Vec<String> = reads
+        .iter()
+        .map(|&(l, d)| format!("`{}[{}]`", graph.layer_at(l).name, super::names::at(d)))
+        .collect();
+    let how =
+        if names.len() == 1 { "a longer delay in place of" } else { "longer delays in place of all of" };
     Some(format!("{how} {} would let more frames run at once", shorten(&names, 2 * WIDTH)))
 }
 
@@ -247,9 +249,14 @@ fn barriers(pass: &Pass, at: usize, c: &Component) -> Option<String> {
     let planned = per_frames(track.barriers_per_step() as u64, track.block as u64);
     Some(match c.barrier_bound {
         Some((links, delay)) => {
-            format!("{planned} planned, at least {} needed, if units are shared out", per_frames(links, delay))
+            format!(
+                "{planned} planned, at least {} needed, if units are shared out",
+                per_frames(links, delay)
+            )
         }
-        None => format!("{planned} planned, if units are shared out (too large a cycle to say how few would do)"),
+        None => {
+            format!("{planned} planned, if units are shared out (too large a cycle to say how few would do)")
+        }
     })
 }
 
@@ -289,6 +296,8 @@ fn stage(
     out.blank();
     out.line(4, &format!("{number:>2}  {kind:<6}  level {level}, {how}{beside}  [{cost}]"));
     out.paragraph(8, 8, &deal(plan, stage));
+    // Whoever shares out streams, or nothing, need not meet within a loop.
+    let meets = stage.kind == StageKind::Frames || stage.deal == Deal::Units;
     for track in &stage.tracks {
         let mut indent = 8;
         if stage.tracks.len() > 1 {
@@ -305,7 +314,7 @@ fn stage(
         let mut left = 0;
         for (n, phase) in track.phases.iter().enumerate() {
             if n > 0 && listed < MOST_LISTED {
-                out.line(indent, "-- barrier --");
+                out.line(indent, if meets { "-- barrier --" } else { "--" });
             }
             for line in phase.ops.iter().flat_map(|placed| {
                 let shift = match placed.offset {
@@ -324,7 +333,7 @@ fn stage(
         }
         if left > 0 {
             out.line(indent, &format!("and {} more, in json", count(left, "operation")));
-        } else if track.barrier_at_end {
+        } else if meets && track.barrier_at_end {
             out.line(indent, "-- barrier --");
         }
     }

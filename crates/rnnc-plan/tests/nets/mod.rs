@@ -3,6 +3,8 @@
 
 use rnnc_graph::{Activation, Connect, ConnectionKind, Graph, Init, LayerId, LayerKind, Operation, Range};
 
+pub mod random;
+
 pub use Activation::{Identity, Sigmoid, Tanh};
 
 /// A graph under construction.
@@ -17,6 +19,14 @@ impl Net {
 
     fn name(&self, layer: LayerId) -> String {
         self.graph.layer_at(layer).name.clone()
+    }
+
+    fn unused(&self, name: String) -> String {
+        if self.graph.find_weight(&name).is_none() {
+            name
+        } else {
+            format!("{name}.{}", self.graph.weights().len())
+        }
     }
 
     pub fn size(&self, layer: LayerId) -> usize {
@@ -43,9 +53,8 @@ impl Net {
     /// Adds a block-diagonal matrix times a layer.
     pub fn heads(&mut self, source: LayerId, target: LayerId, delay: i64, heads: usize) {
         let (rows, columns) = (self.size(target), self.size(source));
-        let shape =
-            if heads == 1 { vec![rows, columns] } else { vec![heads, rows / heads, columns / heads] };
-        let name = format!("{}.W.{}[{delay}]", self.name(target), self.name(source));
+        let shape = if heads == 1 { vec![rows, columns] } else { vec![heads, rows / heads, columns / heads] };
+        let name = self.unused(format!("{}.W.{}[{delay}]", self.name(target), self.name(source)));
         let weight = self.graph.weight(name, &shape, Init::Glorot);
         let kind = ConnectionKind::Full { weight, heads, transposed: false };
         self.graph.connect(source, target, Connect::new(kind).delay(delay));
@@ -53,7 +62,7 @@ impl Net {
 
     /// Adds `diag(source[t-delay])`.
     pub fn diag(&mut self, source: LayerId, target: LayerId, delay: i64) {
-        let name = format!("{}.diag.{}[{delay}]", self.name(target), self.name(source));
+        let name = self.unused(format!("{}.diag.{}[{delay}]", self.name(target), self.name(source)));
         let weight = self.graph.weight(name, &[self.size(target)], Init::Uniform(0.5));
         self.graph.connect(source, target, Connect::diagonal(weight).delay(delay));
     }

@@ -1,0 +1,162 @@
+//! A plan for tools.
+//!
+//! The fields, of version 1 of the schema. Lists are in the order of execution; a component is named by its place in
+//! its pass's list. Numbers of a window are for the `options`' streams and frames.
+//!
+//! ```text
+//! schema       1
+//! network      name, layers, connections, parameters, looks_ahead
+//! options      streams, frames, workers, gradients, input_gradients
+//! passes[]     pass: "forward" or "backward"
+//!   components[]   layers[]: names; kind: "frames", "scan" or "loop"; direction: "forward" or "backward"
+//!                  frames_at_once: null for all; frames_bound: null if unknown
+//!                  order: of a scan, the numbers that a unit carries, else null
+//!                  barriers: { links, delay }: links / delay meetings a frame are needed; null if unknown
+//!                  reason, remedy: for people
+//!   stages[]       kind: as of components; level: those of one level can run side by side
+//!                  deal: "rows", "units" or "alone"
+//!                  flops, bytes, steps, frames_at_once, barriers: of a window
+//!     tracks[]       components[]; direction; block: frames in a step, null for all; barriers_per_step
+//!       phases[]       ops[]: op; offset: in frames; parts[]: for people
+//! work         flops, parallel_share, speed_up_bound, critical_path
+//! saved        numbers_per_frame; components[]: component (of the forward pass), layers[], numbers,
+//!              numbers_per_unit
+//! memory       in bytes: weights, gradients, moments, values, total; values_unshared
+//! ```
+
+use super::figures::{Figures, StageFigures};
+use super::names::{Names, passes, plain};
+use crate::plan::{Pass, Plan, Stage, Track};
+use rnnc_graph::{Component, Direction, Graph, Kind, Weight};
+use serde_json::{Value, json};
+
+/// The version of [`json`]'s fields. It changes when a field goes or changes its meaning.
+pub const SCHEMA_VERSION: u32 = 1;
+
+/// The plan as data. The fields are listed at the top of `report/json.rs`, in the crate's sources:
+/// `schema`, `network`, `options`, `passes` (with `components` and `stages`), `work`, `saved`, `memory`.
+pub fn json(plan: &Plan) -> Value {
+    let graph = &plan.forward;
+    let options = plan.options;
+    let figures = Figures::of(plan);
+    let mut stages = figures.stages.iter();
+    let passes: Vec<Value> =
+        passes(plan).map(|(name, graph, pass)| pass_value(name, graph, pass, &mut stages)).collect();
+    let memory = plan.memory(options.streams, options.frames, false);
+    let unshared: u128 = plan.place(options.streams, options.frames, false).sizes.iter().sum();
+    let bytes = |n: u128| u64::try_from(n).unwrap_or(u64::MAX);
+    json!({
+        "schema": SCHEMA_VERSION,
+        "network": {
+            "name": graph.name(),
+            "layers": graph.layers().len(),
+            "connections": graph.connections().len(),
+            "parameters": graph.weights().iter().map(Weight::len).sum::<usize>(),
+            "looks_ahead": graph.looks_ahead(),
+        },
+        "options": {
+            "streams": options.streams,
+            "frames": options.frames,
+            "workers": options.workers,
+            "gradients": options.gradients,
+            "input_gradients": options.input_gradients,
+        },
+        "passes": passes,
+        "work": {
+            "flops": figures.flops,
+            "parallel_share": figures.parallel_share,
+            "speed_up_bound": figures.speed_up_bound,
+            "critical_path": figures.critical_path,
+        },
+        "saved": {
+            "numbers_per_frame": figures.saved_per_frame,
+            "components": figures.saved,
+        },
+        "memory": {
+            "weights": bytes(memory.weights),
+            "gradients": bytes(memory.gradients),
+            "moments": bytes(memory.moments),
+            "values": bytes(memory.buffers),
+            "values_unshared": bytes(unshared),
+            "total": bytes(memory.total()),
+        },
+    })
+}
+
+fn pass_value<'a>(
+    name: &str,
+    graph: &Graph,
+    pass: &Pass,
+    figures: &mut impl Iterator<Item = &'a StageFigures>,
+) -> Value {
+    let names = Names::of(graph, pass);
+    let stages: Vec<Value> =
+        pass.stages.iter().zip(figures).map(|(stage, f)| stage_value(graph, &names, stage, f)).collect();
+    let components: Vec<Value> = pass.components.list.iter().map(|c| component_value(graph, c)).collect();
+    json!({ "pass": name, "components": components, "stages": stages })
+}
+
+fn direction(direction: Direction) -> &'static str {
+    match direction {
+        Direction::Forward => "forward",
+        Direction::Backward => "backward",
+    }
+}
+
+/// A number of frames, or null for all.
+fn some_frames(frames: usize) -> Option<usize> {
+    (frames != usize::MAX).then_some(frames)
+}
+
+fn component_value(graph: &Graph, c: &Component) -> Value {
+    let (kind, order) = match &c.kind {
+        Kind::Frames => ("frames", None),
+        Kind::Scan(form) => ("scan", Some(form.order)),
+        Kind::Loop => ("loop", None),
+    };
+    json!({
+        "layers": c.layers.iter().map(|&l| &graph.layer_at(l).name).collect::<Vec<_>>(),
+        "kind": kind,
+        "direction": direction(c.direction),
+        "frames_at_once": some_frames(c.width.frames),
+        "frames_bound": c.width.bound,
+        "order": order,
+        "barriers": c.barrier_bound.map(|(links, delay)| json!({ "links": links, "delay": delay })),
+        "reason": c.reason,
+        "remedy": c.remedy,
+    })
+}
+
+fn stage_value(graph: &Graph, names: &Names<'_>, stage: &Stage, figures: &StageFigures) -> Value {
+    json!({
+        "kind": stage.kind,
+        "level": stage.level,
+        "deal": stage.deal,
+        "flops": figures.flops,
+        "bytes": figures.bytes,
+        "steps": figures.steps,
+        "frames_at_once": figures.frames_at_once,
+        "barriers": figures.barriers,
+        "tracks": stage.tracks.iter().map(|t| track_value(graph, names, t)).collect::<Vec<_>>(),
+    })
+}
+
+fn track_value(graph: &Graph, names: &Names<'_>, track: &Track) -> Value {
+    let phases = track.phases.iter().map(|phase| {
+        let ops = phase.ops.iter().map(|placed| {
+            json!({
+                "op": placed.op.name(),
+                "offset": placed.offset,
+                "parts": names.op(&placed.op, graph, usize::MAX).iter().map(|part| plain(part)).collect::<Vec<_>>(),
+            })
+        });
+        json!({ "ops": ops.collect::<Vec<_>>() })
+    });
+    json!({
+        "components": track.components,
+        "direction": direction(track.direction),
+        "block": some_frames(track.block),
+        "barriers_per_step": track.barriers_per_step(),
+        "phases": phases.collect::<Vec<_>>(),
+    })
+}
