@@ -1,6 +1,6 @@
 //! Memory: when each buffer is in use, and where those that need not outlive their stages share room.
 
-use crate::plan::{Instruction, Op, Plan, Stage, View};
+use crate::plan::{Instruction, Op, Pass, Plan, Stage, View};
 use rnnc_graph::LayerKind;
 
 /// Buffers begin at multiples of this many bytes: a cache line.
@@ -99,12 +99,20 @@ impl Plan {
 /// Finds the stages between which each buffer holds something. Inputs, outputs and history outlive all stages.
 pub(crate) fn find_lifetimes(plan: &mut Plan) {
     let mut lifetimes: Vec<Option<(usize, usize)>> = vec![None; plan.buffers.len()];
-    let forward = plan.forward_pass.stages.len();
-    for (n, stage) in plan.stages().enumerate() {
-        for_each_view(stage, &mut |view| {
-            let lifetime = &mut lifetimes[view.buffer.0];
-            *lifetime = Some(lifetime.map_or((n, n), |(first, _)| (first, n)));
-        });
+    // Stages of one level may run at the same time.
+    let levels = |pass: &Pass| pass.stages.chunk_by(|a, b| a.level == b.level).count();
+    let forward = levels(&plan.forward_pass);
+    let mut turn = 0;
+    for pass in std::iter::once(&plan.forward_pass).chain(&plan.backward_pass) {
+        for level in pass.stages.chunk_by(|a, b| a.level == b.level) {
+            for stage in level {
+                for_each_view(stage, &mut |view| {
+                    let lifetime = &mut lifetimes[view.buffer.0];
+                    *lifetime = Some(lifetime.map_or((turn, turn), |(first, _)| (first, turn)));
+                });
+            }
+            turn += 1;
+        }
     }
     let mut outlives: Vec<bool> = plan.buffers.iter().map(|b| b.history > 0).collect();
     let passes = [

@@ -108,7 +108,7 @@ pub struct Buffer {
     pub history: usize,
     /// Whether it holds symbols rather than numbers.
     pub symbols: bool,
-    /// The first and the last stage that use it, counted through both passes; `None` if it must outlive them.
+    /// The first and the last level whose stages use it, counted through both passes; `None` if it must outlive them.
     pub lifetime: Option<(usize, usize)>,
     /// Whether the backward pass reads it (a buffer of the forward pass).
     pub saved: bool,
