@@ -8,7 +8,8 @@ use libfuzzer_sys::fuzz_target;
 fuzz_target!(|text: &str| {
     compile(text);
     // A cell of the library, spoilt, with something that calls it.
-    let name = text.split_once("cell ").and_then(|(_, rest)| rest.split_once('(')).map_or("", |(name, _)| name);
+    let name =
+        text.split_once("cell ").and_then(|(_, rest)| rest.split_once('(')).map_or("", |(name, _)| name);
     compile(&format!("{text}\nnetwork n {{ input x : vector(4)  y = {name}(x; 4)  output y }}"));
 });
 

@@ -5,8 +5,8 @@
 
 use std::fmt;
 
-/// An activation of the language, with the constants of DESIGN section 4 (`leaky_relu` 0.01, `elu` alpha 1,
-/// `gelu` the exact one).
+/// An activation of the language, with its constants: `leaky_relu` has slope 0.01, `elu` alpha 1, and `gelu` is the
+/// exact one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[allow(missing_docs)] // each is the function of that name
 pub enum Activation {

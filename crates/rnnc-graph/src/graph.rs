@@ -71,7 +71,7 @@ impl Weight {
     }
 }
 
-/// What a delayed read of a layer gives where it crosses a reset or the stream's ends (DESIGN section 3).
+/// What a delayed read of a layer gives where it crosses a reset or the stream's ends.
 #[derive(Clone, Copy, Debug, PartialEq, Default)]
 pub enum Start {
     /// 0 in every unit.

@@ -1,21 +1,35 @@
-//! The examples of the language's document, `docs/language.md`, are true.
+//! The examples of the language's document, `docs/language.md`, and of the README are true.
 
 const DOCUMENT: &str = include_str!("../../../docs/language.md");
+const README: &str = include_str!("../../../README.md");
 
-/// The fenced examples.
-fn examples() -> Vec<&'static str> {
-    let after = DOCUMENT.split("```rnn\n").skip(1);
-    after.map(|rest| rest.split_once("```").expect("every fence is closed").0).collect()
+/// Compiles the fenced examples; returns how many there are.
+fn compile_examples(name: &str, document: &str) -> usize {
+    let after = document.split("```rnn\n").skip(1);
+    let examples = after.map(|rest| rest.split_once("```").expect("every fence is closed").0);
+    examples
+        .map(|example| {
+            if let Err(errors) = rnnc_lang::compile(name, example, None) {
+                panic!("{errors}");
+            }
+        })
+        .count()
 }
 
 #[test]
 fn every_example_of_the_document_compiles() {
-    assert!(examples().len() >= 6);
-    for example in examples() {
-        if let Err(errors) = rnnc_lang::compile("docs/language.md", example, None) {
-            panic!("{errors}");
-        }
-    }
+    assert!(compile_examples("docs/language.md", DOCUMENT) >= 6);
+}
+
+#[test]
+fn the_example_of_the_readme_compiles() {
+    assert_eq!(compile_examples("README.md", README), 1);
+}
+
+#[test]
+fn the_readme_counts_the_cells() {
+    let text = README.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(text.contains(&format!("{} cells come with it", rnnc_lang::cells().len())));
 }
 
 #[test]
