@@ -4,7 +4,8 @@
 //! - a verdict: [`validate`] (`validate.rs`: sizes, ranges, names);
 //! - its strongly connected components, each with its kind, direction, width and the reason for each:
 //!   [`Components`] (`components.rs`; `cycles.rs` finds them and orders their frames, `scan.rs` looks for affine
-//!   recurrences, `width.rs` for frames that can run at once, `barriers.rs` bounds synchronizations);
+//!   recurrences, which `recurrence.rs` writes out, `width.rs` for frames that can run at once, `barriers.rs`
+//!   bounds synchronizations);
 //! - the network that carries the errors back: [`Adjoint`] (`adjoint.rs`, after `normalize.rs` and before
 //!   `simplify.rs`).
 //!
@@ -19,6 +20,7 @@ mod function;
 mod graph;
 mod init;
 mod normalize;
+mod recurrence;
 mod scan;
 mod simplify;
 mod validate;
@@ -34,6 +36,7 @@ pub use graph::{
 };
 pub use init::{Init, initial_values, name_key};
 pub use normalize::normalize;
+pub use recurrence::Coefficients;
 pub use scan::ScanForm;
 pub use validate::validate;
 pub use width::Width;
