@@ -30,7 +30,7 @@ use crate::plan::{Pass, Plan, Stage, Track};
 use rnnc_graph::{Component, Direction, Graph, Kind, Weight};
 use serde_json::{Value, json};
 
-/// The version of [`json`]'s fields. It changes when a field goes or changes its meaning.
+/// The version of [`json()`]'s fields. It changes when a field goes or changes its meaning.
 pub const SCHEMA_VERSION: u32 = 1;
 
 /// The plan as data. The fields are listed at the top of `report/json.rs`, in the crate's sources:

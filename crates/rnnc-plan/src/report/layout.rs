@@ -15,7 +15,7 @@ const PADDING: f64 = 14.0;
 /// Room for a box's title.
 const HEADER: f64 = 24.0;
 /// The width of a letter of a layer's name, and of smaller ones.
-pub(crate) const LETTER: f64 = 7.4;
+pub(crate) const LETTER: f64 = 7.3;
 pub(crate) const SMALL_LETTER: f64 = 6.3;
 
 /// A picture with places.

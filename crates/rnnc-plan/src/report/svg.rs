@@ -64,7 +64,7 @@ pub fn svg(plan: &Plan) -> Result<String, PictureError> {
 
 fn draw(picture: &Picture, scene: &Scene) -> String {
     let title_width = picture.title.chars().count() as f64 * 10.0;
-    let inner = scene.width.max(title_width).max(560.0);
+    let inner = scene.width.max(title_width).max(600.0);
     let (width, height) = (inner + 2.0 * MARGIN, scene.height + TITLE + LEGEND + 2.0 * MARGIN);
     let mut out = Svg::default();
     out.line(&format!(
