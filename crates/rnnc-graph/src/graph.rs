@@ -122,7 +122,7 @@ pub enum Operation {
     Normalize { groups: usize, center: bool, epsilon: f64 },
     /// The sum of each of the groups: a layer of `groups` units.
     GroupSum { groups: usize },
-    /// Operands: logits, and a symbol layer of as many symbols. One unit: -log softmax(logits)[symbol], and 0 in
+    /// Operands: logits, and a symbol layer of as many symbols. One unit: `-log softmax(logits)[symbol]`, and 0 in
     /// frames without a symbol.
     CrossEntropy,
     /// No operands. In training 1 / (1 - p) with probability 1 - p and else 0, drawn afresh for each frame,
