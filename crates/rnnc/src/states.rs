@@ -38,7 +38,7 @@ pub fn read_state(path: &Path, like: &State) -> anyhow::Result<State> {
         u64::try_from(age).map_err(|_| array.error("a number of frames, at least 0", age.to_string()))
     };
     let ages = array.integers()?.iter().map(age).collect::<Result<_, _>>()?;
-    Ok(State { histories, ages, frames: 0 })
+    Ok(State { histories, ages, frames: 0, kept: None })
 }
 
 /// The largest symbol is checked by the executor, which knows how many there are.
