@@ -11,12 +11,15 @@
 
 use crate::error::GraphError;
 use crate::function::{Activation, Function, SlopeReads};
-use crate::graph::{
-    Accumulation, AccumulationKind, Connect, Connection, ConnectionKind, Graph, Layer, LayerId, LayerKind,
-    Operation, Range, Start, WeightId,
-};
+use crate::graph::{Connect, Graph};
 use crate::normalize::{normalize, split_terms};
-use crate::simplify::{retain_needed, simplify};
+use crate::operation::Operation;
+use crate::parts::{
+    Accumulation, AccumulationKind, Connection, ConnectionKind, Layer, LayerId, LayerKind, Range, Start,
+    WeightId,
+};
+use crate::recompute::recompute;
+use crate::simplify::simplify;
 
 /// What gradients are wanted besides those of the weights.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -58,6 +61,8 @@ struct Derivation<'a> {
     errors: Vec<Option<LayerId>>,
     /// The adjoint's layer with a forward layer's value.
     values: Vec<Option<LayerId>>,
+    /// Forward layers that are read in another frame.
+    read_delayed: Vec<bool>,
 }
 
 impl<'a> Derivation<'a> {
@@ -73,7 +78,21 @@ impl<'a> Derivation<'a> {
         }
         let count = forward.layers().len();
         let active = active(forward, options);
-        Ok(Derivation { forward, options, active, out, errors: vec![None; count], values: vec![None; count] })
+        let mut read_delayed = vec![false; count];
+        for c in forward.connections() {
+            if let Some(source) = c.source {
+                read_delayed[source.index()] |= c.delay != 0;
+            }
+        }
+        Ok(Derivation {
+            forward,
+            options,
+            active,
+            out,
+            errors: vec![None; count],
+            values: vec![None; count],
+            read_delayed,
+        })
     }
 
     fn run(mut self) -> Graph {
@@ -144,8 +163,13 @@ impl<'a> Derivation<'a> {
             return value;
         }
         let layer = self.forward.layer_at(id);
+        // Masks and parameters are there in every frame of the backward window; before it, only as they were saved.
         let kind = match layer.kind {
-            LayerKind::Parameter(_) | LayerKind::Operation(Operation::DropoutMask { .. }) => layer.kind,
+            LayerKind::Parameter(_) | LayerKind::Operation(Operation::DropoutMask { .. })
+                if !self.read_delayed[id.index()] =>
+            {
+                layer.kind
+            }
             _ => LayerKind::Saved(id),
         };
         // The same name: a dropout mask is keyed by it.
@@ -433,74 +457,4 @@ fn active(graph: &Graph, options: AdjointOptions) -> Vec<bool> {
         .layer_ids()
         .map(|id| wants[id.index()] && reaches[id.index()] && graph.layer_at(id).kind != LayerKind::Symbol)
         .collect()
-}
-
-/// Replaces saved layers by computing them again, where that takes nothing but undelayed elementwise steps from
-/// layers that are saved anyway.
-fn recompute(forward: &Graph, mut adjoint: Graph) -> Graph {
-    let mut saved: Vec<Option<LayerId>> = vec![None; forward.layers().len()];
-    for id in adjoint.layer_ids() {
-        if let LayerKind::Saved(of) = adjoint.layer_at(id).kind {
-            saved[of.index()] = Some(id);
-        }
-    }
-    // Read with a delay, or over all frames by a weight's gradient: those are needed as arrays.
-    let mut fixed = vec![false; adjoint.layers().len()];
-    for c in adjoint.connections() {
-        if let Some(source) = c.source {
-            fixed[source.index()] |= c.delay != 0;
-        }
-    }
-    for source in adjoint.accumulations().iter().filter_map(|a| a.kind.source()) {
-        fixed[source.index()] = true;
-    }
-    let free = |id: LayerId| {
-        matches!(
-            forward.layer_at(id).kind,
-            LayerKind::Parameter(_) | LayerKind::Operation(Operation::DropoutMask { .. })
-        )
-    };
-    let mut dropped = vec![false; forward.layers().len()];
-    for of in forward.layer_ids() {
-        let Some(id) = saved[of.index()] else { continue };
-        let cheap = match forward.layer_at(of).kind {
-            LayerKind::Sum | LayerKind::Product => true,
-            LayerKind::Operation(op) => op.is_elementwise(),
-            _ => false,
-        };
-        let at_hand = |c: &Connection| {
-            let plain = matches!(
-                c.kind,
-                ConnectionKind::Identity { .. }
-                    | ConnectionKind::Broadcast { .. }
-                    | ConnectionKind::Constant { .. }
-            );
-            let whole = c.target_range == Range::new(0, forward.layer_at(of).size);
-            let source =
-                c.source.is_none_or(|s| free(s) || (saved[s.index()].is_some() && !dropped[s.index()]));
-            plain && whole && c.delay == 0 && source && c.source != Some(of)
-        };
-        if !cheap || fixed[id.index()] || !forward.incoming(of).all(at_hand) {
-            continue;
-        }
-        dropped[of.index()] = true;
-        let layer = forward.layer_at(of).clone();
-        let place = adjoint.layer_at_mut(id);
-        (place.kind, place.function) = (layer.kind, layer.function);
-        for c in forward.incoming(of) {
-            // What is not saved is a parameter or a mask, which the adjoint may have by that name already.
-            let source = c.source.map(|s| {
-                let named = || adjoint.find_layer(&forward.layer_at(s).name);
-                let value = saved[s.index()].or_else(named);
-                value.unwrap_or_else(|| adjoint.add_layer(forward.layer_at(s).clone()))
-            });
-            // What it reads must stay.
-            if let Some(value) = source {
-                fixed.resize(adjoint.layers().len(), false);
-                fixed[value.index()] = true;
-            }
-            adjoint.add_connection(Connection { source, target: id, ..c.clone() });
-        }
-    }
-    retain_needed(&adjoint)
 }

@@ -4,7 +4,8 @@
 use crate::barriers;
 use crate::cycles::{Digraph, Edge};
 use crate::error::GraphError;
-use crate::graph::{ConnectionKind, Graph, LayerId, LayerKind, Range};
+use crate::graph::Graph;
+use crate::parts::{ConnectionKind, LayerId, LayerKind, Range};
 use crate::scan::{self, ScanForm};
 use crate::width::{self, Width};
 
@@ -215,7 +216,7 @@ fn direct(
 }
 
 /// Whether a unit of the target depends on other units of the source.
-pub(crate) fn crosses_units(graph: &Graph, c: &crate::graph::Connection) -> bool {
+pub(crate) fn crosses_units(graph: &Graph, c: &crate::parts::Connection) -> bool {
     let target = graph.layer_at(c.target);
     if let LayerKind::Operation(op) = target.kind
         && !op.is_elementwise()
@@ -230,7 +231,7 @@ pub(crate) fn crosses_units(graph: &Graph, c: &crate::graph::Connection) -> bool
     }
 }
 
-fn is_slice(graph: &Graph, c: &crate::graph::Connection) -> bool {
+fn is_slice(graph: &Graph, c: &crate::parts::Connection) -> bool {
     let whole = |range: Range, layer: LayerId| range == Range::new(0, graph.layer_at(layer).size);
     !(c.source.is_none_or(|s| whole(c.source_range, s)) && whole(c.target_range, c.target))
 }

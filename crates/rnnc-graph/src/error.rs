@@ -1,6 +1,6 @@
 //! What is wrong with a graph, in words that name its layers.
 
-use crate::graph::LayerId;
+use crate::parts::LayerId;
 use thiserror::Error;
 
 /// A graph that is no network.

@@ -1,6 +1,6 @@
 //! Initial values of weights, keyed by the weight's name: adding a layer changes no other layer's numbers.
 
-use crate::graph::Weight;
+use crate::parts::Weight;
 use rand::Rng;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;

@@ -1,13 +1,14 @@
 //! Recurrent networks as graphs.
 //!
-//! In comes what a builder says: layers, connections with delays, weights ([`Graph`]). Out come
+//! In comes what a builder says: layers, connections with delays, weights ([`Graph`]; `parts.rs`, `operation.rs`). Out
+//! come
 //! - a verdict: [`validate`] (`validate.rs`: sizes, ranges, names);
 //! - its strongly connected components, each with its kind, direction, width and the reason for each:
 //!   [`Components`] (`components.rs`; `cycles.rs` finds them and orders their frames, `scan.rs` looks for affine
 //!   recurrences, which `recurrence.rs` writes out, `width.rs` for frames that can run at once, `barriers.rs`
 //!   bounds synchronizations);
 //! - the network that carries the errors back: [`Adjoint`] (`adjoint.rs`, after `normalize.rs` and before
-//!   `simplify.rs`).
+//!   `simplify.rs` and `recompute.rs`).
 //!
 //! `function.rs` defines the elementwise functions, `init.rs` the initial weights.
 
@@ -20,6 +21,9 @@ mod function;
 mod graph;
 mod init;
 mod normalize;
+mod operation;
+mod parts;
+mod recompute;
 mod recurrence;
 mod scan;
 mod simplify;
@@ -30,12 +34,14 @@ pub use adjoint::{Adjoint, AdjointOptions};
 pub use components::{Component, Components, Direction, Kind};
 pub use error::GraphError;
 pub use function::{Activation, Function, SlopeReads};
-pub use graph::{
-    Accumulation, AccumulationKind, Connect, Connection, ConnectionId, ConnectionKind, Graph, Layer, LayerId,
-    LayerKind, Operation, Origin, Output, Range, Start, Weight, WeightId,
-};
+pub use graph::{Connect, Graph};
 pub use init::{Init, initial_values, name_key};
 pub use normalize::normalize;
+pub use operation::Operation;
+pub use parts::{
+    Accumulation, AccumulationKind, Connection, ConnectionId, ConnectionKind, Layer, LayerId, LayerKind,
+    Origin, Output, Range, Start, Weight, WeightId,
+};
 pub use recurrence::Coefficients;
 pub use scan::ScanForm;
 pub use validate::validate;

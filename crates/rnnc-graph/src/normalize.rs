@@ -7,7 +7,8 @@
 //! - Layers that no output depends on are gone. Inputs and weights stay, in their order.
 
 use crate::function::{Function, SlopeReads};
-use crate::graph::{Connection, ConnectionKind, Graph, Layer, LayerId, LayerKind, Range, Start};
+use crate::graph::Graph;
+use crate::parts::{Connection, ConnectionKind, Layer, LayerId, LayerKind, Range, Start};
 
 /// The same network in normal form. Its layers keep their names; new ones are numbered after them.
 pub fn normalize(graph: &Graph) -> Graph {

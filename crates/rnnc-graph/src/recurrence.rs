@@ -7,7 +7,9 @@
 
 use crate::components::{Component, Kind};
 use crate::function::Activation;
-use crate::graph::{Connect, Connection, ConnectionKind, Graph, LayerId, LayerKind, Operation, WeightId};
+use crate::graph::{Connect, Graph};
+use crate::operation::Operation;
+use crate::parts::{Connection, ConnectionKind, LayerId, LayerKind, WeightId};
 use std::collections::HashMap;
 
 /// An affine recurrence as a network without the cycle.

@@ -6,7 +6,9 @@
 //! one factor of the cycle, and quotients by something outside, all unit by unit, and no activation.
 
 use crate::function::Function;
-use crate::graph::{Connection, ConnectionKind, Graph, LayerId, LayerKind, Operation};
+use crate::graph::Graph;
+use crate::operation::Operation;
+use crate::parts::{Connection, ConnectionKind, LayerId, LayerKind};
 
 /// The most numbers a unit's state may have for the cycle to run as a scan of k x k matrices.
 pub(crate) const LARGEST_ORDER: usize = 4;

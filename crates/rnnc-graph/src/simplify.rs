@@ -1,8 +1,9 @@
 //! Takes out of an adjoint graph what only passes values on, and what nothing depends on.
 
 use crate::function::Function;
-use crate::graph::{Graph, LayerId, LayerKind, Start};
+use crate::graph::Graph;
 use crate::normalize::is_plain;
+use crate::parts::{LayerId, LayerKind, Start};
 
 /// An equal adjoint graph with fewer layers. Layers whose value is another's, undelayed, are read there; layers that
 /// neither an output nor an accumulation depends on go. Inputs stay, in their order.

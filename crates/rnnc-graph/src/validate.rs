@@ -2,9 +2,9 @@
 
 use crate::error::GraphError;
 use crate::function::Function;
-use crate::graph::{
-    Connection, ConnectionKind, Graph, LayerId, LayerKind, Operation, Range, Start, WeightId,
-};
+use crate::graph::Graph;
+use crate::operation::Operation;
+use crate::parts::{Connection, ConnectionKind, LayerId, LayerKind, Range, Start, WeightId};
 use std::collections::HashSet;
 
 /// The longest delay. Its only purpose is that sums of delays cannot overflow.

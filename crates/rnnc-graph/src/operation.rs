@@ -1,0 +1,102 @@
+//! Layers that are operations: their operands have a fixed order.
+
+/// Operations with operands in a fixed order. `groups = g` treats g equal parts of the vector apart.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[allow(missing_docs)] // `groups` is explained once, above
+pub enum Operation {
+    /// a / b
+    Quotient,
+    /// The larger of a and b; NaN if either is.
+    Max,
+    /// The smaller of a and b; NaN if either is.
+    Min,
+    /// exp(a_i) / sum_j exp(a_j)
+    Softmax { groups: usize },
+    /// a_i - log(sum_j exp(a_j))
+    LogSoftmax { groups: usize },
+    /// (a - mean) / sqrt(variance + epsilon) if `center` (layer norm), else a / sqrt(mean square + epsilon)
+    /// (RMS norm). The gain and bias are connections of the layers that read it.
+    Normalize { groups: usize, center: bool, epsilon: f64 },
+    /// The sum of each of the groups: a layer of `groups` units.
+    GroupSum { groups: usize },
+    /// Operands: logits, and a symbol layer of as many symbols. One unit: `-log softmax(logits)[symbol]`, and 0 in
+    /// frames without a symbol.
+    CrossEntropy,
+    /// No operands. In training 1 / (1 - p) with probability 1 - p and else 0, drawn afresh for each frame,
+    /// stream and unit, keyed by the layer's name; otherwise 1.
+    DropoutMask { probability: f64 },
+
+    /// For the adjoints of max and min: 1 where a > b, 1/2 where a = b, else 0.
+    Step,
+    /// Operands: the error e of a softmax layer, and its value y. y (e - sum(e y))
+    SoftmaxGradient { groups: usize },
+    /// Operands: the error e of a log-softmax layer, and its value y. e - exp(y) sum(e)
+    LogSoftmaxGradient { groups: usize },
+    /// Operands: the error e of a [`Operation::Normalize`] layer, and its operand x.
+    NormalizeGradient { groups: usize, center: bool, epsilon: f64 },
+    /// Operands: the error e (one unit) of a cross-entropy layer, its logits, its symbols.
+    /// e (softmax(logits) - one-hot(symbol)), and 0 in frames without a symbol.
+    CrossEntropyGradient,
+}
+
+impl Operation {
+    /// The operation's name in messages.
+    pub fn name(self) -> &'static str {
+        match self {
+            Operation::Quotient => "quotient",
+            Operation::Max => "max",
+            Operation::Min => "min",
+            Operation::Softmax { .. } => "softmax",
+            Operation::LogSoftmax { .. } => "log_softmax",
+            Operation::Normalize { center: true, .. } => "layer_norm",
+            Operation::Normalize { center: false, .. } => "rms_norm",
+            Operation::GroupSum { .. } => "sum over groups",
+            Operation::CrossEntropy => "cross-entropy",
+            Operation::DropoutMask { .. } => "dropout mask",
+            Operation::Step => "step",
+            Operation::SoftmaxGradient { .. } => "softmax gradient",
+            Operation::LogSoftmaxGradient { .. } => "log_softmax gradient",
+            Operation::NormalizeGradient { center: true, .. } => "layer_norm gradient",
+            Operation::NormalizeGradient { center: false, .. } => "rms_norm gradient",
+            Operation::CrossEntropyGradient => "cross-entropy gradient",
+        }
+    }
+
+    /// How many operands it takes.
+    pub fn operands(self) -> usize {
+        match self {
+            Operation::DropoutMask { .. } => 0,
+            Operation::Softmax { .. }
+            | Operation::LogSoftmax { .. }
+            | Operation::Normalize { .. }
+            | Operation::GroupSum { .. } => 1,
+            Operation::Quotient
+            | Operation::Max
+            | Operation::Min
+            | Operation::Step
+            | Operation::CrossEntropy
+            | Operation::SoftmaxGradient { .. }
+            | Operation::LogSoftmaxGradient { .. }
+            | Operation::NormalizeGradient { .. } => 2,
+            Operation::CrossEntropyGradient => 3,
+        }
+    }
+
+    /// Whether its operands have other sizes than its result. A connection into such a layer writes the units of
+    /// the operand, not of the layer.
+    pub fn changes_size(self) -> bool {
+        matches!(self, Operation::GroupSum { .. } | Operation::CrossEntropy | Operation::CrossEntropyGradient)
+    }
+
+    /// Whether unit u of the result depends on unit u of the operands alone.
+    pub fn is_elementwise(self) -> bool {
+        matches!(
+            self,
+            Operation::Quotient
+                | Operation::Max
+                | Operation::Min
+                | Operation::Step
+                | Operation::DropoutMask { .. }
+        )
+    }
+}
