@@ -9,7 +9,7 @@
 //! | [`graph`] | the network as layers and connections, built by the language or by hand; its adjoint |
 //! | [`plan`] | the network lowered to stages of operations; the [`plan::Executor`] trait |
 //! | [`cpu`] | the executor that runs on the cores of a CPU, and the session that runs frame by frame |
-//! | [`reference`] | the executor that defines the truth, in double precision |
+//! | [`mod@reference`] | the executor that defines the truth, in double precision |
 //! | [`train`] | data, losses, truncated backpropagation through time, checkpoints; NumPy and safetensors files |
 //!
 //! The command `rnnc` is made of the same parts.
