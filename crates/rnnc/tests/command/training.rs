@@ -262,3 +262,28 @@ fn the_loss_falls_on_text_that_repeats() {
     assert_eq!(losses.len(), 3);
     assert!(losses[2] < 1.0 && losses[2] < losses[0], "{losses:?}");
 }
+
+#[test]
+fn the_example_trains() {
+    let example = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/source-code");
+    let sandbox = Sandbox::new();
+    for file in ["net.rnn", "corpus.txt"] {
+        sandbox.write(file, std::fs::read(example.join(file)).unwrap());
+    }
+    let settings = std::fs::read_to_string(example.join("train.toml")).unwrap();
+    let short = [
+        ("minutes = 1.0", "updates = 2"),
+        ("test = 0.04", ""),
+        ("[run]", "[run]\nvalidation_frames = 1000"),
+        ("sample_length = 400", "sample_length = 20"),
+    ];
+    let short = short.iter().fold(settings, |settings, (long, short)| {
+        assert!(settings.contains(long), "{long}");
+        settings.replace(long, short)
+    });
+    sandbox.write("train.toml", short);
+    let out = sandbox.succeeds("train train.toml");
+    assert!(out.contains("done after 2 updates") && out.contains("bits per character"), "{out}");
+    sandbox.succeeds("train train.toml");
+    assert!(sandbox.succeeds("generate run --length 5").starts_with("fn "));
+}
