@@ -40,7 +40,6 @@ impl Clock {
         let (b, w) = (self.streams, self.window);
         self.before += frames as i64;
         self.ages.copy_within(frames * b.., 0);
-        let clip = |age: u64| u32::try_from(age).unwrap_or(u32::MAX);
         for t in 0..frames {
             for stream in 0..b {
                 if resets.is_some_and(|r| r[t * b + stream]) {
@@ -101,11 +100,26 @@ impl Clock {
         &self.next
     }
 
+    /// The ages of the last frames, oldest first: `[frames, B]`. Beyond 32 bits they are clipped: no delay is as long.
+    pub fn last_ages(&self, frames: usize) -> impl Iterator<Item = u32> {
+        self.ages[(self.window - frames) * self.streams..].iter().copied()
+    }
+
+    /// Sets the ages of the last frames, as many as there are.
+    pub fn set_last_ages(&mut self, ages: &[u64]) {
+        let first = self.ages.len() - ages.len();
+        self.ages[first..].iter_mut().zip(ages).for_each(|(to, &age)| *to = clip(age));
+    }
+
     /// Goes on from somewhere else.
     pub fn set(&mut self, ages: &[u64], frames: u64) {
         self.next.copy_from_slice(ages);
         self.before = i64::try_from(frames).unwrap_or(i64::MAX) - self.window as i64;
     }
+}
+
+fn clip(age: u64) -> u32 {
+    u32::try_from(age).unwrap_or(u32::MAX)
 }
 
 #[cfg(test)]
@@ -132,5 +146,22 @@ mod tests {
         // The window now holds frames 1 and 2.
         assert!(clock.crosses(2, 0, 0) && !clock.crosses(2, 1, 0));
         assert_eq!((clock.absolute(0), clock.frames_run()), (1, 3));
+    }
+
+    #[test]
+    fn kept_frames_have_their_ages_again() {
+        let mut clock = Clock::new(1, 4);
+        clock.advance(4, Some(&[false, false, true, false]));
+        let kept: Vec<u64> = clock.last_ages(3).map(u64::from).collect();
+        assert_eq!(kept, [1, 0, 1]);
+        let mut resumed = Clock::new(1, 4);
+        resumed.set(clock.next_ages(), clock.frames_run());
+        resumed.set_last_ages(&kept);
+        for clock in [&mut clock, &mut resumed] {
+            clock.advance(1, None);
+            assert_eq!(clock.last_ages(4).collect::<Vec<_>>(), [1, 0, 1, 2]);
+            assert_eq!([0, 1, 2, 3].map(|t| clock.crosses(-1, t, 0)), [true, false, false, true]);
+            assert_eq!(clock.absolute(0), 1);
+        }
     }
 }

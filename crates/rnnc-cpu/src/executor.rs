@@ -1,5 +1,7 @@
 //! The executor: memory for a plan, and the calls that run it.
 
+mod state;
+
 use crate::clock::Clock;
 use crate::compile::{Compiler, Program, Target};
 use crate::kernels::isa::Isa;
@@ -9,8 +11,8 @@ use crate::pass;
 use crate::team::Team;
 use rnnc_graph::{Graph, LayerId, LayerKind, WeightId};
 use rnnc_plan::{
-    Executor, ExecutorError, History, NO_SYMBOL, Part, Pass, Plan, Setup, State, Update, Values, ValuesMut,
-    View, check_available,
+    Executor, ExecutorError, NO_SYMBOL, Part, Pass, Plan, Setup, State, Update, Values, ValuesMut, View,
+    check_available,
 };
 use std::sync::{Mutex, PoisonError};
 
@@ -329,12 +331,6 @@ impl CpuExecutor {
         }
         Ok(())
     }
-
-    /// Layers with a history, and how deep it is.
-    fn histories(&self) -> impl Iterator<Item = (LayerId, usize)> + '_ {
-        let depths = self.plan.forward.history_depths();
-        self.plan.forward.layer_ids().zip(depths).filter(|&(_, depth)| depth > 0)
-    }
 }
 
 fn wrong_count(what: &'static str, graph: &Graph, found: usize) -> ExecutorError {
@@ -532,90 +528,15 @@ impl Executor for CpuExecutor {
     }
 
     fn state(&self) -> State {
-        let graph = &self.plan.forward;
-        let streams = self.setup.streams;
-        let histories = self
-            .histories()
-            .filter_map(|(id, depth)| {
-                let layer = graph.layer_at(id);
-                let symbols = layer.kind == LayerKind::Symbol;
-                let view = self.view(false, id)?;
-                let mut values = vec![0.0f64; depth * streams * view.len];
-                let first = self.setup.window as i64 - depth as i64;
-                if symbols {
-                    let mut bits = vec![0.0f32; values.len()];
-                    self.copy_out(view, first, depth, &layer.name, ValuesMut::F32(&mut bits)).ok()?;
-                    for (value, bits) in values.iter_mut().zip(bits) {
-                        *value = if bits.to_bits() == NO_SYMBOL { -1.0 } else { f64::from(bits.to_bits()) };
-                    }
-                } else {
-                    self.copy_out(view, first, depth, &layer.name, ValuesMut::F64(&mut values)).ok()?;
-                }
-                Some(History { layer: layer.name.clone(), depth, size: view.len, symbols, values })
-            })
-            .collect();
-        State { histories, ages: self.clock.next_ages().to_vec(), frames: self.clock.frames_run() }
+        State { kept: self.kept_state(), ..self.forward_state() }
+    }
+
+    fn forward_state(&self) -> State {
+        self.histories_state()
     }
 
     fn set_state(&mut self, state: &State) -> Result<(), ExecutorError> {
-        let streams = self.setup.streams;
-        if state.ages.len() != streams {
-            return Err(ExecutorError::State(format!("it has {} streams, not {streams}", state.ages.len())));
-        }
-        let wanted: Vec<(LayerId, usize)> = self.histories().collect();
-        let mut writes = Vec::new();
-        for (id, depth) in wanted {
-            let layer = self.plan.forward.layer_at(id);
-            let name = &layer.name;
-            let Some(view) = self.view(false, id) else { continue };
-            let history = state
-                .histories
-                .iter()
-                .find(|h| h.layer == *name)
-                .ok_or_else(|| ExecutorError::State(format!("it lacks layer `{name}`")))?;
-            let symbols = layer.kind == LayerKind::Symbol;
-            let fits = (history.depth, history.size, history.symbols) == (depth, view.len, symbols);
-            if !fits || history.values.len() != depth * streams * view.len {
-                return Err(ExecutorError::State(format!(
-                    "layer `{name}` needs [{depth}, {streams}, {}], and the state has [{}, {}, {}]",
-                    view.len,
-                    history.depth,
-                    history.values.len() / (history.depth * history.size).max(1),
-                    history.size
-                )));
-            }
-            writes.push((view, depth, history));
-        }
-        if let Some(extra) = state
-            .histories
-            .iter()
-            .find(|h| !self.histories().any(|(id, _)| self.plan.forward.layer_at(id).name == h.layer))
-        {
-            return Err(ExecutorError::State(format!(
-                "its layer `{}` has no history in this network",
-                extra.layer
-            )));
-        }
-        for (view, depth, history) in writes {
-            let to = self.target(view);
-            for (row, values) in history.values.chunks_exact(view.len).enumerate() {
-                // The frames before the next window's first: the last of this one.
-                let first =
-                    to.base as i64 + (self.setup.window as i64 - depth as i64) * (streams * to.width) as i64;
-                let at = first as usize + row * to.width;
-                for (out, &value) in self.values.as_mut_slice()[at..at + view.len].iter_mut().zip(values) {
-                    *out = match (history.symbols, value) {
-                        (false, value) => value as f32,
-                        (true, value) if value < 0.0 => f32::from_bits(NO_SYMBOL),
-                        (true, value) => f32::from_bits(value as u32),
-                    };
-                }
-            }
-        }
-        self.clock.set(&state.ages, state.frames);
-        self.new_frames = 0;
-        self.valid_frames = 0;
-        Ok(())
+        self.go_on_from(state)
     }
 
     fn clear_state(&mut self) {

@@ -4,6 +4,7 @@
 //! and its own precision, inside.
 
 use crate::plan::Plan;
+use crate::state::State;
 use rnnc_graph::WeightId;
 use thiserror::Error;
 
@@ -116,32 +117,6 @@ pub struct Update {
     pub clip_norm: Option<f64>,
 }
 
-/// The last frames of a layer that is read with a positive delay.
-#[derive(Clone, Debug, PartialEq)]
-pub struct History {
-    /// The layer's name.
-    pub layer: String,
-    /// How many frames, D.
-    pub depth: usize,
-    /// Units, N; for a symbol layer 1, its symbol as a number and -1 for none.
-    pub size: usize,
-    /// Whether the layer's values are symbols.
-    pub symbols: bool,
-    /// `[D, B, N]`, oldest first.
-    pub values: Vec<f64>,
-}
-
-/// All that a causal network carries from window to window.
-#[derive(Clone, Debug, PartialEq)]
-pub struct State {
-    /// One for each layer that is read with a positive delay, in the order of the layers.
-    pub histories: Vec<History>,
-    /// Frames since the last reset, or since the stream began, for each stream.
-    pub ages: Vec<u64>,
-    /// Frames run so far in every stream (dropout masks are keyed by it).
-    pub frames: u64,
-}
-
 /// Runs a plan. The contract, in the order of use:
 ///
 /// 1. [`write`](Executor::write) the weights (they begin as 0).
@@ -195,10 +170,16 @@ pub trait Executor: Send {
     /// Copies in an array of a weight.
     fn write(&mut self, part: Part, weight: WeightId, values: Values<'_>) -> Result<(), ExecutorError>;
 
-    /// What the next window will read of this one and those before.
+    /// All that calls of [`step`](Setup::step) frames, forward and backward, will read of the frames run so far: with
+    /// it and the weights (and their moments), another executor of the same plan and setup goes on as this one does.
     fn state(&self) -> State;
 
-    /// Goes on from that state; older frames are forgotten.
+    /// The same without the kept frames: all that forward calls will read. Much less, where the step is shorter than
+    /// the window.
+    fn forward_state(&self) -> State;
+
+    /// Goes on from a state. Of its kept frames, those are taken that this executor would keep itself; all other
+    /// frames are forgotten.
     fn set_state(&mut self, state: &State) -> Result<(), ExecutorError>;
 
     /// Goes back to the beginning: every stream at its start.

@@ -8,8 +8,8 @@
 //! - `layout.rs` lays out the weights; `maps.rs` writes the elementwise programs; `emit.rs` all other operations, which
 //!   `fuse.rs` fuses;
 //! - `memory.rs` finds lifetimes and shares room; `cost.rs` counts, and chooses by the counts;
-//! - `plan.rs` is the result, `executor.rs` the trait; `dropout.rs` draws masks; `available.rs` asks for memory;
-//!   `report` prints and draws plans.
+//! - `plan.rs` is the result, `executor.rs` the trait, `state.rs` what a run carries from window to window; `dropout.rs`
+//!   draws masks; `available.rs` asks for memory; `report` prints and draws plans.
 
 mod available;
 mod cost;
@@ -24,12 +24,11 @@ mod memory;
 mod plan;
 pub mod report;
 mod schedule;
+mod state;
 
 pub use available::check_available;
 pub use cost::Cost;
-pub use executor::{
-    Executor, ExecutorError, History, NO_SYMBOL, Part, Setup, State, Update, Values, ValuesMut,
-};
+pub use executor::{Executor, ExecutorError, NO_SYMBOL, Part, Setup, Update, Values, ValuesMut};
 pub use layout::{WeightLayout, WeightView};
 pub use memory::{Memory, Placement};
 pub use plan::{
@@ -37,3 +36,4 @@ pub use plan::{
     Plan, PlanError, PlanOptions, Product, Read, Register, RowSum, ScatterSum, Stage, StageKind, StartValue,
     Track, Vector, View,
 };
+pub use state::{History, Kept, State};

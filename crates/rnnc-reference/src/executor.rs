@@ -8,7 +8,8 @@ use crate::order::{self, Pair};
 use crate::window::Window;
 use rnnc_graph::{Graph, LayerId, LayerKind, WeightId};
 use rnnc_plan::{
-    Executor, ExecutorError, History, Part, Plan, Setup, State, Update, Values, ValuesMut, check_available,
+    Executor, ExecutorError, History, Kept, Part, Plan, Setup, State, Update, Values, ValuesMut,
+    check_available,
 };
 use std::ops::Range;
 
@@ -44,7 +45,7 @@ pub struct ReferenceExecutor {
     depths: Vec<usize>,
     /// Frames run in every stream since the beginning.
     frames_run: u64,
-    /// How many of the window's frames were run and not handed in as a state.
+    /// How many of the window's frames errors can go back through: those run, or kept by a state.
     kept: usize,
     /// The frames of the last forward call.
     new: usize,
@@ -258,7 +259,8 @@ impl Executor for ReferenceExecutor {
             return Err(ExecutorError::Order("there is no forward call for the errors to go back through"));
         }
         // Older frames are kept only where windows overlap.
-        let most = if self.setup.step == self.setup.window { self.new } else { self.kept.min(self.setup.window) };
+        let most =
+            if self.setup.step == self.setup.window { self.new } else { self.kept.min(self.setup.window) };
         check_range("the number of frames to go back through", frames, self.new, most)?;
         let streams = self.setup.streams;
         let outputs = self.plan.forward.outputs();
@@ -350,75 +352,48 @@ impl Executor for ReferenceExecutor {
     }
 
     fn state(&self) -> State {
-        let graph = &self.plan.forward;
-        let read = graph.layer_ids().filter(|id| self.depths[id.index()] > 0);
-        let histories = read.map(|id| {
-            let (layer, depth) = (graph.layer_at(id), self.depths[id.index()]);
-            let symbols = layer.kind == LayerKind::Symbol;
-            let track = &self.forward.tracks[id.index()];
-            // Frames before the stream's first are never read; they are 0, or no symbol.
-            let known = depth.min(self.window.len());
-            let mut values = vec![if symbols { -1.0 } else { 0.0 }; (depth - known) * track.frame_len()];
-            values.extend(&track.values[(self.window.len() - known) * track.frame_len()..]);
-            History { layer: layer.name.clone(), depth, size: track.width, symbols, values }
-        });
+        State { kept: self.kept_state(), ..self.forward_state() }
+    }
+
+    fn forward_state(&self) -> State {
+        let read = self.plan.forward.layer_ids().filter(|id| self.depths[id.index()] > 0);
         State {
-            histories: histories.collect(),
+            histories: read.map(|id| self.history(id, self.depths[id.index()], 0)).collect(),
             ages: self.window.next_ages().to_vec(),
             frames: self.frames_run,
+            kept: None,
         }
     }
 
     fn set_state(&mut self, state: &State) -> Result<(), ExecutorError> {
-        let graph = &self.plan.forward;
-        let streams = self.setup.streams;
-        let fail = |problem: String| Err(ExecutorError::State(problem));
-        if state.ages.len() != streams {
-            return fail(format!("it has {} streams, and {streams} are to run", state.ages.len()));
+        state.check(&self.plan, self.setup)?;
+        let kept = state.kept_frames(&self.plan, self.setup);
+        let mut ages = Vec::new();
+        let mut older: &[History] = &[];
+        if let Some(found) = state.kept.as_ref().filter(|_| kept > 0) {
+            ages.extend(&found.ages[(found.frames - kept) * self.setup.streams..]);
+            older = &found.layers;
         }
-        let read: Vec<LayerId> = graph.layer_ids().filter(|id| self.depths[id.index()] > 0).collect();
-        if let Some(unknown) =
-            state.histories.iter().find(|h| !read.iter().any(|&id| graph.layer_at(id).name == h.layer))
-        {
-            return fail(format!("it has `{}`, of which the network reads no past frame", unknown.layer));
-        }
-        let mut found = Vec::new();
-        for &id in &read {
-            let (name, depth) = (&graph.layer_at(id).name, self.depths[id.index()]);
-            let Some(history) = state.histories.iter().find(|h| &h.layer == name) else {
-                return fail(format!("it lacks `{name}`, of which the network reads {depth} past frames"));
-            };
-            let shape = [depth, streams, width(graph, id)];
-            let expected: usize = shape.iter().product();
-            if history.values.len() != expected {
-                return fail(format!(
-                    "`{name}` has {} values, not {expected} {shape:?}",
-                    history.values.len()
-                ));
-            }
-            if graph.layer_at(id).kind == LayerKind::Symbol {
-                let symbols = graph.layer_at(id).size as f64;
-                let valid = |&x: &f64| x == -1.0 || (x >= 0.0 && x < symbols && x.fract() == 0.0);
-                if let Some(wrong) = history.values.iter().find(|x| !valid(x)) {
-                    return fail(format!("`{name}` has {wrong}, which is none of its {symbols} symbols"));
-                }
-            }
-            found.push((id, history));
-        }
-
+        ages.extend(&state.ages);
         let depth = self.depths.iter().copied().max().unwrap_or(0);
-        self.window = Window::resume(depth, &state.ages);
+        self.window = Window::resume(depth, ages, self.setup.streams);
         for track in &mut self.forward.tracks {
             track.values.clear();
-            track.values.resize(depth * track.frame_len(), 0.0);
+            track.values.resize((depth + kept) * track.frame_len(), 0.0);
         }
-        for (id, history) in found {
+        let graph = &self.plan.forward;
+        let read = graph.layer_ids().filter(|id| self.depths[id.index()] > 0);
+        for (id, history) in read.zip(&state.histories) {
+            self.forward.tracks[id.index()].put_before(0, &history.values);
+        }
+        for (id, history) in self.plan.saved_layers().into_iter().zip(older) {
             let track = &mut self.forward.tracks[id.index()];
-            let start = track.values.len() - history.values.len();
-            track.values[start..].copy_from_slice(&history.values);
+            let newest = (history.depth - kept) * track.frame_len();
+            track.put_before(self.depths[id.index()], &history.values[newest..]);
         }
         self.frames_run = state.frames;
         self.forget_calls();
+        self.kept = kept;
         Ok(())
     }
 
@@ -431,6 +406,30 @@ impl Executor for ReferenceExecutor {
 }
 
 impl ReferenceExecutor {
+    /// Frames of a layer, up to the one `end` frames back: `[depth, B, N]`.
+    fn history(&self, id: LayerId, depth: usize, end: usize) -> History {
+        let layer = self.plan.forward.layer_at(id);
+        let symbols = layer.kind == LayerKind::Symbol;
+        let track = &self.forward.tracks[id.index()];
+        let end = self.window.len().saturating_sub(end);
+        // Frames before the stream's first are never read; they are 0, or no symbol.
+        let known = depth.min(end);
+        let mut values = vec![if symbols { -1.0 } else { 0.0 }; (depth - known) * track.frame_len()];
+        values.extend(&track.values[(end - known) * track.frame_len()..end * track.frame_len()]);
+        History { layer: layer.name.clone(), depth, size: track.width, symbols, values }
+    }
+
+    /// What the next backward call reads of older frames.
+    fn kept_state(&self) -> Option<Kept> {
+        let frames = self.kept.min(self.plan.kept_frames(self.setup));
+        let older = |id: LayerId| self.history(id, frames, self.depths[id.index()]);
+        (frames > 0).then(|| Kept {
+            frames,
+            ages: self.window.last_ages(frames).to_vec(),
+            layers: self.plan.saved_layers().into_iter().map(older).collect(),
+        })
+    }
+
     /// No frame was run yet that errors could go back through.
     fn forget_calls(&mut self) {
         self.kept = 0;

@@ -31,6 +31,12 @@ impl Track {
         self.streams * self.width
     }
 
+    /// Overwrites the frames up to the one `end` frames back.
+    pub fn put_before(&mut self, end: usize, values: &[f64]) {
+        let end = self.values.len() - end * self.frame_len();
+        self.values[end - values.len()..end].copy_from_slice(values);
+    }
+
     /// The units in a frame of a stream.
     pub fn at(&self, at: Place) -> &[f64] {
         let start = (at.frame * self.streams + at.stream) * self.width;

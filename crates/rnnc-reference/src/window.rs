@@ -16,13 +16,21 @@ impl Window {
         Window { streams, ages: Vec::new(), next_ages: vec![0; streams] }
     }
 
-    /// Goes on from a state: `frames` frames are known, and the next has `next_ages`.
-    pub fn resume(frames: usize, next_ages: &[u64]) -> Window {
-        let ages = (0..frames)
-            .rev()
-            .flat_map(|back| next_ages.iter().map(move |age| age.saturating_sub(back as u64 + 1)))
-            .collect();
-        Window { streams: next_ages.len(), ages, next_ages: next_ages.to_vec() }
+    /// Goes on from a state, with the ages of its kept frames and, last, of the next: `[kept + 1, B]`. `depth` frames
+    /// before the kept ones are known too.
+    pub fn resume(depth: usize, known: Vec<u64>, streams: usize) -> Window {
+        let (oldest, next) = (&known[..streams], &known[known.len() - streams..]);
+        let before = (0..depth).rev().flat_map(|back| {
+            // As if no reset lay before: what was before one is never read.
+            oldest.iter().map(move |age| age.saturating_sub(back as u64 + 1))
+        });
+        let ages = before.chain(known[..known.len() - streams].iter().copied()).collect();
+        Window { streams, ages, next_ages: next.to_vec() }
+    }
+
+    /// The ages of the last frames: `[frames, B]`.
+    pub fn last_ages(&self, frames: usize) -> &[u64] {
+        &self.ages[self.ages.len() - frames * self.streams..]
     }
 
     /// Streams, B.
@@ -114,8 +122,13 @@ mod tests {
         let mut window = window();
         window.drop_oldest(4);
         assert_eq!((window.len(), window.next_ages()), (2, &[3][..]));
-        let resumed = Window::resume(4, &[3]);
+        let resumed = Window::resume(4, vec![3], 1);
         assert_eq!(resumed.find(3, 0, 2), Some(1));
         assert_eq!(resumed.find(3, 0, 3), None);
+        // With four kept frames, a reset at the second, after two that are known from before.
+        let resumed = Window::resume(2, vec![2, 0, 1, 2, 3], 1);
+        assert_eq!(resumed.last_ages(3), [0, 1, 2]);
+        assert_eq!([2, 3, 4].map(|t| resumed.find(t, 0, 1)), [Some(1), None, Some(3)]);
+        assert_eq!([2, 3, 4].map(|t| resumed.find(t, 0, 2)), [Some(0), None, None]);
     }
 }

@@ -4,7 +4,7 @@ use rnnc_graph::{
     Activation, Connect, ConnectionKind, Graph, Init, LayerId, LayerKind, Operation, Range, Start, WeightId,
 };
 use rnnc_plan::{
-    Executor, ExecutorError, NO_SYMBOL, Part, Plan, PlanOptions, Setup, Update, Values, ValuesMut,
+    Executor, ExecutorError, NO_SYMBOL, Part, Plan, PlanOptions, Setup, State, Update, Values, ValuesMut,
 };
 use rnnc_reference::ReferenceExecutor;
 
@@ -151,6 +151,43 @@ fn older_frames_keep_their_values_and_errors_go_through_the_weights_of_today() {
     e.backward(2, &[Some(Values::F64(&[1.]))]).unwrap();
     assert_eq!(input_gradient(&e, 2), [2., 1.]);
     assert_eq!(gradient(&e, w), 1.0 * 5.0 + 2.0 * 8.0);
+}
+
+#[test]
+fn a_state_keeps_the_frames_that_errors_still_go_back_through() {
+    let (graph, w, _) = accumulator();
+    let mut e = executor(&graph, 3, 1);
+    assert_eq!(e.state().kept, None);
+    write(&mut e, w, &[1.0]);
+    assert_eq!(run(&mut e, &[5.], &[]), [5.]);
+    write(&mut e, w, &[2.0]);
+    assert_eq!(run(&mut e, &[1.], &[]), [11.]);
+    let state = e.state();
+    let without = State { kept: None, ..state.clone() };
+    assert_eq!(state.kept.as_ref().unwrap().ages, [0, 1]);
+    assert_eq!(e.forward_state(), without);
+
+    let mut other = executor(&graph, 3, 1);
+    other.set_state(&state).unwrap();
+    assert_eq!(other.state(), state);
+    write(&mut other, w, &[3.0]);
+    assert_eq!(run(&mut other, &[1.], &[]), [34.]);
+    other.backward(3, &[Some(Values::F64(&[1.]))]).unwrap();
+    // Errors go through the weight of today, to the values of their time: 0, 5 and 11.
+    assert_eq!(input_gradient(&other, 3), [9., 3., 1.]);
+    assert_eq!(gradient(&other, w), 3.0 * 5.0 + 11.0);
+
+    // Without them, errors go back through new frames alone.
+    other.set_state(&without).unwrap();
+    run(&mut other, &[1.], &[]);
+    assert!(matches!(other.backward(2, &[None]), Err(ExecutorError::OutOfRange { .. })));
+    // An executor takes as many as it would keep itself, the newest.
+    let mut shorter = executor(&graph, 2, 1);
+    shorter.set_state(&state).unwrap();
+    assert_eq!(shorter.state().kept.unwrap().ages, [1]);
+    let mut none = executor(&graph, 2, 2);
+    none.set_state(&state).unwrap();
+    assert_eq!(none.state(), without);
 }
 
 #[test]

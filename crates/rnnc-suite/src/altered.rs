@@ -23,6 +23,8 @@ pub enum Alteration {
     LateInputGradient,
     /// Going on from a state does nothing.
     NoState,
+    /// A state has no kept frames.
+    NoKept,
     /// Clearing the state does nothing.
     NoClear,
     /// Gradients are not clipped.
@@ -169,8 +171,16 @@ impl Executor for Altered {
         self.inner.state()
     }
 
+    fn forward_state(&self) -> State {
+        self.inner.forward_state()
+    }
+
     fn set_state(&mut self, state: &State) -> Result<(), ExecutorError> {
-        if self.is(Alteration::NoState) { Ok(()) } else { self.inner.set_state(state) }
+        match self.alteration {
+            Alteration::NoState => Ok(()),
+            Alteration::NoKept => self.inner.set_state(&State { kept: None, ..state.clone() }),
+            _ => self.inner.set_state(state),
+        }
     }
 
     fn clear_state(&mut self) {

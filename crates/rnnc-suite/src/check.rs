@@ -4,7 +4,9 @@ use crate::altered::{Alteration, Altered};
 use crate::case::Case;
 use crate::data::{Data, WindowData};
 use rnnc_graph::{LayerKind, WeightId};
-use rnnc_plan::{Executor, ExecutorError, Part, Plan, PlanOptions, Setup, State, Update, Values, ValuesMut};
+use rnnc_plan::{
+    Executor, ExecutorError, History, Kept, Part, Plan, PlanOptions, Setup, State, Update, Values, ValuesMut,
+};
 use rnnc_reference::ReferenceExecutor;
 
 /// Makes the executor under test.
@@ -88,9 +90,10 @@ impl Bench<'_> {
             };
             backward(&mut reference, window, back)?;
             backward(candidate.as_mut(), window, back)?;
-            self.compare_weights(&reference, candidate.as_ref(), Part::Gradient).map_err(says)?;
-            self.compare_input_gradients(&reference, candidate.as_ref(), back).map_err(says)?;
-            self.compare_states(&reference.state(), &candidate.state()).map_err(says)?;
+            let tolerance = self.tolerance;
+            self.compare_weights(&reference, candidate.as_ref(), Part::Gradient, tolerance).map_err(says)?;
+            self.compare_input_gradients(&reference, candidate.as_ref(), back, tolerance).map_err(says)?;
+            self.compare_states(&reference.state(), &candidate.state(), tolerance).map_err(says)?;
         }
         // Back to the beginning.
         if let Some(window) = self.data.windows.first() {
@@ -104,24 +107,49 @@ impl Bench<'_> {
         Ok(())
     }
 
-    /// A fresh executor goes on from the state of another, half-way.
+    /// A fresh executor goes on from the state and weights of another, half-way through some updates, to the same
+    /// bits: what it computes from then on does not depend on who computed what came before.
     fn goes_on(&self) -> Result<(), String> {
-        let (mut reference, mut first, mut second) =
-            (self.reference()?, self.candidate()?, self.candidate()?);
+        let (mut first, mut second) = (self.candidate()?, self.candidate()?);
         let half = self.data.windows.len() / 2;
-        for window in &self.data.windows[..half] {
-            forward(&mut reference, window)?;
-            forward(first.as_mut(), window)?;
+        let mut run = 0;
+        for (place, window) in self.data.windows.iter().enumerate() {
+            if place == half {
+                self.copy_weights(first.as_ref(), second.as_mut())?;
+                let state = first.state();
+                second.set_state(&state).map_err(text)?;
+                self.compare_states(&state, &second.state(), 0.0)?;
+                if first.forward_state() != (State { kept: None, ..state }) {
+                    return Err("the forward state is not the state without kept frames".into());
+                }
+            }
+            let update = update(place);
+            let back = window.frames + run.min(self.case.window - self.case.step);
+            let expected = train(first.as_mut(), window, back, &update)?;
+            if place >= half {
+                let found = train(second.as_mut(), window, back, &update)?;
+                compare(&format!("loss and gradient norm of update {place}"), &expected, &found, 0.0)?;
+                self.compare_input_gradients(first.as_ref(), second.as_ref(), back, 0.0)?;
+            }
+            run += window.frames;
         }
-        let state = first.state();
-        second.set_state(&state).map_err(text)?;
-        self.compare_states(&state, &second.state())?;
-        for window in &self.data.windows[half..] {
-            forward(&mut reference, window)?;
-            forward(second.as_mut(), window)?;
-            self.compare_outputs(&reference, second.as_ref(), window.frames)?;
+        for part in [Part::Weight, Part::Moment1, Part::Moment2] {
+            self.compare_weights(first.as_ref(), second.as_ref(), part, 0.0)?;
         }
-        self.compare_states(&reference.state(), &second.state())
+        self.compare_states(&first.state(), &second.state(), 0.0)
+    }
+
+    /// Weights and their moments, from one executor to another.
+    fn copy_weights(&self, from: &dyn Executor, to: &mut dyn Executor) -> Result<(), String> {
+        for (id, weight) in self.case.graph.weights().iter().enumerate() {
+            let id = WeightId::from_index(id);
+            for part in [Part::Weight, Part::Moment1, Part::Moment2] {
+                let mut values = vec![0.0; weight.len()];
+                from.read(part, id, ValuesMut::F64(&mut values)).map_err(text)?;
+                to.write(part, id, Values::F64(&values)).map_err(text)?;
+            }
+        }
+        Ok(())
     }
 
     /// All windows in one call of the reference.
@@ -155,15 +183,7 @@ impl Bench<'_> {
         let mut run = 0;
         let updates = self.data.windows.iter().cycle().take(self.data.windows.len().max(4));
         for (place, window) in updates.enumerate() {
-            // A large epsilon, or the first steps would blow up the rounding errors of tiny gradients.
-            let update = Update {
-                learning_rate: 0.02,
-                beta1: 0.9,
-                beta2: 0.99,
-                epsilon: 0.05,
-                step: place as u64 + 1,
-                clip_norm: Some(1.0),
-            };
+            let update = update(place);
             run += window.frames;
             let back = match self.case.step == self.case.window {
                 true => window.frames,
@@ -174,7 +194,7 @@ impl Bench<'_> {
             self.compare(&format!("loss and gradient norm of update {place}"), &expected, &found)?;
         }
         for part in [Part::Weight, Part::Moment1, Part::Moment2] {
-            self.compare_weights(&reference, candidate.as_ref(), part)?;
+            self.compare_weights(&reference, candidate.as_ref(), part, self.tolerance)?;
         }
         Ok(())
     }
@@ -198,6 +218,7 @@ impl Bench<'_> {
         reference: &dyn Executor,
         candidate: &dyn Executor,
         part: Part,
+        tolerance: f64,
     ) -> Result<(), String> {
         for (id, weight) in self.case.graph.weights().iter().enumerate() {
             let read = |executor: &dyn Executor| {
@@ -206,7 +227,7 @@ impl Bench<'_> {
                 executor.read(part, id, ValuesMut::F64(&mut values)).map_err(text).map(|()| values)
             };
             let name = format!("{part:?} of `{}`", weight.name);
-            self.compare(&name, &read(reference)?, &read(candidate)?)?;
+            compare(&name, &read(reference)?, &read(candidate)?, tolerance)?;
         }
         Ok(())
     }
@@ -216,6 +237,7 @@ impl Bench<'_> {
         reference: &dyn Executor,
         candidate: &dyn Executor,
         frames: usize,
+        tolerance: f64,
     ) -> Result<(), String> {
         for (input, &id) in self.case.graph.inputs().iter().enumerate() {
             let layer = self.case.graph.layer_at(id);
@@ -226,46 +248,77 @@ impl Bench<'_> {
                 let mut values = vec![0.0; frames * self.case.streams * layer.size];
                 executor.input_gradient(input, ValuesMut::F64(&mut values)).map_err(text).map(|()| values)
             };
-            self.compare(
-                &format!("gradient of input `{}`", layer.name),
-                &read(reference)?,
-                &read(candidate)?,
-            )?;
+            let name = format!("gradient of input `{}`", layer.name);
+            compare(&name, &read(reference)?, &read(candidate)?, tolerance)?;
         }
         Ok(())
     }
 
-    fn compare_states(&self, expected: &State, found: &State) -> Result<(), String> {
+    fn compare_states(&self, expected: &State, found: &State, tolerance: f64) -> Result<(), String> {
         if (&expected.ages, expected.frames) != (&found.ages, found.frames) {
             return Err(format!(
                 "state: ages {:?} after {} frames, not {:?} after {}",
                 found.ages, found.frames, expected.ages, expected.frames
             ));
         }
-        let shape = |state: &State| -> Vec<_> {
-            state.histories.iter().map(|h| (h.layer.clone(), h.depth, h.size, h.symbols)).collect()
+        self.compare_histories("state", expected, &expected.histories, &found.histories, tolerance)?;
+        match (&expected.kept, &found.kept) {
+            (None, None) => Ok(()),
+            (Some(kept), Some(found)) if (kept.frames, &kept.ages) == (found.frames, &found.ages) => {
+                self.compare_histories("kept frames", expected, &kept.layers, &found.layers, tolerance)
+            }
+            (expected, found) => {
+                let say = |kept: &Option<Kept>| match kept {
+                    None => "no kept frames".into(),
+                    Some(kept) => format!("{} kept frames with ages {:?}", kept.frames, kept.ages),
+                };
+                Err(format!("state: {}, not {}", say(found), say(expected)))
+            }
+        }
+    }
+
+    /// Compares the histories of a state, or the layers of its kept frames.
+    fn compare_histories(
+        &self,
+        what: &str,
+        state: &State,
+        expected: &[History],
+        found: &[History],
+        tolerance: f64,
+    ) -> Result<(), String> {
+        let shape = |histories: &[History]| -> Vec<_> {
+            histories.iter().map(|h| (h.layer.clone(), h.depth, h.size, h.symbols)).collect()
         };
         if shape(expected) != shape(found) {
-            return Err(format!("state: histories {:?}, not {:?}", shape(found), shape(expected)));
+            return Err(format!("{what}: {:?}, not {:?}", shape(found), shape(expected)));
         }
-        for (expected_history, found_history) in expected.histories.iter().zip(&found.histories) {
-            // Frames before the newest reset are never read again.
-            let row = expected_history.size;
+        for (expected, found) in expected.iter().zip(found) {
+            // Kept frames lie before those of the layer's history.
+            let own = state.histories.iter().find(|h| h.layer == expected.layer);
+            let end = own.filter(|own| !std::ptr::eq(*own, expected)).map_or(0, |own| own.depth);
             let seen = |values: &[f64]| -> Vec<f64> {
                 let mut seen = values.to_vec();
-                for (place, units) in seen.chunks_mut(row).enumerate() {
+                for (place, units) in seen.chunks_mut(expected.size).enumerate() {
                     let (frame, stream) = (place / self.case.streams, place % self.case.streams);
-                    if ((expected_history.depth - frame) as u64) > expected.ages[stream] {
+                    if !is_read(state, end + expected.depth - frame, stream) {
                         units.fill(0.0);
                     }
                 }
                 seen
             };
-            let name = format!("state of `{}`", expected_history.layer);
-            self.compare(&name, &seen(&expected_history.values), &seen(&found_history.values))?;
+            let name = format!("{what} of `{}`", expected.layer);
+            compare(&name, &seen(&expected.values), &seen(&found.values), tolerance)?;
         }
         Ok(())
     }
+}
+
+/// Whether anything may yet read the frame that lies so many back. Frames before a reset, or before the stream began,
+/// are read from no later one.
+fn is_read(state: &State, back: usize, stream: usize) -> bool {
+    let by_new = back as u64 <= state.ages[stream];
+    let by_kept = |kept: &Kept| back <= kept.frames || (back - kept.frames) as u64 <= kept.ages[stream];
+    by_new || state.kept.as_ref().is_some_and(by_kept)
 }
 
 fn compare(name: &str, expected: &[f64], found: &[f64], tolerance: f64) -> Result<(), String> {
@@ -305,6 +358,19 @@ fn output_values(executor: &dyn Executor, output: usize, frames: usize) -> Resul
     let mut values = vec![0.0; frames * executor.setup().streams * size];
     executor.output(output, ValuesMut::F64(&mut values)).map_err(text)?;
     Ok(values)
+}
+
+/// The settings of an update, counted from 0.
+fn update(place: usize) -> Update {
+    // A large epsilon, or the first steps would blow up the rounding errors of tiny gradients.
+    Update {
+        learning_rate: 0.02,
+        beta1: 0.9,
+        beta2: 0.99,
+        epsilon: 0.05,
+        step: place as u64 + 1,
+        clip_norm: Some(1.0),
+    }
 }
 
 /// One update towards outputs of 0: the loss, half the mean square of all outputs, and the gradient's norm.

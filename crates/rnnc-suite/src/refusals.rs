@@ -3,7 +3,7 @@
 use crate::check::Make;
 use crate::net::Net;
 use rnnc_graph::{Activation, Graph, WeightId};
-use rnnc_plan::{Executor, ExecutorError, Part, Plan, PlanOptions, Setup, Values, ValuesMut};
+use rnnc_plan::{Executor, ExecutorError, Kept, Part, Plan, PlanOptions, Setup, State, Values, ValuesMut};
 
 fn network() -> Graph {
     let mut net = Net::new("refusals");
@@ -26,6 +26,8 @@ pub fn check_refusals(make: Make<'_>) -> Result<(), String> {
         let options = PlanOptions::training(2, 4);
         Plan::new(&network(), PlanOptions { gradients, ..options }).map_err(|e| e.to_string())
     };
+    let make_overlapping =
+        || make(plan(true)?, Setup { step: 3, ..Setup::new(2, 8) }).map_err(|e| e.to_string());
     let make = |gradients| make(plan(gradients)?, Setup::new(2, 4)).map_err(|e| e.to_string());
     let mut executor = make(true)?;
     let e = executor.as_mut();
@@ -92,7 +94,44 @@ pub fn check_refusals(make: Make<'_>) -> Result<(), String> {
     }
     let mut executor = make(false)?;
     good_forward(executor.as_mut())?;
-    expect("backward without a plan for it", is_order, executor.backward(3, &[None]))
+    expect("backward without a plan for it", is_order, executor.backward(3, &[None]))?;
+    check_kept_refusals(make_overlapping()?.as_mut())
+}
+
+/// Wrong states of an executor whose windows of 8 frames overlap in 5.
+fn check_kept_refusals(e: &mut dyn Executor) -> Result<(), String> {
+    good_forward(e)?;
+    let before = e.state();
+    let Some(kept) = before.kept.clone() else {
+        return Err("a state after 3 of 8 frames that errors go back through has no kept frames".into());
+    };
+    let with = |change: &dyn Fn(&mut Kept)| {
+        let mut kept = kept.clone();
+        change(&mut kept);
+        State { kept: Some(kept), ..before.clone() }
+    };
+    let state = with(&|kept| kept.ages.truncate(3));
+    expect("a state that lacks ages of kept frames", is_state, e.set_state(&state))?;
+    let state = with(&|kept| kept.frames += 1);
+    expect("a state with fewer kept frames than it says", is_state, e.set_state(&state))?;
+    let state = with(&|kept| kept.frames = usize::MAX);
+    expect("a state that says it has endless kept frames", is_state, e.set_state(&state))?;
+    let state = with(&|kept| kept.layers.truncate(1));
+    expect("a state that lacks a layer in its kept frames", is_state, e.set_state(&state))?;
+    let state = with(&|kept| kept.layers[0].layer = "other".into());
+    expect("a state with another layer in its kept frames", is_state, e.set_state(&state))?;
+    let state = with(&|kept| kept.layers.reverse());
+    expect("a state with kept layers out of order", is_state, e.set_state(&state))?;
+    let state = with(&|kept| {
+        kept.layers[0].values.pop();
+    });
+    expect("a state with a short array of kept frames", is_state, e.set_state(&state))?;
+    let state = with(&|kept| kept.layers.iter_mut().filter(|h| h.symbols).for_each(|h| h.values[0] = 0.5));
+    expect("a state with half a symbol in its kept frames", is_state, e.set_state(&state))?;
+    if e.state() != before {
+        return Err("a refused state has changed kept frames".into());
+    }
+    e.set_state(&before).map_err(|error| error.to_string())
 }
 
 fn good_forward(e: &mut dyn Executor) -> Result<(), String> {

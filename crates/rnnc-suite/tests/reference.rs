@@ -44,6 +44,7 @@ fn whatever_is_altered_is_seen() {
         (Alteration::Output, "output `c`"),
         (Alteration::LateInputGradient, "gradient of input `x`"),
         (Alteration::NoState, "from a state"),
+        (Alteration::NoKept, "from a state"),
         (Alteration::NoClear, "after clear_state"),
         (Alteration::NoMoments, "training"),
     ] {
@@ -102,9 +103,9 @@ fn the_gradients_of_all_windows_sum_to_those_of_the_whole() {
     for case in cases().into_iter().filter(|case| !case.graph.looks_ahead() && case.windows.len() > 1) {
         let data = Data::draw(&case);
         let total: usize = case.windows.iter().sum();
-        let setup = Setup { window: total, step: total, ..case.setup() };
-        let split = summed_gradients(&case, &data, &data.windows, setup);
-        let whole = summed_gradients(&case, &data, &[data.joined(&case.graph)], setup);
+        let whole = Setup { window: total, step: total, ..case.setup() };
+        let split = summed_gradients(&case, &data, &data.windows, Setup { step: case.step, ..whole });
+        let whole = summed_gradients(&case, &data, &[data.joined(&case.graph)], whole);
         for ((split, whole), weight) in split.iter().zip(&whole).zip(case.graph.weights()) {
             let largest = whole.iter().fold(1e-3f64, |m, x| m.max(x.abs()));
             for (a, b) in split.iter().zip(whole) {

@@ -2,15 +2,18 @@
 //!
 //! The weights stand under their own names, so that a checkpoint is also a weights file; Adam's moments as
 //! `moment1/NAME` and `moment2/NAME`; the last frames of each layer that is read with a delay as `state/LAYER`,
-//! `[D, B, N]`, oldest first; and everything that is no array as JSON ([`About`]) in the metadata, under `rnnc`.
+//! `[D, B, N]`, oldest first; with h' < h, the frames before those that errors still go back through, of each layer that
+//! they read, as `kept/LAYER`, `[K, B, N]`; and everything that is no array of numbers as JSON ([`About`]) in the
+//! metadata, under `rnnc`.
 
 use crate::error::TrainError;
 use crate::loss::Loss;
 use crate::tensors::{Precision, Tensor, TensorFile};
-use crate::weights::{ABOUT, MOMENT1, MOMENT2, STATE, Weights};
+use crate::weights::{ABOUT, KEPT, MOMENT1, MOMENT2, STATE, Weights};
 use rnnc_graph::Graph;
-use rnnc_plan::{History, State};
+use rnnc_plan::{History, Kept, State};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::path::Path;
 
 /// The newest form of checkpoint that this version reads, and the one that it writes.
@@ -33,8 +36,21 @@ pub struct About {
     ages: Vec<u64>,
     /// Frames run, to which dropout masks are keyed.
     state_frames: u64,
-    /// The layers whose last frames are kept, in order, and whether they are symbols.
+    /// The layers that are read with a delay, in order, and whether they are symbols.
     histories: Vec<(String, bool)>,
+    /// The older frames that errors still go back through.
+    kept: Option<AboutKept>,
+}
+
+/// What is no array of numbers in [`Kept`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct AboutKept {
+    /// How many frames, K.
+    frames: usize,
+    /// Frames since the last reset: `[K, B]`.
+    ages: Vec<u64>,
+    /// The layers, in order, and whether they are symbols.
+    layers: Vec<(String, bool)>,
 }
 
 /// What makes a run what it is. A run that goes on with other facts goes on otherwise than it would have.
@@ -120,11 +136,13 @@ impl Checkpoint {
         self.weights.put(&mut file.tensors, "", graph);
         self.moment1.put(&mut file.tensors, MOMENT1, graph);
         self.moment2.put(&mut file.tensors, MOMENT2, graph);
-        for history in &self.state.histories {
-            let shape = vec![history.depth, self.state.ages.len(), history.size];
-            let tensor = Tensor { shape, values: history.values.clone() };
-            file.tensors.insert(format!("{STATE}{}", history.layer), tensor);
-        }
+        let streams = self.state.ages.len();
+        let histories = put_layers(&mut file.tensors, STATE, &self.state.histories, streams);
+        let kept = self.state.kept.as_ref().map(|kept| AboutKept {
+            frames: kept.frames,
+            ages: kept.ages.clone(),
+            layers: put_layers(&mut file.tensors, KEPT, &kept.layers, streams),
+        });
         let about = About {
             format: FORMAT.into(),
             version: CHECKPOINT_VERSION,
@@ -132,7 +150,8 @@ impl Checkpoint {
             progress: self.progress,
             ages: self.state.ages.clone(),
             state_frames: self.state.frames,
-            histories: self.state.histories.iter().map(|h| (h.layer.clone(), h.symbols)).collect(),
+            histories,
+            kept,
         };
         let about = serde_json::to_string(&about).map_err(|e| TrainError::file(path, e.to_string()))?;
         file.about.insert(ABOUT.into(), about);
@@ -146,33 +165,63 @@ impl Checkpoint {
     pub fn load(path: &Path, graph: &Graph) -> Result<Checkpoint, TrainError> {
         let mut file = TensorFile::read(path)?;
         let about = About::of(&file, path)?;
+        let streams = about.ages.len();
+        // Taken out before numbers are looked at: a layer may be infinite where the loss is not.
+        let histories = take_layers(&mut file.tensors, STATE, about.histories, streams, path)?;
+        let kept = match about.kept {
+            None => None,
+            Some(AboutKept { frames, ages, layers }) => {
+                let layers = take_layers(&mut file.tensors, KEPT, layers, streams, path)?;
+                Some(Kept { frames, ages, layers })
+            }
+        };
         file.check_finite(path)?;
         let fail = |problem: String| TrainError::file(path, problem);
         // The weights are what a reader knows; of the moments, the same names would be missing.
         let weights = Weights::take(&mut file.tensors, "", graph).map_err(|d| fail(d.to_string()))?;
         let moment1 = Weights::take(&mut file.tensors, MOMENT1, graph).map_err(|d| fail(d.to_string()))?;
         let moment2 = Weights::take(&mut file.tensors, MOMENT2, graph).map_err(|d| fail(d.to_string()))?;
-        let mut histories = Vec::new();
-        for (layer, symbols) in &about.histories {
-            let name = format!("{STATE}{layer}");
-            let tensor = file.tensors.remove(&name).ok_or_else(|| fail(format!("`{name}` is missing")))?;
-            let &[depth, streams, size] = tensor.shape.as_slice() else {
-                return Err(fail(format!("`{name}` has shape {:?}, not [D, B, N]", tensor.shape)));
-            };
-            if streams != about.ages.len() {
-                return Err(fail(format!("`{name}` has {streams} streams, not {}", about.ages.len())));
-            }
-            histories.push(History {
-                layer: layer.clone(),
-                depth,
-                size,
-                symbols: *symbols,
-                values: tensor.values,
-            });
-        }
-        let state = State { histories, ages: about.ages, frames: about.state_frames };
+        let state = State { histories, ages: about.ages, frames: about.state_frames, kept };
         Ok(Checkpoint { facts: about.facts, progress: about.progress, weights, moment1, moment2, state })
     }
+}
+
+/// Puts frames of layers into a file as `PREFIX LAYER`, and says what their names are and whether they are symbols.
+fn put_layers(
+    tensors: &mut BTreeMap<String, Tensor>,
+    prefix: &str,
+    layers: &[History],
+    streams: usize,
+) -> Vec<(String, bool)> {
+    for History { layer, depth, size, values, .. } in layers {
+        let tensor = Tensor { shape: vec![*depth, streams, *size], values: values.clone() };
+        tensors.insert(format!("{prefix}{layer}"), tensor);
+    }
+    layers.iter().map(|h| (h.layer.clone(), h.symbols)).collect()
+}
+
+/// Takes them out again.
+fn take_layers(
+    tensors: &mut BTreeMap<String, Tensor>,
+    prefix: &str,
+    layers: Vec<(String, bool)>,
+    streams: usize,
+    path: &Path,
+) -> Result<Vec<History>, TrainError> {
+    let fail = |problem: String| TrainError::file(path, problem);
+    let take = |(layer, symbols): (String, bool)| {
+        let name = format!("{prefix}{layer}");
+        let Tensor { shape, values } =
+            tensors.remove(&name).ok_or_else(|| fail(format!("`{name}` is missing")))?;
+        let &[depth, found, size] = shape.as_slice() else {
+            return Err(fail(format!("`{name}` has shape {shape:?}, not [frames, streams, units]")));
+        };
+        if found != streams {
+            return Err(fail(format!("`{name}` has {found} streams, not {streams}")));
+        }
+        Ok(History { layer, depth, size, symbols, values })
+    };
+    layers.into_iter().map(take).collect()
 }
 
 impl About {
@@ -246,6 +295,17 @@ mod tests {
                 ],
                 ages: vec![u64::MAX],
                 frames: 24,
+                kept: Some(Kept {
+                    frames: 2,
+                    ages: vec![u64::MAX - 2, u64::MAX - 1],
+                    layers: vec![History {
+                        layer: "h".into(),
+                        depth: 2,
+                        size: 2,
+                        symbols: false,
+                        values: vec![0.1, f64::NEG_INFINITY, 0.2, 1e-320],
+                    }],
+                }),
             },
         }
     }

@@ -186,7 +186,7 @@ impl Trainer {
     /// [`TrainError::NotFinite`], after which the weights are of no use, and what the executor refuses.
     pub fn step(&mut self) -> Result<Step, TrainError> {
         let update = self.updates + 1;
-        let before = self.executor.state();
+        let before = self.executor.forward_state();
         let frames = self.config.step();
         self.batch.fill(&self.data, self.position, frames);
         self.executor.forward(frames, &self.batch.inputs(), Some(self.batch.resets()))?;
@@ -244,14 +244,9 @@ impl Trainer {
 
     /// All that [`restore`](Trainer::restore) needs. `seconds` is how long training has taken.
     ///
-    /// With h' < h, errors do not go back through frames before a checkpoint, in the run that goes on as in one
-    /// that resumes: the older frames' values, computed with weights that are no more, are not part of it.
-    pub fn checkpoint(&mut self, seconds: f64) -> Result<Checkpoint, TrainError> {
-        let state = self.executor.state();
-        if self.config.step() < self.config.window {
-            self.executor.set_state(&state)?;
-            self.kept = 0;
-        }
+    /// With h' < h, that includes the older frames that errors still go back through: their values were computed with
+    /// weights that are no more.
+    pub fn checkpoint(&self, seconds: f64) -> Result<Checkpoint, TrainError> {
         let graph = &self.network.graph;
         Ok(Checkpoint {
             facts: self.facts.clone(),
@@ -259,11 +254,12 @@ impl Trainer {
             weights: Weights::of(&*self.executor, graph, Part::Weight)?,
             moment1: Weights::of(&*self.executor, graph, Part::Moment1)?,
             moment2: Weights::of(&*self.executor, graph, Part::Moment2)?,
-            state,
+            state: self.executor.state(),
         })
     }
 
-    /// Goes on from a checkpoint of the same network, with the same bits as the run that made it.
+    /// Goes on from a checkpoint of the same network, with the same bits as the run that made it, if streams, window and
+    /// step are the same too.
     ///
     /// # Errors
     /// A checkpoint whose state does not fit: of another number of streams, or of other delays.
@@ -274,7 +270,7 @@ impl Trainer {
         checkpoint.moment2.put_into(&mut *self.executor, Part::Moment2)?;
         self.updates = checkpoint.progress.updates;
         self.position = checkpoint.progress.position;
-        self.kept = 0;
+        self.kept = checkpoint.state.kept_frames(self.executor.plan(), self.executor.setup());
         Ok(())
     }
 }

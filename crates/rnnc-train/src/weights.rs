@@ -15,9 +15,10 @@ pub(crate) const ABOUT: &str = "rnnc";
 pub(crate) const MOMENT1: &str = "moment1/";
 pub(crate) const MOMENT2: &str = "moment2/";
 pub(crate) const STATE: &str = "state/";
+pub(crate) const KEPT: &str = "kept/";
 
 fn is_weight(name: &str) -> bool {
-    ![MOMENT1, MOMENT2, STATE].iter().any(|prefix| name.starts_with(prefix))
+    ![MOMENT1, MOMENT2, STATE, KEPT].iter().any(|prefix| name.starts_with(prefix))
 }
 
 /// One array per weight of a network, in the order of [`Graph::weights`], row-major in the canonical shapes.
