@@ -118,6 +118,8 @@ pub(crate) struct ReduceOp {
 /// A pass ready to run.
 pub(crate) struct Program {
     pub stages: Vec<StageCode>,
+    /// Whether no stage is worth sharing.
+    pub alone: bool,
     /// Gradients to clear first.
     pub cleared: Vec<Range<usize>>,
 }
@@ -259,7 +261,8 @@ impl<'a> Compiler<'a> {
             })
             .collect();
         let cleared = pass.cleared.iter().map(|&(at, len)| at..at + len).collect();
-        Program { stages, cleared }
+        let alone = pass.stages.iter().all(|stage| stage.deal == Deal::Alone);
+        Program { stages, alone, cleared }
     }
 
     fn op(&mut self, placed: &Placed, kind: StageKind, deal: Deal, block: usize) -> (i64, OpCode) {

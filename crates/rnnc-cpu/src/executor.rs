@@ -8,7 +8,7 @@ use crate::kernels::isa::Isa;
 use crate::memory::{Aligned, Shared};
 use crate::ops::{Local, TILE, update};
 use crate::pass;
-use crate::team::Team;
+use crate::team::{Team, Worker};
 use rnnc_graph::{Graph, LayerId, LayerKind, WeightId};
 use rnnc_plan::{
     Executor, ExecutorError, NO_SYMBOL, Part, Pass, Plan, Setup, State, Update, Values, ValuesMut, View,
@@ -196,17 +196,16 @@ impl CpuExecutor {
             dropout: self.setup.training.then_some(self.setup.seed),
         };
         let (locals, weights) = (&self.locals, self.weights.as_slice());
-        self.team.run(&|worker| {
+        let job = |worker: Worker<'_>| {
             // Its own worker is the only one to take it.
             let mut local = locals[worker.index].lock().unwrap_or_else(PoisonError::into_inner);
             if !packed {
                 pass::pack(&shared, weights, program, &worker);
-                if worker.count > 1 {
-                    worker.barrier();
-                }
+                worker.barrier();
             }
             pass::run(&shared, program, &worker, &mut local);
-        });
+        };
+        if program.alone { self.team.alone(&job) } else { self.team.run(&job) }
     }
 
     /// The place of a stored layer's view.
@@ -317,6 +316,15 @@ impl CpuExecutor {
     }
 
     fn check_weight(&self, part: Part, weight: WeightId, found: usize) -> Result<(), ExecutorError> {
+        let count = self.plan.forward.weights().len();
+        if weight.index() >= count {
+            let expected = format!("less than {count}");
+            return Err(ExecutorError::OutOfRange {
+                what: "the weight's number",
+                expected,
+                found: weight.index(),
+            });
+        }
         let w = self.plan.forward.weight_at(weight);
         if found != w.len() {
             return Err(ExecutorError::Length {

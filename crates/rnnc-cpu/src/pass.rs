@@ -15,12 +15,6 @@ pub(crate) fn run(shared: &Shared<'_>, program: &Program, worker: &Worker<'_>, l
             StageKind::Scan | StageKind::Loop => steps(shared, stage, worker, local),
         }
         // What follows may read all of it.
-        meet(worker);
-    }
-}
-
-fn meet(worker: &Worker<'_>) {
-    if worker.count > 1 {
         worker.barrier();
     }
 }
@@ -31,20 +25,23 @@ fn part(range: Range<usize>, index: usize, count: usize) -> Range<usize> {
     at(index)..at(index + 1)
 }
 
-/// A worker's share of some frames of all streams; `None` if it has none.
+/// A worker's share of some frames of all streams; `None` if it has none. The frames of a track's step are not split, since
+/// those of one stream depend on each other.
 fn share(
     shared: &Shared<'_>,
     deal: Deal,
     frames: Range<usize>,
-    by_streams: bool,
+    track: Option<&TrackCode>,
     worker: &Worker<'_>,
 ) -> Option<Share> {
     let (index, count) = (worker.index, worker.count);
-    let all = Share { frames: frames.clone(), streams: 0..shared.streams, part: (0, 1), worker: index };
+    let backward = track.is_some_and(|track| track.backward);
+    let all =
+        Share { frames: frames.clone(), streams: 0..shared.streams, part: (0, 1), worker: index, backward };
     match deal {
         Deal::Alone => (index == 0).then_some(all),
         Deal::Units => Some(Share { part: (index, count), ..all }),
-        Deal::Rows if by_streams || frames.len() < count => {
+        Deal::Rows if track.is_some() || frames.len() < count => {
             Some(Share { streams: part(0..shared.streams, index, count), ..all })
         }
         Deal::Rows => Some(Share { frames: part(frames, index, count), ..all }),
@@ -53,11 +50,11 @@ fn share(
 
 /// All frames at once.
 fn frames(shared: &Shared<'_>, stage: &StageCode, worker: &Worker<'_>, local: &mut Local) {
-    let share = share(shared, stage.deal, shared.first..shared.end, false, worker);
+    let share = share(shared, stage.deal, shared.first..shared.end, None, worker);
     for track in &stage.tracks {
         for (n, phase) in track.phases.iter().enumerate() {
             if n > 0 {
-                meet(worker);
+                worker.barrier();
             }
             for (_, op) in phase {
                 run_op(shared, op, share.as_ref(), worker, local);
@@ -70,7 +67,7 @@ fn run_op(shared: &Shared<'_>, op: &OpCode, share: Option<&Share>, worker: &Work
     // Gradients are dealt by weights, whatever the stage deals.
     let part = (worker.index, worker.count);
     match op {
-        OpCode::WeightGradient(ops) => return gradient::outer(shared, ops, worker, worker.count),
+        OpCode::WeightGradient(ops) => return gradient::outer(shared, ops, worker),
         OpCode::TableGradient(ops) => return gradient::scatter(shared, ops, part),
         OpCode::Reduce(ops) => return gradient::reduce(shared, ops, part, local),
         _ => {}
@@ -102,7 +99,7 @@ fn steps(shared: &Shared<'_>, stage: &StageCode, worker: &Worker<'_>, local: &mu
                 let Some(ops) = track.phases.get(phase) else { continue };
                 for (offset, op) in ops {
                     let frames = block(track, first + step, *offset, shared.first..shared.end);
-                    if let Some(share) = share(shared, stage.deal, frames, true, worker)
+                    if let Some(share) = share(shared, stage.deal, frames, Some(track), worker)
                         && share.rows() > 0
                     {
                         run_op(shared, op, Some(&share), worker, local);

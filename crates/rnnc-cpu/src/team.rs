@@ -95,7 +95,7 @@ impl Worker<'_> {
     /// runs end here, by unwinding.
     #[inline]
     pub fn barrier(&self) {
-        if self.barrier.wait().is_err() {
+        if self.count > 1 && self.barrier.wait().is_err() {
             // Quietly, since the panic that counts has been reported.
             resume_unwind(Box::new(Poisoned));
         }
@@ -136,6 +136,11 @@ impl Team {
         self.shared.inside.count
     }
 
+    /// Runs the closure on the caller alone, as the one worker there is: for what is too little to share.
+    pub fn alone(&mut self, job: Job<'_>) {
+        job(Worker { count: 1, ..self.shared.worker(0) });
+    }
+
     /// Runs the closure on every worker, and returns when all have ended. Allocates nothing.
     ///
     /// # Panics
@@ -145,7 +150,7 @@ impl Team {
         let shared = &*self.shared;
         let worker = shared.worker(0);
         if worker.count == 1 {
-            return job(worker);
+            return self.alone(job);
         }
         shared.job.store((&raw const job).cast_mut().cast(), Ordering::Relaxed);
         // Neither this barrier nor `finish` is ever poisoned while the team lives.
@@ -346,6 +351,17 @@ mod tests {
 
     /// As many as there are cores, fewer, and more.
     const SIZES: [usize; 5] = [1, 2, 3, 5, 16];
+
+    #[test]
+    fn one_worker_alone_waits_for_nobody() {
+        let mut team = Team::new(3).unwrap();
+        let seen = AtomicUsize::new(0);
+        team.alone(&|worker| {
+            worker.barrier();
+            seen.fetch_add(10 * worker.count + worker.index, Ordering::Relaxed);
+        });
+        assert_eq!(seen.into_inner(), 10);
+    }
 
     #[test]
     fn every_worker_runs_once_a_run() {

@@ -423,7 +423,8 @@ pub struct RowSum {
     pub accumulate: bool,
 }
 
-/// A fused elementwise program over some units of every row.
+/// A fused elementwise program over some units of every row. In a block of several frames it may read what it wrote in
+/// the frames before (in the track's direction): those come first.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Map {
     /// The size of its layers, by which units are shared out.

@@ -126,17 +126,15 @@ impl Network {
         matches!(kind, LayerKind::Input | LayerKind::Symbol | LayerKind::Saved(_))
     }
 
-    /// Whether the layer has a value in every frame, whatever frames the network runs in: a weight or a mask, or
-    /// a layer of the forward network.
-    pub fn is_timeless(&self, layer: LayerId) -> bool {
-        use LayerKind::{Operation as Op, Parameter, Saved};
-        matches!(self.graph.layer_at(layer).kind, Parameter(_) | Saved(_) | Op(Operation::DropoutMask { .. }))
+    /// Whether the layer has values before the first frame that the network runs in: of the forward network.
+    pub fn is_saved(&self, layer: LayerId) -> bool {
+        matches!(self.graph.layer_at(layer).kind, LayerKind::Saved(_))
     }
 
     /// The frame that a read of `source` from `frame` finds, or none where the read gives the source's start.
     pub fn find(&self, around: &Surroundings<'_>, source: LayerId, at: Place, delay: i64) -> Option<usize> {
         let found = around.window.find(at.frame, at.stream, delay)?;
-        (self.is_timeless(source) || found >= around.first).then_some(found)
+        (self.is_saved(source) || found >= around.first).then_some(found)
     }
 
     /// What a read of `source` from `frame` gives.
@@ -151,11 +149,6 @@ impl Network {
         let track = &self.tracks[layer.index()];
         match self.graph.layer_at(layer).kind {
             LayerKind::Symbol => Read::Symbol(symbol_from(track.at(at)[0])),
-            // The same in all frames: those of the past too have the weight of today.
-            LayerKind::Parameter(weight) => Read::Units(Cow::Borrowed(&around.weights[weight.index()])),
-            LayerKind::Operation(Operation::DropoutMask { probability }) => {
-                Read::Units(Cow::Owned(self.mask(around, layer, probability, at)))
-            }
             LayerKind::Saved(forward) => match around.saved {
                 // One step down and no further: forward networks have no saved layers.
                 Some(network) => network.value(&Surroundings { saved: None, ..*around }, forward, at),

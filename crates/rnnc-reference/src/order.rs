@@ -88,7 +88,7 @@ fn waits_for(
     frame: usize,
     frames: &Range<usize>,
 ) -> bool {
-    let known = |&source: &LayerId| network.is_given(source) || network.is_timeless(source);
+    let known = |&source: &LayerId| network.is_given(source);
     let Some(source) = connection.source.filter(|source| !known(source)) else { return false };
     (0..around.window.streams()).any(|stream| {
         let found = network.find(around, source, Place { frame, stream }, connection.delay);

@@ -16,12 +16,18 @@ const BLOCK: usize = 64;
 
 /// All rows of the pass, whatever the stage deals out; copies are the first worker's.
 fn all_rows(shared: &Shared<'_>) -> Share {
-    Share { frames: shared.first..shared.end, streams: 0..shared.streams, part: (0, 1), worker: 0 }
+    Share {
+        frames: shared.first..shared.end,
+        streams: 0..shared.streams,
+        part: (0, 1),
+        worker: 0,
+        backward: false,
+    }
 }
 
 /// Gradients of matrices: errors transposed times sources, each worker a tile. A copy with starts in place is made by
 /// one worker for all, so `meet` is called by all workers alike.
-pub(crate) fn outer(shared: &Shared<'_>, ops: &[OuterOp], worker: &Worker<'_>, workers: usize) {
+pub(crate) fn outer(shared: &Shared<'_>, ops: &[OuterOp], worker: &Worker<'_>) {
     let rows = all_rows(shared);
     for op in ops {
         let copied = shared.any_crosses(&op.source, &rows.frames);
@@ -29,14 +35,12 @@ pub(crate) fn outer(shared: &Shared<'_>, ops: &[OuterOp], worker: &Worker<'_>, w
             if worker.index == 0 {
                 rows_of(shared, &op.source, &rows);
             }
-            if workers > 1 {
-                worker.barrier();
-            }
+            worker.barrier();
             (shared.copies.cast_const(), op.source.len)
         } else {
             (shared.uncrossed(&op.source, shared.first, 0), op.source.width)
         };
-        if let Some(part) = tile(op.error.len, op.source.len, worker.index, workers) {
+        if let Some(part) = tile(op.error.len, op.source.len, worker.index, worker.count) {
             let g = op.gradient;
             // SAFETY: the errors and sources are complete; each worker writes its own tile of the gradient.
             unsafe {
@@ -59,7 +63,7 @@ pub(crate) fn outer(shared: &Shared<'_>, ops: &[OuterOp], worker: &Worker<'_>, w
                 );
             }
         }
-        if copied && workers > 1 {
+        if copied {
             // The room for copies is free again when all have read it.
             worker.barrier();
         }

@@ -56,7 +56,9 @@ pub(crate) fn map(shared: &Shared<'_>, map: &MapOp, share: &Share, local: &mut L
     if lo >= hi {
         return;
     }
-    for t in share.frames.clone() {
+    for frame in 0..share.frames.len() {
+        // In the order of time, since a row may read what the map wrote in the row before.
+        let t = if share.backward { share.frames.end - 1 - frame } else { share.frames.start + frame };
         for b in share.streams.clone() {
             for (pointer, load) in local.pointers.iter_mut().zip(&map.loads) {
                 *pointer = shared.source(load, t, b).cast_mut();

@@ -31,6 +31,8 @@ pub(crate) struct Share {
     pub part: (usize, usize),
     /// Whose it is.
     pub worker: usize,
+    /// Whether time runs from the last frame to the first.
+    pub backward: bool,
 }
 
 impl Share {

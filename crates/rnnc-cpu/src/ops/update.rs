@@ -47,9 +47,7 @@ pub(crate) fn run(
             let sum = sum_of_squares(&gradients[own.clone()]);
             squares.lock().unwrap_or_else(PoisonError::into_inner)[worker.index] = sum;
         }
-        if worker.count > 1 {
-            worker.barrier();
-        }
+        worker.barrier();
         let factor = clip_factor(update, norm());
         // SAFETY: the buffers are as long as the gradients, and the parts do not overlap.
         let (weights, moments1, moments2) = unsafe {
