@@ -282,7 +282,7 @@ mod tests {
             "array `x`: expected shape [3, 2, 2], found shape [4, 2, 2]"
         );
         assert_eq!(
-            error(&[target.clone()]),
+            error(std::slice::from_ref(&target)),
             "array `x`: expected an array of this name, found only `target`"
         );
         assert_eq!(
