@@ -1,6 +1,8 @@
 //! Training does what PyTorch does: the losses of the first 20 updates of a character model are those that
 //! `bench/pytorch_losses.py` found with the same model, data order, initial weights and optimizer.
 
+use rnnc_cpu::CpuExecutor;
+use rnnc_plan::{Executor, ExecutorError, Plan, Setup};
 use rnnc_reference::ReferenceExecutor;
 use rnnc_train::{Config, Event, Job, train};
 use serde_json::Value;
@@ -8,7 +10,16 @@ use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
 #[test]
-fn the_first_losses_are_those_of_pytorch() {
+fn the_first_losses_of_the_reference_are_those_of_pytorch() {
+    compare(&|plan, setup| Ok(Box::new(ReferenceExecutor::new(plan, setup)?)));
+}
+
+#[test]
+fn the_first_losses_of_the_cpu_executor_are_those_of_pytorch() {
+    compare(&|plan, setup| Ok(Box::new(CpuExecutor::new(plan, setup)?)));
+}
+
+fn compare(make: &dyn Fn(Plan, Setup) -> Result<Box<dyn Executor>, ExecutorError>) {
     let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/pytorch_losses");
     let expected: Value = serde_json::from_str(include_str!("pytorch_losses/losses.json")).unwrap();
     let expected: Vec<f64> =
@@ -23,7 +34,7 @@ fn the_first_losses_are_those_of_pytorch() {
         config: &config,
         network: &network,
         network_text: &network_text,
-        make: &|plan, setup| Ok(Box::new(ReferenceExecutor::new(plan, setup)?)),
+        make,
         resume: false,
         stop: &AtomicBool::new(false),
     };

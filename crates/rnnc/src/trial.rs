@@ -6,6 +6,7 @@ use crate::numbers::Numbers;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rnnc_graph::{Graph, LayerKind, initial_values};
+use rnnc_plan::{ExecutorError, check_available};
 
 /// T frames of B streams, and weights.
 #[derive(Clone, Debug)]
@@ -28,7 +29,22 @@ pub struct Trial {
 
 impl Trial {
     /// Draws the numbers. One frame in `resets_every` is a reset; none for 0.
-    pub fn draw(graph: &Graph, streams: usize, frames: usize, resets_every: u32, seed: u64) -> Trial {
+    ///
+    /// # Errors
+    /// More numbers than memory holds.
+    pub fn draw(
+        graph: &Graph,
+        streams: usize,
+        frames: usize,
+        resets_every: u32,
+        seed: u64,
+    ) -> Result<Trial, ExecutorError> {
+        let layers = graph.inputs().iter().copied().chain(graph.outputs().iter().map(|o| o.layer));
+        let width: u128 = 1 + layers.map(|id| graph.layer_at(id).size as u128).sum::<u128>();
+        let numbers = (frames as u128).saturating_mul(streams as u128).saturating_mul(width);
+        let weights: u128 = graph.weights().iter().map(|w| w.len() as u128).sum();
+        check_available("random data", numbers.saturating_add(weights).saturating_mul(8))?;
+
         let mut random = ChaCha8Rng::seed_from_u64(seed);
         let rows = frames * streams;
         let mut sizes = Vec::new();
@@ -36,7 +52,7 @@ impl Trial {
         for &id in graph.inputs() {
             let layer = graph.layer_at(id);
             if layer.kind == LayerKind::Symbol {
-                let last = u32::try_from(layer.size - 1).unwrap_or(u32::MAX - 1);
+                let last = u32::try_from(layer.size.saturating_sub(1)).unwrap_or(u32::MAX - 1);
                 sizes.push(1);
                 inputs.push(Numbers::Symbols((0..rows).map(|_| random.random_range(0..=last)).collect()));
             } else {
@@ -55,7 +71,7 @@ impl Trial {
         let outputs = graph.outputs().iter();
         let output_gradients =
             outputs.map(|o| uniform(&mut random, rows * graph.layer_at(o.layer).size, 1.0)).collect();
-        Trial { frames, streams, weights, inputs, sizes, resets, output_gradients }
+        Ok(Trial { frames, streams, weights, inputs, sizes, resets, output_gradients })
     }
 }
 

@@ -249,7 +249,7 @@ mod tests {
 
     fn findings(text: &str) -> Vec<Finding> {
         let graph = rnnc_lang::compile("net.rnn", text, None).unwrap();
-        check(&graph, &Trial::draw(&graph, 2, 6, 5, 1), 1).unwrap()
+        check(&graph, &Trial::draw(&graph, 2, 6, 5, 1).unwrap(), 1).unwrap()
     }
 
     #[test]

@@ -100,7 +100,7 @@ impl Bench {
         let setup = Setup { threads, ..Setup::new(streams, frames) };
         // Before the data, for the executor refuses what memory does not hold.
         let mut executor = kind.make(Plan::new(graph, options)?, setup)?;
-        let trial = Trial::draw(graph, streams, frames, 0, self.seed);
+        let trial = Trial::draw(graph, streams, frames, 0, self.seed)?;
         for (place, weight) in trial.weights.iter().enumerate() {
             executor.write(Part::Weight, WeightId::from_index(place), Values::F64(weight))?;
         }

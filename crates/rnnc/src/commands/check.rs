@@ -42,7 +42,7 @@ impl Check {
         if frames == 0 || self.streams == 0 {
             return bad_input("a check needs at least 1 stream and 1 frame");
         }
-        let trial = Trial::draw(&graph, self.streams, frames, 10, self.seed);
+        let trial = Trial::draw(&graph, self.streams, frames, 10, self.seed)?;
         let mut out = std::io::stdout().lock();
         writeln!(out, "network {}: {} streams, {frames} frames of random data", graph.name(), self.streams)?;
 
