@@ -124,13 +124,11 @@ pub(crate) fn deal(kind: StageKind, tracks: &[Track], cost: &Cost, options: Plan
     const ROWS_A_WORKER: usize = 16;
     const LEAST_FLOPS: u64 = 16_384;
     let workers = options.workers.max(1);
-    let rows = options.streams as u64
-        * match kind {
-            StageKind::Loop => {
-                tracks.iter().map(|t| t.block.min(options.frames)).max().unwrap_or(1).max(1) as u64
-            }
-            StageKind::Frames | StageKind::Scan => options.frames as u64,
-        };
+    let frames = match kind {
+        StageKind::Loop => tracks.iter().map(|t| t.block.min(options.frames)).max().unwrap_or(1).max(1),
+        StageKind::Frames | StageKind::Scan => options.frames,
+    };
+    let rows = (options.streams as u64).saturating_mul(frames as u64);
     if workers == 1 || cost.flops().saturating_mul(rows) < LEAST_FLOPS {
         return Deal::Alone;
     }

@@ -6,6 +6,9 @@ use rnnc_cpu::CpuExecutor;
 use rnnc_plan::{Executor, ExecutorError, Plan, Setup};
 use rnnc_reference::ReferenceExecutor;
 
+/// More threads than any machine has cores: asking for them is a slip.
+const MOST_THREADS: usize = 4096;
+
 /// The executors.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum ExecutorKind {
@@ -41,6 +44,13 @@ impl ExecutorKind {
 
     /// Makes one.
     pub fn make(self, plan: Plan, setup: Setup) -> Result<Box<dyn Executor>, ExecutorError> {
+        if setup.threads > MOST_THREADS {
+            return Err(ExecutorError::OutOfRange {
+                what: "the number of threads",
+                expected: format!("at most {MOST_THREADS}"),
+                found: setup.threads,
+            });
+        }
         Ok(match self {
             ExecutorKind::Cpu => Box::new(CpuExecutor::new(plan, setup)?),
             ExecutorKind::Reference => Box::new(ReferenceExecutor::new(plan, setup)?),

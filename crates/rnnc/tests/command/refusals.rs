@@ -244,4 +244,12 @@ fn sizes_that_no_memory_holds_are_refused_with_the_amount() {
     assert!(found.contains("bytes"), "{found}");
     let found = sandbox.fails(2, "init net.rnn --output w.safetensors");
     assert!(found.contains("bytes"), "{found}");
+
+    sandbox.write("net.rnn", NETWORK);
+    for command in ["check net.rnn", "check net.rnn --executor reference", "bench net.rnn"] {
+        let found = sandbox.fails(2, &format!("{command} --frames 9999999999999999 --streams 999999999999"));
+        assert!(found.contains("bytes"), "{command}: {found}");
+    }
+    let found = sandbox.fails(2, "bench net.rnn --threads 100000");
+    assert!(found.contains("at most 4096, not 100000"), "{found}");
 }
