@@ -359,13 +359,13 @@ fn check_input(
         let (expected, found) = (kinds[usize::from(symbols)], kinds[usize::from(!symbols)]);
         return Err(ExecutorError::Type { name: name(), expected, found });
     }
-    let (units, shape) = if symbols {
-        (1, format!("[{frames}, {streams}]"))
-    } else {
-        (layer.size, format!("[{frames}, {streams}, {}]", layer.size))
-    };
-    if values.len() != frames * streams * units {
-        let expected = frames * streams * units;
+    let units = if symbols { 1 } else { layer.size };
+    let expected = frames * streams * units;
+    if values.len() != expected {
+        let shape = match symbols {
+            true => format!("[{frames}, {streams}]"),
+            false => format!("[{frames}, {streams}, {units}]"),
+        };
         return Err(ExecutorError::Length { name: name(), shape, expected, found: values.len() });
     }
     if let Values::Symbols(list) = values

@@ -25,11 +25,18 @@ fn all_rows(shared: &Shared<'_>) -> Share {
     }
 }
 
+/// As many rows as this are added one by one; more are a product of matrices.
+const DIRECT_ROWS: usize = 2;
+
 /// Gradients of matrices: errors transposed times sources, each worker a tile. A copy with starts in place is made by
 /// one worker for all, so `meet` is called by all workers alike.
 pub(crate) fn outer(shared: &Shared<'_>, ops: &[OuterOp], worker: &Worker<'_>) {
     let rows = all_rows(shared);
     for op in ops {
+        if rows.rows() <= DIRECT_ROWS && op.gradient.column_stride == 1 {
+            outer_by_rows(shared, op, &rows, (worker.index, worker.count));
+            continue;
+        }
         let copied = shared.any_crosses(&op.source, &rows.frames);
         let (source, stride) = if copied {
             if worker.index == 0 {
@@ -66,6 +73,34 @@ pub(crate) fn outer(shared: &Shared<'_>, ops: &[OuterOp], worker: &Worker<'_>) {
         if copied {
             // The room for copies is free again when all have read it.
             worker.barrier();
+        }
+    }
+}
+
+/// The same for few rows, each worker for its own rows of the matrix.
+fn outer_by_rows(shared: &Shared<'_>, op: &OuterOp, rows: &Share, part: (usize, usize)) {
+    let isa = shared.isa;
+    let units = unit_range(op.error.len, part.0, part.1);
+    let streams = rows.streams.clone();
+    for (n, (t, b)) in rows.frames.clone().flat_map(|t| streams.clone().map(move |b| (t, b))).enumerate() {
+        // SAFETY: errors and sources are complete, and as long as the compiler says.
+        let (error, source) = unsafe {
+            let error = shared.target(&op.error, t, b).cast_const();
+            (
+                std::slice::from_raw_parts(error, op.error.len),
+                std::slice::from_raw_parts(shared.source(&op.source, t, b), op.source.len),
+            )
+        };
+        for unit in units.clone() {
+            let place = op.gradient.offset + unit * op.gradient.row_stride;
+            // SAFETY: these rows of the gradient are this worker's.
+            let gradient =
+                unsafe { std::slice::from_raw_parts_mut(shared.gradients.add(place), op.source.len) };
+            if n == 0 && !op.accumulate {
+                elementwise::scale(isa, error[unit], source, gradient);
+            } else {
+                elementwise::add_scaled(isa, error[unit], source, gradient);
+            }
         }
     }
 }
