@@ -5,7 +5,7 @@ use crate::barriers;
 use crate::cycles::{Digraph, Edge};
 use crate::error::GraphError;
 use crate::graph::Graph;
-use crate::parts::{ConnectionKind, LayerId, LayerKind, Range};
+use crate::parts::LayerId;
 use crate::scan::{self, ScanForm};
 use crate::width::{self, Width};
 
@@ -132,7 +132,7 @@ fn component(
     }
     let (direction, digraph, base) = direct(graph, &layers, edges)?;
     let found = width::widest(&digraph, base);
-    let crosses: Vec<bool> = inside().map(|(c, _)| crosses_units(graph, c)).collect();
+    let crosses: Vec<bool> = inside().map(|(c, _)| graph.crosses_units(c)).collect();
     let barrier_bound = (layers.len() <= width::SEARCH_LIMIT).then(|| barriers::bound(&digraph, &crosses));
     let member = |layer: LayerId| of_layer[layer.index()] == place;
     // Zero-delay order within a frame, for the affine elimination.
@@ -213,27 +213,6 @@ fn direct(
     let base: Vec<i64> = potentials.iter().map(|&p| i64::try_from(-p).unwrap_or(0)).collect();
     digraph.order(|e| e.delay + base[e.to] - base[e.from] == 0).map_err(zero)?;
     Ok((direction, digraph, base))
-}
-
-/// Whether a unit of the target depends on other units of the source.
-pub(crate) fn crosses_units(graph: &Graph, c: &crate::parts::Connection) -> bool {
-    let target = graph.layer_at(c.target);
-    if let LayerKind::Operation(op) = target.kind
-        && !op.is_elementwise()
-    {
-        return true;
-    }
-    match c.kind {
-        ConnectionKind::Full { .. } => true,
-        ConnectionKind::Broadcast { .. } => c.source_range.len != c.target_range.len || is_slice(graph, c),
-        ConnectionKind::Diagonal { .. } | ConnectionKind::Identity { .. } => is_slice(graph, c),
-        ConnectionKind::Constant { .. } => false,
-    }
-}
-
-fn is_slice(graph: &Graph, c: &crate::parts::Connection) -> bool {
-    let whole = |range: Range, layer: LayerId| range == Range::new(0, graph.layer_at(layer).size);
-    !(c.source.is_none_or(|s| whole(c.source_range, s)) && whole(c.target_range, c.target))
 }
 
 #[cfg(test)]

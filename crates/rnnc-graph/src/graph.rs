@@ -396,6 +396,28 @@ impl Graph {
         self.weights.iter().position(|w| w.name == name).map(WeightId::from_index)
     }
 
+    /// Whether a connection reads all units of its source and writes all of its target.
+    fn is_whole(&self, c: &Connection) -> bool {
+        let whole = |range: Range, layer: LayerId| range == Range::new(0, self.layer_at(layer).size);
+        whole(c.target_range, c.target) && c.source.is_none_or(|source| whole(c.source_range, source))
+    }
+
+    /// Whether a unit of a connection's target depends on other units of the source: workers that share out the units
+    /// must meet between the two.
+    pub fn crosses_units(&self, c: &Connection) -> bool {
+        if let LayerKind::Operation(op) = self.layer_at(c.target).kind
+            && !op.is_elementwise()
+        {
+            return true;
+        }
+        match c.kind {
+            ConnectionKind::Full { .. } => true,
+            ConnectionKind::Broadcast { .. } => c.source_range.len != c.target_range.len || !self.is_whole(c),
+            ConnectionKind::Diagonal { .. } | ConnectionKind::Identity { .. } => !self.is_whole(c),
+            ConnectionKind::Constant { .. } => false,
+        }
+    }
+
     /// Whether some connection looks ahead.
     pub fn looks_ahead(&self) -> bool {
         self.connections.iter().any(|c| c.delay < 0)

@@ -2,6 +2,7 @@
 //!
 //! - Factors and operands are plain reads (identity, broadcast, constant; of vector functions, identity alone); others
 //!   become sum layers.
+//! - A broadcast of as many units as it writes is an identity.
 //! - Full connections write all units of a layer; into a part, they become a layer of that size.
 //! - An activation whose slope needs its argument reads it from a layer of its own.
 //! - Layers that no output depends on are gone. Inputs and weights stay, in their order.
@@ -54,11 +55,17 @@ fn anonymous(graph: &Graph, of: LayerId, size: usize, kind: LayerKind) -> Layer 
     }
 }
 
-/// Gives each term that the layer cannot take as it is a sum layer of its own.
+/// Gives each term that the layer cannot take as it is a sum layer of its own, and broadcasts that repeat nothing their
+/// simpler name.
 pub(crate) fn split_terms(graph: &mut Graph, id: LayerId) {
     let layer = graph.layer_at(id);
     let (kind, size) = (layer.kind, layer.size);
     for place in graph.incoming_ids(id).to_vec() {
+        if let ConnectionKind::Broadcast { scale } = graph.connection_at(place).kind
+            && graph.connection_at(place).source_range.len == graph.connection_at(place).target_range.len
+        {
+            graph.connection_at_mut(place).kind = ConnectionKind::Identity { scale };
+        }
         let c = graph.connection_at(place).clone();
         let weighted = matches!(c.kind, ConnectionKind::Full { .. } | ConnectionKind::Diagonal { .. });
         let fits = match kind {

@@ -76,7 +76,7 @@ pub(crate) fn affine(
         }
         // A full connection is affine, but mixes units; report a nonlinearity first if there is one.
         if crossing.is_none()
-            && let Some(c) = own.iter().find(|c| crate::components::crosses_units(graph, c))
+            && let Some(c) = own.iter().find(|c| graph.crosses_units(c))
         {
             let (through, remedy) = match c.kind {
                 ConnectionKind::Full { weight, .. } => (

@@ -5,7 +5,7 @@
 //! side. The products that enter a cycle from outside are hoisted into the slot before it.
 
 use rnnc_graph::{
-    Component, Components, Connection, ConnectionKind, Direction, Graph, Kind, LayerId, LayerKind, Range,
+    Component, Components, Connection, ConnectionKind, Direction, Graph, Kind, LayerId, LayerKind,
 };
 
 /// When a layer runs.
@@ -84,7 +84,7 @@ impl Schedule {
                 let from = self.places[source.index()];
                 if inside(source) {
                     if behind(&self.places, c, source) < width {
-                        place.phase = place.phase.max(from.phase + usize::from(crosses_units(graph, c)));
+                        place.phase = place.phase.max(from.phase + usize::from(graph.crosses_units(c)));
                     }
                 } else if is_product(c) && from.slot + 1 == slot {
                     place.hoisted = place.hoisted.max(from.phase + 1);
@@ -96,7 +96,7 @@ impl Schedule {
         self.barrier_at_end[at] = component.layers.iter().any(|&layer| {
             computed_sources(graph, layer).any(|(c, source)| {
                 inside(source)
-                    && crosses_units(graph, c)
+                    && graph.crosses_units(c)
                     && behind(&self.places, c, source) > 0
                     && self.places[source.index()].phase == last
                     && self.places[layer.index()].phase == 0
@@ -120,26 +120,10 @@ pub(crate) fn is_product(c: &Connection) -> bool {
     matches!(c.kind, ConnectionKind::Full { .. })
 }
 
-/// Whether a unit of the target depends on other units of the source, as the work is shared out here.
-pub(crate) fn crosses_units(graph: &Graph, c: &Connection) -> bool {
-    let whole = |range: Range, layer: LayerId| range == Range::new(0, graph.layer_at(layer).size);
-    if let LayerKind::Operation(op) = graph.layer_at(c.target).kind
-        && !op.is_elementwise()
-    {
-        return true;
-    }
-    match c.kind {
-        ConnectionKind::Full { .. } | ConnectionKind::Broadcast { .. } => true,
-        ConnectionKind::Diagonal { .. } | ConnectionKind::Identity { .. } => {
-            !(whole(c.target_range, c.target) && c.source.is_none_or(|s| whole(c.source_range, s)))
-        }
-        ConnectionKind::Constant { .. } => false,
-    }
-}
-
-/// The same within a frames stage, where rows may be shared out: other frames are other workers'.
+/// Whether workers must meet between the two ends of a connection within a frames stage. Rows may be shared out there:
+/// other frames are other workers'.
 fn needs_meeting(graph: &Graph, c: &Connection) -> bool {
-    c.delay != 0 || crosses_units(graph, c)
+    c.delay != 0 || graph.crosses_units(c)
 }
 
 /// Whether a layer is a step of a map: elementwise.
