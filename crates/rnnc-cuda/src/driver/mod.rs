@@ -1,0 +1,178 @@
+//! The thin layer between a program and whatever runs it: device memory, modules, launches. [`Cuda`] is a real device;
+//! tests put a recorder, or the host's own processor, in its place.
+
+use crate::device::Device;
+use thiserror::Error;
+
+/// An address of device memory, in bytes. 0 is none.
+pub type Address = u64;
+
+/// A kernel of a loaded module.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct KernelId(pub usize);
+
+/// A recorded sequence of commands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct GraphId(pub usize);
+
+/// CUDA C++ to be compiled: stands alone, with the prelude in it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Source {
+    /// What it is, for messages.
+    pub name: String,
+    /// The text.
+    pub text: String,
+    /// The names of its kernels, all of them `extern "C"`.
+    pub kernels: Vec<String>,
+}
+
+/// How many threads a launch has, and what they share.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Geometry {
+    /// Blocks of the grid.
+    pub blocks: usize,
+    /// Threads of a block.
+    pub threads: usize,
+    /// Dynamic shared memory of a block, in bytes.
+    pub shared_bytes: usize,
+    /// Blocks of a cluster; 1: no clusters.
+    pub cluster: usize,
+    /// Whether all blocks must be resident at once, since they wait for each other.
+    pub cooperative: bool,
+}
+
+/// What every kernel is given; `struct Args` of the prelude.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[allow(missing_docs)] // the prelude explains each
+pub struct Args {
+    pub values: Address,
+    pub weights: Address,
+    pub gradients: Address,
+    pub moments1: Address,
+    pub moments2: Address,
+    pub scratch: Address,
+    pub ages: Address,
+    pub ahead: Address,
+    pub run: Address,
+    pub counters: Address,
+    pub first: i32,
+    pub end: i32,
+}
+
+/// A product of matrices in device memory, all row-major with `row` numbers from a row to the next:
+/// `c[m, n] (+)= a[m, k] b[k, n]`, where an operand marked transposed lies as its transpose.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Product {
+    /// Rows of the result.
+    pub m: usize,
+    /// Columns of the result.
+    pub n: usize,
+    /// Columns of a, rows of b.
+    pub k: usize,
+    /// The left operand.
+    pub a: Operand,
+    /// The right operand.
+    pub b: Operand,
+    /// The result.
+    pub c: Operand,
+    /// Add to what is there.
+    pub accumulate: bool,
+}
+
+/// A matrix in device memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Operand {
+    /// Of its first number.
+    pub address: Address,
+    /// Numbers from a row, as it lies, to the next.
+    pub row: usize,
+    /// Whether it lies transposed.
+    pub transposed: bool,
+}
+
+/// What a driver could not do.
+#[derive(Debug, Error, Clone, PartialEq)]
+pub enum DriverError {
+    /// There is no device, or no driver or library for it.
+    #[error("{0}")]
+    Missing(String),
+    /// A kernel that does not compile: a mistake of ours.
+    #[error("`{name}` does not compile for {target}:\n{log}")]
+    Compile {
+        /// Of the source.
+        name: String,
+        /// The architecture.
+        target: String,
+        /// What the compiler said.
+        log: String,
+    },
+    /// A call that failed.
+    #[error("{call} failed: {what}")]
+    Call {
+        /// The driver's function.
+        call: &'static str,
+        /// Its error.
+        what: String,
+    },
+    /// More than fits.
+    #[error("{what} do not fit on the device at once: {fit} of {wanted} blocks of {name} would be resident")]
+    Resident {
+        /// Blocks or clusters.
+        what: &'static str,
+        /// The kernel.
+        name: String,
+        /// How many are needed.
+        wanted: usize,
+        /// How many fit.
+        fit: usize,
+    },
+}
+
+/// Runs commands in the order in which they are given. Only `read`, `synchronize` and `occupancy` wait.
+pub trait Driver: Send {
+    /// What it drives.
+    fn device(&self) -> &Device;
+
+    /// Takes device memory; its contents are zeros.
+    fn allocate(&mut self, bytes: usize) -> Result<Address, DriverError>;
+
+    /// Gives it back.
+    fn free(&mut self, address: Address);
+
+    /// Copies to the device. The data may be reused when the call returns.
+    fn write(&mut self, to: Address, data: &[u8]) -> Result<(), DriverError>;
+
+    /// Copies from the device, after all commands before.
+    fn read(&self, from: Address, into: &mut [u8]) -> Result<(), DriverError>;
+
+    /// Copies within the device; the two do not overlap.
+    fn copy(&mut self, from: Address, to: Address, bytes: usize) -> Result<(), DriverError>;
+
+    /// Zeros.
+    fn clear(&mut self, at: Address, bytes: usize) -> Result<(), DriverError>;
+
+    /// Compiles (or finds compiled) a source and loads it: its kernels, in their order.
+    fn load(&mut self, source: &Source) -> Result<Vec<KernelId>, DriverError>;
+
+    /// How many blocks of a kernel can be resident at once (a multiple of the cluster).
+    fn occupancy(&self, kernel: KernelId, geometry: &Geometry) -> Result<usize, DriverError>;
+
+    /// Starts a kernel.
+    fn launch(&mut self, kernel: KernelId, geometry: &Geometry, args: &Args) -> Result<(), DriverError>;
+
+    /// Starts a product of matrices, in single precision.
+    fn product(&mut self, product: &Product) -> Result<(), DriverError>;
+
+    /// From here on, commands (copies and clears within the device, launches, products) are recorded, not run.
+    fn begin_recording(&mut self) -> Result<(), DriverError>;
+
+    /// Ends a recording.
+    fn end_recording(&mut self) -> Result<GraphId, DriverError>;
+
+    /// Runs what was recorded.
+    fn replay(&mut self, graph: GraphId) -> Result<(), DriverError>;
+
+    /// Waits for all commands, and says whether one failed.
+    fn synchronize(&self) -> Result<(), DriverError>;
+}

@@ -1,0 +1,20 @@
+//! Runs recurrent networks on NVIDIA GPUs, with kernels generated for them.
+//!
+//! In comes a [`rnnc_plan::Plan`]; out comes an [`rnnc_plan::Executor`] that runs it in single precision. Everything
+//! of CUDA is loaded when it is first asked for: programs that link this crate start on machines without a GPU.
+//!
+//! | file | what |
+//! | --- | --- |
+//! | `device.rs` | what a GPU is, as far as programs are made for it |
+//! | `compile.rs` | from a plan to a program; `program.rs` is the result: sources and commands |
+//! | `stages/` | the kernels of each kind of stage |
+//! | `places.rs`, `source/` | where values are; printing CUDA C++ |
+//! | `driver/` | the thin layer below: memory, modules, launches |
+
+pub mod compile;
+pub mod device;
+pub mod driver;
+mod places;
+pub mod program;
+mod source;
+mod stages;

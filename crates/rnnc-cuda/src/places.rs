@@ -1,0 +1,106 @@
+//! Where values are: from the plan's views and reads to expressions of generated code.
+//!
+//! A buffer lies as `[history + window, streams, width]`. Generated code counts rows from the window's first frame:
+//! `row = frame * streams + stream`.
+
+use rnnc_plan::{Plan, Read, Setup, StartValue, View};
+
+/// Where the columns of a view lie in `values`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Spot {
+    /// Of the first column in row 0.
+    pub base: usize,
+    /// Numbers from a row to the next.
+    pub width: usize,
+    /// Columns.
+    pub len: usize,
+}
+
+/// The memory of a plan for a number of streams and a window.
+pub(crate) struct Places<'a> {
+    pub plan: &'a Plan,
+    pub setup: Setup,
+    /// Of each buffer, its first number, with its history.
+    offsets: Vec<usize>,
+    /// Numbers of all buffers.
+    pub total: usize,
+}
+
+impl<'a> Places<'a> {
+    pub fn new(plan: &'a Plan, setup: Setup) -> Places<'a> {
+        let placement = plan.place(setup.streams, setup.window, setup.step < setup.window);
+        // Sizes were checked against the device's memory before.
+        let offsets = placement.offsets.iter().map(|&bytes| (bytes / 4) as usize).collect();
+        Places { plan, setup, offsets, total: (placement.total / 4) as usize }
+    }
+
+    /// Rows of a frame.
+    pub fn streams(&self) -> usize {
+        self.setup.streams
+    }
+
+    /// Of a buffer: its first number (the oldest frame of its history) and the numbers of a frame.
+    pub fn buffer(&self, buffer: usize) -> (usize, usize) {
+        (self.offsets[buffer], self.plan.buffers[buffer].width * self.setup.streams)
+    }
+
+    pub fn spot(&self, view: View) -> Spot {
+        let buffer = &self.plan.buffers[view.buffer.0];
+        let (offset, frame) = self.buffer(view.buffer.0);
+        Spot { base: offset + buffer.history * frame + view.column, width: buffer.width, len: view.len }
+    }
+
+    /// The address expression of a view's number: `row` and `unit` are expressions.
+    pub fn address(&self, view: View, row: &str, unit: &str) -> String {
+        let Spot { base, width, .. } = self.spot(view);
+        format!("a.values + ({base}ull + (u64)({row}) * {width}ull + ({unit}))")
+    }
+
+    /// The address expression of what a read that does not cross gives: that of the row before (or after).
+    pub fn source_address(&self, read: &Read, row: &str, unit: &str) -> String {
+        let Spot { base, width, .. } = self.spot(read.view);
+        // The delayed row of frame 0 may lie in the history, but never before the buffer.
+        let shift = read.delay * (self.streams() * width) as i64;
+        format!("a.values + ({}ll + (long long)({row}) * {width}ll + ({unit}))", base as i64 - shift)
+    }
+
+    /// The condition under which a read crosses in a row; `None` if it never does. `row` and `frame` are expressions.
+    pub fn crosses(&self, read: &Read, row: &str, frame: &str) -> Option<String> {
+        let delay = read.delay;
+        match delay {
+            0 => None,
+            1.. if read.history => Some(format!("constant(a.ages + ({row})) < {delay}u")),
+            1.. => Some(format!("(constant(a.ages + ({row})) < {delay}u || ({frame}) - {delay} < a.first)")),
+            _ => Some(format!("constant(a.ahead + ({row})) <= {}u", -delay)),
+        }
+    }
+
+    /// The expression of what a crossing read gives. Symbols are read as the bits of a number.
+    pub fn start(&self, read: &Read, unit: &str) -> String {
+        if self.plan.buffers[read.view.buffer.0].symbols {
+            return "as_float(~0u)".into();
+        }
+        match read.start {
+            StartValue::Number(number) => float(number),
+            StartValue::Weight(offset) => format!("constant(a.weights + ({offset}ull + ({unit})))"),
+        }
+    }
+}
+
+/// A number as C++ writes it.
+pub(crate) fn float(number: f64) -> String {
+    let number = number as f32;
+    if number.is_finite() { format!("{number:e}f") } else { format!("as_float({:#x}u)", number.to_bits()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::float;
+
+    #[test]
+    fn numbers_are_written_so_that_cpp_reads_them_back() {
+        assert_eq!(float(1.0), "1e0f");
+        assert_eq!(float(-0.1), "-1e-1f");
+        assert_eq!(float(f64::INFINITY), "as_float(0x7f800000u)");
+    }
+}

@@ -1,0 +1,136 @@
+//! What a plan becomes on a device: source texts, and commands in order. Pure data: no driver is asked.
+
+use crate::driver::Source;
+
+/// The device memory of a program, in numbers of 4 bytes. Each region is one allocation.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Regions {
+    /// The plan's buffers.
+    pub values: usize,
+    /// The flat weights; gradients and moments have as many numbers where they are needed.
+    pub weights: usize,
+    /// Whether there are gradients and moments.
+    pub trained: bool,
+    /// Copies of rows, partial sums.
+    pub scratch: usize,
+    /// Counters of loops and scans: zero between launches.
+    pub counters: usize,
+}
+
+/// A region of device memory that commands address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[allow(missing_docs)] // named as in `Regions`
+pub enum Region {
+    Values,
+    Weights,
+    Gradients,
+    Scratch,
+    Counters,
+}
+
+/// A plan, compiled for a device, a number of streams and a window.
+#[derive(Clone, Debug, Default)]
+pub struct Program {
+    /// What it takes.
+    pub regions: Regions,
+    /// What is compiled.
+    pub sources: Vec<Source>,
+    /// The forward pass.
+    pub forward: Vec<Command>,
+    /// The backward pass.
+    pub backward: Vec<Command>,
+    /// The optimizer's step.
+    pub update: Vec<Command>,
+}
+
+/// One thing a device does. Frames are those of the pass: `first .. end` of the window.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Command {
+    /// A kernel.
+    Kernel(Launch),
+    /// A product of matrices over all rows of the pass.
+    Product(RowsProduct),
+    /// Zeros.
+    Clear {
+        /// Where.
+        region: Region,
+        /// The first number.
+        offset: usize,
+        /// How many.
+        len: usize,
+    },
+}
+
+/// A kernel of a source, and how it is launched.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Launch {
+    /// The source, by its place.
+    pub source: usize,
+    /// The kernel, by its place in the source.
+    pub kernel: usize,
+    /// What it is, for messages and timings: the stage and the layers.
+    pub what: String,
+    /// Its threads.
+    pub work: Work,
+}
+
+/// How many threads a kernel needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Work {
+    /// Any number will do: its threads stride over `per_row` elements of each row of the pass, plus `fixed`.
+    Elements {
+        /// Elements of a row.
+        per_row: usize,
+        /// Elements that do not depend on the pass.
+        fixed: usize,
+    },
+    /// Any number of blocks will do: they stride over `per_row` items of each row of the pass, plus `fixed`.
+    Items {
+        /// Items of a row.
+        per_row: usize,
+        /// Items that do not depend on the pass.
+        fixed: usize,
+        /// Threads of a block.
+        threads: usize,
+        /// Of a block.
+        shared_bytes: usize,
+    },
+    /// Exactly this.
+    Grid(crate::driver::Geometry),
+}
+
+/// A product in which one dimension is the rows of the pass:
+/// `c (+)= a b`, all row-major (see [`crate::driver::Product`]).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RowsProduct {
+    /// Rows of the result; `None`: the rows of the pass.
+    pub m: Option<usize>,
+    /// Columns of the result.
+    pub n: usize,
+    /// The inner dimension; `None`: the rows of the pass.
+    pub k: Option<usize>,
+    /// The left operand.
+    pub a: Place,
+    /// The right operand.
+    pub b: Place,
+    /// The result.
+    pub c: Place,
+    /// Add to what is there.
+    pub accumulate: bool,
+}
+
+/// A matrix in a region.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The region.
+    pub region: Region,
+    /// Of its first number in a pass that begins at frame 0 of the window. May be before the window's first frame
+    /// (history), never before the region.
+    pub offset: usize,
+    /// Numbers to go on by for each frame that the pass begins later.
+    pub per_frame: usize,
+    /// Numbers from a row, as it lies, to the next.
+    pub row: usize,
+    /// Whether it lies transposed.
+    pub transposed: bool,
+}

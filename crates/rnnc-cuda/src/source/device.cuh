@@ -1,0 +1,77 @@
+// The intrinsics that generated kernels use, on a device. All inline assembly stands here. The host's emulation has a
+// file of its own that defines the same names.
+
+#define KERNEL(name) extern "C" __global__ void name(const __grid_constant__ Args a)
+#define LOOP_KERNEL(name, threads) extern "C" __global__ void __launch_bounds__(threads, 1) name(const __grid_constant__ Args a)
+#define DEVICE __device__ __forceinline__
+#define UNROLL _Pragma("unroll")
+
+DEVICE u32 thread() { return threadIdx.x; }
+DEVICE u32 threads() { return blockDim.x; }
+DEVICE u32 block() { return blockIdx.x; }
+DEVICE u32 blocks() { return gridDim.x; }
+DEVICE u64 global_thread() { return (u64)blockIdx.x * blockDim.x + threadIdx.x; }
+DEVICE u64 global_threads() { return (u64)gridDim.x * blockDim.x; }
+
+// The block's dynamic shared memory, aligned to 16 bytes.
+DEVICE float* shared_memory() {
+    extern __shared__ float4 dynamic_shared[];
+    return (float*)dynamic_shared;
+}
+
+DEVICE void block_sync() { __syncthreads(); }
+DEVICE void warp_sync() { __syncwarp(); }
+DEVICE float shuffle(float v, u32 lane) { return __shfl_sync(~0u, v, lane); }
+DEVICE float shuffle_xor(float v, u32 mask) { return __shfl_xor_sync(~0u, v, mask); }
+DEVICE u32 ballot(bool v) { return __ballot_sync(~0u, v); }
+DEVICE u32 count_ones(u32 v) { return __popc(v); }
+DEVICE float as_float(u32 v) { return __uint_as_float(v); }
+DEVICE u32 as_u32(float v) { return __float_as_uint(v); }
+DEVICE float fused(float a, float b, float c) { return __fmaf_rn(a, b, c); }
+
+// Numbers that blocks exchange while a kernel runs. `put` writes one; `fresh` reads what other blocks put before they
+// signalled; `own` reads what this block put, or what was there before the kernel.
+DEVICE void put(float* p, float v) { *p = v; }
+DEVICE float own(const float* p) { return *p; }
+DEVICE float fresh(const float* p) {
+    float v;
+    asm volatile("ld.relaxed.gpu.global.f32 %0, [%1];" : "=f"(v) : "l"(p) : "memory");
+    return v;
+}
+DEVICE float4 fresh4(const float* p) {
+    float4 v;
+    asm volatile("ld.relaxed.gpu.global.v4.f32 {%0, %1, %2, %3}, [%4];" : "=f"(v.x), "=f"(v.y), "=f"(v.z), "=f"(v.w) : "l"(p) : "memory");
+    return v;
+}
+// What no one writes while the kernel runs.
+DEVICE float constant(const float* p) { return __ldg(p); }
+DEVICE float4 constant4(const float* p) { return __ldg((const float4*)p); }
+DEVICE u32 constant(const u32* p) { return __ldg(p); }
+
+// Counters: `signal` adds 1, after all this thread wrote, and all it saw written behind a block_sync; who then sees the
+// sum by `peek` sees that too.
+DEVICE void signal(u32* counter) { asm volatile("red.release.gpu.global.add.u32 [%0], 1;" ::"l"(counter) : "memory"); }
+DEVICE u32 peek(const u32* counter) {
+    u32 v;
+    asm volatile("ld.acquire.gpu.global.u32 %0, [%1];" : "=r"(v) : "l"(counter) : "memory");
+    return v;
+}
+DEVICE u32 ticket(u32* counter) { return atomicAdd(counter, 1u); }
+DEVICE void reset(u32* counter) { *counter = 0; }
+DEVICE void raise(u32* flag, u32 code) { atomicCAS(flag, 0u, code); }
+
+// Clusters: blocks that reach each other's shared memory.
+#if __CUDA_ARCH__ >= 900
+DEVICE u32 cluster_rank() { u32 r; asm volatile("mov.u32 %0, %%cluster_ctarank;" : "=r"(r)); return r; }
+DEVICE void cluster_arrive() { asm volatile("barrier.cluster.arrive.release.aligned;" ::: "memory"); }
+DEVICE void cluster_wait() { asm volatile("barrier.cluster.wait.acquire.aligned;" ::: "memory"); }
+DEVICE void put_shared(float* p, u32 rank, float v) {
+    u32 local = (u32)__cvta_generic_to_shared(p), there;
+    asm volatile("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(there) : "r"(local), "r"(rank));
+    asm volatile("st.relaxed.cluster.shared::cluster.f32 [%0], %1;" ::"r"(there), "f"(v) : "memory");
+}
+#endif
+
+// e^x's and 1/x's hardware approximations: 2 and 1 units in the last place.
+DEVICE float exp2_fast(float x) { float y; asm("ex2.approx.f32 %0, %1;" : "=f"(y) : "f"(x)); return y; }
+DEVICE float reciprocal(float x) { float y; asm("rcp.approx.f32 %0, %1;" : "=f"(y) : "f"(x)); return y; }

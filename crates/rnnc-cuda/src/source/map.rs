@@ -1,0 +1,101 @@
+//! A fused elementwise program as straight-line code for one unit of one row.
+
+use crate::places::{Places, float};
+use rnnc_graph::Function;
+use rnnc_plan::{Binary, Instruction, Map, Read, View};
+use std::fmt::Write;
+
+/// Where a map stands: how the code around it reads and writes. Expressions are for unit `u`, counted from the map's
+/// first, in row `row`.
+pub(crate) trait Site {
+    /// The value of a read, as an expression; `unit` is the place within its view.
+    fn load(&mut self, read: &Read, unit: &str) -> String;
+
+    /// A statement that writes a register.
+    fn store(&mut self, to: View, value: &str) -> String;
+
+    /// Whether dropout is on.
+    fn dropout(&self) -> bool;
+}
+
+/// The statements of a map. Variables `u`, `frame` and `stream` are defined by the code around; registers are called
+/// `<prefix>0`, `<prefix>1`, ...
+pub(crate) fn statements(map: &Map, prefix: &str, site: &mut dyn Site) -> String {
+    let mut out = String::new();
+    let r = |register: usize| format!("{prefix}{register}");
+    for step in &map.program {
+        let (to, value) = match *step {
+            Instruction::Load { ref read, to } => (to, site.load(read, "u")),
+            Instruction::LoadRepeated { ref read, repeat, to } => {
+                (to, site.load(read, &format!("({} + u) / {repeat}u", map.first)))
+            }
+            Instruction::Weight { offset, to } => (to, format!("constant(a.weights + ({offset}ull + u))")),
+            Instruction::Number { value, to } => (to, float(value)),
+            Instruction::Mask { to, .. } if !site.dropout() => (to, float(1.0)),
+            Instruction::Mask { key, probability, to } => {
+                // The least hash that is kept: `hash >= p * 2^32`, of integers.
+                let least = (probability * 4_294_967_296.0).ceil() as u64;
+                let kept = float(1.0 / (1.0 - probability));
+                let unit = format!("{}u + u", map.first);
+                let value = format!(
+                    "mask(a.run[RUN_SEED], {key}ull, absolute(a, frame), stream, {unit}, {least}ull, {kept})"
+                );
+                (to, value)
+            }
+            Instruction::Apply { function, from, to } => {
+                (to, format!("{}({})", function_name(function), r(from)))
+            }
+            Instruction::Scale { factor, from, to } => (to, format!("{} * {}", float(factor), r(from))),
+            Instruction::Binary { op, a, b, to } => (to, binary(op, &r(a), &r(b))),
+            Instruction::MulAdd { a, b, c, to } => (to, format!("fused({}, {}, {})", r(a), r(b), r(c))),
+            Instruction::Store { from, to } => {
+                let statement = site.store(to, &r(from));
+                let _ = writeln!(out, "{statement}");
+                continue;
+            }
+        };
+        let _ = writeln!(out, "const float {} = {value};", r(to));
+    }
+    out
+}
+
+fn function_name(function: Function) -> String {
+    match function {
+        Function::Apply(f) => format!("f_{}", f.name()),
+        Function::Slope(f) => format!("d_{}", f.name()),
+    }
+}
+
+fn binary(op: Binary, a: &str, b: &str) -> String {
+    match op {
+        Binary::Add => format!("{a} + {b}"),
+        Binary::Mul => format!("{a} * {b}"),
+        Binary::Div => format!("{a} / {b}"),
+        Binary::Max => format!("b_max({a}, {b})"),
+        Binary::Min => format!("b_min({a}, {b})"),
+        Binary::Step => format!("b_step({a}, {b})"),
+    }
+}
+
+/// A map over rows of memory, all reads from there: of frames stages.
+pub(crate) struct Rows<'a> {
+    pub places: &'a Places<'a>,
+}
+
+impl Site for Rows<'_> {
+    fn load(&mut self, read: &Read, unit: &str) -> String {
+        let value = format!("*({})", self.places.source_address(read, "row", unit));
+        match self.places.crosses(read, "row", "frame") {
+            None => value,
+            Some(crosses) => format!("{crosses} ? {} : {value}", self.places.start(read, unit)),
+        }
+    }
+
+    fn store(&mut self, to: View, value: &str) -> String {
+        format!("*({}) = {value};", self.places.address(to, "row", "u"))
+    }
+
+    fn dropout(&self) -> bool {
+        self.places.setup.training
+    }
+}

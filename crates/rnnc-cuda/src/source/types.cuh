@@ -1,0 +1,22 @@
+// What every generated kernel knows: its numbers and its arguments.
+
+typedef unsigned int u32;
+typedef unsigned long long u64;
+
+struct Args {
+    float* values;        // the plan's buffers
+    float* weights;       // the flat weights
+    float* gradients;     // the flat gradients
+    float* moments1;      // Adam's
+    float* moments2;
+    float* scratch;       // copies of rows, partial sums
+    const u32* ages;      // [window, streams]: frames since the last reset
+    const u32* ahead;     // [window, streams]: frames until the next reset, or the window's end
+    const u64* run;       // see below
+    u32* counters;        // of barriers and tickets; the first is the fault flag
+    int first, end;       // the pass runs frames first .. end of the window
+};
+
+// Places in `run`: the absolute number of the window's first frame (as a signed number), the seed of dropout masks,
+// then the update's numbers as floats in the low halves.
+enum { RUN_BEFORE = 0, RUN_SEED = 1, RUN_UPDATE = 2 };

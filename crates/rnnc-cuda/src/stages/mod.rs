@@ -1,0 +1,13 @@
+//! The kernels of each kind of stage.
+//!
+//! | file | what |
+//! | --- | --- |
+//! | `frames.rs` | all frames at once: products, maps, look-ups, vector functions |
+//! | `gradients.rs` | gradients of weights, and the optimizer's step |
+//! | `scan.rs` | affine elementwise recurrences, in parallel over time |
+//! | `step.rs` | loops: one persistent kernel for each component |
+
+pub(crate) mod frames;
+pub(crate) mod gradients;
+pub(crate) mod scan;
+pub(crate) mod step;
