@@ -2,16 +2,15 @@
 
 mod state;
 
-use crate::clock::Clock;
 use crate::compile::{Compiler, Program, Target};
 use crate::kernels::isa::Isa;
 use crate::memory::{Aligned, Shared};
 use crate::ops::{Local, TILE, update};
 use crate::pass;
 use crate::team::{Team, Worker};
-use rnnc_graph::{Graph, LayerId, LayerKind, WeightId};
+use rnnc_graph::{LayerId, WeightId};
 use rnnc_plan::{
-    Executor, ExecutorError, NO_SYMBOL, Part, Pass, Plan, Setup, State, Update, Values, ValuesMut, View,
+    Clock, Executor, ExecutorError, Part, Pass, Plan, Setup, State, Update, Values, ValuesMut, View,
     check_available,
 };
 use std::sync::{Mutex, PoisonError};
@@ -85,22 +84,7 @@ impl CpuExecutor {
     ///
     /// If streams, window or step are 0, if the memory is not there, or if `RNNC_ISA` asks for what the CPU lacks.
     pub fn new(mut plan: Plan, setup: Setup) -> Result<CpuExecutor, ExecutorError> {
-        for (what, found) in
-            [("streams", setup.streams), ("the window", setup.window), ("the step", setup.step)]
-        {
-            if found == 0 {
-                return Err(ExecutorError::OutOfRange { what, expected: "at least 1".into(), found });
-            }
-        }
-        if setup.step > setup.window {
-            let expected = format!("at most the window, {}", setup.window);
-            return Err(ExecutorError::OutOfRange { what: "the step", expected, found: setup.step });
-        }
-        if setup.step < setup.window && plan.forward.looks_ahead() {
-            return Err(ExecutorError::Order(
-                "a network that looks ahead needs a step as long as its window: older frames would change",
-            ));
-        }
+        plan.check_setup(NAME, setup)?;
         let isa = Isa::choose().map_err(|what| ExecutorError::Unsupported { executor: NAME, what })?;
         let keep = setup.step < setup.window;
         let memory = plan.memory(setup.streams, setup.window, keep);
@@ -275,37 +259,6 @@ impl CpuExecutor {
         self.pass(backward)?.storage[layer.index()]
     }
 
-    fn check_inputs(
-        &self,
-        frames: usize,
-        inputs: &[Values<'_>],
-        resets: Option<&[bool]>,
-    ) -> Result<(), ExecutorError> {
-        let streams = self.setup.streams;
-        if frames == 0 || frames > self.setup.step {
-            let expected = format!("1 to {}, the step", self.setup.step);
-            return Err(ExecutorError::OutOfRange { what: "the number of frames", expected, found: frames });
-        }
-        let layers = self.plan.forward.inputs();
-        if inputs.len() != layers.len() {
-            return Err(wrong_count("the inputs", &self.plan.forward, inputs.len()));
-        }
-        if let Some(resets) = resets
-            && resets.len() != frames * streams
-        {
-            return Err(ExecutorError::Length {
-                name: "reset".into(),
-                shape: format!("[{frames}, {streams}]"),
-                expected: frames * streams,
-                found: resets.len(),
-            });
-        }
-        for (&layer, values) in layers.iter().zip(inputs) {
-            check_input(self.plan.forward.layer_at(layer), *values, frames, streams)?;
-        }
-        Ok(())
-    }
-
     fn part(&self, part: Part) -> &Aligned {
         match part {
             Part::Weight => &self.weights,
@@ -314,72 +267,6 @@ impl CpuExecutor {
             Part::Moment2 => &self.moments[1],
         }
     }
-
-    fn check_weight(&self, part: Part, weight: WeightId, found: usize) -> Result<(), ExecutorError> {
-        let count = self.plan.forward.weights().len();
-        if weight.index() >= count {
-            let expected = format!("less than {count}");
-            return Err(ExecutorError::OutOfRange {
-                what: "the weight's number",
-                expected,
-                found: weight.index(),
-            });
-        }
-        let w = self.plan.forward.weight_at(weight);
-        if found != w.len() {
-            return Err(ExecutorError::Length {
-                name: w.name.clone(),
-                shape: format!("{:?}", w.shape),
-                expected: w.len(),
-                found,
-            });
-        }
-        if part != Part::Weight && self.backward.is_none() {
-            return Err(ExecutorError::Order("the plan was made without gradients"));
-        }
-        Ok(())
-    }
-}
-
-fn wrong_count(what: &'static str, graph: &Graph, found: usize) -> ExecutorError {
-    let names: Vec<&str> = graph.inputs().iter().map(|&l| graph.layer_at(l).name.as_str()).collect();
-    ExecutorError::Count { what, expected: names.len(), names: names.join(", "), found }
-}
-
-fn check_input(
-    layer: &rnnc_graph::Layer,
-    values: Values<'_>,
-    frames: usize,
-    streams: usize,
-) -> Result<(), ExecutorError> {
-    let symbols = layer.kind == LayerKind::Symbol;
-    let name = || layer.name.clone();
-    if matches!(values, Values::Symbols(_)) != symbols {
-        let kinds = ["numbers", "symbols"];
-        let (expected, found) = (kinds[usize::from(symbols)], kinds[usize::from(!symbols)]);
-        return Err(ExecutorError::Type { name: name(), expected, found });
-    }
-    let units = if symbols { 1 } else { layer.size };
-    let expected = frames * streams * units;
-    if values.len() != expected {
-        let shape = match symbols {
-            true => format!("[{frames}, {streams}]"),
-            false => format!("[{frames}, {streams}, {units}]"),
-        };
-        return Err(ExecutorError::Length { name: name(), shape, expected, found: values.len() });
-    }
-    if let Values::Symbols(list) = values
-        && let Some(at) = list.iter().position(|&s| s != NO_SYMBOL && s as usize >= layer.size)
-    {
-        return Err(ExecutorError::Symbol {
-            name: name(),
-            symbols: layer.size,
-            found: list[at],
-            frame: at / streams,
-            stream: at % streams,
-        });
-    }
-    Ok(())
 }
 
 impl Executor for CpuExecutor {
@@ -401,7 +288,7 @@ impl Executor for CpuExecutor {
         inputs: &[Values<'_>],
         resets: Option<&[bool]>,
     ) -> Result<(), ExecutorError> {
-        self.check_inputs(frames, inputs, resets)?;
+        self.plan.check_inputs(self.setup, frames, inputs, resets)?;
         let window = self.setup.window;
         // Move what is kept to the front: the frames before the new ones, as far as history (or, where windows
         // overlap, the window) goes back.
@@ -425,17 +312,14 @@ impl Executor for CpuExecutor {
         }
         self.run(false, window - frames);
         self.new_frames = frames;
+        self.backward_frames = 0;
         let kept = if self.setup.step < window { window - frames } else { 0 };
         self.valid_frames = self.valid_frames.min(kept) + frames;
         Ok(())
     }
 
     fn output(&self, output: usize, into: ValuesMut<'_>) -> Result<(), ExecutorError> {
-        let outputs = self.plan.forward.outputs();
-        let Some(output) = outputs.get(output) else {
-            let expected = format!("less than {}", outputs.len());
-            return Err(ExecutorError::OutOfRange { what: "the output", expected, found: output });
-        };
+        let output = self.plan.check_output(output)?;
         let view = self.view(false, output.layer).ok_or(ExecutorError::Order("the output is not stored"))?;
         let first = (self.setup.window - self.new_frames) as i64;
         self.copy_out(view, first, self.new_frames, &output.name, into)
@@ -446,35 +330,14 @@ impl Executor for CpuExecutor {
         frames: usize,
         output_gradients: &[Option<Values<'_>>],
     ) -> Result<(), ExecutorError> {
-        let Some(adjoint) = &self.plan.adjoint else {
-            return Err(ExecutorError::Order("the plan was made without gradients"));
-        };
-        if self.new_frames == 0 {
-            return Err(ExecutorError::Order("backward comes after forward"));
-        }
-        if frames < self.new_frames || frames > self.valid_frames {
-            let expected = format!("{} to {}", self.new_frames, self.valid_frames);
-            return Err(ExecutorError::OutOfRange {
-                what: "the number of frames to go back",
-                expected,
-                found: frames,
-            });
-        }
-        let seeds = adjoint.inputs();
-        if output_gradients.len() != seeds.len() {
-            return Err(wrong_count("the output gradients", adjoint, output_gradients.len()));
-        }
-        for (&seed, values) in seeds.iter().zip(output_gradients) {
-            if let Some(values) = values {
-                check_input(adjoint.layer_at(seed), *values, self.new_frames, self.setup.streams)?;
-            }
-        }
+        let (new, most) = (self.new_frames, self.valid_frames);
+        self.plan.check_output_gradients(self.setup, new, most, frames, output_gradients)?;
         let window = self.setup.window;
         for (place, values) in output_gradients.iter().enumerate() {
             let seed = self.plan.adjoint.as_ref().map(|adjoint| adjoint.inputs()[place]);
             if let Some(view) = seed.and_then(|seed| self.view(true, seed)) {
-                self.copy_in(view, window - frames, frames - self.new_frames, None);
-                self.copy_in(view, window - self.new_frames, self.new_frames, *values);
+                self.copy_in(view, window - frames, frames - new, None);
+                self.copy_in(view, window - new, new, *values);
             }
         }
         self.run(true, window - frames);
@@ -483,27 +346,22 @@ impl Executor for CpuExecutor {
     }
 
     fn input_gradient(&self, input: usize, into: ValuesMut<'_>) -> Result<(), ExecutorError> {
-        let missing = ExecutorError::Order("the plan was made without this input's gradient");
-        let adjoint = self.plan.adjoint.as_ref().ok_or(missing.clone())?;
-        let layer = self.plan.forward.inputs().get(input).ok_or(missing.clone())?;
-        let name = format!("d_{}", self.plan.forward.layer_at(*layer).name);
-        let output = adjoint.outputs().iter().find(|o| o.name == name).ok_or(missing.clone())?;
-        let view = self.view(true, output.layer).ok_or(missing)?;
+        let layer = self.plan.check_input_gradient(input, self.backward_frames)?;
+        let view = self.view(true, layer).ok_or(ExecutorError::Order("the gradient is not stored"))?;
+        let name = self.plan.adjoint.as_ref().map_or("", |adjoint| &*adjoint.layer_at(layer).name);
         let first = (self.setup.window - self.backward_frames) as i64;
-        self.copy_out(view, first, self.backward_frames, &name, into)
+        self.copy_out(view, first, self.backward_frames, name, into)
     }
 
     fn update(&mut self, update: &Update) -> Result<f64, ExecutorError> {
-        if self.backward.is_none() {
-            return Err(ExecutorError::Order("the plan was made without gradients"));
-        }
+        self.plan.check_update(update)?;
         let norm = update::run(&mut self.team, update, &mut self.weights, &self.gradients, &mut self.moments);
         self.packed_for = [false; 2];
         Ok(norm)
     }
 
     fn read(&self, part: Part, weight: WeightId, into: ValuesMut<'_>) -> Result<(), ExecutorError> {
-        self.check_weight(part, weight, into.len())?;
+        self.plan.check_weight(part, weight, into.len())?;
         let from = self.part(part).as_slice();
         let places = self.plan.weights.view(weight).places();
         match into {
@@ -514,7 +372,7 @@ impl Executor for CpuExecutor {
     }
 
     fn write(&mut self, part: Part, weight: WeightId, values: Values<'_>) -> Result<(), ExecutorError> {
-        self.check_weight(part, weight, values.len())?;
+        self.plan.check_written(part, weight, values)?;
         let places = self.plan.weights.view(weight).places();
         let to = match part {
             Part::Weight => &mut self.weights,
@@ -526,21 +384,19 @@ impl Executor for CpuExecutor {
         match values {
             Values::F32(v) => places.zip(v).for_each(|(at, v)| to[at] = *v),
             Values::F64(v) => places.zip(v).for_each(|(at, v)| to[at] = *v as f32),
-            Values::Symbols(_) => {
-                let name = self.plan.forward.weight_at(weight).name.clone();
-                return Err(ExecutorError::Type { name, expected: "numbers", found: "symbols" });
-            }
+            // Refused above.
+            Values::Symbols(_) => {}
         }
         self.packed_for = [false; 2];
         Ok(())
     }
 
-    fn state(&self) -> State {
-        State { kept: self.kept_state(), ..self.forward_state() }
+    fn state(&self) -> Result<State, ExecutorError> {
+        Ok(State { kept: self.kept_state(), ..self.histories_state() })
     }
 
-    fn forward_state(&self) -> State {
-        self.histories_state()
+    fn forward_state(&self) -> Result<State, ExecutorError> {
+        Ok(self.histories_state())
     }
 
     fn set_state(&mut self, state: &State) -> Result<(), ExecutorError> {
@@ -551,5 +407,6 @@ impl Executor for CpuExecutor {
         self.clock.set(&vec![0; self.setup.streams], 0);
         self.new_frames = 0;
         self.valid_frames = 0;
+        self.backward_frames = 0;
     }
 }

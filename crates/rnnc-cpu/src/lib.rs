@@ -9,12 +9,10 @@
 //! | `compile.rs` | from the plan's views and registers to places in memory and kernels |
 //! | `pass.rs` | stage after stage, each worker its share |
 //! | `ops/` | what each operation does, for one worker's share |
-//! | `clock.rs` | which reads cross a reset |
 //! | `memory.rs` | memory that the workers share |
 //! | [`team`] | the workers and their barrier |
 //! | [`kernels`] | the arithmetic, in versions for each instruction set |
 
-mod clock;
 mod compile;
 mod executor;
 pub mod kernels;

@@ -6,8 +6,8 @@
 
 #![allow(unsafe_code)] // a view of one allocation as numbers
 
-use crate::clock::Clock;
 use crate::kernels::isa::Isa;
+use rnnc_plan::Clock;
 
 /// A cache line of numbers.
 #[repr(C, align(64))]

@@ -100,7 +100,11 @@ impl Session {
     }
 
     /// What the next frame will read of those before.
-    pub fn state(&self) -> State {
+    ///
+    /// # Errors
+    ///
+    /// None on a CPU.
+    pub fn state(&self) -> Result<State, ExecutorError> {
         self.executor.state()
     }
 

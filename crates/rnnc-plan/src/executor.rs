@@ -172,11 +172,11 @@ pub trait Executor: Send {
 
     /// All that calls of [`step`](Setup::step) frames, forward and backward, will read of the frames run so far: with
     /// it and the weights (and their moments), another executor of the same plan and setup goes on as this one does.
-    fn state(&self) -> State;
+    fn state(&self) -> Result<State, ExecutorError>;
 
     /// The same without the kept frames: all that forward calls will read. Much less, where the step is shorter than
     /// the window.
-    fn forward_state(&self) -> State;
+    fn forward_state(&self) -> Result<State, ExecutorError>;
 
     /// Goes on from a state. Of its kept frames, those are taken that this executor would keep itself; all other
     /// frames are forgotten.
@@ -273,4 +273,27 @@ pub enum ExecutorError {
         /// The layer and what it does.
         what: String,
     },
+    /// An executor that needs what this machine lacks.
+    #[error("the {executor} executor cannot run here: {what}")]
+    Missing {
+        /// The executor.
+        executor: &'static str,
+        /// What was not found.
+        what: String,
+    },
+    /// A device that failed while it ran.
+    #[error("the {executor} executor failed: {what}")]
+    Device {
+        /// The executor.
+        executor: &'static str,
+        /// What failed, and how.
+        what: String,
+    },
+}
+
+impl ExecutorError {
+    /// Whether what was asked for is at fault, rather than the order of calls or the device.
+    pub fn is_bad_input(&self) -> bool {
+        !matches!(self, ExecutorError::Order(_) | ExecutorError::Device { .. })
+    }
 }

@@ -8,10 +8,13 @@
 //! - `layout.rs` lays out the weights; `maps.rs` writes the elementwise programs; `emit.rs` all other operations, which
 //!   `fuse.rs` fuses;
 //! - `memory.rs` finds lifetimes and shares room; `cost.rs` counts, and chooses by the counts;
-//! - `plan.rs` is the result, `executor.rs` the trait, `state.rs` what a run carries from window to window; `dropout.rs`
-//!   draws masks; `available.rs` asks for memory; `report` prints and draws plans.
+//! - `plan.rs` is the result, `executor.rs` the trait; what all executors need: `checks.rs` refuses wrong arguments, `clock.rs`
+//!   says which reads cross a reset, `state.rs` what a run carries from window to window, `dropout.rs` draws masks,
+//!   `available.rs` asks for memory; `report` prints and draws plans.
 
 mod available;
+mod checks;
+mod clock;
 mod cost;
 pub mod dropout;
 mod emit;
@@ -27,6 +30,8 @@ mod schedule;
 mod state;
 
 pub use available::check_available;
+pub use checks::{check_len, check_range};
+pub use clock::Clock;
 pub use cost::Cost;
 pub use executor::{Executor, ExecutorError, NO_SYMBOL, Part, Setup, Update, Values, ValuesMut};
 pub use layout::{WeightLayout, WeightView};

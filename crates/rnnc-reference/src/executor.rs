@@ -1,12 +1,12 @@
 //! The reference executor: windows of frames, forward, backward, update, state.
 
 use crate::adam::{self, Learned};
-use crate::borders::{self, Shape, check_count, check_range, copy_out, numbers};
+use crate::borders::{self, copy_out};
 use crate::gradients;
 use crate::network::{Network, Place, Surroundings, width};
 use crate::order::{self, Pair};
 use crate::window::Window;
-use rnnc_graph::{Graph, LayerId, LayerKind, WeightId};
+use rnnc_graph::{Graph, Layer, LayerId, LayerKind, Output, WeightId};
 use rnnc_plan::{
     Executor, ExecutorError, History, Kept, Part, Plan, Setup, State, Update, Values, ValuesMut,
     check_available,
@@ -76,19 +76,8 @@ impl ReferenceExecutor {
     /// Streams, step or window out of bounds; a step shorter than the window for a network that looks ahead; more
     /// memory than the machine has.
     pub fn new(plan: Plan, setup: Setup) -> Result<ReferenceExecutor, ExecutorError> {
-        check_range("the number of streams", setup.streams, 1, usize::MAX)?;
-        check_range("the window", setup.window, 1, usize::MAX)?;
-        check_range("the step", setup.step, 1, setup.window)?;
+        plan.check_setup(NAME, setup)?;
         let graph = &plan.forward;
-        if setup.step < setup.window
-            && let Some(ahead) = graph.connections().iter().find(|c| c.delay < 0)
-        {
-            let layer = &graph.layer_at(ahead.target).name;
-            return Err(ExecutorError::Unsupported {
-                executor: NAME,
-                what: format!("`{layer}`, which looks ahead, with a step shorter than the window"),
-            });
-        }
         check_memory(&plan, setup)?;
         let zeros = || graph.weights().iter().map(|w| vec![0.0; w.len()]);
         Ok(ReferenceExecutor {
@@ -175,10 +164,6 @@ impl ReferenceExecutor {
             Part::Moment2 => &learned.moment2,
         }
     }
-
-    fn check_weight(&self, weight: WeightId) -> Result<(), ExecutorError> {
-        check_range("the weight's number", weight.index(), 0, self.weights.len().saturating_sub(1))
-    }
 }
 
 const NAME: &str = "reference";
@@ -203,18 +188,7 @@ impl Executor for ReferenceExecutor {
         resets: Option<&[bool]>,
     ) -> Result<(), ExecutorError> {
         // All of the input is checked before anything changes.
-        check_range("the number of frames", frames, 1, self.setup.step)?;
-        let streams = self.setup.streams;
-        let graph = &self.plan.forward;
-        check_count("inputs", graph.inputs().iter().map(|&i| graph.layer_at(i).name.as_str()), inputs.len())?;
-        if let Some(resets) = resets {
-            borders::check_len("reset", &[frames, streams], resets.len())?;
-        }
-        let given = graph.inputs().iter().zip(inputs);
-        let values = given
-            .map(|(&id, &values)| borders::input(graph.layer_at(id), Shape { frames, streams }, values))
-            .collect::<Result<Vec<_>, _>>()?;
-
+        self.plan.check_inputs(self.setup, frames, inputs, resets)?;
         self.drop_old_frames();
         self.window.push(frames, resets);
         self.frames_run += frames as u64;
@@ -226,10 +200,10 @@ impl Executor for ReferenceExecutor {
             track.values.resize(len * track.frame_len(), 0.0);
         }
         let new = self.new_frames();
-        for (&id, values) in self.plan.forward.inputs().iter().zip(values) {
+        for (&id, &values) in self.plan.forward.inputs().iter().zip(inputs) {
             let track = &mut self.forward.tracks[id.index()];
             let start = new.start * track.frame_len();
-            track.values[start..].copy_from_slice(&values);
+            borders::copy_in(values, &mut track.values[start..]);
         }
         // The network is put aside so that what surrounds it can be borrowed.
         let mut network = std::mem::replace(&mut self.forward, Network::empty());
@@ -240,11 +214,9 @@ impl Executor for ReferenceExecutor {
     }
 
     fn output(&self, output: usize, into: ValuesMut<'_>) -> Result<(), ExecutorError> {
-        let outputs = self.plan.forward.outputs();
-        check_range("the output's number", output, 0, outputs.len().saturating_sub(1))?;
-        let (name, layer) = (&outputs[output].name, outputs[output].layer);
-        let shape = [self.new, self.setup.streams, self.plan.forward.layer_at(layer).size];
-        copy_out(name, &shape, self.layer_values(layer), into)
+        let Output { name, layer } = self.plan.check_output(output)?;
+        let shape = [self.new, self.setup.streams, self.plan.forward.layer_at(*layer).size];
+        copy_out(name, &shape, self.layer_values(*layer), into)
     }
 
     fn backward(
@@ -252,38 +224,22 @@ impl Executor for ReferenceExecutor {
         frames: usize,
         output_gradients: &[Option<Values<'_>>],
     ) -> Result<(), ExecutorError> {
-        let Some(adjoint) = &self.adjoint else {
-            return Err(ExecutorError::Order("the plan was made without gradients"));
-        };
-        if self.new == 0 {
-            return Err(ExecutorError::Order("there is no forward call for the errors to go back through"));
-        }
         // Older frames are kept only where windows overlap.
         let most =
             if self.setup.step == self.setup.window { self.new } else { self.kept.min(self.setup.window) };
-        check_range("the number of frames to go back through", frames, self.new, most)?;
-        let streams = self.setup.streams;
-        let outputs = self.plan.forward.outputs();
-        check_count("output gradients", outputs.iter().map(|o| o.name.as_str()), output_gradients.len())?;
-        let mut errors = Vec::new();
-        for (&id, &gradient) in adjoint.graph.inputs().iter().zip(output_gradients) {
-            let layer = adjoint.graph.layer_at(id);
-            errors.push(match gradient {
-                Some(values) => numbers(&layer.name, &[self.new, streams, layer.size], values)?,
-                None => vec![0.0; self.new * streams * layer.size],
-            });
-        }
-
+        self.plan.check_output_gradients(self.setup, self.new, most, frames, output_gradients)?;
         let Some(mut network) = self.adjoint.take() else { return Ok(()) };
         let len = self.window.len();
         for track in &mut network.tracks {
             track.values.clear();
             track.values.resize(len * track.frame_len(), 0.0);
         }
-        for (id, errors) in network.graph.inputs().to_vec().into_iter().zip(errors) {
+        for (id, errors) in network.graph.inputs().iter().zip(output_gradients) {
             let track = &mut network.tracks[id.index()];
             let start = self.new_frames().start * track.frame_len();
-            track.values[start..].copy_from_slice(&errors);
+            if let Some(errors) = *errors {
+                borders::copy_in(errors, &mut track.values[start..]);
+            }
         }
         let span = len - frames..len;
         let around = Surroundings { first: span.start, saved: Some(&self.forward), ..self.surroundings() };
@@ -300,69 +256,44 @@ impl Executor for ReferenceExecutor {
     }
 
     fn input_gradient(&self, input: usize, into: ValuesMut<'_>) -> Result<(), ExecutorError> {
-        let inputs = self.plan.forward.inputs();
-        check_range("the input's number", input, 0, inputs.len().saturating_sub(1))?;
-        let layer = self.plan.forward.layer_at(inputs[input]);
-        if layer.kind == LayerKind::Symbol {
-            return Err(ExecutorError::Order("a symbol input has no gradient"));
-        }
-        if self.back == 0 {
-            return Err(ExecutorError::Order("there was no backward call since the last forward call"));
-        }
-        let name = format!("d_{}", layer.name);
-        let found = self.adjoint.as_ref().and_then(|network| {
-            let output = network.graph.outputs().iter().find(|o| o.name == name)?;
-            Some(&network.tracks[output.layer.index()])
-        });
-        let Some(track) = found else {
-            return Err(ExecutorError::Order("the plan was made without input gradients"));
-        };
+        let layer = self.plan.check_input_gradient(input, self.back)?;
+        let Some(network) = &self.adjoint else { return Ok(()) };
+        let (track, Layer { name, size, .. }) =
+            (&network.tracks[layer.index()], network.graph.layer_at(layer));
         let start = (self.window.len() - self.back) * track.frame_len();
-        copy_out(&name, &[self.back, self.setup.streams, layer.size], &track.values[start..], into)
+        copy_out(name, &[self.back, self.setup.streams, *size], &track.values[start..], into)
     }
 
     fn update(&mut self, update: &Update) -> Result<f64, ExecutorError> {
-        check_range(
-            "the update's number",
-            usize::try_from(update.step).unwrap_or(usize::MAX),
-            1,
-            usize::MAX,
-        )?;
+        self.plan.check_update(update)?;
         Ok(adam::update(&mut self.weights, &mut self.learned, update))
     }
 
     fn read(&self, part: Part, weight: WeightId, into: ValuesMut<'_>) -> Result<(), ExecutorError> {
-        self.check_weight(weight)?;
+        self.plan.check_weight(part, weight, into.len())?;
         let found = self.plan.forward.weight_at(weight);
         copy_out(&found.name, &found.shape, self.array(part, weight), into)
     }
 
     fn write(&mut self, part: Part, weight: WeightId, values: Values<'_>) -> Result<(), ExecutorError> {
-        self.check_weight(weight)?;
-        let found = self.plan.forward.weight_at(weight);
-        let values = numbers(&found.name, &found.shape, values)?;
+        self.plan.check_written(part, weight, values)?;
         let learned = &mut self.learned[weight.index()];
-        match part {
-            Part::Weight => self.weights[weight.index()] = values,
-            Part::Gradient => learned.gradient = values,
-            Part::Moment1 => learned.moment1 = values,
-            Part::Moment2 => learned.moment2 = values,
-        }
+        let array = match part {
+            Part::Weight => &mut self.weights[weight.index()],
+            Part::Gradient => &mut learned.gradient,
+            Part::Moment1 => &mut learned.moment1,
+            Part::Moment2 => &mut learned.moment2,
+        };
+        borders::copy_in(values, array);
         Ok(())
     }
 
-    fn state(&self) -> State {
-        State { kept: self.kept_state(), ..self.forward_state() }
+    fn state(&self) -> Result<State, ExecutorError> {
+        Ok(State { kept: self.kept_state(), ..self.histories_state() })
     }
 
-    fn forward_state(&self) -> State {
-        let read = self.plan.forward.layer_ids().filter(|id| self.depths[id.index()] > 0);
-        State {
-            histories: read.map(|id| self.history(id, self.depths[id.index()], 0)).collect(),
-            ages: self.window.next_ages().to_vec(),
-            frames: self.frames_run,
-            kept: None,
-        }
+    fn forward_state(&self) -> Result<State, ExecutorError> {
+        Ok(self.histories_state())
     }
 
     fn set_state(&mut self, state: &State) -> Result<(), ExecutorError> {
@@ -417,6 +348,16 @@ impl ReferenceExecutor {
         let mut values = vec![if symbols { -1.0 } else { 0.0 }; (depth - known) * track.frame_len()];
         values.extend(&track.values[(end - known) * track.frame_len()..end * track.frame_len()]);
         History { layer: layer.name.clone(), depth, size: track.width, symbols, values }
+    }
+
+    fn histories_state(&self) -> State {
+        let read = self.plan.forward.layer_ids().filter(|id| self.depths[id.index()] > 0);
+        State {
+            histories: read.map(|id| self.history(id, self.depths[id.index()], 0)).collect(),
+            ages: self.window.next_ages().to_vec(),
+            frames: self.frames_run,
+            kept: None,
+        }
     }
 
     /// What the next backward call reads of older frames.

@@ -167,11 +167,11 @@ impl Executor for Altered {
         }
     }
 
-    fn state(&self) -> State {
+    fn state(&self) -> Result<State, ExecutorError> {
         self.inner.state()
     }
 
-    fn forward_state(&self) -> State {
+    fn forward_state(&self) -> Result<State, ExecutorError> {
         self.inner.forward_state()
     }
 

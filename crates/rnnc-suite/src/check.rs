@@ -93,7 +93,8 @@ impl Bench<'_> {
             let tolerance = self.tolerance;
             self.compare_weights(&reference, candidate.as_ref(), Part::Gradient, tolerance).map_err(says)?;
             self.compare_input_gradients(&reference, candidate.as_ref(), back, tolerance).map_err(says)?;
-            self.compare_states(&reference.state(), &candidate.state(), tolerance).map_err(says)?;
+            let (expected, found) = (reference.state().map_err(text)?, candidate.state().map_err(text)?);
+            self.compare_states(&expected, &found, tolerance).map_err(says)?;
         }
         // Back to the beginning.
         if let Some(window) = self.data.windows.first() {
@@ -116,10 +117,10 @@ impl Bench<'_> {
         for (place, window) in self.data.windows.iter().enumerate() {
             if place == half {
                 self.copy_weights(first.as_ref(), second.as_mut())?;
-                let state = first.state();
+                let state = first.state().map_err(text)?;
                 second.set_state(&state).map_err(text)?;
-                self.compare_states(&state, &second.state(), 0.0)?;
-                if first.forward_state() != (State { kept: None, ..state }) {
+                self.compare_states(&state, &second.state().map_err(text)?, 0.0)?;
+                if first.forward_state() != Ok(State { kept: None, ..state }) {
                     return Err("the forward state is not the state without kept frames".into());
                 }
             }
@@ -136,7 +137,7 @@ impl Bench<'_> {
         for part in [Part::Weight, Part::Moment1, Part::Moment2] {
             self.compare_weights(first.as_ref(), second.as_ref(), part, 0.0)?;
         }
-        self.compare_states(&first.state(), &second.state(), 0.0)
+        self.compare_states(&first.state().map_err(text)?, &second.state().map_err(text)?, 0.0)
     }
 
     /// Weights and their moments, from one executor to another.

@@ -61,7 +61,7 @@ impl<'a> Functional<'a> {
                 .collect(),
             resets: last.resets.clone().unwrap(),
             frames: last.frames,
-            state: executor.state(),
+            state: executor.state().unwrap(),
             case,
             executor,
             weights,

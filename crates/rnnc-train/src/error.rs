@@ -74,7 +74,11 @@ pub enum TrainError {
 impl TrainError {
     /// Whether the input is at fault, rather than the run or the machine.
     pub fn is_bad_input(&self) -> bool {
-        !matches!(self, TrainError::Write { .. } | TrainError::NotFinite { .. })
+        match self {
+            TrainError::Write { .. } | TrainError::NotFinite { .. } => false,
+            TrainError::Executor(error) => error.is_bad_input(),
+            _ => true,
+        }
     }
 
     pub(crate) fn read(path: &Path, source: io::Error) -> TrainError {

@@ -186,7 +186,7 @@ impl Trainer {
     /// [`TrainError::NotFinite`], after which the weights are of no use, and what the executor refuses.
     pub fn step(&mut self) -> Result<Step, TrainError> {
         let update = self.updates + 1;
-        let before = self.executor.forward_state();
+        let before = self.executor.forward_state()?;
         let frames = self.config.step();
         self.batch.fill(&self.data, self.position, frames);
         self.executor.forward(frames, &self.batch.inputs(), Some(self.batch.resets()))?;
@@ -254,7 +254,7 @@ impl Trainer {
             weights: Weights::of(&*self.executor, graph, Part::Weight)?,
             moment1: Weights::of(&*self.executor, graph, Part::Moment1)?,
             moment2: Weights::of(&*self.executor, graph, Part::Moment2)?,
-            state: self.executor.state(),
+            state: self.executor.state()?,
         })
     }
 

@@ -59,9 +59,8 @@ fn is_bad_input(error: &anyhow::Error) -> bool {
     if let Some(error) = error.downcast_ref::<TrainError>() {
         return error.is_bad_input();
     }
-    // A call out of order is no fault of the input.
     if let Some(error) = error.downcast_ref::<ExecutorError>() {
-        return !matches!(error, ExecutorError::Order(_));
+        return error.is_bad_input();
     }
     error.is::<BadInput>()
         || error.is::<Errors>()

@@ -21,7 +21,7 @@ impl CpuExecutor {
         let older = |id: LayerId| self.history(id, frames, depths[id.index()]);
         (frames > 0).then(|| Kept {
             frames,
-            ages: self.clock.last_ages(frames).map(u64::from).collect(),
+            ages: self.clock.last_ages(frames).iter().copied().map(u64::from).collect(),
             layers: self.plan.saved_layers().into_iter().filter_map(older).collect(),
         })
     }
@@ -42,6 +42,7 @@ impl CpuExecutor {
             self.clock.set_last_ages(&kept.ages[(kept.frames - frames) * self.setup.streams..]);
         }
         self.new_frames = 0;
+        self.backward_frames = 0;
         self.valid_frames = frames;
         Ok(())
     }

@@ -114,7 +114,7 @@ fn all_arrays(
         executor.backward(window.end, &errors)?;
         gradients(&mut all, graph, &*executor, window.end, &place)?;
     }
-    histories(&mut all, executor.forward_state());
+    histories(&mut all, executor.forward_state()?);
     Ok(all)
 }
 

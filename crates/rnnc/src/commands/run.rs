@@ -66,7 +66,7 @@ impl Run {
         let mut executor = kind.make(Plan::new(&graph, options)?, setup)?;
         weights.put_into(&mut *executor, Part::Weight)?;
         if let Some(path) = &self.state_in {
-            let state = read_state(path, &executor.forward_state())?;
+            let state = read_state(path, &executor.forward_state()?)?;
             executor.set_state(&state)?;
         }
 
@@ -90,7 +90,7 @@ impl Run {
             .collect();
         write_arrays(&self.output, &arrays)?;
         if let Some(path) = &self.state_out {
-            write_state(path, executor.forward_state(), double)?;
+            write_state(path, executor.forward_state()?, double)?;
         }
         Ok(Outcome::Done)
     }

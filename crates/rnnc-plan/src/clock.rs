@@ -4,8 +4,9 @@
 //! further than the age of the sequence; a read of the future, if it goes ahead as far as the next reset or the
 //! window's end.
 
-/// For each row, the frames since its sequence began and until the next begins.
-pub(crate) struct Clock {
+/// For each row of a window, the frames since its sequence began and until the next begins.
+#[derive(Clone, Debug)]
+pub struct Clock {
     streams: usize,
     window: usize,
     /// Frames since the last reset: `[window, streams]`.
@@ -22,6 +23,7 @@ pub(crate) struct Clock {
 }
 
 impl Clock {
+    /// At the beginning of B streams: every read of the past crosses.
     pub fn new(streams: usize, window: usize) -> Clock {
         Clock {
             streams,
@@ -35,7 +37,7 @@ impl Clock {
         }
     }
 
-    /// Moves the window on by `frames` frames.
+    /// Moves the window on by `frames` frames, at most as many as it has. `resets` is `[frames, B]`.
     pub fn advance(&mut self, frames: usize, resets: Option<&[bool]>) {
         let (b, w) = (self.streams, self.window);
         self.before += frames as i64;
@@ -85,6 +87,22 @@ impl Clock {
         }
     }
 
+    /// Of each row, the frames since its sequence began: `[window, B]`. Beyond 32 bits they are clipped: no delay is
+    /// as long.
+    pub fn ages(&self) -> &[u32] {
+        &self.ages
+    }
+
+    /// Of each row, the frames until the next sequence begins, or to the window's end: `[window, B]`.
+    pub fn ahead(&self) -> &[u32] {
+        &self.ahead
+    }
+
+    /// Frames that were run before the window's first; negative while the window is not yet full.
+    pub fn before(&self) -> i64 {
+        self.before
+    }
+
     /// The absolute number of a frame of the window.
     pub fn absolute(&self, frame: usize) -> u64 {
         u64::try_from(self.before + frame as i64).unwrap_or(0)
@@ -100,9 +118,9 @@ impl Clock {
         &self.next
     }
 
-    /// The ages of the last frames, oldest first: `[frames, B]`. Beyond 32 bits they are clipped: no delay is as long.
-    pub fn last_ages(&self, frames: usize) -> impl Iterator<Item = u32> {
-        self.ages[(self.window - frames) * self.streams..].iter().copied()
+    /// The ages of the last frames, oldest first: `[frames, B]`.
+    pub fn last_ages(&self, frames: usize) -> &[u32] {
+        &self.ages[(self.window - frames) * self.streams..]
     }
 
     /// Sets the ages of the last frames, as many as there are.
@@ -152,14 +170,14 @@ mod tests {
     fn kept_frames_have_their_ages_again() {
         let mut clock = Clock::new(1, 4);
         clock.advance(4, Some(&[false, false, true, false]));
-        let kept: Vec<u64> = clock.last_ages(3).map(u64::from).collect();
+        let kept: Vec<u64> = clock.last_ages(3).iter().copied().map(u64::from).collect();
         assert_eq!(kept, [1, 0, 1]);
         let mut resumed = Clock::new(1, 4);
         resumed.set(clock.next_ages(), clock.frames_run());
         resumed.set_last_ages(&kept);
         for clock in [&mut clock, &mut resumed] {
             clock.advance(1, None);
-            assert_eq!(clock.last_ages(4).collect::<Vec<_>>(), [1, 0, 1, 2]);
+            assert_eq!(clock.last_ages(4), [1, 0, 1, 2]);
             assert_eq!([0, 1, 2, 3].map(|t| clock.crosses(-1, t, 0)), [true, false, false, true]);
             assert_eq!(clock.absolute(0), 1);
         }
