@@ -67,3 +67,46 @@ DEVICE u64 absolute(const Args& a, int frame) {
     long long f = (long long)a.run[RUN_BEFORE] + frame;
     return f < 0 ? 0 : (u64)f;
 }
+
+// Sums and maxima over lanes, in an order that depends on nothing but their number.
+DEVICE float one_sum(float v) { return v; }
+DEVICE float one_max(float v) { return v; }
+DEVICE float warp_sum(float v) {
+    UNROLL for (u32 mask = 16; mask > 0; mask /= 2) v += shuffle_xor(v, mask);
+    return v;
+}
+DEVICE float warp_max(float v) {
+    UNROLL for (u32 mask = 16; mask > 0; mask /= 2) v = b_max(v, shuffle_xor(v, mask));
+    return v;
+}
+DEVICE float block_sum(float v) {
+    float* parts = shared_memory();
+    v = warp_sum(v);
+    if (thread() % 32 == 0) parts[thread() / 32] = v;
+    block_sync();
+    float sum = parts[0];
+    for (u32 i = 1; i < threads() / 32; ++i) sum += parts[i];
+    block_sync();
+    return sum;
+}
+DEVICE float block_max(float v) {
+    float* parts = shared_memory();
+    v = warp_max(v);
+    if (thread() % 32 == 0) parts[thread() / 32] = v;
+    block_sync();
+    float max = parts[0];
+    for (u32 i = 1; i < threads() / 32; ++i) max = b_max(max, parts[i]);
+    block_sync();
+    return max;
+}
+
+// Four numbers side by side, at a multiple of 16 bytes.
+DEVICE void get4(float* to, const float* from) {
+    const float4 v = *(const float4*)from;
+    to[0] = v.x; to[1] = v.y; to[2] = v.z; to[3] = v.w;
+}
+DEVICE void set4(float* to, const float* from) {
+    float4 v;
+    v.x = from[0]; v.y = from[1]; v.z = from[2]; v.w = from[3];
+    *(float4*)to = v;
+}
