@@ -33,13 +33,16 @@ pub enum Region {
 pub struct Program {
     /// What it takes.
     pub regions: Regions,
+    /// What waits while it runs: components, by names for messages. The fault flag is one more than the place here.
+    pub watched: Vec<String>,
     /// What is compiled.
     pub sources: Vec<Source>,
     /// The forward pass.
     pub forward: Vec<Command>,
     /// The backward pass.
     pub backward: Vec<Command>,
-    /// The optimizer's step.
+    /// The optimizer's step. It leaves the gradients' norm, in double precision, in the first two numbers of the scratch
+    /// region.
     pub update: Vec<Command>,
 }
 

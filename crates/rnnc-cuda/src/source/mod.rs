@@ -20,3 +20,6 @@ pub const DEVICE: &str = include_str!("device.cuh");
 
 /// The elementwise functions.
 pub const FUNCTIONS: &str = include_str!("functions.cuh");
+
+/// What loop kernels share.
+pub const LOOPS: &str = include_str!("loops.cuh");

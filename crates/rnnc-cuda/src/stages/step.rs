@@ -1,15 +1,73 @@
-//! Loops: one persistent kernel for each component.
+//! Loops: one persistent kernel for each component, in which blocks exchange what they need from frame to frame.
+//!
+//! `layout.rs` says which block and thread has what; `exchange.rs` what must be waited for; `kernel.rs` prints the kernel,
+//! `product.rs` its products and `site.rs` how its maps read.
+
+mod exchange;
+mod kernel;
+pub mod layout;
+mod product;
+mod site;
 
 use crate::compile::Builder;
-use crate::driver::DriverError;
-use crate::program::Command;
-use rnnc_plan::Stage;
+use crate::driver::{DriverError, Geometry, Source};
+use crate::program::{Command, Launch, Region, Work};
+use crate::source;
+use layout::{Layout, Tier};
+use rnnc_plan::{Op, Stage, Track};
 
 /// The commands of a stage.
 pub(crate) fn stage(
-    _builder: &mut Builder<'_>,
-    _name: &str,
-    _stage: &Stage,
+    builder: &mut Builder<'_>,
+    name: &str,
+    stage: &Stage,
 ) -> Result<Vec<Command>, DriverError> {
-    Ok(Vec::new())
+    let mut commands = Vec::new();
+    for (number, track) in stage.tracks.iter().enumerate() {
+        let layout =
+            Layout::choose(track, builder.places.streams(), builder.device, builder.device.multiprocessors);
+        let name = format!("{name}_loop_{number}");
+        let what = what(builder, name.starts_with("backward"), track);
+        builder.program.watched.push(what.clone());
+        let code = builder.program.watched.len();
+        // A counter for each phase and each group of blocks.
+        let counters = builder.counters(track.phases.len() * kernel::GROUPS);
+        let scratch = builder.scratch(layout.streamed() * layout.blocks);
+        let kernel = kernel::Kernel::new(builder.places, track, &layout, scratch, counters, code);
+        let body = kernel.text(&name);
+        let text = [source::prelude(), source::LOOPS.into(), body].concat();
+        let source = builder.program.sources.len();
+        builder.program.sources.push(Source { name: what.clone(), text, kernels: vec![name] });
+        let geometry = Geometry {
+            blocks: layout.blocks,
+            threads: layout.threads,
+            shared_bytes: layout.shared_bytes(),
+            cluster: if layout.tier == Tier::Cluster { layout.blocks } else { 1 },
+            cooperative: layout.tier == Tier::Grid,
+        };
+        if layout.tier == Tier::Grid {
+            let len = track.phases.len() * kernel::GROUPS * 32;
+            commands.push(Command::Clear { region: Region::Counters, offset: counters, len });
+        }
+        commands.push(Command::Kernel(Launch { source, kernel: 0, what, work: Work::Grid(geometry) }));
+    }
+    Ok(commands)
+}
+
+/// A track's layers, for messages.
+fn what(builder: &Builder<'_>, backward: bool, track: &Track) -> String {
+    let plan = builder.places.plan;
+    let graph = if backward { plan.adjoint.as_ref().unwrap_or(&plan.forward) } else { &plan.forward };
+    let ops = track.phases.iter().flat_map(|p| &p.ops);
+    let layers = ops.filter_map(|placed| match &placed.op {
+        Op::Map(map) => Some(map.layers.iter()),
+        _ => None,
+    });
+    let names: Vec<&str> = layers.flatten().map(|&l| graph.layer_at(l).name.as_str()).collect();
+    let pass = if backward { "backward" } else { "forward" };
+    match names.as_slice() {
+        [] => format!("a loop of the {pass} pass"),
+        [one] => format!("the {pass} loop of `{one}`"),
+        [first, .., last] => format!("the {pass} loop of `{first}` .. `{last}`"),
+    }
 }

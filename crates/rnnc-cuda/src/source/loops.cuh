@@ -1,0 +1,36 @@
+// What persistent loop kernels share.
+
+// Sums N rows of numbers over the lanes of a warp, N a power of two up to 32: lane i returns the sum of row i mod N.
+template <int S, int N> DEVICE void fold_half(float (&v)[N], bool up) {
+    UNROLL for (int r = 0; r < S; r++) {
+        float give = up ? v[r] : v[r + S], keep = up ? v[r + S] : v[r];
+        v[r] = keep + shuffle_xor(give, S);
+    }
+}
+template <int N> DEVICE float fold(float (&v)[N], u32 lane) {
+    if (N > 16) fold_half<16 < N ? 16 : 0>(v, lane & 16);
+    if (N > 8) fold_half<8 < N ? 8 : 0>(v, lane & 8);
+    if (N > 4) fold_half<4 < N ? 4 : 0>(v, lane & 4);
+    if (N > 2) fold_half<2 < N ? 2 : 0>(v, lane & 2);
+    if (N > 1) fold_half<1 < N ? 1 : 0>(v, lane & 1);
+    float sum = v[0];
+    UNROLL for (int s = N; s < 32; s *= 2) sum += shuffle_xor(sum, s);
+    return sum;
+}
+
+// Waits until counters that this warp needs (lane i: counter i, if `members` is not 0) say that `steps` steps are done by
+// all their members. Bounded: a wait that does not end raises the fault flag, and no later wait waits.
+DEVICE void wait_for(const Args& a, u32 counter, u32 lane, u32 members, int steps, u32 code, bool& failed) {
+    if (steps <= 0 || failed) return;
+    const u32 want = (u32)steps * members;
+    for (u32 polls = 0; ballot(members && peek(a.counters + counter + lane * 32) < want); polls++) {
+        if (polls > 20000000u) {
+            raise(a.counters, code);
+            failed = true;
+            return;
+        }
+    }
+}
+
+// floor(a / b), for b > 0.
+DEVICE int floor_div(int a, int b) { return a >= 0 ? a / b : -((b - 1 - a) / b); }

@@ -1,0 +1,128 @@
+//! What a loop writes, who reads it, and so what must be waited for.
+//!
+//! Blocks wait for data, not for each other: before a phase, for the steps of those phases whose values it reads. Rows
+//! are written once, so nothing waits for readers.
+
+use rnnc_graph::Direction;
+use rnnc_plan::{Instruction, Op, Read, Track, View};
+
+/// Values that a track's operations store: columns of a buffer that are units of layers of a size.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Stored {
+    pub view: View,
+    /// The size of the layer, by which units are dealt.
+    pub span: usize,
+    /// The unit of the first column.
+    pub first: usize,
+    pub phase: usize,
+    pub offset: i64,
+}
+
+/// All that a track stores.
+pub(super) fn stored(track: &Track) -> Vec<Stored> {
+    let mut out = Vec::new();
+    for (phase, placed) in
+        track.phases.iter().enumerate().flat_map(|(p, x)| x.ops.iter().map(move |o| (p, o)))
+    {
+        let offset = placed.offset;
+        match &placed.op {
+            Op::MatMul(products) => {
+                for p in products {
+                    if p.to.len < p.span {
+                        out.push(Stored { view: p.to, span: p.span, first: p.first, phase, offset });
+                        continue;
+                    }
+                    for layer in 0..p.to.len / p.span {
+                        let view = p.to.part(layer * p.span, p.span);
+                        out.push(Stored { view, span: p.span, first: 0, phase, offset });
+                    }
+                }
+            }
+            Op::Map(map) => {
+                for step in &map.program {
+                    if let Instruction::Store { to, .. } = *step {
+                        out.push(Stored { view: to, span: map.span, first: map.first, phase, offset });
+                    }
+                }
+            }
+            Op::Vector(v) => out.push(Stored { view: v.to, span: v.to.len, first: 0, phase, offset }),
+            _ => {}
+        }
+    }
+    out
+}
+
+fn overlap(a: View, b: View) -> bool {
+    a.buffer == b.buffer && a.column < b.column + b.len && b.column < a.column + a.len
+}
+
+/// Where the values of a read come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Origin {
+    /// From before the loop.
+    Outside,
+    /// The same unit of this loop, so the same thread.
+    SameUnit,
+    /// Other units of this loop.
+    OtherUnits,
+}
+
+/// Where an elementwise read by units `first ..` of a layer of `span` comes from.
+pub(super) fn origin(stored: &[Stored], read: &Read, span: usize, first: usize) -> Origin {
+    let mut origin = Origin::Outside;
+    for s in stored.iter().filter(|s| overlap(s.view, read.view)) {
+        let same = s.span == span && s.view.column + first == read.view.column + s.first;
+        if !same {
+            return Origin::OtherUnits;
+        }
+        origin = Origin::SameUnit;
+    }
+    origin
+}
+
+/// A phase must see the steps of another: `behind` steps before its own, and all before those.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Wait {
+    pub phase: usize,
+    pub behind: i64,
+}
+
+/// What a phase must wait for.
+pub(super) fn waits(track: &Track, stored: &[Stored], phase: usize) -> Vec<Wait> {
+    let mut waits: Vec<Wait> = Vec::new();
+    let width = i64::try_from(track.block.max(1)).unwrap_or(i64::MAX);
+    let sign = if track.direction == Direction::Forward { 1 } else { -1 };
+    let mut need = |read: &Read, offset: i64| {
+        for s in stored.iter().filter(|s| overlap(s.view, read.view)) {
+            // The step in which the last frame of this step's block finds what it reads.
+            let behind = -(offset + width - 1 - sign * read.delay - s.offset).div_euclid(width);
+            match waits.iter_mut().find(|w| w.phase == s.phase) {
+                Some(wait) => wait.behind = wait.behind.min(behind),
+                None => waits.push(Wait { phase: s.phase, behind }),
+            }
+        }
+    };
+    for placed in &track.phases[phase].ops {
+        match &placed.op {
+            Op::MatMul(products) => products.iter().for_each(|p| need(&p.from, placed.offset)),
+            Op::Vector(v) => v.operands.iter().for_each(|read| need(read, placed.offset)),
+            Op::Map(map) => {
+                for step in &map.program {
+                    match step {
+                        Instruction::Load { read, .. }
+                            if origin(stored, read, map.span, map.first) == Origin::OtherUnits =>
+                        {
+                            need(read, placed.offset);
+                        }
+                        Instruction::LoadRepeated { read, .. } => need(read, placed.offset),
+                        _ => {}
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+    // What a phase reads of its own step comes from this block, or the plan would have put it into a later phase.
+    waits.retain(|w| w.phase < phase || w.behind > 0);
+    waits
+}

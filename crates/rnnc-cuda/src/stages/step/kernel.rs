@@ -1,0 +1,571 @@
+//! The kernel of a loop: steps in order, each its phases, each its operations in pieces that need no meeting inside.
+
+use super::exchange::{self, Stored, Wait};
+use super::layout::{Layout, ProductLayout, Tier, units};
+use super::product;
+use super::site::{LoopSite, Result, result};
+use crate::places::Places;
+use crate::source::map;
+use crate::stages::vector::{self, Lanes};
+use rnnc_graph::Direction;
+use rnnc_plan::{Instruction, Map, Op, Phase, Track, Vector, View};
+use std::fmt::Write;
+
+/// Counters of a phase: groups of blocks count apart, so that a warp can wait for those alone whose units it reads.
+pub(super) const GROUPS: usize = 8;
+
+/// A kernel as it is being printed.
+pub(super) struct Kernel<'a> {
+    places: &'a Places<'a>,
+    track: &'a Track,
+    layout: &'a Layout,
+    stored: Vec<Stored>,
+    /// What each phase waits for.
+    waits: Vec<Vec<Wait>>,
+    /// The first counter, and the code of the fault flag.
+    counters: usize,
+    code: usize,
+    /// Where each product's streamed weights begin in the scratch region.
+    far: Vec<Option<usize>>,
+    /// The variables of results are numbered through.
+    variables: usize,
+    out: String,
+}
+
+/// Operations of a phase that a block runs without meeting inside: products, then the maps behind them.
+struct Piece<'a> {
+    offset: i64,
+    /// Places in [`Layout::products`].
+    products: Vec<usize>,
+    maps: Vec<&'a Map>,
+    vector: Option<&'a Vector>,
+}
+
+impl<'a> Kernel<'a> {
+    /// `scratch` is where [`Layout::streamed`] numbers of each block are free.
+    pub fn new(
+        places: &'a Places<'a>,
+        track: &'a Track,
+        layout: &'a Layout,
+        scratch: usize,
+        counters: usize,
+        code: usize,
+    ) -> Kernel<'a> {
+        let stored = exchange::stored(track);
+        let waits = (0..track.phases.len()).map(|p| exchange::waits(track, &stored, p)).collect();
+        let mut at = scratch;
+        let mut far = Vec::new();
+        for p in &layout.products {
+            let numbers = layout.streamed_of(p);
+            far.push((numbers > 0).then_some(at));
+            at += numbers * layout.blocks;
+        }
+        Kernel { places, track, layout, stored, waits, counters, code, far, variables: 0, out: String::new() }
+    }
+
+    /// The text: functions, then the kernel.
+    pub fn text(mut self, name: &str) -> String {
+        let Layout { threads, blocks, .. } = *self.layout;
+        for (k, product) in self.layout.products.iter().enumerate() {
+            product::functions(&mut self.out, &k.to_string(), product, self.places);
+        }
+        self.line(&format!("LOOP_KERNEL({name}, {threads}) {{"));
+        self.line("    float* const sm = shared_memory();");
+        self.line("    const u32 tid = thread(), lane = tid & 31u, warp = tid / 32u, g = block();");
+        self.line("    const int n = a.end - a.first;");
+        self.line("    bool failed = false;");
+        if self.layout.tier == Tier::Grid {
+            let c = self.groups();
+            self.line(&format!(
+                "    const u32 members = lane < {c}u ? ((lane + 1u) * {blocks}u + {c}u - 1u) / {c}u - (lane * {blocks}u + {c}u - 1u) / {c}u : 0u;"
+            ));
+            for phase in 0..self.waits.len() {
+                for (number, wait) in self.waits[phase].clone().iter().enumerate() {
+                    let need = self.needs(phase, wait);
+                    self.line(&format!(
+                        "    const u32 members_{phase}_{number} = {need} >> lane & 1u ? members : 0u;"
+                    ));
+                }
+            }
+        }
+        for (k, product) in self.layout.products.iter().enumerate() {
+            product::weights(&mut self.out, &k.to_string(), product, threads, self.far[k]);
+        }
+        let placed = || self.track.phases.iter().flat_map(|p| &p.ops).map(|p| p.offset);
+        let (least, largest) = (placed().min().unwrap_or(0), placed().max().unwrap_or(0));
+        let width = self.width() as i64;
+        let begin = (-largest).div_euclid(width);
+        self.line(&format!(
+            "    const int begin = {begin}, stop = floor_div(n + {}, {width});",
+            width - 1 - least
+        ));
+        // Weights in shared memory are their own thread's, so nothing has to be met for.
+        self.line("    for (int step = begin; step < stop; step++) {");
+        let track = self.track;
+        for (number, phase) in track.phases.iter().enumerate() {
+            self.phase(number, phase);
+        }
+        self.line("    }");
+        self.line("}");
+        self.out
+    }
+
+    fn line(&mut self, line: &str) {
+        self.out.push_str(line);
+        self.out.push('\n');
+    }
+
+    /// Frames of a step.
+    fn width(&self) -> usize {
+        self.layout.rows / self.places.streams()
+    }
+
+    /// Groups of blocks that count apart.
+    fn groups(&self) -> usize {
+        GROUPS.min(self.layout.blocks)
+    }
+
+    /// Whether any phase waits for this one.
+    fn is_waited_for(&self, phase: usize) -> bool {
+        self.waits.iter().flatten().any(|w| w.phase == phase)
+    }
+
+    /// The groups of blocks that a warp must wait for, as bits: an expression.
+    fn needs(&self, phase: usize, wait: &Wait) -> String {
+        let all = (1u64 << self.groups()) - 1;
+        let only_products = self.track.phases[phase].ops.iter().all(|placed| match &placed.op {
+            Op::MatMul(_) => true,
+            Op::Map(map) => !map.program.iter().any(|step| match step {
+                Instruction::Load { read, .. } => {
+                    exchange::origin(&self.stored, read, map.span, map.first) == exchange::Origin::OtherUnits
+                }
+                Instruction::LoadRepeated { .. } => true,
+                _ => false,
+            }),
+            _ => false,
+        });
+        let warps = self.layout.threads / 32;
+        let masks: Vec<u64> = (0..warps)
+            .map(|warp| {
+                if !only_products {
+                    return all;
+                }
+                let products = self.layout.products.iter().filter(|p| p.place.0 == phase);
+                products.map(|p| self.read_groups(p, warp, wait.phase)).fold(0, |a, b| a | b)
+            })
+            .collect();
+        if masks.iter().all(|&m| m == masks[0]) {
+            return format!("{}u", masks[0]);
+        }
+        let mut text = String::new();
+        for (warp, mask) in masks.iter().enumerate().skip(1) {
+            let _ = write!(text, "warp == {warp}u ? {mask}u : ");
+        }
+        format!("({text}{}u)", masks[0])
+    }
+
+    /// The groups whose units a warp's columns of a product are, of those that a phase stores.
+    fn read_groups(&self, p: &ProductLayout, warp: usize, phase: usize) -> u64 {
+        let share = p.thread_chunks * 32;
+        let own = warp % p.column_warps * share..(warp % p.column_warps + 1) * share;
+        let mut groups = 0;
+        for (part, chunks) in p.parts.iter().zip(p.chunks.windows(2)) {
+            let (lo, hi) = (own.start.max(chunks[0]), own.end.min(chunks[1]));
+            if lo >= hi {
+                continue;
+            }
+            let view = part.from.view;
+            let first = view.column + (lo - chunks[0]) * 4;
+            let end = (view.column + (hi - chunks[0]) * 4).min(view.column + view.len);
+            for s in self.stored.iter().filter(|s| s.phase == phase && s.view.buffer == view.buffer) {
+                let (lo, hi) = (first.max(s.view.column), end.min(s.view.column + s.view.len));
+                if lo >= hi {
+                    continue;
+                }
+                let units = units(s.span, self.layout.blocks);
+                let block = |column: usize| (column - s.view.column + s.first) / units;
+                for block in block(lo)..=block(hi - 1) {
+                    groups |= 1 << (block * self.groups() / self.layout.blocks);
+                }
+            }
+        }
+        groups
+    }
+
+    fn phase(&mut self, number: usize, phase: &'a Phase) {
+        let tier = self.layout.tier;
+        if tier == Tier::Grid {
+            for (n, wait) in self.waits[number].clone().iter().enumerate() {
+                let counter = self.counters + wait.phase * GROUPS * 32;
+                let steps = format!("step - begin + {}", 1 - wait.behind);
+                let code = self.code;
+                self.line(&format!(
+                    "        wait_for(a, {counter}u, lane, members_{number}_{n}, {steps}, {code}u, failed);"
+                ));
+            }
+        }
+        for (n, piece) in self.pieces(number, phase).iter().enumerate() {
+            if n > 0 {
+                self.line("        block_sync();");
+            }
+            self.piece(piece);
+        }
+        if self.is_waited_for(number) {
+            match tier {
+                Tier::Block => self.line("        block_sync();"),
+                Tier::Cluster => self.line("        cluster_arrive();\n        cluster_wait();"),
+                Tier::Grid => {
+                    let counter = self.counters + number * GROUPS * 32;
+                    let (c, blocks) = (self.groups(), self.layout.blocks);
+                    self.line("        block_sync();");
+                    self.line(&format!(
+                        "        if (tid == 0) signal(a.counters + {counter}u + g * {c}u / {blocks}u * 32u);"
+                    ));
+                }
+            }
+        } else if number + 1 < self.track.phases.len() {
+            self.line("        block_sync();");
+        }
+    }
+
+    /// Cuts a phase into pieces.
+    fn pieces(&self, number: usize, phase: &'a Phase) -> Vec<Piece<'a>> {
+        let mut pieces: Vec<Piece<'a>> = Vec::new();
+        for (at, placed) in phase.ops.iter().enumerate() {
+            let offset = placed.offset;
+            let mut piece = Piece { offset, products: Vec::new(), maps: Vec::new(), vector: None };
+            match &placed.op {
+                Op::MatMul(_) => {
+                    let own = |p: &ProductLayout| p.place == (number, at);
+                    piece.products =
+                        (0..self.layout.products.len()).filter(|&k| own(&self.layout.products[k])).collect();
+                }
+                Op::Map(map) => match pieces.last_mut() {
+                    Some(last) if last.vector.is_none() && last.offset == offset => {
+                        last.maps.push(map);
+                        continue;
+                    }
+                    _ => piece.maps.push(map),
+                },
+                Op::Vector(vector) => piece.vector = Some(vector),
+                // Refused before.
+                _ => continue,
+            }
+            pieces.push(piece);
+        }
+        pieces
+    }
+
+    /// Opens a block in which `frame` is that of the step's frame `j`, if it has one; else continues the loop around.
+    fn frame(&self, offset: i64, j: &str) -> String {
+        let width = self.width();
+        let frame = match self.track.direction {
+            Direction::Forward => "a.first + i",
+            Direction::Backward => "a.end - 1 - i",
+        };
+        format!(
+            "{{ const int i = step * {width} + ({offset}) + (int)({j}); if (i < 0 || i >= n) continue; const int frame = {frame};"
+        )
+    }
+
+    fn piece(&mut self, piece: &Piece<'a>) {
+        let (streams, rows, threads) = (self.places.streams(), self.layout.rows, self.layout.threads);
+        if let Some(vector) = piece.vector {
+            return self.vector(vector, piece.offset);
+        }
+        let frame = self.frame(piece.offset, &format!("q / {streams}u"));
+        let frame = format!("{frame} const u32 stream = q % {streams}u;");
+        for &k in &piece.products {
+            product::sums(&mut self.out, &k.to_string(), &self.layout.products[k], rows, threads, &frame);
+        }
+        if !piece.products.is_empty() {
+            self.line("        block_sync();");
+        }
+        let mut spans: Vec<usize> = Vec::new();
+        let written = piece.products.iter().map(|&k| self.layout.products[k].span());
+        for span in written.chain(piece.maps.iter().map(|m| m.span)) {
+            if !spans.contains(&span) {
+                spans.push(span);
+            }
+        }
+        for span in spans {
+            self.items(piece, span);
+        }
+    }
+
+    /// The results and maps of all units of one size: a warp takes a few units of a stream at a time.
+    fn items(&mut self, piece: &Piece<'a>, span: usize) {
+        let streams = self.places.streams();
+        let layout = self.layout;
+        let (own, lanes) = (units(span, layout.blocks), layout.item_units(span));
+        let chunks = own.div_ceil(lanes);
+        let warps = layout.threads / 32;
+        self.line(&format!(
+            "        for (u32 j = 0; j < {}u; j++) {}",
+            self.width(),
+            self.frame(piece.offset, "j")
+        ));
+        self.line(&format!(
+            "        for (u32 item = warp; item < {}u; item += {warps}u) {{",
+            streams * chunks
+        ));
+        self.line(&format!("            const u32 stream = item / {chunks}u, chunk = item % {chunks}u;"));
+        self.line(&format!("            const u32 row = (u32)frame * {streams}u + stream;"));
+        let mut results: Vec<Result> = Vec::new();
+        let mut at = 0;
+        // Where the results of each product of this span are, and its own or that of the product it adds to.
+        let mut places: Vec<(usize, usize)> = Vec::new();
+        for &k in &piece.products {
+            let p = &layout.products[k];
+            if p.span() == span {
+                self.results(piece, k, at, lanes, &mut places, &mut results);
+            }
+            at += p.layers * 32;
+        }
+        self.line(&format!(
+            "            const u32 inside = chunk * {lanes}u + lane, unit = g * {own}u + inside;"
+        ));
+        self.line(&format!(
+            "            const bool mine = lane < {lanes}u && inside < {own}u && unit < {span}u;"
+        ));
+        for map in piece.maps.iter().filter(|m| m.span == span) {
+            self.map(map, &mut results);
+        }
+        self.line("            warp_sync();");
+        self.line("        } }");
+    }
+
+    /// Sums up the partial sums of one product's rows of an item.
+    fn results(
+        &mut self,
+        piece: &Piece<'a>,
+        k: usize,
+        at: usize,
+        lanes: usize,
+        places: &mut Vec<(usize, usize)>,
+        results: &mut Vec<Result>,
+    ) {
+        let layout = self.layout;
+        let p = &layout.products[k];
+        let (own, span, layers) = (p.units, p.span(), p.layers);
+        let per_warp: usize = layout.products.iter().map(|p| p.layers * 32).sum();
+        // A product into units that an earlier one of this operation wrote adds to its result.
+        let into = places.iter().copied().find_map(|(earlier, at)| {
+            let e = &layout.products[earlier];
+            let (to, from) = (p.to(), e.to());
+            let first = to.column.checked_sub(p.parts[0].first)?;
+            let inside = !e.partial()
+                && to.buffer == from.buffer
+                && from.column <= to.column
+                && to.column + to.len <= from.column + from.len;
+            inside.then(|| (at, (first - from.column) / span))
+        });
+        let (at, shift) = into.unwrap_or((at, 0));
+        let place =
+            format!("sm[{}u + warp * {per_warp}u + {at}u + (layer + {shift}u) * {lanes}u + k]", layout.sums);
+        self.line(&format!(
+            "            for (u32 first = 0; first < {layers}u; first += {}u) {{",
+            32 / lanes
+        ));
+        self.line(&format!(
+            "                const u32 layer = first + lane / {lanes}u, k = lane % {lanes}u, inside = chunk * {lanes}u + k, unit = g * {own}u + inside;"
+        ));
+        let (first, end, column) = match p.partial() {
+            true => (
+                p.parts[0].first,
+                p.parts[0].first + p.to().len,
+                "unit - ".to_string() + &p.parts[0].first.to_string() + "u",
+            ),
+            false => (0, span, format!("layer * {span}u + unit")),
+        };
+        self.line(&format!(
+            "                if (layer < {layers}u && inside < {own}u && unit >= {first}u && unit < {end}u) {{"
+        ));
+        let address = self.places.address(p.to(), "row", &column);
+        let before = match (p.parts[0].accumulate, into) {
+            (false, _) => "0.f".into(),
+            (true, Some(_)) => place.clone(),
+            (true, None) => format!("own({address})"),
+        };
+        let (warps, padded) = (p.column_warps, p.padded_rows());
+        self.line(&format!("                    float s = {before};"));
+        self.line(&format!(
+            "                    const float* part = sm + ({}u + (((u32)step & 1u) * {}u + j * {}u + stream) * {}u + layer * {own}u + inside);",
+            p.sums_at,
+            layout.rows,
+            self.places.streams(),
+            warps * padded
+        ));
+        self.line(&format!(
+            "                    UNROLL for (u32 w = 0; w < {warps}u; w++) s += part[w * {padded}u];"
+        ));
+        self.line(&format!("                    {place} = s;"));
+        if into.is_none() {
+            places.push((k, at));
+            for layer in 0..layers {
+                let (view, first) = match p.partial() {
+                    true => (p.to(), p.parts[0].first),
+                    false => (p.to().part(layer * span, span), 0),
+                };
+                let value =
+                    format!("sm[{}u + warp * {per_warp}u + {at}u + {}u + lane]", layout.sums, layer * lanes);
+                results.push(Result { view, first, value });
+            }
+        }
+        if self.is_read_from_memory(piece, p.to(), span) {
+            self.line(&format!("                    put({address}, s);"));
+        }
+        self.line("                }");
+        self.line("            }");
+        self.line("            warp_sync();");
+    }
+
+    fn map(&mut self, map: &'a Map, results: &mut Vec<Result>) {
+        let mut stores = Vec::new();
+        for step in &map.program {
+            if let Instruction::Store { from, to } = *step {
+                let value = format!("kept{}", self.variables);
+                self.variables += 1;
+                self.line(&format!("            float {value} = 0.f;"));
+                stores.push((from, Result { view: to, first: map.first, value }));
+            }
+        }
+        let (first, end) = (map.first, map.first + map.len);
+        let inside = match (first, map.len == map.span) {
+            (_, true) => String::new(),
+            _ => format!(" && unit >= {first}u && unit < {end}u"),
+        };
+        self.line(&format!("            if (mine{inside}) {{"));
+        self.line(&format!("                const u32 u = unit - {first}u;"));
+        let mut site =
+            LoopSite { places: self.places, stored: &self.stored, span: map.span, first: map.first, results };
+        let statements = map::statements(map, "r", &mut site);
+        for line in statements.lines() {
+            let _ = writeln!(self.out, "                {line}");
+        }
+        for (from, result) in &stores {
+            let _ = writeln!(self.out, "                {} = r{from};", result.value);
+        }
+        self.line("            }");
+        results.extend(stores.into_iter().map(|(_, result)| result));
+    }
+
+    /// Whether what a product writes is read other than by the maps behind it in its piece.
+    fn is_read_from_memory(&self, piece: &Piece<'a>, view: View, span: usize) -> bool {
+        let plan = self.places.plan;
+        if plan.buffers[view.buffer.0].lifetime.is_none() {
+            return true;
+        }
+        let overlaps = |v: View| {
+            v.buffer == view.buffer && v.column < view.column + view.len && view.column < v.column + v.len
+        };
+        let products = |p: &ProductLayout| -> Vec<Result> {
+            let whole = |layer| Result {
+                view: p.to().part(layer * p.span(), p.span()),
+                first: 0,
+                value: String::new(),
+            };
+            match p.partial() {
+                true => vec![Result { view: p.to(), first: p.parts[0].first, value: String::new() }],
+                false => (0..p.layers).map(whole).collect(),
+            }
+        };
+        let own: Vec<Result> = piece
+            .products
+            .iter()
+            .map(|&k| &self.layout.products[k])
+            .filter(|p| p.span() == span)
+            .flat_map(products)
+            .collect();
+        let is_own_map = |map: &Map| map.span == span && piece.maps.iter().any(|m| std::ptr::eq(*m, map));
+        let is_own_products = |list: *const rnnc_plan::Product| {
+            piece.products.iter().any(|&k| {
+                let place = self.layout.products[k].place;
+                matches!(&self.track.phases[place.0].ops[place.1].op, Op::MatMul(own) if std::ptr::eq(own.as_ptr(), list))
+            })
+        };
+        let ops = plan.stages().flat_map(|s| &s.tracks).flat_map(|t| &t.phases).flat_map(|p| &p.ops);
+        ops.into_iter().any(|placed| match &placed.op {
+            Op::MatMul(list) => {
+                let read = list.iter().any(|p| overlaps(p.from.view));
+                // Another product adds to it: through memory, unless it is one of this piece's that adds to a result.
+                let added =
+                    !is_own_products(list.as_ptr()) && list.iter().any(|p| p.accumulate && overlaps(p.to));
+                let uncovered = is_own_products(list.as_ptr())
+                    && list.iter().any(|p| {
+                        p.accumulate
+                            && overlaps(p.to)
+                            && result(&own, p.to, p.first).is_none()
+                            && p.to != view
+                    });
+                read || added || uncovered
+            }
+            Op::Gather(list) => list.iter().any(|l| l.accumulate && overlaps(l.to)),
+            Op::Map(map) => map.program.iter().any(|step| match step {
+                Instruction::Load { read, .. } if overlaps(read.view) => {
+                    !(is_own_map(map) && read.delay == 0 && result(&own, read.view, map.first).is_some())
+                }
+                Instruction::LoadRepeated { read, .. } => overlaps(read.view),
+                _ => false,
+            }),
+            Op::Vector(v) => v.operands.iter().any(|read| overlaps(read.view)),
+            Op::WeightGradient(list) => list.iter().any(|o| overlaps(o.error) || overlaps(o.source.view)),
+            Op::TableGradient(list) => list.iter().any(|o| overlaps(o.error)),
+            Op::Reduce(list) => {
+                list.iter().any(|o| overlaps(o.error) || o.source.is_some_and(|s| overlaps(s.view)))
+            }
+        })
+    }
+
+    fn vector(&mut self, op: &'a Vector, offset: i64) {
+        let (streams, layout) = (self.places.streams(), self.layout);
+        let (groups, _) = vector::groups(op);
+        let size = (op.to.len / groups.max(1)).max(1);
+        let own = units(op.to.len, layout.blocks);
+        let most = (own.div_ceil(size) + 1).min(groups);
+        let warps = layout.threads / 32;
+        self.line(&format!(
+            "        for (u32 item = warp; item < {}u; item += {warps}u) {{",
+            layout.rows * most
+        ));
+        self.line(&format!("            const u32 q = item / {most}u, stream = q % {streams}u;"));
+        self.line(&format!("            {}", self.frame(offset, &format!("q / {streams}u"))));
+        self.line(&format!("            const u32 row = (u32)frame * {streams}u + stream;"));
+        self.line(&format!("            const u32 own_first = g * {own}u, own_end = own_first + {own}u;"));
+        self.line(&format!("            const u32 group = own_first / {size}u + item % {most}u;"));
+        self.line(&format!("            if (group < {groups}u && group * {size}u < own_end) {{"));
+        let mut site = VectorSite { places: self.places, stored: &self.stored, op };
+        let statements = vector::statements(op, Lanes::Warp, 8, &mut site);
+        self.out.push_str(&statements);
+        self.line("            } } }");
+    }
+}
+
+/// A vector function in a loop: reads what other blocks wrote, writes the block's own units.
+struct VectorSite<'a> {
+    places: &'a Places<'a>,
+    stored: &'a [Stored],
+    op: &'a Vector,
+}
+
+impl vector::Site for VectorSite<'_> {
+    fn load(&mut self, operand: usize, unit: &str) -> String {
+        let read = &self.op.operands[operand];
+        let inside = self.stored.iter().any(|s| {
+            s.view.buffer == read.view.buffer
+                && s.view.column < read.view.column + read.view.len
+                && read.view.column < s.view.column + s.view.len
+        });
+        let reading = if inside { "fresh" } else { "constant" };
+        let value = format!("{reading}({})", self.places.source_address(read, "row", unit));
+        match self.places.crosses(read, "row", "frame") {
+            None => value,
+            Some(crosses) => format!("({crosses} ? {} : {value})", self.places.start(read, unit)),
+        }
+    }
+
+    fn store(&mut self, unit: &str, value: &str) -> String {
+        let address = self.places.address(self.op.to, "row", unit);
+        format!("if (({unit}) >= own_first && ({unit}) < own_end) put({address}, {value});")
+    }
+}

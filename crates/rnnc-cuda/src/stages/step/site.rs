@@ -1,0 +1,70 @@
+//! How maps in a loop read and write.
+
+use super::exchange::{Origin, Stored, origin};
+use crate::places::Places;
+use crate::source::map::Site;
+use rnnc_plan::{Read, View};
+
+/// The results of a product that wait in shared memory for the maps behind it.
+#[derive(Clone, Debug)]
+pub(super) struct Result {
+    /// Units of one layer.
+    pub view: View,
+    /// The unit of the first column.
+    pub first: usize,
+    /// The expression of its value for the item's unit.
+    pub value: String,
+}
+
+/// A map in a loop. Variables `row`, `frame` and `stream` are defined by the code around.
+pub(super) struct LoopSite<'a> {
+    pub places: &'a Places<'a>,
+    pub stored: &'a [Stored],
+    pub span: usize,
+    pub first: usize,
+    /// What can be read of this step without memory.
+    pub results: &'a [Result],
+}
+
+impl Site for LoopSite<'_> {
+    fn load(&mut self, read: &Read, unit: &str) -> String {
+        let repeated = unit != "u";
+        if read.delay == 0 && !repeated {
+            if let Some(result) = result(self.results, read.view, self.first) {
+                return result.value.clone();
+            }
+        }
+        let origin = match (repeated, origin(self.stored, read, self.span, self.first)) {
+            (true, Origin::SameUnit) => Origin::OtherUnits,
+            (_, origin) => origin,
+        };
+        let reading = match origin {
+            Origin::Outside => "constant",
+            Origin::SameUnit => "own",
+            Origin::OtherUnits => "fresh",
+        };
+        let value = format!("{reading}({})", self.places.source_address(read, "row", unit));
+        match self.places.crosses(read, "row", "frame") {
+            None => value,
+            Some(crosses) => format!("{crosses} ? {} : {value}", self.places.start(read, unit)),
+        }
+    }
+
+    fn store(&mut self, to: View, value: &str) -> String {
+        format!("put({}, {value});", self.places.address(to, "row", "u"))
+    }
+
+    fn dropout(&self) -> bool {
+        self.places.setup.training
+    }
+}
+
+/// The result that holds a view, whose first column is unit `first`.
+pub(super) fn result(results: &[Result], view: View, first: usize) -> Option<&Result> {
+    results.iter().rev().find(|r| {
+        r.view.buffer == view.buffer
+            && r.view.column + first == view.column + r.first
+            && r.view.column <= view.column
+            && view.column + view.len <= r.view.column + r.view.len
+    })
+}
