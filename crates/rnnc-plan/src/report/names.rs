@@ -5,13 +5,15 @@ use rnnc_graph::{Graph, LayerKind};
 use std::collections::HashMap;
 
 /// The layers of a pass by where their values lie.
-pub(crate) struct Names<'a> {
+#[derive(Debug)]
+pub struct Names<'a> {
     /// For each buffer, its layers: (first column, numbers, name), by column.
     layers: HashMap<usize, Vec<(usize, usize, &'a str)>>,
 }
 
 impl<'a> Names<'a> {
-    pub(crate) fn of(graph: &'a Graph, pass: &Pass) -> Names<'a> {
+    /// Those of a pass over a graph.
+    pub fn of(graph: &'a Graph, pass: &Pass) -> Names<'a> {
         let mut layers: HashMap<usize, Vec<(usize, usize, &str)>> = HashMap::new();
         for id in graph.layer_ids() {
             if let Some(view) = pass.storage[id.index()] {
@@ -43,6 +45,11 @@ impl<'a> Names<'a> {
         let names = self.view(read.view);
         let at = delay(read.delay);
         names.into_iter().map(|name| format!("{name}{at}")).collect()
+    }
+
+    /// In a few words, what each part of an operation does: as listings say it.
+    pub fn words(&self, op: &Op, graph: &Graph) -> Vec<String> {
+        self.op(op, graph, 60).iter().map(|line| plain(line)).collect()
     }
 
     /// One line for each part of an operation. `budget` is the most characters a list of names may take.
