@@ -5,8 +5,10 @@ use crate::driver::{DriverError, Source};
 use crate::places::Places;
 use crate::program::{Command, Launch, Program, Regions, Work};
 use crate::source;
-use crate::stages::{frames, gradients, scan, step};
-use rnnc_plan::{Pass, Plan, Setup, StageKind};
+use crate::stages::{frames, scan, step, update};
+use rnnc_graph::Graph;
+use rnnc_plan::report::Names;
+use rnnc_plan::{Op, Pass, Plan, Setup, StageKind};
 use std::fmt::Write;
 
 /// Makes the program of a plan.
@@ -19,18 +21,20 @@ pub fn compile(plan: &Plan, setup: Setup, device: &Device) -> Result<Program, Dr
         scratch: 0,
         counters: FIRST_COUNTER,
     };
-    let mut builder =
-        Builder { places: &places, device, program: Program { regions, ..Program::default() }, shared: 0 };
-    let forward = builder.pass("forward", &plan.forward_pass)?;
-    let backward = match &plan.backward_pass {
-        None => Vec::new(),
-        Some(pass) => {
-            let mut commands = builder.cleared(pass);
-            commands.extend(builder.pass("backward", pass)?);
-            commands
-        }
+    let mut builder = Builder {
+        places: &places,
+        device,
+        program: Program { regions, ..Program::default() },
+        shared: 0,
+        names: None,
     };
-    let update = if regions.trained { gradients::update(&mut builder) } else { Vec::new() };
+    let forward = builder.pass("forward", &plan.forward, &plan.forward_pass)?;
+    let mut backward = Vec::new();
+    if let (Some(graph), Some(pass)) = (&plan.adjoint, &plan.backward_pass) {
+        backward.extend(builder.cleared(pass));
+        backward.extend(builder.pass("backward", graph, pass)?);
+    }
+    let update = if regions.trained { update::commands(&mut builder) } else { Vec::new() };
     let mut program = builder.program;
     program.update = update;
     program.forward = forward;
@@ -48,15 +52,23 @@ pub(crate) struct Builder<'a> {
     pub program: Program,
     /// The source that all small kernels share, by its place.
     shared: usize,
+    /// The layers of the present pass.
+    names: Option<(&'a Graph, Names<'a>)>,
 }
 
-impl Builder<'_> {
+impl<'a> Builder<'a> {
     fn cleared(&self, pass: &Pass) -> Vec<Command> {
         let region = crate::program::Region::Gradients;
         pass.cleared.iter().map(|&(offset, len)| Command::Clear { region, offset, len }).collect()
     }
 
-    fn pass(&mut self, name: &str, pass: &Pass) -> Result<Vec<Command>, DriverError> {
+    /// What each part of an operation of the present pass does, for messages.
+    pub fn words(&self, op: &Op) -> Vec<String> {
+        self.names.as_ref().map_or_else(Vec::new, |(graph, names)| names.words(op, graph))
+    }
+
+    fn pass(&mut self, name: &str, graph: &'a Graph, pass: &Pass) -> Result<Vec<Command>, DriverError> {
+        self.names = Some((graph, Names::of(graph, pass)));
         self.begin_source(format!("the {name} pass over all frames"));
         let mut commands = Vec::new();
         for (number, stage) in pass.stages.iter().enumerate() {

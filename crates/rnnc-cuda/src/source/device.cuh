@@ -5,6 +5,7 @@
 #define LOOP_KERNEL(name, threads) extern "C" __global__ void __launch_bounds__(threads, 1) name(const __grid_constant__ Args a)
 #define DEVICE __device__ __forceinline__
 #define UNROLL _Pragma("unroll")
+#define UNROLL4 _Pragma("unroll 4")
 
 DEVICE u32 thread() { return threadIdx.x; }
 DEVICE u32 threads() { return blockDim.x; }
@@ -26,6 +27,7 @@ DEVICE float shuffle_xor(float v, u32 mask) { return __shfl_xor_sync(~0u, v, mas
 DEVICE u32 ballot(bool v) { return __ballot_sync(~0u, v); }
 DEVICE u32 count_ones(u32 v) { return __popc(v); }
 DEVICE float as_float(u32 v) { return __uint_as_float(v); }
+DEVICE double as_double(u64 v) { return __longlong_as_double((long long)v); }
 DEVICE u32 as_u32(float v) { return __float_as_uint(v); }
 DEVICE float fused(float a, float b, float c) { return __fmaf_rn(a, b, c); }
 

@@ -43,7 +43,7 @@ pub(crate) fn over_rows(places: &Places<'_>, len: usize, wide: bool, inner: &str
 const {index} first = ({index})a.first * {streams}u, total = ({index})(a.end - a.first) * {streams}u * {per_row}u;
 for ({index} e = ({index})global_thread(); e < total; e += ({index})global_threads()) {{
 const {index} row = first + e / {per_row}u;
-const u32 u = (u32)(e % {per_row}u){times};
+const u32 u = (u32)(e % {per_row}u){times}, first_unit = u;
 const int frame = (int)(row / {streams}u);
 const u32 stream = (u32)(row % {streams}u);
 {inner}}}
