@@ -1,5 +1,27 @@
 //! The thin layer between a program and whatever runs it: device memory, modules, launches. [`Cuda`] is a real device;
 //! tests put a recorder, or the host's own processor, in its place.
+//!
+//! | file | what |
+//! | --- | --- |
+//! | `cuda.rs`, `staging.rs` | a GPU by NVIDIA's driver; writes that return before their copies ran |
+//! | `nvrtc.rs`, `cache.rs` | compiling sources; keeping on disk what was compiled |
+//! | `cublas.rs` | products of matrices |
+//! | `libraries.rs` | finding these libraries when they are first needed |
+//! | `recorder.rs` | for tests: records calls, runs no kernel |
+
+mod cache;
+mod cublas;
+mod cuda;
+mod libraries;
+mod nvrtc;
+mod recorder;
+mod staging;
+
+pub use cache::{Cache, Key};
+pub use cublas::Precision;
+pub use cuda::Cuda;
+pub use nvrtc::{Compiled, Nvrtc, Output, Usage};
+pub use recorder::{Call, Recorder};
 
 use crate::device::Device;
 use thiserror::Error;
@@ -114,6 +136,14 @@ pub enum DriverError {
         call: &'static str,
         /// Its error.
         what: String,
+    },
+    /// More memory than is free.
+    #[error("the GPU has {free} bytes free, and {wanted} more are needed")]
+    Memory {
+        /// Asked for.
+        wanted: usize,
+        /// There.
+        free: usize,
     },
     /// More than fits.
     #[error("{what} do not fit on the device at once: {fit} of {wanted} blocks of {name} would be resident")]

@@ -1,0 +1,318 @@
+//! A driver for tests: it keeps memory, checks every range that is used against what is allocated, and records the
+//! calls. Copies and clears are done, kernels and products are only recorded.
+
+use super::{Address, Args, Driver, DriverError, Geometry, GraphId, KernelId, Operand, Product, Source};
+use crate::device::Device;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// A call of a driver.
+#[derive(Clone, Debug, PartialEq)]
+#[allow(missing_docs)] // named as the functions of [`Driver`] and their arguments
+pub enum Call {
+    Allocate { address: Address, bytes: usize },
+    Free { address: Address },
+    Write { to: Address, bytes: usize },
+    Read { from: Address, bytes: usize },
+    Copy { from: Address, to: Address, bytes: usize },
+    Clear { at: Address, bytes: usize },
+    Load { source: String },
+    Launch { kernel: String, geometry: Geometry, args: Args },
+    Product(Product),
+    BeginRecording,
+    EndRecording(GraphId),
+    Replay(GraphId),
+    Synchronize,
+}
+
+/// For tests: a driver without a device.
+pub struct Recorder {
+    device: Device,
+    calls: Arc<Mutex<Vec<Call>>>,
+    memory: BTreeMap<Address, Vec<u8>>,
+    next: Address,
+    kernels: Vec<String>,
+    recording: Option<Vec<Call>>,
+    graphs: Vec<Vec<Call>>,
+}
+
+/// Allocations begin here; lower addresses are wrong ones.
+const FIRST: Address = 1 << 20;
+/// Between allocations, so that a range that leaves one does not reach the next.
+const GAP: Address = 4096;
+
+impl Recorder {
+    /// A recorder that says it is that device, and the list of the calls that it gets.
+    pub fn new(device: Device) -> (Recorder, Arc<Mutex<Vec<Call>>>) {
+        let calls = Arc::default();
+        let recorder = Recorder {
+            device,
+            calls: Arc::clone(&calls),
+            memory: BTreeMap::new(),
+            next: FIRST,
+            kernels: Vec::new(),
+            recording: None,
+            graphs: Vec::new(),
+        };
+        (recorder, calls)
+    }
+
+    fn calls(&self) -> MutexGuard<'_, Vec<Call>> {
+        self.calls.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes a call; those that can be recorded are also kept for replay.
+    fn note(&mut self, call: Call) {
+        if let Some(recording) = &mut self.recording {
+            recording.push(call.clone());
+        }
+        self.calls().push(call);
+    }
+
+    fn note_unrecorded(&self, name: &'static str, call: Call) -> Result<(), DriverError> {
+        if self.recording.is_some() {
+            return Err(wrong(name, "commands are being recorded".into()));
+        }
+        self.calls().push(call);
+        Ok(())
+    }
+
+    /// The allocation that a range lies in, and where in it.
+    fn place(&self, name: &'static str, at: Address, bytes: usize) -> Result<(Address, usize), DriverError> {
+        let allocation = self.memory.range(..=at).next_back();
+        match allocation {
+            Some((&start, memory)) if (at - start) as usize + bytes <= memory.len() => {
+                Ok((start, (at - start) as usize))
+            }
+            Some((&start, memory)) if at < start + memory.len() as u64 => Err(wrong(
+                name,
+                format!("{bytes} bytes from place {} of an allocation of {} bytes", at - start, memory.len()),
+            )),
+            _ => Err(wrong(name, format!("{bytes} bytes at {at:#x}, which is not allocated"))),
+        }
+    }
+
+    fn bytes(&self, name: &'static str, at: Address, bytes: usize) -> Result<&[u8], DriverError> {
+        let (start, place) = self.place(name, at, bytes)?;
+        Ok(&self.memory[&start][place..place + bytes])
+    }
+
+    fn bytes_mut(&mut self, name: &'static str, at: Address, bytes: usize) -> Result<&mut [u8], DriverError> {
+        let (start, place) = self.place(name, at, bytes)?;
+        self.memory
+            .get_mut(&start)
+            .map(|memory| &mut memory[place..place + bytes])
+            .ok_or_else(|| wrong(name, "not allocated".into()))
+    }
+
+    /// Checks a call's ranges and does what it does to memory.
+    fn run(&mut self, call: &Call) -> Result<(), DriverError> {
+        match *call {
+            Call::Copy { from, to, bytes } => {
+                if from.abs_diff(to) < bytes as u64 {
+                    return Err(wrong("copy", format!("{bytes} bytes from {from:#x} to {to:#x} overlap")));
+                }
+                let data = self.bytes("copy", from, bytes)?.to_vec();
+                self.bytes_mut("copy", to, bytes)?.copy_from_slice(&data);
+                Ok(())
+            }
+            Call::Clear { at, bytes } => {
+                self.bytes_mut("clear", at, bytes)?.fill(0);
+                Ok(())
+            }
+            Call::Launch { ref args, .. } => self.check_args(args),
+            Call::Product(ref product) => {
+                let Product { m, n, k, .. } = *product;
+                for (operand, rows, columns) in [(product.a, m, k), (product.b, k, n), (product.c, m, n)] {
+                    self.place("product", operand.address, extent(&operand, rows, columns) * 4)?;
+                }
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Every address of the arguments is none, or that of something allocated.
+    fn check_args(&self, args: &Args) -> Result<(), DriverError> {
+        let Args {
+            values, weights, gradients, moments1, moments2, scratch, ages, ahead, run, counters, ..
+        } = *args;
+        for address in [values, weights, gradients, moments1, moments2, scratch, ages, ahead, run, counters] {
+            if address != 0 {
+                self.place("launch", address, 1)?;
+            }
+        }
+        if args.first > args.end {
+            return Err(wrong("launch", format!("frames {} .. {}", args.first, args.end)));
+        }
+        Ok(())
+    }
+}
+
+fn wrong(call: &'static str, what: String) -> DriverError {
+    DriverError::Call { call, what }
+}
+
+/// Numbers from an operand's first to its last.
+fn extent(operand: &Operand, rows: usize, columns: usize) -> usize {
+    let (rows, columns) = if operand.transposed { (columns, rows) } else { (rows, columns) };
+    rows.saturating_sub(1) * operand.row + columns
+}
+
+impl Driver for Recorder {
+    fn device(&self) -> &Device {
+        &self.device
+    }
+
+    fn allocate(&mut self, bytes: usize) -> Result<Address, DriverError> {
+        let address = self.next;
+        self.note_unrecorded("allocate", Call::Allocate { address, bytes })?;
+        self.memory.insert(address, vec![0; bytes]);
+        self.next = (address + bytes as u64 + GAP).next_multiple_of(256);
+        Ok(address)
+    }
+
+    fn free(&mut self, address: Address) {
+        self.memory.remove(&address);
+        self.calls().push(Call::Free { address });
+    }
+
+    fn write(&mut self, to: Address, data: &[u8]) -> Result<(), DriverError> {
+        self.note_unrecorded("write", Call::Write { to, bytes: data.len() })?;
+        self.bytes_mut("write", to, data.len())?.copy_from_slice(data);
+        Ok(())
+    }
+
+    fn read(&self, from: Address, into: &mut [u8]) -> Result<(), DriverError> {
+        self.note_unrecorded("read", Call::Read { from, bytes: into.len() })?;
+        into.copy_from_slice(self.bytes("read", from, into.len())?);
+        Ok(())
+    }
+
+    fn copy(&mut self, from: Address, to: Address, bytes: usize) -> Result<(), DriverError> {
+        self.command(Call::Copy { from, to, bytes })
+    }
+
+    fn clear(&mut self, at: Address, bytes: usize) -> Result<(), DriverError> {
+        self.command(Call::Clear { at, bytes })
+    }
+
+    fn load(&mut self, source: &Source) -> Result<Vec<KernelId>, DriverError> {
+        self.note_unrecorded("load", Call::Load { source: source.name.clone() })?;
+        let first = self.kernels.len();
+        self.kernels.extend(source.kernels.iter().cloned());
+        Ok((first..self.kernels.len()).map(KernelId).collect())
+    }
+
+    fn occupancy(&self, _: KernelId, geometry: &Geometry) -> Result<usize, DriverError> {
+        let cluster = geometry.cluster.max(1);
+        Ok(self.device.multiprocessors / cluster * cluster)
+    }
+
+    fn launch(&mut self, kernel: KernelId, geometry: &Geometry, args: &Args) -> Result<(), DriverError> {
+        let name = self.kernels.get(kernel.0).cloned();
+        let name = name.ok_or_else(|| wrong("launch", format!("no kernel {} was loaded", kernel.0)))?;
+        let fit = self.occupancy(kernel, geometry)?;
+        if geometry.cooperative && geometry.blocks > fit {
+            return Err(DriverError::Resident { what: "blocks", name, wanted: geometry.blocks, fit });
+        }
+        self.command(Call::Launch { kernel: name, geometry: *geometry, args: *args })
+    }
+
+    fn product(&mut self, product: &Product) -> Result<(), DriverError> {
+        self.command(Call::Product(*product))
+    }
+
+    fn begin_recording(&mut self) -> Result<(), DriverError> {
+        self.recording = None;
+        self.calls().push(Call::BeginRecording);
+        self.recording = Some(Vec::new());
+        Ok(())
+    }
+
+    fn end_recording(&mut self) -> Result<GraphId, DriverError> {
+        let recorded = self.recording.take();
+        let recorded = recorded.ok_or_else(|| wrong("end_recording", "nothing is being recorded".into()))?;
+        self.graphs.push(recorded);
+        let graph = GraphId(self.graphs.len() - 1);
+        self.calls().push(Call::EndRecording(graph));
+        Ok(graph)
+    }
+
+    fn replay(&mut self, graph: GraphId) -> Result<(), DriverError> {
+        self.note_unrecorded("replay", Call::Replay(graph))?;
+        let commands = self.graphs.get(graph.0).cloned();
+        let commands =
+            commands.ok_or_else(|| wrong("replay", format!("nothing was recorded as {}", graph.0)))?;
+        commands.iter().try_for_each(|call| self.run(call))
+    }
+
+    fn synchronize(&self) -> Result<(), DriverError> {
+        self.note_unrecorded("synchronize", Call::Synchronize)
+    }
+}
+
+impl Recorder {
+    /// Notes a command; runs it if it is not being recorded.
+    fn command(&mut self, call: Call) -> Result<(), DriverError> {
+        self.note(call.clone());
+        if self.recording.is_some() { Ok(()) } else { self.run(&call) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn recorder() -> (Recorder, Arc<Mutex<Vec<Call>>>) {
+        Recorder::new(Device::known().remove(0))
+    }
+
+    #[test]
+    fn memory_is_kept_and_recorded_commands_run_when_they_are_replayed() {
+        let (mut recorder, calls) = recorder();
+        let at = recorder.allocate(16).unwrap();
+        recorder.write(at, &[1, 2, 3, 4]).unwrap();
+        recorder.begin_recording().unwrap();
+        recorder.copy(at, at + 8, 4).unwrap();
+        let graph = recorder.end_recording().unwrap();
+        let mut read = [9; 4];
+        recorder.read(at + 8, &mut read).unwrap();
+        assert_eq!(read, [0; 4]);
+        recorder.replay(graph).unwrap();
+        recorder.read(at + 8, &mut read).unwrap();
+        assert_eq!(read, [1, 2, 3, 4]);
+        assert_eq!(calls.lock().unwrap().len(), 8);
+    }
+
+    #[test]
+    fn what_lies_outside_of_live_memory_is_refused() {
+        let (mut recorder, _) = recorder();
+        let at = recorder.allocate(64).unwrap();
+        let outside = recorder.write(at + 60, &[0; 8]).unwrap_err();
+        assert!(outside.to_string().contains("8 bytes from place 60 of an allocation of 64 bytes"));
+        assert!(recorder.copy(at, at + 8, 16).is_err(), "an overlap");
+        let operand = |row| Operand { address: at, row, transposed: false };
+        let mut product =
+            Product { m: 4, n: 4, k: 4, a: operand(4), b: operand(4), c: operand(4), accumulate: false };
+        recorder.product(&product).unwrap();
+        product.b.row = 5;
+        assert!(recorder.product(&product).is_err());
+        recorder.begin_recording().unwrap();
+        recorder.clear(at, 64).unwrap();
+        let graph = recorder.end_recording().unwrap();
+        recorder.free(at);
+        assert!(recorder.replay(graph).is_err(), "what was recorded uses freed memory");
+    }
+
+    #[test]
+    fn what_cannot_be_recorded_is_refused_in_a_recording() {
+        let (mut recorder, _) = recorder();
+        let at = recorder.allocate(4).unwrap();
+        recorder.begin_recording().unwrap();
+        assert!(recorder.write(at, &[0]).is_err());
+        assert!(recorder.read(at, &mut [0]).is_err());
+        assert!(recorder.allocate(4).is_err());
+        assert!(recorder.synchronize().is_err());
+    }
+}
