@@ -5,6 +5,7 @@
 //!
 //! | file | what |
 //! | --- | --- |
+//! | `executor.rs` | the executor: device memory for a program, and the calls that run it |
 //! | `device.rs` | what a GPU is, as far as programs are made for it |
 //! | `compile.rs` | from a plan to a program; `program.rs` is the result: sources and commands |
 //! | `stages/` | the kernels of each kind of stage |
@@ -14,7 +15,10 @@
 pub mod compile;
 pub mod device;
 pub mod driver;
+mod executor;
 mod places;
 pub mod program;
-mod source;
+pub mod source;
 mod stages;
+
+pub use executor::CudaExecutor;

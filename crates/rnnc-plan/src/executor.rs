@@ -184,6 +184,12 @@ pub trait Executor: Send {
 
     /// Goes back to the beginning: every stream at its start.
     fn clear_state(&mut self);
+
+    /// Waits until all that was asked for is done, and says if something failed. Other calls may return before, where a
+    /// device works on; those that read numbers wait by themselves.
+    fn finish(&self) -> Result<(), ExecutorError> {
+        Ok(())
+    }
 }
 
 /// What an executor refuses.

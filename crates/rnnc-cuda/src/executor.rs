@@ -1,0 +1,356 @@
+//! The executor: a program, the device memory that it runs in, and the calls that run it.
+//!
+//! Weights, gradients, moments and all values stay on the device; what crosses is what callers hand in and ask for.
+
+mod memory;
+mod runner;
+mod state;
+
+use crate::compile::compile;
+use crate::driver::{Driver, DriverError};
+use crate::stages::update::update_numbers;
+use memory::{Memory, NUMBER};
+use rnnc_graph::{LayerId, WeightId};
+use rnnc_plan::{
+    Clock, Executor, ExecutorError, Part, Pass, Plan, Setup, State, Update, Values, ValuesMut, View,
+    check_len,
+};
+use runner::{Recording, Runner};
+use std::cell::RefCell;
+
+/// Runs plans on an NVIDIA GPU, in single precision.
+///
+/// Forward, backward and update calls return when their work is handed to the device; calls that read numbers wait for
+/// it, and so does [`Executor::finish`]. What a device does wrong shows there.
+pub struct CudaExecutor {
+    plan: Plan,
+    setup: Setup,
+    runner: Runner,
+    clock: Clock,
+    /// What the device knows of the clock, as it lies there.
+    clock_image: Vec<u32>,
+    /// Where numbers pass that are converted, or picked out of wider rows.
+    host: RefCell<Vec<f32>>,
+    /// New frames of the last forward call, 0 before the first.
+    new_frames: usize,
+    /// Frames that errors can go back through.
+    valid_frames: usize,
+    /// Frames of the last backward call, 0 before the first.
+    backward_frames: usize,
+}
+
+const NAME: &str = "cuda";
+
+/// Numbers that pass through the host's memory at a time.
+const CHUNK: usize = 1 << 20;
+
+impl From<DriverError> for ExecutorError {
+    fn from(error: DriverError) -> ExecutorError {
+        match error {
+            DriverError::Missing(what) => ExecutorError::Missing { executor: NAME, what },
+            error => ExecutorError::Device { executor: NAME, what: error.to_string() },
+        }
+    }
+}
+
+impl CudaExecutor {
+    /// Compiles a plan for whatever the driver drives, and takes the memory for it.
+    ///
+    /// # Errors
+    /// Streams, step or window out of bounds; a step shorter than the window for a network that looks ahead; more
+    /// memory than the device has; what the driver refuses.
+    pub fn with_driver(
+        plan: Plan,
+        setup: Setup,
+        mut driver: Box<dyn Driver>,
+    ) -> Result<CudaExecutor, ExecutorError> {
+        plan.check_setup(NAME, setup)?;
+        let keep = setup.step < setup.window;
+        // Before compiling, which counts numbers as the machine does.
+        let values = plan.memory(setup.streams, setup.window, keep).total();
+        memory::check_fits(&plan, values, driver.device())?;
+        let program = compile(&plan, setup, driver.device())?;
+        let moves = runner::moves(&plan, setup);
+        let memory = Memory::allocate(&mut *driver, &plan, setup, &program, &moves)?;
+        let runner = Runner::new(driver, program, memory, moves, setup)?;
+        let clock = Clock::new(setup.streams, setup.window);
+        Ok(CudaExecutor {
+            clock_image: memory::clock_image(&clock, setup),
+            clock,
+            runner,
+            host: RefCell::default(),
+            new_frames: 0,
+            valid_frames: 0,
+            backward_frames: 0,
+            plan,
+            setup,
+        })
+    }
+
+    /// What it runs on.
+    pub fn device(&self) -> &crate::device::Device {
+        self.runner.driver.device()
+    }
+
+    fn pass(&self, backward: bool) -> Option<&Pass> {
+        if backward { self.plan.backward_pass.as_ref() } else { Some(&self.plan.forward_pass) }
+    }
+
+    fn view(&self, backward: bool, layer: LayerId) -> Option<View> {
+        self.pass(backward)?.storage[layer.index()]
+    }
+
+    /// Where a view's first column is in frame `first` of the window (negative: in the history), and the numbers from
+    /// a row to the next.
+    fn rows_at(&self, view: View, first: i64) -> (u64, usize) {
+        let width = self.plan.buffers[view.buffer.0].width;
+        let buffer = &self.runner.memory.buffers[view.buffer.0];
+        // Never before the buffer: no more frames are asked for than its history has.
+        let frame = (buffer.history as i64 + first) as u64;
+        let number = buffer.offset as u64 + frame * buffer.frame as u64 + view.column as u64;
+        (self.runner.memory.values + number * NUMBER, width)
+    }
+
+    /// Copies rows out of a view: frames `first ..` of the window.
+    fn copy_out(
+        &self,
+        view: View,
+        first: i64,
+        frames: usize,
+        name: &str,
+        into: ValuesMut<'_>,
+    ) -> Result<(), ExecutorError> {
+        let streams = self.setup.streams;
+        check_len(name, &[frames, streams, view.len], into.len())?;
+        let ((mut from, width), len) = (self.rows_at(view, first), view.len);
+        let driver = &self.runner.driver;
+        self.runner.check_fault()?;
+        let mut out = match into {
+            ValuesMut::F32(out) if width == len => {
+                driver.read(from, bytemuck::cast_slice_mut(out))?;
+                return Ok(());
+            }
+            out => out,
+        };
+        let mut host = self.host.borrow_mut();
+        let rows_at_once = (CHUNK / width).max(1);
+        for start in (0..frames * streams).step_by(rows_at_once) {
+            let rows = rows_at_once.min(frames * streams - start);
+            host.resize((rows - 1) * width + len, 0.0);
+            driver.read(from, bytemuck::cast_slice_mut(&mut host))?;
+            let picked = host.chunks(width).flat_map(|row| &row[..len]);
+            let range = start * len..(start + rows) * len;
+            match &mut out {
+                ValuesMut::F32(out) => out[range].iter_mut().zip(picked).for_each(|(o, v)| *o = *v),
+                ValuesMut::F64(out) => {
+                    out[range].iter_mut().zip(picked).for_each(|(o, v)| *o = f64::from(*v))
+                }
+            }
+            from += (rows * width) as u64 * NUMBER;
+        }
+        Ok(())
+    }
+
+    /// Copies rows into a view: frames `first ..` of the window; no values are zeros.
+    fn copy_in(
+        &mut self,
+        view: View,
+        first: i64,
+        frames: usize,
+        values: Option<Values<'_>>,
+    ) -> Result<(), ExecutorError> {
+        let ((mut to, width), len) = (self.rows_at(view, first), view.len);
+        let count = frames * self.setup.streams;
+        if count == 0 || len == 0 {
+            return Ok(());
+        }
+        let driver = &mut self.runner.driver;
+        match values {
+            None if width == len => return Ok(driver.clear(to, count * len * NUMBER as usize)?),
+            Some(Values::F32(v)) if width == len => return Ok(driver.write(to, bytemuck::cast_slice(v))?),
+            Some(Values::Symbols(v)) if width == len => return Ok(driver.write(to, bytemuck::cast_slice(v))?),
+            _ => {}
+        }
+        let host = self.host.get_mut();
+        let rows_at_once = (CHUNK / width).max(1);
+        for start in (0..count).step_by(rows_at_once) {
+            let rows = rows_at_once.min(count - start);
+            host.resize((rows - 1) * width + len, 0.0);
+            if width != len {
+                // What lies between the columns stays.
+                driver.read(to, bytemuck::cast_slice_mut(host))?;
+            }
+            let columns = host.chunks_mut(width).flat_map(|row| &mut row[..len]);
+            let range = start * len..(start + rows) * len;
+            match values {
+                None => columns.for_each(|to| *to = 0.0),
+                Some(Values::F32(v)) => columns.zip(&v[range]).for_each(|(to, v)| *to = *v),
+                Some(Values::F64(v)) => columns.zip(&v[range]).for_each(|(to, v)| *to = *v as f32),
+                Some(Values::Symbols(v)) => {
+                    columns.zip(&v[range]).for_each(|(to, v)| *to = f32::from_bits(*v))
+                }
+            }
+            driver.write(to, bytemuck::cast_slice(host))?;
+            to += (rows * width) as u64 * NUMBER;
+        }
+        Ok(())
+    }
+
+    /// The numbers of a weight's array as they lie on the device, from its first to its last, and each element's place
+    /// among them.
+    fn weight_span(&self, part: Part, weight: WeightId) -> (u64, usize, impl Iterator<Item = usize> + use<>) {
+        let view = self.plan.weights.view(weight);
+        let last = view.offset
+            + view.heads.saturating_sub(1) * view.head_stride
+            + view.rows.saturating_sub(1) * view.row_stride
+            + view.columns.saturating_sub(1) * view.column_stride;
+        let places = view.places().map(move |place| place - view.offset);
+        let at = self.runner.memory.part(part) + view.offset as u64 * NUMBER;
+        (at, last - view.offset + 1, places)
+    }
+}
+
+impl Executor for CudaExecutor {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    fn setup(&self) -> Setup {
+        self.setup
+    }
+
+    fn forward(
+        &mut self,
+        frames: usize,
+        inputs: &[Values<'_>],
+        resets: Option<&[bool]>,
+    ) -> Result<(), ExecutorError> {
+        self.plan.check_inputs(self.setup, frames, inputs, resets)?;
+        let window = self.setup.window;
+        self.runner.replay(Recording::Move(frames))?;
+        self.clock.advance(frames, resets);
+        memory::update_clock_image(&mut self.clock_image, &self.clock);
+        self.runner.driver.write(self.runner.memory.clock, bytemuck::cast_slice(&self.clock_image))?;
+        for (place, values) in inputs.iter().enumerate() {
+            if let Some(view) = self.view(false, self.plan.forward.inputs()[place]) {
+                self.copy_in(view, (window - frames) as i64, frames, Some(*values))?;
+            }
+        }
+        self.runner.replay(Recording::Forward(frames))?;
+        self.new_frames = frames;
+        self.backward_frames = 0;
+        let kept = if self.setup.step < window { window - frames } else { 0 };
+        self.valid_frames = self.valid_frames.min(kept) + frames;
+        Ok(())
+    }
+
+    fn output(&self, output: usize, into: ValuesMut<'_>) -> Result<(), ExecutorError> {
+        let output = self.plan.check_output(output)?;
+        let view = self.view(false, output.layer).ok_or(ExecutorError::Order("the output is not stored"))?;
+        let first = (self.setup.window - self.new_frames) as i64;
+        self.copy_out(view, first, self.new_frames, &output.name, into)
+    }
+
+    fn backward(
+        &mut self,
+        frames: usize,
+        output_gradients: &[Option<Values<'_>>],
+    ) -> Result<(), ExecutorError> {
+        let (new, most) = (self.new_frames, self.valid_frames);
+        self.plan.check_output_gradients(self.setup, new, most, frames, output_gradients)?;
+        let window = self.setup.window;
+        for (place, values) in output_gradients.iter().enumerate() {
+            let seed = self.plan.adjoint.as_ref().map(|adjoint| adjoint.inputs()[place]);
+            if let Some(view) = seed.and_then(|seed| self.view(true, seed)) {
+                self.copy_in(view, (window - frames) as i64, frames - new, None)?;
+                self.copy_in(view, (window - new) as i64, new, *values)?;
+            }
+        }
+        self.runner.replay(Recording::Backward(frames))?;
+        self.backward_frames = frames;
+        Ok(())
+    }
+
+    fn input_gradient(&self, input: usize, into: ValuesMut<'_>) -> Result<(), ExecutorError> {
+        let layer = self.plan.check_input_gradient(input, self.backward_frames)?;
+        let view = self.view(true, layer).ok_or(ExecutorError::Order("the gradient is not stored"))?;
+        let name = self.plan.adjoint.as_ref().map_or("", |adjoint| &*adjoint.layer_at(layer).name);
+        let first = (self.setup.window - self.backward_frames) as i64;
+        self.copy_out(view, first, self.backward_frames, name, into)
+    }
+
+    fn update(&mut self, update: &Update) -> Result<f64, ExecutorError> {
+        self.plan.check_update(update)?;
+        let numbers = update_numbers(update);
+        self.runner.driver.write(self.runner.memory.update_numbers(), bytemuck::cast_slice(&numbers))?;
+        self.runner.replay(Recording::Update)?;
+        let mut norm = [0.0f64];
+        self.runner.driver.read(self.runner.memory.scratch, bytemuck::cast_slice_mut(&mut norm))?;
+        self.runner.check_fault()?;
+        Ok(norm[0])
+    }
+
+    fn read(&self, part: Part, weight: WeightId, into: ValuesMut<'_>) -> Result<(), ExecutorError> {
+        self.plan.check_weight(part, weight, into.len())?;
+        if into.is_empty() {
+            return Ok(());
+        }
+        let (at, len, places) = self.weight_span(part, weight);
+        let mut host = vec![0.0f32; len];
+        self.runner.check_fault()?;
+        self.runner.driver.read(at, bytemuck::cast_slice_mut(&mut host))?;
+        match into {
+            ValuesMut::F32(out) => out.iter_mut().zip(places).for_each(|(o, at)| *o = host[at]),
+            ValuesMut::F64(out) => out.iter_mut().zip(places).for_each(|(o, at)| *o = f64::from(host[at])),
+        }
+        Ok(())
+    }
+
+    fn write(&mut self, part: Part, weight: WeightId, values: Values<'_>) -> Result<(), ExecutorError> {
+        self.plan.check_written(part, weight, values)?;
+        if values.is_empty() {
+            return Ok(());
+        }
+        let (at, len, places) = self.weight_span(part, weight);
+        let mut host = vec![0.0f32; len];
+        if len > values.len() {
+            // Numbers of other weights lie between.
+            self.runner.driver.read(at, bytemuck::cast_slice_mut(&mut host))?;
+        }
+        match values {
+            Values::F32(v) => places.zip(v).for_each(|(at, v)| host[at] = *v),
+            Values::F64(v) => places.zip(v).for_each(|(at, v)| host[at] = *v as f32),
+            // Refused above.
+            Values::Symbols(_) => {}
+        }
+        Ok(self.runner.driver.write(at, bytemuck::cast_slice(&host))?)
+    }
+
+    fn state(&self) -> Result<State, ExecutorError> {
+        Ok(State { kept: self.kept_state()?, ..self.histories_state()? })
+    }
+
+    fn forward_state(&self) -> Result<State, ExecutorError> {
+        self.histories_state()
+    }
+
+    fn set_state(&mut self, state: &State) -> Result<(), ExecutorError> {
+        self.go_on_from(state)
+    }
+
+    fn clear_state(&mut self) {
+        self.clock.set(&vec![0; self.setup.streams], 0);
+        self.new_frames = 0;
+        self.valid_frames = 0;
+        self.backward_frames = 0;
+    }
+
+    fn finish(&self) -> Result<(), ExecutorError> {
+        self.runner.driver.synchronize()?;
+        self.runner.check_fault()
+    }
+}

@@ -1,0 +1,246 @@
+//! Running a program's commands: resolved for a number of frames, recorded once, replayed from then on.
+
+use super::NAME;
+use super::memory::{BufferPlace, Memory, NUMBER};
+use crate::driver::{Driver, DriverError, Geometry, GraphId, KernelId, Operand, Product};
+use crate::program::{Command, Place, Program, RowsProduct, Work};
+use rnnc_plan::{ExecutorError, Plan, Setup};
+use std::cell::Cell;
+use std::collections::HashMap;
+
+/// What is recorded, each for a number of frames.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Recording {
+    /// Older frames, moved on to make room for so many new ones.
+    Move(usize),
+    Forward(usize),
+    Backward(usize),
+    Update,
+}
+
+/// A driver with a program loaded.
+pub(super) struct Runner {
+    pub driver: Box<dyn Driver>,
+    pub memory: Memory,
+    program: Program,
+    /// Of each source.
+    kernels: Vec<Vec<KernelId>>,
+    moves: Vec<Move>,
+    setup: Setup,
+    recorded: HashMap<Recording, GraphId>,
+    /// Whether nothing ran since the fault flag was last looked at.
+    checked: Cell<bool>,
+}
+
+impl Runner {
+    /// Loads a program's sources.
+    pub fn new(
+        mut driver: Box<dyn Driver>,
+        program: Program,
+        memory: Memory,
+        moves: Vec<Move>,
+        setup: Setup,
+    ) -> Result<Runner, DriverError> {
+        let mut kernels = Vec::new();
+        for source in &program.sources {
+            kernels.push(if source.kernels.is_empty() { Vec::new() } else { driver.load(source)? });
+        }
+        let (recorded, checked) = (HashMap::new(), Cell::new(true));
+        Ok(Runner { driver, memory, program, kernels, moves, setup, recorded, checked })
+    }
+
+    /// Runs what the program does there.
+    pub fn replay(&mut self, recording: Recording) -> Result<(), ExecutorError> {
+        if self.is_empty(recording) {
+            return Ok(());
+        }
+        let graph = match self.recorded.get(&recording) {
+            Some(&graph) => graph,
+            None => {
+                self.driver.begin_recording()?;
+                let run = self.run(recording);
+                // Whatever happened: the driver must not go on recording.
+                let graph = self.driver.end_recording();
+                run?;
+                let graph = graph?;
+                self.recorded.insert(recording, graph);
+                graph
+            }
+        };
+        self.checked.set(false);
+        Ok(self.driver.replay(graph)?)
+    }
+
+    /// An error if a loop gave up since the last look.
+    pub fn check_fault(&self) -> Result<(), ExecutorError> {
+        if self.checked.get() || self.program.watched.is_empty() {
+            return Ok(());
+        }
+        let mut code = [0u32];
+        self.driver.read(self.memory.counters, bytemuck::cast_slice_mut(&mut code))?;
+        if code[0] == 0 {
+            self.checked.set(true);
+            return Ok(());
+        }
+        let component = self.program.watched.get(code[0] as usize - 1).map_or("a loop", |name| &**name);
+        let what = format!("{component} stood still: its blocks waited for each other too long");
+        Err(ExecutorError::Device { executor: NAME, what })
+    }
+
+    fn is_empty(&self, recording: Recording) -> bool {
+        match recording {
+            Recording::Move(frames) => self.moves.iter().all(|m| m.kept(frames, self.setup) == 0),
+            Recording::Forward(_) => self.program.forward.is_empty(),
+            Recording::Backward(_) => self.program.backward.is_empty(),
+            Recording::Update => self.program.update.is_empty(),
+        }
+    }
+
+    fn run(&mut self, recording: Recording) -> Result<(), DriverError> {
+        let window = self.setup.window;
+        let (commands, frames) = match recording {
+            Recording::Move(frames) => return self.run_moves(frames),
+            Recording::Forward(frames) => (&self.program.forward, frames),
+            Recording::Backward(frames) => (&self.program.backward, frames),
+            Recording::Update => (&self.program.update, window),
+        };
+        let (first, rows) = (window - frames, frames * self.setup.streams);
+        let args = self.memory.args(first, window);
+        let multiprocessors = self.driver.device().multiprocessors;
+        for command in commands {
+            match command {
+                Command::Kernel(launch) => {
+                    if let Some(geometry) = geometry(launch.work, rows, multiprocessors) {
+                        let kernel = self.kernels[launch.source][launch.kernel];
+                        self.driver.launch(kernel, &geometry, &args)?;
+                    }
+                }
+                Command::Product(product) => {
+                    self.driver.product(&resolve(product, &self.memory, first, rows))?
+                }
+                Command::Clear { len: 0, .. } => {}
+                &Command::Clear { region, offset, len } => {
+                    let at = self.memory.region(region) + offset as u64 * NUMBER;
+                    self.driver.clear(at, len * NUMBER as usize)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn run_moves(&mut self, frames: usize) -> Result<(), DriverError> {
+        for m in &self.moves {
+            let kept = m.kept(frames, self.setup);
+            if kept == 0 {
+                continue;
+            }
+            let BufferPlace { offset, frame, history } = m.buffer;
+            let at = |place: usize| self.memory.values + (offset + place * frame) as u64 * NUMBER;
+            let from = at(history + self.setup.window - kept);
+            let to = at(history + self.setup.window - kept - frames);
+            let bytes = kept * frame * NUMBER as usize;
+            if kept <= frames {
+                self.driver.copy(from, to, bytes)?;
+            } else {
+                // The two overlap.
+                self.driver.copy(from, self.memory.scratch, bytes)?;
+                self.driver.copy(self.memory.scratch, to, bytes)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Runner {
+    fn drop(&mut self) {
+        // Nothing may run any more in memory that is given back. If it failed, there is no one to tell.
+        let _ = self.driver.synchronize();
+        self.memory.free(&mut *self.driver);
+    }
+}
+
+/// A buffer of which older frames are kept when new ones come.
+pub(super) struct Move {
+    buffer: BufferPlace,
+    /// Whether errors go back through its older frames.
+    saved: bool,
+}
+
+/// The buffers that have something to keep.
+pub(super) fn moves(plan: &Plan, setup: Setup) -> Vec<Move> {
+    let buffers = plan.buffers.iter().zip(BufferPlace::all(plan, setup));
+    buffers
+        .map(|(buffer, place)| Move { buffer: place, saved: buffer.saved && setup.step < setup.window })
+        .filter(|m| m.saved || m.buffer.history > 0)
+        .collect()
+}
+
+impl Move {
+    /// How many frames before the new ones are kept.
+    fn kept(&self, frames: usize, setup: Setup) -> usize {
+        self.buffer.history + if self.saved { setup.window - frames } else { 0 }
+    }
+
+    /// The most numbers that are moved to where they overlap with themselves.
+    pub fn most_overlapping(&self, setup: Setup) -> usize {
+        let kept = self.kept(1, setup);
+        if kept > 1 { kept * self.buffer.frame } else { 0 }
+    }
+}
+
+/// The blocks and threads of a kernel over so many rows; `None` if there is nothing to do.
+fn geometry(work: Work, rows: usize, multiprocessors: usize) -> Option<Geometry> {
+    const THREADS: usize = 256;
+    let plain = |blocks: usize, threads, shared_bytes| {
+        (blocks > 0).then_some(Geometry { blocks, threads, shared_bytes, cluster: 1, cooperative: false })
+    };
+    match work {
+        Work::Elements { per_row, fixed } => {
+            let blocks = (per_row * rows + fixed).div_ceil(THREADS);
+            plain(blocks.min(multiprocessors * 8), THREADS, 0)
+        }
+        Work::Items { per_row, fixed, threads, shared_bytes } => {
+            plain((per_row * rows + fixed).min(multiprocessors * 16), threads, shared_bytes)
+        }
+        Work::Grid(geometry) => Some(geometry),
+    }
+}
+
+/// A product for a pass that begins at frame `first` and has so many rows.
+fn resolve(product: &RowsProduct, memory: &Memory, first: usize, rows: usize) -> Product {
+    let operand = |place: Place| Operand {
+        address: memory.region(place.region) + (place.offset + first * place.per_frame) as u64 * NUMBER,
+        row: place.row,
+        transposed: place.transposed,
+    };
+    Product {
+        m: product.m.unwrap_or(rows),
+        n: product.n,
+        k: product.k.unwrap_or(rows),
+        a: operand(product.a),
+        b: operand(product.b),
+        c: operand(product.c),
+        accumulate: product.accumulate,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kernels_have_a_thread_for_each_element_until_the_device_is_full() {
+        let blocks = |per_row, fixed, rows| {
+            geometry(Work::Elements { per_row, fixed }, rows, 4).map(|g| (g.blocks, g.threads))
+        };
+        assert_eq!(blocks(0, 0, 10), None);
+        assert_eq!(blocks(1, 0, 1), Some((1, 256)));
+        assert_eq!(blocks(64, 1, 8), Some((3, 256)));
+        assert_eq!(blocks(1000, 0, 1000), Some((32, 256)));
+        let items = Work::Items { per_row: 1, fixed: 0, threads: 32, shared_bytes: 8 };
+        assert_eq!(
+            geometry(items, 1000, 4).map(|g| (g.blocks, g.threads, g.shared_bytes)),
+            Some((64, 32, 8))
+        );
+    }
+}
