@@ -7,7 +7,7 @@ mod runner;
 mod state;
 
 use crate::compile::compile;
-use crate::driver::{Driver, DriverError};
+use crate::driver::{Cuda, Driver, DriverError};
 use crate::stages::update::update_numbers;
 use memory::{Memory, NUMBER};
 use rnnc_graph::{LayerId, WeightId};
@@ -54,6 +54,16 @@ impl From<DriverError> for ExecutorError {
 }
 
 impl CudaExecutor {
+    /// Compiles a plan for this machine's first GPU, and takes the memory for it.
+    ///
+    /// # Errors
+    /// [`ExecutorError::Missing`] where there is no GPU, no driver or no compiler for it; and what
+    /// [`CudaExecutor::with_driver`] refuses.
+    pub fn new(plan: Plan, setup: Setup) -> Result<CudaExecutor, ExecutorError> {
+        plan.check_setup(NAME, setup)?;
+        CudaExecutor::with_driver(plan, setup, Box::new(Cuda::new(0)?))
+    }
+
     /// Compiles a plan for whatever the driver drives, and takes the memory for it.
     ///
     /// # Errors

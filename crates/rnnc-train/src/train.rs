@@ -100,6 +100,7 @@ pub fn train(job: &Job<'_>, observer: &mut dyn Observer) -> Result<Summary, Trai
         test,
         directory,
         metrics,
+        validated: None,
         seconds_before: seconds,
         begun: Instant::now(),
         written_at: None,
@@ -176,6 +177,8 @@ struct Run<'a> {
     test: Option<Sequences>,
     directory: RunDirectory,
     metrics: MetricsFile,
+    /// The newest evaluation on the validation data.
+    validated: Option<Evaluated>,
     /// Seconds of the sittings before.
     seconds_before: f64,
     begun: Instant,
@@ -287,7 +290,9 @@ impl Run<'_> {
         }
         let (mut validation, mut test) = (None, None);
         if !self.stopped() {
-            validation = self.validate()?;
+            // Time may have run out right after one.
+            let current = self.validated.filter(|v| v.update == self.trainer.updates());
+            validation = if current.is_some() { current } else { self.validate()? };
             test = self.evaluate_test()?;
             self.sample()?;
         }
@@ -379,6 +384,7 @@ impl Run<'_> {
         if let Some(evaluated) = evaluated {
             self.write(&Metrics::Validation(evaluated));
         }
+        self.validated = evaluated;
         Ok(evaluated)
     }
 

@@ -3,8 +3,11 @@
 use crate::failure::BadInput;
 use clap::{Args, ValueEnum};
 use rnnc_cpu::CpuExecutor;
-use rnnc_plan::{Executor, ExecutorError, Plan, Setup};
+use rnnc_cuda::CudaExecutor;
+use rnnc_graph::Graph;
+use rnnc_plan::{Executor, ExecutorError, Part, Plan, PlanOptions, Setup};
 use rnnc_reference::ReferenceExecutor;
+use rnnc_train::Weights;
 
 /// More threads than any machine has cores: asking for them is a slip.
 const MOST_THREADS: usize = 4096;
@@ -15,6 +18,8 @@ pub enum ExecutorKind {
     /// on the cores of the CPU, in single precision
     #[default]
     Cpu,
+    /// on an NVIDIA GPU, in single precision
+    Cuda,
     /// frame by frame in double precision: slow, and what all others are compared with
     Reference,
 }
@@ -25,7 +30,7 @@ impl ExecutorKind {
         ExecutorKind::from_str(name, false).map_err(|_| {
             let names: Vec<String> =
                 ExecutorKind::value_variants().iter().map(|k| format!("`{}`", k.name())).collect();
-            BadInput(format!("there is no executor `{name}`; there are {}", names.join(" and ")))
+            BadInput(format!("there is no executor `{name}`; there are {}", in_words(&names)))
         })
     }
 
@@ -33,6 +38,7 @@ impl ExecutorKind {
     pub fn name(self) -> &'static str {
         match self {
             ExecutorKind::Cpu => "cpu",
+            ExecutorKind::Cuda => "cuda",
             ExecutorKind::Reference => "reference",
         }
     }
@@ -53,6 +59,7 @@ impl ExecutorKind {
         }
         Ok(match self {
             ExecutorKind::Cpu => Box::new(CpuExecutor::new(plan, setup)?),
+            ExecutorKind::Cuda => Box::new(CudaExecutor::new(plan, setup).map_err(with_remedy)?),
             ExecutorKind::Reference => Box::new(ReferenceExecutor::new(plan, setup)?),
         })
     }
@@ -61,8 +68,26 @@ impl ExecutorKind {
     pub fn workers(self, threads: usize) -> usize {
         match self {
             ExecutorKind::Cpu => resolve_threads(threads),
-            ExecutorKind::Reference => 1,
+            ExecutorKind::Cuda | ExecutorKind::Reference => 1,
         }
+    }
+}
+
+/// Says what runs on any machine.
+fn with_remedy(error: ExecutorError) -> ExecutorError {
+    match error {
+        ExecutorError::Missing { executor, what } => {
+            ExecutorError::Missing { executor, what: format!("{what}; `--executor cpu` runs on any machine") }
+        }
+        other => other,
+    }
+}
+
+/// Names, with `and` before the last.
+pub fn in_words(names: &[String]) -> String {
+    match names {
+        [first @ .., last] if !first.is_empty() => format!("{} and {last}", first.join(", ")),
+        names => names.concat(),
     }
 }
 
@@ -79,7 +104,23 @@ pub struct ExecutorArgs {
     /// What runs the network
     #[arg(long, value_enum, default_value_t)]
     pub executor: ExecutorKind,
-    /// Threads to run on; 0 means as many as there are cores
+    /// Threads of the cpu executor; 0 means as many as there are cores
     #[arg(long, default_value_t = 0, value_name = "N")]
     pub threads: usize,
+}
+
+impl ExecutorArgs {
+    /// Makes an executor for a network in windows of `frames` frames, with these weights.
+    pub fn make(
+        &self,
+        graph: &Graph,
+        options: PlanOptions,
+        weights: &Weights,
+    ) -> anyhow::Result<Box<dyn Executor>> {
+        let options = PlanOptions { workers: self.executor.workers(self.threads), ..options };
+        let setup = Setup { threads: self.threads, ..Setup::new(options.streams, options.frames) };
+        let mut executor = self.executor.make(Plan::new(graph, options)?, setup)?;
+        weights.put_into(&mut *executor, Part::Weight)?;
+        Ok(executor)
+    }
 }

@@ -9,6 +9,7 @@
 //! | [`graph`] | the network as layers and connections, built by the language or by hand; its adjoint |
 //! | [`plan`] | the network lowered to stages of operations; the [`plan::Executor`] trait |
 //! | [`cpu`] | the executor that runs on the cores of a CPU, and the session that runs frame by frame |
+//! | [`cuda`] | the executor that runs on an NVIDIA GPU, with kernels generated for the network |
 //! | [`mod@reference`] | the executor that defines the truth, in double precision |
 //! | [`train`] | data, losses, truncated backpropagation through time, checkpoints; NumPy and safetensors files |
 //!
@@ -70,6 +71,7 @@
 //! ```
 
 pub use rnnc_cpu as cpu;
+pub use rnnc_cuda as cuda;
 pub use rnnc_graph as graph;
 pub use rnnc_lang as lang;
 pub use rnnc_plan as plan;

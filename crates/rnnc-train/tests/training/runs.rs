@@ -275,3 +275,20 @@ fn the_trained_weights_are_those_of_the_executor() {
     }
     executor.forward(1, &[Values::Symbols(&[1]), Values::Symbols(&[2])], None).unwrap();
 }
+
+#[test]
+fn a_run_whose_time_ends_right_after_a_validation_does_not_validate_again() {
+    let training = "streams = 2\nwindow = 12\nminutes = 0.01";
+    let place = Workplace::new(text_network(), training, "validate_every = 1");
+    let mut validated = Vec::new();
+    let summary = place
+        .train(false, |event| {
+            if let Event::Metrics(Metrics::Validation(v)) = event {
+                validated.push(*v);
+                // Longer than the run.
+                std::thread::sleep(std::time::Duration::from_millis(700));
+            }
+        })
+        .unwrap();
+    assert_eq!(validated, [summary.validation.unwrap()]);
+}

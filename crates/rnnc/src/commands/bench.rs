@@ -1,6 +1,6 @@
 //! `rnnc bench`: how long a network takes, forward and backward.
 
-use crate::executors::ExecutorArgs;
+use crate::executors::{ExecutorArgs, ExecutorKind};
 use crate::failure::{Outcome, bad_input};
 use crate::network::NetworkArgs;
 use crate::numbers::Numbers;
@@ -77,12 +77,16 @@ impl Bench {
                 Format::Text => {
                     let text = |s: &Spread| format!("{:.2} ({:.2} .. {:.2})", s.median, s.low, s.high);
                     let Measured { forward, train, executor, threads } = &measured;
+                    let threads = match (self.executor.executor, threads) {
+                        (ExecutorKind::Cuda, _) => String::new(),
+                        (_, 1) => ", 1 thread".into(),
+                        (_, threads) => format!(", {threads} threads"),
+                    };
                     writeln!(
                         out,
-                        "{streams:>7}  {:>26}  {:>26}  {executor}, {threads} thread{}",
+                        "{streams:>7}  {:>26}  {:>26}  {executor}{threads}",
                         text(forward),
-                        text(train),
-                        if *threads == 1 { "" } else { "s" }
+                        text(train)
                     )?;
                 }
                 Format::Json => writeln!(out, "{}", self.json(&graph, streams, &measured))?,
@@ -118,10 +122,14 @@ impl Bench {
         let errors: Vec<_> = errors.iter().map(|g| Some(Values::F32(g))).collect();
 
         let executor: &mut dyn Executor = &mut *executor;
-        let forward = repeat(time, || executor.forward(frames, &inputs, None))?;
+        let forward = repeat(time, || {
+            executor.forward(frames, &inputs, None)?;
+            executor.finish()
+        })?;
         let train = repeat(time, || {
             executor.forward(frames, &inputs, None)?;
-            executor.backward(frames, &errors)
+            executor.backward(frames, &errors)?;
+            executor.finish()
         })?;
         let per_frame = |times| Spread::of(times, frames);
         Ok(Measured {

@@ -7,7 +7,7 @@ use crate::numbers::Numbers;
 use crate::sequence::{Sequence, gradient_name};
 use clap::Args;
 use rnnc_graph::{LayerKind, WeightId};
-use rnnc_plan::{Part, Plan, PlanOptions, Setup};
+use rnnc_plan::{Part, PlanOptions};
 use rnnc_train::{Weights, write_arrays};
 use std::path::PathBuf;
 
@@ -39,18 +39,14 @@ pub struct Grad {
 impl Grad {
     /// Computes the gradients.
     pub fn run(&self) -> anyhow::Result<Outcome> {
-        let ExecutorArgs { executor: kind, threads } = self.executor;
-        let double = kind.is_double();
+        let double = self.executor.executor.is_double();
         let graph = self.network.read()?;
         let weights = Weights::load(&self.weights, &graph)?;
         let sequence = Sequence::read(&self.input, &graph, true, double)?;
         let (frames, streams) = (sequence.frames, sequence.streams);
 
         let options = PlanOptions::training(streams, frames).with_input_gradients();
-        let options = PlanOptions { workers: kind.workers(threads), ..options };
-        let setup = Setup { threads, ..Setup::new(streams, frames) };
-        let mut executor = kind.make(Plan::new(&graph, options)?, setup)?;
-        weights.put_into(&mut *executor, Part::Weight)?;
+        let mut executor = self.executor.make(&graph, options, &weights)?;
         let all = 0..frames;
         executor.forward(frames, &sequence.inputs(&all), sequence.resets(&all))?;
         executor.backward(frames, &sequence.output_gradients())?;

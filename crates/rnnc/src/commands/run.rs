@@ -7,7 +7,7 @@ use crate::numbers::Numbers;
 use crate::sequence::Sequence;
 use crate::states::{read_state, write_state};
 use clap::Args;
-use rnnc_plan::{Part, Plan, PlanOptions, Setup};
+use rnnc_plan::PlanOptions;
 use rnnc_train::{Weights, write_arrays};
 use std::path::PathBuf;
 
@@ -51,8 +51,7 @@ pub struct Run {
 impl Run {
     /// Runs the network.
     pub fn run(&self) -> anyhow::Result<Outcome> {
-        let ExecutorArgs { executor: kind, threads } = self.executor;
-        let double = kind.is_double();
+        let double = self.executor.executor.is_double();
         let graph = self.network.read()?;
         let weights = Weights::load(&self.weights, &graph)?;
         let sequence = Sequence::read(&self.input, &graph, false, double)?;
@@ -60,11 +59,7 @@ impl Run {
 
         // What looks ahead must see all.
         let window = if graph.looks_ahead() { frames } else { frames.min(WINDOW) };
-        let options =
-            PlanOptions { workers: kind.workers(threads), ..PlanOptions::inference(streams, window) };
-        let setup = Setup { threads, ..Setup::new(streams, window) };
-        let mut executor = kind.make(Plan::new(&graph, options)?, setup)?;
-        weights.put_into(&mut *executor, Part::Weight)?;
+        let mut executor = self.executor.make(&graph, PlanOptions::inference(streams, window), &weights)?;
         if let Some(path) = &self.state_in {
             let state = read_state(path, &executor.forward_state()?)?;
             executor.set_state(&state)?;

@@ -140,7 +140,11 @@ fn settings_that_are_none_are_refused_before_anything_is_written() {
     let cases = [
         ("streams = 2", "stream = 2", "train.toml: "),
         ("streams = 2", "streams = 200", "the training data has 432 frames"),
-        ("threads = 1", "executor = \"tpu\"", "there is no executor `tpu`; there are `cpu` and `reference`"),
+        (
+            "threads = 1",
+            "executor = \"tpu\"",
+            "there is no executor `tpu`; there are `cpu`, `cuda` and `reference`",
+        ),
         ("text.txt", "none.txt", "none.txt"),
         ("text.txt", "*.none", "*.none"),
         ("model.rnn", "none.rnn", "cannot read none.rnn"),
