@@ -8,7 +8,7 @@
 pub(crate) mod map;
 
 /// What stands before every generated kernel on a device.
-pub(crate) fn prelude() -> String {
+pub fn prelude() -> String {
     [TYPES, DEVICE, FUNCTIONS].concat()
 }
 

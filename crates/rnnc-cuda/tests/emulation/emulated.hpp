@@ -1,0 +1,175 @@
+// The names of device.cuh for the host's compiler: a thread of a kernel is a fiber, which knows itself by the record
+// at the top of its stack. What concerns other threads is asked of the scheduler, through `Host`. No includes: that
+// saves a tenth of a second for each source.
+
+#define KERNEL(name) extern "C" void name(const Args a)
+#define LOOP_KERNEL(name, threads) extern "C" void name(const Args a)
+#define DEVICE static inline
+#define UNROLL
+#define UNROLL4
+#define HERE int line = __builtin_LINE()
+
+struct alignas(16) float4 { float x, y, z, w; };
+struct alignas(8) float2 { float x, y; };
+struct alignas(16) uint4 { u32 x, y, z, w; };
+
+extern "C" {
+float expf(float) noexcept;
+float exp2f(float) noexcept;
+float expm1f(float) noexcept;
+float erfcf(float) noexcept;
+float logf(float) noexcept;
+float log1pf(float) noexcept;
+float sinf(float) noexcept;
+float cosf(float) noexcept;
+float sqrtf(float) noexcept;
+float rsqrtf(float) noexcept;
+float powf(float, float) noexcept;
+float fabsf(float) noexcept;
+float fminf(float, float) noexcept;
+float fmaxf(float, float) noexcept;
+float copysignf(float, float) noexcept;
+float floorf(float) noexcept;
+float fmaf(float, float, float) noexcept;
+double sqrt(double) noexcept;
+double fabs(double) noexcept;
+}
+
+// `Lane` and `Host` of lane.rs.
+struct Host;
+struct Lane {
+    u32 thread, threads, block, blocks, rank, id;
+    float* shared;
+    u64 shared_bytes;
+    u64 low, size;  // the allocation that was used last
+    Host* host;
+};
+typedef void (*Combine)(void** lanes, u32 count);
+struct Host {
+    u32 buffered;  // whether this launch has put anything
+    u32 unused;
+    void* launch;
+    void (*block_sync)(Lane*, int line);
+    void (*together)(Lane*, int line, void* mine, Combine);
+    void (*warp_sync)(Lane*, int line);
+    void (*cluster_arrive)(Lane*, int line);
+    void (*cluster_wait)(Lane*, int line);
+    void (*check)(Lane*, int line, const void*, u32 bytes);
+    void (*check_constant)(Lane*, int line, const void*, u32 bytes);
+    void (*put)(Lane*, int line, float*, u32 bits);
+    void (*put_shared)(Lane*, int line, float*, u32 rank, u32 bits);
+    u32 (*fresh)(Lane*, int line, const float*);
+    u32 (*own)(Lane*, int line, const float*);
+    void (*signal)(Lane*, int line, u32*);
+    u32 (*peek)(Lane*, int line, const u32*);
+    u32 (*ticket)(Lane*, int line, u32*);
+    void (*reset)(Lane*, int line, u32*);
+    void (*raise)(Lane*, int line, u32*, u32 code);
+};
+
+// Stacks are aligned to their size.
+DEVICE Lane* lane_record() {
+    return (Lane*)(((u64)__builtin_frame_address(0) | (STACK_BYTES - 1)) + 1) - 1;
+}
+
+DEVICE u32 thread() { return lane_record()->thread; }
+DEVICE u32 threads() { return lane_record()->threads; }
+DEVICE u32 block() { return lane_record()->block; }
+DEVICE u32 blocks() { return lane_record()->blocks; }
+DEVICE u64 global_thread() { return (u64)block() * threads() + thread(); }
+DEVICE u64 global_threads() { return (u64)blocks() * threads(); }
+DEVICE float* shared_memory() { return lane_record()->shared; }
+
+DEVICE u32 count_ones(u32 v) { return (u32)__builtin_popcount(v); }
+DEVICE float as_float(u32 v) { float f; __builtin_memcpy(&f, &v, 4); return f; }
+DEVICE double as_double(u64 v) { double d; __builtin_memcpy(&d, &v, 8); return d; }
+DEVICE u32 as_u32(float v) { u32 u; __builtin_memcpy(&u, &v, 4); return u; }
+DEVICE float fused(float a, float b, float c) { return __builtin_fmaf(a, b, c); }
+
+DEVICE void block_sync(HERE) { Lane* l = lane_record(); l->host->block_sync(l, line); }
+DEVICE void warp_sync(HERE) { Lane* l = lane_record(); l->host->warp_sync(l, line); }
+
+// What the lanes of a warp do together: each hands in its operands; the last to come computes for all.
+template <class T> DEVICE void together(T& mine, Combine combine, int line) {
+    Lane* l = lane_record();
+    l->host->together(l, line, &mine, combine);
+}
+struct Exchanged { float v; u32 lane; float got; };
+DEVICE void exchange(void** lanes, u32 count) {
+    for (u32 i = 0; i < count; ++i) {
+        Exchanged* e = (Exchanged*)lanes[i];
+        e->got = e->lane < count ? ((Exchanged*)lanes[e->lane])->v : as_float(~0u);
+    }
+}
+DEVICE float shuffle(float v, u32 lane, HERE) {
+    Exchanged e = {v, lane % 32, 0.f};
+    together(e, exchange, line);
+    return e.got;
+}
+DEVICE float shuffle_xor(float v, u32 mask, HERE) { return shuffle(v, thread() % 32 ^ mask, line); }
+struct Vote { u32 v, all; };
+DEVICE void count_votes(void** lanes, u32 count) {
+    u32 all = 0;
+    for (u32 i = 0; i < count; ++i) all |= ((Vote*)lanes[i])->v << i;
+    for (u32 i = 0; i < count; ++i) ((Vote*)lanes[i])->all = all;
+}
+DEVICE u32 ballot(bool v, HERE) {
+    Vote vote = {v, 0};
+    together(vote, count_votes, line);
+    return vote.all;
+}
+
+// Every address lies inside an allocation, aligned to what is read there.
+template <u32 bytes> DEVICE void check(const void* p, int line) {
+    Lane* l = lane_record();
+    if ((u64)p - l->low > l->size - bytes || l->size < bytes || (u64)p % bytes) l->host->check(l, line, p, bytes);
+}
+template <u32 bytes> DEVICE void check_constant(const void* p, int line) {
+    Lane* l = lane_record();
+    check<bytes>(p, line);
+    if (l->host->buffered) l->host->check_constant(l, line, p, bytes);
+}
+
+DEVICE void put(float* p, float v, HERE) {
+    Lane* l = lane_record();
+    check<4>(p, line);
+    l->host->put(l, line, p, as_u32(v));
+}
+DEVICE float own(const float* p, HERE) {
+    Lane* l = lane_record();
+    check<4>(p, line);
+    return l->host->buffered ? as_float(l->host->own(l, line, p)) : *p;
+}
+DEVICE float fresh(const float* p, HERE) {
+    Lane* l = lane_record();
+    check<4>(p, line);
+    return l->host->buffered ? as_float(l->host->fresh(l, line, p)) : *p;
+}
+DEVICE float4 fresh4(const float* p, HERE) {
+    check<16>(p, line);
+    return {fresh(p, line), fresh(p + 1, line), fresh(p + 2, line), fresh(p + 3, line)};
+}
+DEVICE float constant(const float* p, HERE) { check_constant<4>(p, line); return *p; }
+DEVICE float4 constant4(const float* p, HERE) { check_constant<16>(p, line); return *(const float4*)p; }
+DEVICE u32 constant(const u32* p, HERE) { check_constant<4>(p, line); return *p; }
+
+DEVICE void signal(u32* p, HERE) { Lane* l = lane_record(); check<4>(p, line); l->host->signal(l, line, p); }
+DEVICE u32 peek(const u32* p, HERE) { Lane* l = lane_record(); check<4>(p, line); return l->host->peek(l, line, p); }
+DEVICE u32 ticket(u32* p, HERE) { Lane* l = lane_record(); check<4>(p, line); return l->host->ticket(l, line, p); }
+DEVICE void reset(u32* p, HERE) { Lane* l = lane_record(); check<4>(p, line); l->host->reset(l, line, p); }
+DEVICE void raise(u32* p, u32 code, HERE) {
+    Lane* l = lane_record();
+    check<4>(p, line);
+    l->host->raise(l, line, p, code);
+}
+
+DEVICE u32 cluster_rank() { return lane_record()->rank; }
+DEVICE void cluster_arrive(HERE) { Lane* l = lane_record(); l->host->cluster_arrive(l, line); }
+DEVICE void cluster_wait(HERE) { Lane* l = lane_record(); l->host->cluster_wait(l, line); }
+DEVICE void put_shared(float* p, u32 rank, float v, HERE) {
+    Lane* l = lane_record();
+    l->host->put_shared(l, line, p, rank, as_u32(v));
+}
+
+DEVICE float exp2_fast(float x) { return exp2f(x); }
+DEVICE float reciprocal(float x) { return 1.f / x; }
