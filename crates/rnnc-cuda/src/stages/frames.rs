@@ -115,9 +115,8 @@ fn elementwise(builder: &mut Builder<'_>, name: &str, op: &Map, what: String) ->
             Four { rows: map::Rows { places }, before: String::new(), after: String::new(), numbers: 0 };
         let body = map::statements(op, "r", &mut site);
         let Four { before, after, .. } = site;
-        format!(
-            "{before}UNROLL for (u32 j = 0; j < 4; ++j) {{\nconst u32 u = first_unit + j;\n{body}}}\n{after}"
-        )
+        let u = rows::defined(&body, &[("u", "const u32 u = first_unit + j;")]);
+        format!("{before}UNROLL for (u32 j = 0; j < 4; ++j) {{\n{u}{body}}}\n{after}")
     } else {
         map::statements(op, "r", &mut map::Rows { places })
     };

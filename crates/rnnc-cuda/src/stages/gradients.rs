@@ -1,6 +1,6 @@
 //! Gradients of weights: sums over all rows. The order in which rows are added depends on nothing but their number.
 
-use super::rows::{self, crossing_value, index_type};
+use super::rows::{self, crossing_value, defined, index_type};
 use crate::compile::Builder;
 use crate::places::{Places, float};
 use crate::program::{Command, Place, Region, RowsProduct, Work};
@@ -78,6 +78,7 @@ pub(crate) fn table(builder: &mut Builder<'_>, name: &str, sum: &ScatterSum, wha
     };
     let symbol = crossing_value(places, &sum.symbol, "0");
     let error = error_at(places, sum.error, "(start + (entry & 1023u))", "unit");
+    let frame = defined(&symbol, &[("frame", &format!("const int frame = (int)(row / {streams}u);"))]);
     let body = format!(
         "{{
 float* sums = shared_memory();
@@ -97,8 +98,7 @@ const u32 place = warp * 128u + i * 32u + lane;
 const {index} row = start + place;
 u32 symbol = ~0u;
 if (row < to) {{
-const int frame = (int)(row / {streams}u);
-symbol = as_u32({symbol});
+{frame}symbol = as_u32({symbol});
 }}
 const bool mine = symbol < {symbols}u && symbol - lowest < {own}u;
 const u32 found = ballot(mine);
@@ -203,6 +203,7 @@ fn reduce_some(builder: &mut Builder<'_>, name: &str, sums: &[RowSum], what: Str
     let (mut tile, mut column) = (0, 0);
     for sum in sums {
         let (len, next) = (sum.error.len, tile + sum.error.len.div_ceil(TILE));
+        let otherwise = if tile == 0 { "if (" } else { "else if (" };
         let error = error_at(places, sum.error, "row", "u");
         let value = match &sum.source {
             None => format!("sum += {error};"),
@@ -228,15 +229,15 @@ fn reduce_some(builder: &mut Builder<'_>, name: &str, sums: &[RowSum], what: Str
         } else {
             gradient("u", "total")
         };
+        let frame = defined(&value, &[("frame", &format!("const int frame = (int)(row / {streams}u);"))]);
         // Four rows on their way at once.
         let _ = writeln!(
             cases,
-            "if (tile >= {tile}u && tile < {next}u) {{
+            "{otherwise}tile < {next}u) {{
 const u32 u = (tile - {tile}u) * {TILE}u + lane;
 if (u < {len}u) {{
 UNROLL4 for ({index} row = from + group; row < to; row += {groups}u) {{
-const int frame = (int)(row / {streams}u);
-{value}
+{frame}{value}
 }}
 }}
 parts[thread()] = sum;
@@ -251,7 +252,7 @@ block_sync();
         );
         let _ = writeln!(
             results,
-            "if (i >= {column}u && i < {}u) {{ {} }}",
+            "{otherwise}i < {}u) {{ {} }}",
             column + len,
             gradient(&format!("(i - {column}u)"), "total")
         );

@@ -32,21 +32,30 @@ pub(crate) fn crossing_value(places: &Places<'_>, read: &Read, unit: &str) -> St
     }
 }
 
+/// Those definitions whose names some code has in it, one a line: compilers tell of others.
+pub(crate) fn defined(code: &str, definitions: &[(&str, &str)]) -> String {
+    let is_part = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let names = |name: &str| code.split(|c| !is_part(c)).any(|word| word == name);
+    definitions.iter().filter(|(name, _)| names(name)).map(|(_, text)| format!("{text}\n")).collect()
+}
+
 /// A kernel's body: `inner` for each unit of `len` of each row; for each four of them if `wide`. Defines `e`, the
 /// element (or the four) counted from the pass's first row, `row`, `frame`, `stream`, and `u`, the (first) unit.
 pub(crate) fn over_rows(places: &Places<'_>, len: usize, wide: bool, inner: &str) -> (String, Work) {
     let units = if wide { 4 } else { 1 };
     let (streams, per_row, index) = (places.streams(), len / units, index_type(places, len));
     let times = if wide { " * 4u" } else { "" };
+    let u = format!("const u32 u = (u32)(e % {per_row}u){times};");
+    let frame = format!("const int frame = (int)(row / {streams}u);");
+    let stream = format!("const u32 stream = (u32)(row % {streams}u);");
+    let row = format!("const {index} row = first + e / {per_row}u;");
+    let names = defined(inner, &[("row", &row), ("u", &u), ("first_unit", "const u32 first_unit = u;")]);
+    let clock = defined(inner, &[("frame", &frame), ("stream", &stream)]);
     let text = format!(
         "{{
 const {index} first = ({index})a.first * {streams}u, total = ({index})(a.end - a.first) * {streams}u * {per_row}u;
 for ({index} e = ({index})global_thread(); e < total; e += ({index})global_threads()) {{
-const {index} row = first + e / {per_row}u;
-const u32 u = (u32)(e % {per_row}u){times}, first_unit = u;
-const int frame = (int)(row / {streams}u);
-const u32 stream = (u32)(row % {streams}u);
-{inner}}}
+{names}{clock}{inner}}}
 }}"
     );
     (text, Work::Elements { per_row, fixed: 0 })

@@ -3,7 +3,7 @@
 //! [`statements`] is the code for one group of one row; the code around says where operands are and what is written,
 //! through a [`Site`]. [`kernel`] is such code for all rows of a pass.
 
-use super::rows::{crossing_value, index_type};
+use super::rows::{crossing_value, defined, index_type};
 use crate::compile::Builder;
 use crate::places::{Places, float};
 use crate::program::{Command, Work};
@@ -105,18 +105,17 @@ impl Code<'_> {
 
     /// A loop of the lane over its units: `body` is for unit `g_at`, the lane's `g_k`th.
     fn each(&mut self, body: &str) {
-        let (count, size) = (self.lanes.count(), self.size);
-        if !self.held {
-            let _ =
-                writeln!(self.text, "for (u32 g_at = lane; g_at < {size}u; g_at += {count}u) {{ {body} }}");
-            return;
-        }
-        let guard = if size.is_multiple_of(count) { String::new() } else { format!("if (g_at < {size}u) ") };
-        let _ = writeln!(
-            self.text,
-            "UNROLL for (u32 g_k = 0; g_k < {}u; ++g_k) {{ const u32 g_at = lane + g_k * {count}u; {guard}{{ {body} }} }}",
-            self.per_lane
-        );
+        let (count, size, per_lane) = (self.lanes.count(), self.size, self.per_lane);
+        let text = if self.held {
+            let full = size.is_multiple_of(count);
+            let body = if full { body.into() } else { format!("if (g_at < {size}u) {{ {body} }}") };
+            let at = format!("const u32 g_at = lane + g_k * {count}u;");
+            let at = defined(&body, &[("g_at", &at)]);
+            format!("UNROLL for (u32 g_k = 0; g_k < {per_lane}u; ++g_k) {{ {} {body} }}", at.trim_end())
+        } else {
+            format!("for (u32 g_at = lane; g_at < {size}u; g_at += {count}u) {{ {body} }}")
+        };
+        self.line(&text);
     }
 
     /// The expression of an operand's unit `g_at`; loads all of the lane's first, if they are kept.
@@ -319,15 +318,16 @@ pub(crate) fn kernel(builder: &mut Builder<'_>, name: &str, vector: &Vector, wha
     };
     let index = index_type(places, groups);
     let body = statements(vector, lanes, 32, &mut Rows { places, vector });
+    let group = format!("const u32 group = (u32)(item % {groups}u);");
+    let frame = format!("const int frame = (int)(row / {streams}u);");
+    let names = defined(&body, &[("group", &group), ("frame", &frame)]);
     let text = format!(
         "{{
 const u32 lane = {lane};
 const {index} first = ({index})a.first * {streams}u, total = ({index})(a.end - a.first) * {streams}u * {groups}u;
 for ({index} item = ({index}){item}; item < total; item += ({index}){items}) {{
 const {index} row = first + item / {groups}u;
-const u32 group = (u32)(item % {groups}u);
-const int frame = (int)(row / {streams}u);
-{body}}}
+{names}{body}}}
 }}"
     );
     builder.kernel(name, &text, what, work)
