@@ -1,0 +1,339 @@
+//! What the executor asks of a driver: the order of calls, their sizes, and how long memory lives. No kernel runs here;
+//! the recorder checks every range that is used against what is allocated.
+
+use rnnc_cuda::CudaExecutor;
+use rnnc_cuda::compile::compile;
+use rnnc_cuda::device::Device;
+use rnnc_cuda::driver::{Address, Args, Call, Product, Recorder};
+use rnnc_cuda::program::{Command, Program, Work};
+use rnnc_graph::{LayerKind, WeightId};
+use rnnc_plan::{Executor, ExecutorError, Part, Plan, PlanOptions, Setup, Update, Values, ValuesMut};
+use rnnc_suite::cases;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+
+const UPDATE: Update =
+    Update { learning_rate: 0.1, beta1: 0.9, beta2: 0.999, epsilon: 1e-8, step: 1, clip_norm: None };
+
+fn device() -> Device {
+    Device::named("h200").unwrap()
+}
+
+fn plan(text: &str, setup: Setup) -> Plan {
+    let graph = rnnc_lang::compile("one.rnn", text, Some("one")).unwrap_or_else(|errors| panic!("{errors}"));
+    Plan::new(&graph, PlanOptions::training(setup.streams, setup.window).with_input_gradients()).unwrap()
+}
+
+/// An executor, the program it runs, and the calls of its driver.
+fn recorded(text: &str, setup: Setup) -> (CudaExecutor, Program, Arc<Mutex<Vec<Call>>>) {
+    let plan = plan(text, setup);
+    let program = compile(&plan, setup, &device()).unwrap();
+    let (recorder, calls) = Recorder::new(device());
+    (CudaExecutor::with_driver(plan, setup, Box::new(recorder)).unwrap(), program, calls)
+}
+
+/// The calls since the last look.
+fn taken(calls: &Mutex<Vec<Call>>) -> Vec<Call> {
+    std::mem::take(&mut calls.lock().unwrap())
+}
+
+const LSTM: &str = "network one { input x: vector(3) h = lstm(x; 8) y = dense(h; 5) output y }";
+
+fn lstm() -> (CudaExecutor, Program, Arc<Mutex<Vec<Call>>>) {
+    recorded(LSTM, Setup::new(2, 4))
+}
+
+/// What a recording holds of what a program says for it, in words that both have.
+#[derive(Debug, PartialEq)]
+enum Step {
+    Kernel(String),
+    Product([usize; 3]),
+    Clear(usize),
+}
+
+fn expected(program: &Program, commands: &[Command], rows: usize) -> Vec<Step> {
+    let step = |command: &Command| match command {
+        Command::Kernel(launch) => {
+            Some(Step::Kernel(program.sources[launch.source].kernels[launch.kernel].clone()))
+        }
+        Command::Product(p) => Some(Step::Product([p.m.unwrap_or(rows), p.n, p.k.unwrap_or(rows)])),
+        Command::Clear { len, .. } => (*len > 0).then_some(Step::Clear(4 * len)),
+    };
+    commands.iter().filter_map(step).collect()
+}
+
+fn found(calls: &[Call]) -> Vec<Step> {
+    let step = |call: &Call| match call {
+        Call::Launch { kernel, .. } => Some(Step::Kernel(kernel.clone())),
+        Call::Product(Product { m, n, k, .. }) => Some(Step::Product([*m, *n, *k])),
+        Call::Clear { bytes, .. } => Some(Step::Clear(*bytes)),
+        _ => None,
+    };
+    calls.iter().filter_map(step).collect()
+}
+
+/// The recordings among some calls, each without its beginning and end.
+fn recordings(calls: &[Call]) -> Vec<&[Call]> {
+    let begins = calls.iter().enumerate().filter(|(_, call)| **call == Call::BeginRecording);
+    let ends = calls.iter().enumerate().filter(|(_, call)| matches!(call, Call::EndRecording(_)));
+    begins.zip(ends).map(|((begin, _), (end, _))| &calls[begin + 1..end]).collect()
+}
+
+fn launches<'a>(calls: &'a [Call]) -> impl Iterator<Item = &'a Args> {
+    calls.iter().filter_map(|call| if let Call::Launch { args, .. } = call { Some(args) } else { None })
+}
+
+/// Sizes of what was allocated.
+fn allocated(calls: &[Call]) -> HashMap<Address, usize> {
+    let of = |call: &Call| {
+        if let Call::Allocate { address, bytes } = call { Some((*address, *bytes)) } else { None }
+    };
+    calls.iter().filter_map(of).collect()
+}
+
+#[test]
+fn memory_is_as_large_as_the_program_says_and_all_of_it_is_reachable() {
+    let (mut executor, program, calls) = lstm();
+    let sizes = allocated(&taken(&calls));
+    executor.forward(4, &[Values::F32(&[0.0; 24])], None).unwrap();
+    let calls = taken(&calls);
+    let args = launches(&calls).next().unwrap();
+    let regions = program.regions;
+    let bytes = |address: Address| sizes[&address];
+    assert_eq!(bytes(args.values), 4 * regions.values);
+    for region in [args.weights, args.gradients, args.moments1, args.moments2] {
+        assert_eq!(bytes(region), 4 * regions.weights);
+    }
+    assert!(bytes(args.scratch) >= 4 * regions.scratch.max(2));
+    assert_eq!(bytes(args.counters), 4 * regions.counters);
+    // The run's 16 numbers of 8 bytes, then ages and frames ahead, [window, streams] each.
+    assert_eq!(bytes(args.run), 16 * 8 + 2 * 4 * (4 * 2));
+    assert_eq!((args.ages, args.ahead), (args.run + 16 * 8, args.run + 16 * 8 + 4 * (4 * 2)));
+    assert_eq!(sizes.len(), 8, "nothing else is allocated");
+}
+
+#[test]
+fn a_forward_call_writes_the_clock_and_inputs_before_it_runs() {
+    let (mut executor, _, calls) = lstm();
+    taken(&calls);
+    // So that everything is recorded.
+    executor.forward(3, &[Values::F32(&[0.0; 18])], None).unwrap();
+    taken(&calls);
+    executor.forward(3, &[Values::F32(&[0.0; 18])], None).unwrap();
+    let calls = taken(&calls);
+    let [
+        Call::Replay(moved),
+        Call::Write { bytes: clock, .. },
+        Call::Write { bytes: inputs, .. },
+        Call::Replay(run),
+    ] = calls[..]
+    else {
+        panic!("{calls:?}")
+    };
+    assert_ne!(moved, run);
+    // 3 frames of 2 streams of 3 numbers.
+    assert_eq!((clock, inputs), (16 * 8 + 2 * 4 * (4 * 2), 3 * 2 * 3 * 4));
+}
+
+#[test]
+fn recordings_hold_the_commands_of_the_program_in_its_order() {
+    let (mut executor, program, calls) = lstm();
+    taken(&calls);
+    for frames in [4, 3] {
+        let rows = 2 * frames;
+        executor.forward(frames, &[Values::F32(&vec![0.0; rows * 3])], None).unwrap();
+        let forward = taken(&calls);
+        let run = *recordings(&forward).last().unwrap();
+        assert_eq!(found(run), expected(&program, &program.forward, rows));
+        assert!(launches(run).all(|args| (args.first, args.end) == (4 - frames as i32, 4)));
+
+        executor.backward(frames, &[Some(Values::F32(&vec![0.0; rows * 5]))]).unwrap();
+        let backward = taken(&calls);
+        let run = recordings(&backward)[0];
+        assert_eq!(found(run), expected(&program, &program.backward, rows));
+        assert!(launches(run).all(|args| (args.first, args.end) == (4 - frames as i32, 4)));
+    }
+    executor.update(&UPDATE).unwrap();
+    let update = taken(&calls);
+    assert_eq!(found(recordings(&update)[0]), expected(&program, &program.update, 0));
+    // The norm is read after the update ran.
+    let ran = update.iter().position(|call| matches!(call, Call::Replay(_))).unwrap();
+    assert!(update[ran..].iter().any(|call| matches!(call, Call::Read { bytes: 8, .. })), "{update:?}");
+}
+
+#[test]
+fn launches_have_the_geometry_that_the_program_asks_for() {
+    let (mut executor, program, calls) = lstm();
+    taken(&calls);
+    executor.forward(4, &[Values::F32(&[0.0; 24])], None).unwrap();
+    let calls = taken(&calls);
+    let mut grids = 0;
+    for command in &program.forward {
+        let Command::Kernel(launch) = command else { continue };
+        let name = &program.sources[launch.source].kernels[launch.kernel];
+        let geometry = calls
+            .iter()
+            .find_map(|call| match call {
+                Call::Launch { kernel, geometry, .. } if kernel == name => Some(*geometry),
+                _ => None,
+            })
+            .unwrap();
+        match launch.work {
+            Work::Grid(wanted) => {
+                grids += 1;
+                assert_eq!(geometry, wanted, "{name}");
+            }
+            Work::Elements { per_row, fixed } => {
+                assert!(geometry.blocks * geometry.threads >= per_row * 8 + fixed, "{name}: {geometry:?}");
+            }
+            Work::Items { threads, shared_bytes, .. } => {
+                assert_eq!((geometry.threads, geometry.shared_bytes), (threads, shared_bytes), "{name}");
+            }
+        }
+    }
+    assert_eq!(grids, 1, "the loop of the LSTM");
+}
+
+#[test]
+fn after_the_first_window_nothing_is_allocated_compiled_or_recorded() {
+    let (mut executor, _, calls) = lstm();
+    let window = |executor: &mut CudaExecutor| {
+        executor.forward(4, &[Values::F32(&[0.0; 24])], None).unwrap();
+        executor.output(0, ValuesMut::F32(&mut [0.0; 40])).unwrap();
+        executor.backward(4, &[Some(Values::F32(&[0.0; 40]))]).unwrap();
+        executor.input_gradient(0, ValuesMut::F32(&mut [0.0; 24])).unwrap();
+        executor.update(&UPDATE).unwrap();
+        taken(&calls)
+    };
+    let first = window(&mut executor);
+    for call in ["Allocate", "Load", "BeginRecording"] {
+        assert!(first.iter().any(|c| format!("{c:?}").starts_with(call)), "{call} is not seen at all");
+    }
+    let second = window(&mut executor);
+    assert_eq!(second, window(&mut executor));
+    let known = |call: &Call| {
+        matches!(call, Call::Write { .. } | Call::Read { .. } | Call::Clear { .. } | Call::Replay(_))
+    };
+    assert!(second.iter().all(known), "{second:?}");
+}
+
+#[test]
+fn what_was_allocated_is_freed_once_when_all_work_is_done() {
+    let (mut executor, _, calls) = lstm();
+    executor.forward(4, &[Values::F32(&[0.0; 24])], None).unwrap();
+    let mut live = allocated(&taken(&calls));
+    drop(executor);
+    let last = taken(&calls);
+    assert_eq!(last[0], Call::Synchronize);
+    for call in &last[1..] {
+        let Call::Free { address } = call else { panic!("{call:?} between frees") };
+        assert!(live.remove(address).is_some(), "{address:#x} is freed twice, or was never allocated");
+    }
+    assert!(live.is_empty(), "never freed: {live:?}");
+}
+
+#[test]
+fn histories_move_on_by_whatever_comes_and_hold_the_newest_frames() {
+    let text = "network one { input x: vector(2) y = dense(x[t-5]; 3) output y }";
+    let (mut executor, _, calls) = recorded(text, Setup::new(3, 4));
+    taken(&calls);
+    let mut all: Vec<f32> = Vec::new();
+    // More frames than are kept, fewer, and one at a time: what is moved overlaps, or not.
+    for frames in [4, 1, 1, 3, 2, 1, 4, 4, 1] {
+        let new: Vec<f32> = (0..frames * 6).map(|i| (all.len() + i) as f32).collect();
+        all.extend(&new);
+        executor.forward(frames, &[Values::F32(&new)], None).unwrap();
+        let state = executor.state().unwrap();
+        let history = &state.histories[0];
+        assert_eq!((history.depth, history.size), (5, 2));
+        let newest: Vec<f64> = all.iter().rev().take(5 * 6).rev().map(|&v| f64::from(v)).collect();
+        // Before the first frames stands what memory began with.
+        let missing = 5 * 6 - newest.len();
+        assert_eq!(history.values[missing..], newest[..], "after {frames} more frames");
+        assert!(history.values[..missing].iter().all(|&v| v == 0.0));
+    }
+}
+
+#[test]
+fn a_state_handed_to_another_executor_lies_where_the_first_had_it() {
+    let text = "network one { input x: vector(2) y = dense(x[t-5]; 3) output y }";
+    let setup = Setup::new(3, 4);
+    let (mut one, _, _) = recorded(text, setup);
+    let (mut other, _, _) = recorded(text, setup);
+    for part in 0..3 {
+        let new: Vec<f32> = (0..4 * 6).map(|i| (part * 100 + i) as f32).collect();
+        one.forward(4, &[Values::F32(&new)], None).unwrap();
+    }
+    let state = one.state().unwrap();
+    other.set_state(&state).unwrap();
+    assert_eq!(other.state().unwrap(), state);
+    for executor in [&mut one, &mut other] {
+        executor.forward(1, &[Values::F32(&[7.0; 6])], None).unwrap();
+    }
+    assert_eq!(one.state().unwrap(), other.state().unwrap());
+}
+
+#[test]
+fn weights_are_read_back_as_they_were_written_whatever_their_layout() {
+    let (mut executor, _, _) = lstm();
+    let count = executor.plan().forward.weights().len();
+    let weights: Vec<_> = (0..count).map(WeightId::from_index).collect();
+    let numbers =
+        |of: usize, len: usize| -> Vec<f32> { (0..len).map(|i| (of * 10_000 + i) as f32).collect() };
+    let lens: Vec<usize> =
+        weights.iter().map(|&w| executor.plan().weights.view(w).places().count()).collect();
+    for part in [Part::Weight, Part::Gradient, Part::Moment1, Part::Moment2] {
+        for (of, (&weight, &len)) in weights.iter().zip(&lens).enumerate() {
+            executor.write(part, weight, Values::F32(&numbers(of, len))).unwrap();
+        }
+        for (of, (&weight, &len)) in weights.iter().zip(&lens).enumerate() {
+            let mut back = vec![0.0; len];
+            executor.read(part, weight, ValuesMut::F32(&mut back)).unwrap();
+            assert_eq!(back, numbers(of, len));
+        }
+    }
+}
+
+#[test]
+fn what_does_not_fit_is_refused_before_anything_is_taken() {
+    let setup = Setup::new(2, 4);
+    let (recorder, calls) = Recorder::new(Device { memory_bytes: 1000, ..device() });
+    let refused = CudaExecutor::with_driver(plan(LSTM, setup), setup, Box::new(recorder)).err();
+    assert!(matches!(refused, Some(ExecutorError::Memory { available: 1000, .. })), "{refused:?}");
+    assert_eq!(taken(&calls), []);
+}
+
+#[test]
+fn no_case_of_the_suite_uses_memory_outside_of_what_is_allocated() {
+    for case in cases() {
+        let wrong = |error: ExecutorError| -> () { panic!("{}: {error}", case.name) };
+        let (recorder, _) = Recorder::new(device());
+        let plan = case.plan().unwrap();
+        let graph = plan.forward.clone();
+        let mut executor = match CudaExecutor::with_driver(plan, case.setup(), Box::new(recorder)) {
+            Ok(executor) => executor,
+            Err(error) => panic!("{}: {error}", case.name),
+        };
+        for &frames in &case.windows {
+            let rows = frames * case.streams;
+            let (numbers, symbols) = (vec![0.5f32; rows * 1000], vec![0u32; rows]);
+            let inputs: Vec<Values<'_>> = graph
+                .inputs()
+                .iter()
+                .map(|&id| match graph.layer_at(id) {
+                    layer if layer.kind == LayerKind::Symbol => Values::Symbols(&symbols),
+                    layer => Values::F32(&numbers[..rows * layer.size]),
+                })
+                .collect();
+            executor.forward(frames, &inputs, None).unwrap_or_else(wrong);
+            let outputs: Vec<Option<Values<'_>>> = graph
+                .outputs()
+                .iter()
+                .map(|output| Some(Values::F32(&numbers[..rows * graph.layer_at(output.layer).size])))
+                .collect();
+            executor.backward(frames, &outputs).unwrap_or_else(wrong);
+            executor.update(&UPDATE).map(drop).unwrap_or_else(wrong);
+        }
+        executor.state().map(drop).unwrap_or_else(wrong);
+    }
+}
