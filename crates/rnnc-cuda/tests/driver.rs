@@ -222,7 +222,7 @@ fn products_are_recorded_even_when_their_shape_is_new() {
     let mut cuda = cuda();
     let memory = cuda.allocate(4 * 300).unwrap();
     cuda.write(memory, &bytes(&[1.0; 200])).unwrap();
-    let operand = |place| Operand { address: memory + 4 * place, row: 10, transposed: false };
+    let operand = |place: u64| Operand { address: memory + 4 * place, row: 10, transposed: false };
     let (a, b, c) = (operand(0), operand(100), operand(200));
     cuda.begin_recording().unwrap();
     cuda.product(&Product { m: 10, n: 10, k: 10, a, b, c, accumulate: true }).unwrap();

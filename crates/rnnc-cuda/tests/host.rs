@@ -79,7 +79,7 @@ fn recordings(calls: &[Call]) -> Vec<&[Call]> {
     begins.zip(ends).map(|((begin, _), (end, _))| &calls[begin + 1..end]).collect()
 }
 
-fn launches<'a>(calls: &'a [Call]) -> impl Iterator<Item = &'a Args> {
+fn launches(calls: &[Call]) -> impl Iterator<Item = &Args> {
     calls.iter().filter_map(|call| if let Call::Launch { args, .. } = call { Some(args) } else { None })
 }
 
