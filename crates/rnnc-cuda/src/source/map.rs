@@ -33,14 +33,7 @@ pub(crate) fn statements(map: &Map, prefix: &str, site: &mut dyn Site) -> String
             Instruction::Number { value, to } => (to, float(value)),
             Instruction::Mask { to, .. } if !site.dropout() => (to, float(1.0)),
             Instruction::Mask { key, probability, to } => {
-                // The least hash that is kept: `hash >= p * 2^32`, of integers.
-                let least = (probability * 4_294_967_296.0).ceil() as u64;
-                let kept = float(1.0 / (1.0 - probability));
-                let unit = format!("{}u + u", map.first);
-                let value = format!(
-                    "mask(a.run[RUN_SEED], {key}ull, absolute(a, frame), stream, {unit}, {least}ull, {kept})"
-                );
-                (to, value)
+                (to, mask(key, probability, &format!("{}u + u", map.first)))
             }
             Instruction::Apply { function, from, to } => {
                 (to, format!("{}({})", function_name(function), r(from)))
@@ -59,14 +52,24 @@ pub(crate) fn statements(map: &Map, prefix: &str, site: &mut dyn Site) -> String
     out
 }
 
-fn function_name(function: Function) -> String {
+/// The expression of a dropout mask for a unit of its layer.
+pub(crate) fn mask(key: u64, probability: f64, unit: &str) -> String {
+    // The least hash that is kept: `hash >= p * 2^32`, of integers.
+    let least = (probability * 4_294_967_296.0).ceil() as u64;
+    let kept = float(1.0 / (1.0 - probability));
+    format!("mask(a.run[RUN_SEED], {key}ull, absolute(a, frame), stream, {unit}, {least}ull, {kept})")
+}
+
+/// The name of a function in generated code.
+pub(crate) fn function_name(function: Function) -> String {
     match function {
         Function::Apply(f) => format!("f_{}", f.name()),
         Function::Slope(f) => format!("d_{}", f.name()),
     }
 }
 
-fn binary(op: Binary, a: &str, b: &str) -> String {
+/// The expression of an operation.
+pub(crate) fn binary(op: Binary, a: &str, b: &str) -> String {
     match op {
         Binary::Add => format!("{a} + {b}"),
         Binary::Mul => format!("{a} * {b}"),

@@ -1,38 +1,126 @@
 //! Scans: affine elementwise recurrences, in parallel over time.
+//!
+//! `recurrence.rs` says what a lane (a unit of a stream) does in each frame; `affine.rs` runs that on numbers of any kind,
+//! or on affine forms; `shape.rs` chooses how lanes and frames are spread over threads; `kernel.rs` and `text.rs` print
+//! the code, `memory.rs` that of what is no recurrence of single frames.
 
+mod affine;
+mod kernel;
 mod memory;
+mod recurrence;
+mod shape;
+mod text;
 
 use crate::compile::Builder;
-use crate::driver::Geometry;
-use crate::program::{Command, Work};
+use crate::driver::{Geometry, Source};
+use crate::program::{Command, Launch, Region, Work};
+use crate::source;
+use kernel::Chunked;
+use recurrence::{Recurrence, Step};
 use rnnc_plan::{Map, Op, Stage, Track};
+use shape::Shape;
 use std::fmt::Write;
+
+/// What scans share.
+const SCAN: &str = include_str!("scan/scan.cuh");
+
+/// The most numbers of a lane's state that are scanned: k x k matrices.
+const LARGEST_ORDER: usize = 4;
+
+/// Lanes that run the same code, side by side with the others of the stage.
+struct Part<'a> {
+    track: &'a Track,
+    /// `None`: not one of single frames.
+    recurrence: Option<Recurrence>,
+    /// If it is affine, the steps that the state needs.
+    wanted: Option<Vec<bool>>,
+}
 
 /// The commands of a stage.
 pub(crate) fn stage(builder: &mut Builder<'_>, name: &str, stage: &Stage) -> Vec<Command> {
     let places = builder.places;
-    let threads = 64;
-    let mut body = String::from("{\nu32 at = block();\n");
-    let mut blocks = 0;
-    for track in &stage.tracks {
-        let maps = maps(track);
-        let units = maps.iter().map(|(_, map)| map.first + map.len).max().unwrap_or(0);
-        let lanes = units * places.streams();
-        let count = lanes.div_ceil(threads);
-        let _ = write!(
-            body,
-            "if (at < {count}u) {{
-            const u32 lane = at * {threads}u + thread();
-            if (lane >= {lanes}u) return;
-            const u32 stream = lane / {units}u, unit = lane % {units}u;
-            {}return;\n}}\nat -= {count}u;\n",
-            memory::text(places, track, &maps)
-        );
+    let parts: Vec<Part<'_>> = stage.tracks.iter().flat_map(parts).collect();
+    let works: Vec<shape::Work> = parts.iter().map(|part| work(builder, part)).collect();
+    let (threads, shapes) = Shape::choose(&works, builder.device);
+
+    let what = what(builder, name, stage);
+    builder.program.watched.push(what.clone());
+    let code = builder.program.watched.len();
+    let (mut body, mut blocks, mut shared_bytes, mut scratch, mut lines) = (String::new(), 0, 0, 0, 0);
+    let counters = builder.program.regions.counters;
+    for ((part, work), &shape) in parts.iter().zip(&works).zip(&shapes) {
+        let text = match (&part.recurrence, shape, &part.wanted) {
+            (None, ..) => {
+                let (maps, units) = (maps(part.track), work.lanes / places.streams());
+                let head = format!(
+                    "const u32 lane = at * {threads}u + thread();\nif (lane >= {}u) return;\nconst u32 stream = lane / {units}u, unit = lane % {units}u;\n",
+                    work.lanes
+                );
+                head + &memory::text(places, part.track, &maps)
+            }
+            (Some(recurrence), Shape::Chunked { lanes, tile }, Some(wanted)) => {
+                let chunked = Chunked {
+                    places,
+                    recurrence,
+                    wanted,
+                    threads,
+                    lanes,
+                    tile,
+                    scratch,
+                    counters: counters + 32 * lines,
+                    code,
+                };
+                lines += chunked.lines();
+                scratch += chunked.scratch_len(shape.chunks(work, threads));
+                shared_bytes = shared_bytes.max(chunked.shared_bytes());
+                chunked.text()
+            }
+            (Some(recurrence), Shape::Ordered { tile } | Shape::Chunked { tile, .. }, _) => {
+                kernel::ordered(places, recurrence, threads, tile)
+            }
+        };
+        let count = shape.blocks(work, threads);
+        // Writing to a string does not fail.
+        let _ = write!(body, "if (at < {count}u) {{\n{text}return;\n}}\nat -= {count}u;\n");
         blocks += count;
     }
-    body.push('}');
-    let geometry = Geometry { blocks, threads, shared_bytes: 0, cluster: 1, cooperative: false };
-    vec![builder.kernel(name, &body, format!("scan {name}"), Work::Grid(geometry))]
+    builder.counters(lines);
+    builder.scratch(scratch);
+
+    let text = format!("{}{SCAN}\nLOOP_KERNEL({name}, {threads}) {{\nu32 at = block();\n{body}}}\n", source::prelude());
+    let source = builder.program.sources.len();
+    builder.program.sources.push(Source { name: what.clone(), text, kernels: vec![name.into()] });
+    let geometry = Geometry { blocks, threads, shared_bytes, cluster: 1, cooperative: false };
+    let cleared = (lines > 0).then_some(Command::Clear { region: Region::Counters, offset: counters, len: 32 * lines });
+    let launch = Launch { source, kernel: 0, what, work: Work::Grid(geometry) };
+    cleared.into_iter().chain([Command::Kernel(launch)]).collect()
+}
+
+/// A track's recurrences; the track as it stands if it is none.
+fn parts(track: &Track) -> Vec<Part<'_>> {
+    let maps: Vec<&Map> = maps(track).into_iter().map(|(_, map)| map).collect();
+    let Some(recurrences) = Recurrence::of(track.direction, &maps) else {
+        return vec![Part { track, recurrence: None, wanted: None }];
+    };
+    let part = |recurrence: Recurrence| {
+        let scanned = (1..=LARGEST_ORDER).contains(&recurrence.order());
+        let wanted = if scanned { recurrence.affine_steps() } else { None };
+        Part { track, recurrence: Some(recurrence), wanted }
+    };
+    recurrences.into_iter().map(part).collect()
+}
+
+fn work(builder: &Builder<'_>, part: &Part<'_>) -> shape::Work {
+    let places = builder.places;
+    let frames = places.setup.window;
+    let (units, loads, stores) = match &part.recurrence {
+        Some(recurrence) => {
+            let stores = recurrence.steps.iter().filter(|step| matches!(step, Step::Store { .. })).count();
+            (recurrence.len, text::Text::new(places, recurrence).loads(), stores)
+        }
+        None => (maps(part.track).iter().map(|(_, map)| map.first + map.len).max().unwrap_or(1), 1, 1),
+    };
+    shape::Work { lanes: units * places.streams(), frames, loads, stores, affine: part.wanted.is_some() }
 }
 
 /// A track's maps, with their offsets, in order. Nothing else is in a scan: products that enter it run before.
@@ -43,4 +131,20 @@ fn maps(track: &Track) -> Vec<(i64, &Map)> {
         _ => None,
     })
     .collect()
+}
+
+/// A stage's layers, for messages.
+fn what(builder: &Builder<'_>, name: &str, stage: &Stage) -> String {
+    let plan = builder.places.plan;
+    let (pass, graph) = match &plan.adjoint {
+        Some(adjoint) if name.starts_with("backward") => ("backward", adjoint),
+        _ => ("forward", &plan.forward),
+    };
+    let layers = stage.tracks.iter().flat_map(maps).flat_map(|(_, map)| &map.layers);
+    let names: Vec<&str> = layers.map(|&layer| graph.layer_at(layer).name.as_str()).collect();
+    match names.as_slice() {
+        [] => format!("a scan of the {pass} pass"),
+        [one] => format!("the {pass} scan of `{one}`"),
+        [first, .., last] => format!("the {pass} scan of `{first}` .. `{last}`"),
+    }
 }
