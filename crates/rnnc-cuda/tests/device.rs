@@ -1,0 +1,30 @@
+//! The executor suite on a real GPU. Ignored, since most machines have none:
+//! `cargo test --release -p rnnc-cuda --test device -- --ignored`.
+
+use rnnc_cuda::CudaExecutor;
+use rnnc_plan::{Executor, ExecutorError, Plan, Setup};
+use rnnc_suite::{Case, cases, check, check_refusals};
+
+/// Relative to the largest number of an array; single precision against double.
+const TOLERANCE: f64 = 2e-4;
+
+fn make(plan: Plan, setup: Setup) -> Result<Box<dyn Executor>, ExecutorError> {
+    Ok(Box::new(CudaExecutor::new(plan, setup)?))
+}
+
+fn all_agree(cases: &[Case]) {
+    let wrong: Vec<String> = cases.iter().filter_map(|case| check(case, &make, TOLERANCE).err()).collect();
+    assert!(wrong.is_empty(), "{} of {} cases:\n{}", wrong.len(), cases.len(), wrong.join("\n"));
+}
+
+#[test]
+#[ignore = "needs an NVIDIA GPU"]
+fn every_case_agrees_with_the_reference() {
+    all_agree(&cases());
+}
+
+#[test]
+#[ignore = "needs an NVIDIA GPU"]
+fn what_an_executor_must_refuse_is_refused() {
+    check_refusals(&make).unwrap();
+}
