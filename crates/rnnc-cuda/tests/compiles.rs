@@ -169,9 +169,9 @@ fn the_usual_cells_at_the_usual_sizes_need_no_local_memory() {
     all_compile(&tasks);
 }
 
-/// `cargo test -p rnnc-cuda --test compiles -- --ignored`: about half an hour on two cores.
+/// `cargo test -p rnnc-cuda --test compiles -- --ignored --nocapture`
 #[test]
-#[ignore = "half an hour"]
+#[ignore = "thousands of sources"]
 fn every_cell_compiles_for_every_architecture_at_every_size() {
     let mut tasks = Vec::new();
     for device in [Device::named("a100").unwrap(), h200(), blackwell()] {

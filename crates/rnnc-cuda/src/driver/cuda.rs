@@ -1,82 +1,18 @@
 //! A GPU, by NVIDIA's driver: one context, one stream of our own, everything in its order.
-//!
-//! The bindings are cudarc's, which panics where the driver or one of its functions is missing; so both are looked for
-//! before the first call.
 
 #![allow(unsafe_code)] // calls into the driver
 
+use super::api::{self, call};
 use super::cache::{Cache, Key};
 use super::cublas::{Precision, Products, WORKSPACE};
+use super::facts::describe;
 use super::nvrtc::{Nvrtc, Output};
 use super::staging::Staging;
 use super::{Address, Args, Driver, DriverError, Geometry, GraphId, KernelId, Product, Source};
-use crate::device::{Device, Rates};
-use cudarc::driver::sys::{
-    self, CUdevice_attribute_enum as Attribute, CUfunction_attribute_enum as Property,
-};
-use libloading::Library;
-use std::ffi::{CStr, CString, c_int};
+use crate::device::Device;
+use cudarc::driver::sys::{self, CUfunction_attribute_enum as Property};
+use std::ffi::{CString, c_int};
 use std::{mem, ptr};
-
-/// Calls a function of the driver and checks its result. An unsafe block in disguise, for this file and `staging.rs`:
-/// handles must be alive, and pointers must lead to what the function reads and to room for what it writes.
-macro_rules! call {
-    ($function:ident($($argument:expr),* $(,)?)) => {
-        $crate::driver::cuda::check(
-            stringify!($function),
-            // SAFETY: `driver_is_present` found the function, which has the header's type; for handles and pointers
-            // see above.
-            unsafe { cudarc::driver::sys::$function($($argument),*) },
-        )
-    };
-}
-pub(super) use call;
-
-/// What is called.
-const FUNCTIONS: &[&str] = &[
-    "cuCtxSetCurrent",
-    "cuDeviceGet",
-    "cuDeviceGetAttribute",
-    "cuDeviceGetCount",
-    "cuDeviceGetName",
-    "cuDevicePrimaryCtxRelease_v2",
-    "cuDevicePrimaryCtxRetain",
-    "cuDeviceTotalMem_v2",
-    "cuDriverGetVersion",
-    "cuEventCreate",
-    "cuEventDestroy_v2",
-    "cuEventRecord",
-    "cuEventSynchronize",
-    "cuFuncGetAttribute",
-    "cuFuncSetAttribute",
-    "cuGetErrorName",
-    "cuGetErrorString",
-    "cuGraphDestroy",
-    "cuGraphExecDestroy",
-    "cuGraphInstantiateWithFlags",
-    "cuGraphLaunch",
-    "cuInit",
-    "cuLaunchKernelEx",
-    "cuMemAlloc_v2",
-    "cuMemFreeHost",
-    "cuMemFree_v2",
-    "cuMemGetInfo_v2",
-    "cuMemHostAlloc",
-    "cuMemcpyDtoDAsync_v2",
-    "cuMemcpyDtoHAsync_v2",
-    "cuMemcpyHtoDAsync_v2",
-    "cuMemsetD8Async",
-    "cuModuleGetFunction",
-    "cuModuleLoadData",
-    "cuModuleUnload",
-    "cuOccupancyMaxActiveBlocksPerMultiprocessor",
-    "cuOccupancyMaxActiveClusters",
-    "cuStreamBeginCapture_v2",
-    "cuStreamCreate",
-    "cuStreamDestroy_v2",
-    "cuStreamEndCapture",
-    "cuStreamSynchronize",
-];
 
 /// A GPU. It loads NVIDIA's driver, NVRTC and cublasLt when it is made; a missing one is [`DriverError::Missing`].
 pub struct Cuda {
@@ -102,7 +38,7 @@ struct Kernel {
     fits: Vec<Geometry>,
 }
 
-// SAFETY: the driver's handles may be used by any thread for which their context is current; every call makes it so.
+// SAFETY: the driver's handles may be used by any thread for which their context is current; every command makes it so.
 unsafe impl Send for Cuda {}
 
 impl Cuda {
@@ -113,8 +49,7 @@ impl Cuda {
 
     /// The same with another precision of products over all frames.
     pub fn with_precision(ordinal: usize, precision: Precision) -> Result<Cuda, DriverError> {
-        driver_is_present(&driver_names())?;
-        start()?;
+        api::begin()?;
         let (mut version, mut count, mut handle) = (0, 0, 0);
         call!(cuDriverGetVersion(&mut version))?;
         call!(cuDeviceGetCount(&mut count))?;
@@ -478,190 +413,5 @@ impl Drop for Cuda {
             let _ = call!(cuStreamDestroy_v2(self.stream));
         }
         let _ = call!(cuDevicePrimaryCtxRelease_v2(self.handle));
-    }
-}
-
-/// The names by which cudarc looks for the driver, in its order.
-fn driver_names() -> Vec<String> {
-    ["cuda", "nvcuda"].into_iter().flat_map(cudarc::get_lib_name_candidates).collect()
-}
-
-/// Looks for the driver and its functions.
-fn driver_is_present(names: &[String]) -> Result<(), DriverError> {
-    for name in names {
-        // SAFETY: the driver's start-up code is made to be run at any time, by any thread.
-        let Ok(library) = (unsafe { Library::new(name) }) else { continue };
-        for function in FUNCTIONS {
-            // SAFETY: the symbol is not used, only looked for.
-            if unsafe { library.get::<unsafe extern "C" fn()>(function.as_bytes()) }.is_err() {
-                return Err(DriverError::Missing(format!(
-                    "the NVIDIA driver ({name}) has no {function}: a driver for CUDA 12.0 or newer is needed"
-                )));
-            }
-        }
-        return Ok(());
-    }
-    Err(DriverError::Missing("no NVIDIA driver was found (libcuda.so.1)".into()))
-}
-
-/// Starts the driver.
-fn start() -> Result<(), DriverError> {
-    // SAFETY: the function was found.
-    let result = unsafe { sys::cuInit(0) };
-    let missing = |text: &str| Err(DriverError::Missing(text.into()));
-    match result {
-        sys::CUresult::CUDA_ERROR_NO_DEVICE => missing("the NVIDIA driver found no GPU"),
-        sys::CUresult::CUDA_ERROR_STUB_LIBRARY => {
-            missing("no NVIDIA driver was found: the libcuda.so at hand is a CUDA toolkit's stub")
-        }
-        result => check("cuInit", result)
-            .map_err(|error| DriverError::Missing(format!("the NVIDIA driver does not start: {error}"))),
-    }
-}
-
-/// A result of the driver's, as ours.
-pub(super) fn check(call: &'static str, result: sys::CUresult) -> Result<(), DriverError> {
-    if result == sys::CUresult::CUDA_SUCCESS {
-        return Ok(());
-    }
-    let word = |get: unsafe fn(sys::CUresult, *mut *const std::ffi::c_char) -> sys::CUresult| {
-        let mut text = ptr::null();
-        // SAFETY: it writes the address of a string that stays, or null.
-        unsafe {
-            let _ = get(result, &mut text);
-            (!text.is_null()).then(|| CStr::from_ptr(text).to_string_lossy().into_owned())
-        }
-    };
-    let number = || (result as u32).to_string();
-    let name = word(sys::cuGetErrorName).unwrap_or_else(number);
-    let what = match word(sys::cuGetErrorString) {
-        Some(text) => format!("{text} ({name})"),
-        None => name,
-    };
-    Err(DriverError::Call { call, what })
-}
-
-/// The facts of a device.
-fn describe(handle: sys::CUdevice) -> Result<Device, DriverError> {
-    let attribute = |attribute| {
-        let mut value = 0;
-        call!(cuDeviceGetAttribute(&mut value, attribute, handle))?;
-        Ok(usize::try_from(value).unwrap_or(0))
-    };
-    let mut name = [0; 256];
-    call!(cuDeviceGetName(name.as_mut_ptr(), name.len() as c_int - 1, handle))?;
-    // SAFETY: the last byte is zero in any case.
-    let name = unsafe { CStr::from_ptr(name.as_ptr()) }.to_string_lossy().into_owned();
-    let mut memory_bytes = 0usize;
-    call!(cuDeviceTotalMem_v2(&mut memory_bytes, handle))?;
-    let architecture = (
-        attribute(Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR)? as u32,
-        attribute(Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR)? as u32,
-    );
-    let clusters = attribute(Attribute::CU_DEVICE_ATTRIBUTE_CLUSTER_LAUNCH)? != 0;
-    let multiprocessors = attribute(Attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)?;
-    let clocks = Clocks {
-        multiprocessors_khz: attribute(Attribute::CU_DEVICE_ATTRIBUTE_CLOCK_RATE)?,
-        memory_khz: attribute(Attribute::CU_DEVICE_ATTRIBUTE_MEMORY_CLOCK_RATE)?,
-        memory_bits: attribute(Attribute::CU_DEVICE_ATTRIBUTE_GLOBAL_MEMORY_BUS_WIDTH)?,
-    };
-    Ok(Device {
-        architecture,
-        multiprocessors,
-        registers: attribute(Attribute::CU_DEVICE_ATTRIBUTE_MAX_REGISTERS_PER_MULTIPROCESSOR)?,
-        shared_bytes: attribute(Attribute::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN)?,
-        cluster: largest_cluster(architecture, clusters),
-        memory_bytes: memory_bytes as u128,
-        loop_threads: 256,
-        rates: rates(&name, architecture, multiprocessors, &clocks),
-        name,
-    })
-}
-
-/// The most blocks of a cluster. 8 are promised; the large chips of 9.x and 10.x allow 16 on request.
-fn largest_cluster(architecture: (u32, u32), clusters: bool) -> usize {
-    match architecture {
-        _ if !clusters => 1,
-        (9 | 10, _) => 16,
-        _ => 8,
-    }
-}
-
-/// What the driver says about speed.
-struct Clocks {
-    multiprocessors_khz: usize,
-    memory_khz: usize,
-    memory_bits: usize,
-}
-
-/// Rates for predictions: the table's where the device is in it, else from its clocks.
-fn rates(name: &str, architecture: (u32, u32), multiprocessors: usize, clocks: &Clocks) -> Rates {
-    let words = name.to_lowercase();
-    let known = Device::known().into_iter().find(|device| {
-        device.architecture == architecture
-            && device.multiprocessors == multiprocessors
-            && words.split([' ', '-']).any(|word| word == device.name)
-    });
-    if let Some(known) = known {
-        return known.rates;
-    }
-    let lanes = if matches!(architecture, (7, _) | (8, 0)) { 64 } else { 128 };
-    let clock_ghz = clocks.multiprocessors_khz as f64 / 1e6;
-    let empty_frames = Device::known().first().map_or([0.1, 0.5, 2.0], |device| device.rates.frame_us);
-    Rates {
-        clock_ghz,
-        f32_tflops: (2 * lanes * multiprocessors) as f64 * clock_ghz / 1e3,
-        // Two transfers a clock.
-        memory_tbs: 2.0 * clocks.memory_khz as f64 * (clocks.memory_bits / 8) as f64 / 1e9,
-        frame_us: empty_frames,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_missing_driver_is_an_error_of_ours() {
-        let error = driver_is_present(&["librnnc-no-driver.so".into()]).unwrap_err();
-        assert_eq!(error.to_string(), "no NVIDIA driver was found (libcuda.so.1)");
-    }
-
-    #[cfg(target_os = "linux")]
-    #[test]
-    fn a_driver_without_a_function_is_an_error_that_names_it() {
-        // Any library that is no driver.
-        let error = driver_is_present(&["libc.so.6".into()]).unwrap_err();
-        assert!(error.to_string().contains("(libc.so.6) has no cuCtxSetCurrent"), "{error}");
-    }
-
-    #[test]
-    fn the_functions_that_are_called_are_those_that_are_looked_for() {
-        let text = [include_str!("cuda.rs"), include_str!("staging.rs")].concat();
-        let mut called: Vec<&str> = ["call!(", "sys::"]
-            .iter()
-            .flat_map(|before| text.split(before).skip(1))
-            .filter_map(|rest| rest.split(|c: char| !c.is_alphanumeric() && c != '_').next())
-            .filter(|name| name.starts_with("cu") && name[2..].starts_with(char::is_uppercase))
-            .collect();
-        called.sort_unstable();
-        called.dedup();
-        assert_eq!(called, FUNCTIONS);
-    }
-
-    #[test]
-    fn rates_of_a_device_in_the_table_are_the_tables() {
-        let clocks = Clocks { multiprocessors_khz: 1_000_000, memory_khz: 1_000_000, memory_bits: 1024 };
-        let h200 = Device::named("h200").unwrap();
-        assert_eq!(rates("NVIDIA H200", (9, 0), 132, &clocks), h200.rates);
-        let other = rates("NVIDIA H200 of another kind", (9, 0), 100, &clocks);
-        assert_eq!((other.clock_ghz, other.f32_tflops, other.memory_tbs), (1.0, 25.6, 0.256));
-    }
-
-    #[test]
-    fn clusters_are_as_large_as_the_architecture_has_them() {
-        assert_eq!(largest_cluster((8, 0), false), 1);
-        assert_eq!(largest_cluster((9, 0), true), 16);
-        assert_eq!(largest_cluster((12, 0), true), 8);
     }
 }

@@ -4,14 +4,17 @@
 //! | file | what |
 //! | --- | --- |
 //! | `cuda.rs`, `staging.rs` | a GPU by NVIDIA's driver; writes that return before their copies ran |
+//! | `api.rs`, `facts.rs` | calling that driver, if it is there; what it knows of the GPU |
 //! | `nvrtc.rs`, `cache.rs` | compiling sources; keeping on disk what was compiled |
 //! | `cublas.rs` | products of matrices |
 //! | `libraries.rs` | finding these libraries when they are first needed |
 //! | `recorder.rs` | for tests: records calls, runs no kernel |
 
+mod api;
 mod cache;
 mod cublas;
 mod cuda;
+mod facts;
 mod libraries;
 mod nvrtc;
 mod recorder;

@@ -2,7 +2,7 @@
 
 #![allow(unsafe_code)] // memory that the device reads
 
-use super::cuda::call;
+use super::api::call;
 use super::{Address, DriverError};
 use cudarc::driver::sys;
 use std::ptr;
