@@ -73,11 +73,13 @@ impl<'a> Builder<'a> {
         let mut commands = Vec::new();
         for (number, stage) in pass.stages.iter().enumerate() {
             let name = format!("{name}_{number}");
-            commands.extend(match stage.kind {
+            let own = match stage.kind {
                 StageKind::Frames => frames::stage(self, &name, stage),
                 StageKind::Scan => scan::stage(self, &name, stage),
                 StageKind::Loop => step::stage(self, &name, stage)?,
-            });
+            };
+            self.program.stages.push(own.len());
+            commands.extend(own);
         }
         Ok(commands)
     }

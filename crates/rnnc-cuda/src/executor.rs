@@ -2,7 +2,7 @@
 //!
 //! Weights, gradients, moments and all values stay on the device; what crosses is what callers hand in and ask for.
 
-mod memory;
+pub(crate) mod memory;
 mod runner;
 mod state;
 
@@ -80,9 +80,8 @@ impl CudaExecutor {
         let values = plan.memory(setup.streams, setup.window, keep).total();
         memory::check_fits(&plan, values, driver.device())?;
         let program = compile(&plan, setup, driver.device())?;
-        let moves = runner::moves(&plan, setup);
-        let memory = Memory::allocate(&mut *driver, &plan, setup, &program, &moves)?;
-        let runner = Runner::new(driver, program, memory, moves, setup)?;
+        let memory = Memory::allocate(&mut *driver, &plan, setup, &program)?;
+        let runner = Runner::new(driver, program, memory, runner::moves(&plan, setup), setup)?;
         let clock = Clock::new(setup.streams, setup.window);
         Ok(CudaExecutor {
             clock_image: memory::clock_image(&clock, setup),

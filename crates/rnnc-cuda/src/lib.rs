@@ -6,6 +6,7 @@
 //! | file | what |
 //! | --- | --- |
 //! | `executor.rs` | the executor: device memory for a program, and the calls that run it |
+//! | `explain.rs` | how a plan would run on a device, with none at hand |
 //! | `device.rs` | what a GPU is, as far as programs are made for it |
 //! | `compile.rs` | from a plan to a program; `program.rs` is the result: sources and commands |
 //! | `stages/` | the kernels of each kind of stage |
@@ -16,6 +17,7 @@ pub mod compile;
 pub mod device;
 pub mod driver;
 mod executor;
+pub mod explain;
 mod places;
 pub mod program;
 pub mod source;

@@ -41,6 +41,9 @@ pub struct Program {
     pub forward: Vec<Command>,
     /// The backward pass.
     pub backward: Vec<Command>,
+    /// How many commands each stage has, in the order of the forward and then the backward pass. (Clears before the
+    /// first stage of the backward pass are no stage's.)
+    pub stages: Vec<usize>,
     /// The optimizer's step. It leaves the gradients' norm, in double precision, in the first two numbers of the scratch
     /// region.
     pub update: Vec<Command>,

@@ -1,6 +1,6 @@
 //! The device memory of an executor: its regions, and what the host lays into them.
 
-use super::runner::Move;
+use super::runner;
 use crate::device::Device;
 use crate::driver::{Address, Args, Driver};
 use crate::places::Places;
@@ -54,6 +54,41 @@ impl BufferPlace {
     }
 }
 
+/// How many numbers everything takes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sizes {
+    pub values: usize,
+    pub weights: usize,
+    /// Gradients, and each of the two moments.
+    pub trained: usize,
+    pub scratch: usize,
+    pub clock: usize,
+    pub counters: usize,
+}
+
+impl Sizes {
+    pub fn of(plan: &Plan, setup: Setup, program: &Program) -> Sizes {
+        let regions = &program.regions;
+        let moved = runner::moves(plan, setup).iter().map(|m| m.most_overlapping(setup)).max();
+        Sizes {
+            values: regions.values,
+            weights: regions.weights,
+            trained: if regions.trained { regions.weights } else { 0 },
+            // The norm of an update stands in the first two numbers.
+            scratch: regions.scratch.max(moved.unwrap_or(0)).max(2),
+            clock: 2 * RUN + 2 * setup.window * setup.streams,
+            counters: regions.counters,
+        }
+    }
+
+    /// Bytes of all of it.
+    pub fn bytes(&self) -> u128 {
+        let Sizes { values, weights, trained, scratch, clock, counters } = *self;
+        let numbers = [values, weights, trained, trained, trained, scratch, clock, counters];
+        numbers.iter().map(|&numbers| numbers as u128 * u128::from(NUMBER)).sum()
+    }
+}
+
 impl Memory {
     /// Takes all of it, as zeros.
     pub fn allocate(
@@ -61,32 +96,23 @@ impl Memory {
         plan: &Plan,
         setup: Setup,
         program: &Program,
-        moves: &[Move],
     ) -> Result<Memory, ExecutorError> {
-        let regions = &program.regions;
-        let rows = setup.window * setup.streams;
-        let trained = if regions.trained { regions.weights } else { 0 };
-        let moved = moves.iter().map(|m| m.most_overlapping(setup)).max().unwrap_or(0);
-        // The norm of an update stands in the first two numbers.
-        let scratch = regions.scratch.max(moved).max(2);
-        let clock = 2 * RUN + 2 * rows;
-        let sizes = [regions.values, regions.weights, 3 * trained, scratch, clock, regions.counters];
-        let total = sizes.iter().map(|&numbers| numbers as u128 * u128::from(NUMBER)).sum();
-        check_fits(plan, total, driver.device())?;
+        let sizes = Sizes::of(plan, setup, program);
+        check_fits(plan, sizes.bytes(), driver.device())?;
         let mut take = |numbers: usize| match numbers {
             0 => Ok(0),
             _ => driver.allocate(numbers * NUMBER as usize),
         };
         Ok(Memory {
-            values: take(regions.values)?,
-            weights: take(regions.weights)?,
-            gradients: take(trained)?,
-            moments: [take(trained)?, take(trained)?],
-            scratch: take(scratch)?,
-            clock: take(clock)?,
-            counters: take(regions.counters)?,
+            values: take(sizes.values)?,
+            weights: take(sizes.weights)?,
+            gradients: take(sizes.trained)?,
+            moments: [take(sizes.trained)?, take(sizes.trained)?],
+            scratch: take(sizes.scratch)?,
+            clock: take(sizes.clock)?,
+            counters: take(sizes.counters)?,
             buffers: BufferPlace::all(plan, setup),
-            rows: rows as u64,
+            rows: (setup.window * setup.streams) as u64,
         })
     }
 

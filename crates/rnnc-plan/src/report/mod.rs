@@ -36,6 +36,6 @@ mod text;
 pub use dot::dot;
 pub use figures::{ComponentFigures, Figures, StageFigures};
 pub use json::{SCHEMA_VERSION, json};
-pub use names::Names;
+pub use names::{Names, count, passes, scaled};
 pub use svg::{PictureError, svg};
 pub use text::text;

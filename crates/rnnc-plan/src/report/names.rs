@@ -175,7 +175,7 @@ pub(crate) fn plain(text: &str) -> String {
 }
 
 /// `1 step`, `2 steps`
-pub(crate) fn count(n: usize, what: &str) -> String {
+pub fn count(n: usize, what: &str) -> String {
     format!("{} {what}{}", thousands(n as u128), if n == 1 { "" } else { "s" })
 }
 
@@ -192,8 +192,8 @@ pub(crate) fn thousands(n: u128) -> String {
     out
 }
 
-/// Three figures and a prefix: `1.23 M`.
-pub(crate) fn scaled(n: f64, unit: &str) -> String {
+/// Three figures and a prefix: `1.23 MB` of 1,234,567 and `B`.
+pub fn scaled(n: f64, unit: &str) -> String {
     let prefixes = ["", "k", "M", "G", "T", "P", "E", "Z", "Y"];
     let (mut value, mut prefix) = (n, 0);
     while value >= 999.5 && prefix + 1 < prefixes.len() {
@@ -222,7 +222,7 @@ pub(crate) fn kind_word(kind: LayerKind) -> &'static str {
 }
 
 /// The graph of a pass, its name in reports and the pass, for both passes.
-pub(crate) fn passes(plan: &Plan) -> impl Iterator<Item = (&'static str, &Graph, &Pass)> {
+pub fn passes(plan: &Plan) -> impl Iterator<Item = (&'static str, &Graph, &Pass)> {
     let forward = [("forward", &plan.forward, &plan.forward_pass)];
     let backward = plan.adjoint.as_ref().zip(plan.backward_pass.as_ref());
     forward.into_iter().chain(backward.map(|(graph, pass)| ("backward", graph, pass)))

@@ -62,17 +62,13 @@ impl Bench {
             return bad_input("a measurement needs at least 1 stream and 1 frame");
         }
         let mut out = std::io::stdout().lock();
-        if self.format == Format::Text {
-            writeln!(
-                out,
-                "network {}, {} frames a window; microseconds per frame",
-                graph.name(),
-                self.frames
-            )?;
-            writeln!(out, "{:>7}  {:>26}  {:>26}", "streams", "forward", "forward + backward")?;
-        }
-        for &streams in &self.streams {
+        for (row, &streams) in self.streams.iter().enumerate() {
             let measured = self.measure(&graph, streams, time)?;
+            if self.format == Format::Text && row == 0 {
+                let (name, frames) = (graph.name(), self.frames);
+                writeln!(out, "network {name}, {frames} frames a window; microseconds per frame")?;
+                writeln!(out, "{:>7}  {:>26}  {:>26}", "streams", "forward", "forward + backward")?;
+            }
             match self.format {
                 Format::Text => {
                     let text = |s: &Spread| format!("{:.2} ({:.2} .. {:.2})", s.median, s.low, s.high);

@@ -1,10 +1,13 @@
 //! `rnnc plan`: what becomes of a network.
 
-use crate::executors::ExecutorKind;
-use crate::failure::{Outcome, bad_input};
+use crate::executors::{ExecutorKind, in_words};
+use crate::failure::{BadInput, Outcome, bad_input};
 use crate::network::NetworkArgs;
 use clap::{Args, ValueEnum};
-use rnnc_plan::{Plan as Lowered, PlanOptions, report};
+use rnnc_cuda::device::Device;
+use rnnc_cuda::driver::{Cuda, Driver};
+use rnnc_cuda::explain::explain;
+use rnnc_plan::{ExecutorError, Plan as Lowered, PlanOptions, Setup, report};
 use std::io::Write;
 use std::path::PathBuf;
 
@@ -25,6 +28,12 @@ pub struct Plan {
     /// Plan the forward pass only
     #[arg(long)]
     inference: bool,
+    /// What is to run it: the cpu executor's plan, or what becomes of it on a GPU
+    #[arg(long, value_enum, default_value_t)]
+    executor: ExecutorKind,
+    /// With `--executor cuda`: the GPU by name; no such device is needed [default: this machine's]
+    #[arg(long, value_name = "NAME")]
+    device: Option<String>,
     /// How to say it
     #[arg(long, value_enum, default_value_t)]
     format: Format,
@@ -57,13 +66,20 @@ impl Plan {
             true => PlanOptions::inference(self.streams, self.frames),
             false => PlanOptions::training(self.streams, self.frames),
         };
-        let options = PlanOptions { workers: ExecutorKind::Cpu.workers(self.threads), ..options };
+        let options = PlanOptions { workers: self.executor.workers(self.threads), ..options };
         let plan = Lowered::new(&graph, options)?;
-        let mut text = match self.format {
-            Format::Text => report::text(&plan),
-            Format::Json => serde_json::to_string_pretty(&report::json(&plan))?,
-            Format::Dot => report::dot(&plan),
-            Format::Svg => report::svg(&plan)?,
+        let mut text = match self.executor {
+            ExecutorKind::Cpu => match self.format {
+                _ if self.device.is_some() => return bad_input("`--device` goes with `--executor cuda`"),
+                Format::Text => report::text(&plan),
+                Format::Json => serde_json::to_string_pretty(&report::json(&plan))?,
+                Format::Dot => report::dot(&plan),
+                Format::Svg => report::svg(&plan)?,
+            },
+            ExecutorKind::Cuda => self.on_a_gpu(&plan)?,
+            ExecutorKind::Reference => {
+                return bad_input("the reference executor has no plan: it runs the network frame by frame");
+            }
         };
         if !text.ends_with('\n') {
             text.push('\n');
@@ -73,5 +89,41 @@ impl Plan {
             None => std::io::stdout().lock().write_all(text.as_bytes())?,
         }
         Ok(Outcome::Done)
+    }
+
+    /// What becomes of a plan on a GPU.
+    fn on_a_gpu(&self, plan: &Lowered) -> anyhow::Result<String> {
+        let device = match &self.device {
+            Some(name) => known_device(name)?,
+            None => this_device()?,
+        };
+        let explanation = explain(plan, Setup::new(self.streams, self.frames), &device);
+        let explanation = explanation.map_err(ExecutorError::from)?;
+        match self.format {
+            Format::Text => Ok(explanation.to_string()),
+            Format::Json => Ok(serde_json::to_string_pretty(&explanation)?),
+            Format::Dot | Format::Svg => {
+                bad_input("pictures show the network, whatever runs it: leave out `--executor cuda`")
+            }
+        }
+    }
+}
+
+fn known_device(name: &str) -> Result<Device, BadInput> {
+    Device::named(name).ok_or_else(|| {
+        let known: Vec<String> = Device::known().iter().map(|d| format!("`{}`", d.name)).collect();
+        BadInput(format!("no device `{name}` is known; there are {}", in_words(&known)))
+    })
+}
+
+/// The GPU of this machine.
+fn this_device() -> Result<Device, ExecutorError> {
+    match Cuda::new(0).map_err(ExecutorError::from) {
+        Ok(cuda) => Ok(cuda.device().clone()),
+        Err(ExecutorError::Missing { executor, what }) => Err(ExecutorError::Missing {
+            executor,
+            what: format!("{what}; `--device h200` explains a plan with no GPU at hand"),
+        }),
+        Err(other) => Err(other),
     }
 }

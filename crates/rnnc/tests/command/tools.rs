@@ -87,6 +87,49 @@ fn plans_are_printed_for_people_and_tools_and_as_pictures() {
 }
 
 #[test]
+fn plans_say_what_becomes_of_them_on_a_gpu_that_is_not_there() {
+    let sandbox = Sandbox::with_network();
+    let on = "plan net.rnn --streams 2 --frames 64 --executor cuda";
+    let text = sandbox.succeeds(&format!("{on} --device h200"));
+    for expected in
+        ["n on h200: sm_90a", "The backward pass: ", "one block of 256 threads", "in registers", "Memory"]
+    {
+        assert!(text.contains(expected), "{expected:?} is not in {text}");
+    }
+    let json = sandbox.succeeds(&format!("{on} --device a100 --format json"));
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json["device"]["name"], "a100");
+    let kinds = |pass: usize| json["passes"][pass]["stages"].as_array().unwrap().iter().map(|s| &s["kind"]);
+    assert!(kinds(0).any(|kind| kind == "loop") && kinds(1).any(|kind| kind == "frames"));
+    let cases = [
+        ("--executor cuda --device z80", "no device `z80` is known; there are `h200` and `a100`"),
+        ("--executor cuda --device h200 --format dot", "leave out `--executor cuda`"),
+        ("--device h200", "`--device` goes with `--executor cuda`"),
+        ("--executor reference", "the reference executor has no plan"),
+    ];
+    for (arguments, problem) in cases {
+        let error = sandbox.fails(2, &format!("plan net.rnn {arguments}"));
+        assert!(error.contains(problem), "{error}");
+    }
+}
+
+#[test]
+fn where_there_is_no_gpu_the_command_says_what_runs_instead() {
+    let sandbox = Sandbox::with_network();
+    for (command, remedy) in [
+        ("check net.rnn --executor cuda", "`--executor cpu` runs on any machine"),
+        ("bench net.rnn --executor cuda", "`--executor cpu` runs on any machine"),
+        ("plan net.rnn --executor cuda", "`--device h200` explains a plan with no GPU at hand"),
+    ] {
+        // Hides the GPU of a machine that has one.
+        let output = sandbox.command(command).env("CUDA_VISIBLE_DEVICES", "-1").output().unwrap();
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{error}");
+        assert!(error.contains("the cuda executor cannot run here: ") && error.contains(remedy), "{error}");
+    }
+}
+
+#[test]
 fn timings_are_one_json_object_a_line() {
     let sandbox = Sandbox::with_network();
     for executor in ["cpu", "reference"] {

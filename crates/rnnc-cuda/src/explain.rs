@@ -1,0 +1,389 @@
+//! How a plan runs on a device, with no device at hand: tiers, where weights stay, barriers, predicted times.
+//!
+//! Predictions follow from counts and [`Rates`](crate::device::Rates) alone. Frames and scan stages: their products at
+//! the device's rate for these, and each value once through its memory. Loops: what [`Layout`] chose them by. The time
+//! between kernels is left out.
+
+use crate::compile::compile;
+use crate::device::Device;
+use crate::driver::DriverError;
+use crate::executor::memory::Sizes;
+use crate::program::Command;
+use crate::stages::step::layout::{Layout, Tier, frame_time, units};
+use rnnc_graph::Graph;
+use rnnc_plan::report::{Names, count, passes, scaled};
+use rnnc_plan::{Cost, Op, Pass, Plan, Setup, Stage, StageKind, Track};
+use serde::Serialize;
+use std::fmt;
+
+/// A plan on a device.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Explanation {
+    /// The version of these fields. It changes when a field goes or changes its meaning.
+    pub schema: u32,
+    /// The network's name.
+    pub network: String,
+    /// The device.
+    pub device: Device,
+    /// Streams side by side.
+    pub streams: usize,
+    /// Frames of a window.
+    pub frames: usize,
+    /// Forward, and backward where there are gradients.
+    pub passes: Vec<PassExplained>,
+    /// Bytes of device memory.
+    pub memory: MemoryExplained,
+}
+
+/// One direction.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct PassExplained {
+    /// `forward` or `backward`.
+    pub pass: String,
+    /// Predicted microseconds a frame, all streams together.
+    pub predicted_us: f64,
+    /// In the order in which they run.
+    pub stages: Vec<StageExplained>,
+}
+
+/// A stage.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct StageExplained {
+    /// `frames`, `scan` or `loop`.
+    pub kind: StageKind,
+    /// What each operation does.
+    pub operations: Vec<String>,
+    /// Kernels that are generated for it.
+    pub kernels: usize,
+    /// Products over all frames, by the vendor's library.
+    pub products: usize,
+    /// Floating-point operations of a window in products, a loop's included.
+    pub product_flops: f64,
+    /// Bytes of values and weights of a window.
+    pub bytes: f64,
+    /// Predicted microseconds a frame, all streams together.
+    pub predicted_us: f64,
+    /// Its loops; one after the other.
+    pub loops: Vec<LoopExplained>,
+}
+
+/// A loop.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct LoopExplained {
+    /// Its layers, or the first of them.
+    pub layers: Vec<String>,
+    /// What its blocks share.
+    pub tier: Tier,
+    /// Blocks.
+    pub blocks: usize,
+    /// Threads of a block.
+    pub threads: usize,
+    /// The most units of a layer that a block has.
+    pub units: usize,
+    /// Frames of a step.
+    pub frames_at_once: usize,
+    /// Times that blocks wait for each other in a step.
+    pub barriers: usize,
+    /// Bytes of weights of its products.
+    pub weight_bytes: usize,
+    /// The parts of them (0 to 1) that stay in registers,
+    pub in_registers: f64,
+    /// that stay in shared memory,
+    pub in_shared: f64,
+    /// and that are read anew in each step.
+    pub streamed: f64,
+    /// Bytes of shared memory of a block.
+    pub shared_bytes: usize,
+    /// Predicted microseconds a frame, all streams together.
+    pub predicted_us: f64,
+}
+
+/// Bytes of device memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[allow(missing_docs)] // named as what they are for
+pub struct MemoryExplained {
+    pub values: u128,
+    pub weights: u128,
+    pub gradients: u128,
+    pub moments: u128,
+    pub scratch: u128,
+    pub total: u128,
+}
+
+/// Explains how a plan would run.
+///
+/// # Errors
+/// What [`compile`] refuses.
+pub fn explain(plan: &Plan, setup: Setup, device: &Device) -> Result<Explanation, DriverError> {
+    let program = compile(plan, setup, device)?;
+    let mut counts = program.stages.iter().copied();
+    let mut explained = Vec::new();
+    for (name, graph, pass) in passes(plan) {
+        let commands = if name == "forward" { &program.forward } else { &program.backward };
+        let own: Vec<usize> = counts.by_ref().take(pass.stages.len()).collect();
+        // What comes before the first stage is none's.
+        let mut rest = &commands[commands.len() - own.iter().sum::<usize>()..];
+        let mut stages = Vec::new();
+        for (stage, count) in pass.stages.iter().zip(own) {
+            let (commands, after) = rest.split_at(count);
+            rest = after;
+            stages.push(explain_stage(graph, pass, stage, commands, setup, device));
+        }
+        let predicted_us = stages.iter().map(|stage| stage.predicted_us).sum();
+        explained.push(PassExplained { pass: name.into(), predicted_us, stages });
+    }
+    Ok(Explanation {
+        schema: 1,
+        network: plan.forward.name().into(),
+        device: device.clone(),
+        streams: setup.streams,
+        frames: setup.window,
+        passes: explained,
+        memory: explain_memory(Sizes::of(plan, setup, &program)),
+    })
+}
+
+fn explain_stage(
+    graph: &Graph,
+    pass: &Pass,
+    stage: &Stage,
+    commands: &[Command],
+    setup: Setup,
+    device: &Device,
+) -> StageExplained {
+    let names = Names::of(graph, pass);
+    let ops = stage.tracks.iter().flat_map(|t| &t.phases).flat_map(|p| &p.ops);
+    let rows = (setup.streams * setup.window) as f64;
+    let Cost { product_flops, value_bytes, weight_bytes, .. } = stage.cost;
+    let product_flops = product_flops as f64 * rows;
+    let bytes = value_bytes as f64 * rows + weight_bytes as f64;
+    let is_loop = stage.kind == StageKind::Loop;
+    let loops: Vec<LoopExplained> = match is_loop {
+        true => stage.tracks.iter().map(|track| explain_loop(graph, pass, track, setup, device)).collect(),
+        false => Vec::new(),
+    };
+    let predicted_us = match is_loop {
+        true => loops.iter().map(|l| l.predicted_us).sum(),
+        false => {
+            let seconds =
+                product_flops / (device.rates.f32_tflops * 1e12) + bytes / (device.rates.memory_tbs * 1e12);
+            seconds * 1e6 / setup.window as f64
+        }
+    };
+    StageExplained {
+        kind: stage.kind,
+        operations: ops.flat_map(|placed| names.words(&placed.op, graph)).collect(),
+        kernels: commands.iter().filter(|c| matches!(c, Command::Kernel(_))).count(),
+        products: commands.iter().filter(|c| matches!(c, Command::Product(_))).count(),
+        product_flops,
+        bytes,
+        predicted_us,
+        loops,
+    }
+}
+
+fn explain_loop(graph: &Graph, pass: &Pass, track: &Track, setup: Setup, device: &Device) -> LoopExplained {
+    let layout = Layout::choose(track, setup.streams, device, device.multiprocessors);
+    let layers = track.components.iter().flat_map(|&c| &pass.components.list[c].layers);
+    let (mut numbers, mut in_registers, mut in_shared) = (0, 0.0, 0.0);
+    for product in &layout.products {
+        let own: usize = product.parts.iter().map(|p| p.to.len * p.from.view.len).sum();
+        // A thread's chunks are of one size.
+        let share = |chunks: usize| own as f64 * chunks as f64 / product.thread_chunks.max(1) as f64;
+        numbers += own;
+        in_registers += share(product.in_registers);
+        in_shared += share(product.in_shared);
+    }
+    let part = |some: f64| if numbers == 0 { 0.0 } else { some / numbers as f64 };
+    let barriers = track.barriers_per_step();
+    let step = frame_time(layout.tier, layout.blocks, numbers, layout.rows, barriers, device);
+    let frames_at_once = track.block.clamp(1, setup.window);
+    LoopExplained {
+        layers: layers.map(|&layer| graph.layer_at(layer).name.clone()).collect(),
+        tier: layout.tier,
+        blocks: layout.blocks,
+        threads: layout.threads,
+        units: units(widest(track), layout.blocks),
+        frames_at_once,
+        barriers,
+        weight_bytes: 4 * numbers,
+        in_registers: part(in_registers),
+        in_shared: part(in_shared),
+        streamed: part(numbers as f64 - in_registers - in_shared),
+        shared_bytes: layout.shared_bytes(),
+        predicted_us: step / frames_at_once as f64,
+    }
+}
+
+/// The size of the largest layer that a loop computes.
+fn widest(track: &Track) -> usize {
+    let ops = track.phases.iter().flat_map(|p| &p.ops);
+    let span = |op: &Op| match op {
+        Op::MatMul(products) => products.iter().map(|p| p.span).max().unwrap_or(1),
+        Op::Map(map) => map.span,
+        Op::Vector(vector) => vector.to.len,
+        _ => 1,
+    };
+    ops.map(|placed| span(&placed.op)).max().unwrap_or(1)
+}
+
+fn explain_memory(sizes: Sizes) -> MemoryExplained {
+    let bytes = |numbers: usize| 4 * numbers as u128;
+    MemoryExplained {
+        values: bytes(sizes.values),
+        weights: bytes(sizes.weights),
+        gradients: bytes(sizes.trained),
+        moments: 2 * bytes(sizes.trained),
+        scratch: bytes(sizes.scratch + sizes.clock + sizes.counters),
+        total: sizes.bytes(),
+    }
+}
+
+/// The most operations of a stage that are listed one by one.
+const MOST_LISTED: usize = 12;
+
+impl fmt::Display for Explanation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let device = &self.device;
+        writeln!(
+            f,
+            "{} on {}: {}, {}, {} of memory",
+            if self.network.is_empty() { "network" } else { &self.network },
+            device.name,
+            device.target(),
+            count(device.multiprocessors, "multiprocessor"),
+            scaled(device.memory_bytes as f64, "B")
+        )?;
+        writeln!(
+            f,
+            "{}, windows of {}; times are predicted from counts and rates, without launches",
+            count(self.streams, "stream"),
+            count(self.frames, "frame")
+        )?;
+        let mut number = 0;
+        for pass in &self.passes {
+            writeln!(f, "\nThe {} pass: {} a frame", pass.pass, time(pass.predicted_us))?;
+            for stage in &pass.stages {
+                number += 1;
+                stage.print(number, f)?;
+            }
+        }
+        let MemoryExplained { values, weights, gradients, moments, scratch, total } = self.memory;
+        let bytes = |n: u128| scaled(n as f64, "B");
+        writeln!(
+            f,
+            "\nMemory: {} (values {}, weights {}, gradients {}, moments {}, scratch {})",
+            bytes(total),
+            bytes(values),
+            bytes(weights),
+            bytes(gradients),
+            bytes(moments),
+            bytes(scratch)
+        )
+    }
+}
+
+impl StageExplained {
+    fn print(&self, number: usize, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = match self.kind {
+            StageKind::Frames => "frames",
+            StageKind::Scan => "scan",
+            StageKind::Loop => "loop",
+        };
+        let mut parts = vec![count(self.kernels, "kernel")];
+        if self.products > 0 {
+            parts.push(count(self.products, "product"));
+        }
+        if self.loops.is_empty() {
+            parts.push(scaled(self.product_flops, "FLOP"));
+            parts.push(scaled(self.bytes, "B"));
+        }
+        parts.push(format!("{} a frame", time(self.predicted_us)));
+        writeln!(f, "  {number:>2}  {kind:<6}  {}", parts.join(", "))?;
+        self.loops.iter().try_for_each(|l| l.print(f))?;
+        for operation in self.operations.iter().take(MOST_LISTED) {
+            writeln!(f, "        {operation}")?;
+        }
+        match self.operations.len().saturating_sub(MOST_LISTED) {
+            0 => Ok(()),
+            more => writeln!(f, "        and {} more, in json", count(more, "operation")),
+        }
+    }
+}
+
+impl LoopExplained {
+    fn print(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let threads = self.threads;
+        let place = match self.tier {
+            Tier::Block => format!("one block of {threads} threads"),
+            Tier::Cluster => format!("a cluster of {} blocks of {threads} threads", self.blocks),
+            Tier::Grid => {
+                format!("{} blocks of {threads} threads on the whole grid", self.blocks)
+            }
+        };
+        let frames = match self.frames_at_once {
+            1 => String::new(),
+            frames => format!(", {frames} frames at once"),
+        };
+        writeln!(f, "        {place}, {} a block{frames}", count(self.units, "unit"))?;
+        if self.weight_bytes > 0 {
+            let percent = |part: f64| format!("{:.0} %", 100.0 * part);
+            writeln!(
+                f,
+                "        {} of weights: {} in registers, {} in shared memory, {} read anew in each step",
+                scaled(self.weight_bytes as f64, "B"),
+                percent(self.in_registers),
+                percent(self.in_shared),
+                percent(self.streamed)
+            )?;
+        }
+        let step = if self.frames_at_once == 1 { "frame" } else { "step" };
+        writeln!(f, "        {} a {step}", count(self.barriers, "barrier"))
+    }
+}
+
+/// A time, from microseconds.
+fn time(us: f64) -> String {
+    match us {
+        us if us >= 9.95 => format!("{us:.1} us"),
+        us if us >= 0.0995 => format!("{us:.2} us"),
+        us => format!("{:.1} ns", us * 1e3),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rnnc_plan::PlanOptions;
+
+    fn explained(text: &str, streams: usize, frames: usize) -> Explanation {
+        let graph = rnnc_lang::compile("net.rnn", text, None).unwrap_or_else(|errors| panic!("{errors}"));
+        let plan = Plan::new(&graph, PlanOptions::training(streams, frames)).unwrap();
+        explain(&plan, Setup::new(streams, frames), &Device::named("h200").unwrap()).unwrap()
+    }
+
+    #[test]
+    fn a_loop_says_where_its_weights_stay_and_what_it_waits_for() {
+        let found = explained("network n { input x : vector(32)  h = lstm(x; 1024)  output h }", 1, 512);
+        let stage = found.passes[0].stages.iter().find(|s| s.kind == StageKind::Loop).unwrap();
+        let [lstm] = &stage.loops[..] else { panic!("{stage:?}") };
+        assert_eq!((lstm.tier, lstm.threads, lstm.barriers), (Tier::Grid, 256, 1));
+        assert_eq!(lstm.units, 1024usize.div_ceil(lstm.blocks));
+        assert_eq!(lstm.weight_bytes, 4 * 4 * 1024 * 1024);
+        assert!((lstm.in_registers + lstm.in_shared + lstm.streamed - 1.0).abs() < 1e-9);
+        assert!(lstm.predicted_us > 0.97 && lstm.predicted_us < 10.0, "{lstm:?}");
+        assert!(found.to_string().contains("16.8 MB of weights"), "{found}");
+    }
+
+    #[test]
+    fn products_over_all_frames_take_the_time_that_their_counts_say() {
+        let found = explained("network n { input x : vector(512)  y = dense(x; 512)  output y }", 8, 128);
+        let stage = &found.passes[0].stages[0];
+        let flops = 2.0 * 512.0 * 512.0 * 8.0 * 128.0;
+        assert_eq!((stage.kind, stage.products, stage.product_flops), (StageKind::Frames, 1, flops));
+        assert!(stage.predicted_us * 128.0 > flops / 51e12 * 1e6);
+        let memory = found.memory;
+        assert_eq!(memory.moments, 2 * memory.weights);
+        assert_eq!(memory.total, memory.values + 4 * memory.weights + memory.scratch);
+    }
+}

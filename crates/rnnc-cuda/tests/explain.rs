@@ -1,0 +1,14 @@
+//! What explanations look like.
+
+use rnnc_cuda::device::Device;
+use rnnc_cuda::explain::explain;
+use rnnc_plan::{Plan, PlanOptions, Setup};
+
+#[test]
+fn the_explanation_of_a_network_with_every_kind_of_stage() {
+    let text = "network n { input x : symbol(50)  h = lstm(x; 64)  s = indrnn(h; 32)  q = mingru(s; 32)  y = dense(q; 50)  output y }";
+    let graph = rnnc_lang::compile("n.rnn", text, None).unwrap_or_else(|errors| panic!("{errors}"));
+    let plan = Plan::new(&graph, PlanOptions::training(2, 128)).unwrap();
+    let explanation = explain(&plan, Setup::new(2, 128), &Device::named("h200").unwrap()).unwrap();
+    insta::assert_snapshot!(explanation);
+}
