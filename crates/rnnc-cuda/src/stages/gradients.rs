@@ -177,10 +177,21 @@ pub(crate) fn reduce(
     what: &[String],
 ) -> Vec<Command> {
     let mut commands = Vec::new();
-    for (part, (sums, what)) in sums.chunks(SUMS).zip(what.chunks(SUMS)).enumerate() {
-        commands.extend(reduce_some(builder, &format!("{name}_{part}"), sums, what.join("; ")));
+    let mut rest = (sums, what);
+    while !rest.0.is_empty() {
+        let count = independent(rest.0).min(SUMS);
+        let name = format!("{name}_{}", sums.len() - rest.0.len());
+        commands.extend(reduce_some(builder, &name, &rest.0[..count], rest.1[..count].join("; ")));
+        rest = (&rest.0[count..], &rest.1[count..]);
     }
     commands
+}
+
+/// How many sums come before one that adds to what an earlier one writes.
+fn independent(sums: &[RowSum]) -> usize {
+    let place = |sum: &RowSum| sum.gradient..sum.gradient + sum.error.len;
+    let meet = |a: &RowSum, b: &RowSum| place(a).start < place(b).end && place(b).start < place(a).end;
+    (1..sums.len()).find(|&n| sums[..n].iter().any(|sum| meet(sum, &sums[n]))).unwrap_or(sums.len())
 }
 
 fn reduce_some(builder: &mut Builder<'_>, name: &str, sums: &[RowSum], what: String) -> Vec<Command> {
