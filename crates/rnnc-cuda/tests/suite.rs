@@ -1,0 +1,76 @@
+//! The executor suite on generated kernels: every network against the reference, each thread of each kernel run on the
+//! host (see `emulation/mod.rs`), on two small devices.
+
+mod emulation;
+
+use emulation::{Emulated, devices, seed};
+use proptest::prelude::*;
+use rnnc_cuda::CudaExecutor;
+use rnnc_cuda::device::Device;
+use rnnc_plan::{Executor, ExecutorError, Plan, Setup};
+use rnnc_suite::{Case, Smooth, cases, check, check_refusals, is_well_conditioned, random_case};
+
+/// Relative to the largest number of an array; single precision against double.
+const TOLERANCE: f64 = 2e-4;
+
+fn on(device: &Device) -> impl Fn(Plan, Setup) -> Result<Box<dyn Executor>, ExecutorError> {
+    move |plan, setup| {
+        let driver = Emulated::new(device.clone(), seed())?;
+        Ok(Box::new(CudaExecutor::with_driver(plan, setup, Box::new(driver))?))
+    }
+}
+
+/// Of every `parts` cases those from `part` on, so that parts run side by side.
+fn all_agree(device: &Device, part: usize, parts: usize) {
+    let cases: Vec<Case> = cases().into_iter().skip(part).step_by(parts).collect();
+    let only = std::env::var("RNNC_ONLY").unwrap_or_default();
+    let wrong: Vec<String> = cases
+        .iter()
+        .filter(|case| case.name.contains(&only))
+        .filter_map(|case| check(case, &on(device), TOLERANCE).err())
+        .collect();
+    assert!(
+        wrong.is_empty(),
+        "{} of {} cases on `{}`, seed {}:\n{}",
+        wrong.len(),
+        cases.len(),
+        device.name,
+        seed(),
+        wrong.join("\n")
+    );
+}
+
+#[test]
+fn even_cases_agree_with_the_reference_without_clusters() {
+    all_agree(&devices()[0], 0, 2);
+}
+
+#[test]
+fn odd_cases_agree_with_the_reference_without_clusters() {
+    all_agree(&devices()[0], 1, 2);
+}
+
+#[test]
+fn even_cases_agree_with_the_reference_with_clusters() {
+    all_agree(&devices()[1], 0, 2);
+}
+
+#[test]
+fn odd_cases_agree_with_the_reference_with_clusters() {
+    all_agree(&devices()[1], 1, 2);
+}
+
+#[test]
+fn what_an_executor_must_refuse_is_refused() {
+    check_refusals(&on(&devices()[0])).unwrap();
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 20, ..ProptestConfig::default() })]
+
+    #[test]
+    fn random_networks_agree_with_the_reference(case in random_case(Smooth::Yes), which in 0usize..2) {
+        prop_assume!(is_well_conditioned(&case, TOLERANCE));
+        check(&case, &on(&devices()[which]), TOLERANCE).map_err(TestCaseError::fail)?;
+    }
+}
