@@ -68,10 +68,10 @@ pub(crate) fn table(builder: &mut Builder<'_>, name: &str, sum: &ScatterSum, wha
         )
     };
     let whole = symbols.saturating_mul(units);
+    let scratch = if parts > 1 { builder.scratch(whole.saturating_mul(parts)) } else { 0 };
     let result = if parts == 1 {
         format!("{} {adds} sums[s * {THREADS}u + thread()]", place("lowest + s", "unit"))
     } else {
-        let scratch = builder.scratch(whole.saturating_mul(parts));
         format!(
             "a.scratch[{scratch}ull + ((u64)part * {symbols}u + lowest + s) * {units}ull + unit] = sums[s * {THREADS}u + thread()]"
         )
@@ -90,39 +90,44 @@ const u32 part = item / {group_tiles}u, lowest = item / {tiles}u % {groups}u * {
 for (u32 s = 0; s < {own}u; ++s) sums[s * {THREADS}u + thread()] = 0.f;
 const {index} from = begin + ({index})part * {per_part}u, to = from + {per_part}u < end ? from + {per_part}u : end;
 for ({index} start = from; start < to; start += {ROUND}u) {{
-// Each warp lists what it finds in its own rows, in their order.
+// Each warp has some of these rows; all list what they find, in the order of rows.
 const u32 warp = thread() / 32u, lane = thread() % 32u;
-u32 count = 0;
+u32 found[4], symbols[4], count = 0;
 UNROLL for (u32 i = 0; i < 4; ++i) {{
-const u32 place = warp * 128u + i * 32u + lane;
-const {index} row = start + place;
-u32 symbol = ~0u;
+const {index} row = start + warp * 128u + i * 32u + lane;
+symbols[i] = ~0u;
 if (row < to) {{
-{frame}symbol = as_u32({symbol});
+{frame}symbols[i] = as_u32({symbol});
 }}
-const bool mine = symbol < {symbols}u && symbol - lowest < {own}u;
-const u32 found = ballot(mine);
-if (mine) list[warp * 128u + count + count_ones(found & ((1u << lane) - 1u))] = (symbol - lowest) << 10 | place;
-count += count_ones(found);
+found[i] = ballot(symbols[i] < {symbols}u && symbols[i] - lowest < {own}u);
+count += count_ones(found[i]);
 }}
 if (lane == 0) counts[warp] = count;
 block_sync();
+u32 at = 0, total = 0;
+UNROLL for (u32 w = 0; w < {warps}u; ++w) {{
+if (w < warp) at += counts[w];
+total += counts[w];
+}}
+UNROLL for (u32 i = 0; i < 4; ++i) {{
+const u32 before = count_ones(found[i] & ((1u << lane) - 1u));
+if (found[i] >> lane & 1u) list[at + before] = (symbols[i] - lowest) << 10 | (warp * 128u + i * 32u + lane);
+at += count_ones(found[i]);
+}}
+block_sync();
 if (unit < {units}u) {{
-for (u32 w = 0; w < {warps}u; ++w) {{
-for (u32 i = 0; i < counts[w]; i += 8) {{
+for (u32 i = 0; i < total; i += 8) {{
 // The errors of several rows on their way at once.
 float errors[8];
 UNROLL for (u32 j = 0; j < 8; ++j) {{
-const u32 entry = list[w * 128u + (i + j < counts[w] ? i + j : i)];
+const u32 entry = list[i + j < total ? i + j : i];
 errors[j] = {error};
 }}
 UNROLL for (u32 j = 0; j < 8; ++j) {{
-if (i + j < counts[w]) sums[(list[w * 128u + i + j] >> 10) * {THREADS}u + thread()] += errors[j];
+if (i + j < total) sums[(list[i + j] >> 10) * {THREADS}u + thread()] += errors[j];
 }}
 }}
 }}
-}}
-block_sync();
 }}
 if (unit < {units}u) {{
 for (u32 s = 0; s < {own}u && lowest + s < {symbols}u; ++s) {result};
@@ -146,7 +151,7 @@ for (u32 s = 0; s < {own}u && lowest + s < {symbols}u; ++s) {result};
             "{{
 for (u64 i = global_thread(); i < {whole}ull; i += global_threads()) {{
 float sum = 0.f;
-UNROLL for (u32 part = 0; part < {parts}u; ++part) sum += constant(a.scratch + (part * {whole}ull + i));
+UNROLL for (u32 part = 0; part < {parts}u; ++part) sum += constant(a.scratch + ({scratch}ull + part * {whole}ull + i));
 {} {adds} sum;
 }}
 }}",
