@@ -64,7 +64,8 @@ impl CudaExecutor {
         CudaExecutor::with_driver(plan, setup, Box::new(Cuda::new(0)?))
     }
 
-    /// Compiles a plan for whatever the driver drives, and takes the memory for it.
+    /// Compiles a plan for whatever the driver drives, and takes the memory for it. Of the setup, `threads` has no
+    /// bearing.
     ///
     /// # Errors
     /// Streams, step or window out of bounds; a step shorter than the window for a network that looks ahead; more
