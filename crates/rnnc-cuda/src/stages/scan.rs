@@ -87,11 +87,15 @@ pub(crate) fn stage(builder: &mut Builder<'_>, name: &str, stage: &Stage) -> Vec
     builder.counters(lines);
     builder.scratch(scratch);
 
-    let text = format!("{}{SCAN}\nLOOP_KERNEL({name}, {threads}) {{\nu32 at = block();\n{body}}}\n", source::prelude());
+    let text = format!(
+        "{}{SCAN}\nLOOP_KERNEL({name}, {threads}) {{\nu32 at = block();\n{body}}}\n",
+        source::prelude()
+    );
     let source = builder.program.sources.len();
     builder.program.sources.push(Source { name: what.clone(), text, kernels: vec![name.into()] });
     let geometry = Geometry { blocks, threads, shared_bytes, cluster: 1, cooperative: false };
-    let cleared = (lines > 0).then_some(Command::Clear { region: Region::Counters, offset: counters, len: 32 * lines });
+    let cleared =
+        (lines > 0).then_some(Command::Clear { region: Region::Counters, offset: counters, len: 32 * lines });
     let launch = Launch { source, kernel: 0, what, work: Work::Grid(geometry) };
     cleared.into_iter().chain([Command::Kernel(launch)]).collect()
 }

@@ -148,3 +148,225 @@ fn multiply_add<A: Algebra>(
     };
     Some(Form { constant, slopes })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::recurrence::State;
+    use super::*;
+    use proptest::prelude::*;
+    use rnnc_graph::{Activation, Direction};
+    use rnnc_plan::{BufferId, Read, View};
+
+    const VIEW: View = View { buffer: BufferId(0), column: 0, len: 1 };
+
+    /// Draws numbers.
+    struct Draw(u64);
+
+    impl Draw {
+        fn below(&mut self, bound: usize) -> usize {
+            self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (self.0 >> 33) as usize % bound
+        }
+
+        fn number(&mut self) -> f64 {
+            self.below(2001) as f64 / 1000.0 - 1.0
+        }
+    }
+
+    /// A recurrence with steps of all kinds, affine in a state of up to 4 numbers.
+    fn draw_recurrence(draw: &mut Draw) -> Recurrence {
+        let depths = [vec![1], vec![2], vec![1, 1], vec![3, 1], vec![1, 1, 2]][draw.below(5)].clone();
+        let read = Read { view: VIEW, delay: 0, start: StartValue::Number(0.0), history: true };
+        let mut steps = vec![
+            Step::Input { input: 0, to: 0 },
+            Step::Input { input: 1, to: 1 },
+            Step::Weight { offset: 3, to: 2 },
+            Step::Number { value: draw.number(), to: 3 },
+        ];
+        // Whether a register depends on the state.
+        let mut varies = vec![false; 4];
+        for (state, &depth) in depths.iter().enumerate() {
+            for delay in 1..=depth {
+                let start = StartValue::Number(draw.number());
+                steps.push(Step::State { state, delay, start, to: varies.len() });
+                varies.push(true);
+            }
+        }
+        for _ in 0..8 + draw.below(12) {
+            let to = varies.len();
+            let [a, b, c] = [(); 3].map(|()| draw.below(to));
+            let ops = [Binary::Add, Binary::Mul, Binary::Div, Binary::Max, Binary::Min, Binary::Step];
+            let op = ops[draw.below(ops.len())];
+            let step = match draw.below(4) {
+                0 => Step::Scale { factor: draw.number(), from: a, to },
+                1 => Step::Apply { function: Function::Apply(Activation::Tanh), from: a, to },
+                2 => Step::MulAdd { a, b, c, to },
+                _ => Step::Binary { op, a, b, to },
+            };
+            let affine = match step {
+                Step::Apply { .. } => !varies[a],
+                Step::MulAdd { .. } => !(varies[a] && varies[b]),
+                Step::Binary { op: Binary::Mul, .. } => !(varies[a] && varies[b]),
+                Step::Binary { op: Binary::Div, .. } => !varies[b],
+                Step::Binary { op: Binary::Add, .. } | Step::Scale { .. } => true,
+                _ => !(varies[a] || varies[b]),
+            };
+            if affine {
+                let more = matches!(step, Step::MulAdd { .. }) && varies[c];
+                let two = !matches!(step, Step::Scale { .. } | Step::Apply { .. }) && varies[b];
+                varies.push(varies[a] || two || more);
+                steps.push(step);
+            }
+        }
+        let states = depths
+            .iter()
+            .map(|&depth| State { view: VIEW, depth, history: true, register: draw.below(varies.len()) })
+            .collect();
+        // What is only stored may be anything.
+        let last = varies.len();
+        steps.push(Step::Apply { function: Function::Apply(Activation::Exp), from: last - 1, to: last });
+        steps.push(Step::Store { from: last, to: VIEW });
+        Recurrence {
+            direction: Direction::Forward,
+            first: 0,
+            len: 1,
+            inputs: vec![super::super::recurrence::Input { read, repeat: None }; 2],
+            states,
+            steps,
+            registers: last + 1,
+        }
+    }
+
+    /// Numbers, in some frame.
+    struct Plain {
+        inputs: [f64; 2],
+        age: usize,
+        stored: usize,
+    }
+
+    impl Algebra for Plain {
+        type Number = f64;
+
+        fn number(&mut self, value: f64) -> f64 {
+            value
+        }
+
+        fn weight(&mut self, offset: usize) -> f64 {
+            0.25 * offset as f64
+        }
+
+        fn mask(&mut self, _: u64, _: f64) -> f64 {
+            1.0
+        }
+
+        fn input(&mut self, place: usize, _: &Input) -> f64 {
+            self.inputs[place]
+        }
+
+        fn start(&mut self, start: &StartValue) -> f64 {
+            match *start {
+                StartValue::Number(number) => number,
+                StartValue::Weight(offset) => self.weight(offset),
+            }
+        }
+
+        fn crossing(&mut self, delay: usize, start: f64, value: f64) -> f64 {
+            if self.age < delay { start } else { value }
+        }
+
+        fn apply(&mut self, function: Function, a: f64) -> f64 {
+            match function {
+                Function::Apply(Activation::Tanh) => a.tanh(),
+                _ => a.exp(),
+            }
+        }
+
+        fn binary(&mut self, op: Binary, a: f64, b: f64) -> f64 {
+            match op {
+                Binary::Add => a + b,
+                Binary::Mul => a * b,
+                Binary::Div => a / b,
+                Binary::Max => a.max(b),
+                Binary::Min => a.min(b),
+                Binary::Step => f64::from(u8::from(a > b)),
+            }
+        }
+
+        fn fused(&mut self, a: f64, b: f64, c: f64) -> f64 {
+            a * b + c
+        }
+
+        fn store(&mut self, _: View, _: f64) {
+            self.stored += 1;
+        }
+    }
+
+    /// The state after some frames.
+    fn run(
+        recurrence: &Recurrence,
+        wanted: Option<&[bool]>,
+        mut state: Vec<Form<f64>>,
+        frames: &[Plain],
+    ) -> Vec<Form<f64>> {
+        for plain in frames {
+            let mut plain = Plain { stored: 0, ..*plain };
+            let after = frame(recurrence, wanted, &state, &mut plain).expect("the recurrence is affine");
+            assert_eq!(plain.stored, usize::from(wanted.is_none()));
+            for (n, (of, form)) in recurrence.states.iter().zip(after).enumerate() {
+                for delay in (2..=of.depth).rev() {
+                    state[recurrence.slot(n, delay)] = state[recurrence.slot(n, delay - 1)].clone();
+                }
+                state[recurrence.slot(n, 1)] = form;
+            }
+        }
+        state
+    }
+
+    proptest! {
+        #[test]
+        fn affine_forms_say_what_running_from_any_state_gives(seed in any::<u64>()) {
+            let mut draw = Draw(seed);
+            let recurrence = draw_recurrence(&mut draw);
+            let order = recurrence.order();
+            let wanted = recurrence.affine_steps().expect("it was drawn so");
+            let mut age = draw.below(4);
+            let frames: Vec<Plain> = (0..1 + draw.below(8)).map(|_| {
+                age = if draw.below(6) == 0 { 0 } else { age + 1 };
+                Plain { inputs: [draw.number(), draw.number()], age, stored: 0 }
+            }).collect();
+            let open = (0..order).map(|slot| {
+                let slopes = (0..order).map(|j| f64::from(u8::from(j == slot))).collect();
+                Form { constant: 0.0, slopes }
+            }).collect();
+            let forms = run(&recurrence, Some(&wanted), open, &frames);
+            let state: Vec<f64> = (0..order).map(|_| draw.number()).collect();
+            let direct = run(&recurrence, None, state.iter().map(|&s| Form::free(s)).collect(), &frames);
+            for (form, direct) in forms.iter().zip(direct) {
+                let (mut sum, mut size) = (form.constant, form.constant.abs());
+                for (slope, s) in form.slopes.iter().zip(&state) {
+                    sum += slope * s;
+                    size += (slope * s).abs();
+                }
+                let d = direct.constant;
+                // Quotients by nearly nothing go beyond all bounds.
+                prop_assume!(size.is_finite() && d.is_finite() && size < 1e12);
+                prop_assert!((sum - d).abs() <= 1e-9 * (1.0 + size), "{sum} {d} {recurrence:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_function_of_the_state_is_not_affine_unless_it_is_only_stored() {
+        let mut recurrence = draw_recurrence(&mut Draw(1));
+        assert!(recurrence.affine_steps().is_some());
+        recurrence.steps = vec![
+            Step::State { state: 0, delay: 1, start: StartValue::Number(0.0), to: 0 },
+            Step::Apply { function: Function::Apply(Activation::Tanh), from: 0, to: 1 },
+            Step::Store { from: 1, to: VIEW },
+        ];
+        recurrence.states = vec![State { view: VIEW, depth: 1, history: true, register: 0 }];
+        assert_eq!(recurrence.affine_steps(), Some(vec![true, false, false]));
+        recurrence.states[0].register = 1;
+        assert_eq!(recurrence.affine_steps(), None);
+    }
+}

@@ -110,3 +110,66 @@ impl Shape {
         best.map_or((64, Vec::new()), |(_, threads, shapes)| (threads, shapes))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn chosen(lanes: usize, frames: usize) -> (usize, Shape) {
+        let device = Device::named("h200").expect("it is known");
+        let work = Work { lanes, frames, loads: 3, stores: 1, affine: true };
+        let (threads, shapes) = Shape::choose(&[work], &device);
+        (threads, shapes[0])
+    }
+
+    #[test]
+    fn few_lanes_and_many_frames_go_in_chunks() {
+        for (lanes, frames) in [(1, 1024), (1024, 1024), (1, 65_536), (512, 65_536)] {
+            let (_, shape) = chosen(lanes, frames);
+            assert!(matches!(shape, Shape::Chunked { .. }), "{lanes} lanes, {frames} frames: {shape:?}");
+        }
+    }
+
+    #[test]
+    fn lanes_enough_go_frame_by_frame() {
+        for (lanes, frames) in [(1, 1), (1024, 8), (1 << 20, 64)] {
+            let (_, shape) = chosen(lanes, frames);
+            assert!(matches!(shape, Shape::Ordered { .. }), "{lanes} lanes, {frames} frames: {shape:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_affine_goes_frame_by_frame() {
+        let device = Device::named("h200").expect("it is known");
+        let work = Work { lanes: 1, frames: 65_536, loads: 3, stores: 1, affine: false };
+        assert!(matches!(Shape::choose(&[work], &device).1[..], [Shape::Ordered { .. }]));
+    }
+
+    #[test]
+    fn chunks_cover_all_frames_of_all_lanes() {
+        for lanes in [1, 3, 31, 32, 33, 1000] {
+            for frames in [1, 2, 17, 1024, 5000] {
+                let work = Work { lanes, frames, loads: 9, stores: 2, affine: true };
+                for threads in [32, 64, 512] {
+                    for shape in Shape::candidates(&work, threads) {
+                        let Shape::Chunked { lanes: tile_lanes, tile } = shape else { continue };
+                        assert_eq!(threads % tile_lanes, 0);
+                        let columns = lanes.div_ceil(tile_lanes);
+                        let chunk = threads / tile_lanes * tile;
+                        let chunks = shape.blocks(&work, threads) / columns;
+                        assert!(chunks * chunk >= frames && (chunks - 1) * chunk < frames);
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn waits_that_cost_nothing_make_chunks_short() {
+        let mut device = Device::named("h200").expect("it is known");
+        device.rates.frame_us[2] = 0.0;
+        let work = Work { lanes: 8, frames: 64, loads: 3, stores: 1, affine: true };
+        let (threads, shapes) = Shape::choose(&[work], &device);
+        assert!(shapes[0].chunks(&work, threads) > 1, "{threads} {shapes:?}");
+    }
+}

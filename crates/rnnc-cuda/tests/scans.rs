@@ -1,0 +1,152 @@
+//! Scans over windows long enough for many chunks of frames, on generated kernels run on the host, against the reference:
+//! on devices whose blocks wait for each other for nothing, for little and as long as they do, so that chunks are of few
+//! frames and of many.
+
+mod emulation;
+
+use emulation::{Emulated, devices, seed};
+use rnnc_cuda::CudaExecutor;
+use rnnc_cuda::device::Device;
+use rnnc_graph::{Activation::Identity, Activation::Sigmoid, Activation::Tanh, Connect, Graph, Range, Start};
+use rnnc_plan::{Executor, Plan, PlanOptions, Setup, StageKind, Values, ValuesMut};
+use rnnc_suite::{Case, Net, cell_networks, check, networks};
+
+/// Relative to the largest number of an array; single precision against double.
+const TOLERANCE: f64 = 2e-4;
+
+/// A device that synchronizes its blocks in so many microseconds.
+fn device(wait_us: f64) -> Device {
+    let [mut device, _] = devices();
+    device.rates.frame_us[2] = wait_us;
+    device
+}
+
+/// A cycle with delays of both signs: no recurrence of single frames.
+fn two_signs(m: usize, n: usize) -> Graph {
+    let mut net = Net::new("two_signs");
+    let x = net.graph.input("x", m);
+    let z = net.dense("z", n, Tanh, &[(x, 0)]);
+    let (a, b) = (net.sum("a", n, Identity), net.sum("b", n, Identity));
+    net.add(b, a, 0.6, 3);
+    net.add(a, b, 0.9, -1);
+    net.add(z, a, 1.0, 0);
+    net.add(z, b, 1.0, 1);
+    net.learned_start(b);
+    net.out(a)
+}
+
+/// Units of which some go through more than others.
+fn parts(m: usize, n: usize) -> Graph {
+    let mut net = Net::new("parts");
+    let x = net.graph.input("x", m);
+    let z = net.dense("z", n, Tanh, &[(x, 0)]);
+    let c = net.sum("c", n, Identity);
+    let half = net.sum("half", n / 2, Identity);
+    let first = Range::new(0, n / 2);
+    net.add(c, c, 0.8, 1);
+    net.add(z, c, 1.0, 0);
+    net.graph.connect(c, half, Connect::scaled(-0.7).from(first));
+    net.graph.connect(half, c, Connect::scaled(0.5).to(first).delay(2));
+    net.graph.connect(z, c, Connect::scaled(0.5).from(Range::new(n - 1, 1)).to(Range::new(1, 1)).delay(1));
+    net.graph.set_start(half, Start::Constant(0.3));
+    net.output(half);
+    net.out(c)
+}
+
+/// A state of four numbers a unit, with coefficients of every frame.
+fn four_numbers(m: usize, n: usize) -> Graph {
+    let mut net = Net::new("four_numbers");
+    let x = net.graph.input("x", m);
+    let f = net.dense("f", n, Sigmoid, &[(x, 0)]);
+    let z = net.dense("z", n, Tanh, &[(x, 1)]);
+    let (a, b) = (net.sum("a", n, Identity), net.sum("b", n, Identity));
+    let kept = net.product("kept", &[(f, 0), (a, 2)]);
+    net.add(kept, a, 1.0, 0);
+    net.add(b, a, 0.4, 1);
+    net.add(z, a, 1.0, 2);
+    net.diagonal(b, b, 2);
+    net.add(a, b, -0.5, 1);
+    net.add(f, b, 0.3, 0);
+    net.learned_start(a);
+    net.graph.set_start(b, Start::Constant(0.2));
+    net.out(b)
+}
+
+/// Two scans that run at once, in the two directions.
+fn side_by_side(m: usize, n: usize) -> Graph {
+    let mut net = Net::new("side_by_side");
+    let x = net.graph.input("x", m);
+    let z = net.dense("z", n, Tanh, &[(x, 0)]);
+    let (past, future) = (net.sum("past", n, Identity), net.sum("future", n, Identity));
+    net.add(past, past, 0.9, 1);
+    net.add(z, past, 1.0, 0);
+    net.diagonal(future, future, -1);
+    net.add(z, future, 1.0, -2);
+    net.learned_start(future);
+    let y = net.dense("y", n, Identity, &[(past, 0), (future, 0)]);
+    net.out(y)
+}
+
+/// All networks with a scan in them, in some streams and windows.
+fn scans(streams: usize, windows: &[usize], units: usize) -> Vec<Case> {
+    let of_suite = networks().into_iter().map(|n| (n.name.to_string(), (n.build)(3, units)));
+    let own = [two_signs, parts, four_numbers, side_by_side].map(|build| build(3, units));
+    let own = own.into_iter().map(|graph| (graph.name().to_string(), graph));
+    let graphs = of_suite.chain(cell_networks(3, units)).chain(own);
+    let scans = graphs.filter(|(_, graph)| {
+        let plan = Plan::new(graph, PlanOptions::inference(streams, 1));
+        plan.is_ok_and(|plan| plan.stages().any(|stage| stage.kind == StageKind::Scan))
+    });
+    scans.map(|(name, graph)| Case::new(&name, graph, streams, windows, 0.06)).collect()
+}
+
+fn agree(cases: &[Case], wait_us: f64) {
+    let only = std::env::var("RNNC_ONLY").unwrap_or_default();
+    let device = device(wait_us);
+    let make = |plan, setup| -> Result<Box<dyn Executor>, _> {
+        let driver = Emulated::new(device.clone(), seed())?;
+        Ok(Box::new(CudaExecutor::with_driver(plan, setup, Box::new(driver))?))
+    };
+    let chosen = cases.iter().filter(|case| case.name.contains(&only));
+    let wrong: Vec<String> = chosen.filter_map(|case| check(case, &make, TOLERANCE).err()).collect();
+    assert!(wrong.is_empty(), "seed {}:\n{}", seed(), wrong.join("\n"));
+}
+
+#[test]
+fn chunks_of_few_frames_agree_with_the_reference() {
+    agree(&scans(2, &[21, 1, 30], 4), 0.0);
+}
+
+#[test]
+fn chunks_of_some_blocks_rows_agree_with_the_reference() {
+    agree(&scans(1, &[150, 70], 4), 0.04);
+}
+
+#[test]
+fn chunks_of_many_frames_agree_with_the_reference() {
+    agree(&scans(3, &[64, 17], 20), 1.0);
+}
+
+#[test]
+fn numbers_that_are_none_stay_within_their_sequence() {
+    let mut net = Net::new("integrator");
+    let x = net.graph.input("x", 1);
+    let c = net.sum("c", 1, Identity);
+    net.add(c, c, 0.5, 1);
+    net.add(c, c, 0.25, 2);
+    net.add(x, c, 1.0, 0);
+    let y = net.out(c);
+    let frames = 40;
+    let mut numbers = vec![1.0f32; frames];
+    numbers[3] = f32::NAN;
+    let mut resets = vec![false; frames];
+    resets[11] = true;
+    let plan = Plan::new(&y, PlanOptions::inference(1, frames)).unwrap();
+    let driver = Emulated::new(device(0.0), seed()).unwrap();
+    let mut executor = CudaExecutor::with_driver(plan, Setup::new(1, frames), Box::new(driver)).unwrap();
+    executor.forward(frames, &[Values::F32(&numbers)], Some(&resets)).unwrap();
+    let mut values = vec![0.0f32; frames];
+    executor.output(0, ValuesMut::F32(&mut values)).unwrap();
+    let none: Vec<usize> = (0..frames).filter(|&t| values[t].is_nan()).collect();
+    assert_eq!(none, (3..11).collect::<Vec<_>>());
+}
