@@ -3,6 +3,7 @@
 //! `layout.rs` says which block and thread has what; `exchange.rs` what must be waited for; `kernel.rs` prints the kernel,
 //! `product.rs` its products and `site.rs` how its maps read.
 
+mod early;
 mod exchange;
 mod kernel;
 pub mod layout;

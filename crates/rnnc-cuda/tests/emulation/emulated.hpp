@@ -140,6 +140,7 @@ DEVICE float own(const float* p, HERE) {
     check<4>(p, line);
     return l->host->buffered ? as_float(l->host->own(l, line, p)) : *p;
 }
+DEVICE float early(const float* p, HERE) { return own(p, line); }
 DEVICE float fresh(const float* p, HERE) {
     Lane* l = lane_record();
     check<4>(p, line);

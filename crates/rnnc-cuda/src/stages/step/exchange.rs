@@ -52,6 +52,19 @@ pub(super) fn stored(track: &Track) -> Vec<Stored> {
     out
 }
 
+/// Whether another operation than that at `place` (phase, operation) stores some of a view.
+pub(super) fn is_stored_elsewhere(track: &Track, place: (usize, usize), view: View) -> bool {
+    let ops = track.phases.iter().enumerate().flat_map(|(p, x)| x.ops.iter().enumerate().map(move |o| (p, o)));
+    ops.filter(|&(p, (o, _))| (p, o) != place).any(|(_, (_, placed))| match &placed.op {
+        Op::MatMul(products) => products.iter().any(|p| overlap(p.to, view)),
+        Op::Map(map) => {
+            map.program.iter().any(|s| matches!(s, Instruction::Store { to, .. } if overlap(*to, view)))
+        }
+        Op::Vector(v) => overlap(v.to, view),
+        _ => false,
+    })
+}
+
 fn overlap(a: View, b: View) -> bool {
     a.buffer == b.buffer && a.column < b.column + b.len && b.column < a.column + a.len
 }

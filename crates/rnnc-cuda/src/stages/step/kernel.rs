@@ -1,5 +1,6 @@
 //! The kernel of a loop: steps in order, each its phases, each its operations in pieces that need no meeting inside.
 
+use super::early::{self, Carry, Early};
 use super::exchange::{self, Stored, Wait};
 use super::layout::{Layout, ProductLayout, Tier, units};
 use super::product;
@@ -29,8 +30,21 @@ pub(super) struct Kernel<'a> {
     far: Vec<Option<usize>>,
     /// The variables of results are numbered through.
     variables: usize,
+    /// Whether values are read a step ahead: in loops of one frame a step, all of whose operations do the same one.
+    ahead: bool,
+    carries: Vec<Carry>,
+    earlies: Vec<Place>,
     out: String,
 }
+
+/// A place that reads ahead: what opens its items, and what it reads.
+struct Place {
+    head: String,
+    early: Early,
+}
+
+/// Registers that reading ahead may take.
+const AHEAD: usize = 56;
 
 /// Operations of a phase that a block runs without meeting inside: products, then the maps behind them.
 struct Piece<'a> {
@@ -60,7 +74,39 @@ impl<'a> Kernel<'a> {
             far.push((numbers > 0).then_some(at));
             at += numbers * layout.blocks;
         }
-        Kernel { places, track, layout, stored, waits, counters, code, far, variables: 0, out: String::new() }
+        let offsets = track.phases.iter().flat_map(|p| &p.ops).all(|placed| placed.offset == 0);
+        let ahead = track.block == 1 && offsets;
+        let carries = if ahead { early::carries(track, &stored) } else { Vec::new() };
+        Kernel {
+            places,
+            track,
+            layout,
+            stored,
+            waits,
+            counters,
+            code,
+            far,
+            variables: 0,
+            ahead,
+            carries,
+            earlies: Vec::new(),
+            out: String::new(),
+        }
+    }
+
+    /// The same without reading ahead.
+    fn without_ahead(&self) -> Kernel<'a> {
+        Kernel {
+            ahead: false,
+            carries: Vec::new(),
+            earlies: Vec::new(),
+            variables: 0,
+            out: String::new(),
+            stored: self.stored.clone(),
+            waits: self.waits.clone(),
+            far: self.far.clone(),
+            ..*self
+        }
     }
 
     /// The text: functions, then the kernel.
@@ -99,15 +145,105 @@ impl<'a> Kernel<'a> {
             "    const int begin = {begin}, stop = floor_div(n + {}, {width});",
             width - 1 - least
         ));
-        // Weights in shared memory are their own thread's, so nothing has to be met for.
-        self.line("    for (int step = begin; step < stop; step++) {");
+        let head = std::mem::take(&mut self.out);
         let track = self.track;
         for (number, phase) in track.phases.iter().enumerate() {
             self.phase(number, phase);
         }
+        let registers: usize = self.earlies.iter().map(|place| place.early.registers()).sum();
+        if self.ahead && registers + self.carry_registers() > AHEAD {
+            return self.without_ahead().text(name);
+        }
+        let body = std::mem::take(&mut self.out);
+        self.out = head;
+        self.before_the_first_step();
+        // Weights in shared memory are their own thread's, so nothing has to be met for.
+        self.line("    for (int step = begin; step < stop; step++) {");
+        self.before_a_step();
+        self.out.push_str(&body);
+        self.after_a_step();
         self.line("    }");
         self.line("}");
         self.out
+    }
+
+    /// Registers for what threads keep.
+    fn carry_registers(&self) -> usize {
+        self.carries.iter().map(|c| 2 * self.items_of_a_warp(c.span)).sum()
+    }
+
+    /// Items of a warp: a few units of a stream each.
+    fn items_of_a_warp(&self, span: usize) -> usize {
+        let chunks = units(span, self.layout.blocks).div_ceil(self.layout.item_units(span));
+        (self.places.streams() * chunks).div_ceil(self.layout.threads / 32)
+    }
+
+    /// The frame of the step with that number.
+    fn step_frame(&self, step: &str) -> String {
+        match self.track.direction {
+            Direction::Forward => format!("a.first + {step}"),
+            Direction::Backward => format!("a.end - 1 - ({step})"),
+        }
+    }
+
+    /// Whether the one row's crossings are known a step ahead.
+    fn crossings_ahead(&self) -> bool {
+        self.ahead && self.layout.rows == 1
+    }
+
+    fn before_the_first_step(&mut self) {
+        if !self.ahead {
+            return;
+        }
+        for at in 0..self.carries.len() {
+            let items = self.items_of_a_warp(self.carries[at].span);
+            self.line(&format!("    float carry{at}[{items}], next{at}[{items}];"));
+            self.line(&format!(
+                "    UNROLL for (u32 i = 0; i < {items}u; i++) carry{at}[i] = next{at}[i] = 0.f;"
+            ));
+        }
+        let products = if self.crossings_ahead() { self.layout.products.len() } else { 0 };
+        (0..products).for_each(|k| self.line(&format!("    u32 crossing{k} = 0;")));
+        let earlies = std::mem::take(&mut self.earlies);
+        earlies.iter().for_each(|place| self.out.push_str(&place.early.declarations('e')));
+        self.line("    if (n > 0) {");
+        self.line(&format!("        const int frame = {}; (void)frame;", self.step_frame("0")));
+        earlies.iter().for_each(|place| self.out.push_str(&place.early.loading('e', &place.head)));
+        (0..products).for_each(|k| self.line(&format!("        crossing{k} = crossing_{k}(a, frame, 0u);")));
+        self.line("    }");
+        self.earlies = earlies;
+    }
+
+    fn before_a_step(&mut self) {
+        if !self.ahead {
+            return;
+        }
+        let products = if self.crossings_ahead() { self.layout.products.len() } else { 0 };
+        (0..products).for_each(|k| self.line(&format!("        u32 next_crossing{k} = 0;")));
+        let earlies = std::mem::take(&mut self.earlies);
+        earlies.iter().for_each(|place| self.out.push_str(&place.early.declarations('n')));
+        self.line("        if (step + 1 < stop) {");
+        self.line(&format!("        const int frame = {}; (void)frame;", self.step_frame("step + 1")));
+        earlies.iter().for_each(|place| self.out.push_str(&place.early.loading('n', &place.head)));
+        (0..products)
+            .for_each(|k| self.line(&format!("        next_crossing{k} = crossing_{k}(a, frame, 0u);")));
+        self.line("        }");
+        self.line(&format!("        const int frame = {}; (void)frame;", self.step_frame("step")));
+        self.earlies = earlies;
+    }
+
+    fn after_a_step(&mut self) {
+        if !self.ahead {
+            return;
+        }
+        let earlies = std::mem::take(&mut self.earlies);
+        earlies.iter().for_each(|place| self.out.push_str(&place.early.turn()));
+        for at in 0..self.carries.len() {
+            let items = self.items_of_a_warp(self.carries[at].span);
+            self.line(&format!("        UNROLL for (u32 i = 0; i < {items}u; i++) carry{at}[i] = next{at}[i];"));
+        }
+        let products = if self.crossings_ahead() { self.layout.products.len() } else { 0 };
+        (0..products).for_each(|k| self.line(&format!("        crossing{k} = next_crossing{k};")));
     }
 
     fn line(&mut self, line: &str) {
@@ -217,15 +353,28 @@ impl<'a> Kernel<'a> {
                 Tier::Grid => {
                     let counter = self.counters + number * GROUPS * 32;
                     let (c, blocks) = (self.groups(), self.layout.blocks);
-                    self.line("        block_sync();");
+                    let alone = self.ends_in_one_warp(number, phase);
+                    self.line(if alone { "        warp_sync();" } else { "        block_sync();" });
                     self.line(&format!(
                         "        if (tid == 0) signal(a.counters + {counter}u + g * {c}u / {blocks}u * 32u);"
                     ));
                 }
             }
-        } else if number + 1 < self.track.phases.len() {
+        } else if number + 1 < self.track.phases.len() || self.layout.buffers() == 1 {
             self.line("        block_sync();");
         }
+    }
+
+    /// Whether all that a phase stores is the first warp's: then that signals by itself.
+    fn ends_in_one_warp(&self, number: usize, phase: &'a Phase) -> bool {
+        let pieces = self.pieces(number, phase);
+        let [piece] = pieces.as_slice() else { return false };
+        let products = piece.products.iter().map(|&k| self.layout.products[k].span());
+        let mut spans = products.chain(piece.maps.iter().map(|m| m.span));
+        let one = |span: usize| {
+            self.places.streams() * units(span, self.layout.blocks).div_ceil(self.layout.item_units(span)) == 1
+        };
+        self.layout.buffers() == 2 && piece.vector.is_none() && spans.all(one)
     }
 
     /// Cuts a phase into pieces.
@@ -274,9 +423,23 @@ impl<'a> Kernel<'a> {
             return self.vector(vector, piece.offset);
         }
         let frame = self.frame(piece.offset, &format!("q / {streams}u"));
-        let frame = format!("{frame} const u32 stream = q % {streams}u;");
-        for &k in &piece.products {
-            product::sums(&mut self.out, &k.to_string(), &self.layout.products[k], rows, threads, &frame);
+        let frame_of = format!("{frame} const u32 stream = q % {streams}u;");
+        for (number, &k) in piece.products.iter().enumerate() {
+            let p = &self.layout.products[k];
+            if number > 0 && p.staged > 0 {
+                // The one before is still being read.
+                self.line("        block_sync();");
+            }
+            let crossing = match self.crossings_ahead() {
+                true => format!("crossing{k}"),
+                false => format!("crossing_{k}(a, frame, stream)"),
+            };
+            self.line(&format!("        {{ const int frame = {}; (void)frame;", self.step_frame("step")));
+            let buffers = self.layout.buffers();
+            let around =
+                product::Around { rows, threads, buffers, frame_of: &frame_of, crossing: &crossing };
+            product::sums(&mut self.out, &k.to_string(), p, &around);
+            self.line("        }");
         }
         if !piece.products.is_empty() {
             self.line("        block_sync();");
@@ -300,17 +463,27 @@ impl<'a> Kernel<'a> {
         let (own, lanes) = (units(span, layout.blocks), layout.item_units(span));
         let chunks = own.div_ceil(lanes);
         let warps = layout.threads / 32;
-        self.line(&format!(
-            "        for (u32 j = 0; j < {}u; j++) {}",
-            self.width(),
-            self.frame(piece.offset, "j")
-        ));
-        self.line(&format!(
-            "        for (u32 item = warp; item < {}u; item += {warps}u) {{",
-            streams * chunks
-        ));
-        self.line(&format!("            const u32 stream = item / {chunks}u, chunk = item % {chunks}u;"));
-        self.line(&format!("            const u32 row = (u32)frame * {streams}u + stream;"));
+        let items = self.items_of_a_warp(span);
+        let all = streams * chunks;
+        let row = format!(
+            "            const u32 stream = item / {chunks}u, chunk = item % {chunks}u, row = (u32)frame * {streams}u + stream; (void)row;"
+        );
+        let unit = format!(
+            "            const u32 inside = chunk * {lanes}u + lane, unit = g * {own}u + inside;\n            const bool mine = lane < {lanes}u && inside < {own}u && unit < {span}u; (void)mine;"
+        );
+        if self.ahead {
+            let open = format!(
+                "        UNROLL for (u32 it = 0; it < {items}u; it++) {{ const u32 item = warp + it * {warps}u; if (item < {all}u) {{"
+            );
+            let head = format!("{open}\n{row}\n{unit}");
+            self.earlies.push(Place { head, early: Early::new(self.earlies.len(), items) });
+            self.line(&open);
+        } else {
+            let frame = self.frame(piece.offset, "j");
+            self.line(&format!("        for (u32 j = 0; j < {}u; j++) {frame}", self.width()));
+            self.line(&format!("        for (u32 item = warp; item < {all}u; item += {warps}u) {{"));
+        }
+        self.line(&row);
         let mut results: Vec<Result> = Vec::new();
         let mut at = 0;
         // Where the results of each product of this span are, and its own or that of the product it adds to.
@@ -322,12 +495,7 @@ impl<'a> Kernel<'a> {
             }
             at += p.layers * 32;
         }
-        self.line(&format!(
-            "            const u32 inside = chunk * {lanes}u + lane, unit = g * {own}u + inside;"
-        ));
-        self.line(&format!(
-            "            const bool mine = lane < {lanes}u && inside < {own}u && unit < {span}u;"
-        ));
+        self.line(&unit);
         for map in piece.maps.iter().filter(|m| m.span == span) {
             self.map(map, &mut results);
         }
@@ -363,13 +531,12 @@ impl<'a> Kernel<'a> {
         let (at, shift) = into.unwrap_or((at, 0));
         let place =
             format!("sm[{}u + warp * {per_warp}u + {at}u + (layer + {shift}u) * {lanes}u + k]", layout.sums);
-        self.line(&format!(
-            "            for (u32 first = 0; first < {layers}u; first += {}u) {{",
-            32 / lanes
-        ));
-        self.line(&format!(
-            "                const u32 layer = first + lane / {lanes}u, k = lane % {lanes}u, inside = chunk * {lanes}u + k, unit = g * {own}u + inside;"
-        ));
+        let (at_once, parts) = (32 / lanes, layers.div_ceil(32 / lanes));
+        let place_of_lane = format!(
+            "const u32 layer = part * {at_once}u + lane / {lanes}u, k = lane % {lanes}u, inside = chunk * {lanes}u + k, unit = g * {own}u + inside;"
+        );
+        let open = format!("            UNROLL for (u32 part = 0; part < {parts}u; part++) {{ {place_of_lane}");
+        self.line(&open);
         let (first, end, column) = match p.partial() {
             true => (
                 p.parts[0].first,
@@ -378,26 +545,41 @@ impl<'a> Kernel<'a> {
             ),
             false => (0, span, format!("layer * {span}u + unit")),
         };
-        self.line(&format!(
+        let inside = format!(
             "                if (layer < {layers}u && inside < {own}u && unit >= {first}u && unit < {end}u) {{"
-        ));
+        );
+        self.line(&inside);
         let address = self.places.address(p.to(), "row", &column);
+        let elsewhere = exchange::is_stored_elsewhere(self.track, p.place, p.to());
         let before = match (p.parts[0].accumulate, into) {
             (false, _) => "0.f".into(),
             (true, Some(_)) => place.clone(),
-            (true, None) => format!("own({address})"),
+            (true, None) => match self.earlies.last_mut().filter(|_| self.ahead && !elsewhere) {
+                None => format!("own({address})"),
+                Some(site) => {
+                    let name = site.early.array(parts);
+                    let load = format!(
+                        "{open}\n{inside}\n                @{name}[it * {parts}u + part] = early({address});\n            }} }}\n"
+                    );
+                    site.early.load(&load);
+                    format!("e{name}[it * {parts}u + part]")
+                }
+            },
         };
+        let buffer = match layout.buffers() {
+            1 => String::new(),
+            _ => format!("((u32)step & 1u) * {}u + ", layout.rows),
+        };
+        let frame = if self.ahead { String::new() } else { format!("j * {}u + ", self.places.streams()) };
         let (warps, padded) = (p.column_warps, p.padded_rows());
         self.line(&format!("                    float s = {before};"));
         self.line(&format!(
-            "                    const float* part = sm + ({}u + (((u32)step & 1u) * {}u + j * {}u + stream) * {}u + layer * {own}u + inside);",
+            "                    const float* sums = sm + ({}u + ({buffer}{frame}stream) * {}u + layer * {own}u + inside);",
             p.sums_at,
-            layout.rows,
-            self.places.streams(),
             warps * padded
         ));
         self.line(&format!(
-            "                    UNROLL for (u32 w = 0; w < {warps}u; w++) s += part[w * {padded}u];"
+            "                    UNROLL for (u32 w = 0; w < {warps}u; w++) s += sums[w * {padded}u];"
         ));
         self.line(&format!("                    {place} = s;"));
         if into.is_none() {
@@ -437,14 +619,43 @@ impl<'a> Kernel<'a> {
         };
         self.line(&format!("            if (mine{inside}) {{"));
         self.line(&format!("                const u32 u = unit - {first}u;"));
-        let mut site =
-            LoopSite { places: self.places, stored: &self.stored, span: map.span, first: map.first, results };
+        let guard = format!("mine{inside}");
+        let sign = if self.track.direction == Direction::Forward { 1 } else { -1 };
+        let carries = self.carries.as_slice();
+        let mut site = LoopSite {
+            places: self.places,
+            stored: &self.stored,
+            span: map.span,
+            first: map.first,
+            results,
+            ahead: match self.ahead {
+                true => self.earlies.last_mut().map(|place| (&mut place.early, carries, sign)),
+                false => None,
+            },
+        };
         let statements = map::statements(map, "r", &mut site);
+        if let Some(place) = self.earlies.last_mut().filter(|_| self.ahead) {
+            place.early.end_map(&guard, first);
+        }
         for line in statements.lines() {
             let _ = writeln!(self.out, "                {line}");
         }
         for (from, result) in &stores {
             let _ = writeln!(self.out, "                {} = r{from};", result.value);
+            for (at, carry) in self.carries.iter().enumerate() {
+                if carry.span != map.span || !carry.is_part_of(result.view, result.first) {
+                    continue;
+                }
+                let units = match (carry.first == map.first, carry.view.len == map.len) {
+                    (true, true) => String::new(),
+                    _ => format!(
+                        "if (unit >= {}u && unit < {}u) ",
+                        carry.first,
+                        carry.first + carry.view.len
+                    ),
+                };
+                let _ = writeln!(self.out, "                {units}next{at}[it] = r{from};");
+            }
         }
         self.line("            }");
         results.extend(stores.into_iter().map(|(_, result)| result));

@@ -32,6 +32,8 @@ pub struct Layout {
     pub products: Vec<ProductLayout>,
     /// Numbers of shared memory for partial sums and results.
     pub sums: usize,
+    /// Those before the weights.
+    pub fixed: usize,
 }
 
 /// Products of one operation into the same units, and how a block computes them.
@@ -68,6 +70,10 @@ pub struct ProductLayout {
     pub in_shared: usize,
     /// Where its partial sums begin in shared memory.
     pub sums_at: usize,
+    /// How many rows of its sources are brought to shared memory together; 0: threads read them where they are.
+    pub staged: usize,
+    /// Where they are.
+    pub staged_at: usize,
     /// Where its weights begin in shared memory.
     pub weights_at: usize,
 }
@@ -98,11 +104,19 @@ impl ProductLayout {
         self.to().len < self.span()
     }
 
-    /// Chunks of all parts.
-    pub fn all_chunks(&self) -> usize {
-        self.chunks[self.parts.len()]
+    /// Chunks of all threads: at least those of all parts.
+    pub fn padded_chunks(&self) -> usize {
+        self.column_warps * self.thread_chunks * 32
+    }
+
+    /// Rows of sources that a thread multiplies together.
+    pub fn together(&self) -> usize {
+        (32 / self.thread_rows).clamp(1, 4)
     }
 }
+
+/// The most products that are one: which of their reads cross are the bits of a number.
+const PARTS: usize = 32;
 
 /// Units that a block has of a layer.
 pub fn units(span: usize, blocks: usize) -> usize {
@@ -136,28 +150,46 @@ impl Layout {
 
     fn with(track: &Track, rows: usize, device: &Device, tier: Tier, blocks: usize) -> Layout {
         let threads = device.loop_threads;
-        let mut layout = Layout { tier, blocks, threads, rows, products: Vec::new(), sums: 0 };
+        let mut layout = Layout { tier, blocks, threads, rows, products: Vec::new(), sums: 0, fixed: 0 };
         for (place, product) in products(track) {
             match layout.products.last_mut() {
                 // A later product into the same units adds to the one before.
-                Some(last) if last.place == place && last.to() == product.to => last.parts.push(*product),
+                Some(last) if last.place == place && last.to() == product.to && last.parts.len() < PARTS => {
+                    last.parts.push(*product);
+                }
                 _ => layout.products.push(ProductLayout::new(place, *product, blocks)),
             }
         }
         let mut registers = (device.registers / threads / 2).min(144);
+        // A warp may be a step ahead of the one that sums, if that alone signals.
+        let buffers = layout.buffers();
+        let stages = layout.stages(track);
         for product in &mut layout.products {
-            product.deal(threads / 32, tier == Tier::Grid);
+            product.deal(threads / 32, tier == Tier::Grid && !stages);
             let weights = product.thread_rows * 4;
             product.in_registers = product.thread_chunks.min(registers / weights);
             registers -= product.in_registers * weights;
             product.sums_at = layout.sums;
-            // Two buffers: a warp may be a step ahead of the one that sums.
-            layout.sums += 2 * rows * product.column_warps * product.padded_rows();
+            layout.sums += buffers * rows * product.column_warps * product.padded_rows();
         }
         // Beside partial sums, results and the exchange, what is left of shared memory holds weights.
         let results: usize = layout.results();
         let mut at = (layout.sums + results).next_multiple_of(4);
         let room = device.shared_bytes / 4;
+        if stages {
+            // Products take turns with the same room.
+            let row = |p: &ProductLayout| p.padded_chunks() * 4;
+            let widest = layout.products.iter().map(row).max().unwrap_or(0);
+            for product in &mut layout.products {
+                let together = product.together();
+                let fit = room.saturating_sub(at) / row(product).max(1) / together * together;
+                product.staged = fit.min(rows.next_multiple_of(together));
+                product.staged_at = at;
+            }
+            let most = layout.products.iter().map(|p| p.staged * row(p)).max().unwrap_or(0);
+            at += most.max(if most > 0 { widest } else { 0 });
+        }
+        layout.fixed = at;
         for product in &mut layout.products {
             let chunk = product.thread_rows * 4 * threads;
             let left = product.thread_chunks - product.in_registers;
@@ -168,6 +200,18 @@ impl Layout {
         layout
     }
 
+    /// Buffers of partial sums.
+    pub fn buffers(&self) -> usize {
+        if self.rows == 1 { 2 } else { 1 }
+    }
+
+    /// Whether sources are brought to shared memory: where several rows read the same weights, and all are of the step's
+    /// one frame.
+    fn stages(&self, track: &Track) -> bool {
+        let offsets = || track.phases.iter().flat_map(|p| &p.ops).map(|placed| placed.offset);
+        self.rows > 1 && track.block == 1 && offsets().all(|offset| offset == 0)
+    }
+
     /// Numbers of shared memory for the results of products, until maps read them: for each warp, those of one item.
     pub fn results(&self) -> usize {
         self.products.iter().map(|p| p.layers * 32).sum::<usize>() * (self.threads / 32)
@@ -176,7 +220,7 @@ impl Layout {
     /// Bytes of shared memory of a block.
     pub fn shared_bytes(&self) -> usize {
         let weights = self.products.iter().map(|p| p.in_shared * p.thread_rows * 4 * self.threads);
-        4 * ((self.sums + self.results()).next_multiple_of(4) + weights.sum::<usize>())
+        4 * (self.fixed + weights.sum::<usize>())
     }
 
     /// Numbers of a block's weights that are read from device memory in every step.
@@ -216,6 +260,8 @@ impl ProductLayout {
             in_registers: 0,
             in_shared: 0,
             sums_at: 0,
+            staged: 0,
+            staged_at: 0,
             weights_at: 0,
         }
     }

@@ -5,7 +5,8 @@ use crate::places::{Places, Spot};
 use rnnc_plan::Product;
 use std::fmt::Write;
 
-/// A product's functions: `weight_<id>(a, g, row, chunk, e)` and `source_<id>(a, t, stream, chunk)`.
+/// A product's functions: `weight_<id>(a, g, row, chunk, e)` and `source_<id>(a, frame, stream, chunk, crossing)`; bit i of
+/// `crossing` says that the read of part i crosses, as `crossing_<id>(a, frame, stream)` finds out.
 pub(super) fn functions(out: &mut String, id: &str, product: &ProductLayout, places: &Places<'_>) {
     let (units, span) = (product.units, product.span());
     let _ = writeln!(out, "DEVICE float weight_{id}(const Args& a, u32 g, u32 row, u32 chunk, u32 e) {{");
@@ -33,27 +34,41 @@ pub(super) fn functions(out: &mut String, id: &str, product: &ProductLayout, pla
     }
     out.push_str("    return 0.f;\n}\n");
 
-    let _ = writeln!(out, "DEVICE float4 source_{id}(const Args& a, int frame, u32 stream, u32 chunk) {{");
+    let _ = writeln!(out, "DEVICE u32 crossing_{id}(const Args& a, int frame, u32 stream) {{");
+    let _ = writeln!(out, "    const u32 row = (u32)frame * {}u + stream;", places.streams());
+    out.push_str("    (void)row;\n");
+    let bits: Vec<String> = product
+        .parts
+        .iter()
+        .enumerate()
+        .filter_map(|(bit, part)| {
+            let crosses = places.crosses(&part.from, "row", "frame")?;
+            Some(format!("({crosses} ? {}u : 0u)", 1u64 << bit))
+        })
+        .collect();
+    let bits = if bits.is_empty() { "0u".into() } else { bits.join(" | ") };
+    let _ = writeln!(out, "    return {bits};\n}}");
+    let _ = writeln!(out, "DEVICE float4 source_{id}(const Args& a, int frame, u32 stream, u32 chunk, u32 crossing) {{");
     let _ = writeln!(out, "    const u32 row = (u32)frame * {}u + stream;", places.streams());
     out.push_str("    float4 x = {0.f, 0.f, 0.f, 0.f};\n");
-    for (part, chunks) in product.parts.iter().zip(product.chunks.windows(2)) {
+    for (bit, (part, chunks)) in product.parts.iter().zip(product.chunks.windows(2)).enumerate() {
         let (begin, end) = (chunks[0], chunks[1]);
         let _ = writeln!(out, "    if (chunk >= {begin}u && chunk < {end}u) {{");
         let _ = writeln!(out, "        const u32 column = (chunk - {begin}u) * 4u;");
-        source(out, part, places);
+        source(out, part, bit, places);
         out.push_str("    }\n");
     }
     out.push_str("    return x;\n}\n");
 }
 
 /// The statements that read four columns of one part into `x`.
-fn source(out: &mut String, part: &Product, places: &Places<'_>) {
+fn source(out: &mut String, part: &Product, bit: usize, places: &Places<'_>) {
     let read = &part.from;
     let len = read.view.len;
     let mut indent = "        ";
     let crosses = places.crosses(read, "row", "frame");
-    if let Some(crosses) = &crosses {
-        let _ = writeln!(out, "        if ({crosses}) {{");
+    if crosses.is_some() {
+        let _ = writeln!(out, "        if (crossing >> {bit}u & 1u) {{");
         for (e, name) in ["x", "y", "z", "w"].iter().enumerate() {
             let start = places.start(read, &format!("column + {e}u"));
             let _ = writeln!(out, "            if (column + {e}u < {len}u) x.{name} = {start};");
@@ -126,62 +141,123 @@ pub(super) fn weights(out: &mut String, id: &str, p: &ProductLayout, threads: us
     }
 }
 
-/// The statements that leave the partial sums of all rows of a step in shared memory. `frame_of` opens a block in which
-/// `frame` and `stream` are those of row `q`.
-pub(super) fn sums(
+/// How the code around products stands.
+pub(super) struct Around<'a> {
+    /// Rows of a step, and threads of a block.
+    pub rows: usize,
+    pub threads: usize,
+    /// Buffers of partial sums.
+    pub buffers: usize,
+    /// Opens a block in which `frame` and `stream` are those of row `q`, or continues the loop over rows.
+    pub frame_of: &'a str,
+    /// What says which reads cross, for `frame` and `stream`.
+    pub crossing: &'a str,
+}
+
+/// The statements that leave the partial sums of all rows of a step in shared memory.
+pub(super) fn sums(out: &mut String, id: &str, p: &ProductLayout, around: &Around<'_>) {
+    let Around { rows, threads, frame_of, crossing, .. } = *around;
+    let chunks = p.thread_chunks;
+    if p.staged == 0 {
+        let _ = writeln!(out, "        for (u32 q = 0; q < {rows}u; q++) {{");
+        let _ = writeln!(out, "            {frame_of}");
+        let _ = writeln!(out, "            float4 x[{chunks}];");
+        let _ = writeln!(out, "            UNROLL for (u32 j = 0; j < {chunks}u; j++)");
+        let _ = writeln!(
+            out,
+            "                x[j] = source_{id}(a, frame, stream, chunk_{id} + j * 32u, {crossing});"
+        );
+        rows_together(out, id, p, around, 1, "x[j]");
+        out.push_str("            }\n        }\n");
+        return;
+    }
+    /// Reads that a thread has under way together.
+    const READS: usize = 8;
+    let (staged, together, width, at) = (p.staged, p.together(), p.padded_chunks(), p.staged_at);
+    let _ = writeln!(out, "        for (u32 q0 = 0; q0 < {rows}u; q0 += {staged}u) {{");
+    let _ = writeln!(out, "            float4* const stage = (float4*)(sm + {at}u);");
+    if staged < rows {
+        out.push_str("            if (q0 > 0) block_sync();\n");
+    }
+    let items = staged * width;
+    let reads = READS.min(items.div_ceil(threads));
+    let _ = writeln!(
+        out,
+        "            for (u32 i0 = tid; i0 < {items}u; i0 += {}u) {{\n                float4 x[{reads}];",
+        threads * reads
+    );
+    let each = format!(
+        "                UNROLL for (u32 k = 0; k < {reads}u; k++) {{ const u32 i = i0 + k * {threads}u;"
+    );
+    let _ = writeln!(out, "{each} const u32 stream = q0 + i / {width}u;");
+    out.push_str("                    x[k].x = x[k].y = x[k].z = x[k].w = 0.f;\n");
+    let _ = writeln!(
+        out,
+        "                    if (i < {items}u && stream < {rows}u) x[k] = source_{id}(a, frame, stream, i % {width}u, {crossing}); }}"
+    );
+    let _ = writeln!(out, "{each} if (i < {items}u) stage[i] = x[k]; }}\n            }}");
+    out.push_str("            block_sync();\n");
+    let _ = writeln!(out, "            for (u32 q1 = 0; q1 < {staged}u; q1 += {together}u) {{");
+    out.push_str("            const u32 q = q0 + q1;\n");
+    let source = format!("stage[(q1 + b) * {width}u + chunk_{id} + j * 32u]");
+    rows_together(out, id, p, around, together, &source);
+    out.push_str("            }\n        }\n");
+}
+
+/// The sums of `together` rows from `q` on: `source` is the expression of four columns of row `b`, chunk `j`.
+fn rows_together(
     out: &mut String,
     id: &str,
     p: &ProductLayout,
-    rows: usize,
-    threads: usize,
-    frame_of: &str,
+    around: &Around<'_>,
+    together: usize,
+    source: &str,
 ) {
+    let Around { rows, threads, buffers, .. } = *around;
     let ProductLayout { column_warps, thread_rows, thread_chunks, in_registers, in_shared, fold, .. } = *p;
     let padded = p.padded_rows();
-    let _ = writeln!(out, "        for (u32 q = 0; q < {rows}u; q++) {{");
-    let _ = writeln!(out, "            {frame_of}");
-    let _ = writeln!(out, "            float4 x[{thread_chunks}];");
-    let _ = writeln!(out, "            UNROLL for (u32 j = 0; j < {thread_chunks}u; j++)");
-    let _ = writeln!(out, "                x[j] = source_{id}(a, frame, stream, chunk_{id} + j * 32u);");
-    let _ = writeln!(out, "            float sum[{thread_rows}];");
-    let _ = writeln!(out, "            UNROLL for (u32 r = 0; r < {thread_rows}u; r++) sum[r] = 0.f;");
-    let add = |out: &mut String, from: usize, count: usize, weight: &dyn Fn(&str) -> String| {
+    let _ = writeln!(out, "            float sum[{together}][{thread_rows}];");
+    let _ = writeln!(
+        out,
+        "            UNROLL for (u32 b = 0; b < {together}u; b++) UNROLL for (u32 r = 0; r < {thread_rows}u; r++) sum[b][r] = 0.f;"
+    );
+    let add = |out: &mut String, from: usize, count: usize, weight: &str| {
         if count == 0 {
             return;
         }
-        let _ = writeln!(out, "            UNROLL for (u32 j = {from}u; j < {}u; j++)", from + count);
+        let _ = writeln!(out, "            UNROLL for (u32 j = {from}u; j < {}u; j++) {{", from + count);
+        let _ = writeln!(out, "                float4 v[{together}];");
+        let _ = writeln!(out, "                UNROLL for (u32 b = 0; b < {together}u; b++) v[b] = {source};");
         let _ = writeln!(out, "                UNROLL for (u32 r = 0; r < {thread_rows}u; r++) {{");
-        let _ = writeln!(out, "                    {}", weight("r"));
-        out.push_str("                    sum[r] = fused(w.x, x[j].x, fused(w.y, x[j].y, fused(w.z, x[j].z, fused(w.w, x[j].w, sum[r]))));\n");
-        out.push_str("                }\n");
+        let _ = writeln!(out, "                    {weight}");
+        let _ = writeln!(
+            out,
+            "                    UNROLL for (u32 b = 0; b < {together}u; b++) sum[b][r] = fused(w.x, v[b].x, fused(w.y, v[b].y, fused(w.z, v[b].z, fused(w.w, v[b].w, sum[b][r]))));"
+        );
+        out.push_str("                }\n            }\n");
     };
-    add(out, 0, in_registers, &|r| {
-        let w = |e: usize| format!("w_{id}[{r}][j * 4u + {e}u]");
-        format!("float4 w; w.x = {}; w.y = {}; w.z = {}; w.w = {};", w(0), w(1), w(2), w(3))
-    });
-    let kept = |name: &str, from: usize| {
-        let name = name.to_string();
-        move |r: &str| {
-            format!(
-                "const float4 w = {name}_{id}[((j - {from}u) * {thread_rows}u + {r}) * {threads}u + tid];"
-            )
-        }
-    };
-    add(out, in_registers, in_shared, &kept("near", in_registers));
+    let w = |e: usize| format!("w_{id}[r][j * 4u + {e}u]");
+    let kept = format!("float4 w; w.x = {}; w.y = {}; w.z = {}; w.w = {};", w(0), w(1), w(2), w(3));
+    add(out, 0, in_registers, &kept);
     let near = in_registers + in_shared;
-    add(out, near, thread_chunks - near, &kept("far", near));
+    for (name, from, to) in [("near", in_registers, near), ("far", near, thread_chunks)] {
+        let place = format!("((j - {from}u) * {thread_rows}u + r) * {threads}u + tid");
+        add(out, from, to - from, &format!("const float4 w = {name}_{id}[{place}];"));
+    }
+    let _ = writeln!(out, "            UNROLL for (u32 b = 0; b < {together}u; b++)");
     let _ = writeln!(out, "            UNROLL for (u32 tile = 0; tile < {}u; tile++) {{", thread_rows / fold);
     let _ = writeln!(out, "                float v[{fold}];");
     let _ = writeln!(
         out,
-        "                UNROLL for (u32 r = 0; r < {fold}u; r++) v[r] = sum[tile * {fold}u + r];"
+        "                UNROLL for (u32 r = 0; r < {fold}u; r++) v[r] = sum[b][tile * {fold}u + r];"
     );
     let _ = writeln!(out, "                const float total = fold<{fold}>(v, lane);");
+    let buffer = if buffers > 1 { format!("((u32)step & 1u) * {rows}u + ") } else { String::new() };
     let _ = writeln!(
         out,
-        "                if (lane < {fold}u) sm[{}u + (((u32)step & 1u) * {rows}u + q) * {}u + warp % {column_warps}u * {padded}u + rows_{id} + tile * {fold}u + lane] = total;",
+        "                if (lane < {fold}u && q + b < {rows}u) sm[{}u + ({buffer}q + b) * {}u + warp % {column_warps}u * {padded}u + rows_{id} + tile * {fold}u + lane] = total;",
         p.sums_at,
         column_warps * padded
     );
-    out.push_str("            }\n            }\n        }\n");
+    out.push_str("            }\n");
 }

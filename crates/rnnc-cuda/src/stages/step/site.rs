@@ -1,5 +1,6 @@
 //! How maps in a loop read and write.
 
+use super::early::{Carry, Early};
 use super::exchange::{Origin, Stored, origin};
 use crate::places::Places;
 use crate::source::map::Site;
@@ -24,30 +25,56 @@ pub(super) struct LoopSite<'a> {
     pub first: usize,
     /// What can be read of this step without memory.
     pub results: &'a [Result],
+    /// Where loops read ahead: what is read, what is kept from the step before, and the direction of time.
+    pub ahead: Option<(&'a mut Early, &'a [Carry], i64)>,
 }
 
 impl Site for LoopSite<'_> {
     fn load(&mut self, read: &Read, unit: &str) -> String {
         let repeated = unit != "u";
-        if read.delay == 0 && !repeated {
-            if let Some(result) = result(self.results, read.view, self.first) {
-                return result.value.clone();
-            }
+        if read.delay == 0
+            && !repeated
+            && let Some(result) = result(self.results, read.view, self.first)
+        {
+            return result.value.clone();
         }
         let origin = match (repeated, origin(self.stored, read, self.span, self.first)) {
             (true, Origin::SameUnit) => Origin::OtherUnits,
             (_, origin) => origin,
         };
-        let reading = match origin {
-            Origin::Outside => "constant",
-            Origin::SameUnit => "own",
-            Origin::OtherUnits => "fresh",
-        };
-        let value = format!("{reading}({})", self.places.source_address(read, "row", unit));
-        match self.places.crosses(read, "row", "frame") {
+        let address = self.places.source_address(read, "row", unit);
+        let crosses = self.places.crosses(read, "row", "frame");
+        let or_start = |value: String| match &crosses {
             None => value,
             Some(crosses) => format!("{crosses} ? {} : {value}", self.places.start(read, unit)),
+        };
+        if let Some((early, carries, sign)) = &mut self.ahead {
+            let lag = *sign * read.delay;
+            if origin == Origin::Outside || (origin == Origin::SameUnit && lag >= 2) {
+                return early.value("float", or_start(format!("early({address})")));
+            }
+            let kept = |c: &&Carry| c.view == read.view && c.first == self.first && c.span == self.span;
+            if let (Origin::SameUnit, 1, Some(at)) = (origin, lag, carries.iter().position(|c| kept(&c))) {
+                let value = format!("carry{at}[it]");
+                let before = match &crosses {
+                    None => format!("own({address})"),
+                    Some(crosses) => format!("{crosses} ? 0.f : own({address})"),
+                };
+                early.begin(format!("{value} = {before};"));
+                return match &crosses {
+                    None => value,
+                    Some(crosses) => {
+                        let flag = early.value("bool", crosses.clone());
+                        format!("{flag} ? {} : {value}", self.places.start(read, unit))
+                    }
+                };
+            }
         }
+        or_start(match origin {
+            Origin::Outside => format!("constant({address})"),
+            Origin::SameUnit => format!("own({address})"),
+            Origin::OtherUnits => format!("fresh({address})"),
+        })
     }
 
     fn store(&mut self, to: View, value: &str) -> String {
