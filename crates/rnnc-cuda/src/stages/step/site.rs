@@ -86,12 +86,15 @@ impl Site for LoopSite<'_> {
     }
 }
 
-/// The result that holds a view, whose first column is unit `first`.
+/// The result that holds a view, whose first column is unit `first`: the last that has any of its units, if that has
+/// all of them.
 pub(super) fn result(results: &[Result], view: View, first: usize) -> Option<&Result> {
-    results.iter().rev().find(|r| {
-        r.view.buffer == view.buffer
-            && r.view.column + first == view.column + r.first
+    let end = |view: View| view.column + view.len;
+    let meets =
+        |r: &&Result| r.view.buffer == view.buffer && r.view.column < end(view) && view.column < end(r.view);
+    results.iter().rev().find(meets).filter(|r| {
+        r.view.column + first == view.column + r.first
             && r.view.column <= view.column
-            && view.column + view.len <= r.view.column + r.view.len
+            && end(view) <= end(r.view)
     })
 }
