@@ -294,10 +294,12 @@ pub(crate) fn kernel(builder: &mut Builder<'_>, name: &str, vector: &Vector, wha
     let places = builder.places;
     let streams = places.streams();
     let (groups, size) = groups(vector);
-    let lanes = match size {
-        ..=ALONE => Lanes::One,
-        ..=WARP => Lanes::Warp,
-        _ => Lanes::Block(BLOCK),
+    let lanes = if size <= ALONE {
+        Lanes::One
+    } else if size <= WARP {
+        Lanes::Warp
+    } else {
+        Lanes::Block(BLOCK)
     };
     let (item, items, lane, work) = match lanes {
         Lanes::One => {
