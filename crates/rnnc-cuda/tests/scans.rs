@@ -7,6 +7,7 @@ mod emulation;
 use emulation::{Emulated, devices, seed};
 use rnnc_cuda::CudaExecutor;
 use rnnc_cuda::device::Device;
+use rnnc_cuda::driver::{Address, Args, Driver, DriverError, Geometry, GraphId, KernelId, Product, Source};
 use rnnc_graph::{Activation::Identity, Activation::Sigmoid, Activation::Tanh, Connect, Graph, Range, Start};
 use rnnc_plan::{Executor, Plan, PlanOptions, Setup, StageKind, Values, ValuesMut};
 use rnnc_suite::{Case, Net, cell_networks, check, networks};
@@ -127,26 +128,155 @@ fn chunks_of_many_frames_agree_with_the_reference() {
     agree(&scans(3, &[64, 17], 20), 1.0);
 }
 
-#[test]
-fn numbers_that_are_none_stay_within_their_sequence() {
+/// Runs a network of one input and one output forward, of one unit and one stream.
+fn outputs(graph: &Graph, numbers: &[f32], resets: &[bool], driver: impl Driver + 'static) -> Vec<f32> {
+    let frames = numbers.len();
+    let plan = Plan::new(graph, PlanOptions::inference(1, frames)).unwrap();
+    let mut executor = CudaExecutor::with_driver(plan, Setup::new(1, frames), Box::new(driver)).unwrap();
+    executor.forward(frames, &[Values::F32(numbers)], Some(resets)).unwrap();
+    let mut values = vec![0.0; frames];
+    executor.output(0, ValuesMut::F32(&mut values)).unwrap();
+    values
+}
+
+/// c = a c[t-1] + b c[t-2] + x
+fn integrator(a: f64, b: f64) -> Graph {
     let mut net = Net::new("integrator");
     let x = net.graph.input("x", 1);
     let c = net.sum("c", 1, Identity);
-    net.add(c, c, 0.5, 1);
-    net.add(c, c, 0.25, 2);
+    net.add(c, c, a, 1);
+    net.add(c, c, b, 2);
     net.add(x, c, 1.0, 0);
-    let y = net.out(c);
+    net.out(c)
+}
+
+#[test]
+fn numbers_that_are_none_stay_within_their_sequence() {
     let frames = 40;
     let mut numbers = vec![1.0f32; frames];
     numbers[3] = f32::NAN;
     let mut resets = vec![false; frames];
     resets[11] = true;
-    let plan = Plan::new(&y, PlanOptions::inference(1, frames)).unwrap();
     let driver = Emulated::new(device(0.0), seed()).unwrap();
-    let mut executor = CudaExecutor::with_driver(plan, Setup::new(1, frames), Box::new(driver)).unwrap();
-    executor.forward(frames, &[Values::F32(&numbers)], Some(&resets)).unwrap();
-    let mut values = vec![0.0f32; frames];
-    executor.output(0, ValuesMut::F32(&mut values)).unwrap();
+    let values = outputs(&integrator(0.5, 0.25), &numbers, &resets, driver);
     let none: Vec<usize> = (0..frames).filter(|&t| values[t].is_nan()).collect();
     assert_eq!(none, (3..11).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_state_of_zero_stays_so_though_slopes_grow_beyond_all_bounds() {
+    let frames = 300;
+    let mut numbers = vec![0.0f32; frames];
+    numbers[frames - 3] = 1.0;
+    for wait_us in [0.0, 0.04, 1.0] {
+        let driver = Emulated::new(device(wait_us), seed()).unwrap();
+        let values = outputs(&integrator(8.0, 0.0), &numbers, &vec![false; frames], driver);
+        assert!(values[..frames - 3].iter().all(|&v| v == 0.0), "{values:?}");
+        assert_eq!(values[frames - 3..], [1.0, 8.0, 64.0]);
+    }
+}
+
+/// A driver whose kernels are altered.
+struct Altered {
+    inner: Emulated,
+    from: &'static str,
+    to: &'static str,
+}
+
+impl Driver for Altered {
+    fn load(&mut self, source: &Source) -> Result<Vec<KernelId>, DriverError> {
+        let text = source.text.replace(self.from, self.to);
+        let missing = text == source.text && text.contains("LOOP_KERNEL(forward");
+        assert!(!missing || self.from.is_empty(), "`{}` is not there", self.from);
+        self.inner.load(&Source { text, ..source.clone() })
+    }
+
+    fn device(&self) -> &Device {
+        self.inner.device()
+    }
+
+    fn allocate(&mut self, bytes: usize) -> Result<Address, DriverError> {
+        self.inner.allocate(bytes)
+    }
+
+    fn free(&mut self, address: Address) {
+        self.inner.free(address);
+    }
+
+    fn write(&mut self, to: Address, data: &[u8]) -> Result<(), DriverError> {
+        self.inner.write(to, data)
+    }
+
+    fn read(&self, from: Address, into: &mut [u8]) -> Result<(), DriverError> {
+        self.inner.read(from, into)
+    }
+
+    fn copy(&mut self, from: Address, to: Address, bytes: usize) -> Result<(), DriverError> {
+        self.inner.copy(from, to, bytes)
+    }
+
+    fn clear(&mut self, at: Address, bytes: usize) -> Result<(), DriverError> {
+        self.inner.clear(at, bytes)
+    }
+
+    fn occupancy(&self, kernel: KernelId, geometry: &Geometry) -> Result<usize, DriverError> {
+        self.inner.occupancy(kernel, geometry)
+    }
+
+    fn launch(&mut self, kernel: KernelId, geometry: &Geometry, args: &Args) -> Result<(), DriverError> {
+        self.inner.launch(kernel, geometry, args)
+    }
+
+    fn product(&mut self, product: &Product) -> Result<(), DriverError> {
+        self.inner.product(product)
+    }
+
+    fn begin_recording(&mut self) -> Result<(), DriverError> {
+        self.inner.begin_recording()
+    }
+
+    fn end_recording(&mut self) -> Result<GraphId, DriverError> {
+        self.inner.end_recording()
+    }
+
+    fn replay(&mut self, graph: GraphId) -> Result<(), DriverError> {
+        self.inner.replay(graph)
+    }
+
+    fn synchronize(&self) -> Result<(), DriverError> {
+        self.inner.synchronize()
+    }
+}
+
+#[test]
+fn each_missing_barrier_fence_or_wait_shows() {
+    let faults = [
+        ("", ""),
+        ("block_sync();\nconst u32 turn", "const u32 turn"),
+        ("block_sync();\nconst bool joins", "const bool joins"),
+        ("block_sync();\nif (joins)", "if (joins)"),
+        ("block_sync();\nif (thread() == 0) signal", "if (thread() == 0) signal"),
+        ("if (thread() == 0) signal", "if (false) signal"),
+        ("wait_until(a, counter, chunk,", "if (false) wait_until(a, counter, chunk,"),
+        ("= fresh(from", "= own(from"),
+    ];
+    // What is counted twice must not fade before it is seen.
+    let mut net = Net::new("slow");
+    let x = net.graph.input("x", 2);
+    let z = net.dense("z", 6, Tanh, &[(x, 0)]);
+    let c = net.sum("c", 6, Identity);
+    net.add(c, c, 0.999, 1);
+    net.add(z, c, 1.0, 0);
+    let case = Case::new("slow", net.out(c), 1, &[300], 0.0);
+    let device = device(0.04);
+    for (from, to) in faults {
+        let found = (1..=4).any(|seed| {
+            let make = |plan, setup| -> Result<Box<dyn Executor>, _> {
+                let driver = Altered { inner: Emulated::new(device.clone(), seed)?, from, to };
+                Ok(Box::new(CudaExecutor::with_driver(plan, setup, Box::new(driver))?))
+            };
+            check(&case, &make, TOLERANCE).is_err()
+        });
+        assert_eq!(found, !from.is_empty(), "{from:?}");
+    }
 }

@@ -202,20 +202,14 @@ if (thread() == 0) signal((u32*)counter);
     /// The thread's map after another's.
     fn compose(&self) -> String {
         let order = self.recurrence.order();
-        let sum = |s: usize, of: &dyn Fn(usize) -> String, last: Option<String>| {
-            let mut terms = (0..order).rev();
-            let first = match (last, terms.next()) {
-                (Some(last), Some(k)) => format!("fused(m{s}_{k}, {}, {last})", of(k)),
-                (None, Some(k)) => format!("m{s}_{k} * {}", of(k)),
-                (last, None) => last.unwrap_or_default(),
-            };
-            terms.fold(first, |sum, k| format!("fused(m{s}_{k}, {}, {sum})", of(k)))
+        let sum = |s: usize, of: &dyn Fn(usize) -> String, last: &str| {
+            (0..order).rev().fold(last.to_string(), |sum, k| format!("add_share(m{s}_{k}, {}, {sum})", of(k)))
         };
         let mut out = String::new();
         for s in 0..order {
-            let _ = writeln!(out, "b{s} = {};", sum(s, &|k| format!("eb{k}"), Some(format!("b{s}"))));
+            let _ = writeln!(out, "b{s} = {};", sum(s, &|k| format!("eb{k}"), &format!("b{s}")));
             for j in 0..order {
-                let _ = writeln!(out, "const float p{s}_{j} = {};", sum(s, &|k| format!("em{k}_{j}"), None));
+                let _ = writeln!(out, "const float p{s}_{j} = {};", sum(s, &|k| format!("em{k}_{j}"), "0.f"));
             }
         }
         for (s, j) in (0..order).flat_map(|s| (0..order).map(move |j| (s, j))) {
@@ -233,7 +227,7 @@ if (thread() == 0) signal((u32*)counter);
             let constant = format!("{map}b{s}");
             let sum = (0..order)
                 .rev()
-                .fold(constant.clone(), |sum, j| format!("fused({map}m{s}_{j}, {state}{j}, {sum})"));
+                .fold(constant.clone(), |sum, j| format!("add_share({map}m{s}_{j}, {state}{j}, {sum})"));
             let _ = writeln!(out, "const float {to}{s} = {map}cut ? {constant} : {sum};");
         }
         out

@@ -2,8 +2,10 @@
 //! frames, many at once.
 //!
 //! What is compared is a prediction. A recurrence moves 4 bytes a lane and frame for each value it loads and stores, in
-//! either shape the same and each once: a copy of as many bytes is its bound. Beside it stand latencies: in order, one
-//! for each tile of frames; in chunks, one for each chunk that waits for the state of the chunk before, and a few more.
+//! either shape the same and each once: a copy of as many bytes is its bound. (The recurrence c = f c[t-1] + z moves 12,
+//! as much as a copy of one and a half numbers; the state between chunks adds a number or two to every chunk.) Beside it
+//! stand latencies: in order, one for each tile of frames; in chunks, one for each chunk that waits for the state of the
+//! chunk before, and a few more. The latencies below are estimates; no scan was timed yet.
 
 use crate::device::Device;
 
@@ -34,6 +36,8 @@ const RESIDENT_THREADS: usize = 512;
 const LATENCY_US: f64 = 1.0;
 /// Microseconds of a round of the scan within a block.
 const ROUND_US: f64 = 0.05;
+/// How much of the shorter of moving and waiting is not hidden behind the longer.
+const APART: f64 = 0.25;
 /// Of a multiprocessor's even share of the bandwidth of memory, how much more it can use alone.
 const ALONE: f64 = 2.0;
 
@@ -69,22 +73,27 @@ impl Shape {
             Shape::Chunked { lanes, .. } => {
                 let waits = (self.chunks(work, threads) - 1) as f64 * device.rates.frame_us[2];
                 let rounds = f64::from((threads / lanes).max(1).ilog2()) * ROUND_US;
-                2.0 * LATENCY_US + rounds + moving.max(waits).max((turns - 1.0) * 2.0 * LATENCY_US)
+                let turns = (turns - 1.0) * 2.0 * LATENCY_US;
+                2.0 * LATENCY_US + rounds + moving.max(waits).max(turns) + APART * moving.min(waits)
             }
         }
     }
 
     /// Shapes worth a thought for blocks of `threads` threads.
     fn candidates(work: &Work, threads: usize) -> Vec<Shape> {
-        // Tiles that leave a thread registers enough.
-        let tiles = [16, 8, 4].into_iter().filter(|tile| *tile == 4 || tile * work.loads <= 64);
         // A tile in order is loaded while the one before is computed, so there are two.
         let ordered = [8, 4, 2].into_iter().find(|tile| *tile == 2 || tile * work.loads <= 32).unwrap_or(2);
-        let lanes = work.lanes.next_power_of_two().min(32).min(threads);
-        let chunked = tiles.map(move |tile| Shape::Chunked { lanes, tile });
         let mut shapes = vec![Shape::Ordered { tile: ordered }];
         if work.affine {
-            shapes.extend(chunked);
+            // Lanes side by side fill whole lines of memory, or at least its sectors of 32 bytes.
+            let most = work.lanes.next_power_of_two().min(32).min(threads);
+            // Tiles that leave a thread registers enough.
+            let tiles = [16, 8, 4].into_iter().filter(|tile| *tile == 4 || tile * work.loads <= 64);
+            for tile in tiles {
+                let lanes =
+                    [most, most / 2, most / 4].into_iter().filter(|&lanes| lanes == most || lanes >= 8);
+                shapes.extend(lanes.map(|lanes| Shape::Chunked { lanes, tile }));
+            }
         }
         shapes
     }
