@@ -1,7 +1,7 @@
 //! How a plan runs on a device, with no device at hand: tiers, where weights stay, barriers, predicted times.
 //!
 //! Predictions follow from counts and [`Rates`](crate::device::Rates) alone. Frames and scan stages: their products at
-//! the device's rate for these, and each value once through its memory. Loops: what [`Layout`] chose them by. The time
+//! the device's rate for these, and each value once through its memory. Loops: what their layout was chosen by. The time
 //! between kernels is left out.
 
 use crate::compile::compile;
