@@ -5,6 +5,7 @@
 pub(crate) mod memory;
 mod runner;
 mod state;
+mod timing;
 
 use crate::compile::compile;
 use crate::driver::{Cuda, Driver, DriverError};
@@ -16,6 +17,7 @@ use rnnc_plan::{
     check_len,
 };
 use runner::{Recording, Runner};
+pub use timing::{Timed, Times, Timing};
 use std::cell::RefCell;
 
 /// Runs plans on an NVIDIA GPU, in single precision.
@@ -100,6 +102,21 @@ impl CudaExecutor {
     /// What it runs on.
     pub fn device(&self) -> &crate::device::Device {
         self.runner.driver.device()
+    }
+
+    /// From here on, that is timed.
+    pub fn set_timing(&mut self, timing: Timing) {
+        self.runner.set_timing(timing);
+    }
+
+    /// How long the last forward call, and what followed it, took on the device. Waits for it.
+    ///
+    /// # Errors
+    /// A driver that cannot time; whatever failed on the device.
+    pub fn times(&self) -> Result<Times, ExecutorError> {
+        let times = self.runner.times()?;
+        self.runner.check_fault()?;
+        Ok(times)
     }
 
     fn pass(&self, backward: bool) -> Option<&Pass> {
@@ -241,6 +258,7 @@ impl Executor for CudaExecutor {
     ) -> Result<(), ExecutorError> {
         self.plan.check_inputs(self.setup, frames, inputs, resets)?;
         let window = self.setup.window;
+        self.runner.begin_timing();
         self.runner.replay(Recording::Move(frames))?;
         self.clock.advance(frames, resets);
         memory::update_clock_image(&mut self.clock_image, &self.clock);

@@ -23,4 +23,4 @@ pub mod program;
 pub mod source;
 mod stages;
 
-pub use executor::CudaExecutor;
+pub use executor::{CudaExecutor, Timed, Times, Timing};

@@ -1,11 +1,11 @@
 //! What the executor asks of a driver: the order of calls, their sizes, and how long memory lives. No kernel runs here;
 //! the recorder checks every range that is used against what is allocated.
 
-use rnnc_cuda::CudaExecutor;
 use rnnc_cuda::compile::compile;
 use rnnc_cuda::device::Device;
 use rnnc_cuda::driver::{Address, Args, Call, Product, Recorder};
 use rnnc_cuda::program::{Command, Program, Work};
+use rnnc_cuda::{CudaExecutor, Timed, Times, Timing};
 use rnnc_graph::{LayerKind, WeightId};
 use rnnc_plan::{Executor, ExecutorError, Part, Plan, PlanOptions, Setup, Update, Values, ValuesMut};
 use rnnc_suite::cases;
@@ -336,4 +336,49 @@ fn no_case_of_the_suite_uses_memory_outside_of_what_is_allocated() {
         }
         executor.state().map(drop).unwrap_or_else(wrong);
     }
+}
+
+#[test]
+fn passes_are_timed_between_timestamps_on_both_sides_and_commands_between_those_in_the_recording() {
+    let (mut executor, program, calls) = lstm();
+    let run = |executor: &mut CudaExecutor| {
+        executor.forward(4, &[Values::F32(&[0.0; 24])], None).unwrap();
+        executor.backward(4, &[Some(Values::F32(&[0.0; 40]))]).unwrap();
+        executor.times().unwrap()
+    };
+    assert_eq!(run(&mut executor), Times::default(), "nothing is timed unless it is asked for");
+    assert!(!taken(&calls).iter().any(|call| matches!(call, Call::Stamp(_))));
+
+    executor.set_timing(Timing::Passes);
+    let names = |timed: &[Timed]| timed.iter().map(|t| t.what.clone()).collect::<Vec<_>>();
+    for _ in 0..2 {
+        taken(&calls);
+        let times = run(&mut executor);
+        assert_eq!(names(&times.forward), ["older frames, moved on", "the forward pass"]);
+        assert_eq!(names(&times.backward), ["the backward pass"]);
+        assert!(times.update.is_empty());
+        let calls = taken(&calls);
+        for (place, _) in calls.iter().enumerate().filter(|(_, call)| matches!(call, Call::Replay(_))) {
+            let around = &calls[place - 1..=place + 1];
+            assert!(matches!(around, [Call::Stamp(from), _, Call::Stamp(to)] if from != to), "{around:?}");
+        }
+        assert!(recordings(&calls).iter().all(|r| !r.iter().any(|call| matches!(call, Call::Stamp(_)))));
+    }
+
+    executor.set_timing(Timing::Commands);
+    taken(&calls);
+    let times = run(&mut executor);
+    let commands = |timed: &[Timed]| timed.iter().filter(|t| t.what != "older frames, moved on").count();
+    assert_eq!(commands(&times.forward), program.forward.len());
+    assert_eq!(commands(&times.backward), program.backward.len());
+    assert!(times.forward.iter().chain(&times.backward).all(|t| t.us >= 0.0));
+    for recording in recordings(&taken(&calls)) {
+        let stamps = recording.iter().filter(|call| matches!(call, Call::Stamp(_))).count();
+        assert!(matches!(recording, [Call::Stamp(_), .., Call::Stamp(_)]) && stamps > 1);
+    }
+    let words = names(&times.forward);
+    assert!(
+        words.iter().any(|what| what.starts_with("stage 1: product of 8 x 3 and 3 x 32 numbers")),
+        "{words:?}"
+    );
 }

@@ -7,7 +7,9 @@ mod emulation;
 use emulation::{Emulated, devices, seed};
 use rnnc_cuda::CudaExecutor;
 use rnnc_cuda::device::Device;
-use rnnc_cuda::driver::{Address, Args, Driver, DriverError, Geometry, GraphId, KernelId, Product, Source};
+use rnnc_cuda::driver::{
+    Address, Args, Driver, DriverError, Geometry, GraphId, KernelId, Product, Source, Timestamp,
+};
 use rnnc_graph::{Activation::Identity, Activation::Sigmoid, Activation::Tanh, Connect, Graph, Range, Start};
 use rnnc_plan::{Executor, Plan, PlanOptions, Setup, StageKind, Values, ValuesMut};
 use rnnc_suite::{Case, Net, cell_networks, check, networks};
@@ -229,6 +231,18 @@ impl Driver for Altered {
 
     fn product(&mut self, product: &Product) -> Result<(), DriverError> {
         self.inner.product(product)
+    }
+
+    fn timestamp(&mut self) -> Result<Timestamp, DriverError> {
+        self.inner.timestamp()
+    }
+
+    fn stamp(&mut self, at: Timestamp) -> Result<(), DriverError> {
+        self.inner.stamp(at)
+    }
+
+    fn elapsed_us(&self, from: Timestamp, to: Timestamp) -> Result<f64, DriverError> {
+        self.inner.elapsed_us(from, to)
     }
 
     fn begin_recording(&mut self) -> Result<(), DriverError> {

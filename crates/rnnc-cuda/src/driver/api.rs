@@ -39,6 +39,7 @@ const FUNCTIONS: &[&str] = &[
     "cuEventCreate",
     "cuEventDestroy_v2",
     "cuEventRecord",
+    "cuEventRecordWithFlags",
     "cuEventSynchronize",
     "cuFuncGetAttribute",
     "cuFuncSetAttribute",
@@ -71,10 +72,18 @@ const FUNCTIONS: &[&str] = &[
     "cuStreamSynchronize",
 ];
 
+/// What is called to time commands.
+const TIMING_FUNCTIONS: &[&str] = &["cuEventElapsedTime_v2"];
+
 /// Looks for the driver and starts it.
 pub(super) fn begin() -> Result<(), DriverError> {
-    is_present(&names())?;
+    is_present(&names(), FUNCTIONS, "12.0")?;
     start()
+}
+
+/// Whether the driver has what timing needs.
+pub(super) fn can_time() -> Result<(), DriverError> {
+    is_present(&names(), TIMING_FUNCTIONS, "12.8")
 }
 
 /// The names by which cudarc looks for the driver, in its order.
@@ -82,16 +91,16 @@ fn names() -> Vec<String> {
     ["cuda", "nvcuda"].into_iter().flat_map(cudarc::get_lib_name_candidates).collect()
 }
 
-/// Looks for the driver and its functions.
-fn is_present(names: &[String]) -> Result<(), DriverError> {
+/// Looks for the driver and functions that are in it from a version of CUDA on.
+fn is_present(names: &[String], functions: &[&str], version: &str) -> Result<(), DriverError> {
     for name in names {
         // SAFETY: the driver's start-up code is made to be run at any time, by any thread.
         let Ok(library) = (unsafe { Library::new(name) }) else { continue };
-        for function in FUNCTIONS {
+        for function in functions {
             // SAFETY: the symbol is not used, only looked for.
             if unsafe { library.get::<unsafe extern "C" fn()>(function.as_bytes()) }.is_err() {
                 return Err(DriverError::Missing(format!(
-                    "the NVIDIA driver ({name}) has no {function}: a driver for CUDA 12.0 or newer is needed"
+                    "the NVIDIA driver ({name}) has no {function}: a driver for CUDA {version} or newer is needed"
                 )));
             }
         }
@@ -143,7 +152,7 @@ mod tests {
 
     #[test]
     fn a_missing_driver_is_an_error_of_ours() {
-        let error = is_present(&["librnnc-no-driver.so".into()]).unwrap_err();
+        let error = is_present(&["librnnc-no-driver.so".into()], FUNCTIONS, "12.0").unwrap_err();
         assert_eq!(error.to_string(), "no NVIDIA driver was found (libcuda.so.1)");
     }
 
@@ -151,7 +160,7 @@ mod tests {
     #[test]
     fn a_driver_without_a_function_is_an_error_that_names_it() {
         // Any library that is no driver.
-        let error = is_present(&["libc.so.6".into()]).unwrap_err();
+        let error = is_present(&["libc.so.6".into()], FUNCTIONS, "12.0").unwrap_err();
         assert!(error.to_string().contains("(libc.so.6) has no cuCtxSetCurrent"), "{error}");
     }
 
@@ -159,6 +168,7 @@ mod tests {
     fn the_functions_that_are_called_are_those_that_are_looked_for() {
         let text = [
             include_str!("api.rs"),
+            include_str!("clock.rs"),
             include_str!("cuda.rs"),
             include_str!("facts.rs"),
             include_str!("staging.rs"),
@@ -172,6 +182,8 @@ mod tests {
             .collect();
         called.sort_unstable();
         called.dedup();
-        assert_eq!(called, FUNCTIONS);
+        let mut looked_for = [FUNCTIONS, TIMING_FUNCTIONS].concat();
+        looked_for.sort_unstable();
+        assert_eq!(called, looked_for);
     }
 }

@@ -4,11 +4,12 @@
 
 use super::api::{self, call};
 use super::cache::{Cache, Key};
+use super::clock::Events;
 use super::cublas::{Precision, Products, WORKSPACE};
 use super::facts::describe;
 use super::nvrtc::{Nvrtc, Output};
 use super::staging::Staging;
-use super::{Address, Args, Driver, DriverError, Geometry, GraphId, KernelId, Product, Source};
+use super::{Address, Args, Driver, DriverError, Geometry, GraphId, KernelId, Product, Source, Timestamp};
 use crate::device::Device;
 use cudarc::driver::sys::{self, CUfunction_attribute_enum as Property};
 use std::ffi::{CString, c_int};
@@ -24,6 +25,7 @@ pub struct Cuda {
     cache: Cache,
     products: Option<Products>,
     staging: Option<Staging>,
+    events: Events,
     allocations: Vec<Address>,
     modules: Vec<sys::CUmodule>,
     kernels: Vec<Kernel>,
@@ -76,6 +78,7 @@ impl Cuda {
             cache: Cache::of_user(),
             products: None,
             staging: None,
+            events: Events::default(),
             allocations: Vec::new(),
             modules: Vec::new(),
             kernels: Vec::new(),
@@ -351,6 +354,21 @@ impl Driver for Cuda {
         }
     }
 
+    fn timestamp(&mut self) -> Result<Timestamp, DriverError> {
+        self.enter()?;
+        self.events.add()
+    }
+
+    fn stamp(&mut self, at: Timestamp) -> Result<(), DriverError> {
+        self.enter()?;
+        self.events.stamp(at, self.stream, self.recording)
+    }
+
+    fn elapsed_us(&self, from: Timestamp, to: Timestamp) -> Result<f64, DriverError> {
+        self.enter_unrecorded("cuEventElapsedTime_v2")?;
+        self.events.elapsed_us(from, to)
+    }
+
     fn begin_recording(&mut self) -> Result<(), DriverError> {
         self.enter()?;
         // Of a recording that stopped at an error.
@@ -400,6 +418,7 @@ impl Drop for Cuda {
         }
         self.products = None;
         self.staging = None;
+        self.events = Events::default();
         for graph in mem::take(&mut self.graphs) {
             let _ = call!(cuGraphExecDestroy(graph));
         }

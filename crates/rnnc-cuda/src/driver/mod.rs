@@ -5,6 +5,7 @@
 //! | --- | --- |
 //! | `cuda.rs`, `staging.rs` | a GPU by NVIDIA's driver; writes that return before their copies ran |
 //! | `api.rs`, `facts.rs` | calling that driver, if it is there; what it knows of the GPU |
+//! | `clock.rs` | moments between commands |
 //! | `nvrtc.rs`, `cache.rs` | compiling sources; keeping on disk what was compiled |
 //! | `cublas.rs` | products of matrices |
 //! | `libraries.rs` | finding these libraries when they are first needed |
@@ -12,6 +13,7 @@
 
 mod api;
 mod cache;
+mod clock;
 mod cublas;
 mod cuda;
 mod facts;
@@ -21,6 +23,7 @@ mod recorder;
 mod staging;
 
 pub use cache::{Cache, Key};
+pub use clock::HostClock;
 pub use cublas::Precision;
 pub use cuda::Cuda;
 pub use nvrtc::{Compiled, Nvrtc, Output, Usage};
@@ -39,6 +42,10 @@ pub struct KernelId(pub usize);
 /// A recorded sequence of commands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct GraphId(pub usize);
+
+/// A moment between commands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Timestamp(pub usize);
 
 /// CUDA C++ to be compiled: stands alone, with the prelude in it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -162,7 +169,7 @@ pub enum DriverError {
     },
 }
 
-/// Runs commands in the order in which they are given. Only `read`, `synchronize` and `occupancy` wait.
+/// Runs commands in the order in which they are given. Only `read`, `synchronize`, `elapsed_us` and `occupancy` wait.
 pub trait Driver: Send {
     /// What it drives.
     fn device(&self) -> &Device;
@@ -197,7 +204,17 @@ pub trait Driver: Send {
     /// Starts a product of matrices, in single precision.
     fn product(&mut self, product: &Product) -> Result<(), DriverError>;
 
-    /// From here on, commands (copies and clears within the device, launches, products) are recorded, not run.
+    /// A timestamp, not taken yet.
+    fn timestamp(&mut self) -> Result<Timestamp, DriverError>;
+
+    /// Takes a timestamp: the moment at which all commands before are done. (Again: the later one counts.)
+    fn stamp(&mut self, at: Timestamp) -> Result<(), DriverError>;
+
+    /// Microseconds from a timestamp to a later one, when both have come.
+    fn elapsed_us(&self, from: Timestamp, to: Timestamp) -> Result<f64, DriverError>;
+
+    /// From here on, commands (copies and clears within the device, launches, products, timestamps) are recorded, not
+    /// run.
     fn begin_recording(&mut self) -> Result<(), DriverError>;
 
     /// Ends a recording.

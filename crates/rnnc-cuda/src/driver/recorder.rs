@@ -1,7 +1,10 @@
 //! A driver for tests: it keeps memory, checks every range that is used against what is allocated, and records the
 //! calls. Copies and clears are done, kernels and products are only recorded.
 
-use super::{Address, Args, Driver, DriverError, Geometry, GraphId, KernelId, Operand, Product, Source};
+use super::{
+    Address, Args, Driver, DriverError, Geometry, GraphId, HostClock, KernelId, Operand, Product, Source,
+    Timestamp,
+};
 use crate::device::Device;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -19,6 +22,7 @@ pub enum Call {
     Load { source: String },
     Launch { kernel: String, geometry: Geometry, args: Args },
     Product(Product),
+    Stamp(Timestamp),
     BeginRecording,
     EndRecording(GraphId),
     Replay(GraphId),
@@ -34,6 +38,7 @@ pub struct Recorder {
     kernels: Vec<String>,
     recording: Option<Vec<Call>>,
     graphs: Vec<Vec<Call>>,
+    clock: HostClock,
 }
 
 /// Allocations begin here; lower addresses are wrong ones.
@@ -53,6 +58,7 @@ impl Recorder {
             kernels: Vec::new(),
             recording: None,
             graphs: Vec::new(),
+            clock: HostClock::default(),
         };
         (recorder, calls)
     }
@@ -120,6 +126,7 @@ impl Recorder {
                 self.bytes_mut("clear", at, bytes)?.fill(0);
                 Ok(())
             }
+            Call::Stamp(at) => self.clock.stamp(at),
             Call::Launch { ref args, .. } => self.check_args(args),
             Call::Product(ref product) => {
                 let Product { m, n, k, .. } = *product;
@@ -221,6 +228,18 @@ impl Driver for Recorder {
 
     fn product(&mut self, product: &Product) -> Result<(), DriverError> {
         self.command(Call::Product(*product))
+    }
+
+    fn timestamp(&mut self) -> Result<Timestamp, DriverError> {
+        Ok(self.clock.add())
+    }
+
+    fn stamp(&mut self, at: Timestamp) -> Result<(), DriverError> {
+        self.command(Call::Stamp(at))
+    }
+
+    fn elapsed_us(&self, from: Timestamp, to: Timestamp) -> Result<f64, DriverError> {
+        self.clock.elapsed_us(from, to)
     }
 
     fn begin_recording(&mut self) -> Result<(), DriverError> {

@@ -2,6 +2,7 @@
 
 use super::NAME;
 use super::memory::{BufferPlace, Memory, NUMBER};
+use super::timing::{Marks, Span, Timed, Times, Timing};
 use crate::driver::{Driver, DriverError, Geometry, GraphId, KernelId, Operand, Product};
 use crate::program::{Command, Place, Program, RowsProduct, Work};
 use rnnc_plan::{ExecutorError, Plan, Setup};
@@ -18,6 +19,13 @@ pub(super) enum Recording {
     Update,
 }
 
+/// A recording of the driver's.
+struct Recorded {
+    graph: GraphId,
+    /// What is timed of it.
+    spans: Vec<Span>,
+}
+
 /// A driver with a program loaded.
 pub(super) struct Runner {
     pub driver: Box<dyn Driver>,
@@ -27,7 +35,10 @@ pub(super) struct Runner {
     kernels: Vec<Vec<KernelId>>,
     moves: Vec<Move>,
     setup: Setup,
-    recorded: HashMap<Recording, GraphId>,
+    recorded: HashMap<Recording, Recorded>,
+    timing: Timing,
+    /// What was replayed since timing last began.
+    timed: Vec<Recording>,
     /// Whether nothing ran since the fault flag was last looked at.
     checked: Cell<bool>,
 }
@@ -45,8 +56,18 @@ impl Runner {
         for source in &program.sources {
             kernels.push(if source.kernels.is_empty() { Vec::new() } else { driver.load(source)? });
         }
-        let (recorded, checked) = (HashMap::new(), Cell::new(true));
-        Ok(Runner { driver, memory, program, kernels, moves, setup, recorded, checked })
+        Ok(Runner {
+            driver,
+            memory,
+            program,
+            kernels,
+            moves,
+            setup,
+            recorded: HashMap::new(),
+            timing: Timing::Off,
+            timed: Vec::new(),
+            checked: Cell::new(true),
+        })
     }
 
     /// Runs what the program does there.
@@ -54,21 +75,72 @@ impl Runner {
         if self.is_empty(recording) {
             return Ok(());
         }
-        let graph = match self.recorded.get(&recording) {
-            Some(&graph) => graph,
-            None => {
-                self.driver.begin_recording()?;
-                let run = self.run(recording);
-                // Whatever happened: the driver must not go on recording.
-                let graph = self.driver.end_recording();
-                run?;
-                let graph = graph?;
-                self.recorded.insert(recording, graph);
-                graph
-            }
-        };
+        if !self.recorded.contains_key(&recording) {
+            let recorded = self.record(recording)?;
+            self.recorded.insert(recording, recorded);
+        }
+        let Recorded { graph, spans } = &self.recorded[&recording];
         self.checked.set(false);
-        Ok(self.driver.replay(graph)?)
+        match (self.timing, &spans[..]) {
+            (Timing::Passes, [whole]) => {
+                self.driver.stamp(whole.from)?;
+                self.driver.replay(*graph)?;
+                self.driver.stamp(whole.to)?;
+            }
+            _ => self.driver.replay(*graph)?,
+        }
+        self.timed.push(recording);
+        Ok(())
+    }
+
+    fn record(&mut self, recording: Recording) -> Result<Recorded, DriverError> {
+        self.driver.begin_recording()?;
+        let run = self.run(recording);
+        // Whatever happened: the driver must not go on recording.
+        let graph = self.driver.end_recording();
+        let mut spans = run?;
+        if self.timing == Timing::Passes {
+            let what = match recording {
+                Recording::Move(_) => MOVE,
+                Recording::Forward(_) => "the forward pass",
+                Recording::Backward(_) => "the backward pass",
+                Recording::Update => "the update",
+            };
+            let [from, to] = [self.driver.timestamp()?, self.driver.timestamp()?];
+            spans.push(Span { what: what.into(), from, to });
+        }
+        Ok(Recorded { graph: graph?, spans })
+    }
+
+    /// From here on, that is timed.
+    pub fn set_timing(&mut self, timing: Timing) {
+        if timing != self.timing {
+            // What is timed is part of the recordings.
+            self.recorded.clear();
+            self.timed.clear();
+            self.timing = timing;
+        }
+    }
+
+    /// Forgets what ran before.
+    pub fn begin_timing(&mut self) {
+        self.timed.clear();
+    }
+
+    /// Of all that ran since.
+    pub fn times(&self) -> Result<Times, DriverError> {
+        let mut times = Times::default();
+        for recording in &self.timed {
+            let list = match recording {
+                Recording::Move(_) | Recording::Forward(_) => &mut times.forward,
+                Recording::Backward(_) => &mut times.backward,
+                Recording::Update => &mut times.update,
+            };
+            for Span { what, from, to } in self.recorded.get(recording).map_or(&[][..], |r| &r.spans) {
+                list.push(Timed { what: what.clone(), us: self.driver.elapsed_us(*from, *to)? });
+            }
+        }
+        Ok(times)
     }
 
     /// An error if a loop gave up since the last look.
@@ -96,10 +168,16 @@ impl Runner {
         }
     }
 
-    fn run(&mut self, recording: Recording) -> Result<(), DriverError> {
+    /// Runs it, command by command; where commands are timed, says between which timestamps each ran.
+    fn run(&mut self, recording: Recording) -> Result<Vec<Span>, DriverError> {
+        let mut marks = Marks::begin(&mut *self.driver, self.timing == Timing::Commands)?;
         let window = self.setup.window;
         let (commands, frames) = match recording {
-            Recording::Move(frames) => return self.run_moves(frames),
+            Recording::Move(frames) => {
+                self.run_moves(frames)?;
+                marks.end(&mut *self.driver, || MOVE.into())?;
+                return Ok(marks.spans);
+            }
             Recording::Forward(frames) => (&self.program.forward, frames),
             Recording::Backward(frames) => (&self.program.backward, frames),
             Recording::Update => (&self.program.update, window),
@@ -107,7 +185,7 @@ impl Runner {
         let (first, rows) = (window - frames, frames * self.setup.streams);
         let args = self.memory.args(first, window);
         let multiprocessors = self.driver.device().multiprocessors;
-        for command in commands {
+        for (place, command) in commands.iter().enumerate() {
             match command {
                 Command::Kernel(launch) => {
                     if let Some(geometry) = geometry(launch.work, rows, multiprocessors) {
@@ -124,8 +202,9 @@ impl Runner {
                     self.driver.clear(at, len * NUMBER as usize)?;
                 }
             }
+            marks.end(&mut *self.driver, || words(&self.program, recording, place, rows))?;
         }
-        Ok(())
+        Ok(marks.spans)
     }
 
     fn run_moves(&mut self, frames: usize) -> Result<(), DriverError> {
@@ -157,6 +236,42 @@ impl Drop for Runner {
         let _ = self.driver.synchronize();
         self.memory.free(&mut *self.driver);
     }
+}
+
+/// What moves are called.
+const MOVE: &str = "older frames, moved on";
+
+/// What a command does, and in which stage, by its place in a pass over so many rows.
+fn words(program: &Program, recording: Recording, place: usize, rows: usize) -> String {
+    let forward = program.forward.len();
+    let (commands, stage) = match recording {
+        Recording::Forward(_) | Recording::Move(_) => (&program.forward, stage_of(program, place)),
+        Recording::Backward(_) => {
+            // What comes before the first stage is none's.
+            let staged = program.stages.iter().sum::<usize>() - forward;
+            let place = place.checked_sub(program.backward.len() - staged);
+            (&program.backward, place.and_then(|place| stage_of(program, forward + place)))
+        }
+        Recording::Update => (&program.update, None),
+    };
+    let what = match &commands[place] {
+        Command::Kernel(launch) => launch.what.clone(),
+        Command::Product(product) => {
+            let [m, k] = [product.m, product.k].map(|size| size.unwrap_or(rows));
+            format!("product of {m} x {k} and {k} x {} numbers", product.n)
+        }
+        Command::Clear { len, .. } => format!("{len} zeros"),
+    };
+    stage.map_or(what.clone(), |stage| format!("stage {stage}: {what}"))
+}
+
+/// The number of a command's stage, from 1, by its place in all stages' commands.
+fn stage_of(program: &Program, place: usize) -> Option<usize> {
+    let ends = program.stages.iter().scan(0, |end, count| {
+        *end += count;
+        Some(*end)
+    });
+    ends.into_iter().position(|end| place < end).map(|stage| stage + 1)
 }
 
 /// A buffer of which older frames are kept when new ones come.

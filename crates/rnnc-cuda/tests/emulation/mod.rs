@@ -32,7 +32,8 @@ use libloading::Library;
 use memory::Memory;
 use rnnc_cuda::device::{Device, Rates};
 use rnnc_cuda::driver::{
-    Address, Args, Driver, DriverError, Geometry, GraphId, KernelId, Operand, Product, Source,
+    Address, Args, Driver, DriverError, Geometry, GraphId, HostClock, KernelId, Operand, Product, Source,
+    Timestamp,
 };
 use scheduler::{Context, Kernel, Machine, Random, Switch};
 use stacks::Stacks;
@@ -50,6 +51,7 @@ pub struct Emulated {
     kernels: Vec<Loaded>,
     graphs: Vec<Vec<Recorded>>,
     recording: Option<Vec<Recorded>>,
+    clock: HostClock,
     /// A mistake in a call that returns nothing.
     mistake: Option<String>,
     /// Held for the kernels in them.
@@ -69,6 +71,7 @@ enum Recorded {
     Clear { at: Address, bytes: usize },
     Launch { kernel: KernelId, geometry: Geometry, args: Args },
     Product(Product),
+    Stamp(Timestamp),
 }
 
 /// Small devices, so that small networks need several blocks, and every way to hold weights: one without clusters, one
@@ -129,6 +132,7 @@ impl Emulated {
             kernels: Vec::new(),
             graphs: Vec::new(),
             recording: None,
+            clock: HostClock::default(),
             mistake: None,
             libraries: vec![library],
         })
@@ -164,6 +168,7 @@ impl Emulated {
                 self.memory.bytes_mut(at, bytes).map_err(|what| failed("clear", what))?.fill(0);
                 Ok(())
             }
+            Recorded::Stamp(at) => self.clock.stamp(at),
             Recorded::Launch { kernel, geometry, args } => self.run_kernel(kernel, geometry, args),
             Recorded::Product(product) => {
                 self.run_product(&product).map_err(|what| failed("product", format!("{product:?}: {what}")))
@@ -332,6 +337,18 @@ impl Driver for Emulated {
 
     fn product(&mut self, product: &Product) -> Result<(), DriverError> {
         self.do_or_record(Recorded::Product(*product))
+    }
+
+    fn timestamp(&mut self) -> Result<Timestamp, DriverError> {
+        Ok(self.clock.add())
+    }
+
+    fn stamp(&mut self, at: Timestamp) -> Result<(), DriverError> {
+        self.do_or_record(Recorded::Stamp(at))
+    }
+
+    fn elapsed_us(&self, from: Timestamp, to: Timestamp) -> Result<f64, DriverError> {
+        self.clock.elapsed_us(from, to)
     }
 
     fn begin_recording(&mut self) -> Result<(), DriverError> {
