@@ -54,9 +54,13 @@ pub struct Emulated {
     clock: HostClock,
     /// A mistake in a call that returns nothing.
     mistake: Option<String>,
+    alter: Option<Alter>,
     /// Held for the kernels in them.
     libraries: Vec<Library>,
 }
+
+/// Changes a source's text before it is compiled; `None` leaves it as it is.
+pub type Alter = std::sync::Arc<dyn Fn(&Source) -> Option<String> + Send + Sync>;
 
 struct Loaded {
     name: String,
@@ -74,10 +78,10 @@ enum Recorded {
     Stamp(Timestamp),
 }
 
-/// Small devices, so that small networks need several blocks, and every way to hold weights: one without clusters, one
-/// with clusters of 2.
+/// Small, slow devices: networks of a few units need several blocks, and every way to hold weights. The first has no
+/// clusters, the second clusters of 2; on that, loops run in one block, a cluster or the whole grid, by their sizes.
 pub fn devices() -> [Device; 2] {
-    let rates = Rates { clock_ghz: 1.0, f32_tflops: 1.0, memory_tbs: 1.0, frame_us: [0.1, 0.3, 1.0] };
+    let rates = Rates { clock_ghz: 0.01, f32_tflops: 1.0, memory_tbs: 1.0, frame_us: [0.1, 0.2, 0.2] };
     let small = Device {
         name: "emulation".into(),
         architecture: (8, 0),
@@ -94,6 +98,7 @@ pub fn devices() -> [Device; 2] {
         architecture: (9, 0),
         multiprocessors: 3,
         cluster: 2,
+        rates: Rates { frame_us: [0.1, 0.2, 0.4], ..rates },
         ..small.clone()
     };
     [small, clustered]
@@ -134,8 +139,15 @@ impl Emulated {
             recording: None,
             clock: HostClock::default(),
             mistake: None,
+            alter: None,
             libraries: vec![library],
         })
+    }
+
+    /// The same; sources are changed before they are compiled, to show what follows.
+    pub fn altering(mut self, alter: Alter) -> Emulated {
+        self.alter = Some(alter);
+        self
     }
 
     fn not_recording(&self, call: &'static str) -> Result<(), DriverError> {
@@ -315,6 +327,10 @@ impl Driver for Emulated {
 
     fn load(&mut self, source: &Source) -> Result<Vec<KernelId>, DriverError> {
         self.not_recording("load")?;
+        let mut source = source.clone();
+        if let Some(text) = self.alter.as_ref().and_then(|alter| alter(&source)) {
+            source.text = text;
+        }
         let text: std::sync::Arc<str> = source.text.as_str().into();
         let first = self.kernels.len();
         for name in &source.kernels {
@@ -323,7 +339,7 @@ impl Driver for Emulated {
             }
             self.kernels.push(Loaded { name: name.clone(), text: text.clone(), kernel: None });
         }
-        self.pending.push(source.clone());
+        self.pending.push(source);
         Ok((first..self.kernels.len()).map(KernelId).collect())
     }
 
