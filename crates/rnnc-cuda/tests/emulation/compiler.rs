@@ -48,7 +48,8 @@ pub fn load(sources: &[Source]) -> Result<Library, DriverError> {
         text +=
             &format!("namespace source{number} {{\n#line {first_line} {:?}\n{kernels}\n}}\n", source.name);
     }
-    compile(&names, &text, &["-O1", &format!("-DSTACK_BYTES={STACK_BYTES}ull")])
+    // Most sources run for less time than an optimizer would take.
+    compile(&names, &text, &["-O0", &format!("-DSTACK_BYTES={STACK_BYTES}ull")])
 }
 
 /// The library that goes from stack to stack; by the way of other processors if `portable`.
