@@ -17,8 +17,8 @@ use rnnc_plan::{
     check_len,
 };
 use runner::{Recording, Runner};
-pub use timing::{Timed, Times, Timing};
 use std::cell::RefCell;
+pub use timing::{Timed, Times, Timing};
 
 /// Runs plans on an NVIDIA GPU, in single precision.
 ///
@@ -102,21 +102,6 @@ impl CudaExecutor {
     /// What it runs on.
     pub fn device(&self) -> &crate::device::Device {
         self.runner.driver.device()
-    }
-
-    /// From here on, that is timed.
-    pub fn set_timing(&mut self, timing: Timing) {
-        self.runner.set_timing(timing);
-    }
-
-    /// How long the last forward call, and what followed it, took on the device. Waits for it.
-    ///
-    /// # Errors
-    /// A driver that cannot time; whatever failed on the device.
-    pub fn times(&self) -> Result<Times, ExecutorError> {
-        let times = self.runner.times()?;
-        self.runner.check_fault()?;
-        Ok(times)
     }
 
     fn pass(&self, backward: bool) -> Option<&Pass> {

@@ -59,7 +59,7 @@ impl ExecutorKind {
         }
         Ok(match self {
             ExecutorKind::Cpu => Box::new(CpuExecutor::new(plan, setup)?),
-            ExecutorKind::Cuda => Box::new(CudaExecutor::new(plan, setup).map_err(with_remedy)?),
+            ExecutorKind::Cuda => Box::new(cuda(plan, setup)?),
             ExecutorKind::Reference => Box::new(ReferenceExecutor::new(plan, setup)?),
         })
     }
@@ -71,6 +71,10 @@ impl ExecutorKind {
             ExecutorKind::Cuda | ExecutorKind::Reference => 1,
         }
     }
+}
+
+fn cuda(plan: Plan, setup: Setup) -> Result<CudaExecutor, ExecutorError> {
+    CudaExecutor::new(plan, setup).map_err(with_remedy)
 }
 
 /// Says what runs on any machine.
@@ -110,6 +114,11 @@ pub struct ExecutorArgs {
 }
 
 impl ExecutorArgs {
+    /// The executor of a GPU, for commands that ask it what others do not know.
+    pub fn cuda(&self, plan: Plan, setup: Setup) -> Result<CudaExecutor, ExecutorError> {
+        cuda(plan, setup)
+    }
+
     /// Makes an executor for a network in windows of `frames` frames, with these weights.
     pub fn make(
         &self,

@@ -1,28 +1,34 @@
 //! `rnnc bench`: how long a network takes, forward and backward.
 
+mod measure;
+
 use crate::executors::{ExecutorArgs, ExecutorKind};
 use crate::failure::{Outcome, bad_input};
 use crate::network::NetworkArgs;
-use crate::numbers::Numbers;
-use crate::trial::Trial;
 use clap::{Args, ValueEnum};
-use rnnc_graph::{Graph, WeightId};
-use rnnc_plan::{Executor, Part, Plan, PlanOptions, Setup, Values};
+use measure::{Measured, Spread};
+use rnnc_cuda::Timed;
+use rnnc_graph::Graph;
 use std::io::Write;
-use std::time::{Duration, Instant};
-
-/// Calls before the first that counts.
-const WARM_UP: usize = 3;
-
-/// Calls that count, at least.
-const CALLS: usize = 10;
+use std::time::Duration;
 
 /// The arguments.
 #[derive(Args)]
 #[command(after_help = "\
 Times are microseconds per frame, all streams together: of the forward pass as in training, and of forward and backward \
 passes with the gradients of all weights and vector inputs, without an update. Each is the median of repeated calls, \
-between the quantiles at 10 and 90 percent.")]
+between the quantiles at 10 and 90 percent.
+
+On a GPU, they are the passes' times on the device, by its own clock, with inputs and the outputs' gradients there. What \
+calls take on the host, copies of these arrays from its memory included, stands beside them. In JSON, `timed` says \
+`device` or `host`, and `host_forward_us_per_step` and so on are there as well.
+
+With --schedule frame, the same network runs in windows of a single frame, one call a frame: nothing runs for all \
+frames at once. Only the forward pass is timed then, since errors do not go back from window to window. On a GPU, all \
+frames' passes stand in its queue one behind the other, and all have the same input.
+
+With --kernels, each command of a pass runs alone, between two timestamps, which take time themselves: the sum is \
+more than the pass takes.")]
 pub struct Bench {
     #[command(flatten)]
     network: NetworkArgs,
@@ -35,6 +41,12 @@ pub struct Bench {
     /// How long each measurement takes, in seconds
     #[arg(long, default_value_t = 2.0)]
     seconds: f64,
+    /// What a call runs
+    #[arg(long, value_enum, default_value_t)]
+    schedule: Schedule,
+    /// With `--executor cuda`: time each command of the passes too
+    #[arg(long)]
+    kernels: bool,
     /// How to print: a table, or one JSON object a line
     #[arg(long, value_enum, default_value_t)]
     format: Format,
@@ -52,6 +64,15 @@ enum Format {
     Json,
 }
 
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+enum Schedule {
+    /// all frames of the window
+    #[default]
+    Window,
+    /// one frame
+    Frame,
+}
+
 impl Bench {
     /// Times the network for each number of streams.
     pub fn run(&self) -> anyhow::Result<Outcome> {
@@ -61,30 +82,19 @@ impl Bench {
         if self.frames == 0 || self.streams.contains(&0) {
             return bad_input("a measurement needs at least 1 stream and 1 frame");
         }
+        if self.kernels && self.executor.executor != ExecutorKind::Cuda {
+            return bad_input("`--kernels` goes with `--executor cuda`: other executors have none");
+        }
+        if self.schedule == Schedule::Frame && graph.looks_ahead() {
+            return bad_input(
+                "a network that looks ahead does not run frame by frame: leave out `--schedule`",
+            );
+        }
         let mut out = std::io::stdout().lock();
         for (row, &streams) in self.streams.iter().enumerate() {
             let measured = self.measure(&graph, streams, time)?;
-            if self.format == Format::Text && row == 0 {
-                let (name, frames) = (graph.name(), self.frames);
-                writeln!(out, "network {name}, {frames} frames a window; microseconds per frame")?;
-                writeln!(out, "{:>7}  {:>26}  {:>26}", "streams", "forward", "forward + backward")?;
-            }
             match self.format {
-                Format::Text => {
-                    let text = |s: &Spread| format!("{:.2} ({:.2} .. {:.2})", s.median, s.low, s.high);
-                    let Measured { forward, train, executor, threads } = &measured;
-                    let threads = match (self.executor.executor, threads) {
-                        (ExecutorKind::Cuda, _) => String::new(),
-                        (_, 1) => ", 1 thread".into(),
-                        (_, threads) => format!(", {threads} threads"),
-                    };
-                    writeln!(
-                        out,
-                        "{streams:>7}  {:>26}  {:>26}  {executor}{threads}",
-                        text(forward),
-                        text(train)
-                    )?;
-                }
+                Format::Text => self.print(&mut out, &graph, streams, &measured, row == 0)?,
                 Format::Json => writeln!(out, "{}", self.json(&graph, streams, &measured))?,
             }
             out.flush()?;
@@ -92,104 +102,106 @@ impl Bench {
         Ok(Outcome::Done)
     }
 
-    fn measure(&self, graph: &Graph, streams: usize, time: Duration) -> anyhow::Result<Measured> {
-        let ExecutorArgs { executor: kind, threads } = self.executor;
-        let frames = self.frames;
-        let options = PlanOptions::training(streams, frames).with_input_gradients();
-        let options = PlanOptions { workers: kind.workers(threads), ..options };
-        let setup = Setup { threads, ..Setup::new(streams, frames) };
-        // Before the data, for the executor refuses what memory does not hold.
-        let mut executor = kind.make(Plan::new(graph, options)?, setup)?;
-        let trial = Trial::draw(graph, streams, frames, 0, self.seed)?;
-        for (place, weight) in trial.weights.iter().enumerate() {
-            executor.write(Part::Weight, WeightId::from_index(place), Values::F64(weight))?;
+    fn print(
+        &self,
+        out: &mut impl Write,
+        graph: &Graph,
+        streams: usize,
+        measured: &Measured,
+        first: bool,
+    ) -> std::io::Result<()> {
+        if first {
+            let frames = match self.schedule {
+                Schedule::Window => format!("{} frames a window", self.frames),
+                Schedule::Frame => format!("{} frames, one by one", self.frames),
+            };
+            let clock = if measured.device.is_some() { " on the device" } else { "" };
+            writeln!(out, "network {}, {frames}; microseconds per frame{clock}", graph.name())?;
+            writeln!(out, "{:>7}  {:>26}  {:>26}", "streams", "forward", "forward + backward")?;
         }
-        let single = |v: &[f64]| v.iter().map(|&x| x as f32).collect::<Vec<f32>>();
-        let inputs: Vec<Numbers> = trial
-            .inputs
-            .into_iter()
-            .map(|input| match input {
-                Numbers::Double(v) => Numbers::Single(single(&v)),
-                other => other,
-            })
-            .collect();
-        let errors: Vec<Vec<f32>> = trial.output_gradients.iter().map(|g| single(g)).collect();
-        let inputs: Vec<Values<'_>> = inputs.iter().map(Numbers::all).collect();
-        let errors: Vec<_> = errors.iter().map(|g| Some(Values::F32(g))).collect();
-
-        let executor: &mut dyn Executor = &mut *executor;
-        let forward = repeat(time, || {
-            executor.forward(frames, &inputs, None)?;
-            executor.finish()
-        })?;
-        let train = repeat(time, || {
-            executor.forward(frames, &inputs, None)?;
-            executor.backward(frames, &errors)?;
-            executor.finish()
-        })?;
-        let per_frame = |times| Spread::of(times, frames);
-        Ok(Measured {
-            forward: per_frame(forward),
-            train: per_frame(train),
-            executor: executor.name(),
-            threads: kind.workers(threads),
-        })
+        let text = |s: &Option<Spread>| match s {
+            Some(s) => format!("{:.2} ({:.2} .. {:.2})", s.median, s.low, s.high),
+            None => "-".into(),
+        };
+        let times = measured.device.as_ref().unwrap_or(&measured.host);
+        let executor = match (&measured.device, measured.threads) {
+            (Some(_), _) => {
+                let host = &measured.host;
+                let medians: Vec<String> = [&host.forward, &host.train]
+                    .into_iter()
+                    .flatten()
+                    .map(|s| format!("{:.2}", s.median))
+                    .collect();
+                format!("{}; from and to the host's memory {}", measured.executor, medians.join(" and "))
+            }
+            (None, 1) => format!("{}, 1 thread", measured.executor),
+            (None, threads) => format!("{}, {threads} threads", measured.executor),
+        };
+        let (forward, train) = (text(&times.forward), text(&times.train));
+        writeln!(out, "{streams:>7}  {forward:>26}  {train:>26}  {executor}")?;
+        for (name, commands) in [("forward", &measured.forward), ("backward", &measured.backward)] {
+            if !commands.is_empty() {
+                print_commands(out, name, commands, measured.frames_per_call)?;
+            }
+        }
+        Ok(())
     }
 
     fn json(&self, graph: &Graph, streams: usize, measured: &Measured) -> serde_json::Value {
-        let Measured { forward, train, executor, threads } = measured;
-        let round = |x: f64| (x * 1e3).round() / 1e3;
-        serde_json::json!({
+        let mut line = serde_json::json!({
             "network": graph.name(),
             "streams": streams,
             "frames": self.frames,
-            "threads": threads,
-            "executor": executor,
-            "forward_us_per_step": round(forward.median),
-            "forward_us_per_step_low": round(forward.low),
-            "forward_us_per_step_high": round(forward.high),
-            "train_us_per_step": round(train.median),
-            "train_us_per_step_low": round(train.low),
-            "train_us_per_step_high": round(train.high),
-        })
-    }
-}
-
-struct Measured {
-    forward: Spread,
-    train: Spread,
-    executor: &'static str,
-    threads: usize,
-}
-
-/// Microseconds: the median, and the quantiles at 10 and 90 percent.
-struct Spread {
-    median: f64,
-    low: f64,
-    high: f64,
-}
-
-impl Spread {
-    fn of(mut times: Vec<Duration>, frames: usize) -> Spread {
-        times.sort();
-        let quantile = |share: f64| {
-            let place = (share * (times.len() - 1) as f64) as usize;
-            times[place].as_secs_f64() * 1e6 / frames as f64
+            "schedule": match self.schedule { Schedule::Window => "window", Schedule::Frame => "frame" },
+            "threads": measured.threads,
+            "executor": measured.executor,
+            "timed": if measured.device.is_some() { "device" } else { "host" },
+        });
+        let round = |x: f64| (x * 1e3).round() / 1e3;
+        let mut put = |prefix: &str, name: &str, spread: &Option<Spread>| {
+            if let Some(Spread { median, low, high }) = *spread {
+                for (suffix, value) in [("", median), ("_low", low), ("_high", high)] {
+                    line[format!("{prefix}{name}_us_per_step{suffix}")] = round(value).into();
+                }
+            }
         };
-        Spread { median: quantile(0.5), low: quantile(0.1), high: quantile(0.9) }
+        let times = measured.device.as_ref().unwrap_or(&measured.host);
+        put("", "forward", &times.forward);
+        put("", "train", &times.train);
+        if measured.device.is_some() {
+            put("host_", "forward", &measured.host.forward);
+            put("host_", "train", &measured.host.train);
+        }
+        if let Some(device) = &measured.device_name {
+            line["device"] = device.as_str().into();
+        }
+        if self.kernels {
+            let list = |commands: &[Timed]| -> serde_json::Value {
+                commands.iter().map(|c| serde_json::json!({ "what": c.what, "us": round(c.us) })).collect()
+            };
+            line["kernels"] = serde_json::json!({
+                "frames": measured.frames_per_call,
+                "forward": list(&measured.forward),
+                "backward": list(&measured.backward),
+            });
+        }
+        line
     }
 }
 
-/// Calls again and again, for so long.
-fn repeat<E>(time: Duration, mut call: impl FnMut() -> Result<(), E>) -> Result<Vec<Duration>, E> {
-    for _ in 0..WARM_UP {
-        call()?;
-    }
-    let (begun, mut times) = (Instant::now(), Vec::new());
-    while times.len() < CALLS || begun.elapsed() < time {
-        let start = Instant::now();
-        call()?;
-        times.push(start.elapsed());
-    }
-    Ok(times)
+/// A table of the commands of a pass.
+fn print_commands(
+    out: &mut impl Write,
+    name: &str,
+    commands: &[Timed],
+    frames: usize,
+) -> std::io::Result<()> {
+    let total: f64 = commands.iter().map(|c| c.us).sum();
+    writeln!(out, "\n  {name:<60}  {:>10}  {:>10}  {:>6}", "us", "us a frame", "share")?;
+    let mut row = |what: &str, us: f64| {
+        let (each, share) = (us / frames as f64, 100.0 * us / total.max(f64::MIN_POSITIVE));
+        writeln!(out, "  {what:<60}  {us:>10.1}  {each:>10.3}  {share:>5.1}%")
+    };
+    commands.iter().try_for_each(|c| row(&c.what, c.us))?;
+    row("all", total)
 }

@@ -152,6 +152,12 @@ fn timings_are_one_json_object_a_line() {
     }
     let table = sandbox.succeeds("bench net.rnn --frames 8 --seconds 0.01");
     assert_eq!(table.lines().count(), 4, "{table}");
+    let frames =
+        sandbox.succeeds("bench net.rnn --schedule frame --streams 2 --frames 8 --seconds 0 --format json");
+    let frames: serde_json::Value = serde_json::from_str(&frames).unwrap();
+    assert_eq!((&frames["schedule"], &frames["timed"]), (&"frame".into(), &"host".into()));
+    assert!(frames["forward_us_per_step"].as_f64().unwrap() > 0.0 && frames["train_us_per_step"].is_null());
+    assert!(sandbox.fails(2, "bench net.rnn --kernels").contains("`--executor cuda`"));
     assert!(sandbox.fails(2, "bench net.rnn --streams 0").contains("at least 1 stream"));
     assert!(sandbox.fails(2, "bench net.rnn --seconds=-1").contains("--seconds"));
 }

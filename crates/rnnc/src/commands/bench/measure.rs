@@ -1,0 +1,297 @@
+//! Measuring: a network with random data, called again and again.
+
+use super::{Bench, Schedule};
+use crate::executors::ExecutorKind;
+use crate::numbers::Numbers;
+use crate::trial::Trial;
+use rnnc_cuda::{CudaExecutor, Timed, Times, Timing};
+use rnnc_graph::{Graph, WeightId};
+use rnnc_plan::{Executor, ExecutorError, Part, Plan, PlanOptions, Setup, Values};
+use std::time::{Duration, Instant};
+
+/// Calls before the first that counts.
+const WARM_UP: usize = 3;
+
+/// Calls that count, at least.
+const CALLS: usize = 10;
+
+/// What was found.
+pub struct Measured {
+    /// On the host: of whole calls.
+    pub host: PassTimes,
+    /// On the device, if there is one: of the passes alone.
+    pub device: Option<PassTimes>,
+    /// What the device is called.
+    pub device_name: Option<String>,
+    /// Each command of a call, if that was asked for.
+    pub forward: Vec<Timed>,
+    /// The same of the backward pass.
+    pub backward: Vec<Timed>,
+    /// Frames of a call.
+    pub frames_per_call: usize,
+    pub executor: &'static str,
+    pub threads: usize,
+}
+
+/// Per frame. A pass that is not timed has none.
+#[derive(Default)]
+pub struct PassTimes {
+    pub forward: Option<Spread>,
+    pub train: Option<Spread>,
+}
+
+/// Microseconds: the median, and the quantiles at 10 and 90 percent.
+pub struct Spread {
+    pub median: f64,
+    pub low: f64,
+    pub high: f64,
+}
+
+impl Spread {
+    /// Of some times in microseconds, each of so many frames.
+    fn of(mut times: Vec<f64>, frames: usize) -> Option<Spread> {
+        times.sort_by(f64::total_cmp);
+        let quantile = |share: f64| {
+            let place = (share * (times.len() - 1) as f64) as usize;
+            times[place] / frames as f64
+        };
+        (!times.is_empty()).then(|| Spread { median: quantile(0.5), low: quantile(0.1), high: quantile(0.9) })
+    }
+}
+
+/// What executors are handed.
+struct Data {
+    weights: Vec<Vec<f64>>,
+    inputs: Vec<Numbers>,
+    /// Units of each input; 1 for symbols.
+    sizes: Vec<usize>,
+    errors: Vec<Vec<f32>>,
+    streams: usize,
+    frames: usize,
+}
+
+impl Data {
+    fn draw(graph: &Graph, streams: usize, frames: usize, seed: u64) -> Result<Data, ExecutorError> {
+        let trial = Trial::draw(graph, streams, frames, 0, seed)?;
+        let single = |v: &[f64]| v.iter().map(|&x| x as f32).collect::<Vec<f32>>();
+        let inputs = trial.inputs.into_iter().map(|input| match input {
+            Numbers::Double(v) => Numbers::Single(single(&v)),
+            other => other,
+        });
+        Ok(Data {
+            weights: trial.weights,
+            inputs: inputs.collect(),
+            sizes: trial.sizes,
+            errors: trial.output_gradients.iter().map(|g| single(g)).collect(),
+            streams,
+            frames,
+        })
+    }
+
+    fn put_weights(&self, executor: &mut dyn Executor) -> Result<(), ExecutorError> {
+        let mut weights = self.weights.iter().enumerate();
+        weights.try_for_each(|(place, weight)| {
+            executor.write(Part::Weight, WeightId::from_index(place), Values::F64(weight))
+        })
+    }
+
+    /// Of `step` frames, from the first on.
+    fn inputs(&self, first: usize, step: usize) -> Vec<Values<'_>> {
+        let range = |size: &usize| {
+            let row = self.streams * size;
+            first * row..(first + step) * row
+        };
+        self.inputs.iter().zip(&self.sizes).map(|(input, size)| input.part(range(size))).collect()
+    }
+
+    /// Runs all frames forward, in calls of `step` frames.
+    fn forward(&self, executor: &mut dyn Executor, step: usize) -> Result<(), ExecutorError> {
+        let mut calls = (0..self.frames).step_by(step);
+        calls.try_for_each(|first| executor.forward(step, &self.inputs(first, step), None))
+    }
+
+    /// Runs the window forward and back.
+    fn train(&self, executor: &mut dyn Executor) -> Result<(), ExecutorError> {
+        self.forward(executor, self.frames)?;
+        let errors: Vec<_> = self.errors.iter().map(|g| Some(Values::F32(g))).collect();
+        executor.backward(self.frames, &errors)
+    }
+}
+
+impl Bench {
+    pub(super) fn measure(&self, graph: &Graph, streams: usize, time: Duration) -> anyhow::Result<Measured> {
+        let (kind, threads) = (self.executor.executor, self.executor.threads);
+        let step = match self.schedule {
+            Schedule::Window => self.frames,
+            Schedule::Frame => 1,
+        };
+        let options = PlanOptions::training(streams, step).with_input_gradients();
+        let options = PlanOptions { workers: kind.workers(threads), ..options };
+        let setup = Setup { threads, ..Setup::new(streams, step) };
+        let plan = Plan::new(graph, options)?;
+        // Before the data, for the executor refuses what memory does not hold.
+        if kind == ExecutorKind::Cuda {
+            let executor = self.executor.cuda(plan, setup)?;
+            let data = Data::draw(graph, streams, self.frames, self.seed)?;
+            return Ok(on_a_device(executor, &data, step, time, self.kernels)?);
+        }
+        let mut executor = kind.make(plan, setup)?;
+        let data = Data::draw(graph, streams, self.frames, self.seed)?;
+        data.put_weights(&mut *executor)?;
+        Ok(Measured {
+            host: on_the_host(&mut *executor, &data, step, time)?,
+            device: None,
+            device_name: None,
+            forward: Vec::new(),
+            backward: Vec::new(),
+            frames_per_call: step,
+            executor: executor.name(),
+            threads: kind.workers(threads),
+        })
+    }
+}
+
+/// Of whole calls, and of the passes on the device.
+fn on_a_device(
+    mut executor: CudaExecutor,
+    data: &Data,
+    step: usize,
+    time: Duration,
+    kernels: bool,
+) -> Result<Measured, ExecutorError> {
+    data.put_weights(&mut executor)?;
+    // Recordings are made anew where timing changes, so calls of each kind warm up.
+    let host = on_the_host(&mut executor, data, step, time)?;
+    let device = if step < data.frames {
+        let forward = repeat(time, || {
+            executor.forward(step, &data.inputs(0, step), None)?;
+            executor.repeat_forward(data.frames / step)
+        })?;
+        PassTimes { forward: Spread::of(forward, data.frames), train: None }
+    } else {
+        executor.set_timing(Timing::Passes);
+        let forward = repeat(time, || {
+            data.forward(&mut executor, step)?;
+            Ok::<_, ExecutorError>(Times::total_us(&executor.times()?.forward))
+        })?;
+        let train = repeat(time, || {
+            data.train(&mut executor)?;
+            let times = executor.times()?;
+            Ok::<_, ExecutorError>(Times::total_us(&times.forward) + Times::total_us(&times.backward))
+        })?;
+        PassTimes { forward: Spread::of(forward, data.frames), train: Spread::of(train, data.frames) }
+    };
+    let (mut forward, mut backward) = (Vec::new(), Vec::new());
+    if kernels {
+        executor.set_timing(Timing::Commands);
+        let mut all = Vec::new();
+        repeat(Duration::ZERO, || {
+            if step < data.frames {
+                executor.forward(step, &data.inputs(0, step), None)?;
+            } else {
+                data.train(&mut executor)?;
+            }
+            all.push(executor.times()?);
+            Ok::<_, ExecutorError>(0.0)
+        })?;
+        all.drain(..WARM_UP);
+        forward = medians(all.iter().map(|times| &times.forward));
+        backward = medians(all.iter().map(|times| &times.backward));
+    }
+    Ok(Measured {
+        host,
+        device: Some(device),
+        device_name: Some(executor.device().name.clone()),
+        forward,
+        backward,
+        frames_per_call: step,
+        executor: executor.name(),
+        threads: 1,
+    })
+}
+
+/// Of whole calls, until their results are there.
+fn on_the_host(
+    executor: &mut dyn Executor,
+    data: &Data,
+    step: usize,
+    time: Duration,
+) -> Result<PassTimes, ExecutorError> {
+    let clocked = |executor: &mut dyn Executor,
+                   call: &dyn Fn(&mut dyn Executor) -> Result<(), ExecutorError>| {
+        let start = Instant::now();
+        call(executor)?;
+        executor.finish()?;
+        Ok::<_, ExecutorError>(start.elapsed().as_secs_f64() * 1e6)
+    };
+    let forward = repeat(time, || clocked(executor, &|e| data.forward(e, step)))?;
+    let train = match step == data.frames {
+        true => repeat(time, || clocked(executor, &|e| data.train(e)))?,
+        false => Vec::new(),
+    };
+    Ok(PassTimes { forward: Spread::of(forward, data.frames), train: Spread::of(train, data.frames) })
+}
+
+/// Of lists of the same commands, the median of each one's times.
+fn medians<'a>(mut lists: impl Iterator<Item = &'a Vec<Timed>>) -> Vec<Timed> {
+    let Some(first) = lists.next() else { return Vec::new() };
+    let mut times: Vec<Vec<f64>> = first.iter().map(|command| vec![command.us]).collect();
+    for list in lists {
+        times.iter_mut().zip(list).for_each(|(times, command)| times.push(command.us));
+    }
+    let median = |mut times: Vec<f64>| {
+        times.sort_by(f64::total_cmp);
+        times[times.len() / 2]
+    };
+    first.iter().zip(times).map(|(c, times)| Timed { what: c.what.clone(), us: median(times) }).collect()
+}
+
+/// Calls again and again, for so long; what each call took.
+fn repeat<E>(time: Duration, mut call: impl FnMut() -> Result<f64, E>) -> Result<Vec<f64>, E> {
+    for _ in 0..WARM_UP {
+        call()?;
+    }
+    let (begun, mut times) = (Instant::now(), Vec::new());
+    while times.len() < CALLS || begun.elapsed() < time {
+        times.push(call()?);
+    }
+    Ok(times)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rnnc_cuda::device::Device;
+    use rnnc_cuda::driver::Recorder;
+
+    fn measured(step: usize) -> Measured {
+        let text = "network n { input x : symbol(4)  h = lstm(x; 8)  output h }";
+        let graph = rnnc_lang::compile("n.rnn", text, None).unwrap();
+        let plan = Plan::new(&graph, PlanOptions::training(2, step)).unwrap();
+        let (recorder, _) = Recorder::new(Device::named("h200").unwrap());
+        let executor = CudaExecutor::with_driver(plan, Setup::new(2, step), Box::new(recorder)).unwrap();
+        let data = Data::draw(&graph, 2, 6, 1).unwrap();
+        on_a_device(executor, &data, step, Duration::ZERO, true).unwrap()
+    }
+
+    #[test]
+    fn on_a_device_both_the_passes_and_the_calls_are_timed() {
+        let found = measured(6);
+        for times in [&found.host, found.device.as_ref().unwrap()] {
+            let [forward, train] = [&times.forward, &times.train].map(|s| s.as_ref().unwrap());
+            assert!(forward.low >= 0.0 && forward.low <= forward.median && train.median <= train.high);
+        }
+        let has = |commands: &[Timed], what: &str| commands.iter().any(|c| c.what.contains(what));
+        assert!(has(&found.forward, "stage 1") && has(&found.backward, "stage "));
+        assert_eq!(found.frames_per_call, 6);
+    }
+
+    #[test]
+    fn frame_by_frame_only_the_forward_pass_is_timed() {
+        let found = measured(1);
+        for times in [&found.host, found.device.as_ref().unwrap()] {
+            assert!(times.forward.is_some() && times.train.is_none());
+        }
+        assert!(!found.forward.is_empty() && found.backward.is_empty());
+    }
+}
