@@ -3,7 +3,7 @@
 //! `cargo run -p rnnc-cuda --example dump_sources NET.rnn NETWORK STREAMS FRAMES DEVICE DIRECTORY`
 
 use rnnc_cuda::device::Device;
-use rnnc_cuda::program::Command;
+use rnnc_cuda::program::{Command, commands};
 use rnnc_plan::{Plan, PlanOptions, Setup};
 use std::error::Error;
 use std::path::Path;
@@ -28,11 +28,11 @@ fn main() -> Result<(), Box<dyn Error>> {
         std::fs::write(Path::new(directory).join(format!("{number}.cu")), &source.text)?;
         println!("{number}.cu: {}, {} kernels", source.name, source.kernels.len());
     }
-    for (name, commands) in
+    for (name, jobs) in
         [("forward", &program.forward), ("backward", &program.backward), ("update", &program.update)]
     {
         println!("\n{name}");
-        for command in commands {
+        for command in commands(jobs) {
             match command {
                 Command::Kernel(launch) => {
                     let kernel = &program.sources[launch.source].kernels[launch.kernel];

@@ -1,9 +1,11 @@
 //! From a plan to a program: stage after stage, each kind by its own generator.
 
+use crate::access::Access;
 use crate::device::Device;
 use crate::driver::{DriverError, Source};
+use crate::lanes::{self, Draft};
 use crate::places::Places;
-use crate::program::{Command, Launch, Program, Regions, Work};
+use crate::program::{Command, Job, Launch, Program, Regions, RowsProduct, Work};
 use crate::source;
 use crate::stages::{frames, scan, step, update};
 use rnnc_graph::Graph;
@@ -26,24 +28,39 @@ pub fn compile(plan: &Plan, setup: Setup, device: &Device) -> Result<Program, Dr
         device,
         program: Program { regions, ..Program::default() },
         shared: 0,
+        scratch: 0,
+        lanes: Vec::new(),
         names: None,
     };
     let forward = builder.pass("forward", &plan.forward, &plan.forward_pass)?;
-    let mut backward = Vec::new();
+    builder.program.forward = builder.deal(forward);
     if let (Some(graph), Some(pass)) = (&plan.adjoint, &plan.backward_pass) {
-        backward.extend(builder.cleared(pass));
+        let mut backward = builder.cleared(pass);
         backward.extend(builder.pass("backward", graph, pass)?);
+        builder.program.backward = builder.deal(backward);
     }
-    let update = if regions.trained { update::commands(&mut builder) } else { Vec::new() };
-    let mut program = builder.program;
-    program.update = update;
-    program.forward = forward;
-    program.backward = backward;
+    if regions.trained {
+        let commands = update::commands(&mut builder);
+        let update = builder.job(commands, Access::default());
+        builder.program.update = builder.deal(vec![update]);
+    }
+    let Builder { mut program, lanes, .. } = builder;
+    for numbers in lanes {
+        // A lane without is told of the region's beginning, which is always there.
+        program.lanes.push(if numbers > 0 { program.regions.scratch } else { 0 });
+        program.regions.scratch += numbers.next_multiple_of(LANE_ALIGNMENT);
+    }
     Ok(program)
 }
 
 /// The first counter that kernels may use; before it stands the fault flag, on a line of its own.
 const FIRST_COUNTER: usize = 32;
+
+/// The scratch of a lane begins at a multiple of so many numbers.
+const LANE_ALIGNMENT: usize = 64;
+
+/// Microseconds of a kernel that does nothing.
+const LAUNCH_US: f64 = 2.0;
 
 /// What compiling collects.
 pub(crate) struct Builder<'a> {
@@ -52,14 +69,55 @@ pub(crate) struct Builder<'a> {
     pub program: Program,
     /// The source that all small kernels share, by its place.
     shared: usize,
+    /// Numbers of scratch that the job needs which is being made.
+    scratch: usize,
+    /// The same of each lane, of all its jobs.
+    lanes: Vec<usize>,
     /// The layers of the present pass.
     names: Option<(&'a Graph, Names<'a>)>,
 }
 
 impl<'a> Builder<'a> {
-    fn cleared(&self, pass: &Pass) -> Vec<Command> {
+    fn cleared(&mut self, pass: &Pass) -> Vec<Draft> {
         let region = crate::program::Region::Gradients;
-        pass.cleared.iter().map(|&(offset, len)| Command::Clear { region, offset, len }).collect()
+        let mut cleared = |&(offset, len)| {
+            let mut access = Access::default();
+            access.gradients(offset..offset + len);
+            self.job(vec![Command::Clear { region, offset, len }], access)
+        };
+        pass.cleared.iter().map(&mut cleared).collect()
+    }
+
+    /// Makes a job of what has been printed since the last.
+    pub fn job(&mut self, commands: Vec<Command>, access: Access) -> Draft {
+        let rates = self.device.rates;
+        let rows = self.places.setup.window * self.places.streams();
+        let flops = |command: &Command| match command {
+            Command::Product(RowsProduct { m, n, k, .. }) => {
+                2.0 * m.unwrap_or(rows) as f64 * *n as f64 * k.unwrap_or(rows) as f64
+            }
+            _ => 0.0,
+        };
+        let flops: f64 = commands.iter().map(flops).sum();
+        let bytes = access.per_row as f64 * rows as f64 * 4.0;
+        // TFLOP/s and TB/s are millions in a microsecond.
+        let us = flops / (rates.f32_tflops * 1e6) + bytes / (rates.memory_tbs * 1e6);
+        Draft {
+            us: us + LAUNCH_US * commands.len() as f64,
+            commands,
+            access,
+            scratch: std::mem::take(&mut self.scratch),
+            wide: self.device.multiprocessors,
+            waiting: 0,
+        }
+    }
+
+    /// Deals the jobs of a pass to lanes.
+    fn deal(&mut self, jobs: Vec<Draft>) -> Vec<Job> {
+        let (jobs, scratch) = lanes::deal(jobs, self.device);
+        self.lanes.resize(self.lanes.len().max(scratch.len()), 0);
+        self.lanes.iter_mut().zip(scratch).for_each(|(all, own)| *all = own.max(*all));
+        jobs
     }
 
     /// What each part of an operation of the present pass does, for messages.
@@ -67,21 +125,21 @@ impl<'a> Builder<'a> {
         self.names.as_ref().map_or_else(Vec::new, |(graph, names)| names.words(op, graph))
     }
 
-    fn pass(&mut self, name: &str, graph: &'a Graph, pass: &Pass) -> Result<Vec<Command>, DriverError> {
+    fn pass(&mut self, name: &str, graph: &'a Graph, pass: &Pass) -> Result<Vec<Draft>, DriverError> {
         self.names = Some((graph, Names::of(graph, pass)));
         self.begin_source(format!("the {name} pass over all frames"));
-        let mut commands = Vec::new();
+        let mut jobs = Vec::new();
         for (number, stage) in pass.stages.iter().enumerate() {
             let name = format!("{name}_{number}");
             let own = match stage.kind {
                 StageKind::Frames => frames::stage(self, &name, stage),
-                StageKind::Scan => scan::stage(self, &name, stage),
+                StageKind::Scan => vec![scan::stage(self, &name, stage)],
                 StageKind::Loop => step::stage(self, &name, stage)?,
             };
             self.program.stages.push(own.len());
-            commands.extend(own);
+            jobs.extend(own);
         }
-        Ok(commands)
+        Ok(jobs)
     }
 
     /// Begins a source for small kernels: those that [`Builder::kernel`] adds until the next begins.
@@ -99,9 +157,9 @@ impl<'a> Builder<'a> {
         Command::Kernel(Launch { source: self.shared, kernel: source.kernels.len() - 1, what, work })
     }
 
-    /// Room in the scratch region for one command (and what follows directly); returns its first number.
+    /// Room in the lane's scratch for one command (and what follows in its job); returns its first number.
     pub fn scratch(&mut self, numbers: usize) -> usize {
-        self.program.regions.scratch = self.program.regions.scratch.max(numbers);
+        self.scratch = self.scratch.max(numbers);
         0
     }
 

@@ -8,8 +8,9 @@ use crate::compile::compile;
 use crate::device::Device;
 use crate::driver::DriverError;
 use crate::executor::memory::Sizes;
-use crate::program::Command;
-use crate::stages::step::layout::{Layout, Tier, frame_time, units};
+use crate::program::{Command, Job, commands};
+use crate::stages::step::layout::{Tier, units};
+use crate::stages::step::shares::{self, Share};
 use rnnc_graph::Graph;
 use rnnc_plan::report::{Names, count, passes, scaled};
 use rnnc_plan::{Cost, Op, Pass, Plan, Setup, Stage, StageKind, Track};
@@ -63,13 +64,15 @@ pub struct StageExplained {
     pub bytes: f64,
     /// Predicted microseconds a frame, all streams together.
     pub predicted_us: f64,
-    /// Its loops; one after the other.
+    /// Its loops.
     pub loops: Vec<LoopExplained>,
 }
 
 /// A loop.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct LoopExplained {
+    /// Its turn: loops of one turn run side by side, from 0 on.
+    pub turn: usize,
     /// Its layers, or the first of them.
     pub layers: Vec<String>,
     /// What its blocks share.
@@ -119,15 +122,15 @@ pub fn explain(plan: &Plan, setup: Setup, device: &Device) -> Result<Explanation
     let mut counts = program.stages.iter().copied();
     let mut explained = Vec::new();
     for (name, graph, pass) in passes(plan) {
-        let commands = if name == "forward" { &program.forward } else { &program.backward };
+        let jobs = if name == "forward" { &program.forward } else { &program.backward };
         let own: Vec<usize> = counts.by_ref().take(pass.stages.len()).collect();
         // What comes before the first stage is none's.
-        let mut rest = &commands[commands.len() - own.iter().sum::<usize>()..];
+        let mut rest = &jobs[jobs.len() - own.iter().sum::<usize>()..];
         let mut stages = Vec::new();
         for (stage, count) in pass.stages.iter().zip(own) {
-            let (commands, after) = rest.split_at(count);
+            let (jobs, after) = rest.split_at(count);
             rest = after;
-            stages.push(explain_stage(graph, pass, stage, commands, setup, device));
+            stages.push(explain_stage(graph, pass, stage, jobs, setup, device));
         }
         let predicted_us = stages.iter().map(|stage| stage.predicted_us).sum();
         explained.push(PassExplained { pass: name.into(), predicted_us, stages });
@@ -147,7 +150,7 @@ fn explain_stage(
     graph: &Graph,
     pass: &Pass,
     stage: &Stage,
-    commands: &[Command],
+    jobs: &[Job],
     setup: Setup,
     device: &Device,
 ) -> StageExplained {
@@ -157,33 +160,31 @@ fn explain_stage(
     let Cost { product_flops, value_bytes, weight_bytes, .. } = stage.cost;
     let product_flops = product_flops as f64 * rows;
     let bytes = value_bytes as f64 * rows + weight_bytes as f64;
-    let is_loop = stage.kind == StageKind::Loop;
-    let loops: Vec<LoopExplained> = match is_loop {
-        true => stage.tracks.iter().map(|track| explain_loop(graph, pass, track, setup, device)).collect(),
-        false => Vec::new(),
+    let shares = match stage.kind {
+        StageKind::Loop => shares::choose(&stage.tracks, setup, device),
+        _ => Vec::new(),
     };
-    let predicted_us = match is_loop {
-        true => loops.iter().map(|l| l.predicted_us).sum(),
-        false => {
-            let seconds =
-                product_flops / (device.rates.f32_tflops * 1e12) + bytes / (device.rates.memory_tbs * 1e12);
-            seconds * 1e6 / setup.window as f64
-        }
+    let tracks = stage.tracks.iter().zip(&shares);
+    let loops = tracks.map(|(track, share)| explain_loop(graph, pass, track, share, setup)).collect();
+    let window_us = match stage.kind {
+        StageKind::Loop => shares::time(&shares),
+        // TFLOP/s and TB/s are millions in a microsecond.
+        _ => (product_flops / device.rates.f32_tflops + bytes / device.rates.memory_tbs) / 1e6,
     };
     StageExplained {
         kind: stage.kind,
         operations: ops.flat_map(|placed| names.words(&placed.op, graph)).collect(),
-        kernels: commands.iter().filter(|c| matches!(c, Command::Kernel(_))).count(),
-        products: commands.iter().filter(|c| matches!(c, Command::Product(_))).count(),
+        kernels: commands(jobs).filter(|c| matches!(c, Command::Kernel(_))).count(),
+        products: commands(jobs).filter(|c| matches!(c, Command::Product(_))).count(),
         product_flops,
         bytes,
-        predicted_us,
+        predicted_us: window_us / setup.window as f64,
         loops,
     }
 }
 
-fn explain_loop(graph: &Graph, pass: &Pass, track: &Track, setup: Setup, device: &Device) -> LoopExplained {
-    let layout = Layout::choose(track, setup.streams, device, device.multiprocessors);
+fn explain_loop(graph: &Graph, pass: &Pass, track: &Track, share: &Share, setup: Setup) -> LoopExplained {
+    let layout = &share.layout;
     let layers = track.components.iter().flat_map(|&c| &pass.components.list[c].layers);
     let (mut numbers, mut in_registers, mut in_shared) = (0, 0.0, 0.0);
     for product in &layout.products {
@@ -196,9 +197,9 @@ fn explain_loop(graph: &Graph, pass: &Pass, track: &Track, setup: Setup, device:
     }
     let part = |some: f64| if numbers == 0 { 0.0 } else { some / numbers as f64 };
     let barriers = track.barriers_per_step();
-    let step = frame_time(layout.tier, layout.blocks, numbers, layout.rows, barriers, device);
     let frames_at_once = track.block.clamp(1, setup.window);
     LoopExplained {
+        turn: share.turn,
         layers: layers.map(|&layer| graph.layer_at(layer).name.clone()).collect(),
         tier: layout.tier,
         blocks: layout.blocks,
@@ -211,7 +212,7 @@ fn explain_loop(graph: &Graph, pass: &Pass, track: &Track, setup: Setup, device:
         in_shared: part(in_shared),
         streamed: part(numbers as f64 - in_registers - in_shared),
         shared_bytes: layout.shared_bytes(),
-        predicted_us: step / frames_at_once as f64,
+        predicted_us: share.us / setup.window as f64,
     }
 }
 

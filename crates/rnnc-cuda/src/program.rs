@@ -1,4 +1,7 @@
-//! What a plan becomes on a device: source texts, and commands in order. Pure data: no driver is asked.
+//! What a plan becomes on a device: source texts, and commands in jobs. Pure data: no driver is asked.
+//!
+//! Jobs stand in an order in which they can run one after the other. Those of different lanes run side by side, as far as
+//! none waits for another.
 
 use crate::driver::Source;
 
@@ -11,7 +14,7 @@ pub struct Regions {
     pub weights: usize,
     /// Whether there are gradients and moments.
     pub trained: bool,
-    /// Copies of rows, partial sums.
+    /// Copies of rows, partial sums: of all lanes.
     pub scratch: usize,
     /// Counters of loops and scans: zero between launches.
     pub counters: usize,
@@ -37,16 +40,34 @@ pub struct Program {
     pub watched: Vec<String>,
     /// What is compiled.
     pub sources: Vec<Source>,
+    /// The first number of each lane's part of the scratch region.
+    pub lanes: Vec<usize>,
     /// The forward pass.
-    pub forward: Vec<Command>,
+    pub forward: Vec<Job>,
     /// The backward pass.
-    pub backward: Vec<Command>,
-    /// How many commands each stage has, in the order of the forward and then the backward pass. (Clears before the
-    /// first stage of the backward pass are no stage's.)
+    pub backward: Vec<Job>,
+    /// How many jobs each stage has, in the order of the forward and then the backward pass. (Clears before the first
+    /// stage of the backward pass are no stage's.)
     pub stages: Vec<usize>,
     /// The optimizer's step. It leaves the gradients' norm, in double precision, in the first two numbers of the scratch
     /// region.
-    pub update: Vec<Command>,
+    pub update: Vec<Job>,
+}
+
+/// Commands that run one after the other, and behind all earlier jobs of their lane.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Job {
+    /// In order.
+    pub commands: Vec<Command>,
+    /// The lane: a CUDA stream, with scratch of its own.
+    pub lane: usize,
+    /// Earlier jobs of other lanes, by their places, that must be done before.
+    pub after: Vec<usize>,
+}
+
+/// The commands of some jobs, in an order in which they can run.
+pub fn commands(jobs: &[Job]) -> impl Iterator<Item = &Command> {
+    jobs.iter().flat_map(|job| &job.commands)
 }
 
 /// One thing a device does. Frames are those of the pass: `first .. end` of the window.

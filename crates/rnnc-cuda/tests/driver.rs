@@ -197,7 +197,7 @@ fn kernels_run_when_launched_and_when_replayed() {
     let args = Args { values, ..Args::default() };
     cuda.launch(add_one, &PLAIN, &args).unwrap();
     assert_eq!(read(&cuda, values, 256), [1.0; 256]);
-    cuda.begin_recording().unwrap();
+    cuda.begin_recording(1).unwrap();
     cuda.launch(add_one, &PLAIN, &args).unwrap();
     cuda.launch(add_one, &Geometry { shared_bytes: 100_000, ..PLAIN }, &args).unwrap();
     assert!(cuda.synchronize().is_err(), "a recording cannot wait");
@@ -207,9 +207,9 @@ fn kernels_run_when_launched_and_when_replayed() {
     cuda.replay(graph).unwrap();
     assert_eq!(read(&cuda, values, 256), [5.0; 256]);
     // One that was given up.
-    cuda.begin_recording().unwrap();
+    cuda.begin_recording(1).unwrap();
     cuda.launch(add_one, &PLAIN, &args).unwrap();
-    cuda.begin_recording().unwrap();
+    cuda.begin_recording(1).unwrap();
     cuda.clear(values, 4 * 128).unwrap();
     let graph = cuda.end_recording().unwrap();
     cuda.replay(graph).unwrap();
@@ -224,7 +224,7 @@ fn products_are_recorded_even_when_their_shape_is_new() {
     cuda.write(memory, &bytes(&[1.0; 200])).unwrap();
     let operand = |place: u64| Operand { address: memory + 4 * place, row: 10, transposed: false };
     let (a, b, c) = (operand(0), operand(100), operand(200));
-    cuda.begin_recording().unwrap();
+    cuda.begin_recording(1).unwrap();
     cuda.product(&Product { m: 10, n: 10, k: 10, a, b, c, accumulate: true }).unwrap();
     let graph = cuda.end_recording().unwrap();
     assert_eq!(read(&cuda, memory + 800, 100), [0.0; 100]);
@@ -275,7 +275,7 @@ fn clusters_run_where_the_device_has_them() {
         cuda.launch(add_one, &geometry, &args).unwrap();
         assert_eq!(read(&cuda, values, 1024), [1.0; 1024]);
         // Both at once, and recorded.
-        cuda.begin_recording().unwrap();
+        cuda.begin_recording(1).unwrap();
         cuda.clear(counters, 4).unwrap();
         cuda.launch(meet, &Geometry { cooperative: true, ..geometry }, &args).unwrap();
         let graph = cuda.end_recording().unwrap();

@@ -311,7 +311,7 @@ fn recorded_commands_run_when_they_are_replayed() -> Result<(), DriverError> {
     let matrix = |address, row, transposed| Operand { address, row, transposed };
     let numbers: Vec<u8> = [3f32, 4.0, 5.0, 6.0, 1.0, 1.0].iter().flat_map(|v| v.to_ne_bytes()).collect();
     driver.write(at, &numbers)?;
-    driver.begin_recording()?;
+    driver.begin_recording(1)?;
     // [3 4] as a column, times [5 6] as a column that lies transposed: one number.
     let product = Product {
         m: 1,
@@ -341,5 +341,38 @@ fn recorded_commands_run_when_they_are_replayed() -> Result<(), DriverError> {
     assert!(driver.clear(at + 8, 24).is_err(), "it is not all there");
     driver.free(at);
     assert!(driver.replay(graph).is_err(), "the memory is gone");
+    Ok(())
+}
+
+#[test]
+fn lanes_of_a_recording_run_in_any_order_but_wait_for_points() -> Result<(), DriverError> {
+    let results = |wait: bool| -> Result<Vec<u8>, DriverError> {
+        let mut driver = Emulated::new(devices()[0].clone(), 1)?;
+        let at = driver.allocate(12)?;
+        let mut seen = Vec::new();
+        driver.begin_recording(2)?;
+        driver.clear(at, 4)?;
+        driver.copy(at + 8, at + 4, 4)?;
+        let point = driver.point()?;
+        driver.select_lane(1, if wait { std::slice::from_ref(&point) } else { &[] })?;
+        driver.copy(at + 4, at, 4)?;
+        assert!(
+            driver.select_lane(2, &[]).is_err()
+                && driver.select_lane(0, &[rnnc_cuda::driver::Point(1)]).is_err()
+        );
+        let graph = driver.end_recording()?;
+        for _ in 0..20 {
+            driver.write(at, &[1, 0, 0, 0, 2, 0, 0, 0, 3, 0, 0, 0])?;
+            driver.replay(graph)?;
+            let mut first = [0];
+            driver.read(at, &mut first)?;
+            seen.extend(first);
+        }
+        seen.sort_unstable();
+        seen.dedup();
+        Ok(seen)
+    };
+    assert_eq!(results(true)?, [3]);
+    assert_eq!(results(false)?, [0, 2, 3]);
     Ok(())
 }

@@ -2,7 +2,7 @@
 
 use rnnc_cuda::compile::compile;
 use rnnc_cuda::device::Device;
-use rnnc_cuda::program::{Command, Program};
+use rnnc_cuda::program::{Command, Program, commands};
 use rnnc_plan::{Plan, PlanOptions, Setup};
 use std::fmt::Write;
 
@@ -28,10 +28,11 @@ fn program(streams: usize, frames: usize) -> Program {
 /// Commands, and kernels without what stands before all of them.
 fn listing(program: &Program) -> String {
     let mut out = String::new();
-    let passes = [("forward", &program.forward), ("backward", &program.backward), ("update", &program.update)];
-    for (name, commands) in passes {
+    let passes =
+        [("forward", &program.forward), ("backward", &program.backward), ("update", &program.update)];
+    for (name, jobs) in passes {
         let _ = writeln!(out, "{name}");
-        for command in commands {
+        for command in commands(jobs) {
             let _ = match command {
                 Command::Kernel(launch) => {
                     let kernel = &program.sources[launch.source].kernels[launch.kernel];

@@ -8,7 +8,7 @@ use emulation::{Emulated, devices, seed};
 use rnnc_cuda::CudaExecutor;
 use rnnc_cuda::device::Device;
 use rnnc_cuda::driver::{
-    Address, Args, Driver, DriverError, Geometry, GraphId, KernelId, Product, Source, Timestamp,
+    Address, Args, Driver, DriverError, Geometry, GraphId, KernelId, Point, Product, Source, Timestamp,
 };
 use rnnc_graph::{Activation::Identity, Activation::Sigmoid, Activation::Tanh, Connect, Graph, Range, Start};
 use rnnc_plan::{Executor, Plan, PlanOptions, Setup, StageKind, Values, ValuesMut};
@@ -245,8 +245,16 @@ impl Driver for Altered {
         self.inner.elapsed_us(from, to)
     }
 
-    fn begin_recording(&mut self) -> Result<(), DriverError> {
-        self.inner.begin_recording()
+    fn begin_recording(&mut self, lanes: usize) -> Result<(), DriverError> {
+        self.inner.begin_recording(lanes)
+    }
+
+    fn select_lane(&mut self, lane: usize, after: &[Point]) -> Result<(), DriverError> {
+        self.inner.select_lane(lane, after)
+    }
+
+    fn point(&mut self) -> Result<Point, DriverError> {
+        self.inner.point()
     }
 
     fn end_recording(&mut self) -> Result<GraphId, DriverError> {

@@ -70,6 +70,7 @@ const FUNCTIONS: &[&str] = &[
     "cuStreamDestroy_v2",
     "cuStreamEndCapture",
     "cuStreamSynchronize",
+    "cuStreamWaitEvent",
 ];
 
 /// What is called to time commands.
@@ -169,6 +170,7 @@ mod tests {
         let text = [
             include_str!("api.rs"),
             include_str!("clock.rs"),
+            include_str!("lanes.rs"),
             include_str!("cuda.rs"),
             include_str!("facts.rs"),
             include_str!("staging.rs"),

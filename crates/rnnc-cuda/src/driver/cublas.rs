@@ -81,7 +81,6 @@ pub(super) struct Products {
     functions: Functions,
     handle: *mut c_void,
     precision: Precision,
-    workspace: Address,
     prepared: HashMap<Shape, Prepared>,
 }
 
@@ -137,20 +136,25 @@ struct Prepared {
 }
 
 impl Products {
-    /// Loads the library. A context must be current; `workspace` is device memory of [`WORKSPACE`] bytes; `driver` is
-    /// its CUDA version.
-    pub fn new(precision: Precision, driver: u32, workspace: Address) -> Result<Products, DriverError> {
+    /// Loads the library. A context must be current; `driver` is its CUDA version.
+    pub fn new(precision: Precision, driver: u32) -> Result<Products, DriverError> {
         let functions = Functions::of(CUBLAS_LT.open(Some(driver))?)?;
         let mut products =
-            Products { functions, handle: ptr::null_mut(), precision, workspace, prepared: HashMap::new() };
+            Products { functions, handle: ptr::null_mut(), precision, prepared: HashMap::new() };
         // SAFETY: it writes one handle.
         let result = unsafe { (functions.cublasLtCreate)(&mut products.handle) };
         products.check("cublasLtCreate", result)?;
         Ok(products)
     }
 
-    /// Starts a product on a stream of the current context.
-    pub fn start(&mut self, product: &Product, stream: *mut c_void) -> Result<(), DriverError> {
+    /// Starts a product on a stream of the current context. `workspace` is device memory of [`WORKSPACE`] bytes, which no
+    /// other stream's products use.
+    pub fn start(
+        &mut self,
+        product: &Product,
+        workspace: Address,
+        stream: *mut c_void,
+    ) -> Result<(), DriverError> {
         let product = &upright(product);
         let shape = Shape::of(product);
         if !self.prepared.contains_key(&shape) {
@@ -177,7 +181,7 @@ impl Products {
                 address(product.c),
                 *c,
                 algorithm,
-                self.workspace as *mut c_void,
+                workspace as *mut c_void,
                 WORKSPACE,
                 stream,
             )

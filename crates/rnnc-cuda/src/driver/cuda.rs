@@ -1,4 +1,4 @@
-//! A GPU, by NVIDIA's driver: one context, one stream of our own, everything in its order.
+//! A GPU, by NVIDIA's driver: one context, one stream of our own, everything in its order; in recordings, lanes beside.
 
 #![allow(unsafe_code)] // calls into the driver
 
@@ -7,9 +7,12 @@ use super::cache::{Cache, Key};
 use super::clock::Events;
 use super::cublas::{Precision, Products, WORKSPACE};
 use super::facts::describe;
+use super::lanes::Lanes;
 use super::nvrtc::{Nvrtc, Output};
 use super::staging::Staging;
-use super::{Address, Args, Driver, DriverError, Geometry, GraphId, KernelId, Product, Source, Timestamp};
+use super::{
+    Address, Args, Driver, DriverError, Geometry, GraphId, KernelId, Point, Product, Source, Timestamp,
+};
 use crate::device::Device;
 use cudarc::driver::sys::{self, CUfunction_attribute_enum as Property};
 use std::ffi::{CString, c_int};
@@ -20,10 +23,14 @@ pub struct Cuda {
     device: Device,
     handle: sys::CUdevice,
     context: sys::CUcontext,
+    /// The main stream.
     stream: sys::CUstream,
+    lanes: Lanes,
     nvrtc: Nvrtc,
     cache: Cache,
     products: Option<Products>,
+    /// Of the main stream's products.
+    workspace: Address,
     staging: Option<Staging>,
     events: Events,
     allocations: Vec<Address>,
@@ -74,9 +81,11 @@ impl Cuda {
             handle,
             context,
             stream: ptr::null_mut(),
+            lanes: Lanes::default(),
             nvrtc,
             cache: Cache::of_user(),
             products: None,
+            workspace: 0,
             staging: None,
             events: Events::default(),
             allocations: Vec::new(),
@@ -88,8 +97,8 @@ impl Cuda {
         cuda.enter()?;
         call!(cuStreamCreate(&mut cuda.stream, sys::CUstream_flags_enum::CU_STREAM_NON_BLOCKING as u32))?;
         cuda.staging = Some(Staging::new()?);
-        let workspace = cuda.allocate(WORKSPACE)?;
-        cuda.products = Some(Products::new(precision, major, workspace)?);
+        cuda.workspace = cuda.allocate(WORKSPACE)?;
+        cuda.products = Some(Products::new(precision, major)?);
         Ok(cuda)
     }
 
@@ -104,6 +113,11 @@ impl Cuda {
             return Err(DriverError::Call { call, what: "commands are being recorded".into() });
         }
         self.enter()
+    }
+
+    /// The stream of the selected lane, and device memory for its products.
+    fn selected(&self) -> (sys::CUstream, Address) {
+        self.lanes.selected().unwrap_or((self.stream, self.workspace))
     }
 
     fn kernel(&self, kernel: KernelId) -> Result<&Kernel, DriverError> {
@@ -146,7 +160,7 @@ impl Cuda {
             blockDimY: 1,
             blockDimZ: 1,
             sharedMemBytes: number(geometry.shared_bytes)?,
-            hStream: self.stream,
+            hStream: self.selected().0,
             attrs: attributes.as_mut_ptr(),
             numAttrs: attributes.len() as u32,
         })
@@ -188,6 +202,7 @@ impl Cuda {
     fn abandon_recording(&mut self) {
         if self.recording {
             self.recording = false;
+            self.lanes.forget();
             let mut graph = ptr::null_mut();
             // Nothing can be done about failures.
             let _ = call!(cuStreamEndCapture(self.stream, &mut graph));
@@ -273,7 +288,7 @@ impl Driver for Cuda {
         if bytes == 0 {
             return Ok(());
         }
-        call!(cuMemcpyDtoDAsync_v2(to, from, bytes, self.stream))
+        call!(cuMemcpyDtoDAsync_v2(to, from, bytes, self.selected().0))
     }
 
     fn clear(&mut self, at: Address, bytes: usize) -> Result<(), DriverError> {
@@ -281,7 +296,7 @@ impl Driver for Cuda {
         if bytes == 0 {
             return Ok(());
         }
-        call!(cuMemsetD8Async(at, 0, bytes, self.stream))
+        call!(cuMemsetD8Async(at, 0, bytes, self.selected().0))
     }
 
     fn load(&mut self, source: &Source) -> Result<Vec<KernelId>, DriverError> {
@@ -347,8 +362,9 @@ impl Driver for Cuda {
 
     fn product(&mut self, product: &Product) -> Result<(), DriverError> {
         self.enter()?;
+        let (stream, workspace) = self.selected();
         match &mut self.products {
-            Some(products) => products.start(product, self.stream.cast()),
+            Some(products) => products.start(product, workspace, stream.cast()),
             // There from the start to the end.
             None => Ok(()),
         }
@@ -361,7 +377,7 @@ impl Driver for Cuda {
 
     fn stamp(&mut self, at: Timestamp) -> Result<(), DriverError> {
         self.enter()?;
-        self.events.stamp(at, self.stream, self.recording)
+        self.events.stamp(at, self.selected().0, self.recording)
     }
 
     fn elapsed_us(&self, from: Timestamp, to: Timestamp) -> Result<f64, DriverError> {
@@ -369,22 +385,38 @@ impl Driver for Cuda {
         self.events.elapsed_us(from, to)
     }
 
-    fn begin_recording(&mut self) -> Result<(), DriverError> {
+    fn begin_recording(&mut self, lanes: usize) -> Result<(), DriverError> {
         self.enter()?;
         // Of a recording that stopped at an error.
         self.abandon_recording();
+        while self.lanes.count() < lanes {
+            let workspace = self.allocate(WORKSPACE)?;
+            self.lanes.add(workspace)?;
+        }
         // Relaxed: loading a product's kernel, when it is first asked for, may allocate memory.
         let relaxed = sys::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_RELAXED;
         call!(cuStreamBeginCapture_v2(self.stream, relaxed))?;
         self.recording = true;
-        Ok(())
+        self.lanes.begin(self.stream)
+    }
+
+    fn select_lane(&mut self, lane: usize, after: &[Point]) -> Result<(), DriverError> {
+        self.enter()?;
+        self.lanes.select(lane, after, self.stream)
+    }
+
+    fn point(&mut self) -> Result<Point, DriverError> {
+        self.enter()?;
+        self.lanes.point(self.stream)
     }
 
     fn end_recording(&mut self) -> Result<GraphId, DriverError> {
         self.enter()?;
+        let joined = self.lanes.join(self.stream);
         let mut graph = ptr::null_mut();
         self.recording = false;
-        call!(cuStreamEndCapture(self.stream, &mut graph))?;
+        let ended = call!(cuStreamEndCapture(self.stream, &mut graph));
+        joined.and(ended)?;
         let mut ready = ptr::null_mut();
         let made = call!(cuGraphInstantiateWithFlags(&mut ready, graph, 0));
         call!(cuGraphDestroy(graph))?;
@@ -419,6 +451,7 @@ impl Drop for Cuda {
         self.products = None;
         self.staging = None;
         self.events = Events::default();
+        self.lanes = Lanes::default();
         for graph in mem::take(&mut self.graphs) {
             let _ = call!(cuGraphExecDestroy(graph));
         }

@@ -6,6 +6,7 @@
 //! | `cuda.rs`, `staging.rs` | a GPU by NVIDIA's driver; writes that return before their copies ran |
 //! | `api.rs`, `facts.rs` | calling that driver, if it is there; what it knows of the GPU |
 //! | `clock.rs` | moments between commands |
+//! | `lanes.rs` | streams that run side by side |
 //! | `nvrtc.rs`, `cache.rs` | compiling sources; keeping on disk what was compiled |
 //! | `cublas.rs` | products of matrices |
 //! | `libraries.rs` | finding these libraries when they are first needed |
@@ -17,6 +18,7 @@ mod clock;
 mod cublas;
 mod cuda;
 mod facts;
+mod lanes;
 mod libraries;
 mod nvrtc;
 mod recorder;
@@ -46,6 +48,10 @@ pub struct GraphId(pub usize);
 /// A moment between commands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Timestamp(pub usize);
+
+/// A point in a recording: behind all that a lane was told before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Point(pub usize);
 
 /// CUDA C++ to be compiled: stands alone, with the prelude in it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -214,10 +220,17 @@ pub trait Driver: Send {
     fn elapsed_us(&self, from: Timestamp, to: Timestamp) -> Result<f64, DriverError>;
 
     /// From here on, commands (copies and clears within the device, launches, products, timestamps) are recorded, not
-    /// run.
-    fn begin_recording(&mut self) -> Result<(), DriverError>;
+    /// run, in up to so many lanes: at first in lane 0.
+    fn begin_recording(&mut self, lanes: usize) -> Result<(), DriverError>;
 
-    /// Ends a recording.
+    /// What is recorded from here on is for that lane: to run in order with all else of it, and beside other lanes, but
+    /// not before these points.
+    fn select_lane(&mut self, lane: usize, after: &[Point]) -> Result<(), DriverError>;
+
+    /// The point behind all that the selected lane was told so far, for other lanes of the same recording.
+    fn point(&mut self) -> Result<Point, DriverError>;
+
+    /// Ends a recording, which is done when all its lanes are.
     fn end_recording(&mut self) -> Result<GraphId, DriverError>;
 
     /// Runs what was recorded.

@@ -2,8 +2,8 @@
 //! calls. Copies and clears are done, kernels and products are only recorded.
 
 use super::{
-    Address, Args, Driver, DriverError, Geometry, GraphId, HostClock, KernelId, Operand, Product, Source,
-    Timestamp,
+    Address, Args, Driver, DriverError, Geometry, GraphId, HostClock, KernelId, Operand, Point, Product,
+    Source, Timestamp,
 };
 use crate::device::Device;
 use std::collections::BTreeMap;
@@ -23,7 +23,9 @@ pub enum Call {
     Launch { kernel: String, geometry: Geometry, args: Args },
     Product(Product),
     Stamp(Timestamp),
-    BeginRecording,
+    BeginRecording { lanes: usize },
+    SelectLane { lane: usize, after: Vec<Point> },
+    Point(Point),
     EndRecording(GraphId),
     Replay(GraphId),
     Synchronize,
@@ -37,6 +39,10 @@ pub struct Recorder {
     next: Address,
     kernels: Vec<String>,
     recording: Option<Vec<Call>>,
+    /// Lanes of the present recording.
+    lanes: usize,
+    /// Points of it.
+    points: usize,
     graphs: Vec<Vec<Call>>,
     clock: HostClock,
 }
@@ -57,6 +63,8 @@ impl Recorder {
             next: FIRST,
             kernels: Vec::new(),
             recording: None,
+            lanes: 0,
+            points: 0,
             graphs: Vec::new(),
             clock: HostClock::default(),
         };
@@ -242,11 +250,31 @@ impl Driver for Recorder {
         self.clock.elapsed_us(from, to)
     }
 
-    fn begin_recording(&mut self) -> Result<(), DriverError> {
+    fn begin_recording(&mut self, lanes: usize) -> Result<(), DriverError> {
         self.recording = None;
-        self.calls().push(Call::BeginRecording);
+        self.calls().push(Call::BeginRecording { lanes });
         self.recording = Some(Vec::new());
+        (self.lanes, self.points) = (lanes, 0);
         Ok(())
+    }
+
+    fn select_lane(&mut self, lane: usize, after: &[Point]) -> Result<(), DriverError> {
+        if self.recording.is_none() || lane >= self.lanes || after.iter().any(|point| point.0 >= self.points)
+        {
+            return Err(wrong("select_lane", format!("lane {lane} behind {after:?}")));
+        }
+        self.note(Call::SelectLane { lane, after: after.to_vec() });
+        Ok(())
+    }
+
+    fn point(&mut self) -> Result<Point, DriverError> {
+        if self.recording.is_none() {
+            return Err(wrong("point", "nothing is being recorded".into()));
+        }
+        let point = Point(self.points);
+        self.points += 1;
+        self.note(Call::Point(point));
+        Ok(point)
     }
 
     fn end_recording(&mut self) -> Result<GraphId, DriverError> {
@@ -292,7 +320,7 @@ mod tests {
         let (mut recorder, calls) = recorder();
         let at = recorder.allocate(16).unwrap();
         recorder.write(at, &[1, 2, 3, 4]).unwrap();
-        recorder.begin_recording().unwrap();
+        recorder.begin_recording(1).unwrap();
         recorder.copy(at, at + 8, 4).unwrap();
         let graph = recorder.end_recording().unwrap();
         let mut read = [9; 4];
@@ -317,7 +345,7 @@ mod tests {
         recorder.product(&product).unwrap();
         product.b.row = 5;
         assert!(recorder.product(&product).is_err());
-        recorder.begin_recording().unwrap();
+        recorder.begin_recording(1).unwrap();
         recorder.clear(at, 64).unwrap();
         let graph = recorder.end_recording().unwrap();
         recorder.free(at);
@@ -328,7 +356,7 @@ mod tests {
     fn what_cannot_be_recorded_is_refused_in_a_recording() {
         let (mut recorder, _) = recorder();
         let at = recorder.allocate(4).unwrap();
-        recorder.begin_recording().unwrap();
+        recorder.begin_recording(1).unwrap();
         assert!(recorder.write(at, &[0]).is_err());
         assert!(recorder.read(at, &mut [0]).is_err());
         assert!(recorder.allocate(4).is_err());

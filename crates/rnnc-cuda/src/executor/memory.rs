@@ -23,6 +23,8 @@ pub(super) struct Memory {
     gradients: Address,
     moments: [Address; 2],
     pub scratch: Address,
+    /// Of each lane, its part of the scratch region.
+    lanes: Vec<Address>,
     /// The numbers of a run, ages, frames ahead: written as one.
     pub clock: Address,
     pub counters: Address,
@@ -103,12 +105,14 @@ impl Memory {
             0 => Ok(0),
             _ => driver.allocate(numbers * NUMBER as usize),
         };
+        let scratch = take(sizes.scratch)?;
         Ok(Memory {
             values: take(sizes.values)?,
             weights: take(sizes.weights)?,
             gradients: take(sizes.trained)?,
             moments: [take(sizes.trained)?, take(sizes.trained)?],
-            scratch: take(sizes.scratch)?,
+            scratch,
+            lanes: program.lanes.iter().map(|&first| scratch + first as u64 * NUMBER).collect(),
             clock: take(sizes.clock)?,
             counters: take(sizes.counters)?,
             buffers: BufferPlace::all(plan, setup),
@@ -124,12 +128,18 @@ impl Memory {
         all.into_iter().filter(|&address| address != 0).for_each(|address| driver.free(address));
     }
 
-    pub fn region(&self, region: Region) -> Address {
+    /// A lane's part of the scratch region.
+    fn lane(&self, lane: usize) -> Address {
+        self.lanes.get(lane).copied().unwrap_or(self.scratch)
+    }
+
+    /// Where a region begins, for the commands of a lane.
+    pub fn region(&self, region: Region, lane: usize) -> Address {
         match region {
             Region::Values => self.values,
             Region::Weights => self.weights,
             Region::Gradients => self.gradients,
-            Region::Scratch => self.scratch,
+            Region::Scratch => self.lane(lane),
             Region::Counters => self.counters,
         }
     }
@@ -148,8 +158,8 @@ impl Memory {
         self.clock + RUN_UPDATE * 8
     }
 
-    /// What kernels are given that run frames `first .. end`.
-    pub fn args(&self, first: usize, end: usize) -> Args {
+    /// What a lane's kernels are given that run frames `first .. end`.
+    pub fn args(&self, lane: usize, first: usize, end: usize) -> Args {
         let ages = self.clock + RUN as u64 * 8;
         Args {
             values: self.values,
@@ -157,7 +167,7 @@ impl Memory {
             gradients: self.gradients,
             moments1: self.moments[0],
             moments2: self.moments[1],
-            scratch: self.scratch,
+            scratch: self.lane(lane),
             ages,
             ahead: ages + self.rows * NUMBER,
             run: self.clock,

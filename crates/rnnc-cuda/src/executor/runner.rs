@@ -3,8 +3,8 @@
 use super::NAME;
 use super::memory::{BufferPlace, Memory, NUMBER};
 use super::timing::{Marks, Span, Timed, Times, Timing};
-use crate::driver::{Driver, DriverError, Geometry, GraphId, KernelId, Operand, Product, Timestamp};
-use crate::program::{Command, Place, Program, RowsProduct, Work};
+use crate::driver::{Driver, DriverError, Geometry, GraphId, KernelId, Operand, Point, Product, Timestamp};
+use crate::program::{Command, Job, Place, Program, RowsProduct, Work};
 use rnnc_plan::{ExecutorError, Plan, Setup};
 use std::cell::Cell;
 use std::collections::HashMap;
@@ -39,8 +39,6 @@ pub(super) struct Runner {
     timing: Timing,
     /// What was replayed since timing last began.
     timed: Vec<Recording>,
-    /// For what is timed without being recorded.
-    span: Option<(Timestamp, Timestamp)>,
     /// Whether nothing ran since the fault flag was last looked at.
     checked: Cell<bool>,
 }
@@ -68,7 +66,6 @@ impl Runner {
             recorded: HashMap::new(),
             timing: Timing::Off,
             timed: Vec::new(),
-            span: None,
             checked: Cell::new(true),
         })
     }
@@ -92,14 +89,12 @@ impl Runner {
             }
             _ => self.driver.replay(*graph)?,
         }
-        if self.timing != Timing::Off {
-            self.timed.push(recording);
-        }
+        self.timed.push(recording);
         Ok(())
     }
 
     fn record(&mut self, recording: Recording) -> Result<Recorded, DriverError> {
-        self.driver.begin_recording()?;
+        self.driver.begin_recording(self.lanes())?;
         let run = self.run(recording);
         // Whatever happened: the driver must not go on recording.
         let graph = self.driver.end_recording();
@@ -130,14 +125,6 @@ impl Runner {
     /// Forgets what ran before.
     pub fn begin_timing(&mut self) {
         self.timed.clear();
-    }
-
-    /// Two timestamps, always the same.
-    pub fn span(&mut self) -> Result<(Timestamp, Timestamp), DriverError> {
-        match self.span {
-            Some(span) => Ok(span),
-            None => Ok(*self.span.insert((self.driver.timestamp()?, self.driver.timestamp()?))),
-        }
     }
 
     /// Of all that ran since.
@@ -181,11 +168,16 @@ impl Runner {
         }
     }
 
+    /// How many lanes are used: where commands are timed, they run one after the other.
+    fn lanes(&self) -> usize {
+        if self.timing == Timing::Commands { 1 } else { self.program.lanes.len().max(1) }
+    }
+
     /// Runs it, command by command; where commands are timed, says between which timestamps each ran.
     fn run(&mut self, recording: Recording) -> Result<Vec<Span>, DriverError> {
         let mut marks = Marks::begin(&mut *self.driver, self.timing == Timing::Commands)?;
         let window = self.setup.window;
-        let (commands, frames) = match recording {
+        let (jobs, frames) = match recording {
             Recording::Move(frames) => {
                 self.run_moves(frames)?;
                 marks.end(&mut *self.driver, || MOVE.into())?;
@@ -196,26 +188,31 @@ impl Runner {
             Recording::Update => (&self.program.update, window),
         };
         let (first, rows) = (window - frames, frames * self.setup.streams);
-        let args = self.memory.args(first, window);
         let multiprocessors = self.driver.device().multiprocessors;
-        for (place, command) in commands.iter().enumerate() {
-            match command {
-                Command::Kernel(launch) => {
-                    if let Some(geometry) = geometry(launch.work, rows, multiprocessors) {
-                        let kernel = self.kernels[launch.source][launch.kernel];
-                        self.driver.launch(kernel, &geometry, &args)?;
+        let mut order = Order::of(jobs, self.lanes());
+        for (number, job) in jobs.iter().enumerate() {
+            order.begin(&mut *self.driver, job)?;
+            let args = self.memory.args(job.lane, first, window);
+            for command in &job.commands {
+                match command {
+                    Command::Kernel(launch) => {
+                        if let Some(geometry) = geometry(launch.work, rows, multiprocessors) {
+                            let kernel = self.kernels[launch.source][launch.kernel];
+                            self.driver.launch(kernel, &geometry, &args)?;
+                        }
+                    }
+                    Command::Product(product) => {
+                        self.driver.product(&resolve(product, &self.memory, job.lane, first, rows))?
+                    }
+                    Command::Clear { len: 0, .. } => {}
+                    &Command::Clear { region, offset, len } => {
+                        let at = self.memory.region(region, job.lane) + offset as u64 * NUMBER;
+                        self.driver.clear(at, len * NUMBER as usize)?;
                     }
                 }
-                Command::Product(product) => {
-                    self.driver.product(&resolve(product, &self.memory, first, rows))?
-                }
-                Command::Clear { len: 0, .. } => {}
-                &Command::Clear { region, offset, len } => {
-                    let at = self.memory.region(region) + offset as u64 * NUMBER;
-                    self.driver.clear(at, len * NUMBER as usize)?;
-                }
+                marks.end(&mut *self.driver, || words(&self.program, recording, number, command, rows))?;
             }
-            marks.end(&mut *self.driver, || words(&self.program, recording, place, rows))?;
+            order.end(&mut *self.driver, number)?;
         }
         Ok(marks.spans)
     }
@@ -251,23 +248,56 @@ impl Drop for Runner {
     }
 }
 
+/// Tells a driver of lanes, and of what waits for what.
+struct Order {
+    /// Whether there are any.
+    lanes: bool,
+    /// Of each job, whether others wait for it, and the point that they wait for.
+    awaited: Vec<(bool, Option<Point>)>,
+    lane: usize,
+}
+
+impl Order {
+    fn of(jobs: &[Job], lanes: usize) -> Order {
+        let mut awaited = vec![(false, None); jobs.len()];
+        jobs.iter().flat_map(|job| &job.after).for_each(|&earlier| awaited[earlier].0 = true);
+        Order { lanes: lanes > 1, awaited, lane: 0 }
+    }
+
+    fn begin(&mut self, driver: &mut dyn Driver, job: &Job) -> Result<(), DriverError> {
+        if !self.lanes || (job.lane == self.lane && job.after.is_empty()) {
+            return Ok(());
+        }
+        self.lane = job.lane;
+        let after: Vec<Point> = job.after.iter().filter_map(|&earlier| self.awaited[earlier].1).collect();
+        driver.select_lane(job.lane, &after)
+    }
+
+    fn end(&mut self, driver: &mut dyn Driver, number: usize) -> Result<(), DriverError> {
+        if self.lanes && self.awaited[number].0 {
+            self.awaited[number].1 = Some(driver.point()?);
+        }
+        Ok(())
+    }
+}
+
 /// What moves are called.
 const MOVE: &str = "older frames, moved on";
 
-/// What a command does, and in which stage, by its place in a pass over so many rows.
-fn words(program: &Program, recording: Recording, place: usize, rows: usize) -> String {
+/// What a command does, and in which stage, by its job's place in a pass over so many rows.
+fn words(program: &Program, recording: Recording, place: usize, command: &Command, rows: usize) -> String {
     let forward = program.forward.len();
-    let (commands, stage) = match recording {
-        Recording::Forward(_) | Recording::Move(_) => (&program.forward, stage_of(program, place)),
+    let stage = match recording {
+        Recording::Forward(_) | Recording::Move(_) => stage_of(program, place),
         Recording::Backward(_) => {
             // What comes before the first stage is none's.
             let staged = program.stages.iter().sum::<usize>() - forward;
             let place = place.checked_sub(program.backward.len() - staged);
-            (&program.backward, place.and_then(|place| stage_of(program, forward + place)))
+            place.and_then(|place| stage_of(program, forward + place))
         }
-        Recording::Update => (&program.update, None),
+        Recording::Update => None,
     };
-    let what = match &commands[place] {
+    let what = match command {
         Command::Kernel(launch) => launch.what.clone(),
         Command::Product(product) => {
             let [m, k] = [product.m, product.k].map(|size| size.unwrap_or(rows));
@@ -278,7 +308,7 @@ fn words(program: &Program, recording: Recording, place: usize, rows: usize) -> 
     stage.map_or(what.clone(), |stage| format!("stage {stage}: {what}"))
 }
 
-/// The number of a command's stage, from 1, by its place in all stages' commands.
+/// The number of a job's stage, from 1, by its place in all stages' jobs.
 fn stage_of(program: &Program, place: usize) -> Option<usize> {
     let ends = program.stages.iter().scan(0, |end, count| {
         *end += count;
@@ -335,9 +365,9 @@ fn geometry(work: Work, rows: usize, multiprocessors: usize) -> Option<Geometry>
 }
 
 /// A product for a pass that begins at frame `first` and has so many rows.
-fn resolve(product: &RowsProduct, memory: &Memory, first: usize, rows: usize) -> Product {
+fn resolve(product: &RowsProduct, memory: &Memory, lane: usize, first: usize, rows: usize) -> Product {
     let operand = |place: Place| Operand {
-        address: memory.region(place.region) + (place.offset + first * place.per_frame) as u64 * NUMBER,
+        address: memory.region(place.region, lane) + (place.offset + first * place.per_frame) as u64 * NUMBER,
         row: place.row,
         transposed: place.transposed,
     };

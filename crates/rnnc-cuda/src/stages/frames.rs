@@ -1,53 +1,70 @@
-//! Stages over all frames at once. One CUDA stream runs all commands in order, so each sees what those before it wrote.
+//! Stages over all frames at once: a job for each part of an operation.
 
 use super::{gradients, rows, vector};
+use crate::access::Access;
 use crate::compile::Builder;
+use crate::lanes::Draft;
 use crate::program::{Command, Place, Region, RowsProduct};
 use crate::source::map::{self, Site};
 use rnnc_plan::{Instruction, LookUp, Map, Op, Product, Read, Stage, View};
 use std::fmt::Write;
 
-/// The commands of a stage.
-pub(crate) fn stage(builder: &mut Builder<'_>, name: &str, stage: &Stage) -> Vec<Command> {
-    let mut commands = Vec::new();
+/// The jobs of a stage.
+pub(crate) fn stage(builder: &mut Builder<'_>, name: &str, stage: &Stage) -> Vec<Draft> {
+    let places = builder.places;
+    let mut jobs = Vec::new();
     let ops = stage.tracks.iter().flat_map(|track| &track.phases).flat_map(|phase| &phase.ops);
     for (number, placed) in ops.enumerate() {
         let name = format!("{name}_{number}");
         let words = builder.words(&placed.op);
         let mut words = words.into_iter().chain(std::iter::repeat_with(|| placed.op.name().to_string()));
         let mut what = || words.next().unwrap_or_default();
+        let mut add = |builder: &mut Builder<'_>, commands: Vec<Command>, touches: &dyn Fn(&mut Access)| {
+            let mut access = Access::default();
+            touches(&mut access);
+            jobs.push(builder.job(commands, access));
+        };
         match &placed.op {
             Op::MatMul(products) => {
                 for (part, product) in products.iter().enumerate() {
-                    commands.extend(matmul(builder, &format!("{name}_copy_{part}"), product, &what()));
+                    let commands = matmul(builder, &format!("{name}_copy_{part}"), product, &what());
+                    add(builder, commands, &|access| access.product(places, product));
                 }
             }
             Op::Gather(look_ups) => {
                 for (part, look_up) in look_ups.iter().enumerate() {
-                    commands.push(gather(builder, &format!("{name}_gather_{part}"), look_up, what()));
+                    let command = gather(builder, &format!("{name}_gather_{part}"), look_up, what());
+                    add(builder, vec![command], &|access| access.look_up(places, look_up));
                 }
             }
-            Op::Map(op) => commands.push(elementwise(builder, &format!("{name}_map"), op, what())),
+            Op::Map(op) => {
+                let command = elementwise(builder, &format!("{name}_map"), op, what());
+                add(builder, vec![command], &|access| access.map(places, op));
+            }
             Op::Vector(op) => {
-                commands.push(vector::kernel(builder, &format!("{name}_vector"), op, what()));
+                let command = vector::kernel(builder, &format!("{name}_vector"), op, what());
+                add(builder, vec![command], &|access| access.vector(places, op));
             }
             Op::WeightGradient(sums) => {
                 for (part, sum) in sums.iter().enumerate() {
-                    commands.extend(gradients::outer(builder, &format!("{name}_copy_{part}"), sum, &what()));
+                    let commands = gradients::outer(builder, &format!("{name}_copy_{part}"), sum, &what());
+                    add(builder, commands, &|access| access.outer(places, sum));
                 }
             }
             Op::TableGradient(sums) => {
                 for (part, sum) in sums.iter().enumerate() {
-                    commands.extend(gradients::table(builder, &format!("{name}_table_{part}"), sum, &what()));
+                    let commands = gradients::table(builder, &format!("{name}_table_{part}"), sum, &what());
+                    add(builder, commands, &|access| access.scatter(places, sum));
                 }
             }
             Op::Reduce(sums) => {
                 let what: Vec<String> = sums.iter().map(|_| what()).collect();
-                commands.extend(gradients::reduce(builder, &format!("{name}_reduce"), sums, &what));
+                let commands = gradients::reduce(builder, &format!("{name}_reduce"), sums, &what);
+                add(builder, commands, &|access| access.sums(places, sums));
             }
         }
     }
-    commands
+    jobs
 }
 
 /// A product with a weight matrix: the rows of the source times the transposed matrix.

@@ -11,8 +11,10 @@ mod recurrence;
 mod shape;
 mod text;
 
+use crate::access::Access;
 use crate::compile::Builder;
 use crate::driver::{Geometry, Source};
+use crate::lanes::Draft;
 use crate::program::{Command, Launch, Region, Work};
 use crate::source;
 use kernel::Chunked;
@@ -36,8 +38,8 @@ struct Part<'a> {
     wanted: Option<Vec<bool>>,
 }
 
-/// The commands of a stage.
-pub(crate) fn stage(builder: &mut Builder<'_>, name: &str, stage: &Stage) -> Vec<Command> {
+/// The job of a stage.
+pub(crate) fn stage(builder: &mut Builder<'_>, name: &str, stage: &Stage) -> Draft {
     let places = builder.places;
     let parts: Vec<Part<'_>> = stage.tracks.iter().flat_map(parts).collect();
     let works: Vec<shape::Work> = parts.iter().map(|part| work(builder, part)).collect();
@@ -97,7 +99,12 @@ pub(crate) fn stage(builder: &mut Builder<'_>, name: &str, stage: &Stage) -> Vec
     let cleared =
         (lines > 0).then_some(Command::Clear { region: Region::Counters, offset: counters, len: 32 * lines });
     let launch = Launch { source, kernel: 0, what, work: Work::Grid(geometry) };
-    cleared.into_iter().chain([Command::Kernel(launch)]).collect()
+    let mut access = Access::default();
+    let ops = stage.tracks.iter().flat_map(|t| &t.phases).flat_map(|p| &p.ops);
+    ops.for_each(|placed| access.op(builder.places, &placed.op));
+    let commands = cleared.into_iter().chain([Command::Kernel(launch)]).collect();
+    let job = builder.job(commands, access);
+    Draft { wide: blocks, ..job }
 }
 
 /// A track's recurrences; the track as it stands if it is none.

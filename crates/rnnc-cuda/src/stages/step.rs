@@ -1,32 +1,31 @@
 //! Loops: one persistent kernel for each component, in which blocks exchange what they need from frame to frame.
 //!
 //! `layout.rs` says which block and thread has what; `exchange.rs` what must be waited for; `kernel.rs` prints the kernel,
-//! `product.rs` its products and `site.rs` how its maps read.
+//! `product.rs` its products and `site.rs` how its maps read. `shares.rs` says which loops share the device.
 
 mod early;
 mod exchange;
 mod kernel;
 pub mod layout;
 mod product;
+pub mod shares;
 mod site;
 
+use crate::access::Access;
 use crate::compile::Builder;
 use crate::driver::{DriverError, Geometry, Source};
+use crate::lanes::Draft;
 use crate::program::{Command, Launch, Region, Work};
 use crate::source;
-use layout::{Layout, Tier};
+use layout::Tier;
 use rnnc_plan::{Op, Stage, Track};
 
-/// The commands of a stage.
-pub(crate) fn stage(
-    builder: &mut Builder<'_>,
-    name: &str,
-    stage: &Stage,
-) -> Result<Vec<Command>, DriverError> {
-    let mut commands = Vec::new();
-    for (number, track) in stage.tracks.iter().enumerate() {
-        let layout =
-            Layout::choose(track, builder.places.streams(), builder.device, builder.device.multiprocessors);
+/// The jobs of a stage: one for each loop.
+pub(crate) fn stage(builder: &mut Builder<'_>, name: &str, stage: &Stage) -> Result<Vec<Draft>, DriverError> {
+    let mut jobs = Vec::new();
+    let shares = shares::choose(&stage.tracks, builder.places.setup, builder.device);
+    for (number, (track, share)) in stage.tracks.iter().zip(shares).enumerate() {
+        let layout = share.layout;
         let name = format!("{name}_loop_{number}");
         let what = what(builder, name.starts_with("backward"), track);
         builder.program.watched.push(what.clone());
@@ -46,13 +45,19 @@ pub(crate) fn stage(
             cluster: if layout.tier == Tier::Cluster { layout.blocks } else { 1 },
             cooperative: layout.tier == Tier::Grid,
         };
+        let mut commands = Vec::new();
         if layout.tier == Tier::Grid {
             let len = track.phases.len() * kernel::GROUPS * 32;
             commands.push(Command::Clear { region: Region::Counters, offset: counters, len });
         }
         commands.push(Command::Kernel(Launch { source, kernel: 0, what, work: Work::Grid(geometry) }));
+        let mut access = Access::default();
+        track.phases.iter().flat_map(|p| &p.ops).for_each(|placed| access.op(builder.places, &placed.op));
+        let waiting = if layout.tier == Tier::Grid { layout.blocks } else { 0 };
+        let job = builder.job(commands, access);
+        jobs.push(Draft { us: share.us, wide: layout.blocks, waiting, ..job });
     }
-    Ok(commands)
+    Ok(jobs)
 }
 
 /// A track's layers, for messages.

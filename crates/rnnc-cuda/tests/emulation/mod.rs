@@ -7,6 +7,7 @@
 //! | `compiler.rs` | from text to a library |
 //! | `scheduler.rs` | runs the threads of a launch: barriers, warps, clusters, polls |
 //! | `stores.rs` | what was put and is not yet seen by others |
+//! | `recording.rs` | recorded commands, in lanes |
 //! | `memory.rs`, `stacks.rs`, `context.cpp` | device memory; the fibers' stacks; going from one to another |
 //!
 //! What it shows: the numbers; a missing barrier, since threads run in an order that is drawn anew all the time; a
@@ -24,16 +25,18 @@
 mod compiler;
 mod lane;
 mod memory;
+mod recording;
 mod scheduler;
 mod stacks;
 mod stores;
 
 use libloading::Library;
 use memory::Memory;
+use recording::Recording;
 use rnnc_cuda::device::{Device, Rates};
 use rnnc_cuda::driver::{
-    Address, Args, Driver, DriverError, Geometry, GraphId, HostClock, KernelId, Operand, Product, Source,
-    Timestamp,
+    Address, Args, Driver, DriverError, Geometry, GraphId, HostClock, KernelId, Operand, Point, Product,
+    Source, Timestamp,
 };
 use scheduler::{Context, Kernel, Machine, Random, Switch};
 use stacks::Stacks;
@@ -49,8 +52,8 @@ pub struct Emulated {
     /// Sources that are compiled, together, when one of their kernels is launched first.
     pending: Vec<Source>,
     kernels: Vec<Loaded>,
-    graphs: Vec<Vec<Recorded>>,
-    recording: Option<Vec<Recorded>>,
+    graphs: Vec<Recording>,
+    recording: Option<Recording>,
     clock: HostClock,
     /// A mistake in a call that returns nothing.
     mistake: Option<String>,
@@ -157,9 +160,13 @@ impl Emulated {
         }
     }
 
+    fn recording(&mut self, call: &'static str) -> Result<&mut Recording, DriverError> {
+        self.recording.as_mut().ok_or_else(|| failed(call, "nothing is recorded".into()))
+    }
+
     fn do_or_record(&mut self, command: Recorded) -> Result<(), DriverError> {
         match &mut self.recording {
-            Some(commands) => commands.push(command),
+            Some(recording) => recording.push(command),
             None => self.run(command)?,
         }
         Ok(())
@@ -367,22 +374,31 @@ impl Driver for Emulated {
         self.clock.elapsed_us(from, to)
     }
 
-    fn begin_recording(&mut self) -> Result<(), DriverError> {
+    fn begin_recording(&mut self, lanes: usize) -> Result<(), DriverError> {
         self.not_recording("begin_recording")?;
-        self.recording = Some(Vec::new());
+        self.recording = Some(Recording::new(lanes));
         Ok(())
     }
 
+    fn select_lane(&mut self, lane: usize, after: &[Point]) -> Result<(), DriverError> {
+        self.recording("select_lane")?.select(lane, after)
+    }
+
+    fn point(&mut self) -> Result<Point, DriverError> {
+        Ok(self.recording("point")?.point())
+    }
+
     fn end_recording(&mut self) -> Result<GraphId, DriverError> {
-        let commands = self.recording.take();
-        self.graphs.push(commands.ok_or_else(|| failed("end_recording", "nothing was recorded".into()))?);
+        let recording = std::mem::take(self.recording("end_recording")?);
+        self.recording = None;
+        self.graphs.push(recording);
         Ok(GraphId(self.graphs.len() - 1))
     }
 
     fn replay(&mut self, graph: GraphId) -> Result<(), DriverError> {
         self.not_recording("replay")?;
-        let commands = self.graphs.get(graph.0).ok_or_else(|| failed("replay", "no such graph".into()))?;
-        for command in commands.clone() {
+        let recording = self.graphs.get(graph.0).ok_or_else(|| failed("replay", "no such graph".into()))?;
+        for command in recording.order(&mut self.random) {
             self.run(command)?;
         }
         Ok(())

@@ -1,0 +1,80 @@
+//! How many multiprocessors each loop of a stage gets: loops that do not depend on each other run side by side, where that
+//! is predicted to be faster than one after the other on the whole device.
+
+use super::layout::{Layout, frame_time};
+use crate::device::Device;
+use rnnc_plan::{Op, Setup, Track};
+
+/// A loop's layout, and where it stands among the loops of its stage.
+#[derive(Clone, Debug)]
+pub struct Share {
+    /// Its layout.
+    pub layout: Layout,
+    /// Loops of one turn run side by side; turns follow each other.
+    pub turn: usize,
+    /// Predicted microseconds of a window.
+    pub us: f64,
+}
+
+/// Predicted microseconds of a window.
+pub fn time(shares: &[Share]) -> f64 {
+    let longest = |turn: &[Share]| turn.iter().map(|share| share.us).fold(0.0, f64::max);
+    shares.chunk_by(|a, b| a.turn == b.turn).map(longest).sum()
+}
+
+/// The layouts of loops that do not depend on each other.
+pub fn choose(tracks: &[Track], setup: Setup, device: &Device) -> Vec<Share> {
+    let mut best = in_turns(tracks, 1, setup, device);
+    let mut beside = 2;
+    while beside < 2 * tracks.len() && beside <= device.multiprocessors {
+        let found = in_turns(tracks, beside.min(tracks.len()), setup, device);
+        if time(&found) < time(&best) {
+            best = found;
+        }
+        beside *= 2;
+    }
+    best
+}
+
+/// So many at a time, each with multiprocessors by its weights.
+fn in_turns(tracks: &[Track], beside: usize, setup: Setup, device: &Device) -> Vec<Share> {
+    let mut shares = Vec::new();
+    for (turn, tracks) in tracks.chunks(beside).enumerate() {
+        let work: Vec<f64> = tracks.iter().map(work).collect();
+        let all: f64 = work.iter().sum();
+        // One each, the rest by work.
+        let rest = device.multiprocessors.saturating_sub(tracks.len()) as f64;
+        for (track, work) in tracks.iter().zip(work) {
+            let most = match tracks.len() {
+                1 => device.multiprocessors,
+                _ => 1 + (rest * work / all) as usize,
+            };
+            let layout = Layout::choose(track, setup.streams, device, most);
+            let us = predicted(track, &layout, setup, device);
+            shares.push(Share { layout, turn, us });
+        }
+    }
+    shares
+}
+
+/// What a frame takes, relative to other loops': weights count, and each loop has some work beside.
+fn work(track: &Track) -> f64 {
+    (1 + weights(track)) as f64
+}
+
+/// Numbers of a loop's weights.
+fn weights(track: &Track) -> usize {
+    let ops = track.phases.iter().flat_map(|p| &p.ops);
+    let numbers = |op: &Op| match op {
+        Op::MatMul(products) => products.iter().map(|p| p.to.len * p.from.view.len).sum(),
+        _ => 0,
+    };
+    ops.map(|placed| numbers(&placed.op)).sum()
+}
+
+/// Predicted microseconds of a loop over a window.
+fn predicted(track: &Track, layout: &Layout, setup: Setup, device: &Device) -> f64 {
+    let barriers = track.barriers_per_step();
+    let step = frame_time(layout.tier, layout.blocks, weights(track), layout.rows, barriers, device);
+    step * setup.window.div_ceil(track.block.clamp(1, setup.window.max(1))) as f64
+}
