@@ -339,6 +339,22 @@ fn no_case_of_the_suite_uses_memory_outside_of_what_is_allocated() {
 }
 
 #[test]
+fn a_repeated_forward_call_runs_with_nothing_between_and_leaves_no_state() {
+    let (mut executor, _, calls) = lstm();
+    assert!(executor.repeat_forward(3).is_err(), "nothing to repeat");
+    executor.forward(2, &[Values::F32(&[0.0; 12])], None).unwrap();
+    executor.finish().unwrap();
+    taken(&calls);
+    assert!(executor.repeat_forward(3).unwrap() >= 0.0);
+    let calls = taken(&calls);
+    let stamps: Vec<_> = (0..calls.len()).filter(|&i| matches!(calls[i], Call::Stamp(_))).collect();
+    let [from, to] = stamps[..] else { panic!("{calls:?}") };
+    assert!(calls[from + 1..to].iter().all(|call| matches!(call, Call::Replay(_))));
+    assert_eq!(to - from - 1, 3 * 2, "older frames moved on, and the pass");
+    assert!(executor.output(0, ValuesMut::F32(&mut [0.0; 20])).is_err());
+}
+
+#[test]
 fn passes_are_timed_between_timestamps_on_both_sides_and_commands_between_those_in_the_recording() {
     let (mut executor, program, calls) = lstm();
     let run = |executor: &mut CudaExecutor| {

@@ -39,6 +39,8 @@ pub(super) struct Runner {
     timing: Timing,
     /// What was replayed since timing last began.
     timed: Vec<Recording>,
+    /// For what is timed without being recorded.
+    span: Option<(Timestamp, Timestamp)>,
     /// Whether nothing ran since the fault flag was last looked at.
     checked: Cell<bool>,
 }
@@ -66,6 +68,7 @@ impl Runner {
             recorded: HashMap::new(),
             timing: Timing::Off,
             timed: Vec::new(),
+            span: None,
             checked: Cell::new(true),
         })
     }
@@ -89,7 +92,9 @@ impl Runner {
             }
             _ => self.driver.replay(*graph)?,
         }
-        self.timed.push(recording);
+        if self.timing != Timing::Off {
+            self.timed.push(recording);
+        }
         Ok(())
     }
 
@@ -125,6 +130,14 @@ impl Runner {
     /// Forgets what ran before.
     pub fn begin_timing(&mut self) {
         self.timed.clear();
+    }
+
+    /// Two timestamps, always the same.
+    pub fn span(&mut self) -> Result<(Timestamp, Timestamp), DriverError> {
+        match self.span {
+            Some(span) => Ok(span),
+            None => Ok(*self.span.insert((self.driver.timestamp()?, self.driver.timestamp()?))),
+        }
     }
 
     /// Of all that ran since.
