@@ -66,13 +66,25 @@ impl<'a> Places<'a> {
 
     /// The condition under which a read crosses in a row; `None` if it never does. `row` and `frame` are expressions.
     pub fn crosses(&self, read: &Read, row: &str, frame: &str) -> Option<String> {
+        let (age, ahead) = (format!("constant(a.ages + ({row}))"), format!("constant(a.ahead + ({row}))"));
+        self.crosses_at(read, &age, &ahead, frame)
+    }
+
+    /// The same where the row's entries of `ages` and `ahead` are known.
+    pub fn crosses_at(&self, read: &Read, age: &str, ahead: &str, frame: &str) -> Option<String> {
         let delay = read.delay;
         match delay {
             0 => None,
-            1.. if read.history => Some(format!("constant(a.ages + ({row})) < {delay}u")),
-            1.. => Some(format!("(constant(a.ages + ({row})) < {delay}u || ({frame}) - {delay} < a.first)")),
-            _ => Some(format!("constant(a.ahead + ({row})) <= {}u", -delay)),
+            1.. if read.history => Some(format!("{age} < {delay}u")),
+            1.. => Some(format!("({age} < {delay}u || ({frame}) - {delay} < a.first)")),
+            _ => Some(format!("{ahead} <= {}u", -delay)),
         }
+    }
+
+    /// Whether what a read that crosses would have read without crossing lies in its buffer, in all rows.
+    pub fn is_always_inside(&self, read: &Read) -> bool {
+        let history = self.plan.buffers[read.view.buffer.0].history;
+        usize::try_from(read.delay).is_ok_and(|delay| delay <= history)
     }
 
     /// The expression of what a crossing read gives. Symbols are read as the bits of a number.

@@ -51,6 +51,11 @@ DEVICE float early(const float* p) {
     asm volatile("ld.global.f32 %0, [%1];" : "=f"(v) : "l"(p));
     return v;
 }
+DEVICE u32 early(const u32* p) {
+    u32 v;
+    asm volatile("ld.global.u32 %0, [%1];" : "=r"(v) : "l"(p));
+    return v;
+}
 // What no one writes while the kernel runs.
 DEVICE float constant(const float* p) { return __ldg(p); }
 DEVICE float4 constant4(const float* p) { return __ldg((const float4*)p); }

@@ -11,6 +11,11 @@ pub(crate) trait Site {
     /// The value of a read, as an expression; `unit` is the place within its view.
     fn load(&mut self, read: &Read, unit: &str) -> String;
 
+    /// The value of a weight vector that begins at `offset`, as an expression.
+    fn weight(&mut self, offset: usize) -> String {
+        format!("constant(a.weights + ({offset}ull + u))")
+    }
+
     /// A statement that writes a register.
     fn store(&mut self, to: View, value: &str) -> String;
 
@@ -29,7 +34,7 @@ pub(crate) fn statements(map: &Map, prefix: &str, site: &mut dyn Site) -> String
             Instruction::LoadRepeated { ref read, repeat, to } => {
                 (to, site.load(read, &format!("({} + u) / {repeat}u", map.first)))
             }
-            Instruction::Weight { offset, to } => (to, format!("constant(a.weights + ({offset}ull + u))")),
+            Instruction::Weight { offset, to } => (to, site.weight(offset)),
             Instruction::Number { value, to } => (to, float(value)),
             Instruction::Mask { to, .. } if !site.dropout() => (to, float(1.0)),
             Instruction::Mask { key, probability, to } => {

@@ -153,6 +153,7 @@ DEVICE float4 fresh4(const float* p, HERE) {
 DEVICE float constant(const float* p, HERE) { check_constant<4>(p, line); return *p; }
 DEVICE float4 constant4(const float* p, HERE) { check_constant<16>(p, line); return *(const float4*)p; }
 DEVICE u32 constant(const u32* p, HERE) { check_constant<4>(p, line); return *p; }
+DEVICE u32 early(const u32* p, HERE) { return constant(p, line); }
 
 DEVICE void signal(u32* p, HERE) { Lane* l = lane_record(); check<4>(p, line); l->host->signal(l, line, p); }
 DEVICE u32 peek(const u32* p, HERE) { Lane* l = lane_record(); check<4>(p, line); return l->host->peek(l, line, p); }

@@ -19,8 +19,9 @@ pub(super) struct Early {
     variables: Vec<(&'static str, String, usize)>,
     /// Statements that load them.
     loads: String,
-    /// Statements before the first step only.
+    /// Statements before the first step only, and the variables they set.
     begins: String,
+    fixed: Vec<String>,
     /// Expressions of the map being printed, and their variables.
     pending: Vec<(String, String)>,
     /// Its statements before the first step.
@@ -51,6 +52,14 @@ impl Early {
         }
     }
 
+    /// A value that is the same in all steps; returns how they read it.
+    pub fn fixed(&mut self, expression: &str) -> String {
+        let name = format!("f{}_{}", self.site, self.fixed.len());
+        self.fixed.push(name.clone());
+        self.beginning.push(format!("{name}[it] = {expression};"));
+        format!("{name}[it]")
+    }
+
     /// Ends a map: its variables are loaded where `guard` holds, with `u` defined.
     pub fn end_map(&mut self, guard: &str, first: usize) {
         let _ = writeln!(self.loads, "            if ({guard}) {{ const u32 u = unit - {first}u; (void)u;");
@@ -59,7 +68,8 @@ impl Early {
         }
         self.loads.push_str("            }\n");
         if !self.beginning.is_empty() {
-            let _ = writeln!(self.begins, "            if ({guard}) {{ const u32 u = unit - {first}u; (void)u;");
+            let _ =
+                writeln!(self.begins, "            if ({guard}) {{ const u32 u = unit - {first}u; (void)u;");
             for statement in self.beginning.drain(..) {
                 let _ = writeln!(self.begins, "                {statement}");
             }
@@ -81,16 +91,23 @@ impl Early {
 
     /// Numbers of registers it takes.
     pub fn registers(&self) -> usize {
-        self.variables.iter().map(|(_, _, count)| count).sum()
+        self.variables.iter().map(|(_, _, count)| count).sum::<usize>() + self.fixed.len() * self.items
     }
 
     /// Declarations, for a prefix.
     pub fn declarations(&self, prefix: char) -> String {
         let mut out = String::new();
+        let fixed = if prefix == 'e' { self.fixed.as_slice() } else { &[] };
+        for name in fixed {
+            let count = self.items;
+            let _ = writeln!(out, "    float {name}[{count}];");
+            let _ = writeln!(out, "    UNROLL for (u32 i = 0; i < {count}u; i++) {name}[i] = 0.f;");
+        }
         for (kind, name, count) in &self.variables {
             let _ = writeln!(out, "    {kind} {prefix}{name}[{count}];");
-            let zero = if *kind == "bool" { "false" } else { "0.f" };
-            let _ = writeln!(out, "    UNROLL for (u32 i = 0; i < {count}u; i++) {prefix}{name}[i] = {zero};");
+            let zero = if *kind == "u32" { "0u" } else { "0.f" };
+            let _ =
+                writeln!(out, "    UNROLL for (u32 i = 0; i < {count}u; i++) {prefix}{name}[i] = {zero};");
         }
         out
     }
@@ -146,9 +163,9 @@ pub(super) fn carries(track: &Track, stored: &[Stored]) -> Vec<Carry> {
             }
             let carry = Carry { view: read.view, first: map.first, span: map.span };
             let stores = maps().filter(|m| m.span == map.span).any(|m| {
-                m.program.iter().any(
-                    |s| matches!(s, Instruction::Store { to, .. } if carry.is_part_of(*to, m.first)),
-                )
+                m.program
+                    .iter()
+                    .any(|s| matches!(s, Instruction::Store { to, .. } if carry.is_part_of(*to, m.first)))
             });
             if stores {
                 out.push(carry);

@@ -4,7 +4,7 @@
 //! are written once, so nothing waits for readers.
 
 use rnnc_graph::Direction;
-use rnnc_plan::{Instruction, Op, Read, Track, View};
+use rnnc_plan::{Instruction, Op, Product, Read, Track, View};
 
 /// Values that a track's operations store: columns of a buffer that are units of layers of a size.
 #[derive(Clone, Copy, Debug)]
@@ -16,6 +16,7 @@ pub(super) struct Stored {
     pub first: usize,
     pub phase: usize,
     pub offset: i64,
+    pub by_map: bool,
 }
 
 /// All that a track stores.
@@ -29,33 +30,50 @@ pub(super) fn stored(track: &Track) -> Vec<Stored> {
             Op::MatMul(products) => {
                 for p in products {
                     if p.to.len < p.span {
-                        out.push(Stored { view: p.to, span: p.span, first: p.first, phase, offset });
+                        out.push(Stored {
+                            view: p.to,
+                            span: p.span,
+                            first: p.first,
+                            phase,
+                            offset,
+                            by_map: false,
+                        });
                         continue;
                     }
                     for layer in 0..p.to.len / p.span {
                         let view = p.to.part(layer * p.span, p.span);
-                        out.push(Stored { view, span: p.span, first: 0, phase, offset });
+                        out.push(Stored { view, span: p.span, first: 0, phase, offset, by_map: false });
                     }
                 }
             }
             Op::Map(map) => {
                 for step in &map.program {
                     if let Instruction::Store { to, .. } = *step {
-                        out.push(Stored { view: to, span: map.span, first: map.first, phase, offset });
+                        out.push(Stored {
+                            view: to,
+                            span: map.span,
+                            first: map.first,
+                            phase,
+                            offset,
+                            by_map: true,
+                        });
                     }
                 }
             }
-            Op::Vector(v) => out.push(Stored { view: v.to, span: v.to.len, first: 0, phase, offset }),
+            Op::Vector(v) => {
+                out.push(Stored { view: v.to, span: v.to.len, first: 0, phase, offset, by_map: false })
+            }
             _ => {}
         }
     }
     out
 }
 
-/// Whether another operation than that at `place` (phase, operation) stores some of a view.
-pub(super) fn is_stored_elsewhere(track: &Track, place: (usize, usize), view: View) -> bool {
-    let ops = track.phases.iter().enumerate().flat_map(|(p, x)| x.ops.iter().enumerate().map(move |o| (p, o)));
-    ops.filter(|&(p, (o, _))| (p, o) != place).any(|(_, (_, placed))| match &placed.op {
+/// Whether an operation before that at `place` (phase, operation) stores some of a view.
+pub(super) fn is_stored_before(track: &Track, place: (usize, usize), view: View) -> bool {
+    let ops =
+        track.phases.iter().enumerate().flat_map(|(p, x)| x.ops.iter().enumerate().map(move |o| (p, o)));
+    ops.filter(|&(p, (o, _))| (p, o) < place).any(|(_, (_, placed))| match &placed.op {
         Op::MatMul(products) => products.iter().any(|p| overlap(p.to, view)),
         Op::Map(map) => {
             map.program.iter().any(|s| matches!(s, Instruction::Store { to, .. } if overlap(*to, view)))
@@ -65,8 +83,26 @@ pub(super) fn is_stored_elsewhere(track: &Track, place: (usize, usize), view: Vi
     })
 }
 
-fn overlap(a: View, b: View) -> bool {
+pub(super) fn overlap(a: View, b: View) -> bool {
     a.buffer == b.buffer && a.column < b.column + b.len && b.column < a.column + a.len
+}
+
+/// How many steps after its maps computed them a product reads its source, if that is 0 or 1 and all of its columns are
+/// theirs.
+pub(super) fn lag(track: &Track, stored: &[Stored], product: &Product) -> Option<i64> {
+    let sign = if track.direction == Direction::Forward { 1 } else { -1 };
+    let view = product.from.view;
+    let stores = stored.iter().filter(|s| overlap(s.view, view));
+    let mut columns = 0;
+    for s in stores {
+        let (first, end) = (s.view.column.max(view.column), s.view.column + s.view.len);
+        columns += end.min(view.column + view.len) - first;
+        if !s.by_map {
+            return None;
+        }
+    }
+    let lag = sign * product.from.delay;
+    (columns == view.len && (0..=1).contains(&lag)).then_some(lag)
 }
 
 /// Where the values of a read come from.

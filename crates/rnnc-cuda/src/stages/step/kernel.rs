@@ -2,15 +2,16 @@
 
 use super::early::{self, Carry, Early};
 use super::exchange::{self, Stored, Wait};
-use super::layout::{Layout, ProductLayout, Tier, units};
+use super::layout::{Layout, ProductLayout, Tier, is_in_step, units};
 use super::product;
 use super::site::{LoopSite, Result, result};
 use crate::places::Places;
 use crate::source::map;
 use crate::stages::vector::{self, Lanes};
 use rnnc_graph::Direction;
-use rnnc_plan::{Instruction, Map, Op, Phase, Track, Vector, View};
+use rnnc_plan::{Instruction, Map, Op, Phase, Product, Track, Vector, View};
 use std::fmt::Write;
+use std::ops::Range;
 
 /// Counters of a phase: groups of blocks count apart, so that a warp can wait for those alone whose units it reads.
 pub(super) const GROUPS: usize = 8;
@@ -34,6 +35,12 @@ pub(super) struct Kernel<'a> {
     ahead: bool,
     carries: Vec<Carry>,
     earlies: Vec<Place>,
+    /// Of each exchanged product, the lags of its parts.
+    lags: Vec<Vec<i64>>,
+    /// How many stores of a step come after its exchange; the statements of those of the present phase.
+    lates: usize,
+    late: String,
+    late_declarations: String,
     out: String,
 }
 
@@ -42,6 +49,9 @@ struct Place {
     head: String,
     early: Early,
 }
+
+/// Numbers of an operand of a vector function that a lane keeps.
+const HELD: usize = 32;
 
 /// Registers that reading ahead may take.
 const AHEAD: usize = 56;
@@ -74,8 +84,11 @@ impl<'a> Kernel<'a> {
             far.push((numbers > 0).then_some(at));
             at += numbers * layout.blocks;
         }
-        let offsets = track.phases.iter().flat_map(|p| &p.ops).all(|placed| placed.offset == 0);
-        let ahead = track.block == 1 && offsets;
+        let ahead = is_in_step(track);
+        let lags = |p: &ProductLayout| {
+            p.parts.iter().filter_map(|part| exchange::lag(track, &stored, part)).collect()
+        };
+        let lags = layout.products.iter().map(lags).collect();
         let carries = if ahead { early::carries(track, &stored) } else { Vec::new() };
         Kernel {
             places,
@@ -90,6 +103,10 @@ impl<'a> Kernel<'a> {
             ahead,
             carries,
             earlies: Vec::new(),
+            lags,
+            lates: 0,
+            late: String::new(),
+            late_declarations: String::new(),
             out: String::new(),
         }
     }
@@ -101,7 +118,11 @@ impl<'a> Kernel<'a> {
             carries: Vec::new(),
             earlies: Vec::new(),
             variables: 0,
+            lates: 0,
+            late: String::new(),
+            late_declarations: String::new(),
             out: String::new(),
+            lags: self.lags.clone(),
             stored: self.stored.clone(),
             waits: self.waits.clone(),
             far: self.far.clone(),
@@ -114,6 +135,9 @@ impl<'a> Kernel<'a> {
         let Layout { threads, blocks, .. } = *self.layout;
         for (k, product) in self.layout.products.iter().enumerate() {
             product::functions(&mut self.out, &k.to_string(), product, self.places);
+            if product.exchanged {
+                product::exchanged(&mut self.out, &k.to_string(), product, self.layout.rows, self.places);
+            }
         }
         self.line(&format!("LOOP_KERNEL({name}, {threads}) {{"));
         self.line("    float* const sm = shared_memory();");
@@ -151,12 +175,13 @@ impl<'a> Kernel<'a> {
             self.phase(number, phase);
         }
         let registers: usize = self.earlies.iter().map(|place| place.early.registers()).sum();
-        if self.ahead && registers + self.carry_registers() > AHEAD {
+        if self.ahead && registers + self.carry_registers() + self.lates > AHEAD {
             return self.without_ahead().text(name);
         }
         let body = std::mem::take(&mut self.out);
         self.out = head;
         self.before_the_first_step();
+        self.first_sources();
         // Weights in shared memory are their own thread's, so nothing has to be met for.
         self.line("    for (int step = begin; step < stop; step++) {");
         self.before_a_step();
@@ -165,6 +190,26 @@ impl<'a> Kernel<'a> {
         self.line("    }");
         self.line("}");
         self.out
+    }
+
+    /// Brings the first step's sources to shared memory, where later ones will be put.
+    fn first_sources(&mut self) {
+        let products = || self.layout.products.iter().enumerate().filter(|(_, p)| p.exchanged);
+        if products().count() == 0 {
+            return;
+        }
+        let frame = self.step_frame("0");
+        self.line(&format!("    const int begin_frame = {frame}; (void)begin_frame;"));
+        let layout = self.layout;
+        for (k, p) in layout.products.iter().enumerate().filter(|(_, p)| p.exchanged) {
+            let crossing = self.crossing(k);
+            product::first_sources(&mut self.out, &k.to_string(), p, layout.rows, layout.threads, &crossing);
+        }
+        match layout.tier {
+            // No block may put anything into another's memory before that has begun.
+            Tier::Cluster => self.line("    cluster_arrive();\n    cluster_wait();"),
+            _ => self.line("    block_sync();"),
+        }
     }
 
     /// Registers for what threads keep.
@@ -191,6 +236,12 @@ impl<'a> Kernel<'a> {
         self.ahead && self.layout.rows == 1
     }
 
+    /// Which reads of a product cross, for `frame` and `stream`.
+    fn crossing(&self, k: usize) -> String {
+        let row = format!("(u32)frame * {}u + stream", self.places.streams());
+        format!("crossing_{k}(a, frame, constant(a.ages + ({row})), constant(a.ahead + ({row})))")
+    }
+
     fn before_the_first_step(&mut self) {
         if !self.ahead {
             return;
@@ -203,13 +254,19 @@ impl<'a> Kernel<'a> {
             ));
         }
         let products = if self.crossings_ahead() { self.layout.products.len() } else { 0 };
-        (0..products).for_each(|k| self.line(&format!("    u32 crossing{k} = 0;")));
+        if products > 0 {
+            self.line("    u32 age = 0, ahead = 0;");
+        }
         let earlies = std::mem::take(&mut self.earlies);
         earlies.iter().for_each(|place| self.out.push_str(&place.early.declarations('e')));
         self.line("    if (n > 0) {");
         self.line(&format!("        const int frame = {}; (void)frame;", self.step_frame("0")));
         earlies.iter().for_each(|place| self.out.push_str(&place.early.loading('e', &place.head)));
-        (0..products).for_each(|k| self.line(&format!("        crossing{k} = crossing_{k}(a, frame, 0u);")));
+        if products > 0 {
+            self.line(
+                "        age = early(a.ages + (u32)frame);\n        ahead = early(a.ahead + (u32)frame);",
+            );
+        }
         self.line("    }");
         self.earlies = earlies;
     }
@@ -219,14 +276,19 @@ impl<'a> Kernel<'a> {
             return;
         }
         let products = if self.crossings_ahead() { self.layout.products.len() } else { 0 };
-        (0..products).for_each(|k| self.line(&format!("        u32 next_crossing{k} = 0;")));
+        if products > 0 {
+            self.line("        u32 next_age = 0, next_ahead = 0;");
+        }
         let earlies = std::mem::take(&mut self.earlies);
         earlies.iter().for_each(|place| self.out.push_str(&place.early.declarations('n')));
+        let late = std::mem::take(&mut self.late_declarations);
+        self.out.push_str(&late);
         self.line("        if (step + 1 < stop) {");
         self.line(&format!("        const int frame = {}; (void)frame;", self.step_frame("step + 1")));
         earlies.iter().for_each(|place| self.out.push_str(&place.early.loading('n', &place.head)));
-        (0..products)
-            .for_each(|k| self.line(&format!("        next_crossing{k} = crossing_{k}(a, frame, 0u);")));
+        if products > 0 {
+            self.line("        next_age = early(a.ages + (u32)frame);\n        next_ahead = early(a.ahead + (u32)frame);");
+        }
         self.line("        }");
         self.line(&format!("        const int frame = {}; (void)frame;", self.step_frame("step")));
         self.earlies = earlies;
@@ -240,10 +302,14 @@ impl<'a> Kernel<'a> {
         earlies.iter().for_each(|place| self.out.push_str(&place.early.turn()));
         for at in 0..self.carries.len() {
             let items = self.items_of_a_warp(self.carries[at].span);
-            self.line(&format!("        UNROLL for (u32 i = 0; i < {items}u; i++) carry{at}[i] = next{at}[i];"));
+            self.line(&format!(
+                "        UNROLL for (u32 i = 0; i < {items}u; i++) carry{at}[i] = next{at}[i];"
+            ));
         }
         let products = if self.crossings_ahead() { self.layout.products.len() } else { 0 };
-        (0..products).for_each(|k| self.line(&format!("        crossing{k} = next_crossing{k};")));
+        if products > 0 {
+            self.line("        age = next_age;\n        ahead = next_ahead;");
+        }
     }
 
     fn line(&mut self, line: &str) {
@@ -302,27 +368,44 @@ impl<'a> Kernel<'a> {
 
     /// The groups whose units a warp's columns of a product are, of those that a phase stores.
     fn read_groups(&self, p: &ProductLayout, warp: usize, phase: usize) -> u64 {
-        let share = p.thread_chunks * 32;
-        let own = warp % p.column_warps * share..(warp % p.column_warps + 1) * share;
         let mut groups = 0;
-        for (part, chunks) in p.parts.iter().zip(p.chunks.windows(2)) {
-            let (lo, hi) = (own.start.max(chunks[0]), own.end.min(chunks[1]));
+        for own in self.read_chunks(p, warp) {
+            for (part, chunks) in p.parts.iter().zip(p.chunks.windows(2)) {
+                let (lo, hi) = (own.start.max(chunks[0]), own.end.min(chunks[1]));
+                if lo < hi {
+                    groups |= self.groups_of(part, (lo - chunks[0]) * 4, (hi - chunks[0]) * 4, phase);
+                }
+            }
+        }
+        groups
+    }
+
+    /// The chunks of a product's columns that a warp reads from memory.
+    fn read_chunks(&self, p: &ProductLayout, warp: usize) -> Vec<Range<usize>> {
+        if p.staged == 0 {
+            let share = p.thread_chunks * 32;
+            return vec![warp % p.column_warps * share..(warp % p.column_warps + 1) * share];
+        }
+        let (threads, width) = (self.layout.threads, p.padded_chunks());
+        let reads = (p.staged * width).div_ceil(threads);
+        let at = |read: usize| (warp * 32 + read * threads) % width;
+        (0..reads).map(|read| at(read)..at(read) + 32).collect()
+    }
+
+    /// The groups whose units some columns of a source are, of those that a phase stores.
+    fn groups_of(&self, part: &Product, first: usize, end: usize, phase: usize) -> u64 {
+        let view = part.from.view;
+        let (first, end) = (view.column + first, view.column + end.min(view.len));
+        let mut groups = 0;
+        for s in self.stored.iter().filter(|s| s.phase == phase && s.view.buffer == view.buffer) {
+            let (lo, hi) = (first.max(s.view.column), end.min(s.view.column + s.view.len));
             if lo >= hi {
                 continue;
             }
-            let view = part.from.view;
-            let first = view.column + (lo - chunks[0]) * 4;
-            let end = (view.column + (hi - chunks[0]) * 4).min(view.column + view.len);
-            for s in self.stored.iter().filter(|s| s.phase == phase && s.view.buffer == view.buffer) {
-                let (lo, hi) = (first.max(s.view.column), end.min(s.view.column + s.view.len));
-                if lo >= hi {
-                    continue;
-                }
-                let units = units(s.span, self.layout.blocks);
-                let block = |column: usize| (column - s.view.column + s.first) / units;
-                for block in block(lo)..=block(hi - 1) {
-                    groups |= 1 << (block * self.groups() / self.layout.blocks);
-                }
+            let units = units(s.span, self.layout.blocks);
+            let block = |column: usize| (column - s.view.column + s.first) / units;
+            for block in block(lo)..=block(hi - 1) {
+                groups |= 1 << (block * self.groups() / self.layout.blocks);
             }
         }
         groups
@@ -349,7 +432,11 @@ impl<'a> Kernel<'a> {
         if self.is_waited_for(number) {
             match tier {
                 Tier::Block => self.line("        block_sync();"),
-                Tier::Cluster => self.line("        cluster_arrive();\n        cluster_wait();"),
+                Tier::Cluster => {
+                    self.line("        cluster_arrive();");
+                    self.late_stores();
+                    self.line("        cluster_wait();");
+                }
                 Tier::Grid => {
                     let counter = self.counters + number * GROUPS * 32;
                     let (c, blocks) = (self.groups(), self.layout.blocks);
@@ -363,6 +450,55 @@ impl<'a> Kernel<'a> {
         } else if number + 1 < self.track.phases.len() || self.layout.buffers() == 1 {
             self.line("        block_sync();");
         }
+        self.late_stores();
+    }
+
+    /// What need not be stored before other blocks are told.
+    fn late_stores(&mut self) {
+        let late = std::mem::take(&mut self.late);
+        self.out.push_str(&late);
+    }
+
+    /// Whether nothing of this loop reads a store of a map from memory before the step's end.
+    fn can_be_late(&self, piece: &Piece<'a>, map: &Map, view: View) -> bool {
+        if !self.ahead {
+            return false;
+        }
+        let overlaps = |v: View| exchange::overlap(v, view);
+        let sign = if self.track.direction == Direction::Forward { 1 } else { -1 };
+        let position = piece.maps.iter().position(|m| std::ptr::eq(*m, map)).unwrap_or(0);
+        let reads = |p: &ProductLayout| p.parts.iter().any(|part| overlaps(part.from.view));
+        if self.layout.products.iter().any(|p| !p.exchanged && reads(p)) {
+            return false;
+        }
+        let ops = self.track.phases.iter().flat_map(|p| &p.ops);
+        ops.into_iter().all(|placed| match &placed.op {
+            Op::Map(other) => other.program.iter().all(|step| match step {
+                Instruction::Load { read, .. } if overlaps(read.view) => {
+                    let same = exchange::origin(&self.stored, read, other.span, other.first)
+                        == exchange::Origin::SameUnit;
+                    let later = piece.maps.iter().position(|m| std::ptr::eq(*m, other));
+                    let lag = sign * read.delay;
+                    // Up to here, maps read what products left; later ones, what this one keeps.
+                    let kept = lag == 0
+                        && later.is_some_and(|at| {
+                            at <= position
+                                || view.column <= read.view.column
+                                    && read.view.column + read.view.len <= view.column + view.len
+                        });
+                    let carried = lag == 1
+                        && self
+                            .carries
+                            .iter()
+                            .any(|c| c.view == read.view && c.first == other.first && c.span == other.span);
+                    same && (kept || carried || lag >= 2)
+                }
+                Instruction::LoadRepeated { read, .. } => !overlaps(read.view),
+                _ => true,
+            }),
+            Op::Vector(v) => !v.operands.iter().any(|read| overlaps(read.view)),
+            _ => true,
+        })
     }
 
     /// Whether all that a phase stores is the first warp's: then that signals by itself.
@@ -372,7 +508,8 @@ impl<'a> Kernel<'a> {
         let products = piece.products.iter().map(|&k| self.layout.products[k].span());
         let mut spans = products.chain(piece.maps.iter().map(|m| m.span));
         let one = |span: usize| {
-            self.places.streams() * units(span, self.layout.blocks).div_ceil(self.layout.item_units(span)) == 1
+            self.places.streams() * units(span, self.layout.blocks).div_ceil(self.layout.item_units(span))
+                == 1
         };
         self.layout.buffers() == 2 && piece.vector.is_none() && spans.all(one)
     }
@@ -431,13 +568,12 @@ impl<'a> Kernel<'a> {
                 self.line("        block_sync();");
             }
             let crossing = match self.crossings_ahead() {
-                true => format!("crossing{k}"),
-                false => format!("crossing_{k}(a, frame, stream)"),
+                true => format!("crossing_{k}(a, frame, age, ahead)"),
+                false => self.crossing(k),
             };
             self.line(&format!("        {{ const int frame = {}; (void)frame;", self.step_frame("step")));
             let buffers = self.layout.buffers();
-            let around =
-                product::Around { rows, threads, buffers, frame_of: &frame_of, crossing: &crossing };
+            let around = product::Around { rows, threads, buffers, frame_of: &frame_of, crossing: &crossing };
             product::sums(&mut self.out, &k.to_string(), p, &around);
             self.line("        }");
         }
@@ -496,8 +632,15 @@ impl<'a> Kernel<'a> {
             at += p.layers * 32;
         }
         self.line(&unit);
+        let begin = self.late.len();
         for map in piece.maps.iter().filter(|m| m.span == span) {
-            self.map(map, &mut results);
+            self.map(piece, map, &mut results);
+        }
+        if self.late.len() > begin {
+            let puts = self.late.split_off(begin);
+            if let Some(place) = self.earlies.last() {
+                self.late.push_str(&format!("{}\n{puts}        }} }}\n", place.head));
+            }
         }
         self.line("            warp_sync();");
         self.line("        } }");
@@ -535,7 +678,8 @@ impl<'a> Kernel<'a> {
         let place_of_lane = format!(
             "const u32 layer = part * {at_once}u + lane / {lanes}u, k = lane % {lanes}u, inside = chunk * {lanes}u + k, unit = g * {own}u + inside;"
         );
-        let open = format!("            UNROLL for (u32 part = 0; part < {parts}u; part++) {{ {place_of_lane}");
+        let open =
+            format!("            UNROLL for (u32 part = 0; part < {parts}u; part++) {{ {place_of_lane}");
         self.line(&open);
         let (first, end, column) = match p.partial() {
             true => (
@@ -550,11 +694,12 @@ impl<'a> Kernel<'a> {
         );
         self.line(&inside);
         let address = self.places.address(p.to(), "row", &column);
-        let elsewhere = exchange::is_stored_elsewhere(self.track, p.place, p.to());
+        let here = places.iter().any(|&(k, _)| exchange::overlap(layout.products[k].to(), p.to()));
+        let before_it = here || exchange::is_stored_before(self.track, p.place, p.to());
         let before = match (p.parts[0].accumulate, into) {
             (false, _) => "0.f".into(),
             (true, Some(_)) => place.clone(),
-            (true, None) => match self.earlies.last_mut().filter(|_| self.ahead && !elsewhere) {
+            (true, None) => match self.earlies.last_mut().filter(|_| self.ahead && !before_it) {
                 None => format!("own({address})"),
                 Some(site) => {
                     let name = site.early.array(parts);
@@ -602,8 +747,16 @@ impl<'a> Kernel<'a> {
         self.line("            warp_sync();");
     }
 
-    fn map(&mut self, map: &'a Map, results: &mut Vec<Result>) {
+    fn map(&mut self, piece: &Piece<'a>, map: &'a Map, results: &mut Vec<Result>) {
         let mut stores = Vec::new();
+        let late: Vec<View> = map
+            .program
+            .iter()
+            .filter_map(|step| match step {
+                Instruction::Store { to, .. } if self.can_be_late(piece, map, *to) => Some(*to),
+                _ => None,
+            })
+            .collect();
         for step in &map.program {
             if let Instruction::Store { from, to } = *step {
                 let value = format!("kept{}", self.variables);
@@ -628,6 +781,7 @@ impl<'a> Kernel<'a> {
             span: map.span,
             first: map.first,
             results,
+            late: &late,
             ahead: match self.ahead {
                 true => self.earlies.last_mut().map(|place| (&mut place.early, carries, sign)),
                 false => None,
@@ -640,22 +794,44 @@ impl<'a> Kernel<'a> {
         for line in statements.lines() {
             let _ = writeln!(self.out, "                {line}");
         }
+        if !late.is_empty() {
+            let _ =
+                writeln!(self.late, "            if ({guard}) {{ const u32 u = unit - {first}u; (void)u;");
+        }
+        let items = self.items_of_a_warp(map.span);
         for (from, result) in &stores {
             let _ = writeln!(self.out, "                {} = r{from};", result.value);
+            for (p, lags) in self.layout.products.iter().zip(&self.lags).filter(|(p, _)| p.exchanged) {
+                let sizes = (self.layout.rows, self.layout.blocks);
+                product::exchange(&mut self.out, p, sizes, result.view, lags, &format!("r{from}"));
+            }
+            if late.contains(&result.view) {
+                let number = self.lates;
+                self.lates += 1;
+                let _ = writeln!(self.late_declarations, "        float late{number}[{items}];");
+                let _ = writeln!(
+                    self.late_declarations,
+                    "        UNROLL for (u32 i = 0; i < {items}u; i++) late{number}[i] = 0.f;"
+                );
+                let _ = writeln!(self.out, "                late{number}[it] = r{from};");
+                let address = self.places.address(result.view, "row", "u");
+                let _ = writeln!(self.late, "                put({address}, late{number}[it]);");
+            }
             for (at, carry) in self.carries.iter().enumerate() {
                 if carry.span != map.span || !carry.is_part_of(result.view, result.first) {
                     continue;
                 }
                 let units = match (carry.first == map.first, carry.view.len == map.len) {
                     (true, true) => String::new(),
-                    _ => format!(
-                        "if (unit >= {}u && unit < {}u) ",
-                        carry.first,
-                        carry.first + carry.view.len
-                    ),
+                    _ => {
+                        format!("if (unit >= {}u && unit < {}u) ", carry.first, carry.first + carry.view.len)
+                    }
                 };
                 let _ = writeln!(self.out, "                {units}next{at}[it] = r{from};");
             }
+        }
+        if !late.is_empty() {
+            self.late.push_str("            }\n");
         }
         self.line("            }");
         results.extend(stores.into_iter().map(|(_, result)| result));
@@ -695,10 +871,21 @@ impl<'a> Kernel<'a> {
                 matches!(&self.track.phases[place.0].ops[place.1].op, Op::MatMul(own) if std::ptr::eq(own.as_ptr(), list))
             })
         };
+        // What maps behind it store in the same place is what all others read.
+        let is_overwritten = |r: &Result| {
+            let mut steps = piece.maps.iter().filter(|m| m.span == span).flat_map(|m| &m.program);
+            steps.any(|s| {
+                matches!(*s, Instruction::Store { to, .. } if to.buffer == r.view.buffer
+                    && to.column <= r.view.column
+                    && r.view.column + r.view.len <= to.column + to.len)
+            })
+        };
+        let overwritten = own.iter().filter(|r| overlaps(r.view)).all(is_overwritten);
         let ops = plan.stages().flat_map(|s| &s.tracks).flat_map(|t| &t.phases).flat_map(|p| &p.ops);
         ops.into_iter().any(|placed| match &placed.op {
+            Op::Map(map) if overwritten && !is_own_map(map) => false,
             Op::MatMul(list) => {
-                let read = list.iter().any(|p| overlaps(p.from.view));
+                let read = !overwritten && list.iter().any(|p| overlaps(p.from.view));
                 // Another product adds to it: through memory, unless it is one of this piece's that adds to a result.
                 let added =
                     !is_own_products(list.as_ptr()) && list.iter().any(|p| p.accumulate && overlaps(p.to));
@@ -719,6 +906,7 @@ impl<'a> Kernel<'a> {
                 Instruction::LoadRepeated { read, .. } => overlaps(read.view),
                 _ => false,
             }),
+            _ if overwritten => false,
             Op::Vector(v) => v.operands.iter().any(|read| overlaps(read.view)),
             Op::WeightGradient(list) => list.iter().any(|o| overlaps(o.error) || overlaps(o.source.view)),
             Op::TableGradient(list) => list.iter().any(|o| overlaps(o.error)),
@@ -735,10 +923,17 @@ impl<'a> Kernel<'a> {
         let own = units(op.to.len, layout.blocks);
         let most = (own.div_ceil(size) + 1).min(groups);
         let warps = layout.threads / 32;
-        self.line(&format!(
-            "        for (u32 item = warp; item < {}u; item += {warps}u) {{",
-            layout.rows * most
-        ));
+        let items = layout.rows * most;
+        // Few groups are the whole block's, one after the other.
+        let together = items <= 2;
+        let lanes = match together {
+            true => Lanes::Block(layout.threads),
+            false => Lanes::Warp,
+        };
+        self.line(&match together {
+            true => format!("        for (u32 item = 0; item < {items}u; item++) {{"),
+            false => format!("        for (u32 item = warp; item < {items}u; item += {warps}u) {{"),
+        });
         self.line(&format!("            const u32 q = item / {most}u, stream = q % {streams}u;"));
         self.line(&format!("            {}", self.frame(offset, &format!("q / {streams}u"))));
         self.line(&format!("            const u32 row = (u32)frame * {streams}u + stream;"));
@@ -746,8 +941,13 @@ impl<'a> Kernel<'a> {
         self.line(&format!("            const u32 group = own_first / {size}u + item % {most}u;"));
         self.line(&format!("            if (group < {groups}u && group * {size}u < own_end) {{"));
         let mut site = VectorSite { places: self.places, stored: &self.stored, op };
-        let statements = vector::statements(op, Lanes::Warp, 8, &mut site);
+        let statements = vector::statements(op, lanes, HELD, &mut site);
+        self.line(&match together {
+            true => "            { const u32 lane = tid;".to_string(),
+            false => "            {".to_string(),
+        });
         self.out.push_str(&statements);
+        self.line("            }");
         self.line("            } } }");
     }
 }

@@ -2,11 +2,11 @@
 
 use super::layout::ProductLayout;
 use crate::places::{Places, Spot};
-use rnnc_plan::Product;
+use rnnc_plan::{Product, View};
 use std::fmt::Write;
 
 /// A product's functions: `weight_<id>(a, g, row, chunk, e)` and `source_<id>(a, frame, stream, chunk, crossing)`; bit i of
-/// `crossing` says that the read of part i crosses, as `crossing_<id>(a, frame, stream)` finds out.
+/// `crossing` says that the read of part i crosses, as `crossing_<id>(a, frame, age, ahead)` finds out.
 pub(super) fn functions(out: &mut String, id: &str, product: &ProductLayout, places: &Places<'_>) {
     let (units, span) = (product.units, product.span());
     let _ = writeln!(out, "DEVICE float weight_{id}(const Args& a, u32 g, u32 row, u32 chunk, u32 e) {{");
@@ -34,21 +34,23 @@ pub(super) fn functions(out: &mut String, id: &str, product: &ProductLayout, pla
     }
     out.push_str("    return 0.f;\n}\n");
 
-    let _ = writeln!(out, "DEVICE u32 crossing_{id}(const Args& a, int frame, u32 stream) {{");
-    let _ = writeln!(out, "    const u32 row = (u32)frame * {}u + stream;", places.streams());
-    out.push_str("    (void)row;\n");
+    let _ = writeln!(out, "DEVICE u32 crossing_{id}(const Args& a, int frame, u32 age, u32 ahead) {{");
+    out.push_str("    (void)a; (void)frame; (void)age; (void)ahead;\n");
     let bits: Vec<String> = product
         .parts
         .iter()
         .enumerate()
         .filter_map(|(bit, part)| {
-            let crosses = places.crosses(&part.from, "row", "frame")?;
+            let crosses = places.crosses_at(&part.from, "age", "ahead", "frame")?;
             Some(format!("({crosses} ? {}u : 0u)", 1u64 << bit))
         })
         .collect();
     let bits = if bits.is_empty() { "0u".into() } else { bits.join(" | ") };
     let _ = writeln!(out, "    return {bits};\n}}");
-    let _ = writeln!(out, "DEVICE float4 source_{id}(const Args& a, int frame, u32 stream, u32 chunk, u32 crossing) {{");
+    let _ = writeln!(
+        out,
+        "DEVICE float4 source_{id}(const Args& a, int frame, u32 stream, u32 chunk, u32 crossing) {{"
+    );
     let _ = writeln!(out, "    const u32 row = (u32)frame * {}u + stream;", places.streams());
     out.push_str("    float4 x = {0.f, 0.f, 0.f, 0.f};\n");
     for (bit, (part, chunks)) in product.parts.iter().zip(product.chunks.windows(2)).enumerate() {
@@ -154,10 +156,113 @@ pub(super) struct Around<'a> {
     pub crossing: &'a str,
 }
 
+/// The statements that bring the sources of the first step to where their blocks put those of later ones.
+pub(super) fn first_sources(
+    out: &mut String,
+    id: &str,
+    p: &ProductLayout,
+    rows: usize,
+    threads: usize,
+    crossing: &str,
+) {
+    let (at, width) = (p.exchange_at, p.padded_chunks());
+    let all = rows.next_multiple_of(p.together()) * width;
+    let _ = writeln!(out, "    for (u32 i = tid; i < {all}u; i += {threads}u) {{");
+    let _ = writeln!(out, "        const u32 stream = i / {width}u; const int frame = begin_frame;");
+    out.push_str("        float4 x = {0.f, 0.f, 0.f, 0.f};\n");
+    let _ = writeln!(
+        out,
+        "        if (n > 0 && stream < {rows}u) x = source_{id}(a, frame, stream, i % {width}u, {crossing});"
+    );
+    let _ = writeln!(out, "        ((float4*)(sm + {at}u))[i] = ((float4*)(sm + {at}u))[{all}u + i] = x;");
+    out.push_str("    }\n");
+}
+
+/// The function that reads four columns of a source from shared memory: `exchanged_<id>(a, sm, step, q, chunk, crossing)`.
+pub(super) fn exchanged(out: &mut String, id: &str, p: &ProductLayout, rows: usize, places: &Places<'_>) {
+    let (at, width) = (p.exchange_at, p.padded_chunks());
+    let all = rows.next_multiple_of(p.together()) * width;
+    let _ = writeln!(
+        out,
+        "DEVICE float4 exchanged_{id}(const Args& a, const float* sm, int step, u32 q, u32 chunk, u32 crossing) {{"
+    );
+    let _ = writeln!(
+        out,
+        "    float4 x = ((const float4*)(sm + {at}u))[((u32)step & 1u) * {all}u + q * {width}u + chunk];"
+    );
+    for (bit, (part, chunks)) in p.parts.iter().zip(p.chunks.windows(2)).enumerate() {
+        if part.from.delay == 0 {
+            continue;
+        }
+        let (begin, end, len) = (chunks[0], chunks[1], part.from.view.len);
+        let _ = writeln!(out, "    if ((crossing >> {bit}u & 1u) && chunk >= {begin}u && chunk < {end}u) {{");
+        let _ = writeln!(out, "        const u32 column = (chunk - {begin}u) * 4u;");
+        for (e, name) in ["x", "y", "z", "w"].iter().enumerate() {
+            let start = places.start(&part.from, &format!("column + {e}u"));
+            let _ = writeln!(out, "        if (column + {e}u < {len}u) x.{name} = {start};");
+        }
+        out.push_str("    }\n");
+    }
+    out.push_str("    return x;\n}\n");
+}
+
+/// The statements that put the value of unit `u` (of a view that a source overlaps) into the blocks' shared memory.
+pub(super) fn exchange(
+    out: &mut String,
+    p: &ProductLayout,
+    (rows, blocks): (usize, usize),
+    stored: View,
+    lags: &[i64],
+    value: &str,
+) {
+    let width = p.padded_chunks() * 4;
+    let all = rows.next_multiple_of(p.together()) * width;
+    for ((part, chunks), lag) in p.parts.iter().zip(p.chunks.windows(2)).zip(lags) {
+        let from = part.from.view;
+        if !super::exchange::overlap(from, stored) {
+            continue;
+        }
+        // The place among the product's columns of the store's first.
+        let shift = (chunks[0] * 4 + stored.column) as i64 - from.column as i64;
+        let (first, end) = (
+            from.column.saturating_sub(stored.column),
+            (from.column + from.len - stored.column).min(stored.len),
+        );
+        let guard = match (first, end == stored.len) {
+            (0, true) => String::new(),
+            _ => format!("if (u >= {first}u && u < {end}u) "),
+        };
+        let place = format!(
+            "sm + ({}u + ((u32)(step + {lag}) & 1u) * {all}u + stream * {width}u + (u32)((int)u + ({shift})))",
+            p.exchange_at
+        );
+        let _ = match blocks {
+            1 => writeln!(out, "                {guard}*({place}) = {value};"),
+            _ => writeln!(
+                out,
+                "                {guard}UNROLL for (u32 rank = 0; rank < {blocks}u; rank++) put_shared({place}, rank, {value});"
+            ),
+        };
+    }
+}
+
 /// The statements that leave the partial sums of all rows of a step in shared memory.
 pub(super) fn sums(out: &mut String, id: &str, p: &ProductLayout, around: &Around<'_>) {
     let Around { rows, threads, frame_of, crossing, .. } = *around;
     let chunks = p.thread_chunks;
+    if p.exchanged {
+        let together = p.together();
+        let _ = writeln!(out, "        for (u32 q = 0; q < {rows}u; q += {together}u) {{");
+        let _ = writeln!(out, "            u32 crossing[{together}];");
+        let _ = writeln!(
+            out,
+            "            UNROLL for (u32 b = 0; b < {together}u; b++) {{ const u32 stream = q + b; (void)stream; crossing[b] = stream < {rows}u ? {crossing} : 0u; }}"
+        );
+        let source = format!("exchanged_{id}(a, sm, step, q + b, chunk_{id} + j * 32u, crossing[b])");
+        rows_together(out, id, p, around, together, &source);
+        out.push_str("        }\n");
+        return;
+    }
     if p.staged == 0 {
         let _ = writeln!(out, "        for (u32 q = 0; q < {rows}u; q++) {{");
         let _ = writeln!(out, "            {frame_of}");
@@ -227,7 +332,8 @@ fn rows_together(
         }
         let _ = writeln!(out, "            UNROLL for (u32 j = {from}u; j < {}u; j++) {{", from + count);
         let _ = writeln!(out, "                float4 v[{together}];");
-        let _ = writeln!(out, "                UNROLL for (u32 b = 0; b < {together}u; b++) v[b] = {source};");
+        let _ =
+            writeln!(out, "                UNROLL for (u32 b = 0; b < {together}u; b++) v[b] = {source};");
         let _ = writeln!(out, "                UNROLL for (u32 r = 0; r < {thread_rows}u; r++) {{");
         let _ = writeln!(out, "                    {weight}");
         let _ = writeln!(

@@ -25,6 +25,8 @@ pub(super) struct LoopSite<'a> {
     pub first: usize,
     /// What can be read of this step without memory.
     pub results: &'a [Result],
+    /// What is stored later, elsewhere.
+    pub late: &'a [View],
     /// Where loops read ahead: what is read, what is kept from the step before, and the direction of time.
     pub ahead: Option<(&'a mut Early, &'a [Carry], i64)>,
 }
@@ -50,23 +52,35 @@ impl Site for LoopSite<'_> {
         };
         if let Some((early, carries, sign)) = &mut self.ahead {
             let lag = *sign * read.delay;
-            if origin == Origin::Outside || (origin == Origin::SameUnit && lag >= 2) {
-                return early.value("float", or_start(format!("early({address})")));
-            }
-            let kept = |c: &&Carry| c.view == read.view && c.first == self.first && c.span == self.span;
-            if let (Origin::SameUnit, 1, Some(at)) = (origin, lag, carries.iter().position(|c| kept(&c))) {
+            let kept = |c: &Carry| c.view == read.view && c.first == self.first && c.span == self.span;
+            let carry = match (origin, lag) {
+                (Origin::SameUnit, 1) => carries.iter().position(kept),
+                _ => None,
+            };
+            let value = if let Some(at) = carry {
                 let value = format!("carry{at}[it]");
                 let before = match &crosses {
                     None => format!("own({address})"),
                     Some(crosses) => format!("{crosses} ? 0.f : own({address})"),
                 };
                 early.begin(format!("{value} = {before};"));
-                return match &crosses {
+                Some(value)
+            } else if origin == Origin::Outside || (origin == Origin::SameUnit && lag >= 2) {
+                if crosses.is_some() && !self.places.is_always_inside(read) {
+                    return early.value("float", or_start(format!("early({address})")));
+                }
+                Some(early.value("float", format!("early({address})")))
+            } else {
+                None
+            };
+            if let Some(value) = value {
+                // Ages are read ahead as they are, and compared when they are there.
+                let mut entry = |of: &str| early.value("u32", format!("early(a.{of} + (row))"));
+                let age = if read.delay > 0 { entry("ages") } else { String::new() };
+                let ahead = if read.delay < 0 { entry("ahead") } else { String::new() };
+                return match self.places.crosses_at(read, &age, &ahead, "frame") {
                     None => value,
-                    Some(crosses) => {
-                        let flag = early.value("bool", crosses.clone());
-                        format!("{flag} ? {} : {value}", self.places.start(read, unit))
-                    }
+                    Some(crosses) => format!("{crosses} ? {} : {value}", self.places.start(read, unit)),
                 };
             }
         }
@@ -77,7 +91,18 @@ impl Site for LoopSite<'_> {
         })
     }
 
+    fn weight(&mut self, offset: usize) -> String {
+        let value = format!("constant(a.weights + ({offset}ull + u))");
+        match &mut self.ahead {
+            Some((early, ..)) => early.fixed(&value),
+            None => value,
+        }
+    }
+
     fn store(&mut self, to: View, value: &str) -> String {
+        if self.late.contains(&to) {
+            return String::new();
+        }
         format!("put({}, {value});", self.places.address(to, "row", "u"))
     }
 
