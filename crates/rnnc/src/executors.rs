@@ -4,6 +4,7 @@ use crate::failure::BadInput;
 use clap::{Args, ValueEnum};
 use rnnc_cpu::CpuExecutor;
 use rnnc_cuda::CudaExecutor;
+use rnnc_cuda::driver::Precision as Products;
 use rnnc_graph::Graph;
 use rnnc_plan::{Executor, ExecutorError, Part, Plan, PlanOptions, Setup};
 use rnnc_reference::ReferenceExecutor;
@@ -22,6 +23,26 @@ pub enum ExecutorKind {
     Cuda,
     /// frame by frame in double precision: slow, and what all others are compared with
     Reference,
+}
+
+/// How precise products over all frames are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Precision {
+    /// single precision throughout
+    #[default]
+    F32,
+    /// operands rounded to 11 significant bits, each by at most 0.05 percent; sums in single precision
+    Tf32,
+}
+
+impl Precision {
+    /// Its name, as on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Precision::F32 => "f32",
+            Precision::Tf32 => "tf32",
+        }
+    }
 }
 
 impl ExecutorKind {
@@ -48,8 +69,20 @@ impl ExecutorKind {
         self == ExecutorKind::Reference
     }
 
-    /// Makes one.
-    pub fn make(self, plan: Plan, setup: Setup) -> Result<Box<dyn Executor>, ExecutorError> {
+    /// Makes one, of its own precision unless another is asked for.
+    pub fn make(
+        self,
+        plan: Plan,
+        setup: Setup,
+        precision: Option<Precision>,
+    ) -> Result<Box<dyn Executor>, ExecutorError> {
+        match (self, precision) {
+            (ExecutorKind::Cuda, _) | (_, None) | (ExecutorKind::Cpu, Some(Precision::F32)) => {}
+            (_, Some(precision)) => {
+                let what = format!("with `--precision {}`", precision.name());
+                return Err(ExecutorError::Unsupported { executor: self.name(), what });
+            }
+        }
         if setup.threads > MOST_THREADS {
             return Err(ExecutorError::OutOfRange {
                 what: "the number of threads",
@@ -59,7 +92,7 @@ impl ExecutorKind {
         }
         Ok(match self {
             ExecutorKind::Cpu => Box::new(CpuExecutor::new(plan, setup)?),
-            ExecutorKind::Cuda => Box::new(cuda(plan, setup)?),
+            ExecutorKind::Cuda => Box::new(cuda(plan, setup, precision)?),
             ExecutorKind::Reference => Box::new(ReferenceExecutor::new(plan, setup)?),
         })
     }
@@ -73,8 +106,12 @@ impl ExecutorKind {
     }
 }
 
-fn cuda(plan: Plan, setup: Setup) -> Result<CudaExecutor, ExecutorError> {
-    CudaExecutor::new(plan, setup).map_err(with_remedy)
+fn cuda(plan: Plan, setup: Setup, precision: Option<Precision>) -> Result<CudaExecutor, ExecutorError> {
+    let products = match precision.unwrap_or_default() {
+        Precision::F32 => Products::F32,
+        Precision::Tf32 => Products::Tf32,
+    };
+    CudaExecutor::with_precision(plan, setup, products).map_err(with_remedy)
 }
 
 /// Says what runs on any machine.
@@ -111,12 +148,15 @@ pub struct ExecutorArgs {
     /// Threads of the cpu executor; 0 means as many as there are cores
     #[arg(long, default_value_t = 0, value_name = "N")]
     pub threads: usize,
+    /// Of products over all frames on a GPU [default: f32]
+    #[arg(long, value_enum)]
+    pub precision: Option<Precision>,
 }
 
 impl ExecutorArgs {
     /// The executor of a GPU, for commands that ask it what others do not know.
     pub fn cuda(&self, plan: Plan, setup: Setup) -> Result<CudaExecutor, ExecutorError> {
-        cuda(plan, setup)
+        cuda(plan, setup, self.precision)
     }
 
     /// Makes an executor for a network in windows of `frames` frames, with these weights.
@@ -128,7 +168,7 @@ impl ExecutorArgs {
     ) -> anyhow::Result<Box<dyn Executor>> {
         let options = PlanOptions { workers: self.executor.workers(self.threads), ..options };
         let setup = Setup { threads: self.threads, ..Setup::new(options.streams, options.frames) };
-        let mut executor = self.executor.make(Plan::new(graph, options)?, setup)?;
+        let mut executor = self.executor.make(Plan::new(graph, options)?, setup, self.precision)?;
         weights.put_into(&mut *executor, Part::Weight)?;
         Ok(executor)
     }

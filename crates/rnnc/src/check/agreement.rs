@@ -1,35 +1,44 @@
 //! An executor against the reference: outputs, gradients and states, window by window.
 //!
 //! How much they may differ follows from how much the network amplifies rounding: the reference runs once more with
-//! weights altered in their last bits of single precision.
+//! weights altered in the last bits of the executor's precision.
 
 use crate::check::Finding;
-use crate::executors::ExecutorKind;
+use crate::executors::{ExecutorArgs, ExecutorKind, Precision};
 use crate::trial::Trial;
 use rnnc_graph::{Graph, LayerKind, WeightId};
 use rnnc_plan::{Executor, Part, Plan, PlanOptions, Setup, State, Values, ValuesMut};
 
-/// Of an array's largest magnitude and a hundredth.
-const TOLERANCE: f64 = 1e-4;
+/// How an executor rounds.
+struct Rounding {
+    /// Half of a last bit.
+    unit: f64,
+    /// How much results may differ, of an array's largest magnitude and a hundredth.
+    tolerance: f64,
+}
+
+const SINGLE: Rounding = Rounding { unit: 6e-8, tolerance: 1e-4 };
+const TF32: Rounding = Rounding { unit: 4.9e-4, tolerance: 5e-3 };
 
 /// Of what the altered weights make of the array.
 const AMPLIFIED: f64 = 10.0;
 
 /// Compares an executor with the reference.
-pub fn check(
-    graph: &Graph,
-    trial: &Trial,
-    kind: ExecutorKind,
-    threads: usize,
-) -> anyhow::Result<Vec<Finding>> {
-    let expected = all_arrays(graph, trial, ExecutorKind::Reference, threads)?;
-    let altered = all_arrays(graph, &alter(trial), ExecutorKind::Reference, threads)?;
-    let found = all_arrays(graph, trial, kind, threads)?;
+pub fn check(graph: &Graph, trial: &Trial, executor: &ExecutorArgs) -> anyhow::Result<Vec<Finding>> {
+    let rounding = match executor.precision {
+        Some(Precision::Tf32) => TF32,
+        Some(Precision::F32) | None => SINGLE,
+    };
+    // First, for it may refuse.
+    let found = all_arrays(graph, trial, executor)?;
+    let reference = ExecutorArgs { executor: ExecutorKind::Reference, precision: None, ..*executor };
+    let expected = all_arrays(graph, trial, &reference)?;
+    let altered = all_arrays(graph, &alter(trial, rounding.unit), &reference)?;
     Ok(expected
         .iter()
         .zip(&altered)
         .zip(&found)
-        .map(|((e, a), f)| compare(e, &a.values, &f.values))
+        .map(|((e, a), f)| compare(e, &a.values, &f.values, rounding.tolerance))
         .collect())
 }
 
@@ -39,14 +48,14 @@ struct Named {
     values: Vec<f64>,
 }
 
-fn compare(expected: &Named, altered: &[f64], found: &[f64]) -> Finding {
+fn compare(expected: &Named, altered: &[f64], found: &[f64], tolerance: f64) -> Finding {
     let largest = expected.values.iter().filter(|x| x.is_finite()).fold(0.0f64, |m, x| m.max(x.abs())) + 0.01;
     let pairs = |others: &[f64]| -> Vec<f64> {
         let off = |(e, f): (&f64, &f64)| if e == f || e.is_nan() && f.is_nan() { 0.0 } else { (e - f).abs() };
         expected.values.iter().zip(others).map(off).collect()
     };
     let amplified = pairs(altered).into_iter().filter(|x| x.is_finite()).fold(0.0, f64::max);
-    let allowed = TOLERANCE * largest + AMPLIFIED * amplified;
+    let allowed = tolerance * largest + AMPLIFIED * amplified;
     let mut finding = Finding { array: expected.name.clone(), error: 0.0, problem: None };
     for (place, off) in pairs(found).into_iter().enumerate() {
         if off > finding.error * largest {
@@ -69,22 +78,18 @@ fn compare(expected: &Named, altered: &[f64], found: &[f64]) -> Finding {
     finding
 }
 
-/// The weights moved by about half of a last bit of single precision, up and down in turn.
-fn alter(trial: &Trial) -> Trial {
+/// The weights moved by so much of themselves, up and down in turn.
+fn alter(trial: &Trial, by: f64) -> Trial {
     let mut altered = trial.clone();
     for (place, value) in altered.weights.iter_mut().flatten().enumerate() {
-        *value *= if place % 2 == 0 { 1.0 + 6e-8 } else { 1.0 - 6e-8 };
+        *value *= if place % 2 == 0 { 1.0 + by } else { 1.0 - by };
     }
     altered
 }
 
 /// Runs all frames, in two windows if the network is causal, errors going back through both; everything that comes out.
-fn all_arrays(
-    graph: &Graph,
-    trial: &Trial,
-    kind: ExecutorKind,
-    threads: usize,
-) -> anyhow::Result<Vec<Named>> {
+fn all_arrays(graph: &Graph, trial: &Trial, args: &ExecutorArgs) -> anyhow::Result<Vec<Named>> {
+    let (kind, threads) = (args.executor, args.threads);
     let (frames, streams) = (trial.frames, trial.streams);
     let half = if graph.looks_ahead() { 0 } else { frames / 2 };
     let windows: Vec<_> = [0..half, half..frames].into_iter().filter(|w| !w.is_empty()).collect();
@@ -92,7 +97,7 @@ fn all_arrays(
     let options = PlanOptions::training(streams, frames).with_input_gradients();
     let options = PlanOptions { workers: kind.workers(threads), ..options };
     let setup = Setup { window: frames, step, threads, ..Setup::new(streams, frames) };
-    let mut executor = kind.make(Plan::new(graph, options)?, setup)?;
+    let mut executor = kind.make(Plan::new(graph, options)?, setup, args.precision)?;
     for (place, weight) in trial.weights.iter().enumerate() {
         executor.write(Part::Weight, WeightId::from_index(place), Values::F64(weight))?;
     }
@@ -164,13 +169,13 @@ mod tests {
     #[test]
     fn numbers_beyond_the_rounding_that_a_network_amplifies_are_found() {
         let expected = Named { name: "y".into(), values: vec![1.0, -2.0, f64::NAN] };
-        let same = compare(&expected, &[1.0, -2.0, f64::NAN], &[1.0001, -2.0, f64::NAN]);
+        let same = compare(&expected, &[1.0, -2.0, f64::NAN], &[1.0001, -2.0, f64::NAN], 1e-4);
         assert!(same.problem.is_none() && same.error > 4e-5, "{same:?}");
-        let other = compare(&expected, &[1.0, -2.0, f64::NAN], &[1.001, -2.0, f64::NAN]);
+        let other = compare(&expected, &[1.0, -2.0, f64::NAN], &[1.001, -2.0, f64::NAN], 1e-4);
         assert_eq!(other.problem.unwrap(), "value 0 of 3 is 1.001e0, and the reference gives 1e0");
-        let amplified = compare(&expected, &[1.001, -2.0, f64::NAN], &[1.001, -2.0, f64::NAN]);
+        let amplified = compare(&expected, &[1.001, -2.0, f64::NAN], &[1.001, -2.0, f64::NAN], 1e-4);
         assert!(amplified.problem.is_none(), "{amplified:?}");
-        let lost = compare(&expected, &[1.0, -2.0, f64::NAN], &[f64::NAN, -2.0, f64::NAN]);
+        let lost = compare(&expected, &[1.0, -2.0, f64::NAN], &[f64::NAN, -2.0, f64::NAN], 1e-4);
         assert!(lost.problem.is_some());
     }
 }

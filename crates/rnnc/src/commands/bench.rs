@@ -47,6 +47,9 @@ pub struct Bench {
     /// With `--executor cuda`: time each command of the passes too
     #[arg(long)]
     kernels: bool,
+    /// With `--executor cuda`: only compile the kernels, for the cache, and time nothing
+    #[arg(long)]
+    prepare: bool,
     /// How to print: a table, or one JSON object a line
     #[arg(long, value_enum, default_value_t)]
     format: Format,
@@ -82,13 +85,21 @@ impl Bench {
         if self.frames == 0 || self.streams.contains(&0) {
             return bad_input("a measurement needs at least 1 stream and 1 frame");
         }
-        if self.kernels && self.executor.executor != ExecutorKind::Cuda {
-            return bad_input("`--kernels` goes with `--executor cuda`: other executors have none");
+        for (option, given) in [("--kernels", self.kernels), ("--prepare", self.prepare)] {
+            if given && self.executor.executor != ExecutorKind::Cuda {
+                return bad_input(format!(
+                    "`{option}` goes with `--executor cuda`: other executors have no kernels"
+                ));
+            }
         }
         if self.schedule == Schedule::Frame && graph.looks_ahead() {
             return bad_input(
                 "a network that looks ahead does not run frame by frame: leave out `--schedule`",
             );
+        }
+        if self.prepare {
+            self.streams.iter().try_for_each(|&streams| self.prepare(&graph, streams))?;
+            return Ok(Outcome::Done);
         }
         let mut out = std::io::stdout().lock();
         for (row, &streams) in self.streams.iter().enumerate() {
@@ -174,6 +185,7 @@ impl Bench {
         }
         if let Some(device) = &measured.device_name {
             line["device"] = device.as_str().into();
+            line["precision"] = self.executor.precision.unwrap_or_default().name().into();
         }
         if self.kernels {
             let list = |commands: &[Timed]| -> serde_json::Value {

@@ -1,7 +1,7 @@
 //! `rnnc check`: gradients against differences, and an executor against the reference.
 
 use crate::check::{Finding, agreement, differences};
-use crate::executors::{ExecutorArgs, ExecutorKind};
+use crate::executors::{ExecutorArgs, ExecutorKind, Precision};
 use crate::failure::{Outcome, bad_input};
 use crate::network::NetworkArgs;
 use crate::trial::Trial;
@@ -17,7 +17,8 @@ const MOST_FRAMES: u64 = 100;
 #[command(after_help = "\
 Weights, inputs, resets and gradients of outputs are random. The gradients of each weight and vector input are compared \
 with differences, in double precision; then the executor's outputs, gradients and state with those of the reference \
-executor. Exit code 1 if something differs by more than rounding explains.")]
+executor. Exit code 1 if something differs by more than rounding explains: that of single precision, or, with --precision tf32, of \
+TF32, which is 8000 times coarser.")]
 pub struct Check {
     #[command(flatten)]
     network: NetworkArgs,
@@ -48,10 +49,14 @@ impl Check {
 
         let found = differences::check(&graph, &trial, self.seed)?;
         let mut good = report(&mut out, "gradients against differences", &found)?;
-        let ExecutorArgs { executor, threads } = self.executor;
+        let ExecutorArgs { executor, precision, .. } = self.executor;
         if executor != ExecutorKind::Reference {
-            let found = agreement::check(&graph, &trial, executor, threads)?;
-            good &= report(&mut out, &format!("{} against reference", executor.name()), &found)?;
+            let found = agreement::check(&graph, &trial, &self.executor)?;
+            let name = match precision {
+                Some(Precision::Tf32) => "cuda in tf32",
+                _ => executor.name(),
+            };
+            good &= report(&mut out, &format!("{name} against reference"), &found)?;
         }
         Ok(if good { Outcome::Done } else { Outcome::Failed })
     }

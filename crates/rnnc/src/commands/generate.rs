@@ -49,7 +49,7 @@ impl Generate {
             compile(&directory.network(), &directory.network_text()?, config.network.name.as_deref())?;
         let weights = Weights::load(&directory.checkpoint(), &graph)?;
         let output = config.training.output.as_deref();
-        let make = |plan, setup| kind.make(plan, setup);
+        let make = |plan, setup| kind.make(plan, setup, None);
         let mut sampler = Sampler::new(&graph, &weights, output, threads, self.seed, &make)?;
 
         // The prompt is repeated only once it is known to be one; a failed write ends the writing.

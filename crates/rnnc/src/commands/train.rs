@@ -1,6 +1,6 @@
 //! `rnnc train`: a training run.
 
-use crate::executors::ExecutorKind;
+use crate::executors::{ExecutorKind, Precision};
 use crate::failure::Outcome;
 use crate::network::{compile, read_text};
 use crate::screen::{Screen, duration, evaluation};
@@ -29,6 +29,9 @@ pub struct Train {
     /// Threads to run on, instead of the settings' `run.threads`
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
+    /// Of products over all frames on a GPU [default: f32]
+    #[arg(long, value_enum)]
+    precision: Option<Precision>,
 }
 
 /// Whether the user asked to stop.
@@ -58,7 +61,7 @@ impl Train {
             config: &config,
             network: &graph,
             network_text: &text,
-            make: &|plan, setup| kind.make(plan, setup),
+            make: &|plan, setup| kind.make(plan, setup, self.precision),
             resume: self.resume,
             stop: &STOP,
         };

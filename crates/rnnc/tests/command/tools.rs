@@ -130,6 +130,22 @@ fn where_there_is_no_gpu_the_command_says_what_runs_instead() {
 }
 
 #[test]
+fn a_precision_that_an_executor_does_not_have_is_refused_by_name() {
+    let sandbox = Sandbox::with_network();
+    for (command, refused) in [
+        ("bench net.rnn --precision tf32", "the cpu executor cannot run with `--precision tf32`"),
+        ("check net.rnn --precision tf32", "the cpu executor cannot run with `--precision tf32`"),
+        (
+            "bench net.rnn --executor reference --precision f32",
+            "the reference executor cannot run with `--precision f32`",
+        ),
+    ] {
+        assert!(sandbox.fails(2, command).contains(refused), "{command}");
+    }
+    sandbox.succeeds("bench net.rnn --precision f32 --frames 4 --seconds 0");
+}
+
+#[test]
 fn timings_are_one_json_object_a_line() {
     let sandbox = Sandbox::with_network();
     for executor in ["cpu", "reference"] {
@@ -157,7 +173,9 @@ fn timings_are_one_json_object_a_line() {
     let frames: serde_json::Value = serde_json::from_str(&frames).unwrap();
     assert_eq!((&frames["schedule"], &frames["timed"]), (&"frame".into(), &"host".into()));
     assert!(frames["forward_us_per_step"].as_f64().unwrap() > 0.0 && frames["train_us_per_step"].is_null());
-    assert!(sandbox.fails(2, "bench net.rnn --kernels").contains("`--executor cuda`"));
+    for option in ["--kernels", "--prepare"] {
+        assert!(sandbox.fails(2, &format!("bench net.rnn {option}")).contains("`--executor cuda`"));
+    }
     assert!(sandbox.fails(2, "bench net.rnn --streams 0").contains("at least 1 stream"));
     assert!(sandbox.fails(2, "bench net.rnn --seconds=-1").contains("--seconds"));
 }

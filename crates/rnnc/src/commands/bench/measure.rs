@@ -1,7 +1,7 @@
 //! Measuring: a network with random data, called again and again.
 
 use super::{Bench, Schedule};
-use crate::executors::ExecutorKind;
+use crate::executors::{ExecutorArgs, ExecutorKind};
 use crate::numbers::Numbers;
 use crate::trial::Trial;
 use rnnc_cuda::{CudaExecutor, Timed, Times, Timing};
@@ -119,23 +119,35 @@ impl Data {
 }
 
 impl Bench {
-    pub(super) fn measure(&self, graph: &Graph, streams: usize, time: Duration) -> anyhow::Result<Measured> {
-        let (kind, threads) = (self.executor.executor, self.executor.threads);
+    /// The plan, how it is set up, and the frames of a call.
+    fn plan(&self, graph: &Graph, streams: usize) -> anyhow::Result<(Plan, Setup, usize)> {
+        let ExecutorArgs { executor: kind, threads, .. } = self.executor;
         let step = match self.schedule {
             Schedule::Window => self.frames,
             Schedule::Frame => 1,
         };
         let options = PlanOptions::training(streams, step).with_input_gradients();
         let options = PlanOptions { workers: kind.workers(threads), ..options };
-        let setup = Setup { threads, ..Setup::new(streams, step) };
-        let plan = Plan::new(graph, options)?;
+        Ok((Plan::new(graph, options)?, Setup { threads, ..Setup::new(streams, step) }, step))
+    }
+
+    /// Compiles kernels, for the cache.
+    pub(super) fn prepare(&self, graph: &Graph, streams: usize) -> anyhow::Result<()> {
+        let (plan, setup, _) = self.plan(graph, streams)?;
+        self.executor.cuda(plan, setup)?;
+        Ok(())
+    }
+
+    pub(super) fn measure(&self, graph: &Graph, streams: usize, time: Duration) -> anyhow::Result<Measured> {
+        let ExecutorArgs { executor: kind, threads, precision } = self.executor;
+        let (plan, setup, step) = self.plan(graph, streams)?;
         // Before the data, for the executor refuses what memory does not hold.
         if kind == ExecutorKind::Cuda {
             let executor = self.executor.cuda(plan, setup)?;
             let data = Data::draw(graph, streams, self.frames, self.seed)?;
             return Ok(on_a_device(executor, &data, step, time, self.kernels)?);
         }
-        let mut executor = kind.make(plan, setup)?;
+        let mut executor = kind.make(plan, setup, precision)?;
         let data = Data::draw(graph, streams, self.frames, self.seed)?;
         data.put_weights(&mut *executor)?;
         Ok(Measured {
