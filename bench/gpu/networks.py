@@ -1,0 +1,108 @@
+"""The networks that are measured: as texts of the language, as weights in files, and as equations in PyTorch."""
+
+import json
+import math
+
+import numpy as np
+
+CELLS = {"lstm": "lstm", "gru": "gru_reset_after", "lstm_peephole": "lstm_peephole"}
+
+
+def text(cell, size, layers=1):
+    """A network of some layers; the input has as many numbers as a layer has units."""
+    lines = [f"network {cell}_{size}x{layers} {{", f"    input x : vector({size})"]
+    before = "x"
+    for layer in range(1, layers + 1):
+        name = "h" if layer == layers else f"h{layer}"
+        lines.append(f"    {name} = {CELLS[cell]}({before}; {size})")
+        before = name
+    return "\n".join([*lines, "    output h", "}", ""])
+
+
+def weights(cell, size, random):
+    """Random weights of one layer `h`, by rnnc's names."""
+    names = {}
+    for gate in gates(cell):
+        names[f"h.{gate}.W.x"] = names[f"h.{gate}.W.h[t-1]"] = (size, size)
+        names[f"h.{gate}.bias"] = (size,)
+    if cell == "gru":
+        # The reset gate multiplies a dense of its own, bias included.
+        names["h.m.W2.h[t-1]"] = names.pop("h.m.W.h[t-1]")
+        names["h.m.bias2"] = (size,)
+    if cell == "lstm_peephole":
+        names |= {"h.i.diag.c[t-1]": (size,), "h.f.diag.c[t-1]": (size,), "h.o.diag.c": (size,)}
+    most = 1 / math.sqrt(size)
+    return {name: random.uniform(-most, most, shape).astype(np.float32) for name, shape in names.items()}
+
+
+def gates(cell):
+    """In PyTorch's order."""
+    return "rzm" if cell == "gru" else "ifzo"
+
+
+def equations(torch, cell, w, x):
+    """The layer frame by frame, as its equations stand in the cell library; `w` are tensors by rnnc's names."""
+    frames, streams, size = x.shape
+    h = c = x.new_zeros(streams, size)
+    # Inputs' products over all frames: the loop over frames is long enough.
+    inputs = {gate: x @ w[f"h.{gate}.W.x"].T + w[f"h.{gate}.bias"] for gate in gates(cell)}
+    outputs = []
+    for t in range(frames):
+        if cell == "gru":
+            r = torch.sigmoid(inputs["r"][t] + h @ w["h.r.W.h[t-1]"].T)
+            z = torch.sigmoid(inputs["z"][t] + h @ w["h.z.W.h[t-1]"].T)
+            m = torch.tanh(inputs["m"][t] + r * (h @ w["h.m.W2.h[t-1]"].T + w["h.m.bias2"]))
+            h = z * h + (1 - z) * m
+        else:
+            s = {gate: inputs[gate][t] + h @ w[f"h.{gate}.W.h[t-1]"].T for gate in "ifzo"}
+            if cell == "lstm_peephole":
+                s["i"], s["f"] = s["i"] + w["h.i.diag.c[t-1]"] * c, s["f"] + w["h.f.diag.c[t-1]"] * c
+            c = torch.sigmoid(s["f"]) * c + torch.sigmoid(s["i"]) * torch.tanh(s["z"])
+            if cell == "lstm_peephole":
+                s["o"] = s["o"] + w["h.o.diag.c"] * c
+            h = torch.sigmoid(s["o"]) * torch.tanh(c)
+        outputs.append(h)
+    return torch.stack(outputs)
+
+
+def layer(torch, cell, size, w=None):
+    """PyTorch's own layer, with these weights if there are any."""
+    made = {"lstm": torch.nn.LSTM, "gru": torch.nn.GRU}[cell](size, size)
+    if w is not None:
+        def stacked(name, default=None):
+            return torch.cat([torch.as_tensor(w.get(f"h.{g}.{name}", default)) for g in gates(cell)])
+        zeros = np.zeros(size, np.float32)
+        with torch.no_grad():
+            made.weight_ih_l0.copy_(stacked("W.x"))
+            made.weight_hh_l0.copy_(stacked("W.h[t-1]", w.get("h.m.W2.h[t-1]")))
+            made.bias_ih_l0.copy_(stacked("bias"))
+            made.bias_hh_l0.copy_(torch.cat([torch.as_tensor(w.get(f"h.{g}.bias2", zeros)) for g in gates(cell)]))
+    return made
+
+
+def layer_gradients(cell, made):
+    """The gradients of PyTorch's layer, by rnnc's names."""
+    count, found = len(gates(cell)), {}
+    parts = {name: getattr(made, f"{name}_l0").grad.chunk(count) for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")}
+    for place, gate in enumerate(gates(cell)):
+        second = "2" if cell == "gru" and gate == "m" else ""
+        found[f"h.{gate}.W.x"] = parts["weight_ih"][place]
+        found[f"h.{gate}.W{second}.h[t-1]"] = parts["weight_hh"][place]
+        found[f"h.{gate}.bias"] = parts["bias_ih"][place]
+        if second:
+            found[f"h.{gate}.bias2"] = parts["bias_hh"][place]
+    return found
+
+
+def write_weights(path, arrays):
+    """A safetensors file: a length, a header in JSON, the numbers."""
+    header, offset = {}, 0
+    for name, array in arrays.items():
+        header[name] = {"dtype": "F32", "shape": list(array.shape), "data_offsets": [offset, offset + array.nbytes]}
+        offset += array.nbytes
+    head = json.dumps(header).encode()
+    head += b" " * (-len(head) % 8)
+    with open(path, "wb") as file:
+        file.write(len(head).to_bytes(8, "little") + head)
+        for array in arrays.values():
+            file.write(np.ascontiguousarray(array, "<f4").tobytes())
