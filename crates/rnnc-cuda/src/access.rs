@@ -1,35 +1,19 @@
 //! What a job reads and writes in device memory: two jobs that touch the same must run in their order.
 
-use crate::places::Places;
+use rnnc_graph::Direction;
 use rnnc_plan::{
-    Instruction, LookUp, Map, Matrix, Op, OuterSum, Product, Read, RowSum, ScatterSum, Vector, View,
+    Instruction, LookUp, Map, Matrix, Op, OuterSum, Placed, Product, Read, RowSum, ScatterSum, Stage,
+    StageKind, Track, Vector, View,
 };
 use std::ops::Range;
 
-/// Numbers of a region.
+/// Some numbers.
 #[derive(Clone, Debug, PartialEq)]
 enum Area {
-    /// Columns of a buffer, in all rows; and the numbers of the whole buffer, since others may lie there at other times.
-    Columns { buffer: usize, columns: Range<usize>, numbers: Range<usize> },
+    /// Columns of a buffer, in all rows; of a read, those of other frames if it has a delay.
+    Columns { buffer: usize, columns: Range<usize>, delay: i64 },
     /// Some of the flat gradients.
     Gradients(Range<usize>),
-}
-
-impl Area {
-    fn meets(&self, other: &Area) -> bool {
-        let overlap = |a: &Range<usize>, b: &Range<usize>| a.start < b.end && b.start < a.end;
-        match (self, other) {
-            (
-                Area::Columns { buffer, columns, numbers },
-                Area::Columns { buffer: others, columns: other_columns, numbers: other_numbers },
-            ) => match buffer == others {
-                true => overlap(columns, other_columns),
-                false => overlap(numbers, other_numbers),
-            },
-            (Area::Gradients(a), Area::Gradients(b)) => overlap(a, b),
-            _ => false,
-        }
-    }
 }
 
 /// What is read and written of values and gradients. Weights are only read in a pass, scratch and counters are a job's
@@ -38,19 +22,152 @@ impl Area {
 pub(crate) struct Access {
     reads: Vec<Area>,
     writes: Vec<Area>,
-    /// Numbers of a row, as far as they are values.
-    pub per_row: usize,
+    /// Values of a row that are read and written.
+    values: usize,
+    /// Floating-point operations of a row, in products.
+    flops: usize,
+}
+
+/// Where in time a job runs that has some frames of a pass.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Chunk {
+    /// Chunks of one wave are compared by their numbers.
+    pub wave: usize,
+    /// Chunks come in the order of steps.
+    pub number: usize,
+    /// Of steps.
+    pub direction: Direction,
+}
+
+/// Of each buffer, the numbers that it takes; of those that are not listed, no others take the same.
+pub(crate) type Lying = [Range<usize>];
+
+fn overlap(a: &Range<usize>, b: &Range<usize>) -> bool {
+    a.start < b.end && b.start < a.end
+}
+
+impl Area {
+    /// Whether the two have a number in common, and whether only in frames that the chunks say.
+    fn meets(&self, other: &Area, lying: &Lying) -> (bool, bool) {
+        match (self, other) {
+            (
+                Area::Columns { buffer: a, columns, .. },
+                Area::Columns { buffer: b, columns: other_columns, .. },
+            ) => match a == b {
+                true => (overlap(columns, other_columns), true),
+                false => (lying.get(*a).zip(lying.get(*b)).is_some_and(|(a, b)| overlap(a, b)), false),
+            },
+            (Area::Gradients(a), Area::Gradients(b)) => (overlap(a, b), false),
+            _ => (false, false),
+        }
+    }
+
+    /// The chunks whose frames it touches in a chunk.
+    fn chunks(&self, chunk: Chunk) -> Range<usize> {
+        let Area::Columns { delay, .. } = *self else { return 0..usize::MAX };
+        let back = if chunk.direction == Direction::Forward { delay } else { -delay };
+        match back {
+            0 => chunk.number..chunk.number + 1,
+            1.. => 0..chunk.number + 1,
+            _ => chunk.number..usize::MAX,
+        }
+    }
 }
 
 impl Access {
-    /// Whether the two must run in their order.
-    pub fn meets(&self, other: &Access) -> bool {
-        let any = |a: &[Area], b: &[Area]| a.iter().any(|a| b.iter().any(|b| a.meets(b)));
+    /// Whether two jobs, of whole passes or of chunks, must run in their order.
+    pub fn meets(&self, chunk: Option<Chunk>, other: &Access, others: Option<Chunk>, lying: &Lying) -> bool {
+        let at_once = |a: &Area, b: &Area| match (chunk, others) {
+            (Some(own), Some(others)) if own.wave == others.wave => {
+                overlap(&a.chunks(own), &b.chunks(others))
+            }
+            _ => true,
+        };
+        let meet = |a: &Area, b: &Area| match a.meets(b, lying) {
+            (true, by_frames) => !by_frames || at_once(a, b),
+            (false, _) => false,
+        };
+        let any = |a: &[Area], b: &[Area]| a.iter().any(|a| b.iter().any(|b| meet(a, b)));
         any(&self.writes, &other.writes) || any(&self.writes, &other.reads) || any(&self.reads, &other.writes)
     }
 
+    /// Whether it has sums over rows, which can only be had of all.
+    pub fn sums_rows(&self) -> bool {
+        self.writes.iter().any(|area| matches!(area, Area::Gradients(_)))
+    }
+
+    /// Floating-point operations in products, and bytes, of so many rows.
+    pub fn cost(&self, rows: usize) -> (f64, f64) {
+        (self.flops as f64 * rows as f64, 4.0 * self.values as f64 * rows as f64)
+    }
+
+    /// Of a stage's jobs, in their order: of a frames stage one for each part of an operation, of a loop stage one for
+    /// each loop, of a scan stage one.
+    pub fn of_stage(stage: &Stage) -> Vec<Access> {
+        fn placed(tracks: &[Track]) -> impl Iterator<Item = &Placed> {
+            tracks.iter().flat_map(|t| &t.phases).flat_map(|p| &p.ops)
+        }
+        fn all<'a>(ops: impl Iterator<Item = &'a Placed>) -> Access {
+            Access::of(|access| {
+                ops.flat_map(|placed| Access::parts(&placed.op)).for_each(|part| access.add(part))
+            })
+        }
+        match stage.kind {
+            StageKind::Frames => placed(&stage.tracks).flat_map(|placed| Access::parts(&placed.op)).collect(),
+            StageKind::Scan => vec![all(placed(&stage.tracks))],
+            StageKind::Loop => {
+                stage.tracks.iter().map(|track| all(placed(std::slice::from_ref(track)))).collect()
+            }
+        }
+    }
+
     /// Writes some of the flat gradients.
-    pub fn gradients(&mut self, numbers: Range<usize>) {
+    pub fn of_gradients(numbers: Range<usize>) -> Access {
+        Access::of(|access| access.gradients(numbers))
+    }
+
+    fn of(touch: impl FnOnce(&mut Access)) -> Access {
+        let mut access = Access::default();
+        touch(&mut access);
+        access
+    }
+
+    fn add(&mut self, other: Access) {
+        self.reads.extend(other.reads);
+        self.writes.extend(other.writes);
+        self.values += other.values;
+        self.flops += other.flops;
+    }
+
+    /// Of each part of an operation.
+    fn parts(op: &Op) -> Vec<Access> {
+        match op {
+            Op::MatMul(products) => products.iter().map(|p| Access::of(|a| a.product(p))).collect(),
+            Op::Gather(look_ups) => look_ups.iter().map(|l| Access::of(|a| a.look_up(l))).collect(),
+            Op::Map(map) => vec![Access::of(|a| a.map(map))],
+            Op::Vector(vector) => vec![Access::of(|a| a.vector(vector))],
+            Op::WeightGradient(sums) => sums.iter().map(|s| Access::of(|a| a.outer(s))).collect(),
+            Op::TableGradient(sums) => sums.iter().map(|s| Access::of(|a| a.scatter(s))).collect(),
+            Op::Reduce(sums) => vec![Access::of(|a| sums.iter().for_each(|sum| a.sum(sum)))],
+        }
+    }
+
+    fn read(&mut self, read: &Read) {
+        self.values += read.view.len;
+        self.reads.push(area(read.view, read.delay));
+    }
+
+    fn read_view(&mut self, view: View) {
+        self.values += view.len;
+        self.reads.push(area(view, 0));
+    }
+
+    fn write(&mut self, view: View) {
+        self.values += view.len;
+        self.writes.push(area(view, 0));
+    }
+
+    fn gradients(&mut self, numbers: Range<usize>) {
         self.writes.push(Area::Gradients(numbers));
     }
 
@@ -61,86 +178,52 @@ impl Access {
         self.gradients(matrix.offset..matrix.offset + last + 1);
     }
 
-    fn read(&mut self, places: &Places<'_>, read: &Read) {
-        self.per_row += read.view.len;
-        self.reads.push(area(places, read.view));
+    fn product(&mut self, product: &Product) {
+        self.read(&product.from);
+        self.write(product.to);
+        self.flops += 2 * product.to.len * product.from.view.len;
     }
 
-    fn write(&mut self, places: &Places<'_>, view: View) {
-        self.per_row += view.len;
-        self.writes.push(area(places, view));
+    fn look_up(&mut self, look_up: &LookUp) {
+        self.read(&look_up.symbol);
+        self.write(look_up.to);
     }
 
-    /// Of an operation.
-    pub fn op(&mut self, places: &Places<'_>, op: &Op) {
-        match op {
-            Op::MatMul(products) => products.iter().for_each(|p| self.product(places, p)),
-            Op::Gather(look_ups) => look_ups.iter().for_each(|l| self.look_up(places, l)),
-            Op::Map(map) => self.map(places, map),
-            Op::Vector(vector) => self.vector(places, vector),
-            Op::WeightGradient(sums) => sums.iter().for_each(|s| self.outer(places, s)),
-            Op::TableGradient(sums) => sums.iter().for_each(|s| self.scatter(places, s)),
-            Op::Reduce(sums) => self.sums(places, sums),
-        }
-    }
-
-    pub fn product(&mut self, places: &Places<'_>, product: &Product) {
-        self.read(places, &product.from);
-        self.write(places, product.to);
-    }
-
-    pub fn look_up(&mut self, places: &Places<'_>, look_up: &LookUp) {
-        self.read(places, &look_up.symbol);
-        self.write(places, look_up.to);
-    }
-
-    pub fn map(&mut self, places: &Places<'_>, map: &Map) {
+    fn map(&mut self, map: &Map) {
         for step in &map.program {
             match step {
-                Instruction::Load { read, .. } | Instruction::LoadRepeated { read, .. } => {
-                    self.read(places, read)
-                }
-                Instruction::Store { to, .. } => self.write(places, *to),
+                Instruction::Load { read, .. } | Instruction::LoadRepeated { read, .. } => self.read(read),
+                Instruction::Store { to, .. } => self.write(*to),
                 _ => {}
             }
         }
     }
 
-    pub fn vector(&mut self, places: &Places<'_>, vector: &Vector) {
-        vector.operands.iter().for_each(|read| self.read(places, read));
-        self.write(places, vector.to);
+    fn vector(&mut self, vector: &Vector) {
+        vector.operands.iter().for_each(|read| self.read(read));
+        self.write(vector.to);
     }
 
-    pub fn outer(&mut self, places: &Places<'_>, sum: &OuterSum) {
-        self.reads.push(area(places, sum.error));
-        self.read(places, &sum.source);
-        self.per_row += sum.error.len;
+    fn outer(&mut self, sum: &OuterSum) {
+        self.read_view(sum.error);
+        self.read(&sum.source);
         self.gradient(sum.gradient, sum.error.len, sum.source.view.len);
+        self.flops += 2 * sum.error.len * sum.source.view.len;
     }
 
-    pub fn scatter(&mut self, places: &Places<'_>, sum: &ScatterSum) {
-        self.reads.push(area(places, sum.error));
-        self.read(places, &sum.symbol);
-        self.per_row += sum.error.len;
+    fn scatter(&mut self, sum: &ScatterSum) {
+        self.read_view(sum.error);
+        self.read(&sum.symbol);
         self.gradient(sum.gradient, sum.error.len, sum.symbols);
     }
 
-    pub fn sums(&mut self, places: &Places<'_>, sums: &[RowSum]) {
-        for sum in sums {
-            self.reads.push(area(places, sum.error));
-            self.per_row += sum.error.len;
-            sum.source.iter().for_each(|source| self.read(places, source));
-            self.gradients(sum.gradient..sum.gradient + sum.error.len);
-        }
+    fn sum(&mut self, sum: &RowSum) {
+        self.read_view(sum.error);
+        sum.source.iter().for_each(|source| self.read(source));
+        self.gradients(sum.gradient..sum.gradient + sum.error.len);
     }
 }
 
-fn area(places: &Places<'_>, view: View) -> Area {
-    let (first, frame) = places.buffer(view.buffer.0);
-    let frames = places.plan.buffers[view.buffer.0].history + places.setup.window;
-    Area::Columns {
-        buffer: view.buffer.0,
-        columns: view.column..view.column + view.len,
-        numbers: first..first + frames * frame,
-    }
+fn area(view: View, delay: i64) -> Area {
+    Area::Columns { buffer: view.buffer.0, columns: view.column..view.column + view.len, delay }
 }

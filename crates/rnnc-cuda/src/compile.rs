@@ -5,9 +5,10 @@ use crate::device::Device;
 use crate::driver::{DriverError, Source};
 use crate::lanes::{self, Draft};
 use crate::places::Places;
-use crate::program::{Command, Job, Launch, Program, Regions, RowsProduct, Work};
+use crate::program::{Command, Job, Launch, Program, Regions, Work};
 use crate::source;
 use crate::stages::{frames, scan, step, update};
+use crate::waves::{self, PassWaves};
 use rnnc_graph::Graph;
 use rnnc_plan::report::Names;
 use rnnc_plan::{Op, Pass, Plan, Setup, StageKind};
@@ -15,7 +16,9 @@ use std::fmt::Write;
 
 /// Makes the program of a plan.
 pub fn compile(plan: &Plan, setup: Setup, device: &Device) -> Result<Program, DriverError> {
-    let places = Places::new(plan, setup);
+    let waves = PassWaves::of_plan(plan, setup, device);
+    let places = Places::new(plan, setup, &waves::turns(plan, &waves));
+    let buffers = (0..plan.buffers.len()).map(|buffer| places.buffer_place(buffer)).collect();
     let regions = Regions {
         values: places.total,
         weights: plan.weights.len(),
@@ -26,17 +29,19 @@ pub fn compile(plan: &Plan, setup: Setup, device: &Device) -> Result<Program, Dr
     let mut builder = Builder {
         places: &places,
         device,
-        program: Program { regions, ..Program::default() },
+        program: Program { regions, buffers, ..Program::default() },
         shared: 0,
         scratch: 0,
         lanes: Vec::new(),
         names: None,
     };
-    let forward = builder.pass("forward", &plan.forward, &plan.forward_pass)?;
+    let mut waves = waves.into_iter();
+    let forward = builder.pass("forward", &plan.forward, &plan.forward_pass, waves.next(), 0)?;
     builder.program.forward = builder.deal(forward);
     if let (Some(graph), Some(pass)) = (&plan.adjoint, &plan.backward_pass) {
         let mut backward = builder.cleared(pass);
-        backward.extend(builder.pass("backward", graph, pass)?);
+        let first = plan.forward_pass.stages.len();
+        backward.extend(builder.pass("backward", graph, pass, waves.next(), first)?);
         builder.program.backward = builder.deal(backward);
     }
     if regions.trained {
@@ -59,9 +64,6 @@ const FIRST_COUNTER: usize = 32;
 /// The scratch of a lane begins at a multiple of so many numbers.
 const LANE_ALIGNMENT: usize = 64;
 
-/// Microseconds of a kernel that does nothing.
-const LAUNCH_US: f64 = 2.0;
-
 /// What compiling collects.
 pub(crate) struct Builder<'a> {
     pub places: &'a Places<'a>,
@@ -81,8 +83,7 @@ impl<'a> Builder<'a> {
     fn cleared(&mut self, pass: &Pass) -> Vec<Draft> {
         let region = crate::program::Region::Gradients;
         let mut cleared = |&(offset, len)| {
-            let mut access = Access::default();
-            access.gradients(offset..offset + len);
+            let access = Access::of_gradients(offset..offset + len);
             self.job(vec![Command::Clear { region, offset, len }], access)
         };
         pass.cleared.iter().map(&mut cleared).collect()
@@ -91,30 +92,22 @@ impl<'a> Builder<'a> {
     /// Makes a job of what has been printed since the last.
     pub fn job(&mut self, commands: Vec<Command>, access: Access) -> Draft {
         let rates = self.device.rates;
-        let rows = self.places.setup.window * self.places.streams();
-        let flops = |command: &Command| match command {
-            Command::Product(RowsProduct { m, n, k, .. }) => {
-                2.0 * m.unwrap_or(rows) as f64 * *n as f64 * k.unwrap_or(rows) as f64
-            }
-            _ => 0.0,
-        };
-        let flops: f64 = commands.iter().map(flops).sum();
-        let bytes = access.per_row as f64 * rows as f64 * 4.0;
+        let (flops, bytes) = access.cost(self.places.setup.window * self.places.streams());
         // TFLOP/s and TB/s are millions in a microsecond.
         let us = flops / (rates.f32_tflops * 1e6) + bytes / (rates.memory_tbs * 1e6);
         Draft {
-            us: us + LAUNCH_US * commands.len() as f64,
+            us: us + rates.launch_us * commands.len() as f64,
             commands,
             access,
             scratch: std::mem::take(&mut self.scratch),
             wide: self.device.multiprocessors,
-            waiting: 0,
+            ..Draft::default()
         }
     }
 
     /// Deals the jobs of a pass to lanes.
     fn deal(&mut self, jobs: Vec<Draft>) -> Vec<Job> {
-        let (jobs, scratch) = lanes::deal(jobs, self.device);
+        let (jobs, scratch) = lanes::deal(jobs, &self.places.lying(), self.device);
         self.lanes.resize(self.lanes.len().max(scratch.len()), 0);
         self.lanes.iter_mut().zip(scratch).for_each(|(all, own)| *all = own.max(*all));
         jobs
@@ -125,21 +118,33 @@ impl<'a> Builder<'a> {
         self.names.as_ref().map_or_else(Vec::new, |(graph, names)| names.words(op, graph))
     }
 
-    fn pass(&mut self, name: &str, graph: &'a Graph, pass: &Pass) -> Result<Vec<Draft>, DriverError> {
+    /// The jobs of a pass, whose first stage has that number.
+    fn pass(
+        &mut self,
+        name: &str,
+        graph: &'a Graph,
+        pass: &Pass,
+        waves: Option<PassWaves>,
+        first: usize,
+    ) -> Result<Vec<Draft>, DriverError> {
+        let PassWaves { accesses, waves } = waves.unwrap_or_default();
         self.names = Some((graph, Names::of(graph, pass)));
         self.begin_source(format!("the {name} pass over all frames"));
         let mut jobs = Vec::new();
-        for (number, stage) in pass.stages.iter().enumerate() {
+        for (number, (stage, accesses)) in pass.stages.iter().zip(accesses).enumerate() {
             let name = format!("{name}_{number}");
             let own = match stage.kind {
-                StageKind::Frames => frames::stage(self, &name, stage),
-                StageKind::Scan => vec![scan::stage(self, &name, stage)],
-                StageKind::Loop => step::stage(self, &name, stage)?,
+                StageKind::Frames => frames::stage(self, &name, stage, accesses),
+                StageKind::Scan => scan::stage(self, &name, stage, accesses),
+                StageKind::Loop => {
+                    let shares = waves::shares(pass, &waves, number, self.places.setup, self.device);
+                    step::stage(self, &name, stage, shares, accesses)?
+                }
             };
-            self.program.stages.push(own.len());
-            jobs.extend(own);
+            let stage = Some(first + number);
+            jobs.push(own.into_iter().map(|job| Draft { stage, ..job }).collect());
         }
-        Ok(jobs)
+        Ok(waves::in_order(jobs, &waves))
     }
 
     /// Begins a source for small kernels: those that [`Builder::kernel`] adds until the next begins.

@@ -35,6 +35,8 @@ pub struct Rates {
     pub f32_tflops: f64,
     /// Bytes of device memory a second, in TB/s.
     pub memory_tbs: f64,
+    /// Starting a kernel, in microseconds.
+    pub launch_us: f64,
     /// An empty frame of a loop in one block, in a cluster, and on the whole grid, in microseconds.
     pub frame_us: [f64; 3],
 }
@@ -57,6 +59,7 @@ impl Device {
                     clock_ghz: 1.98,
                     f32_tflops: 51.0,
                     memory_tbs: 4.3,
+                    launch_us: 2.0,
                     frame_us: [0.05, 0.22, 0.97],
                 },
             },
@@ -74,6 +77,7 @@ impl Device {
                     clock_ghz: 1.41,
                     f32_tflops: 19.5,
                     memory_tbs: 1.55,
+                    launch_us: 2.5,
                     frame_us: [0.07, 0.3, 1.3],
                 },
             },

@@ -97,7 +97,8 @@ impl CudaExecutor {
         memory::check_fits(&plan, values, driver.device())?;
         let program = compile(&plan, setup, driver.device())?;
         let memory = Memory::allocate(&mut *driver, &plan, setup, &program)?;
-        let runner = Runner::new(driver, program, memory, runner::moves(&plan, setup), setup)?;
+        let moves = runner::moves(&plan, &program, setup);
+        let runner = Runner::new(driver, program, memory, moves, setup)?;
         let clock = Clock::new(setup.streams, setup.window);
         Ok(CudaExecutor {
             clock_image: memory::clock_image(&clock, setup),

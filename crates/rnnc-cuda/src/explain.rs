@@ -11,6 +11,7 @@ use crate::executor::memory::Sizes;
 use crate::program::{Command, Job, commands};
 use crate::stages::step::layout::{Tier, units};
 use crate::stages::step::shares::{self, Share};
+use crate::waves::{self, PassWaves};
 use rnnc_graph::Graph;
 use rnnc_plan::report::{Names, count, passes, scaled};
 use rnnc_plan::{Cost, Op, Pass, Plan, Setup, Stage, StageKind, Track};
@@ -64,6 +65,9 @@ pub struct StageExplained {
     pub bytes: f64,
     /// Predicted microseconds a frame, all streams together.
     pub predicted_us: f64,
+    /// In how many chunks its loops run, and what stands between them, side by side with the loops of other stages: 1,
+    /// if they do not.
+    pub chunks: usize,
     /// Its loops.
     pub loops: Vec<LoopExplained>,
 }
@@ -119,21 +123,29 @@ pub struct MemoryExplained {
 /// What [`compile`] refuses.
 pub fn explain(plan: &Plan, setup: Setup, device: &Device) -> Result<Explanation, DriverError> {
     let program = compile(plan, setup, device)?;
-    let mut counts = program.stages.iter().copied();
     let mut explained = Vec::new();
-    for (name, graph, pass) in passes(plan) {
+    let mut first = 0;
+    for ((name, graph, pass), of_pass) in passes(plan).zip(PassWaves::of_plan(plan, setup, device)) {
+        let waves = &of_pass.waves;
         let jobs = if name == "forward" { &program.forward } else { &program.backward };
-        let own: Vec<usize> = counts.by_ref().take(pass.stages.len()).collect();
-        // What comes before the first stage is none's.
-        let mut rest = &jobs[jobs.len() - own.iter().sum::<usize>()..];
         let mut stages = Vec::new();
-        for (stage, count) in pass.stages.iter().zip(own) {
-            let (jobs, after) = rest.split_at(count);
-            rest = after;
-            stages.push(explain_stage(graph, pass, stage, jobs, setup, device));
+        for (number, stage) in pass.stages.iter().enumerate() {
+            let shares = match stage.kind {
+                StageKind::Loop => waves::shares(pass, waves, number, setup, device),
+                _ => Vec::new(),
+            };
+            // What runs in chunks counts once.
+            let own = |job: &&Job| job.stage == Some(first + number) && job.frames.is_first();
+            let own: Vec<Job> = jobs.iter().filter(own).cloned().collect();
+            let chunks = waves::of_stage(waves, number).map_or(1, |wave| wave.chunks);
+            let explained = explain_stage(graph, pass, stage, &own, shares, setup, device);
+            stages.push(StageExplained { chunks, ..explained });
         }
-        let predicted_us = stages.iter().map(|stage| stage.predicted_us).sum();
-        explained.push(PassExplained { pass: name.into(), predicted_us, stages });
+        first += stages.len();
+        let alone = |stage: &&StageExplained| stage.kind != StageKind::Loop || stage.chunks == 1;
+        let alone: f64 = stages.iter().filter(alone).map(|stage| stage.predicted_us).sum();
+        let in_waves: f64 = waves.iter().map(|wave| wave.us / setup.window as f64).sum();
+        explained.push(PassExplained { pass: name.into(), predicted_us: alone + in_waves, stages });
     }
     Ok(Explanation {
         schema: 1,
@@ -151,6 +163,7 @@ fn explain_stage(
     pass: &Pass,
     stage: &Stage,
     jobs: &[Job],
+    shares: Vec<Share>,
     setup: Setup,
     device: &Device,
 ) -> StageExplained {
@@ -160,10 +173,6 @@ fn explain_stage(
     let Cost { product_flops, value_bytes, weight_bytes, .. } = stage.cost;
     let product_flops = product_flops as f64 * rows;
     let bytes = value_bytes as f64 * rows + weight_bytes as f64;
-    let shares = match stage.kind {
-        StageKind::Loop => shares::choose(&stage.tracks, setup, device),
-        _ => Vec::new(),
-    };
     let tracks = stage.tracks.iter().zip(&shares);
     let loops = tracks.map(|(track, share)| explain_loop(graph, pass, track, share, setup)).collect();
     let window_us = match stage.kind {
@@ -179,6 +188,7 @@ fn explain_stage(
         product_flops,
         bytes,
         predicted_us: window_us / setup.window as f64,
+        chunks: 1,
         loops,
     }
 }
@@ -298,6 +308,9 @@ impl StageExplained {
         if self.loops.is_empty() {
             parts.push(scaled(self.product_flops, "FLOP"));
             parts.push(scaled(self.bytes, "B"));
+        }
+        if self.chunks > 1 {
+            parts.push(format!("in {} chunks", self.chunks));
         }
         parts.push(format!("{} a frame", time(self.predicted_us)));
         writeln!(f, "  {number:>2}  {kind:<6}  {}", parts.join(", "))?;

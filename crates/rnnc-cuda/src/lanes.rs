@@ -1,9 +1,9 @@
 //! Which jobs of a pass run side by side: what each must wait for follows from what it reads and writes, and its lane from
 //! predicted times.
 
-use crate::access::Access;
+use crate::access::{Access, Chunk, Lying};
 use crate::device::Device;
-use crate::program::{Command, Job};
+use crate::program::{Command, Frames, Job};
 
 /// A job, and what must be known of it to find its lane.
 #[derive(Clone, Debug, Default)]
@@ -18,13 +18,28 @@ pub(crate) struct Draft {
     pub wide: usize,
     /// Blocks that wait for each other in device memory, and so must all be resident at once.
     pub waiting: usize,
+    /// See [`Job`].
+    pub stage: Option<usize>,
+    pub frames: Frames,
+    /// Where it stands in a wave.
+    pub chunk: Option<Chunk>,
+}
+
+impl Draft {
+    fn dealt(self, lane: usize, after: Vec<usize>) -> Job {
+        Job { commands: self.commands, lane, after, stage: self.stage, frames: self.frames }
+    }
+
+    fn meets(&self, other: &Draft, lying: &Lying) -> bool {
+        self.access.meets(self.chunk, &other.access, other.chunk, lying)
+    }
 }
 
 /// The most lanes.
 const MOST_LANES: usize = 8;
 
-/// Microseconds that one lane takes to wait for another.
-const JOIN_US: f64 = 5.0;
+/// What it takes one lane to wait for another, in launches.
+const JOINS: f64 = 2.5;
 
 /// More jobs than these are not compared with each other.
 const MOST_JOBS: usize = 4096;
@@ -54,14 +69,13 @@ impl Order {
 }
 
 /// Deals jobs to lanes. Returns them, and how many numbers of scratch each lane needs.
-pub(crate) fn deal(drafts: Vec<Draft>, device: &Device) -> (Vec<Job>, Vec<usize>) {
+pub(crate) fn deal(drafts: Vec<Draft>, lying: &Lying, device: &Device) -> (Vec<Job>, Vec<usize>) {
     if drafts.len() > MOST_JOBS {
         let scratch = drafts.iter().map(|draft| draft.scratch).max().unwrap_or(0);
-        let job = |draft: Draft| Job { commands: draft.commands, lane: 0, after: Vec::new() };
-        return (drafts.into_iter().map(job).collect(), vec![scratch]);
+        return (drafts.into_iter().map(|draft| draft.dealt(0, Vec::new())).collect(), vec![scratch]);
     }
-    let needs = needs(&drafts, device.multiprocessors);
-    let lanes = lanes(&drafts, &needs, device.multiprocessors);
+    let needs = needs(&drafts, lying, device.multiprocessors);
+    let lanes = lanes(&drafts, &needs, device);
     let mut scratch = vec![0; lanes.iter().max().map_or(1, |&last| last + 1)];
     let mut order = Order::new(drafts.len());
     let mut last = vec![None; scratch.len()];
@@ -80,35 +94,42 @@ pub(crate) fn deal(drafts: Vec<Draft>, device: &Device) -> (Vec<Job>, Vec<usize>
                 after.push(earlier);
             }
         }
-        jobs.push(Job { commands: draft.commands, lane, after });
+        jobs.push(draft.dealt(lane, after));
     }
     (jobs, scratch)
 }
 
 /// The earlier jobs that each must wait for, but those that others of them wait for already.
-fn needs(drafts: &[Draft], multiprocessors: usize) -> Vec<Vec<usize>> {
+fn needs(drafts: &[Draft], lying: &Lying, multiprocessors: usize) -> Vec<Vec<usize>> {
     let mut order = Order::new(drafts.len());
     let mut all: Vec<Vec<usize>> = Vec::new();
     for (number, draft) in drafts.iter().enumerate() {
         let mut needs = Vec::new();
         for earlier in (0..number).rev() {
-            if !order.is_before(earlier, number) && drafts[earlier].access.meets(&draft.access) {
+            if !order.is_before(earlier, number) && drafts[earlier].meets(draft, lying) {
                 order.add(earlier, number);
                 needs.push(earlier);
             }
         }
-        // Blocks that wait for each other must fit beside all others that do.
-        let mut beside = 0;
+        // Blocks that wait for each other must fit beside all others that do. Of jobs in a row one runs at a time: of
+        // each row, its first job, and the most blocks.
+        let mut beside: Vec<(usize, usize)> = Vec::new();
         for earlier in (0..number).rev() {
             let waiting = drafts[earlier].waiting;
             if draft.waiting == 0 || waiting == 0 || order.is_before(earlier, number) {
                 continue;
             }
-            if beside + waiting + draft.waiting > multiprocessors {
+            let row = beside.iter().position(|&(first, _)| order.is_before(earlier, first));
+            let more = waiting.saturating_sub(row.map_or(0, |row| beside[row].1));
+            let all: usize = beside.iter().map(|(_, blocks)| blocks).sum();
+            if all + more + draft.waiting > multiprocessors {
                 order.add(earlier, number);
                 needs.push(earlier);
-            } else {
-                beside += waiting;
+                continue;
+            }
+            match row {
+                Some(row) => beside[row] = (earlier, beside[row].1 + more),
+                None => beside.push((earlier, waiting)),
             }
         }
         needs.sort_unstable();
@@ -118,17 +139,18 @@ fn needs(drafts: &[Draft], multiprocessors: usize) -> Vec<Vec<usize>> {
 }
 
 /// The lane of each job: where it can begin first. Jobs that fill the device gain nothing from others beside them.
-fn lanes(drafts: &[Draft], needs: &[Vec<usize>], multiprocessors: usize) -> Vec<usize> {
+fn lanes(drafts: &[Draft], needs: &[Vec<usize>], device: &Device) -> Vec<usize> {
+    let join_us = JOINS * device.rates.launch_us;
     let mut ends: Vec<f64> = Vec::new();
     let mut lanes: Vec<usize> = Vec::new();
     // When each lane, and the whole device, is free.
     let (mut free, mut whole) = (vec![0.0f64], 0.0f64);
     for (draft, needs) in drafts.iter().zip(needs) {
-        let fills = draft.wide * 2 > multiprocessors;
+        let fills = draft.wide * 2 > device.multiprocessors;
         let begin = |lane: usize| {
-            let joined = |&need: &usize| ends[need] + if lanes[need] == lane { 0.0 } else { JOIN_US };
+            let joined = |&need: &usize| ends[need] + if lanes[need] == lane { 0.0 } else { join_us };
             let ready = needs.iter().map(joined).fold(0.0, f64::max);
-            let free = free.get(lane).copied().unwrap_or(JOIN_US);
+            let free = free.get(lane).copied().unwrap_or(join_us);
             ready.max(free).max(if fills { whole } else { 0.0 })
         };
         let last = free.len().min(MOST_LANES - 1);
@@ -157,20 +179,19 @@ mod tests {
 
     /// A job that takes long on half of the device, and writes these numbers.
     fn draft(writes: std::ops::Range<usize>) -> Draft {
-        let mut draft = Draft { us: 100.0, wide: 10, scratch: writes.end, ..Draft::default() };
-        draft.access.gradients(writes);
-        draft
+        let access = Access::of_gradients(writes.clone());
+        Draft { us: 100.0, wide: 10, scratch: writes.end, access, ..Draft::default() }
     }
 
     fn dealt(drafts: &[Draft]) -> Vec<(usize, Vec<usize>)> {
-        deal(drafts.to_vec(), &device()).0.into_iter().map(|job| (job.lane, job.after)).collect()
+        deal(drafts.to_vec(), &[], &device()).0.into_iter().map(|job| (job.lane, job.after)).collect()
     }
 
     #[test]
     fn what_touches_the_same_runs_in_order_and_all_else_side_by_side() {
         let drafts = [draft(0..10), draft(20..30), draft(5..15), draft(12..25)];
         assert_eq!(dealt(&drafts), [(0, vec![]), (1, vec![]), (0, vec![]), (0, vec![1])]);
-        assert_eq!(deal(drafts.to_vec(), &device()).1, [25, 30]);
+        assert_eq!(deal(drafts.to_vec(), &[], &device()).1, [25, 30]);
     }
 
     #[test]
@@ -199,9 +220,9 @@ mod tests {
         let waiting = |at: usize, blocks: usize| Draft { waiting: blocks, ..draft(at..at + 1) };
         let half = most / 2;
         let drafts = [waiting(0, half), waiting(1, half), waiting(2, half), waiting(3, 1)];
-        let all = needs(&drafts, most);
-        assert_eq!((&all[1], &all[2], &all[3]), (&vec![], &vec![0], &vec![0, 1]));
+        let all = needs(&drafts, &[], most);
+        assert_eq!((&all[1], &all[2], &all[3]), (&vec![], &vec![0], &vec![1]));
         assert_eq!(dealt(&drafts)[..3], [(0, vec![]), (1, vec![]), (0, vec![])]);
-        assert_eq!(needs(&[waiting(0, most), waiting(1, 1)], most)[1], [0]);
+        assert_eq!(needs(&[waiting(0, most), waiting(1, 1)], &[], most)[1], [0]);
     }
 }

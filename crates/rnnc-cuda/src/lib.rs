@@ -10,6 +10,7 @@
 //! | `device.rs` | what a GPU is, as far as programs are made for it |
 //! | `compile.rs` | from a plan to a program; `program.rs` is the result: sources and commands |
 //! | `access.rs`, `lanes.rs` | what jobs touch, and so which run side by side |
+//! | `waves.rs` | loops that follow each other, in chunks of frames |
 //! | `stages/` | the kernels of each kind of stage |
 //! | `places.rs`, `source/` | where values are; printing CUDA C++ |
 //! | `driver/` | the thin layer below: memory, modules, launches |
@@ -25,5 +26,6 @@ mod places;
 pub mod program;
 pub mod source;
 mod stages;
+mod waves;
 
 pub use executor::{CudaExecutor, Timed, Times, Timing};

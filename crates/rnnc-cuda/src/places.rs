@@ -3,7 +3,9 @@
 //! A buffer lies as `[history + window, streams, width]`. Generated code counts rows from the window's first frame:
 //! `row = frame * streams + stream`.
 
+use crate::program::BufferPlace;
 use rnnc_plan::{Plan, Read, Setup, StartValue, View};
+use std::ops::Range;
 
 /// Where the columns of a view lie in `values`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,8 +29,10 @@ pub(crate) struct Places<'a> {
 }
 
 impl<'a> Places<'a> {
-    pub fn new(plan: &'a Plan, setup: Setup) -> Places<'a> {
-        let placement = plan.place(setup.streams, setup.window, setup.step < setup.window);
+    /// Stages of turns from the first to the last of each range may run at the same time.
+    pub fn new(plan: &'a Plan, setup: Setup, at_once: &[(usize, usize)]) -> Places<'a> {
+        let keep = setup.step < setup.window;
+        let placement = plan.place_apart(setup.streams, setup.window, keep, at_once);
         // Sizes were checked against the device's memory before.
         let offsets = placement.offsets.iter().map(|&bytes| (bytes / 4) as usize).collect();
         Places { plan, setup, offsets, total: (placement.total / 4) as usize }
@@ -42,6 +46,21 @@ impl<'a> Places<'a> {
     /// Of a buffer: its first number (the oldest frame of its history) and the numbers of a frame.
     pub fn buffer(&self, buffer: usize) -> (usize, usize) {
         (self.offsets[buffer], self.plan.buffers[buffer].width * self.setup.streams)
+    }
+
+    /// Where a buffer lies, with its history.
+    pub fn buffer_place(&self, buffer: usize) -> BufferPlace {
+        let (offset, frame) = self.buffer(buffer);
+        BufferPlace { offset, frame, history: self.plan.buffers[buffer].history }
+    }
+
+    /// The numbers of each buffer.
+    pub fn lying(&self) -> Vec<Range<usize>> {
+        let numbers = |buffer| {
+            let BufferPlace { offset, frame, history } = self.buffer_place(buffer);
+            offset..offset + (history + self.setup.window) * frame
+        };
+        (0..self.plan.buffers.len()).map(numbers).collect()
     }
 
     pub fn spot(&self, view: View) -> Spot {
@@ -76,7 +95,7 @@ impl<'a> Places<'a> {
         match delay {
             0 => None,
             1.. if read.history => Some(format!("{age} < {delay}u")),
-            1.. => Some(format!("({age} < {delay}u || ({frame}) - {delay} < a.first)")),
+            1.. => Some(format!("({age} < {delay}u || ({frame}) - {delay} < a.begin)")),
             _ => Some(format!("{ahead} <= {}u", -delay)),
         }
     }

@@ -4,6 +4,8 @@
 //! none waits for another.
 
 use crate::driver::Source;
+use rnnc_graph::Direction;
+use std::ops::Range;
 
 /// The device memory of a program, in numbers of 4 bytes. Each region is one allocation.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -36,6 +38,8 @@ pub enum Region {
 pub struct Program {
     /// What it takes.
     pub regions: Regions,
+    /// Where each of the plan's buffers lies in the values.
+    pub buffers: Vec<BufferPlace>,
     /// What waits while it runs: components, by names for messages. The fault flag is one more than the place here.
     pub watched: Vec<String>,
     /// What is compiled.
@@ -46,12 +50,20 @@ pub struct Program {
     pub forward: Vec<Job>,
     /// The backward pass.
     pub backward: Vec<Job>,
-    /// How many jobs each stage has, in the order of the forward and then the backward pass. (Clears before the first
-    /// stage of the backward pass are no stage's.)
-    pub stages: Vec<usize>,
     /// The optimizer's step. It leaves the gradients' norm, in double precision, in the first two numbers of the scratch
     /// region.
     pub update: Vec<Job>,
+}
+
+/// Where a buffer lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BufferPlace {
+    /// Its first number, of the oldest frame of its history.
+    pub offset: usize,
+    /// Numbers of a frame, all streams.
+    pub frame: usize,
+    /// Frames before the window's first.
+    pub history: usize,
 }
 
 /// Commands that run one after the other, and behind all earlier jobs of their lane.
@@ -63,6 +75,50 @@ pub struct Job {
     pub lane: usize,
     /// Earlier jobs of other lanes, by their places, that must be done before.
     pub after: Vec<usize>,
+    /// The stage that it belongs to, by its place among those of both passes.
+    pub stage: Option<usize>,
+    /// The frames of the pass that it does.
+    pub frames: Frames,
+}
+
+/// Some frames of a pass.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Frames {
+    /// All.
+    #[default]
+    All,
+    /// One of several chunks, each but the last of as many frames as `of` need for a whole window.
+    Chunk {
+        /// Its number, in the order of steps.
+        number: usize,
+        /// How many there are.
+        of: usize,
+        /// In which direction they are counted.
+        direction: Direction,
+    },
+}
+
+impl Frames {
+    /// Whether it is no chunk but the first.
+    pub fn is_first(self) -> bool {
+        !matches!(self, Frames::Chunk { number: 1.., .. })
+    }
+
+    /// Those of a pass that runs frames `first ..` of a window.
+    pub fn of_pass(self, first: usize, window: usize) -> Range<usize> {
+        let Frames::Chunk { number, of, direction } = self else { return first..window };
+        let len = window.div_ceil(of.max(1));
+        match direction {
+            Direction::Forward => {
+                let from = (first + number * len).min(window);
+                from..(from + len).min(window)
+            }
+            Direction::Backward => {
+                let end = window.saturating_sub(number * len).max(first);
+                end.saturating_sub(len).max(first)..end
+            }
+        }
+    }
 }
 
 /// The commands of some jobs, in an order in which they can run.

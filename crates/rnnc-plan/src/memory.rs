@@ -1,6 +1,6 @@
 //! Memory: when each buffer is in use, and where those that need not outlive their stages share room.
 
-use crate::plan::{Instruction, Op, Pass, Plan, Stage, View};
+use crate::plan::{Instruction, Op, Plan, Stage, View};
 use rnnc_graph::LayerKind;
 
 /// Buffers begin at multiples of this many bytes: a cache line.
@@ -42,6 +42,18 @@ impl Plan {
     /// do not overlap share room; with `keep`, those that the backward pass reads do not (older frames are
     /// kept when windows overlap).
     pub fn place(&self, streams: usize, frames: usize, keep: bool) -> Placement {
+        self.place_apart(streams, frames, keep, &[])
+    }
+
+    /// The same where all stages of some turns (see [`Plan::turns`]), from the first to the last of each range, may run
+    /// at the same time.
+    pub fn place_apart(
+        &self,
+        streams: usize,
+        frames: usize,
+        keep: bool,
+        at_once: &[(usize, usize)],
+    ) -> Placement {
         let sizes: Vec<u128> = self
             .buffers
             .iter()
@@ -53,7 +65,10 @@ impl Plan {
         let lifetime = |i: usize| {
             let buffer = &self.buffers[i];
             match buffer.lifetime {
-                Some(lifetime) if !(keep && buffer.saved) => lifetime,
+                Some(lifetime) if !(keep && buffer.saved) => {
+                    let meet = at_once.iter().filter(|range| range.0 <= lifetime.1 && lifetime.0 <= range.1);
+                    meet.fold(lifetime, |a, b| (a.0.min(b.0), a.1.max(b.1)))
+                }
                 _ => (0, usize::MAX),
             }
         };
@@ -83,6 +98,19 @@ impl Plan {
         Placement { offsets, sizes, total }
     }
 
+    /// The turn of each stage of both passes: levels, counted through. Buffers' lifetimes are in turns.
+    pub fn turns(&self) -> Vec<usize> {
+        let mut turns = Vec::new();
+        let mut turn = 0;
+        for pass in std::iter::once(&self.forward_pass).chain(&self.backward_pass) {
+            for level in pass.stages.chunk_by(|a, b| a.level == b.level) {
+                turns.extend(level.iter().map(|_| turn));
+                turn += 1;
+            }
+        }
+        turns
+    }
+
     /// What running takes, in numbers of 4 bytes. `keep` as in [`Plan::place`].
     pub fn memory(&self, streams: usize, frames: usize, keep: bool) -> Memory {
         let weights = self.weights.len() as u128 * 4;
@@ -100,19 +128,12 @@ impl Plan {
 pub(crate) fn find_lifetimes(plan: &mut Plan) {
     let mut lifetimes: Vec<Option<(usize, usize)>> = vec![None; plan.buffers.len()];
     // Stages of one level may run at the same time.
-    let levels = |pass: &Pass| pass.stages.chunk_by(|a, b| a.level == b.level).count();
-    let forward = levels(&plan.forward_pass);
-    let mut turn = 0;
-    for pass in std::iter::once(&plan.forward_pass).chain(&plan.backward_pass) {
-        for level in pass.stages.chunk_by(|a, b| a.level == b.level) {
-            for stage in level {
-                for_each_view(stage, &mut |view| {
-                    let lifetime = &mut lifetimes[view.buffer.0];
-                    *lifetime = Some(lifetime.map_or((turn, turn), |(first, _)| (first, turn)));
-                });
-            }
-            turn += 1;
-        }
+    let forward = plan.forward_pass.stages.chunk_by(|a, b| a.level == b.level).count();
+    for (stage, turn) in plan.stages().zip(plan.turns()) {
+        for_each_view(stage, &mut |view| {
+            let lifetime = &mut lifetimes[view.buffer.0];
+            *lifetime = Some(lifetime.map_or((turn, turn), |(first, _)| (first, turn)));
+        });
     }
     let mut outlives: Vec<bool> = plan.buffers.iter().map(|b| b.history > 0).collect();
     let passes = [

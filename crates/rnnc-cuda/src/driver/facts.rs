@@ -74,13 +74,16 @@ fn rates(name: &str, architecture: (u32, u32), multiprocessors: usize, clocks: &
     }
     let lanes = if matches!(architecture, (7, _) | (8, 0)) { 64 } else { 128 };
     let clock_ghz = clocks.multiprocessors_khz as f64 / 1e6;
-    let empty_frames = Device::known().first().map_or([0.1, 0.5, 2.0], |device| device.rates.frame_us);
+    let (launch_us, frame_us) = Device::known()
+        .first()
+        .map_or((2.5, [0.1, 0.5, 2.0]), |device| (device.rates.launch_us, device.rates.frame_us));
     Rates {
         clock_ghz,
         f32_tflops: (2 * lanes * multiprocessors) as f64 * clock_ghz / 1e3,
         // Two transfers a clock.
         memory_tbs: 2.0 * clocks.memory_khz as f64 * (clocks.memory_bits / 8) as f64 / 1e9,
-        frame_us: empty_frames,
+        launch_us,
+        frame_us,
     }
 }
 

@@ -96,6 +96,7 @@ pub struct Args {
     pub counters: Address,
     pub first: i32,
     pub end: i32,
+    pub begin: i32,
 }
 
 /// A product of matrices in device memory, all row-major with `row` numbers from a row to the next:

@@ -3,9 +3,9 @@
 use super::runner;
 use crate::device::Device;
 use crate::driver::{Address, Args, Driver};
-use crate::places::Places;
-use crate::program::{Program, Region};
+use crate::program::{BufferPlace, Program, Region};
 use rnnc_plan::{Clock, ExecutorError, Part, Plan, Setup};
+use std::ops::Range;
 
 /// Bytes of a number.
 pub(super) const NUMBER: u64 = 4;
@@ -34,28 +34,6 @@ pub(super) struct Memory {
     rows: u64,
 }
 
-/// Where a buffer lies in `values`.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct BufferPlace {
-    /// Its first number, of the oldest frame of its history.
-    pub offset: usize,
-    /// Numbers of a frame, all streams.
-    pub frame: usize,
-    /// Frames before the window's first.
-    pub history: usize,
-}
-
-impl BufferPlace {
-    pub fn all(plan: &Plan, setup: Setup) -> Vec<BufferPlace> {
-        let places = Places::new(plan, setup);
-        let of = |(number, buffer): (usize, &rnnc_plan::Buffer)| {
-            let (offset, frame) = places.buffer(number);
-            BufferPlace { offset, frame, history: buffer.history }
-        };
-        plan.buffers.iter().enumerate().map(of).collect()
-    }
-}
-
 /// How many numbers everything takes.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Sizes {
@@ -71,7 +49,7 @@ pub(crate) struct Sizes {
 impl Sizes {
     pub fn of(plan: &Plan, setup: Setup, program: &Program) -> Sizes {
         let regions = &program.regions;
-        let moved = runner::moves(plan, setup).iter().map(|m| m.most_overlapping(setup)).max();
+        let moved = runner::moves(plan, program, setup).iter().map(|m| m.most_overlapping(setup)).max();
         Sizes {
             values: regions.values,
             weights: regions.weights,
@@ -115,7 +93,7 @@ impl Memory {
             lanes: program.lanes.iter().map(|&first| scratch + first as u64 * NUMBER).collect(),
             clock: take(sizes.clock)?,
             counters: take(sizes.counters)?,
-            buffers: BufferPlace::all(plan, setup),
+            buffers: program.buffers.clone(),
             rows: (setup.window * setup.streams) as u64,
         })
     }
@@ -158,8 +136,8 @@ impl Memory {
         self.clock + RUN_UPDATE * 8
     }
 
-    /// What a lane's kernels are given that run frames `first .. end`.
-    pub fn args(&self, lane: usize, first: usize, end: usize) -> Args {
+    /// What a lane's kernels are given that run some frames of a pass, which begins at frame `begin`.
+    pub fn args(&self, lane: usize, frames: &Range<usize>, begin: usize) -> Args {
         let ages = self.clock + RUN as u64 * 8;
         Args {
             values: self.values,
@@ -173,8 +151,9 @@ impl Memory {
             run: self.clock,
             counters: self.counters,
             // Windows that fit into memory have less frames.
-            first: first as i32,
-            end: end as i32,
+            first: frames.start as i32,
+            end: frames.end as i32,
+            begin: begin as i32,
         }
     }
 }

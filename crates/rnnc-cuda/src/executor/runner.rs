@@ -1,10 +1,10 @@
 //! Running a program's commands: resolved for a number of frames, recorded once, replayed from then on.
 
 use super::NAME;
-use super::memory::{BufferPlace, Memory, NUMBER};
+use super::memory::{Memory, NUMBER};
 use super::timing::{Marks, Span, Timed, Times, Timing};
 use crate::driver::{Driver, DriverError, Geometry, GraphId, KernelId, Operand, Point, Product, Timestamp};
-use crate::program::{Command, Job, Place, Program, RowsProduct, Work};
+use crate::program::{BufferPlace, Command, Job, Place, Program, RowsProduct, Work};
 use rnnc_plan::{ExecutorError, Plan, Setup};
 use std::cell::Cell;
 use std::collections::HashMap;
@@ -200,13 +200,16 @@ impl Runner {
             Recording::Backward(frames) => (&self.program.backward, frames),
             Recording::Update => (&self.program.update, window),
         };
-        let (first, rows) = (window - frames, frames * self.setup.streams);
+        let begin = window - frames;
         let multiprocessors = self.driver.device().multiprocessors;
         let mut order = Order::of(jobs, self.lanes());
         for (number, job) in jobs.iter().enumerate() {
             order.begin(&mut *self.driver, job)?;
-            let args = self.memory.args(job.lane, first, window);
-            for command in &job.commands {
+            let frames = job.frames.of_pass(begin, window);
+            let rows = frames.len() * self.setup.streams;
+            let args = self.memory.args(job.lane, &frames, begin);
+            // A chunk that a short pass does not have is left out.
+            for command in job.commands.iter().filter(|_| !frames.is_empty()) {
                 match command {
                     Command::Kernel(launch) => {
                         if let Some(geometry) = geometry(launch.work, rows, multiprocessors) {
@@ -215,7 +218,7 @@ impl Runner {
                         }
                     }
                     Command::Product(product) => {
-                        self.driver.product(&resolve(product, &self.memory, job.lane, first, rows))?
+                        self.driver.product(&resolve(product, &self.memory, job.lane, frames.start, rows))?
                     }
                     Command::Clear { len: 0, .. } => {}
                     &Command::Clear { region, offset, len } => {
@@ -223,7 +226,7 @@ impl Runner {
                         self.driver.clear(at, len * NUMBER as usize)?;
                     }
                 }
-                marks.end(&mut *self.driver, || words(&self.program, recording, number, command, rows))?;
+                marks.end(&mut *self.driver, || words(job, command, rows))?;
             }
             order.end(&mut *self.driver, number)?;
         }
@@ -297,19 +300,8 @@ impl Order {
 /// What moves are called.
 const MOVE: &str = "older frames, moved on";
 
-/// What a command does, and in which stage, by its job's place in a pass over so many rows.
-fn words(program: &Program, recording: Recording, place: usize, command: &Command, rows: usize) -> String {
-    let forward = program.forward.len();
-    let stage = match recording {
-        Recording::Forward(_) | Recording::Move(_) => stage_of(program, place),
-        Recording::Backward(_) => {
-            // What comes before the first stage is none's.
-            let staged = program.stages.iter().sum::<usize>() - forward;
-            let place = place.checked_sub(program.backward.len() - staged);
-            place.and_then(|place| stage_of(program, forward + place))
-        }
-        Recording::Update => None,
-    };
+/// What a command does, and in which stage, over so many rows.
+fn words(job: &Job, command: &Command, rows: usize) -> String {
     let what = match command {
         Command::Kernel(launch) => launch.what.clone(),
         Command::Product(product) => {
@@ -318,16 +310,8 @@ fn words(program: &Program, recording: Recording, place: usize, command: &Comman
         }
         Command::Clear { len, .. } => format!("{len} zeros"),
     };
-    stage.map_or(what.clone(), |stage| format!("stage {stage}: {what}"))
-}
-
-/// The number of a job's stage, from 1, by its place in all stages' jobs.
-fn stage_of(program: &Program, place: usize) -> Option<usize> {
-    let ends = program.stages.iter().scan(0, |end, count| {
-        *end += count;
-        Some(*end)
-    });
-    ends.into_iter().position(|end| place < end).map(|stage| stage + 1)
+    // Explanations count stages from 1.
+    job.stage.map_or(what.clone(), |stage| format!("stage {}: {what}", stage + 1))
 }
 
 /// A buffer of which older frames are kept when new ones come.
@@ -338,10 +322,10 @@ pub(super) struct Move {
 }
 
 /// The buffers that have something to keep.
-pub(super) fn moves(plan: &Plan, setup: Setup) -> Vec<Move> {
-    let buffers = plan.buffers.iter().zip(BufferPlace::all(plan, setup));
+pub(crate) fn moves(plan: &Plan, program: &Program, setup: Setup) -> Vec<Move> {
+    let buffers = plan.buffers.iter().zip(&program.buffers);
     buffers
-        .map(|(buffer, place)| Move { buffer: place, saved: buffer.saved && setup.step < setup.window })
+        .map(|(buffer, place)| Move { buffer: *place, saved: buffer.saved && setup.step < setup.window })
         .filter(|m| m.saved || m.buffer.history > 0)
         .collect()
 }

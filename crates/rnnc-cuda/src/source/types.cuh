@@ -14,7 +14,8 @@ struct Args {
     const u32* ahead;     // [window, streams]: frames until the next reset, or the window's end
     const u64* run;       // see below
     u32* counters;        // of barriers and tickets; the first is the fault flag
-    int first, end;       // the pass runs frames first .. end of the window
+    int first, end;       // the kernel runs frames first .. end of the window
+    int begin;            // the first frame of the pass, of which these are a part
 };
 
 // Places in `run`: the absolute number of the window's first frame (as a signed number), the seed of dropout masks, then

@@ -10,8 +10,13 @@ use rnnc_plan::{Instruction, LookUp, Map, Op, Product, Read, Stage, View};
 use std::fmt::Write;
 
 /// The jobs of a stage.
-pub(crate) fn stage(builder: &mut Builder<'_>, name: &str, stage: &Stage) -> Vec<Draft> {
-    let places = builder.places;
+pub(crate) fn stage(
+    builder: &mut Builder<'_>,
+    name: &str,
+    stage: &Stage,
+    accesses: Vec<Access>,
+) -> Vec<Draft> {
+    let mut accesses = accesses.into_iter();
     let mut jobs = Vec::new();
     let ops = stage.tracks.iter().flat_map(|track| &track.phases).flat_map(|phase| &phase.ops);
     for (number, placed) in ops.enumerate() {
@@ -19,48 +24,46 @@ pub(crate) fn stage(builder: &mut Builder<'_>, name: &str, stage: &Stage) -> Vec
         let words = builder.words(&placed.op);
         let mut words = words.into_iter().chain(std::iter::repeat_with(|| placed.op.name().to_string()));
         let mut what = || words.next().unwrap_or_default();
-        let mut add = |builder: &mut Builder<'_>, commands: Vec<Command>, touches: &dyn Fn(&mut Access)| {
-            let mut access = Access::default();
-            touches(&mut access);
-            jobs.push(builder.job(commands, access));
+        let mut add = |builder: &mut Builder<'_>, commands: Vec<Command>| {
+            jobs.push(builder.job(commands, accesses.next().unwrap_or_default()));
         };
         match &placed.op {
             Op::MatMul(products) => {
                 for (part, product) in products.iter().enumerate() {
                     let commands = matmul(builder, &format!("{name}_copy_{part}"), product, &what());
-                    add(builder, commands, &|access| access.product(places, product));
+                    add(builder, commands);
                 }
             }
             Op::Gather(look_ups) => {
                 for (part, look_up) in look_ups.iter().enumerate() {
                     let command = gather(builder, &format!("{name}_gather_{part}"), look_up, what());
-                    add(builder, vec![command], &|access| access.look_up(places, look_up));
+                    add(builder, vec![command]);
                 }
             }
             Op::Map(op) => {
                 let command = elementwise(builder, &format!("{name}_map"), op, what());
-                add(builder, vec![command], &|access| access.map(places, op));
+                add(builder, vec![command]);
             }
             Op::Vector(op) => {
                 let command = vector::kernel(builder, &format!("{name}_vector"), op, what());
-                add(builder, vec![command], &|access| access.vector(places, op));
+                add(builder, vec![command]);
             }
             Op::WeightGradient(sums) => {
                 for (part, sum) in sums.iter().enumerate() {
                     let commands = gradients::outer(builder, &format!("{name}_copy_{part}"), sum, &what());
-                    add(builder, commands, &|access| access.outer(places, sum));
+                    add(builder, commands);
                 }
             }
             Op::TableGradient(sums) => {
                 for (part, sum) in sums.iter().enumerate() {
                     let commands = gradients::table(builder, &format!("{name}_table_{part}"), sum, &what());
-                    add(builder, commands, &|access| access.scatter(places, sum));
+                    add(builder, commands);
                 }
             }
             Op::Reduce(sums) => {
                 let what: Vec<String> = sums.iter().map(|_| what()).collect();
                 let commands = gradients::reduce(builder, &format!("{name}_reduce"), sums, &what);
-                add(builder, commands, &|access| access.sums(places, sums));
+                add(builder, commands);
             }
         }
     }

@@ -38,8 +38,13 @@ struct Part<'a> {
     wanted: Option<Vec<bool>>,
 }
 
-/// The job of a stage.
-pub(crate) fn stage(builder: &mut Builder<'_>, name: &str, stage: &Stage) -> Draft {
+/// The jobs of a stage: one.
+pub(crate) fn stage(
+    builder: &mut Builder<'_>,
+    name: &str,
+    stage: &Stage,
+    accesses: Vec<Access>,
+) -> Vec<Draft> {
     let places = builder.places;
     let parts: Vec<Part<'_>> = stage.tracks.iter().flat_map(parts).collect();
     let works: Vec<shape::Work> = parts.iter().map(|part| work(builder, part)).collect();
@@ -99,12 +104,9 @@ pub(crate) fn stage(builder: &mut Builder<'_>, name: &str, stage: &Stage) -> Dra
     let cleared =
         (lines > 0).then_some(Command::Clear { region: Region::Counters, offset: counters, len: 32 * lines });
     let launch = Launch { source, kernel: 0, what, work: Work::Grid(geometry) };
-    let mut access = Access::default();
-    let ops = stage.tracks.iter().flat_map(|t| &t.phases).flat_map(|p| &p.ops);
-    ops.for_each(|placed| access.op(builder.places, &placed.op));
-    let commands = cleared.into_iter().chain([Command::Kernel(launch)]).collect();
-    let job = builder.job(commands, access);
-    Draft { wide: blocks, ..job }
+    let commands: Vec<Command> = cleared.into_iter().chain([Command::Kernel(launch)]).collect();
+    let job = |access| Draft { wide: blocks, ..builder.job(commands.clone(), access) };
+    accesses.into_iter().take(1).map(job).collect()
 }
 
 /// A track's recurrences; the track as it stands if it is none.

@@ -19,12 +19,19 @@ use crate::program::{Command, Launch, Region, Work};
 use crate::source;
 use layout::Tier;
 use rnnc_plan::{Op, Stage, Track};
+use shares::Share;
 
 /// The jobs of a stage: one for each loop.
-pub(crate) fn stage(builder: &mut Builder<'_>, name: &str, stage: &Stage) -> Result<Vec<Draft>, DriverError> {
+pub(crate) fn stage(
+    builder: &mut Builder<'_>,
+    name: &str,
+    stage: &Stage,
+    shares: Vec<Share>,
+    accesses: Vec<Access>,
+) -> Result<Vec<Draft>, DriverError> {
     let mut jobs = Vec::new();
-    let shares = shares::choose(&stage.tracks, builder.places.setup, builder.device);
-    for (number, (track, share)) in stage.tracks.iter().zip(shares).enumerate() {
+    let loops = stage.tracks.iter().zip(shares).zip(accesses);
+    for (number, ((track, share), access)) in loops.enumerate() {
         let layout = share.layout;
         let name = format!("{name}_loop_{number}");
         let what = what(builder, name.starts_with("backward"), track);
@@ -51,8 +58,6 @@ pub(crate) fn stage(builder: &mut Builder<'_>, name: &str, stage: &Stage) -> Res
             commands.push(Command::Clear { region: Region::Counters, offset: counters, len });
         }
         commands.push(Command::Kernel(Launch { source, kernel: 0, what, work: Work::Grid(geometry) }));
-        let mut access = Access::default();
-        track.phases.iter().flat_map(|p| &p.ops).for_each(|placed| access.op(builder.places, &placed.op));
         let waiting = if layout.tier == Tier::Grid { layout.blocks } else { 0 };
         let job = builder.job(commands, access);
         jobs.push(Draft { us: share.us, wide: layout.blocks, waiting, ..job });

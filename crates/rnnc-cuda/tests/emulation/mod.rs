@@ -84,7 +84,14 @@ enum Recorded {
 /// Small, slow devices: networks of a few units need several blocks, and every way to hold weights. The first has no
 /// clusters, the second clusters of 2; on that, loops run in one block, a cluster or the whole grid, by their sizes.
 pub fn devices() -> [Device; 2] {
-    let rates = Rates { clock_ghz: 0.01, f32_tflops: 1.0, memory_tbs: 1.0, frame_us: [0.1, 0.2, 0.2] };
+    let rates = Rates {
+        clock_ghz: 0.01,
+        f32_tflops: 1.0,
+        memory_tbs: 1.0,
+        // Nothing is too short to run beside something else.
+        launch_us: 0.0,
+        frame_us: [0.1, 0.2, 0.2],
+    };
     let small = Device {
         name: "emulation".into(),
         architecture: (8, 0),

@@ -23,7 +23,7 @@ pub fn time(shares: &[Share]) -> f64 {
 }
 
 /// The layouts of loops that do not depend on each other.
-pub fn choose(tracks: &[Track], setup: Setup, device: &Device) -> Vec<Share> {
+pub fn choose(tracks: &[&Track], setup: Setup, device: &Device) -> Vec<Share> {
     let mut best = in_turns(tracks, 1, setup, device);
     let mut beside = 2;
     while beside < 2 * tracks.len() && beside <= device.multiprocessors {
@@ -36,25 +36,32 @@ pub fn choose(tracks: &[Track], setup: Setup, device: &Device) -> Vec<Share> {
     best
 }
 
-/// So many at a time, each with multiprocessors by its weights.
-fn in_turns(tracks: &[Track], beside: usize, setup: Setup, device: &Device) -> Vec<Share> {
-    let mut shares = Vec::new();
-    for (turn, tracks) in tracks.chunks(beside).enumerate() {
-        let work: Vec<f64> = tracks.iter().map(work).collect();
-        let all: f64 = work.iter().sum();
-        // One each, the rest by work.
-        let rest = device.multiprocessors.saturating_sub(tracks.len()) as f64;
-        for (track, work) in tracks.iter().zip(work) {
-            let most = match tracks.len() {
-                1 => device.multiprocessors,
-                _ => 1 + (rest * work / all) as usize,
-            };
-            let layout = Layout::choose(track, setup.streams, device, most);
-            let us = predicted(track, &layout, setup, device);
-            shares.push(Share { layout, turn, us });
-        }
-    }
-    shares
+/// So many at a time.
+fn in_turns(tracks: &[&Track], at_once: usize, setup: Setup, device: &Device) -> Vec<Share> {
+    let turns = tracks.chunks(at_once).enumerate();
+    turns
+        .flat_map(|(turn, tracks)| {
+            beside(tracks, setup, device).into_iter().map(move |share| Share { turn, ..share })
+        })
+        .collect()
+}
+
+/// The layouts of loops that run side by side, each with multiprocessors by its work: no more than the device has, of as
+/// many loops.
+pub fn beside(tracks: &[&Track], setup: Setup, device: &Device) -> Vec<Share> {
+    let all: f64 = tracks.iter().map(|track| work(track)).sum();
+    // One each, the rest by work.
+    let rest = device.multiprocessors.saturating_sub(tracks.len()) as f64;
+    let share = |&track: &&Track| {
+        let most = match tracks.len() {
+            1 => device.multiprocessors,
+            _ => 1 + (rest * work(track) / all) as usize,
+        };
+        let layout = Layout::choose(track, setup.streams, device, most);
+        let us = predicted(track, &layout, setup, device);
+        Share { layout, turn: 0, us }
+    };
+    tracks.iter().map(share).collect()
 }
 
 /// What a frame takes, relative to other loops': weights count, and each loop has some work beside.
@@ -63,7 +70,7 @@ fn work(track: &Track) -> f64 {
 }
 
 /// Numbers of a loop's weights.
-fn weights(track: &Track) -> usize {
+pub fn weights(track: &Track) -> usize {
     let ops = track.phases.iter().flat_map(|p| &p.ops);
     let numbers = |op: &Op| match op {
         Op::MatMul(products) => products.iter().map(|p| p.to.len * p.from.view.len).sum(),
