@@ -219,6 +219,8 @@ fn each_fault_in_a_cluster_shows() {
         let found = run_with(&wrong, CLUSTER, 16, false);
         assert!(found.is_err() || found.is_ok_and(|found| found != right), "{wrong}");
     }
+    let early = error_of("put_shared(shared_memory(), cluster_rank() ^ 1, 0.f);", CLUSTER);
+    assert!(early.contains("need not have begun"), "{early}");
     let unpaired = error_of("cluster_arrive(); cluster_arrive(); cluster_wait();", CLUSTER);
     assert!(unpaired.contains("without having waited"), "{unpaired}");
     let outside = error_of("put_shared(shared_memory() + 256, 1, 0.f);", CLUSTER);
@@ -276,12 +278,10 @@ fn shared_memory_begins_poisoned() {
 }
 
 #[test]
-fn too_small_a_stack_is_an_error() {
-    let body = "volatile float room[17000];
-        for (int i = 0; i < 17000; i++) room[i] = i;
-        block_sync(); a.values[0] = room[(int)a.weights[3]];";
-    let error = error_of(body, Geometry { threads: 32, ..ONE_BLOCK });
-    assert!(error.contains("bytes of stack"), "{error}");
+fn frames_too_large_for_a_stack_do_not_compile() {
+    let large = "volatile float room[9000]; room[thread()] = 0.f; block_sync();";
+    let Err(error) = run_with(large, ONE_BLOCK, 1, false) else { panic!("the frame is too large") };
+    assert!(error.to_string().contains("frame size"), "{error}");
 }
 
 #[test]

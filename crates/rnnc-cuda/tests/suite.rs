@@ -7,7 +7,10 @@ mod emulation;
 use emulation::{Emulated, devices, seed};
 use proptest::prelude::*;
 use rnnc_cuda::CudaExecutor;
+use rnnc_cuda::compile::compile;
 use rnnc_cuda::device::Device;
+use rnnc_cuda::driver::Geometry;
+use rnnc_cuda::program::{Command, Launch, Work, commands};
 use rnnc_plan::{Executor, ExecutorError, Plan, Setup};
 use rnnc_suite::{Case, Smooth, cases, check, check_refusals, is_well_conditioned, random_case};
 
@@ -59,6 +62,29 @@ fn even_cases_agree_with_the_reference_with_clusters() {
 #[test]
 fn odd_cases_agree_with_the_reference_with_clusters() {
     all_agree(&devices()[1], 1, 2);
+}
+
+/// Whether a case has a kernel of such a geometry on a device.
+fn has(case: &Case, device: &Device, such: fn(&Geometry) -> bool) -> bool {
+    let program = compile(&case.plan().unwrap(), case.setup(), device).unwrap();
+    commands(&program.forward).chain(commands(&program.backward)).any(|command| match command {
+        Command::Kernel(Launch { work: Work::Grid(geometry), what, .. }) => {
+            what.contains(" loop of ") && such(geometry)
+        }
+        _ => false,
+    })
+}
+
+#[test]
+fn the_cases_have_loops_in_one_block_in_clusters_and_on_the_whole_grid() {
+    let [plain, clustered] = devices();
+    let cases = cases();
+    let count = |device, such| cases.iter().filter(|case| has(case, device, such)).count();
+    for device in [&plain, &clustered] {
+        assert!(count(device, |g| g.blocks == 1) > 20, "`{}` has few loops in one block", device.name);
+        assert!(count(device, |g| g.cooperative) > 20, "`{}` has few loops on the grid", device.name);
+    }
+    assert!(count(&clustered, |g| g.cluster == 2) > 20, "there are few loops in clusters");
 }
 
 #[test]

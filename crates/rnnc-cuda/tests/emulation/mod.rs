@@ -17,8 +17,9 @@
 //!
 //! What it cannot show: fibers are sequentially consistent but for `put`. Plain stores to memory and to shared memory
 //! are seen at once, so a race is seen only where the order of threads changes a value. Plain reads and writes through
-//! pointers are checked by poisoned borders alone. Loads are never early. Nothing is said about registers, spills or
-//! speed. compute-sanitizer's racecheck looks again on a device.
+//! pointers are checked by poisoned borders alone. Loads are never early. Kernels of different lanes of a recording run
+//! one after the other, though in any order. Nothing is said about registers, spills or speed. compute-sanitizer's
+//! racecheck looks again on a device.
 #![allow(unsafe_code, reason = "a driver: foreign code, stacks and memory")]
 #![allow(dead_code, reason = "each test takes what it needs")]
 

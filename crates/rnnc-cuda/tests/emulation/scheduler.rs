@@ -6,7 +6,7 @@
 
 use super::lane::{Combine, Host, Lane};
 use super::memory::Memory;
-use super::stacks::{STACK_BYTES, Stacks, is_sound};
+use super::stacks::{STACK_BYTES, Stacks};
 use super::stores::{Seer, Stores};
 use rnnc_cuda::driver::{Args, Geometry};
 use std::ffi::c_void;
@@ -321,15 +321,11 @@ impl Launch {
 
     /// What a thread that gave up its turn leaves; the place of its cluster, if all of that has ended.
     fn stopped(&mut self, id: usize) -> Option<usize> {
-        let stack = self.fibers[id].stack;
-        if !is_sound(stack) {
-            self.fail(id, 0, format!("needs more than {STACK_BYTES} bytes of stack"));
-        }
         if self.fibers[id].waits != Waits::Ended {
             return None;
         }
         // SAFETY: the stacks live as long as the launch, and nothing runs on this one any more.
-        unsafe { (*self.stacks).give_back(stack) };
+        unsafe { (*self.stacks).give_back(self.fibers[id].stack) };
         (self.fibers[id].context, self.fibers[id].stack) = (std::ptr::null_mut(), std::ptr::null_mut());
         let place = id / self.threads() / self.geometry.cluster;
         (self.clusters[place].ended == self.threads() * self.geometry.cluster).then_some(place)
@@ -564,7 +560,13 @@ impl Launch {
                 self.geometry.cluster
             ));
         }
-        let target = slot / self.geometry.cluster * self.geometry.cluster + rank as usize;
+        let place = slot / self.geometry.cluster;
+        let target = place * self.geometry.cluster + rank as usize;
+        if target != slot && self.clusters[place].phase == 0 {
+            return Err(format!(
+                "puts something into block {rank} of its cluster, which need not have begun"
+            ));
+        }
         if self.blocks[target].ended > 0 {
             return Err(format!("puts something into the shared memory of block {rank}, which ends"));
         }

@@ -1,0 +1,184 @@
+//! Faults put into generated kernels on purpose: barriers taken out, signals that release nothing, reads that may be
+//! stale, waits that end too early. The suite on the emulation must see each of them, else it proves nothing.
+
+mod emulation;
+
+use emulation::{Alter, Emulated, devices};
+use rnnc_cuda::CudaExecutor;
+use rnnc_cuda::compile::compile;
+use rnnc_cuda::device::Device;
+use rnnc_cuda::driver::{Geometry, Source};
+use rnnc_cuda::program::{Command, Job, Launch, Work, commands};
+use rnnc_cuda::source::prelude;
+use rnnc_plan::Executor;
+use rnnc_suite::{Case, check, networks};
+use std::sync::Arc;
+
+const TOLERANCE: f64 = 2e-4;
+/// Orders of threads that are tried: a fault may hide from all but the last.
+const SEEDS: u64 = 6;
+
+/// What stands in a text, and what a fault makes of it; of several pairs, of all of them at the same count.
+#[derive(Clone, Copy)]
+struct Fault(&'static [(&'static str, &'static str)]);
+
+const NO_BLOCK_SYNC: Fault = Fault(&[("block_sync();", ";")]);
+const NO_RELEASE: Fault = Fault(&[("signal(", "ticket(")]);
+const STALE: Fault = Fault(&[("fresh(", "own(")]);
+const STALE_4: Fault =
+    Fault(&[("fresh4(from)", "float4{own(from), own(from + 1), own(from + 2), own(from + 3)}")]);
+const ONE_BLOCK_LESS: Fault = Fault(&[("(u32)steps * members", "((u32)steps * members - (members > 0))")]);
+const ONE_STEP_LESS: Fault = Fault(&[("(u32)steps * members", "(u32)(steps - 1) * members")]);
+const ONE_CHUNK_LESS: Fault = Fault(&[("peek(counter) < number", "peek(counter) < number - 1u")]);
+const NO_CLUSTER_BARRIER: Fault = Fault(&[("cluster_arrive();", ";"), ("cluster_wait();", "block_sync();")]);
+
+/// The kernels that faults are put into.
+type Kernels = fn(&Launch, &Geometry) -> bool;
+
+fn grid_loops(launch: &Launch, geometry: &Geometry) -> bool {
+    launch.what.contains(" loop of ") && geometry.cooperative
+}
+
+fn cluster_loops(launch: &Launch, geometry: &Geometry) -> bool {
+    launch.what.contains(" loop of ") && geometry.cluster > 1
+}
+
+fn block_loops(launch: &Launch, geometry: &Geometry) -> bool {
+    launch.what.contains(" loop of ") && geometry.blocks == 1
+}
+
+fn scans(launch: &Launch, _: &Geometry) -> bool {
+    launch.what.contains(" scan of ")
+}
+
+/// A network of the suite, at a size, in windows.
+fn case(name: &str, units: usize, streams: usize, windows: &[usize], resets: f64) -> Case {
+    let network = networks().into_iter().find(|network| network.name == name);
+    let network = network.unwrap_or_else(|| panic!("there is no network {name}"));
+    Case::new(name, (network.build)(5, units), streams, windows, resets)
+}
+
+/// A device on which an empty frame of a loop, in one block, a cluster or the grid, takes so long.
+fn device(frame_us: [f64; 3]) -> Device {
+    let [_, mut device] = devices();
+    device.rates.frame_us = frame_us;
+    device
+}
+
+/// Whether the suite finds something wrong with altered kernels, in one of a few orders of threads.
+fn is_seen(case: &Case, device: &Device, alter: &Alter) -> bool {
+    (1..=SEEDS).any(|seed| {
+        let make = |plan, setup| {
+            let driver = Emulated::new(device.clone(), seed)?.altering(alter.clone());
+            Ok(Box::new(CudaExecutor::with_driver(plan, setup, Box::new(driver))?) as Box<dyn Executor>)
+        };
+        check(case, &make, TOLERANCE).is_err()
+    })
+}
+
+fn nothing_is_wrong(case: &Case, device: &Device) {
+    let unaltered: Alter = Arc::new(|_| None);
+    assert!(!is_seen(case, device, &unaltered), "{} is wrong as it stands", case.name);
+}
+
+/// How often a fault can be put into a text, behind the prelude.
+fn places(source: &Source, Fault(changes): Fault) -> usize {
+    changes.iter().map(|(right, _)| source.text[prelude().len()..].matches(right).count()).min().unwrap_or(0)
+}
+
+/// The text with a fault in one of its places, and the line of that.
+fn with_fault(source: &Source, Fault(changes): Fault, place: usize) -> Option<(String, usize)> {
+    let (mut text, mut line) = (source.text.clone(), 0);
+    for (right, wrong) in changes {
+        let first = prelude().len();
+        let at = first + text[first..].match_indices(right).nth(place)?.0;
+        line = text[..at].matches('\n').count() + 1;
+        text.replace_range(at..at + right.len(), wrong);
+    }
+    Some((text, line))
+}
+
+/// Puts each fault into each of its places, one at a time, and asks the suite. The kernels are the first of those in
+/// the forward pass and in the backward pass.
+fn all_are_seen(case: &Case, device: &Device, kernels: Kernels, faults: &[Fault]) {
+    nothing_is_wrong(case, device);
+    let program = compile(&case.plan().unwrap(), case.setup(), device).unwrap();
+    let first = |jobs: &[Job]| {
+        commands(jobs).find_map(|command| match command {
+            Command::Kernel(launch @ Launch { work: Work::Grid(geometry), .. })
+                if kernels(launch, geometry) =>
+            {
+                Some(&program.sources[launch.source])
+            }
+            _ => None,
+        })
+    };
+    let sources = [first(&program.forward), first(&program.backward)];
+    let mut unseen = Vec::new();
+    for &fault in faults {
+        let mut tried = 0;
+        for source in sources.into_iter().flatten() {
+            for place in 0..places(source, fault) {
+                tried += 1;
+                let name = source.name.clone();
+                let alter: Alter = Arc::new(move |source: &Source| {
+                    (source.name == name).then(|| Some(with_fault(source, fault, place)?.0))?
+                });
+                if !is_seen(case, device, &alter) {
+                    let line = with_fault(source, fault, place).map_or(0, |(_, line)| line);
+                    unseen.push(format!("{}, line {line}: {:?}", source.name, fault.0));
+                }
+            }
+        }
+        assert!(tried > 0, "no such kernel of {} has `{}`", case.name, fault.0[0].0);
+    }
+    assert!(unseen.is_empty(), "not seen in {}:\n{}", case.name, unseen.join("\n"));
+}
+
+#[test]
+fn faults_between_blocks_are_seen() {
+    let case = case("lstm_peephole", 17, 2, &[6, 5], 0.1);
+    let faults = [NO_BLOCK_SYNC, NO_RELEASE, STALE, STALE_4, ONE_BLOCK_LESS, ONE_STEP_LESS];
+    all_are_seen(&case, &device([1e3, 1e3, 0.0]), grid_loops, &faults);
+}
+
+#[test]
+fn faults_in_clusters_are_seen() {
+    let case = case("gru", 9, 1, &[6, 5], 0.1);
+    let faults = [NO_BLOCK_SYNC, NO_CLUSTER_BARRIER];
+    all_are_seen(&case, &device([1e3, 0.0, 1e3]), cluster_loops, &faults);
+}
+
+#[test]
+fn faults_in_a_block_are_seen() {
+    let device = device([0.0, 1e3, 1e3]);
+    let lstm = case("lstm_peephole", 17, 1, &[6, 5], 0.1);
+    all_are_seen(&lstm, &device, block_loops, &[NO_BLOCK_SYNC]);
+    // Rows whose parts go from one warp to the other.
+    let normal = case("layer_norm_in_a_loop", 50, 3, &[6, 5], 0.1);
+    all_are_seen(&normal, &device, block_loops, &[NO_BLOCK_SYNC]);
+}
+
+#[test]
+fn a_missing_warp_sync_is_seen() {
+    // In the forward pass, lanes hand the products of four layers to each other.
+    let case = case("lstm_peephole", 17, 1, &[6, 5], 0.1);
+    let device = device([0.0, 1e3, 1e3]);
+    nothing_is_wrong(&case, &device);
+    let alter: Alter = Arc::new(|source: &Source| {
+        let (prelude, text) = source.text.split_at(prelude().len());
+        source
+            .name
+            .contains("the forward loop")
+            .then(|| prelude.to_owned() + &text.replace("warp_sync();", ";"))
+    });
+    assert!(is_seen(&case, &device, &alter));
+}
+
+#[test]
+fn faults_in_scans_are_seen() {
+    // Blocks wait for each other for little: several chunks.
+    let case = case("gated_scan", 5, 3, &[400, 300], 0.01);
+    let faults = [NO_BLOCK_SYNC, NO_RELEASE, STALE, ONE_CHUNK_LESS];
+    all_are_seen(&case, &device([1e3, 1e3, 0.05]), scans, &faults);
+}
