@@ -384,7 +384,8 @@ impl<'a> Kernel<'a> {
     fn read_chunks(&self, p: &ProductLayout, warp: usize) -> Vec<Range<usize>> {
         if p.staged == 0 {
             let share = p.thread_chunks * 32;
-            return vec![warp % p.column_warps * share..(warp % p.column_warps + 1) * share];
+            let first = warp % p.column_warps * share;
+            return std::iter::once(first..first + share).collect();
         }
         let (threads, width) = (self.layout.threads, p.padded_chunks());
         let reads = (p.staged * width).div_ceil(threads);
