@@ -1,17 +1,17 @@
 //! Writes the generated sources of a network into a directory, and prints its commands: to read, or to compile by hand.
 //!
-//! `cargo run -p rnnc-cuda --example dump_sources NET.rnn NETWORK STREAMS FRAMES DEVICE DIRECTORY`
+//! `cargo run -p rnnc-cuda --example dump_sources NET.rnn NETWORK STREAMS FRAMES DEVICE DIRECTORY [PRECISION]`
 
 use rnnc_cuda::device::Device;
 use rnnc_cuda::program::{Command, commands};
-use rnnc_plan::{Plan, PlanOptions, Setup};
+use rnnc_plan::{Plan, PlanOptions, Precision, Setup};
 use std::error::Error;
 use std::path::Path;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let [file, network, streams, frames, device, directory] = &arguments[..] else {
-        return Err("expected: NET.rnn NETWORK STREAMS FRAMES DEVICE DIRECTORY".into());
+    let [file, network, streams, frames, device, directory, precision @ ..] = &arguments[..] else {
+        return Err("expected: NET.rnn NETWORK STREAMS FRAMES DEVICE DIRECTORY [PRECISION]".into());
     };
     let (streams, frames) = (streams.parse()?, frames.parse()?);
     let device = Device::named(device).ok_or_else(|| {
@@ -21,7 +21,13 @@ fn main() -> Result<(), Box<dyn Error>> {
     let graph = rnnc_lang::compile(file, &std::fs::read_to_string(file)?, Some(network))
         .map_err(|errors| errors.to_string())?;
     let plan = Plan::new(&graph, PlanOptions::training(streams, frames))?;
-    let setup = Setup { training: true, ..Setup::new(streams, frames) };
+    let precision = match precision.first().map(String::as_str) {
+        None | Some("f32") => Precision::F32,
+        Some("tf32") => Precision::Tf32,
+        Some("bf16") => Precision::Bf16,
+        Some(other) => return Err(format!("unknown precision {other}").into()),
+    };
+    let setup = Setup { training: true, precision, ..Setup::new(streams, frames) };
     let program = rnnc_cuda::compile::compile(&plan, setup, &device)?;
     std::fs::create_dir_all(directory)?;
     for (number, source) in program.sources.iter().enumerate() {

@@ -8,7 +8,7 @@ mod state;
 mod timing;
 
 use crate::compile::compile;
-use crate::driver::{Cuda, Driver, DriverError, Precision};
+use crate::driver::{Cuda, Driver, DriverError};
 use crate::stages::update::update_numbers;
 use memory::{Memory, NUMBER};
 use rnnc_graph::{LayerId, WeightId};
@@ -62,21 +62,9 @@ impl CudaExecutor {
     /// [`ExecutorError::Missing`] where there is no GPU, no driver or no compiler for it; and what
     /// [`CudaExecutor::with_driver`] refuses.
     pub fn new(plan: Plan, setup: Setup) -> Result<CudaExecutor, ExecutorError> {
-        CudaExecutor::with_precision(plan, setup, Precision::default())
-    }
-
-    /// The same with another precision of products over all frames. Loops, scans, and all else compute in single
-    /// precision.
-    ///
-    /// # Errors
-    /// Those of [`CudaExecutor::new`].
-    pub fn with_precision(
-        plan: Plan,
-        setup: Setup,
-        precision: Precision,
-    ) -> Result<CudaExecutor, ExecutorError> {
         plan.check_setup(NAME, setup)?;
-        CudaExecutor::with_driver(plan, setup, Box::new(Cuda::with_precision(0, precision)?))
+        let driver = Cuda::new(0, setup.precision)?;
+        CudaExecutor::with_driver(plan, setup, Box::new(driver))
     }
 
     /// Compiles a plan for whatever the driver drives, and takes the memory for it. Of the setup, `threads` has no

@@ -2,11 +2,13 @@
 //! `cargo test -p rnnc-cuda --test driver -- --ignored`.
 
 use rnnc_cuda::driver::{
-    Address, Args, Cuda, Driver, DriverError, Geometry, KernelId, Operand, Precision, Product, Source,
+    Address, Args, Cuda, Driver, DriverError, Geometry, KernelId, Operand, Product, Source,
 };
 
+use rnnc_plan::Precision;
+
 fn cuda() -> Cuda {
-    Cuda::new(0).unwrap_or_else(|error| panic!("{error}"))
+    Cuda::new(0, Precision::F32).unwrap_or_else(|error| panic!("{error}"))
 }
 
 /// Whole numbers, so that sums are exact in any order.
@@ -151,8 +153,8 @@ fn check_product(cuda: &mut Cuda, [m, n, k]: [usize; 3], case: usize) {
 #[test]
 #[ignore = "needs an NVIDIA GPU"]
 fn products_are_right_for_all_layouts_and_alignments() {
-    for precision in [Precision::F32, Precision::Tf32] {
-        let mut cuda = Cuda::with_precision(0, precision).unwrap();
+    for precision in [Precision::F32, Precision::Tf32, Precision::Bf16] {
+        let mut cuda = Cuda::new(0, precision).unwrap();
         for sizes in
             [[1, 1, 1], [1, 64, 32], [64, 1, 32], [3, 5, 7], [48, 16, 4], [33, 65, 129], [64, 128, 2048]]
         {
@@ -307,6 +309,6 @@ fn a_driver_may_move_to_another_thread() {
 #[test]
 #[ignore = "needs an NVIDIA GPU"]
 fn a_gpu_that_there_is_not_is_an_error() {
-    let error = Cuda::new(1000).err().unwrap();
+    let error = Cuda::new(1000, Precision::F32).err().unwrap();
     assert!(error.to_string().starts_with("there is no GPU 1000: this machine has "), "{error}");
 }

@@ -33,7 +33,7 @@ pub use available::check_available;
 pub use checks::{check_len, check_range};
 pub use clock::Clock;
 pub use cost::Cost;
-pub use executor::{Executor, ExecutorError, NO_SYMBOL, Part, Setup, Update, Values, ValuesMut};
+pub use executor::{Executor, ExecutorError, NO_SYMBOL, Part, Precision, Setup, Update, Values, ValuesMut};
 pub use layout::{WeightLayout, WeightView};
 pub use memory::{Memory, Placement};
 pub use plan::{

@@ -4,7 +4,6 @@ use crate::failure::BadInput;
 use clap::{Args, ValueEnum};
 use rnnc_cpu::CpuExecutor;
 use rnnc_cuda::CudaExecutor;
-use rnnc_cuda::driver::Precision as Products;
 use rnnc_graph::Graph;
 use rnnc_plan::{Executor, ExecutorError, Part, Plan, PlanOptions, Setup};
 use rnnc_reference::ReferenceExecutor;
@@ -25,7 +24,7 @@ pub enum ExecutorKind {
     Reference,
 }
 
-/// How precise products over all frames are.
+/// How precise products of matrices are.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum Precision {
     /// single precision throughout
@@ -33,6 +32,8 @@ pub enum Precision {
     F32,
     /// operands rounded to 11 significant bits, each by at most 0.05 percent; sums in single precision
     Tf32,
+    /// operands rounded to 8 significant bits, each by at most 0.4 percent; sums in single precision
+    Bf16,
 }
 
 impl Precision {
@@ -41,6 +42,16 @@ impl Precision {
         match self {
             Precision::F32 => "f32",
             Precision::Tf32 => "tf32",
+            Precision::Bf16 => "bf16",
+        }
+    }
+
+    /// The same in a setup.
+    pub fn of_setup(self) -> rnnc_plan::Precision {
+        match self {
+            Precision::F32 => rnnc_plan::Precision::F32,
+            Precision::Tf32 => rnnc_plan::Precision::Tf32,
+            Precision::Bf16 => rnnc_plan::Precision::Bf16,
         }
     }
 }
@@ -90,9 +101,10 @@ impl ExecutorKind {
                 found: setup.threads,
             });
         }
+        let setup = Setup { precision: precision.unwrap_or_default().of_setup(), ..setup };
         Ok(match self {
             ExecutorKind::Cpu => Box::new(CpuExecutor::new(plan, setup)?),
-            ExecutorKind::Cuda => Box::new(cuda(plan, setup, precision)?),
+            ExecutorKind::Cuda => Box::new(CudaExecutor::new(plan, setup).map_err(with_remedy)?),
             ExecutorKind::Reference => Box::new(ReferenceExecutor::new(plan, setup)?),
         })
     }
@@ -104,14 +116,6 @@ impl ExecutorKind {
             ExecutorKind::Cuda | ExecutorKind::Reference => 1,
         }
     }
-}
-
-fn cuda(plan: Plan, setup: Setup, precision: Option<Precision>) -> Result<CudaExecutor, ExecutorError> {
-    let products = match precision.unwrap_or_default() {
-        Precision::F32 => Products::F32,
-        Precision::Tf32 => Products::Tf32,
-    };
-    CudaExecutor::with_precision(plan, setup, products).map_err(with_remedy)
 }
 
 /// Says what runs on any machine.
@@ -148,7 +152,7 @@ pub struct ExecutorArgs {
     /// Threads of the cpu executor; 0 means as many as there are cores
     #[arg(long, default_value_t = 0, value_name = "N")]
     pub threads: usize,
-    /// Of products over all frames on a GPU [default: f32]
+    /// Of products of matrices on a GPU [default: f32]
     #[arg(long, value_enum)]
     pub precision: Option<Precision>,
 }
@@ -156,7 +160,8 @@ pub struct ExecutorArgs {
 impl ExecutorArgs {
     /// The executor of a GPU, for commands that ask it what others do not know.
     pub fn cuda(&self, plan: Plan, setup: Setup) -> Result<CudaExecutor, ExecutorError> {
-        cuda(plan, setup, self.precision)
+        let precision = self.precision.unwrap_or_default().of_setup();
+        CudaExecutor::new(plan, Setup { precision, ..setup }).map_err(with_remedy)
     }
 
     /// Makes an executor for a network in windows of `frames` frames, with these weights.

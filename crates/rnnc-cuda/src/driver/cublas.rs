@@ -7,19 +7,10 @@
 
 use super::libraries::{CUBLAS_LT, functions};
 use super::{Address, DriverError, Operand, Product};
+use rnnc_plan::Precision;
 use std::collections::HashMap;
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::ptr;
-
-/// How precise products are. Operands and results are in single precision always.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum Precision {
-    /// Single precision throughout.
-    #[default]
-    F32,
-    /// Operands rounded to TF32 (10 bits after the point), sums in single precision.
-    Tf32,
-}
 
 /// One algorithm of cublasLt's: opaque.
 type Algorithm = [u64; 8];
@@ -63,6 +54,7 @@ functions! {
 // Numbers of the library's header.
 const R_32F: c_int = 0;
 const COMPUTE_32F: c_int = 68;
+const COMPUTE_32F_FAST_16BF: c_int = 75;
 const COMPUTE_32F_FAST_TF32: c_int = 77;
 const TRANSPOSE_A: c_int = 3;
 const TRANSPOSE_B: c_int = 4;
@@ -200,6 +192,7 @@ impl Products {
         let compute = match self.precision {
             Precision::F32 => COMPUTE_32F,
             Precision::Tf32 => COMPUTE_32F_FAST_TF32,
+            Precision::Bf16 => COMPUTE_32F_FAST_16BF,
         };
         // SAFETY: it writes one handle.
         let result = unsafe { (f.cublasLtMatmulDescCreate)(&mut prepared.description, compute, R_32F) };

@@ -5,7 +5,7 @@
 use super::api::{self, call};
 use super::cache::{Cache, Key};
 use super::clock::Events;
-use super::cublas::{Precision, Products, WORKSPACE};
+use super::cublas::{Products, WORKSPACE};
 use super::facts::describe;
 use super::lanes::Lanes;
 use super::nvrtc::{Nvrtc, Output};
@@ -15,6 +15,7 @@ use super::{
 };
 use crate::device::Device;
 use cudarc::driver::sys::{self, CUfunction_attribute_enum as Property};
+use rnnc_plan::Precision;
 use std::ffi::{CString, c_int};
 use std::{mem, ptr};
 
@@ -51,13 +52,8 @@ struct Kernel {
 unsafe impl Send for Cuda {}
 
 impl Cuda {
-    /// The GPU of that number, from 0; products in single precision.
-    pub fn new(ordinal: usize) -> Result<Cuda, DriverError> {
-        Cuda::with_precision(ordinal, Precision::default())
-    }
-
-    /// The same with another precision of products over all frames.
-    pub fn with_precision(ordinal: usize, precision: Precision) -> Result<Cuda, DriverError> {
+    /// The GPU of that number, from 0, with products of that precision.
+    pub fn new(ordinal: usize, precision: Precision) -> Result<Cuda, DriverError> {
         api::begin()?;
         let (mut version, mut count, mut handle) = (0, 0, 0);
         call!(cuDriverGetVersion(&mut version))?;

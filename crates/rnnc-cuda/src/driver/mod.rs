@@ -26,7 +26,6 @@ mod staging;
 
 pub use cache::{Cache, Key};
 pub use clock::HostClock;
-pub use cublas::Precision;
 pub use cuda::Cuda;
 pub use nvrtc::{Compiled, Nvrtc, Output, Usage};
 pub use recorder::{Call, Recorder};

@@ -5,6 +5,7 @@
 #define LOOP_KERNEL(name, threads) extern "C" __global__ void __launch_bounds__(threads, 1) name(const __grid_constant__ Args a)
 #define DEVICE __device__ __forceinline__
 #define UNROLL _Pragma("unroll")
+#define ROLLED _Pragma("unroll 1")
 #define UNROLL4 _Pragma("unroll 4")
 
 DEVICE u32 thread() { return threadIdx.x; }
@@ -84,6 +85,36 @@ DEVICE void put_shared(float* p, u32 rank, float v) {
     asm volatile("st.relaxed.cluster.shared::cluster.f32 [%0], %1;" ::"r"(there), "f"(v) : "memory");
 }
 #endif
+
+// Tensor cores: sum += a b, where a has 16 rows and b 8 columns. Lane l has the numbers of rows (columns) l / 4; of the 8 (or
+// 16) numbers along the sum, TF32's are l % 4 and 4 more, pairs of bf16 2 (l % 4) and 8 more; a's second is 8 rows below.
+DEVICE void mma_tf32(float (&sum)[4], float a0, float a1, float a2, float a3, float b0, float b1) {
+    asm("mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
+        : "+f"(sum[0]), "+f"(sum[1]), "+f"(sum[2]), "+f"(sum[3])
+        : "r"(as_u32(a0)), "r"(as_u32(a1)), "r"(as_u32(a2)), "r"(as_u32(a3)), "r"(as_u32(b0)), "r"(as_u32(b1)));
+}
+DEVICE void mma_bf16(float (&sum)[4], u32 a0, u32 a1, u32 a2, u32 a3, u32 b0, u32 b1) {
+    asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
+        : "+f"(sum[0]), "+f"(sum[1]), "+f"(sum[2]), "+f"(sum[3]) : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));
+}
+// `v & mask`, computed where it stands in the text: not kept from before.
+DEVICE u32 masked_here(u32 v, u32 mask) {
+    u32 r;
+    asm volatile("and.b32 %0, %1, %2;" : "=r"(r) : "r"(v), "r"(mask));
+    return r;
+}
+// The nearest TF32 number, halves away from 0.
+DEVICE float tf32_nearest(float x) {
+    u32 v;
+    asm("cvt.rna.tf32.f32 %0, %1;" : "=r"(v) : "f"(x));
+    return as_float(v);
+}
+// The nearest bf16 numbers, the first in the low half.
+DEVICE u32 bf16_pair(float first, float second) {
+    u32 v;
+    asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(v) : "f"(second), "f"(first));
+    return v;
+}
 
 // e^x's and 1/x's hardware approximations: 2 and 1 units in the last place.
 DEVICE float exp2_fast(float x) { float y; asm("ex2.approx.f32 %0, %1;" : "=f"(y) : "f"(x)); return y; }

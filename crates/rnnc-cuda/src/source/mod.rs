@@ -3,6 +3,7 @@
 //! | file | what |
 //! | --- | --- |
 //! | `types.cuh`, `device.cuh`, `functions.cuh` | the prelude of every source |
+//! | `loops.cuh`, `tiles.cuh` | what loop kernels share: waiting and sums; products by tensor cores |
 //! | `map.rs` | a fused elementwise program as straight-line code |
 
 pub(crate) mod map;
@@ -22,4 +23,4 @@ pub const DEVICE: &str = include_str!("device.cuh");
 pub const FUNCTIONS: &str = include_str!("functions.cuh");
 
 /// What loop kernels share.
-pub const LOOPS: &str = include_str!("loops.cuh");
+pub const LOOPS: &str = concat!(include_str!("loops.cuh"), include_str!("tiles.cuh"));

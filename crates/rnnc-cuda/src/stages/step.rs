@@ -1,7 +1,7 @@
 //! Loops: one persistent kernel for each component, in which blocks exchange what they need from frame to frame.
 //!
 //! `layout.rs` says which block and thread has what; `exchange.rs` what must be waited for; `kernel.rs` prints the kernel,
-//! `product.rs` its products and `site.rs` how its maps read. `shares.rs` says which loops share the device.
+//! `product.rs` and `tiles.rs` its products, `site.rs` how its maps read. `shares.rs` says which loops share the device.
 
 mod early;
 mod exchange;
@@ -10,6 +10,7 @@ pub mod layout;
 mod product;
 pub mod shares;
 mod site;
+mod tiles;
 
 use crate::access::Access;
 use crate::compile::Builder;
@@ -49,7 +50,7 @@ pub(crate) fn stage(
             blocks: layout.blocks,
             threads: layout.threads,
             shared_bytes: layout.shared_bytes(),
-            cluster: if layout.tier == Tier::Cluster { layout.blocks } else { 1 },
+            cluster: if layout.tier == Tier::Cluster { layout.blocks } else { layout.team },
             cooperative: layout.tier == Tier::Grid,
         };
         let mut commands = Vec::new();

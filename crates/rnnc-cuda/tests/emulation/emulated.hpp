@@ -6,6 +6,7 @@
 #define LOOP_KERNEL(name, threads) extern "C" void name(const Args a)
 #define DEVICE static inline
 #define UNROLL
+#define ROLLED
 #define UNROLL4
 #define HERE int line = __builtin_LINE()
 
@@ -118,6 +119,49 @@ DEVICE u32 ballot(bool v, HERE) {
     together(vote, count_votes, line);
     return vote.all;
 }
+
+// Tensor cores: every lane hands in its numbers of both matrices and gets its four sums. The sums are in double precision.
+DEVICE float bf16(u32 half) { return as_float(half << 16); } // of the low half
+template <u32 along> struct Tiles { float a[along / 2], b[along / 4], sum[4]; };
+template <u32 along> DEVICE void multiply_tiles(void** lanes, u32) {
+    float a[16][along], b[8][along];
+    for (u32 l = 0; l < 32; ++l) {
+        const Tiles<along>* t = (const Tiles<along>*)lanes[l];
+        // Numbers side by side, the groups of them, and the rows.
+        for (u32 k = 0; k < along / 8; ++k)
+            for (u32 half = 0; half < 2; ++half) {
+                const u32 at = (l % 4) * (along / 8) + half * (along / 2) + k;
+                for (u32 low = 0; low < 2; ++low) a[l / 4 + 8 * low][at] = t->a[(half * 2 + low) * (along / 8) + k];
+                b[l / 4][at] = t->b[half * (along / 8) + k];
+            }
+    }
+    for (u32 l = 0; l < 32; ++l)
+        for (u32 e = 0; e < 4; ++e) {
+            float* sum = ((Tiles<along>*)lanes[l])->sum + e;
+            double s = *sum;
+            for (u32 k = 0; k < along; ++k) s += (double)a[l / 4 + e / 2 * 8][k] * b[l % 4 * 2 + e % 2][k];
+            *sum = (float)s;
+        }
+}
+DEVICE float tf32_held(float v) { return as_float(as_u32(v) & 0xffffe000u); }
+DEVICE void mma_tf32(float (&sum)[4], float a0, float a1, float a2, float a3, float b0, float b1, HERE) {
+    Tiles<8> t = {{tf32_held(a0), tf32_held(a1), tf32_held(a2), tf32_held(a3)}, {tf32_held(b0), tf32_held(b1)}, {sum[0], sum[1], sum[2], sum[3]}};
+    together(t, multiply_tiles<8>, line);
+    for (u32 e = 0; e < 4; ++e) sum[e] = t.sum[e];
+}
+DEVICE void mma_bf16(float (&sum)[4], u32 a0, u32 a1, u32 a2, u32 a3, u32 b0, u32 b1, HERE) {
+    Tiles<16> t = {{bf16(a0), bf16(a0 >> 16), bf16(a1), bf16(a1 >> 16), bf16(a2), bf16(a2 >> 16), bf16(a3), bf16(a3 >> 16)},
+                   {bf16(b0), bf16(b0 >> 16), bf16(b1), bf16(b1 >> 16)}, {sum[0], sum[1], sum[2], sum[3]}};
+    together(t, multiply_tiles<16>, line);
+    for (u32 e = 0; e < 4; ++e) sum[e] = t.sum[e];
+}
+DEVICE u32 masked_here(u32 v, u32 mask) { return v & mask; }
+DEVICE float tf32_nearest(float x) { return x != x || x - x != x - x ? x : as_float((as_u32(x) + 0x1000u) & 0xffffe000u); }
+DEVICE u32 bf16_half(float x) {
+    const u32 v = as_u32(x);
+    return x != x ? 0x7fffu : (v + 0x7fffu + (v >> 16 & 1u)) >> 16;
+}
+DEVICE u32 bf16_pair(float first, float second) { return bf16_half(first) | bf16_half(second) << 16; }
 
 // Every address lies inside an allocation, aligned to what is read there.
 template <u32 bytes> DEVICE void check(const void* p, int line) {

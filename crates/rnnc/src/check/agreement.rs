@@ -19,6 +19,7 @@ struct Rounding {
 
 const SINGLE: Rounding = Rounding { unit: 6e-8, tolerance: 1e-4 };
 const TF32: Rounding = Rounding { unit: 4.9e-4, tolerance: 5e-3 };
+const BF16: Rounding = Rounding { unit: 3.9e-3, tolerance: 4e-2 };
 
 /// Of what the altered weights make of the array.
 const AMPLIFIED: f64 = 10.0;
@@ -27,6 +28,7 @@ const AMPLIFIED: f64 = 10.0;
 pub fn check(graph: &Graph, trial: &Trial, executor: &ExecutorArgs) -> anyhow::Result<Vec<Finding>> {
     let rounding = match executor.precision {
         Some(Precision::Tf32) => TF32,
+        Some(Precision::Bf16) => BF16,
         Some(Precision::F32) | None => SINGLE,
     };
     // First, for it may refuse.

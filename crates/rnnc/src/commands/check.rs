@@ -17,8 +17,8 @@ const MOST_FRAMES: u64 = 100;
 #[command(after_help = "\
 Weights, inputs, resets and gradients of outputs are random. The gradients of each weight and vector input are compared \
 with differences, in double precision; then the executor's outputs, gradients and state with those of the reference \
-executor. Exit code 1 if something differs by more than rounding explains: that of single precision, or, with --precision tf32, of \
-TF32, which is 8000 times coarser.")]
+executor. Exit code 1 if something differs by more than rounding explains: that of single precision, or, with --precision tf32 or \
+bf16, of those, which are 8000 and 65000 times coarser.")]
 pub struct Check {
     #[command(flatten)]
     network: NetworkArgs,
@@ -53,7 +53,7 @@ impl Check {
         if executor != ExecutorKind::Reference {
             let found = agreement::check(&graph, &trial, &self.executor)?;
             let name = match precision {
-                Some(Precision::Tf32) => "cuda in tf32",
+                Some(precision @ (Precision::Tf32 | Precision::Bf16)) => &format!("cuda in {}", precision.name()),
                 _ => executor.name(),
             };
             good &= report(&mut out, &format!("{name} against reference"), &found)?;

@@ -2,9 +2,10 @@
 
 use super::early::{self, Carry, Early};
 use super::exchange::{self, Stored, Wait};
-use super::layout::{Layout, ProductLayout, Tier, is_in_step, units};
+use super::layout::{Layout, ProductLayout, Tier, Way, is_in_step, units};
 use super::product;
 use super::site::{LoopSite, Result, result};
+use super::tiles;
 use crate::places::Places;
 use crate::source::map;
 use crate::stages::vector::{self, Lanes};
@@ -53,8 +54,8 @@ struct Place {
 /// Numbers of an operand of a vector function that a lane keeps.
 const HELD: usize = 32;
 
-/// Registers that reading ahead may take.
-const AHEAD: usize = 56;
+/// Registers that reading ahead may take: beside products of lanes, and of tiles, which take more themselves.
+const AHEAD: [usize; 2] = [56, 36];
 
 /// Operations of a phase that a block runs without meeting inside: products, then the maps behind them.
 struct Piece<'a> {
@@ -142,6 +143,8 @@ impl<'a> Kernel<'a> {
         self.line(&format!("LOOP_KERNEL({name}, {threads}) {{"));
         self.line("    float* const sm = shared_memory();");
         self.line("    const u32 tid = thread(), lane = tid & 31u, warp = tid / 32u, g = block();");
+        let team = self.layout.team;
+        self.line(&format!("    const u32 team = g / {team}u, member = g % {team}u; (void)member;"));
         self.line("    const int n = a.end - a.first;");
         self.line("    bool failed = false;");
         if self.layout.tier == Tier::Grid {
@@ -159,7 +162,13 @@ impl<'a> Kernel<'a> {
             }
         }
         for (k, product) in self.layout.products.iter().enumerate() {
-            product::weights(&mut self.out, &k.to_string(), product, threads, self.far[k]);
+            let (id, far) = (k.to_string(), self.far[k]);
+            match product.way {
+                Way::Lanes => product::weights(&mut self.out, &id, product, threads, far),
+                Way::Tiles => {
+                    tiles::weights(&mut self.out, &id, product, threads, far, self.layout.precision);
+                }
+            }
         }
         let placed = || self.track.phases.iter().flat_map(|p| &p.ops).map(|p| p.offset);
         let (least, largest) = (placed().min().unwrap_or(0), placed().max().unwrap_or(0));
@@ -175,7 +184,8 @@ impl<'a> Kernel<'a> {
             self.phase(number, phase);
         }
         let registers: usize = self.earlies.iter().map(|place| place.early.registers()).sum();
-        if self.ahead && registers + self.carry_registers() + self.lates > AHEAD {
+        let most = AHEAD[usize::from(self.layout.choice.way == Way::Tiles)];
+        if self.ahead && registers + self.carry_registers() + self.lates > most {
             return self.without_ahead().text(name);
         }
         let body = std::mem::take(&mut self.out);
@@ -194,8 +204,7 @@ impl<'a> Kernel<'a> {
 
     /// Brings the first step's sources to shared memory, where later ones will be put.
     fn first_sources(&mut self) {
-        let products = || self.layout.products.iter().enumerate().filter(|(_, p)| p.exchanged);
-        if products().count() == 0 {
+        if self.layout.products.iter().all(|p| !p.exchanged) && self.layout.team == 1 {
             return;
         }
         let frame = self.step_frame("0");
@@ -205,10 +214,10 @@ impl<'a> Kernel<'a> {
             let crossing = self.crossing(k);
             product::first_sources(&mut self.out, &k.to_string(), p, layout.rows, layout.threads, &crossing);
         }
-        match layout.tier {
-            // No block may put anything into another's memory before that has begun.
-            Tier::Cluster => self.line("    cluster_arrive();\n    cluster_wait();"),
-            _ => self.line("    block_sync();"),
+        // No block may put anything into another's memory before that has begun.
+        match layout.tier == Tier::Cluster || layout.team > 1 {
+            true => self.line("    cluster_arrive();\n    cluster_wait();"),
+            false => self.line("    block_sync();"),
         }
     }
 
@@ -217,10 +226,15 @@ impl<'a> Kernel<'a> {
         self.carries.iter().map(|c| 2 * self.items_of_a_warp(c.span)).sum()
     }
 
-    /// Items of a warp: a few units of a stream each.
+    /// Items of a block.
+    fn items_of(&self, span: usize) -> usize {
+        let (of_units, of_streams) = self.layout.item(span);
+        units(span, self.layout.blocks).div_ceil(of_units) * self.places.streams().div_ceil(of_streams)
+    }
+
+    /// Items of a warp: a few units of a few streams each.
     fn items_of_a_warp(&self, span: usize) -> usize {
-        let chunks = units(span, self.layout.blocks).div_ceil(self.layout.item_units(span));
-        (self.places.streams() * chunks).div_ceil(self.layout.threads / 32)
+        self.items_of(span).div_ceil(self.layout.threads / 32)
     }
 
     /// The frame of the step with that number.
@@ -234,6 +248,35 @@ impl<'a> Kernel<'a> {
     /// Whether the one row's crossings are known a step ahead.
     fn crossings_ahead(&self) -> bool {
         self.ahead && self.layout.rows == 1
+    }
+
+    /// Tiles of streams whose ages are read a step ahead.
+    fn tile_ages(&self) -> usize {
+        let crosses = |p: &ProductLayout| p.way == Way::Tiles && p.parts.iter().any(|part| part.from.delay != 0);
+        match self.ahead && self.layout.products.iter().any(crosses) {
+            true => tiles::ages(self.layout.streams),
+            false => 0,
+        }
+    }
+
+    /// The statements that read the ages of a frame's streams into arrays with that prefix.
+    fn read_tile_ages(&mut self, prefix: &str) {
+        let (ages, streams) = (self.tile_ages(), self.places.streams());
+        if ages > 0 {
+            self.line(&format!(
+                "        UNROLL for (u32 i = 0; i < {ages}u; i++) if (i * 8u + lane / 4u < {streams}u) {{ const u32 row = (u32)frame * {streams}u + i * 8u + lane / 4u; {prefix}_age[i] = early(a.ages + row); {prefix}_ahead[i] = early(a.ahead + row); }}"
+            ));
+        }
+    }
+
+    /// Their declaration.
+    fn declare_tile_ages(&mut self, prefix: &str) {
+        let ages = self.tile_ages();
+        if ages > 0 {
+            self.line(&format!(
+                "    u32 {prefix}_age[{ages}], {prefix}_ahead[{ages}]; UNROLL for (u32 i = 0; i < {ages}u; i++) {prefix}_age[i] = {prefix}_ahead[i] = 0;"
+            ));
+        }
     }
 
     /// Which reads of a product cross, for `frame` and `stream`.
@@ -257,10 +300,12 @@ impl<'a> Kernel<'a> {
         if products > 0 {
             self.line("    u32 age = 0, ahead = 0;");
         }
+        self.declare_tile_ages("tile");
         let earlies = std::mem::take(&mut self.earlies);
         earlies.iter().for_each(|place| self.out.push_str(&place.early.declarations('e')));
         self.line("    if (n > 0) {");
         self.line(&format!("        const int frame = {}; (void)frame;", self.step_frame("0")));
+        self.read_tile_ages("tile");
         earlies.iter().for_each(|place| self.out.push_str(&place.early.loading('e', &place.head)));
         if products > 0 {
             self.line(
@@ -279,12 +324,14 @@ impl<'a> Kernel<'a> {
         if products > 0 {
             self.line("        u32 next_age = 0, next_ahead = 0;");
         }
+        self.declare_tile_ages("next");
         let earlies = std::mem::take(&mut self.earlies);
         earlies.iter().for_each(|place| self.out.push_str(&place.early.declarations('n')));
         let late = std::mem::take(&mut self.late_declarations);
         self.out.push_str(&late);
         self.line("        if (step + 1 < stop) {");
         self.line(&format!("        const int frame = {}; (void)frame;", self.step_frame("step + 1")));
+        self.read_tile_ages("next");
         earlies.iter().for_each(|place| self.out.push_str(&place.early.loading('n', &place.head)));
         if products > 0 {
             self.line("        next_age = early(a.ages + (u32)frame);\n        next_ahead = early(a.ahead + (u32)frame);");
@@ -309,6 +356,12 @@ impl<'a> Kernel<'a> {
         let products = if self.crossings_ahead() { self.layout.products.len() } else { 0 };
         if products > 0 {
             self.line("        age = next_age;\n        ahead = next_ahead;");
+        }
+        let ages = self.tile_ages();
+        if ages > 0 {
+            self.line(&format!(
+                "        UNROLL for (u32 i = 0; i < {ages}u; i++) {{ tile_age[i] = next_age[i]; tile_ahead[i] = next_ahead[i]; }}"
+            ));
         }
     }
 
@@ -347,7 +400,7 @@ impl<'a> Kernel<'a> {
             _ => false,
         });
         let warps = self.layout.threads / 32;
-        let masks: Vec<u64> = (0..warps)
+        let masks: Vec<u64> = (0..warps * self.layout.team)
             .map(|warp| {
                 if !only_products {
                     return all;
@@ -361,12 +414,13 @@ impl<'a> Kernel<'a> {
         }
         let mut text = String::new();
         for (warp, mask) in masks.iter().enumerate().skip(1) {
-            let _ = write!(text, "warp == {warp}u ? {mask}u : ");
+            let _ = write!(text, "member * {warps}u + warp == {warp}u ? {mask}u : ");
         }
         format!("({text}{}u)", masks[0])
     }
 
-    /// The groups whose units a warp's columns of a product are, of those that a phase stores.
+    /// The groups whose units a warp's columns of a product are, of those that a phase stores. Warps are counted through a
+    /// team.
     fn read_groups(&self, p: &ProductLayout, warp: usize, phase: usize) -> u64 {
         let mut groups = 0;
         for own in self.read_chunks(p, warp) {
@@ -383,8 +437,9 @@ impl<'a> Kernel<'a> {
     /// The chunks of a product's columns that a warp reads from memory.
     fn read_chunks(&self, p: &ProductLayout, warp: usize) -> Vec<Range<usize>> {
         if p.staged == 0 {
-            let share = p.thread_chunks * 32;
-            let first = warp % p.column_warps * share;
+            let share = p.thread_chunks * p.column_lanes();
+            let warps = self.layout.threads / 32;
+            let first = (warp / warps * p.column_warps + warp % warps % p.column_warps) * share;
             return std::iter::once(first..first + share).collect();
         }
         let (threads, width) = (self.layout.threads, p.padded_chunks());
@@ -508,10 +563,7 @@ impl<'a> Kernel<'a> {
         let [piece] = pieces.as_slice() else { return false };
         let products = piece.products.iter().map(|&k| self.layout.products[k].span());
         let mut spans = products.chain(piece.maps.iter().map(|m| m.span));
-        let one = |span: usize| {
-            self.places.streams() * units(span, self.layout.blocks).div_ceil(self.layout.item_units(span))
-                == 1
-        };
+        let one = |span: usize| self.items_of(span) == 1;
         self.layout.buffers() == 2 && piece.vector.is_none() && spans.all(one)
     }
 
@@ -568,18 +620,32 @@ impl<'a> Kernel<'a> {
                 // The one before is still being read.
                 self.line("        block_sync();");
             }
-            let crossing = match self.crossings_ahead() {
-                true => format!("crossing_{k}(a, frame, age, ahead)"),
-                false => self.crossing(k),
+            let mut opening = String::new();
+            let crossing = match (p.way, self.crossings_ahead()) {
+                (Way::Lanes, true) => format!("crossing_{k}(a, frame, age, ahead)"),
+                (Way::Tiles, _) if self.tile_ages() > 0 => {
+                    tiles::crossings(&mut opening, &k.to_string(), p, self.tile_ages())
+                }
+                _ => self.crossing(k),
             };
             self.line(&format!("        {{ const int frame = {}; (void)frame;", self.step_frame("step")));
+            self.out.push_str(&opening);
             let buffers = self.layout.buffers();
             let around = product::Around { rows, threads, buffers, frame_of: &frame_of, crossing: &crossing };
-            product::sums(&mut self.out, &k.to_string(), p, &around);
+            match p.way {
+                Way::Lanes => product::sums(&mut self.out, &k.to_string(), p, &around),
+                Way::Tiles => tiles::sums(&mut self.out, &k.to_string(), p, &around, self.layout.precision),
+            }
             self.line("        }");
         }
         if !piece.products.is_empty() {
             self.line("        block_sync();");
+        }
+        if !piece.products.is_empty() && self.layout.team > 1 {
+            for &k in &piece.products {
+                tiles::gather(&mut self.out, &self.layout.products[k], rows, threads);
+            }
+            self.line("        cluster_arrive();\n        cluster_wait();");
         }
         let mut spans: Vec<usize> = Vec::new();
         let written = piece.products.iter().map(|&k| self.layout.products[k].span());
@@ -597,16 +663,18 @@ impl<'a> Kernel<'a> {
     fn items(&mut self, piece: &Piece<'a>, span: usize) {
         let streams = self.places.streams();
         let layout = self.layout;
-        let (own, lanes) = (units(span, layout.blocks), layout.item_units(span));
+        let own = units(span, layout.blocks);
+        let (lanes, of_streams) = layout.item(span);
         let chunks = own.div_ceil(lanes);
         let warps = layout.threads / 32;
         let items = self.items_of_a_warp(span);
-        let all = streams * chunks;
+        let all = self.items_of(span);
         let row = format!(
-            "            const u32 stream = item / {chunks}u, chunk = item % {chunks}u, row = (u32)frame * {streams}u + stream; (void)row;"
+            "            const u32 stream = item / {chunks}u * {of_streams}u + lane / {lanes}u % {of_streams}u, chunk = item % {chunks}u, row = (u32)frame * {streams}u + stream; (void)row;"
         );
         let unit = format!(
-            "            const u32 inside = chunk * {lanes}u + lane, unit = g * {own}u + inside;\n            const bool mine = lane < {lanes}u && inside < {own}u && unit < {span}u; (void)mine;"
+            "            const u32 inside = chunk * {lanes}u + lane % {lanes}u, unit = g * {own}u + inside;\n            const bool mine = lane < {}u && stream < {streams}u && inside < {own}u && unit < {span}u; (void)mine;",
+            lanes * of_streams
         );
         if self.ahead {
             let open = format!(
@@ -621,6 +689,7 @@ impl<'a> Kernel<'a> {
             self.line(&format!("        for (u32 item = warp; item < {all}u; item += {warps}u) {{"));
         }
         self.line(&row);
+        self.line(&unit);
         let mut results: Vec<Result> = Vec::new();
         let mut at = 0;
         // Where the results of each product of this span are, and its own or that of the product it adds to.
@@ -632,7 +701,6 @@ impl<'a> Kernel<'a> {
             }
             at += p.layers * 32;
         }
-        self.line(&unit);
         let begin = self.late.len();
         for map in piece.maps.iter().filter(|m| m.span == span) {
             self.map(piece, map, &mut results);
@@ -659,7 +727,7 @@ impl<'a> Kernel<'a> {
     ) {
         let layout = self.layout;
         let p = &layout.products[k];
-        let (own, span, layers) = (p.units, p.span(), p.layers);
+        let (own, span, layers) = (p.units / p.team, p.span(), p.layers);
         let per_warp: usize = layout.products.iter().map(|p| p.layers * 32).sum();
         // A product into units that an earlier one of this operation wrote adds to its result.
         let into = places.iter().copied().find_map(|(earlier, at)| {
@@ -670,17 +738,37 @@ impl<'a> Kernel<'a> {
                 && to.buffer == from.buffer
                 && from.column <= to.column
                 && to.column + to.len <= from.column + from.len;
-            inside.then(|| (at, (first - from.column) / span))
+            inside.then(|| (earlier, at, (first - from.column) / span))
         });
-        let (at, shift) = into.unwrap_or((at, 0));
-        let place =
-            format!("sm[{}u + warp * {per_warp}u + {at}u + (layer + {shift}u) * {lanes}u + k]", layout.sums);
-        let (at_once, parts) = (32 / lanes, layers.div_ceil(32 / lanes));
-        let place_of_lane = format!(
-            "const u32 layer = part * {at_once}u + lane / {lanes}u, k = lane % {lanes}u, inside = chunk * {lanes}u + k, unit = g * {own}u + inside;"
-        );
+        let (owner, at, shift) = into.unwrap_or((k, at, 0));
+        // A lane sums up what it needs itself, or the lanes share the layers and hand each other the sums.
+        let packs = layout.packs();
+        let place = match packs {
+            true => format!("sum{owner}[layer + {shift}u]"),
+            false => format!(
+                "sm[{}u + warp * {per_warp}u + {at}u + (layer + {shift}u) * {lanes}u + k]",
+                layout.sums
+            ),
+        };
+        let value = |layer: usize| match packs {
+            true => format!("sum{owner}[{layer}]"),
+            false => format!("sm[{}u + warp * {per_warp}u + {at}u + {}u + lane]", layout.sums, layer * lanes),
+        };
+        let at_once = if packs { 1 } else { 32 / lanes };
+        let parts = layers.div_ceil(at_once);
+        let place_of_lane = match packs {
+            true => "const u32 layer = part;".to_string(),
+            false => format!(
+                "const u32 layer = part * {at_once}u + lane / {lanes}u, k = lane % {lanes}u, inside = chunk * {lanes}u + k, unit = g * {own}u + inside;"
+            ),
+        };
         let open =
             format!("            UNROLL for (u32 part = 0; part < {parts}u; part++) {{ {place_of_lane}");
+        if packs && into.is_none() {
+            self.line(&format!(
+                "            float sum{k}[{layers}]; UNROLL for (u32 i = 0; i < {layers}u; i++) sum{k}[i] = 0.f;"
+            ));
+        }
         self.line(&open);
         let (first, end, column) = match p.partial() {
             true => (
@@ -690,8 +778,9 @@ impl<'a> Kernel<'a> {
             ),
             false => (0, span, format!("layer * {span}u + unit")),
         };
+        let lane = if packs { "mine".to_string() } else { format!("inside < {own}u") };
         let inside = format!(
-            "                if (layer < {layers}u && inside < {own}u && unit >= {first}u && unit < {end}u) {{"
+            "                if (layer < {layers}u && {lane} && unit >= {first}u && unit < {end}u) {{"
         );
         self.line(&inside);
         let address = self.places.address(p.to(), "row", &column);
@@ -712,21 +801,21 @@ impl<'a> Kernel<'a> {
                 }
             },
         };
-        let buffer = match layout.buffers() {
-            1 => String::new(),
-            _ => format!("((u32)step & 1u) * {}u + ", layout.rows),
-        };
+        // The sums of warps, or of the team's blocks.
         let frame = if self.ahead { String::new() } else { format!("j * {}u + ", self.places.streams()) };
-        let (warps, padded) = (p.column_warps, p.padded_rows());
+        let (at_sums, stride, parts, next) = match layout.team {
+            1 => (p.sums_at, p.sums_stride(), p.column_warps, p.padded_rows()),
+            _ => (p.gathered_at, p.gathered_stride(), p.team, p.rows() / p.team),
+        };
+        let buffer = match layout.team > 1 || layout.buffers() > 1 {
+            false => String::new(),
+            true => format!("((u32)step & 1u) * {}u + ", layout.rows),
+        };
         self.line(&format!("                    float s = {before};"));
         self.line(&format!(
-            "                    const float* sums = sm + ({}u + ({buffer}{frame}stream) * {}u + layer * {own}u + inside);",
-            p.sums_at,
-            warps * padded
+            "                    const float* sums = sm + ({at_sums}u + ({buffer}{frame}stream) * {stride}u + layer * {own}u + inside);"
         ));
-        self.line(&format!(
-            "                    UNROLL for (u32 w = 0; w < {warps}u; w++) s += sums[w * {padded}u];"
-        ));
+        self.line(&format!("                    UNROLL for (u32 w = 0; w < {parts}u; w++) s += sums[w * {next}u];"));
         self.line(&format!("                    {place} = s;"));
         if into.is_none() {
             places.push((k, at));
@@ -735,9 +824,7 @@ impl<'a> Kernel<'a> {
                     true => (p.to(), p.parts[0].first),
                     false => (p.to().part(layer * span, span), 0),
                 };
-                let value =
-                    format!("sm[{}u + warp * {per_warp}u + {at}u + {}u + lane]", layout.sums, layer * lanes);
-                results.push(Result { view, first, value });
+                results.push(Result { view, first, value: value(layer) });
             }
         }
         if self.is_read_from_memory(piece, p.to(), span) {
@@ -745,7 +832,9 @@ impl<'a> Kernel<'a> {
         }
         self.line("                }");
         self.line("            }");
-        self.line("            warp_sync();");
+        if !packs {
+            self.line("            warp_sync();");
+        }
     }
 
     fn map(&mut self, piece: &Piece<'a>, map: &'a Map, results: &mut Vec<Result>) {

@@ -3,7 +3,7 @@
 
 use super::exchange;
 use crate::device::Device;
-use rnnc_plan::{Op, Product, Track, View};
+use rnnc_plan::{Op, Precision, Product, Setup, Track, View};
 use serde::Serialize;
 
 /// What the blocks of a loop share, and so how they exchange what each other needs.
@@ -18,17 +18,48 @@ pub enum Tier {
     Grid,
 }
 
+/// How the threads of a block multiply.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Way {
+    /// A lane multiplies rows of weights with some columns of a stream; the lanes' sums are added up. For few streams.
+    Lanes,
+    /// Tensor cores multiply tiles: 16 rows by 16 columns of weights, with 8 streams.
+    Tiles,
+}
+
+/// What is chosen about a loop, of which all else follows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Choice {
+    /// What its blocks share.
+    pub tier: Tier,
+    /// Blocks.
+    pub blocks: usize,
+    /// Blocks that share rows: each multiplies a part of the columns for all of them. Such a team is a cluster.
+    pub team: usize,
+    /// How its threads multiply.
+    pub way: Way,
+}
+
 /// A loop (one component, one direction) on a device.
 #[derive(Clone, Debug)]
 pub struct Layout {
+    /// What was chosen: the next three follow.
+    pub choice: Choice,
     /// Its tier.
     pub tier: Tier,
     /// Its blocks.
     pub blocks: usize,
+    /// Blocks of a team.
+    pub team: usize,
+    /// How coarsely products may round.
+    pub precision: Precision,
     /// Threads of a block.
     pub threads: usize,
     /// Rows (frames of a block of the schedule, times streams) that run side by side.
     pub rows: usize,
+    /// Streams.
+    pub streams: usize,
     /// Its products.
     pub products: Vec<ProductLayout>,
     /// Numbers of shared memory for partial sums and results.
@@ -39,18 +70,26 @@ pub struct Layout {
 
 /// Products of one operation into the same units, and how a block computes them.
 ///
-/// A block has `units` units of each of the `layers` it writes: rows `r = layer * units + unit`. Its warps stand in
-/// `row_groups` times `column_warps`; a thread has `thread_rows` rows and, of the columns in chunks of four, every 32nd
-/// chunk of its warp's share.
+/// A team of blocks has `units` units of each of the `layers` it writes: rows `r = layer * units + unit`. A block's warps
+/// stand in `row_groups` times `column_warps`; a warp has `thread_rows` rows and, of the columns in chunks of four, a share,
+/// of which a lane has every 32nd ([`Way::Lanes`], for all rows) or every fourth ([`Way::Tiles`], for 2 of 16 rows).
 #[derive(Clone, Debug)]
 pub struct ProductLayout {
     /// Where it stands: (phase, operation).
     pub place: (usize, usize),
     /// In the order of their columns. All write the same.
     pub parts: Vec<Product>,
+    /// How it is computed.
+    pub way: Way,
+    /// Blocks of a team.
+    pub team: usize,
+    /// Bytes of a weight.
+    pub weight_bytes: usize,
+    /// Streams.
+    pub streams: usize,
     /// Layers side by side.
     pub layers: usize,
-    /// Units of a block, of each layer.
+    /// Units of a team, of each layer.
     pub units: usize,
     /// The first chunk of each part, and one past the last.
     pub chunks: Vec<usize>,
@@ -58,7 +97,7 @@ pub struct ProductLayout {
     pub row_groups: usize,
     /// Warps along the columns.
     pub column_warps: usize,
-    /// Rows of a thread: a multiple of `fold`.
+    /// Rows of a warp: a multiple of `fold`, or of 16.
     pub thread_rows: usize,
     /// Rows that are summed over lanes together: a power of two.
     pub fold: usize,
@@ -71,6 +110,8 @@ pub struct ProductLayout {
     pub in_shared: usize,
     /// Where its partial sums begin in shared memory.
     pub sums_at: usize,
+    /// Where the sums of a team's blocks for this block's units do, in two buffers; none without a team.
+    pub gathered_at: usize,
     /// How many rows of its sources are brought to shared memory together; 0: threads read them where they are.
     pub staged: usize,
     /// Where they are.
@@ -85,12 +126,12 @@ pub struct ProductLayout {
 }
 
 impl ProductLayout {
-    /// Rows of a block.
+    /// Rows of a team.
     pub fn rows(&self) -> usize {
         self.layers * self.units
     }
 
-    /// Rows of a block with those that only fill up.
+    /// The same with those that only fill up.
     pub fn padded_rows(&self) -> usize {
         self.row_groups * self.thread_rows
     }
@@ -110,14 +151,69 @@ impl ProductLayout {
         self.to().len < self.span()
     }
 
-    /// Chunks of all threads: at least those of all parts.
+    /// Lanes side by side along the columns.
+    pub fn column_lanes(&self) -> usize {
+        match self.way {
+            Way::Lanes => 32,
+            Way::Tiles => 4,
+        }
+    }
+
+    /// Chunks of all threads of a team: at least those of all parts.
     pub fn padded_chunks(&self) -> usize {
-        self.column_warps * self.thread_chunks * 32
+        self.team * self.column_warps * self.thread_chunks * self.column_lanes()
+    }
+
+    /// Chunks from one row of sources in shared memory to the next.
+    pub fn source_chunks(&self) -> usize {
+        match self.way {
+            Way::Lanes => self.padded_chunks(),
+            // Eight lanes read two rows at a time: from different banks.
+            Way::Tiles => self.padded_chunks().next_multiple_of(8) + 4,
+        }
     }
 
     /// Rows of sources that a thread multiplies together.
     pub fn together(&self) -> usize {
-        (32 / self.thread_rows).clamp(1, 4)
+        match self.way {
+            Way::Lanes => (32 / self.thread_rows).clamp(1, 4),
+            Way::Tiles => 8 * self.stream_tiles(),
+        }
+    }
+
+    /// Tiles of rows of a warp.
+    pub fn tiles(&self) -> usize {
+        self.thread_rows / 16
+    }
+
+    /// Tiles of streams that are multiplied together.
+    pub fn stream_tiles(&self) -> usize {
+        // Their sums take registers beside the weights.
+        let most = if self.weight_bytes == 2 { 16 } else { 8 };
+        (most / self.tiles().max(1)).clamp(1, self.streams.div_ceil(8).clamp(1, 4))
+    }
+
+    /// Registers that a chunk's weights take in a thread: a multiple of four.
+    pub fn words(&self) -> usize {
+        match self.way {
+            Way::Lanes => self.thread_rows * 4,
+            Way::Tiles => self.tiles() * 2 * self.weight_bytes,
+        }
+    }
+
+    /// Numbers of shared memory from one row's partial sums to the next.
+    pub fn sums_stride(&self) -> usize {
+        let numbers = self.column_warps * self.padded_rows();
+        match self.way {
+            Way::Lanes => numbers,
+            // Lanes that write sums of different streams do so to different banks.
+            Way::Tiles => numbers + 4,
+        }
+    }
+
+    /// Numbers of what a team's blocks gather for one row of sources.
+    pub fn gathered_stride(&self) -> usize {
+        self.rows()
     }
 }
 
@@ -131,55 +227,78 @@ pub fn units(span: usize, blocks: usize) -> usize {
 
 impl Layout {
     /// Chooses the layout of a track on at most `most` blocks.
-    pub fn choose(track: &Track, streams: usize, device: &Device, most: usize) -> Layout {
-        let block = track.block.min(64);
-        let rows = block.max(1) * streams;
-        let span = spans(track).max().unwrap_or(1);
-        let weights: usize = products(track).map(|(_, p)| p.to.len * p.from.view.len).sum();
-        let barriers = track.barriers_per_step();
-        let mut candidates = vec![(Tier::Block, 1)];
-        let mut cluster = 2;
-        while cluster <= device.cluster.min(most) && cluster <= span {
-            candidates.push((Tier::Cluster, cluster));
-            cluster *= 2;
-        }
-        let grid = span.div_ceil(units(span, most.max(1)));
-        if grid > 1 {
-            candidates.push((Tier::Grid, grid));
-        }
-        let time =
-            |&(tier, blocks): &(Tier, usize)| frame_time(tier, blocks, weights, rows, barriers, device);
-        let best = candidates.iter().copied().min_by(|a, b| time(a).total_cmp(&time(b)));
-        let (tier, blocks) = best.unwrap_or((Tier::Block, 1));
-        Layout::with(track, rows, device, tier, blocks)
+    pub fn choose(track: &Track, setup: Setup, device: &Device, most: usize) -> Layout {
+        let work = Work::of(track, setup);
+        let mut choices = candidates(track, work.rows, device, most);
+        choices.sort_by(|a, b| frame_time(*a, work, device).total_cmp(&frame_time(*b, work, device)));
+        // Sums of many streams may not fit.
+        let fits = |choice: &Choice| {
+            Layout::with(track, work, device, *choice).shared_bytes() <= device.shared_bytes
+        };
+        let best = choices.into_iter().find(fits);
+        let one = Choice { tier: Tier::Block, blocks: 1, team: 1, way: Way::Lanes };
+        /*LAB*/ let best = match std::env::var("RNNC_LAB") {
+            Ok(text) => {
+                let w: Vec<&str> = text.split(',').collect();
+                let span = spans(track).max().unwrap_or(1);
+                let team: usize = w[2].parse().unwrap();
+                let most: usize = w[1].parse().unwrap();
+                let blocks = span.div_ceil(units(span, most)).next_multiple_of(team);
+                let tier = match w[0] { "block" => Tier::Block, "cluster" => Tier::Cluster, _ => Tier::Grid };
+                Some(Choice { tier, blocks, team, way: if w[3] == "tiles" { Way::Tiles } else { Way::Lanes } })
+            }
+            Err(_) => best,
+        };
+        Layout::with(track, work, device, best.unwrap_or(one))
     }
 
-    fn with(track: &Track, rows: usize, device: &Device, tier: Tier, blocks: usize) -> Layout {
+    /// The layout that follows from a choice.
+    pub fn with(track: &Track, work: Work, device: &Device, choice: Choice) -> Layout {
+        let Choice { tier, blocks, team, way } = choice;
+        let Work { rows, precision, .. } = work;
         let threads = device.loop_threads;
         let mut ops = track.phases.iter().flat_map(|p| &p.ops);
         // Sums over a block's threads take the first numbers.
         let sums = if ops.any(|placed| matches!(placed.op, Op::Vector(_))) { 32 } else { 0 };
-        let mut layout = Layout { tier, blocks, threads, rows, products: Vec::new(), sums, fixed: 0 };
+        let mut layout = Layout {
+            choice,
+            tier,
+            blocks,
+            team,
+            precision,
+            threads,
+            rows,
+            streams: work.streams,
+            products: Vec::new(),
+            sums,
+            fixed: 0,
+        };
         for (place, product) in products(track) {
             match layout.products.last_mut() {
                 // A later product into the same units adds to the one before.
                 Some(last) if last.place == place && last.to() == product.to && last.parts.len() < PARTS => {
                     last.parts.push(*product);
                 }
-                _ => layout.products.push(ProductLayout::new(place, *product, blocks)),
+                _ => layout.products.push(ProductLayout::new(place, *product, choice, work)),
             }
         }
-        let mut registers = (device.registers / threads / 2).min(144);
+        // Tiles need more registers beside the weights.
+        let most = if way == Way::Tiles { 128 } else { 144 };
+        let mut registers = (device.registers / threads / 2).min(most);
         // A warp may be a step ahead of the one that sums, if that alone signals.
         let buffers = layout.buffers();
         let stages = layout.stages(track);
         for product in &mut layout.products {
             product.deal(threads / 32, tier == Tier::Grid && !stages);
-            let weights = product.thread_rows * 4;
+            let weights = product.words();
             product.in_registers = product.thread_chunks.min(registers / weights);
             registers -= product.in_registers * weights;
             product.sums_at = layout.sums;
-            layout.sums += buffers * rows * product.column_warps * product.padded_rows();
+            layout.sums += buffers * rows * product.sums_stride();
+            if team > 1 {
+                product.gathered_at = layout.sums;
+                layout.sums += 2 * rows * product.gathered_stride();
+            }
         }
         // Beside partial sums, results and the exchange, what is left of shared memory holds weights.
         let results: usize = layout.results();
@@ -188,7 +307,7 @@ impl Layout {
         if tier != Tier::Grid && is_in_step(track) {
             let stored = exchange::stored(track);
             for product in &mut layout.products {
-                let numbers = 2 * rows.next_multiple_of(product.together()) * product.padded_chunks() * 4;
+                let numbers = 2 * rows.next_multiple_of(product.together()) * product.source_chunks() * 4;
                 let known = |p: &Product| exchange::lag(track, &stored, p).is_some();
                 if at + numbers <= room && product.parts.iter().all(known) {
                     product.exchanged = true;
@@ -211,12 +330,14 @@ impl Layout {
             at += most.max(if most > 0 { widest } else { 0 });
         }
         layout.fixed = at;
+        /*LAB*/ let lab = std::env::var("RNNC_LAB_SHOW").is_ok();
         for product in &mut layout.products {
-            let chunk = product.thread_rows * 4 * threads;
+            let chunk = product.words() * threads;
             let left = product.thread_chunks - product.in_registers;
             product.in_shared = left.min(room.saturating_sub(at) / chunk);
             product.weights_at = at;
             at += product.in_shared * chunk;
+            /*LAB*/ if lab { eprintln!("{choice:?} rows {} groups {} colwarps {} tiles {} st {} chunks {} reg {} sh {} exch {} time {}", product.rows(), product.row_groups, product.column_warps, product.thread_rows / 16, product.stream_tiles(), product.thread_chunks, product.in_registers, product.in_shared, product.exchanged, frame_time(choice, work, device)); }
         }
         layout
     }
@@ -229,17 +350,20 @@ impl Layout {
     /// Whether sources are brought to shared memory: where all rows of a step are of its one frame, so that warps with
     /// different rows read them from there.
     fn stages(&self, track: &Track) -> bool {
-        is_in_step(track)
+        is_in_step(track) && self.products.iter().all(|p| p.way == Way::Lanes)
     }
 
     /// Numbers of shared memory for the results of products, until maps read them: for each warp, those of one item.
     pub fn results(&self) -> usize {
+        if self.packs() {
+            return 0;
+        }
         self.products.iter().map(|p| p.layers * 32).sum::<usize>() * (self.threads / 32)
     }
 
     /// Bytes of shared memory of a block.
     pub fn shared_bytes(&self) -> usize {
-        let weights = self.products.iter().map(|p| p.in_shared * p.thread_rows * 4 * self.threads);
+        let weights = self.products.iter().map(|p| p.in_shared * p.words() * self.threads);
         4 * (self.fixed + weights.sum::<usize>())
     }
 
@@ -250,27 +374,40 @@ impl Layout {
 
     /// The same of one product.
     pub fn streamed_of(&self, p: &ProductLayout) -> usize {
-        (p.thread_chunks - p.in_registers - p.in_shared) * p.thread_rows * 4 * self.threads
+        (p.thread_chunks - p.in_registers - p.in_shared) * p.words() * self.threads
     }
 
-    /// Units of a layer that share an item: a warp's lanes hold the same units of all layers that one of its products
-    /// writes. The same for all operations on layers of that size, so that a unit is always the same thread's.
-    pub fn item_units(&self, span: usize) -> usize {
+    /// Units and streams of an item, which are a warp's: the same for all operations on layers of that size, so that a unit
+    /// is always the same thread's. With few streams, the lanes hold units of all layers that one of its products writes.
+    pub fn item(&self, span: usize) -> (usize, usize) {
+        if self.packs() {
+            let units = units(span, self.blocks).next_power_of_two().min(32);
+            return (units, 32 / units);
+        }
         let layers = self.products.iter().filter(|p| p.span() == span).map(|p| p.layers).max().unwrap_or(1);
         let most = (32 / layers.min(32)).max(1);
         let most = if most.is_power_of_two() { most } else { most.next_power_of_two() / 2 };
-        most.min(units(span, self.blocks).next_power_of_two())
+        (most.min(units(span, self.blocks).next_power_of_two()), 1)
+    }
+
+    /// Whether a lane sums up what it needs itself: where streams fill a warp.
+    pub fn packs(&self) -> bool {
+        self.streams >= 4
     }
 }
 
 impl ProductLayout {
-    fn new(place: (usize, usize), product: Product, blocks: usize) -> ProductLayout {
+    fn new(place: (usize, usize), product: Product, choice: Choice, work: Work) -> ProductLayout {
         let layers = if product.to.len < product.span { 1 } else { product.to.len / product.span };
         ProductLayout {
             place,
             parts: vec![product],
+            way: choice.way,
+            team: choice.team,
+            weight_bytes: work.weight_bytes(choice.way),
+            streams: work.rows,
             layers,
-            units: units(product.span, blocks),
+            units: units(product.span, choice.blocks) * choice.team,
             chunks: Vec::new(),
             row_groups: 1,
             column_warps: 1,
@@ -280,6 +417,7 @@ impl ProductLayout {
             in_registers: 0,
             in_shared: 0,
             sums_at: 0,
+            gathered_at: 0,
             staged: 0,
             staged_at: 0,
             exchanged: false,
@@ -295,6 +433,9 @@ impl ProductLayout {
         for part in &self.parts {
             at += part.from.view.len.div_ceil(4);
             self.chunks.push(at);
+        }
+        if self.way == Way::Tiles {
+            return self.deal_tiles(at, warps, far);
         }
         let mut best: Option<(usize, usize, usize, usize, usize, usize)> = None;
         let mut row_groups = 1;
@@ -323,6 +464,99 @@ impl ProductLayout {
             self.thread_chunks = chunks;
         }
     }
+
+    /// The same with tensor cores: each group of rows reads the sources, and each part of the columns leaves sums.
+    fn deal_tiles(&mut self, chunks: usize, warps: usize, far: bool) {
+        let mut best = usize::MAX;
+        let mut row_groups = 1;
+        while row_groups <= warps {
+            let column_warps = warps / row_groups;
+            let tiles = self.rows().div_ceil(16).div_ceil(row_groups);
+            let thread_chunks = chunks.div_ceil(4 * column_warps * self.team);
+            // In numbers that pass: from the second-level cache at a fifth of shared memory's speed.
+            let reads = row_groups * column_warps * thread_chunks * 16 * if far { 5 } else { 1 };
+            let sums = 2 * column_warps * row_groups * tiles * 16;
+            let products = row_groups * tiles * column_warps * thread_chunks * 4;
+            let cost = reads + sums + products;
+            if cost < best {
+                best = cost;
+                (self.row_groups, self.column_warps) = (row_groups, column_warps);
+                (self.thread_rows, self.thread_chunks) = (16 * tiles, thread_chunks);
+            }
+            row_groups *= 2;
+        }
+    }
+}
+
+/// What a step of a loop takes, as far as it decides on a layout.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Work {
+    /// Numbers of weights.
+    pub weights: usize,
+    /// Columns of its products, together.
+    pub columns: usize,
+    /// Streams.
+    pub streams: usize,
+    /// Rows (frames of a step, times streams) side by side.
+    pub rows: usize,
+    /// Times that blocks meet.
+    pub barriers: usize,
+    /// How coarsely products may round.
+    pub precision: Precision,
+}
+
+impl Work {
+    /// That of a track.
+    pub fn of(track: &Track, setup: Setup) -> Work {
+        Work {
+            weights: products(track).map(|(_, p)| p.to.len * p.from.view.len).sum(),
+            columns: products(track).map(|(_, p)| p.from.view.len).sum(),
+            streams: setup.streams,
+            rows: track.block.clamp(1, 64) * setup.streams,
+            barriers: track.barriers_per_step(),
+            precision: setup.precision,
+        }
+    }
+
+    /// Bytes of a weight where it stays.
+    fn weight_bytes(&self, way: Way) -> usize {
+        match (way, self.precision) {
+            (Way::Tiles, Precision::Bf16) => 2,
+            _ => 4,
+        }
+    }
+}
+
+/// What a track can be laid out as, on at most `most` blocks.
+fn candidates(track: &Track, rows: usize, device: &Device, most: usize) -> Vec<Choice> {
+    /// Streams beyond which the sums of a block no longer fit.
+    const STREAMS: usize = 128;
+    let span = spans(track).max().unwrap_or(1);
+    let mut ways = vec![Way::Lanes];
+    if is_in_step(track) && products(track).next().is_some() && (4..=STREAMS).contains(&rows) {
+        ways.push(Way::Tiles);
+    }
+    let mut out = Vec::new();
+    for way in ways {
+        let mut add = |tier, blocks, team| out.push(Choice { tier, blocks, team, way });
+        add(Tier::Block, 1, 1);
+        let mut size = 2;
+        while size <= device.cluster.min(most) && size <= span {
+            add(Tier::Cluster, size, 1);
+            size *= 2;
+        }
+        let mut team = 1;
+        while team == 1 || way == Way::Tiles && team <= device.cluster.min(8) {
+            // What does not fit into whole clusters stays free.
+            let most = if team > 2 { most - most / 11 } else { most } / team * team;
+            let blocks = span.div_ceil(units(span, most.max(1))).next_multiple_of(team);
+            if blocks > 1 && blocks <= most {
+                add(Tier::Grid, blocks, team);
+            }
+            team *= 2;
+        }
+    }
+    out
 }
 
 /// Whether a track does one frame a step, the same in all its operations.
@@ -351,24 +585,37 @@ fn products(track: &Track) -> impl Iterator<Item = ((usize, usize), &Product)> +
 }
 
 /// Microseconds of a step, as predicted: what a frame costs at least in the tier, what blocks exchange, and the products.
-/// Its constants were fitted to LSTMs and GRUs of 128 to 1024 units on an H200, where it is within a third of what was
-/// measured, but for the backward loops of many streams, which take up to 2.2 times as long.
-pub fn frame_time(
-    tier: Tier,
-    blocks: usize,
-    weights: usize,
-    rows: usize,
-    barriers: usize,
-    device: &Device,
-) -> f64 {
+/// The constants of [`Way::Lanes`] were fitted to LSTMs and GRUs of 128 to 1024 units on an H200, where it is within a third
+/// of what was measured, but for the backward loops of many streams, which take up to 2.2 times as long.
+pub fn frame_time(choice: Choice, work: Work, device: &Device) -> f64 {
+    let Choice { tier, blocks, team, way } = choice;
     let rates = device.rates;
-    let own = weights as f64 / blocks as f64;
+    let rows = work.rows as f64;
+    // In numbers of four bytes.
+    let own = work.weights as f64 / blocks as f64 * work.weight_bytes(way) as f64 / 4.0;
     let threads = device.loop_threads as f64;
-    let registers = (device.registers as f64 / threads / 2.0).min(144.0) * threads;
+    let most = if way == Way::Tiles { 128.0 } else { 144.0 };
+    let registers = (device.registers as f64 / threads / 2.0).min(most) * threads;
     let shared = (own - registers).clamp(0.0, device.shared_bytes as f64 / 4.0 * 0.8);
     let streamed = (own - registers - shared).max(0.0);
-    // Cycles: 128 products each, 32 numbers of shared memory each, about 10 from the second-level cache.
-    let cycles = own * rows as f64 / 128.0 * 1.5 + shared / 32.0 + streamed / 10.0;
+    // Cycles: 32 numbers of shared memory each, about 10 from the second-level cache.
+    let weights = shared / 32.0 + streamed / 10.0;
+    let (cycles, sharing) = match way {
+        // 128 products each.
+        Way::Lanes => (own * rows / 128.0 * 1.5, 0.13 * (rows - 1.0)),
+        Way::Tiles => {
+            let streams = (work.rows.next_multiple_of(8)) as f64;
+            let turns = match work.precision {
+                Precision::F32 => 6.0,
+                Precision::Tf32 => 2.0,
+                Precision::Bf16 => 1.0,
+            };
+            let products = work.weights as f64 / blocks as f64 * streams / 1024.0 * turns;
+            let sources = work.columns as f64 / team as f64 * rows;
+            let reads = sources / if tier == Tier::Grid { 6.0 } else { 32.0 };
+            (products + reads, 0.02 * rows + if team > 1 { 0.35 } else { 0.0 })
+        }
+    };
     // A cluster's blocks put their results into each other's memory, one after the other.
     let (rest, exchange) = match tier {
         Tier::Block => (0.43, 0.0),
@@ -376,5 +623,5 @@ pub fn frame_time(
         Tier::Grid => (0.73, 0.0),
     };
     let meeting = rates.frame_us[tier as usize] + exchange;
-    barriers.max(1) as f64 * meeting + rest + 0.13 * (rows - 1) as f64 + cycles / (rates.clock_ghz * 1e3)
+    work.barriers.max(1) as f64 * meeting + rest + sharing + (cycles + weights) / (rates.clock_ghz * 1e3)
 }

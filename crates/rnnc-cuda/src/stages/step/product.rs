@@ -5,12 +5,12 @@ use crate::places::{Places, Spot};
 use rnnc_plan::{Product, View};
 use std::fmt::Write;
 
-/// A product's functions: `weight_<id>(a, g, row, chunk, e)` and `source_<id>(a, frame, stream, chunk, crossing)`; bit i of
+/// A product's functions: `weight_<id>(a, team, row, chunk, e)` and `source_<id>(a, frame, stream, chunk, crossing)`; bit i of
 /// `crossing` says that the read of part i crosses, as `crossing_<id>(a, frame, age, ahead)` finds out.
 pub(super) fn functions(out: &mut String, id: &str, product: &ProductLayout, places: &Places<'_>) {
     let (units, span) = (product.units, product.span());
-    let _ = writeln!(out, "DEVICE float weight_{id}(const Args& a, u32 g, u32 row, u32 chunk, u32 e) {{");
-    let _ = writeln!(out, "    const u32 layer = row / {units}u, unit = g * {units}u + row % {units}u;");
+    let _ = writeln!(out, "DEVICE float weight_{id}(const Args& a, u32 team, u32 row, u32 chunk, u32 e) {{");
+    let _ = writeln!(out, "    const u32 layer = row / {units}u, unit = team * {units}u + row % {units}u;");
     let rows = product.rows();
     if product.partial() {
         let (first, end) = (product.parts[0].first, product.parts[0].first + product.to().len);
@@ -23,7 +23,7 @@ pub(super) fn functions(out: &mut String, id: &str, product: &ProductLayout, pla
     for (part, chunks) in product.parts.iter().zip(product.chunks.windows(2)) {
         let (begin, end, len) = (chunks[0], chunks[1], part.from.view.len);
         let m = part.weight;
-        let _ = writeln!(out, "    if (chunk >= {begin}u && chunk < {end}u) {{");
+        let _ = writeln!(out, "    {}{{", inside(product, begin, end));
         let _ = writeln!(out, "        const u32 column = (chunk - {begin}u) * 4u + e;");
         let _ = writeln!(
             out,
@@ -55,12 +55,20 @@ pub(super) fn functions(out: &mut String, id: &str, product: &ProductLayout, pla
     out.push_str("    float4 x = {0.f, 0.f, 0.f, 0.f};\n");
     for (bit, (part, chunks)) in product.parts.iter().zip(product.chunks.windows(2)).enumerate() {
         let (begin, end) = (chunks[0], chunks[1]);
-        let _ = writeln!(out, "    if (chunk >= {begin}u && chunk < {end}u) {{");
+        let _ = writeln!(out, "    {}{{", inside(product, begin, end));
         let _ = writeln!(out, "        const u32 column = (chunk - {begin}u) * 4u;");
         source(out, part, bit, places);
         out.push_str("    }\n");
     }
     out.push_str("    return x;\n}\n");
+}
+
+/// The condition that a chunk is one of a part's, unless all are.
+fn inside(product: &ProductLayout, begin: usize, end: usize) -> String {
+    match begin == 0 && end == product.padded_chunks() {
+        true => String::new(),
+        false => format!("if (chunk >= {begin}u && chunk < {end}u) "),
+    }
 }
 
 /// The statements that read four columns of one part into `x`.
@@ -93,7 +101,7 @@ fn source(out: &mut String, part: &Product, bit: usize, places: &Places<'_>) {
     }
 }
 
-/// The statements that bring a thread's weights to where they stay. Variables: `g`, `tid`, `lane`, `warp`, `sm`.
+/// The statements that bring a thread's weights to where they stay. Variables: `g`, `team`, `tid`, `lane`, `warp`, `sm`.
 pub(super) fn weights(out: &mut String, id: &str, p: &ProductLayout, threads: usize, far: Option<usize>) {
     let ProductLayout {
         row_groups: _,
@@ -113,7 +121,7 @@ pub(super) fn weights(out: &mut String, id: &str, p: &ProductLayout, threads: us
         let _ = writeln!(out, "        UNROLL for (u32 c = 0; c < {}u; c++)", in_registers * 4);
         let _ = writeln!(
             out,
-            "            w_{id}[r][c] = weight_{id}(a, g, rows_{id} + r, chunk_{id} + c / 4u * 32u, c % 4u);"
+            "            w_{id}[r][c] = weight_{id}(a, team, rows_{id} + r, chunk_{id} + c / 4u * 32u, c % 4u);"
         );
     }
     let mut place = |name: &str, array: String, from: usize, count: usize| {
@@ -123,7 +131,7 @@ pub(super) fn weights(out: &mut String, id: &str, p: &ProductLayout, threads: us
         let _ = writeln!(out, "            const u32 chunk = chunk_{id} + ({from}u + j) * 32u;");
         out.push_str("            float4 w;\n");
         for (e, c) in ["x", "y", "z", "w"].iter().enumerate() {
-            let _ = writeln!(out, "            w.{c} = weight_{id}(a, g, rows_{id} + r, chunk, {e}u);");
+            let _ = writeln!(out, "            w.{c} = weight_{id}(a, team, rows_{id} + r, chunk, {e}u);");
         }
         let _ = writeln!(out, "            {name}_{id}[(j * {thread_rows}u + r) * {threads}u + tid] = w;");
         out.push_str("        }\n");
@@ -165,7 +173,7 @@ pub(super) fn first_sources(
     threads: usize,
     crossing: &str,
 ) {
-    let (at, width) = (p.exchange_at, p.padded_chunks());
+    let (at, width) = (p.exchange_at, p.source_chunks());
     let all = rows.next_multiple_of(p.together()) * width;
     let _ = writeln!(out, "    for (u32 i = tid; i < {all}u; i += {threads}u) {{");
     let _ = writeln!(out, "        const u32 stream = i / {width}u; const int frame = begin_frame;");
@@ -180,7 +188,7 @@ pub(super) fn first_sources(
 
 /// The function that reads four columns of a source from shared memory: `exchanged_<id>(a, sm, step, q, chunk, crossing)`.
 pub(super) fn exchanged(out: &mut String, id: &str, p: &ProductLayout, rows: usize, places: &Places<'_>) {
-    let (at, width) = (p.exchange_at, p.padded_chunks());
+    let (at, width) = (p.exchange_at, p.source_chunks());
     let all = rows.next_multiple_of(p.together()) * width;
     let _ = writeln!(
         out,
@@ -215,7 +223,7 @@ pub(super) fn exchange(
     lags: &[i64],
     value: &str,
 ) {
-    let width = p.padded_chunks() * 4;
+    let width = p.source_chunks() * 4;
     let all = rows.next_multiple_of(p.together()) * width;
     for ((part, chunks), lag) in p.parts.iter().zip(p.chunks.windows(2)).zip(lags) {
         let from = part.from.view;

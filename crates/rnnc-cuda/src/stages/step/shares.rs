@@ -1,7 +1,7 @@
 //! How many multiprocessors each loop of a stage gets: loops that do not depend on each other run side by side, where that
 //! is predicted to be faster than one after the other on the whole device.
 
-use super::layout::{Layout, frame_time};
+use super::layout::{Layout, Work, frame_time};
 use crate::device::Device;
 use rnnc_plan::{Op, Setup, Track};
 
@@ -57,7 +57,7 @@ pub fn beside(tracks: &[&Track], setup: Setup, device: &Device) -> Vec<Share> {
             1 => device.multiprocessors,
             _ => 1 + (rest * work(track) / all) as usize,
         };
-        let layout = Layout::choose(track, setup.streams, device, most);
+        let layout = Layout::choose(track, setup, device, most);
         let us = predicted(track, &layout, setup, device);
         Share { layout, turn: 0, us }
     };
@@ -81,7 +81,6 @@ pub fn weights(track: &Track) -> usize {
 
 /// Predicted microseconds of a loop over a window.
 fn predicted(track: &Track, layout: &Layout, setup: Setup, device: &Device) -> f64 {
-    let barriers = track.barriers_per_step();
-    let step = frame_time(layout.tier, layout.blocks, weights(track), layout.rows, barriers, device);
+    let step = frame_time(layout.choice, Work::of(track, setup), device);
     step * setup.window.div_ceil(track.block.clamp(1, setup.window.max(1))) as f64
 }
