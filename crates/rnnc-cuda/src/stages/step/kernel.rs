@@ -661,16 +661,8 @@ impl<'a> Kernel<'a> {
         let p = &layout.products[k];
         let (own, span, layers) = (p.units, p.span(), p.layers);
         let per_warp: usize = layout.products.iter().map(|p| p.layers * 32).sum();
-        // A product into units that an earlier one of this operation wrote adds to its result.
-        let into = places.iter().copied().find_map(|(earlier, at)| {
-            let e = &layout.products[earlier];
-            let (to, from) = (p.to(), e.to());
-            let first = to.column.checked_sub(p.parts[0].first)?;
-            let inside = !e.partial()
-                && to.buffer == from.buffer
-                && from.column <= to.column
-                && to.column + to.len <= from.column + from.len;
-            inside.then(|| (at, (first - from.column) / span))
+        let into = p.into.and_then(|(earlier, layer)| {
+            places.iter().find(|&&(k, _)| k == earlier).map(|&(_, at)| (at, layer))
         });
         let (at, shift) = into.unwrap_or((at, 0));
         let place =
@@ -740,7 +732,7 @@ impl<'a> Kernel<'a> {
                 results.push(Result { view, first, value });
             }
         }
-        if self.is_read_from_memory(piece, p.to(), span) {
+        if self.is_read_from_memory(piece, k) {
             self.line(&format!("                    put({address}, s);"));
         }
         self.line("                }");
@@ -839,9 +831,10 @@ impl<'a> Kernel<'a> {
     }
 
     /// Whether what a product writes is read other than by the maps behind it in its piece.
-    fn is_read_from_memory(&self, piece: &Piece<'a>, view: View, span: usize) -> bool {
+    fn is_read_from_memory(&self, piece: &Piece<'a>, k: usize) -> bool {
         let plan = self.places.plan;
-        if plan.buffers[view.buffer.0].lifetime.is_none() {
+        let (view, span) = (self.layout.products[k].to(), self.layout.products[k].span());
+        if plan.buffers[view.buffer.0].lifetime.is_none() || self.layout.is_added_to_in_memory(k) {
             return true;
         }
         let overlaps = |v: View| {
@@ -862,7 +855,7 @@ impl<'a> Kernel<'a> {
             .products
             .iter()
             .map(|&k| &self.layout.products[k])
-            .filter(|p| p.span() == span)
+            .filter(|p| p.span() == span && p.into.is_none())
             .flat_map(products)
             .collect();
         let is_own_map = |map: &Map| map.span == span && piece.maps.iter().any(|m| std::ptr::eq(*m, map));
@@ -887,17 +880,10 @@ impl<'a> Kernel<'a> {
             Op::Map(map) if overwritten && !is_own_map(map) => false,
             Op::MatMul(list) => {
                 let read = !overwritten && list.iter().any(|p| overlaps(p.from.view));
-                // Another product adds to it: through memory, unless it is one of this piece's that adds to a result.
+                // A product of another operation adds to it through memory.
                 let added =
                     !is_own_products(list.as_ptr()) && list.iter().any(|p| p.accumulate && overlaps(p.to));
-                let uncovered = is_own_products(list.as_ptr())
-                    && list.iter().any(|p| {
-                        p.accumulate
-                            && overlaps(p.to)
-                            && result(&own, p.to, p.first).is_none()
-                            && p.to != view
-                    });
-                read || added || uncovered
+                read || added
             }
             Op::Gather(list) => list.iter().any(|l| l.accumulate && overlaps(l.to)),
             Op::Map(map) => map.program.iter().any(|step| match step {

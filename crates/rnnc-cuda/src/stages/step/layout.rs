@@ -48,6 +48,9 @@ pub struct ProductLayout {
     pub place: (usize, usize),
     /// In the order of their columns. All write the same.
     pub parts: Vec<Product>,
+    /// The product before it (a place in [`Layout::products`]) to whose result it adds, and which of that one's layers its
+    /// first is.
+    pub into: Option<(usize, usize)>,
     /// Layers side by side.
     pub layers: usize,
     /// Units of a block, of each layer.
@@ -110,6 +113,18 @@ impl ProductLayout {
         self.to().len < self.span()
     }
 
+    /// Which of its layers another's first is, if it writes all that the other does.
+    fn layer_of(&self, other: &ProductLayout) -> Option<usize> {
+        let (own, to) = (self.to(), other.to());
+        let inside = own.buffer == to.buffer
+            && self.span() == other.span()
+            && own.column <= to.column
+            && to.column + to.len <= own.column + own.len;
+        // Where the layers begin of which they write the first units.
+        let begin = |p: &ProductLayout| p.to().column.checked_sub(p.parts[0].first);
+        inside.then_some((begin(other)?.checked_sub(begin(self)?)?) / self.span())
+    }
+
     /// Chunks of all threads: at least those of all parts.
     pub fn padded_chunks(&self) -> usize {
         self.column_warps * self.thread_chunks * 32
@@ -166,7 +181,11 @@ impl Layout {
                 Some(last) if last.place == place && last.to() == product.to && last.parts.len() < PARTS => {
                     last.parts.push(*product);
                 }
-                _ => layout.products.push(ProductLayout::new(place, *product, blocks)),
+                _ => {
+                    let next = ProductLayout::new(place, *product, blocks);
+                    let into = layout.result_for(&next);
+                    layout.products.push(ProductLayout { into, ..next });
+                }
             }
         }
         let mut registers = (device.registers / threads / 2).min(144);
@@ -221,6 +240,22 @@ impl Layout {
         layout
     }
 
+    /// Where [`ProductLayout::into`] says a product adds: to the last result of its operation that has any of its units, if
+    /// that has all of them. Otherwise it adds to what lies in memory.
+    fn result_for(&self, next: &ProductLayout) -> Option<(usize, usize)> {
+        let results = self.products.iter().enumerate().rev();
+        let mut results = results.filter(|(_, p)| p.place == next.place && p.into.is_none());
+        let (number, last) = results.find(|(_, p)| exchange::overlap(p.to(), next.to()))?;
+        Some((number, last.layer_of(next)?)).filter(|_| next.parts[0].accumulate)
+    }
+
+    /// Whether a later product of the same operation adds in memory to what this one leaves there.
+    pub fn is_added_to_in_memory(&self, product: usize) -> bool {
+        let own = &self.products[product];
+        let later = self.products[product + 1..].iter().filter(|p| p.place == own.place);
+        later.into_iter().any(|p| p.into.is_none() && exchange::overlap(p.to(), own.to()))
+    }
+
     /// Buffers of partial sums.
     pub fn buffers(&self) -> usize {
         if self.rows == 1 { 2 } else { 1 }
@@ -269,6 +304,7 @@ impl ProductLayout {
         ProductLayout {
             place,
             parts: vec![product],
+            into: None,
             layers,
             units: units(product.span, blocks),
             chunks: Vec::new(),
