@@ -424,7 +424,8 @@ impl<'a> Kernel<'a> {
                 ));
             }
         }
-        for (n, piece) in self.pieces(number, phase).iter().enumerate() {
+        let pieces = self.pieces(number, phase);
+        for (n, piece) in pieces.iter().enumerate() {
             if n > 0 {
                 self.line("        block_sync();");
             }
@@ -448,7 +449,11 @@ impl<'a> Kernel<'a> {
                     ));
                 }
             }
-        } else if number + 1 < self.track.phases.len() || self.layout.buffers() == 1 {
+        } else if number + 1 < self.track.phases.len()
+            || self.layout.buffers() == 1
+            // Other threads read what a vector function stores.
+            || pieces.last().is_some_and(|piece| piece.vector.is_some())
+        {
             self.line("        block_sync();");
         }
         self.late_stores();
