@@ -37,7 +37,7 @@ pub fn networks() -> Vec<Network> {
         ("bidirectional", bidirectional),
         ("symbol_model", symbol_model),
     ];
-    let others: [(&'static str, Build); 27] = [
+    let others: [(&'static str, Build); 29] = [
         ("feed_forward", feed_forward),
         ("oscillator", oscillator),
         ("long_memory", long_memory),
@@ -65,6 +65,8 @@ pub fn networks() -> Vec<Network> {
         ("shared_weights", shared_weights),
         ("products", products),
         ("dropout", dropout),
+        ("heads_in_sums", heads_in_sums),
+        ("softmax_read_back", softmax_read_back),
     ];
     let all = usual.into_iter().map(|(name, build)| Network { name, build, usual: true });
     all.chain(others.into_iter().map(|(name, build)| Network { name, build, usual: false })).collect()

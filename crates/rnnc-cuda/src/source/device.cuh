@@ -84,6 +84,11 @@ DEVICE void put_shared(float* p, u32 rank, float v) {
     asm volatile("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(there) : "r"(local), "r"(rank));
     asm volatile("st.relaxed.cluster.shared::cluster.f32 [%0], %1;" ::"r"(there), "f"(v) : "memory");
 }
+DEVICE void put_shared4(float* p, u32 rank, const float4& v) {
+    u32 local = (u32)__cvta_generic_to_shared(p), there;
+    asm volatile("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(there) : "r"(local), "r"(rank));
+    asm volatile("st.relaxed.cluster.shared::cluster.v4.f32 [%0], {%1, %2, %3, %4};" ::"r"(there), "f"(v.x), "f"(v.y), "f"(v.z), "f"(v.w) : "memory");
+}
 #endif
 
 // Tensor cores: sum += a b, where a has 16 rows and b 8 columns. Lane l has the numbers of rows (columns) l / 4; of the 8 (or

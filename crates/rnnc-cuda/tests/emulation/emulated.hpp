@@ -216,6 +216,11 @@ DEVICE void put_shared(float* p, u32 rank, float v, HERE) {
     Lane* l = lane_record();
     l->host->put_shared(l, line, p, rank, as_u32(v));
 }
+DEVICE void put_shared4(float* p, u32 rank, const float4& v, HERE) {
+    const float numbers[4] = {v.x, v.y, v.z, v.w};
+    if ((u64)p % 16) check<16>(p, line);
+    for (u32 i = 0; i < 4; ++i) put_shared(p + i, rank, numbers[i], line);
+}
 
 DEVICE float exp2_fast(float x) { return exp2f(x); }
 DEVICE float reciprocal(float x) { return 1.f / x; }

@@ -239,6 +239,18 @@ pub fn softmax_in_a_loop(m: usize, n: usize) -> Graph {
     net.out(state)
 }
 
+/// Each unit reads itself as a function of its whole group left it, one and two frames ago.
+pub fn softmax_read_back(m: usize, n: usize) -> Graph {
+    let mut net = Net::new("softmax_read_back");
+    let x = net.graph.input("x", m);
+    let scores = net.dense("scores", 2 * n, Identity, &[(x, 0)]);
+    let soft = net.operation("soft", 2 * n, Operation::Softmax { groups: part(n) }, &[(scores, 0)]);
+    net.add(soft, scores, 0.8, 1);
+    net.diagonal(soft, scores, 2);
+    net.learned_start(soft);
+    net.out(soft)
+}
+
 /// Symbols in, a loss out: a look-up, a delayed look-up, a loop, and the cross-entropy with other symbols.
 pub fn symbol_model(m: usize, n: usize) -> Graph {
     let mut net = Net::new("symbol_model");

@@ -72,6 +72,26 @@ pub fn heads(m: usize, n: usize) -> Graph {
     net.out(y)
 }
 
+/// Sums of whole matrices and of parts, in both orders and in both directions: errors of `a` begin as those of its heads,
+/// and a whole matrix adds to them.
+pub fn heads_in_sums(m: usize, n: usize) -> Graph {
+    let mut net = Net::new("heads_in_sums");
+    let x = net.graph.input("x", m);
+    let heads = part(n);
+    let outside = net.dense("outside", n, Identity, &[(x, 0)]);
+    let [a, b, c] = ["a", "b", "c"].map(|name| net.sum(name, n, Tanh));
+    net.add(outside, a, 1.0, 0);
+    net.heads(a, a, 1, heads);
+    net.full(b, a, 1);
+    net.heads(c, a, 1, heads);
+    net.add(outside, b, 1.0, 0);
+    net.heads(c, b, 1, heads);
+    net.full(x, c, 0);
+    net.full(a, c, 1);
+    net.heads(b, c, 1, heads);
+    net.out(c)
+}
+
 pub fn delays_2_and_3(m: usize, n: usize) -> Graph {
     let mut net = Net::new("delays_2_and_3");
     let x = net.graph.input("x", m);

@@ -110,7 +110,8 @@ pub(super) fn lag(track: &Track, stored: &[Stored], product: &Product) -> Option
 pub(super) enum Origin {
     /// From before the loop.
     Outside,
-    /// The same unit of this loop, so the same thread.
+    /// The same unit of this loop, so the same thread, or, where a vector function stored it, another of the block: all
+    /// meet behind that.
     SameUnit,
     /// Other units of this loop.
     OtherUnits,

@@ -479,7 +479,8 @@ impl<'a> Kernel<'a> {
                 ));
             }
         }
-        for (n, piece) in self.pieces(number, phase).iter().enumerate() {
+        let pieces = self.pieces(number, phase);
+        for (n, piece) in pieces.iter().enumerate() {
             if n > 0 {
                 self.line("        block_sync();");
             }
@@ -503,7 +504,11 @@ impl<'a> Kernel<'a> {
                     ));
                 }
             }
-        } else if number + 1 < self.track.phases.len() || self.layout.buffers() == 1 {
+        } else if number + 1 < self.track.phases.len()
+            || self.layout.buffers() == 1
+            // Other threads read what a vector function stores.
+            || pieces.last().is_some_and(|piece| piece.vector.is_some())
+        {
             self.line("        block_sync();");
         }
         self.late_stores();
@@ -727,18 +732,10 @@ impl<'a> Kernel<'a> {
     ) {
         let layout = self.layout;
         let p = &layout.products[k];
-        let (own, span, layers) = (p.units / p.team, p.span(), p.layers);
+        let (own, span, layers) = (p.own_units(), p.span(), p.layers);
         let per_warp: usize = layout.products.iter().map(|p| p.layers * 32).sum();
-        // A product into units that an earlier one of this operation wrote adds to its result.
-        let into = places.iter().copied().find_map(|(earlier, at)| {
-            let e = &layout.products[earlier];
-            let (to, from) = (p.to(), e.to());
-            let first = to.column.checked_sub(p.parts[0].first)?;
-            let inside = !e.partial()
-                && to.buffer == from.buffer
-                && from.column <= to.column
-                && to.column + to.len <= from.column + from.len;
-            inside.then(|| (earlier, at, (first - from.column) / span))
+        let into = p.into.and_then(|(earlier, layer)| {
+            places.iter().find(|&&(k, _)| k == earlier).map(|&(_, at)| (earlier, at, layer))
         });
         let (owner, at, shift) = into.unwrap_or((k, at, 0));
         // A lane sums up what it needs itself, or the lanes share the layers and hand each other the sums.
@@ -827,7 +824,7 @@ impl<'a> Kernel<'a> {
                 results.push(Result { view, first, value: value(layer) });
             }
         }
-        if self.is_read_from_memory(piece, p.to(), span) {
+        if self.is_read_from_memory(piece, k) {
             self.line(&format!("                    put({address}, s);"));
         }
         self.line("                }");
@@ -928,9 +925,10 @@ impl<'a> Kernel<'a> {
     }
 
     /// Whether what a product writes is read other than by the maps behind it in its piece.
-    fn is_read_from_memory(&self, piece: &Piece<'a>, view: View, span: usize) -> bool {
+    fn is_read_from_memory(&self, piece: &Piece<'a>, k: usize) -> bool {
         let plan = self.places.plan;
-        if plan.buffers[view.buffer.0].lifetime.is_none() {
+        let (view, span) = (self.layout.products[k].to(), self.layout.products[k].span());
+        if plan.buffers[view.buffer.0].lifetime.is_none() || self.layout.is_added_to_in_memory(k) {
             return true;
         }
         let overlaps = |v: View| {
@@ -951,7 +949,7 @@ impl<'a> Kernel<'a> {
             .products
             .iter()
             .map(|&k| &self.layout.products[k])
-            .filter(|p| p.span() == span)
+            .filter(|p| p.span() == span && p.into.is_none())
             .flat_map(products)
             .collect();
         let is_own_map = |map: &Map| map.span == span && piece.maps.iter().any(|m| std::ptr::eq(*m, map));
@@ -976,17 +974,10 @@ impl<'a> Kernel<'a> {
             Op::Map(map) if overwritten && !is_own_map(map) => false,
             Op::MatMul(list) => {
                 let read = !overwritten && list.iter().any(|p| overlaps(p.from.view));
-                // Another product adds to it: through memory, unless it is one of this piece's that adds to a result.
+                // A product of another operation adds to it through memory.
                 let added =
                     !is_own_products(list.as_ptr()) && list.iter().any(|p| p.accumulate && overlaps(p.to));
-                let uncovered = is_own_products(list.as_ptr())
-                    && list.iter().any(|p| {
-                        p.accumulate
-                            && overlaps(p.to)
-                            && result(&own, p.to, p.first).is_none()
-                            && p.to != view
-                    });
-                read || added || uncovered
+                read || added
             }
             Op::Gather(list) => list.iter().any(|l| l.accumulate && overlaps(l.to)),
             Op::Map(map) => map.program.iter().any(|step| match step {

@@ -87,6 +87,9 @@ pub struct ProductLayout {
     pub weight_bytes: usize,
     /// Streams.
     pub streams: usize,
+    /// The product before it (a place in [`Layout::products`]) to whose result it adds, and which of that one's layers its
+    /// first is.
+    pub into: Option<(usize, usize)>,
     /// Layers side by side.
     pub layers: usize,
     /// Units of a team, of each layer.
@@ -151,6 +154,18 @@ impl ProductLayout {
         self.to().len < self.span()
     }
 
+    /// Which of its layers another's first is, if it writes all that the other does.
+    fn layer_of(&self, other: &ProductLayout) -> Option<usize> {
+        let (own, to) = (self.to(), other.to());
+        let inside = own.buffer == to.buffer
+            && self.span() == other.span()
+            && own.column <= to.column
+            && to.column + to.len <= own.column + own.len;
+        // Where the layers begin of which they write the first units.
+        let begin = |p: &ProductLayout| p.to().column.checked_sub(p.parts[0].first);
+        inside.then_some((begin(other)?.checked_sub(begin(self)?)?) / self.span())
+    }
+
     /// Lanes side by side along the columns.
     pub fn column_lanes(&self) -> usize {
         match self.way {
@@ -213,7 +228,12 @@ impl ProductLayout {
 
     /// Numbers of what a team's blocks gather for one row of sources.
     pub fn gathered_stride(&self) -> usize {
-        self.rows()
+        self.rows().next_multiple_of(4)
+    }
+
+    /// Units of a block, of each layer.
+    pub fn own_units(&self) -> usize {
+        self.units / self.team
     }
 }
 
@@ -279,7 +299,11 @@ impl Layout {
                 Some(last) if last.place == place && last.to() == product.to && last.parts.len() < PARTS => {
                     last.parts.push(*product);
                 }
-                _ => layout.products.push(ProductLayout::new(place, *product, choice, work)),
+                _ => {
+                    let next = ProductLayout::new(place, *product, choice, work);
+                    let into = layout.result_for(&next);
+                    layout.products.push(ProductLayout { into, ..next });
+                }
             }
         }
         // Tiles need more registers beside the weights.
@@ -340,6 +364,22 @@ impl Layout {
             /*LAB*/ if lab { eprintln!("{choice:?} rows {} groups {} colwarps {} tiles {} st {} chunks {} reg {} sh {} exch {} time {}", product.rows(), product.row_groups, product.column_warps, product.thread_rows / 16, product.stream_tiles(), product.thread_chunks, product.in_registers, product.in_shared, product.exchanged, frame_time(choice, work, device)); }
         }
         layout
+    }
+
+    /// Where [`ProductLayout::into`] says a product adds: to the last result of its operation that has any of its units, if
+    /// that has all of them. Otherwise it adds to what lies in memory.
+    fn result_for(&self, next: &ProductLayout) -> Option<(usize, usize)> {
+        let results = self.products.iter().enumerate().rev();
+        let mut results = results.filter(|(_, p)| p.place == next.place && p.into.is_none());
+        let (number, last) = results.find(|(_, p)| exchange::overlap(p.to(), next.to()))?;
+        Some((number, last.layer_of(next)?)).filter(|_| next.parts[0].accumulate)
+    }
+
+    /// Whether a later product of the same operation adds in memory to what this one leaves there.
+    pub fn is_added_to_in_memory(&self, product: usize) -> bool {
+        let own = &self.products[product];
+        let later = self.products[product + 1..].iter().filter(|p| p.place == own.place);
+        later.into_iter().any(|p| p.into.is_none() && exchange::overlap(p.to(), own.to()))
     }
 
     /// Buffers of partial sums.
@@ -406,6 +446,7 @@ impl ProductLayout {
             team: choice.team,
             weight_bytes: work.weight_bytes(choice.way),
             streams: work.rows,
+            into: None,
             layers,
             units: units(product.span, choice.blocks) * choice.team,
             chunks: Vec::new(),
@@ -495,6 +536,8 @@ pub struct Work {
     pub weights: usize,
     /// Columns of its products, together.
     pub columns: usize,
+    /// The size of its largest layer.
+    pub span: usize,
     /// Streams.
     pub streams: usize,
     /// Rows (frames of a step, times streams) side by side.
@@ -511,6 +554,7 @@ impl Work {
         Work {
             weights: products(track).map(|(_, p)| p.to.len * p.from.view.len).sum(),
             columns: products(track).map(|(_, p)| p.from.view.len).sum(),
+            span: spans(track).max().unwrap_or(1),
             streams: setup.streams,
             rows: track.block.clamp(1, 64) * setup.streams,
             barriers: track.barriers_per_step(),
@@ -549,9 +593,13 @@ fn candidates(track: &Track, rows: usize, device: &Device, most: usize) -> Vec<C
         while team == 1 || way == Way::Tiles && team <= device.cluster.min(8) {
             // What does not fit into whole clusters stays free.
             let most = if team > 2 { most - most / 11 } else { most } / team * team;
-            let blocks = span.div_ceil(units(span, most.max(1))).next_multiple_of(team);
-            if blocks > 1 && blocks <= most {
-                add(Tier::Grid, blocks, team);
+            let fewest = units(span, most.max(1));
+            // A team passes four units at a time; fewer blocks may do as well.
+            for units in [fewest, fewest.next_multiple_of(4), fewest.next_multiple_of(8), fewest.next_multiple_of(16)] {
+                let blocks = span.div_ceil(units).next_multiple_of(team);
+                if blocks > 1 && blocks <= most {
+                    add(Tier::Grid, blocks, team);
+                }
             }
             team *= 2;
         }
@@ -585,8 +633,7 @@ fn products(track: &Track) -> impl Iterator<Item = ((usize, usize), &Product)> +
 }
 
 /// Microseconds of a step, as predicted: what a frame costs at least in the tier, what blocks exchange, and the products.
-/// The constants of [`Way::Lanes`] were fitted to LSTMs and GRUs of 128 to 1024 units on an H200, where it is within a third
-/// of what was measured, but for the backward loops of many streams, which take up to 2.2 times as long.
+/// Its constants were fitted to LSTMs of 128 to 1024 units and 1 to 64 streams on an H200.
 pub fn frame_time(choice: Choice, work: Work, device: &Device) -> f64 {
     let Choice { tier, blocks, team, way } = choice;
     let rates = device.rates;
@@ -600,27 +647,38 @@ pub fn frame_time(choice: Choice, work: Work, device: &Device) -> f64 {
     let streamed = (own - registers - shared).max(0.0);
     // Cycles: 32 numbers of shared memory each, about 10 from the second-level cache.
     let weights = shared / 32.0 + streamed / 10.0;
+    let own_units = units(work.span, blocks);
     let (cycles, sharing) = match way {
         // 128 products each.
         Way::Lanes => (own * rows / 128.0 * 1.5, 0.13 * (rows - 1.0)),
         Way::Tiles => {
-            let streams = (work.rows.next_multiple_of(8)) as f64;
             let turns = match work.precision {
                 Precision::F32 => 6.0,
                 Precision::Tf32 => 2.0,
                 Precision::Bf16 => 1.0,
             };
-            let products = work.weights as f64 / blocks as f64 * streams / 1024.0 * turns;
-            let sources = work.columns as f64 / team as f64 * rows;
-            let reads = sources / if tier == Tier::Grid { 6.0 } else { 32.0 };
-            (products + reads, 0.02 * rows + if team > 1 { 0.35 } else { 0.0 })
+            // A team's rows of weights, and each block's columns.
+            let of_team = (work.weights * team).div_ceil(work.columns.max(1) * blocks);
+            let columns = work.columns as f64 / team as f64;
+            let streams = work.rows.next_multiple_of(8) as f64;
+            let products = of_team.next_multiple_of(16) as f64 * columns * streams / 1200.0 * turns;
+            let reads = columns * rows / if tier == Tier::Grid { 7.0 } else { 32.0 };
+            // What a thread passes to its team.
+            let passed = of_team as f64 * rows / threads;
+            let passed = if own_units.is_multiple_of(4) { passed / 3.0 } else { passed };
+            (products + reads, if team > 1 { 0.15 + 0.17 * passed } else { 0.0 })
         }
     };
-    // A cluster's blocks put their results into each other's memory, one after the other.
-    let (rest, exchange) = match tier {
-        Tier::Block => (0.43, 0.0),
-        Tier::Cluster => (0.43, 0.03 * blocks as f64),
-        Tier::Grid => (0.73, 0.0),
+    // A cluster's blocks put their results into each other's memory, one after the other; each of several items all it has.
+    let (rest, exchange) = match (tier, way) {
+        (Tier::Block, _) => (0.43, 0.0),
+        (Tier::Cluster, _) => {
+            let items = (own_units as f64 * rows / 32.0 / (threads / 32.0)).ceil();
+            let values = work.columns as f64 / work.span.max(1) as f64;
+            (0.43, 0.03 * blocks as f64 * (1.0 + (items - 1.0) * values))
+        }
+        (Tier::Grid, Way::Lanes) => (0.73, 0.0),
+        (Tier::Grid, Way::Tiles) => (0.5, 0.0),
     };
     let meeting = rates.frame_us[tier as usize] + exchange;
     work.barriers.max(1) as f64 * meeting + rest + sharing + (cycles + weights) / (rates.clock_ghz * 1e3)

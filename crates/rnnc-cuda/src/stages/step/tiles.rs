@@ -133,16 +133,19 @@ pub(super) fn sums(out: &mut String, id: &str, p: &ProductLayout, around: &Aroun
     line(&format!("{rolled}for (u32 q0 = 0; q0 < {}u; q0 += {flat}u) {{", groups(p)));
     line(&format!("    float4 x[{depth}][{streams}];"));
     line("    const auto read = [&](u32 i, u32 s) {");
+    // Lanes without a stream read the last one's: their sums are dropped.
+    let stream = match rows % p.together() {
+        0 => "of_lane".to_string(),
+        _ => format!("of_lane < {rows}u ? of_lane : {}u", rows - 1),
+    };
     line(&format!(
-        "        const u32 tile = (q0 + i / {chunks}u) * {streams}u + s, stream = tile * 8u + lane / 4u, chunk = chunk_{id} + i % {chunks}u * 4u; (void)tile;"
+        "        const u32 tile = (q0 + i / {chunks}u) * {streams}u + s, of_lane = tile * 8u + lane / 4u, stream = {stream}, chunk = chunk_{id} + i % {chunks}u * 4u; (void)tile;"
     ));
-    line("        float4 v = {0.f, 0.f, 0.f, 0.f};");
     let inside = if rows % p.together() == 0 { String::new() } else { format!("if (stream < {rows}u) ") };
     line(&match p.exchanged {
-        true => format!("        {inside}v = exchanged_{id}(a, sm, step, stream, chunk, {crossing});"),
-        false => format!("        {inside}v = source_{id}(a, frame, stream, chunk, {crossing});"),
+        true => format!("        return exchanged_{id}(a, sm, step, stream, chunk, {crossing});"),
+        false => format!("        return source_{id}(a, frame, stream, chunk, {crossing});"),
     });
-    line("        return v;");
     line("    };");
     line(&format!("    UNROLL for (u32 i = 0; i < {depth}u; i++) UNROLL for (u32 s = 0; s < {streams}u; s++) x[i][s] = read(i, s);"));
     line(&format!("    UNROLL for (u32 q = 0; q < {flat}u; q++) {{"));
@@ -201,29 +204,39 @@ pub(super) fn sums(out: &mut String, id: &str, p: &ProductLayout, around: &Aroun
     line("}");
 }
 
-/// The statements that hand a block's sums to the blocks of its team whose units they are of.
+/// The statements that hand a block's sums to the blocks of its team whose units they are of: four units at a time, where
+/// blocks have them by fours.
 pub(super) fn gather(out: &mut String, p: &ProductLayout, rows: usize, threads: usize) {
-    let (all, units, team) = (p.rows(), p.units, p.team);
-    let own = units / team;
-    let own_rows = all / team;
-    let _ = writeln!(out, "        for (u32 i = tid; i < {}u; i += {threads}u) {{", rows * all);
+    let (all, units, own) = (p.rows(), p.units, p.own_units());
+    let (count, number, get, put) = match own.is_multiple_of(4) {
+        true => (4, "float4", "*(const float4*)", "put_shared4"),
+        false => (1, "float", "*", "put_shared"),
+    };
+    let groups = all / count;
+    let _ = writeln!(out, "        for (u32 i = tid; i < {}u; i += {threads}u) {{", rows * groups);
     let _ = writeln!(
         out,
-        "            const u32 row = i % {all}u, stream = i / {all}u, layer = row / {units}u, unit = row % {units}u;"
-    );
-    let _ = writeln!(out, "            const float* sums = sm + ({}u + stream * {}u + row);", p.sums_at, p.sums_stride());
-    out.push_str("            float s = sums[0];\n");
-    let _ = writeln!(
-        out,
-        "            UNROLL for (u32 w = 1; w < {}u; w++) s += sums[w * {}u];",
-        p.column_warps,
-        p.padded_rows()
+        "            const u32 row = i % {groups}u * {count}u, stream = i / {groups}u, layer = row / {units}u, unit = row % {units}u;"
     );
     let _ = writeln!(
         out,
-        "            put_shared(sm + ({}u + (((u32)step & 1u) * {rows}u + stream) * {}u + member * {own_rows}u + layer * {own}u + unit % {own}u), unit / {own}u, s);",
+        "            const float* sums = sm + ({}u + stream * {}u + row);",
+        p.sums_at,
+        p.sums_stride()
+    );
+    let _ = writeln!(out, "            {number} s = {get}sums;");
+    let add = match count {
+        4 => "const float4 v = *(const float4*)sums; s.x += v.x; s.y += v.y; s.z += v.z; s.w += v.w;",
+        _ => "s += *sums;",
+    };
+    let (more, padded) = (p.column_warps, p.padded_rows());
+    let _ = writeln!(out, "            UNROLL for (u32 w = 1; w < {more}u; w++) {{ sums += {padded}u; {add} }}");
+    let _ = writeln!(
+        out,
+        "            {put}(sm + ({}u + (((u32)step & 1u) * {rows}u + stream) * {}u + member * {}u + layer * {own}u + unit % {own}u), unit / {own}u, s);",
         p.gathered_at,
-        p.gathered_stride()
+        p.gathered_stride(),
+        all / p.team
     );
     out.push_str("        }\n");
 }
