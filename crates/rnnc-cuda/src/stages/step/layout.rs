@@ -249,27 +249,14 @@ impl Layout {
     /// Chooses the layout of a track on at most `most` blocks.
     pub fn choose(track: &Track, setup: Setup, device: &Device, most: usize) -> Layout {
         let work = Work::of(track, setup);
-        let mut choices = candidates(track, work.rows, device, most);
-        choices.sort_by(|a, b| frame_time(*a, work, device).total_cmp(&frame_time(*b, work, device)));
+        let layouts = candidates(track, work.rows, device, most);
+        let layouts = layouts.into_iter().map(|choice| Layout::with(track, work, device, choice));
         // Sums of many streams may not fit.
-        let fits = |choice: &Choice| {
-            Layout::with(track, work, device, *choice).shared_bytes() <= device.shared_bytes
-        };
-        let best = choices.into_iter().find(fits);
+        let fits = |layout: &Layout| layout.shared_bytes() <= device.shared_bytes;
+        let time = |layout: &Layout| layout.frame_time(work, device);
+        let best = layouts.filter(fits).min_by(|a, b| time(a).total_cmp(&time(b)));
         let one = Choice { tier: Tier::Block, blocks: 1, team: 1, way: Way::Lanes };
-        /*LAB*/ let best = match std::env::var("RNNC_LAB") {
-            Ok(text) => {
-                let w: Vec<&str> = text.split(',').collect();
-                let span = spans(track).max().unwrap_or(1);
-                let team: usize = w[2].parse().unwrap();
-                let most: usize = w[1].parse().unwrap();
-                let blocks = span.div_ceil(units(span, most)).next_multiple_of(team);
-                let tier = match w[0] { "block" => Tier::Block, "cluster" => Tier::Cluster, _ => Tier::Grid };
-                Some(Choice { tier, blocks, team, way: if w[3] == "tiles" { Way::Tiles } else { Way::Lanes } })
-            }
-            Err(_) => best,
-        };
-        Layout::with(track, work, device, best.unwrap_or(one))
+        best.unwrap_or_else(|| Layout::with(track, work, device, one))
     }
 
     /// The layout that follows from a choice.
@@ -354,14 +341,12 @@ impl Layout {
             at += most.max(if most > 0 { widest } else { 0 });
         }
         layout.fixed = at;
-        /*LAB*/ let lab = std::env::var("RNNC_LAB_SHOW").is_ok();
         for product in &mut layout.products {
             let chunk = product.words() * threads;
             let left = product.thread_chunks - product.in_registers;
             product.in_shared = left.min(room.saturating_sub(at) / chunk);
             product.weights_at = at;
             at += product.in_shared * chunk;
-            /*LAB*/ if lab { eprintln!("{choice:?} rows {} groups {} colwarps {} tiles {} st {} chunks {} reg {} sh {} exch {} time {}", product.rows(), product.row_groups, product.column_warps, product.thread_rows / 16, product.stream_tiles(), product.thread_chunks, product.in_registers, product.in_shared, product.exchanged, frame_time(choice, work, device)); }
         }
         layout
     }
@@ -632,54 +617,72 @@ fn products(track: &Track) -> impl Iterator<Item = ((usize, usize), &Product)> +
     })
 }
 
-/// Microseconds of a step, as predicted: what a frame costs at least in the tier, what blocks exchange, and the products.
-/// Its constants were fitted to LSTMs of 128 to 1024 units and 1 to 64 streams on an H200.
-pub fn frame_time(choice: Choice, work: Work, device: &Device) -> f64 {
-    let Choice { tier, blocks, team, way } = choice;
-    let rates = device.rates;
-    let rows = work.rows as f64;
-    // In numbers of four bytes.
-    let own = work.weights as f64 / blocks as f64 * work.weight_bytes(way) as f64 / 4.0;
-    let threads = device.loop_threads as f64;
-    let most = if way == Way::Tiles { 128.0 } else { 144.0 };
-    let registers = (device.registers as f64 / threads / 2.0).min(most) * threads;
-    let shared = (own - registers).clamp(0.0, device.shared_bytes as f64 / 4.0 * 0.8);
-    let streamed = (own - registers - shared).max(0.0);
-    // Cycles: 32 numbers of shared memory each, about 10 from the second-level cache.
-    let weights = shared / 32.0 + streamed / 10.0;
-    let own_units = units(work.span, blocks);
-    let (cycles, sharing) = match way {
-        // 128 products each.
-        Way::Lanes => (own * rows / 128.0 * 1.5, 0.13 * (rows - 1.0)),
-        Way::Tiles => {
-            let turns = match work.precision {
-                Precision::F32 => 6.0,
-                Precision::Tf32 => 2.0,
-                Precision::Bf16 => 1.0,
-            };
-            // A team's rows of weights, and each block's columns.
-            let of_team = (work.weights * team).div_ceil(work.columns.max(1) * blocks);
-            let columns = work.columns as f64 / team as f64;
-            let streams = work.rows.next_multiple_of(8) as f64;
-            let products = of_team.next_multiple_of(16) as f64 * columns * streams / 1200.0 * turns;
-            let reads = columns * rows / if tier == Tier::Grid { 7.0 } else { 32.0 };
-            // What a thread passes to its team.
-            let passed = of_team as f64 * rows / threads;
-            let passed = if own_units.is_multiple_of(4) { passed / 3.0 } else { passed };
-            (products + reads, if team > 1 { 0.15 + 0.17 * passed } else { 0.0 })
-        }
-    };
-    // A cluster's blocks put their results into each other's memory, one after the other; each of several items all it has.
-    let (rest, exchange) = match (tier, way) {
-        (Tier::Block, _) => (0.43, 0.0),
-        (Tier::Cluster, _) => {
-            let items = (own_units as f64 * rows / 32.0 / (threads / 32.0)).ceil();
-            let values = work.columns as f64 / work.span.max(1) as f64;
-            (0.43, 0.03 * blocks as f64 * (1.0 + (items - 1.0) * values))
-        }
-        (Tier::Grid, Way::Lanes) => (0.73, 0.0),
-        (Tier::Grid, Way::Tiles) => (0.5, 0.0),
-    };
-    let meeting = rates.frame_us[tier as usize] + exchange;
-    work.barriers.max(1) as f64 * meeting + rest + sharing + (cycles + weights) / (rates.clock_ghz * 1e3)
+impl Layout {
+    /// Microseconds of a step, as predicted: what a frame costs at least in the tier, what blocks exchange, and the
+    /// products. Its constants were fitted to LSTMs of 128 to 1024 units and 1 to 64 streams on an H200, where it is within
+    /// a third of what was measured.
+    pub fn frame_time(&self, work: Work, device: &Device) -> f64 {
+        let Choice { tier, blocks, team, way } = self.choice;
+        let rates = device.rates;
+        let rows = self.rows as f64;
+        let threads = self.threads as f64;
+        let own_units = units(work.span, blocks) as f64;
+        let (cycles, sharing) = match way {
+            Way::Lanes => (self.cycles_of_lanes(work, device), 0.13 * (rows - 1.0)),
+            Way::Tiles => {
+                // What a thread passes to its team.
+                let passed = self.products.iter().map(|p| p.rows()).sum::<usize>() as f64 * rows / threads;
+                let passed = if units(work.span, blocks).is_multiple_of(4) { passed / 3.0 } else { passed };
+                let team = if team > 1 { 0.55 + 0.09 * passed } else { 0.0 };
+                (self.products.iter().map(|p| self.cycles_of_tiles(p)).sum(), team)
+            }
+        };
+        // A cluster's blocks put their results into each other's memory, one after the other; of several items each all it
+        // has.
+        let (rest, exchange) = match tier {
+            Tier::Block => (0.43, 0.0),
+            Tier::Cluster => {
+                let items = (own_units * rows / 32.0 / (threads / 32.0)).ceil();
+                let values = work.columns as f64 / work.span.max(1) as f64;
+                (0.43, 0.03 * blocks as f64 * (1.0 + (items - 1.0) * values))
+            }
+            Tier::Grid if way == Way::Lanes => (0.73, 0.0),
+            Tier::Grid => (0.41, 0.0),
+        };
+        let meeting = rates.frame_us[tier as usize] + exchange;
+        work.barriers.max(1) as f64 * meeting + rest + sharing + cycles / (rates.clock_ghz * 1e3)
+    }
+
+    fn cycles_of_lanes(&self, work: Work, device: &Device) -> f64 {
+        let own = work.weights as f64 / self.blocks as f64;
+        let threads = self.threads as f64;
+        let registers = (device.registers as f64 / threads / 2.0).min(144.0) * threads;
+        let shared = (own - registers).clamp(0.0, device.shared_bytes as f64 / 4.0 * 0.8);
+        let streamed = (own - registers - shared).max(0.0);
+        // 128 products each, 32 numbers of shared memory each, about 10 from the second-level cache.
+        own * self.rows as f64 / 128.0 * 1.5 + shared / 32.0 + streamed / 10.0
+    }
+
+    fn cycles_of_tiles(&self, p: &ProductLayout) -> f64 {
+        let turns = match self.precision {
+            Precision::F32 => 6.0,
+            Precision::Tf32 => 2.0,
+            Precision::Bf16 => 1.0,
+        };
+        let groups = self.rows.div_ceil(p.together()) as f64;
+        let padded = p.padded_rows() as f64;
+        let columns = (p.column_warps * p.thread_chunks * 16) as f64;
+        let products = padded * columns * groups * p.together() as f64 / 1024.0 * turns;
+        let sums = padded * (p.column_warps * self.rows) as f64 / 11.0;
+        // Each group of streams needs all weights.
+        let words = |chunks: usize| (chunks * p.words() * self.threads) as f64;
+        let shared = words(p.in_shared) / 23.0;
+        let streamed = words(p.thread_chunks - p.in_registers - p.in_shared) / 8.0;
+        // A trip to the second-level cache for eight reads of a thread; shared memory has 32 numbers a cycle.
+        let reads = match p.exchanged {
+            true => columns * (self.rows * p.row_groups) as f64 / 32.0,
+            false => groups * (p.thread_chunks * p.stream_tiles()) as f64 / 8.0 * 800.0,
+        };
+        products + sums + (shared + streamed) * groups + reads
+    }
 }

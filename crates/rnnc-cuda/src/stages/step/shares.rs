@@ -1,7 +1,7 @@
 //! How many multiprocessors each loop of a stage gets: loops that do not depend on each other run side by side, where that
 //! is predicted to be faster than one after the other on the whole device.
 
-use super::layout::{Layout, Work, frame_time};
+use super::layout::{Layout, Work};
 use crate::device::Device;
 use rnnc_plan::{Op, Setup, Track};
 
@@ -81,6 +81,6 @@ pub fn weights(track: &Track) -> usize {
 
 /// Predicted microseconds of a loop over a window.
 fn predicted(track: &Track, layout: &Layout, setup: Setup, device: &Device) -> f64 {
-    let step = frame_time(layout.choice, Work::of(track, setup), device);
+    let step = layout.frame_time(Work::of(track, setup), device);
     step * setup.window.div_ceil(track.block.clamp(1, setup.window.max(1))) as f64
 }
