@@ -5,8 +5,8 @@ use crate::kernels::skinny::packed_len;
 use crate::ops::map::{Argument, MapOp, Step};
 use rnnc_graph::Operation;
 use rnnc_plan::{
-    Binary, Deal, Instruction, Map, Matrix, Op, Pass, Placed, Placement, Plan, Product, Read, RowSum,
-    StageKind, StartValue, View,
+    Binary, Deal, Instruction, Map, Matrix, Op, OuterSum, Pass, Placed, Placement, Plan, Product, Read,
+    RowSum, StageKind, StartValue, View,
 };
 use std::collections::HashMap;
 use std::ops::Range;
@@ -64,7 +64,7 @@ pub(crate) struct ProductOp {
     pub kernel: Kernel,
 }
 
-/// How a product of few rows reads its weights.
+/// How a product reads its weights.
 #[derive(Clone, Debug)]
 pub(crate) enum Kernel {
     /// As they lie, a row of the matrix for each output.
@@ -73,8 +73,6 @@ pub(crate) enum Kernel {
     Axpy,
     /// Packed: where, for each worker (one entry if all share), each of its runs of outputs.
     Packed(Vec<usize>),
-    /// Matrix times matrix.
-    Gemm,
 }
 
 pub(crate) struct GatherOp {
@@ -152,8 +150,8 @@ pub(crate) struct Compiler<'a> {
     constants_len: usize,
     /// Numbers of packed weights.
     pub packed_len: usize,
-    /// Numbers of the largest copy of rows.
-    pub copies_len: usize,
+    /// Whether some gradient is a sum of outer products.
+    pub outer: bool,
     /// Of the worker's own memory: tiles, and pointers.
     pub tiles: usize,
     pub pointers: usize,
@@ -179,7 +177,7 @@ impl<'a> Compiler<'a> {
             constants: Vec::new(),
             constants_len: 0,
             packed_len: 0,
-            copies_len: 0,
+            outer: false,
             tiles: 0,
             pointers: 0,
             group: 0,
@@ -287,16 +285,16 @@ impl<'a> Compiler<'a> {
                 self.group = operands.iter().map(|s| s.len).fold(self.group.max(v.to.len), usize::max);
                 OpCode::Vector(VectorOp { operation: v.operation, operands, to: self.target(v.to) })
             }
-            Op::WeightGradient(list) => OpCode::WeightGradient(
-                list.iter()
-                    .map(|o| {
-                        let source = self.source(&o.source);
-                        self.need_copy(&source);
-                        let error = self.target(o.error);
-                        OuterOp { error, source, gradient: o.gradient, accumulate: o.accumulate }
-                    })
-                    .collect(),
-            ),
+            Op::WeightGradient(list) => {
+                self.outer = true;
+                let outer = |o: &OuterSum| OuterOp {
+                    error: self.target(o.error),
+                    source: self.source(&o.source),
+                    gradient: o.gradient,
+                    accumulate: o.accumulate,
+                };
+                OpCode::WeightGradient(list.iter().map(outer).collect())
+            }
             Op::TableGradient(list) => OpCode::TableGradient(
                 list.iter()
                     .map(|s| ScatterOp {
@@ -324,18 +322,10 @@ impl<'a> Compiler<'a> {
         }
     }
 
-    /// Room for a copy of the rows of a delayed read, for products over all frames.
-    fn need_copy(&mut self, source: &Source) {
-        if source.delay != 0 {
-            self.copies_len = self.copies_len.max(source.len * self.window * self.streams);
-        }
-    }
-
     fn product(&mut self, p: &Product, kind: StageKind, deal: Deal, block: usize) -> ProductOp {
-        /// As many rows as this are better off with the weights as they lie.
-        const DIRECT_ROWS: usize = 2;
-        /// From as many rows on, matrix times matrix.
-        const GEMM_ROWS: usize = 64;
+        /// As many rows as this, in windows of so many frames, are better off with the weights as they lie: packing
+        /// takes as long as some frames' products, after every update.
+        const DIRECT: (usize, usize) = (2, 64);
         let to = self.target(p.to);
         let from = self.source(&p.from);
         let rows = match (kind, deal) {
@@ -343,14 +333,14 @@ impl<'a> Compiler<'a> {
             (_, Deal::Rows) => block * self.streams.div_ceil(self.workers),
             _ => block * self.streams,
         };
+        let updated = self.plan.backward_pass.is_some();
         let direct = match (p.weight.row_stride, p.weight.column_stride) {
             (_, 1) => Some(Kernel::Dot),
             (1, _) => Some(Kernel::Axpy),
             _ => None,
         };
         let kernel = match direct {
-            Some(kernel) if rows <= DIRECT_ROWS => kernel,
-            _ if kind == StageKind::Frames || rows >= GEMM_ROWS => Kernel::Gemm,
+            Some(kernel) if updated && rows <= DIRECT.0 && self.window < DIRECT.1 => kernel,
             _ => {
                 let shares = if deal == Deal::Units { self.workers } else { 1 };
                 let places = (0..shares)
@@ -369,10 +359,6 @@ impl<'a> Compiler<'a> {
                 Kernel::Packed(places)
             }
         };
-        // A crossing read of many rows is copied first.
-        if matches!(kernel, Kernel::Gemm) {
-            self.need_copy(&from);
-        }
         ProductOp {
             to,
             span: p.span,

@@ -2,87 +2,74 @@
 
 #![allow(unsafe_code)] // rows of the shared buffers, parts of the shared gradients
 
-use super::{Local, Share, TILE};
+use super::{Local, TILE};
 use crate::compile::{OuterOp, ReduceOp, ScatterOp, unit_range};
 use crate::kernels::elementwise;
-use crate::kernels::gemm::{gemm, tile};
+use crate::kernels::outer::{self as kernel, Out, ROWS};
+use crate::kernels::tile::{Tile, tile};
 use crate::memory::Shared;
-use crate::ops::matmul::rows_of;
-use crate::team::Worker;
 use rnnc_plan::NO_SYMBOL;
 
 /// Rows summed before they are added to the sum of those before: keeps rounding errors small.
 const BLOCK: usize = 64;
 
-/// All rows of the pass, whatever the stage deals out; copies are the first worker's.
-fn all_rows(shared: &Shared<'_>) -> Share {
-    Share {
-        frames: shared.first..shared.end,
-        streams: 0..shared.streams,
-        part: (0, 1),
-        worker: 0,
-        backward: false,
-    }
-}
-
 /// As many rows as this are added one by one; more are a product of matrices.
 const DIRECT_ROWS: usize = 2;
 
-/// Gradients of matrices: errors transposed times sources, each worker a tile. A copy with starts in place is made by
-/// one worker for all, so `meet` is called by all workers alike.
-pub(crate) fn outer(shared: &Shared<'_>, ops: &[OuterOp], worker: &Worker<'_>) {
-    let rows = all_rows(shared);
+/// All rows of the pass, whatever the stage deals out: (frame, stream).
+fn all_rows(shared: &Shared<'_>) -> impl Iterator<Item = (usize, usize)> + use<> {
+    let streams = shared.streams;
+    (shared.first..shared.end).flat_map(move |t| (0..streams).map(move |b| (t, b)))
+}
+
+/// Gradients of matrices: errors transposed times sources, each worker a tile.
+pub(crate) fn outer(shared: &Shared<'_>, ops: &[OuterOp], part: (usize, usize), local: &mut Local) {
+    let few = (shared.end - shared.first) * shared.streams <= DIRECT_ROWS;
     for op in ops {
-        if rows.rows() <= DIRECT_ROWS && op.gradient.column_stride == 1 {
-            outer_by_rows(shared, op, &rows, (worker.index, worker.count));
-            continue;
+        if few && op.gradient.column_stride == 1 {
+            outer_by_rows(shared, op, part);
+        } else if let Some(tile) = tile(op.error.len, op.source.len, part.0, part.1) {
+            outer_of_tile(shared, op, &tile, local);
         }
-        let copied = shared.any_crosses(&op.source, &rows.frames);
-        let (source, stride) = if copied {
-            if worker.index == 0 {
-                rows_of(shared, &op.source, &rows);
-            }
-            worker.barrier();
-            (shared.copies.cast_const(), op.source.len)
-        } else {
-            (shared.uncrossed(&op.source, shared.first, 0), op.source.width)
-        };
-        if let Some(part) = tile(op.error.len, op.source.len, worker.index, worker.count) {
-            let g = op.gradient;
-            // SAFETY: the errors and sources are complete; each worker writes its own tile of the gradient.
-            unsafe {
-                gemm(
-                    part.rows.len(),
-                    part.columns.len(),
-                    rows.rows(),
-                    shared.target(&op.error, shared.first, 0).add(part.rows.start),
-                    1,
-                    op.error.width as isize,
-                    source.add(part.columns.start),
-                    stride as isize,
-                    1,
-                    shared.gradients.add(
-                        g.offset + part.rows.start * g.row_stride + part.columns.start * g.column_stride,
-                    ),
-                    g.row_stride as isize,
-                    g.column_stride as isize,
-                    op.accumulate,
-                );
-            }
+    }
+}
+
+fn outer_of_tile(shared: &Shared<'_>, op: &OuterOp, tile: &Tile, local: &mut Local) {
+    let mut rows = all_rows(shared);
+    let mut errors = [std::ptr::null(); ROWS];
+    let mut sources = [std::ptr::null(); ROWS];
+    let mut first = true;
+    loop {
+        let mut count = 0;
+        for (t, b) in rows.by_ref().take(ROWS) {
+            errors[count] = shared.target(&op.error, t, b).cast_const();
+            sources[count] = shared.source(&op.source, t, b);
+            count += 1;
         }
-        if copied {
-            // The room for copies is free again when all have read it.
-            worker.barrier();
+        if count == 0 && !first {
+            return;
         }
+        // SAFETY: the errors and sources are complete; each worker writes its own tile of the gradient.
+        unsafe {
+            let out = Out {
+                at: shared.gradients.add(op.gradient.offset),
+                row_stride: op.gradient.row_stride,
+                column_stride: op.gradient.column_stride,
+            };
+            let (errors, sources) = (&errors[..count], &sources[..count]);
+            let (is, js) = (tile.rows.clone(), tile.columns.clone());
+            let accumulate = op.accumulate || !first;
+            kernel::outer(shared.isa, errors, is, sources, js, out, accumulate, local.outer.as_mut_slice());
+        }
+        first = false;
     }
 }
 
 /// The same for few rows, each worker for its own rows of the matrix.
-fn outer_by_rows(shared: &Shared<'_>, op: &OuterOp, rows: &Share, part: (usize, usize)) {
+fn outer_by_rows(shared: &Shared<'_>, op: &OuterOp, part: (usize, usize)) {
     let isa = shared.isa;
     let units = unit_range(op.error.len, part.0, part.1);
-    let streams = rows.streams.clone();
-    for (n, (t, b)) in rows.frames.clone().flat_map(|t| streams.clone().map(move |b| (t, b))).enumerate() {
+    for (n, (t, b)) in all_rows(shared).enumerate() {
         // SAFETY: errors and sources are complete, and as long as the compiler says.
         let (error, source) = unsafe {
             let error = shared.target(&op.error, t, b).cast_const();
