@@ -1,11 +1,13 @@
-//! From a plan to a program: views become places in memory, registers become tiles, products choose their kernels.
+//! From a plan to a program: views become places in memory, registers become tiles (`map.rs`), products choose their
+//! kernels.
 
-use crate::kernels::elementwise;
+mod map;
+
 use crate::kernels::skinny::packed_len;
-use crate::ops::map::{Argument, MapOp, Step};
+use crate::ops::map::MapOp;
 use rnnc_graph::Operation;
 use rnnc_plan::{
-    Binary, Deal, Instruction, Map, Matrix, Op, OuterSum, Pass, Placed, Placement, Plan, Product, Read,
+    Deal, Matrix, Op, OuterSum, Pass, Placed, Placement, Plan, Product, Read,
     RowSum, StageKind, StartValue, View,
 };
 use std::collections::HashMap;
@@ -369,90 +371,6 @@ impl<'a> Compiler<'a> {
             kernel,
         }
     }
-
-    fn map(&mut self, map: &Map) -> MapOp {
-        let mut out = MapOp { span: map.span, first: map.first, len: map.len, ..MapOp::default() };
-        // The last step that reads each register: its tile is free after it.
-        let mut last = vec![None; map.registers];
-        for (i, step) in map.program.iter().enumerate() {
-            for register in step.reads() {
-                last[register] = Some(i);
-            }
-        }
-        let mut arguments: Vec<Argument> = vec![Argument::Tile(0); map.registers];
-        let mut free: Vec<usize> = Vec::new();
-        for (i, step) in map.program.iter().enumerate() {
-            // The tile written is none of those read, so that no slice is read and written at once.
-            let mut tile = |out: &mut MapOp| {
-                free.pop().unwrap_or_else(|| {
-                    out.tiles += 1;
-                    out.tiles - 1
-                })
-            };
-            match *step {
-                Instruction::Load { ref read, to } => {
-                    out.loads.push(self.source(read));
-                    arguments[to] = Argument::Load(out.loads.len() - 1);
-                }
-                Instruction::Weight { offset, to } => arguments[to] = Argument::Weight(offset),
-                Instruction::LoadRepeated { ref read, repeat, to } => {
-                    let at = tile(&mut out);
-                    out.loads.push(self.source(read));
-                    let load = out.loads.len() - 1;
-                    out.steps.push(Step::Repeat { load, repeat, to: at });
-                    arguments[to] = Argument::Tile(at);
-                }
-                Instruction::Number { value, to } => {
-                    let at = tile(&mut out);
-                    out.steps.push(Step::Fill { value: value as f32, to: at });
-                    arguments[to] = Argument::Tile(at);
-                }
-                Instruction::Mask { key, probability, to } => {
-                    let at = tile(&mut out);
-                    out.steps.push(Step::Mask { key, probability, to: at });
-                    arguments[to] = Argument::Tile(at);
-                }
-                Instruction::Apply { function, from, to } => {
-                    let at = tile(&mut out);
-                    out.steps.push(Step::Apply { function, from: arguments[from], to: at });
-                    arguments[to] = Argument::Tile(at);
-                }
-                Instruction::Scale { factor, from, to } => {
-                    let at = tile(&mut out);
-                    out.steps.push(Step::Scale { factor: factor as f32, from: arguments[from], to: at });
-                    arguments[to] = Argument::Tile(at);
-                }
-                Instruction::Binary { op, a, b, to } => {
-                    let at = tile(&mut out);
-                    let op = binary(op);
-                    out.steps.push(Step::Binary { op, a: arguments[a], b: arguments[b], to: at });
-                    arguments[to] = Argument::Tile(at);
-                }
-                Instruction::MulAdd { a, b, c, to } => {
-                    let at = tile(&mut out);
-                    let (a, b, c) = (arguments[a], arguments[b], arguments[c]);
-                    out.steps.push(Step::MulAdd { a, b, c, to: at });
-                    arguments[to] = Argument::Tile(at);
-                }
-                Instruction::Store { from, to } => {
-                    out.stores.push(self.target(to));
-                    out.steps.push(Step::Store { from: arguments[from], store: out.stores.len() - 1 });
-                }
-            }
-            let mut done: Vec<usize> = step.reads().filter(|&r| last[r] == Some(i)).collect();
-            done.sort_unstable();
-            done.dedup();
-            // A result that nothing reads frees its tile at once.
-            done.extend(step.writes().filter(|&to| last[to].is_none()));
-            free.extend(done.into_iter().filter_map(|register| match arguments[register] {
-                Argument::Tile(at) => Some(at),
-                _ => None,
-            }));
-        }
-        self.tiles = self.tiles.max(out.tiles);
-        self.pointers = self.pointers.max(out.loads.len() + out.stores.len());
-        out
-    }
 }
 
 /// The units that a worker has of a layer of `span` units: multiples of 16, as evenly as can be.
@@ -478,17 +396,6 @@ pub(crate) fn runs(
         (len / span, units.start, units.end)
     };
     (0..layers).filter(move |_| lo < hi).map(move |layer| (layer * span + lo, hi - lo))
-}
-
-fn binary(op: Binary) -> elementwise::Binary {
-    match op {
-        Binary::Add => elementwise::Binary::Add,
-        Binary::Mul => elementwise::Binary::Mul,
-        Binary::Div => elementwise::Binary::Div,
-        Binary::Max => elementwise::Binary::Max,
-        Binary::Min => elementwise::Binary::Min,
-        Binary::Step => elementwise::Binary::Step,
-    }
 }
 
 #[cfg(test)]
