@@ -93,6 +93,7 @@ fn gradients_of_weights(criterion: &mut Criterion) {
             let (frames, n) = (outer::ROWS, 4 * h);
             let (x, e) = (numbers(frames * h), numbers(frames * n));
             let (mut gradient, mut room) = (vec![0.0; n * h], vec![0.0; outer::ROOM]);
+            let mut packed = vec![0.0; outer::packed_len(n)];
             let errors: Vec<*const f32> = e.chunks(n).map(|row| row.as_ptr()).collect();
             let sources: Vec<*const f32> = x.chunks(h).map(|row| row.as_ptr()).collect();
             group.throughput(Throughput::Elements((frames * n * h) as u64));
@@ -100,8 +101,8 @@ fn gradients_of_weights(criterion: &mut Criterion) {
                 let out = outer::Out { at: gradient.as_mut_ptr(), row_stride: h, column_stride: 1 };
                 // SAFETY: errors have n numbers, sources h, and the gradient is n by h.
                 bencher.iter(|| unsafe {
-                    let errors = black_box(&errors);
-                    outer::outer(isa, errors, 0..n, &sources, 0..h, out, true, &mut room);
+                    outer::pack_errors(isa, black_box(&errors), 0..n, &mut packed);
+                    outer::outer(isa, &packed, 0..n, &sources, 0..h, out, true, &mut room);
                 });
             });
         }

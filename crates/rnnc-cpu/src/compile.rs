@@ -7,8 +7,8 @@ use crate::kernels::skinny::packed_len;
 use crate::ops::map::MapOp;
 use rnnc_graph::Operation;
 use rnnc_plan::{
-    Deal, Matrix, Op, OuterSum, Pass, Placed, Placement, Plan, Product, Read,
-    RowSum, StageKind, StartValue, View,
+    Deal, Matrix, Op, OuterSum, Pass, Placed, Placement, Plan, Product, Read, RowSum, StageKind, StartValue,
+    View,
 };
 use std::collections::HashMap;
 use std::ops::Range;
@@ -38,7 +38,7 @@ pub(crate) enum StartPlace {
 }
 
 /// Where values are written.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Target {
     pub base: usize,
     pub width: usize,
@@ -152,8 +152,8 @@ pub(crate) struct Compiler<'a> {
     constants_len: usize,
     /// Numbers of packed weights.
     pub packed_len: usize,
-    /// Whether some gradient is a sum of outer products.
-    pub outer: bool,
+    /// Columns of the widest errors of a sum of outer products.
+    pub errors: usize,
     /// Of the worker's own memory: tiles, and pointers.
     pub tiles: usize,
     pub pointers: usize,
@@ -179,7 +179,7 @@ impl<'a> Compiler<'a> {
             constants: Vec::new(),
             constants_len: 0,
             packed_len: 0,
-            outer: false,
+            errors: 0,
             tiles: 0,
             pointers: 0,
             group: 0,
@@ -288,7 +288,7 @@ impl<'a> Compiler<'a> {
                 OpCode::Vector(VectorOp { operation: v.operation, operands, to: self.target(v.to) })
             }
             Op::WeightGradient(list) => {
-                self.outer = true;
+                self.errors = list.iter().map(|o| o.error.len).fold(self.errors, usize::max);
                 let outer = |o: &OuterSum| OuterOp {
                     error: self.target(o.error),
                     source: self.source(&o.source),

@@ -4,9 +4,8 @@ mod state;
 
 use crate::compile::{Compiler, Program, Target};
 use crate::kernels::isa::Isa;
-use crate::kernels::outer;
 use crate::memory::{Aligned, Shared};
-use crate::ops::{Local, TILE, update};
+use crate::ops::{Local, TILE, gradient, update};
 use crate::pass;
 use crate::team::{Team, Worker};
 use rnnc_graph::{LayerId, WeightId};
@@ -97,7 +96,7 @@ impl CpuExecutor {
         let mut compiler = Compiler::new(&plan, &placement, setup.streams, setup.window, workers);
         let forward = compiler.program(&plan.forward_pass);
         let backward = plan.backward_pass.as_ref().map(|pass| compiler.program(pass));
-        let outer_len = if compiler.outer { outer::ROOM } else { 0 };
+        let outer_len = if compiler.errors > 0 { gradient::outer_room(compiler.errors) } else { 0 };
         let extra = (compiler.packed_len + outer_len * workers + compiler.constants_len()) as u128 * 4;
         check_available(&format!("network `{}`", plan.forward.name()), memory.total() + extra)?;
         let mut constants = Aligned::new(compiler.constants_len());

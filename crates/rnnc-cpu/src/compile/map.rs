@@ -123,9 +123,19 @@ fn release(free: &mut Vec<usize>, arguments: &[Argument], last: &[Option<usize>]
 enum Fused {
     Of(Instruction),
     /// function(a + b)
-    OfSum { function: Function, a: Register, b: Register, to: Register },
+    OfSum {
+        function: Function,
+        a: Register,
+        b: Register,
+        to: Register,
+    },
     /// by function(from)
-    Times { function: Function, from: Register, by: Register, to: Register },
+    Times {
+        function: Function,
+        from: Register,
+        by: Register,
+        to: Register,
+    },
 }
 
 impl Fused {
@@ -223,7 +233,8 @@ impl Steps {
             if matches!(self.list[maker], Fused::Of(Instruction::Load { .. } | Instruction::Weight { .. })) {
                 continue;
             }
-            let is_store = |s: &Fused| matches!(*s, Fused::Of(Instruction::Store { from, .. }) if from == register);
+            let is_store =
+                |s: &Fused| matches!(*s, Fused::Of(Instruction::Store { from, .. }) if from == register);
             let Some(store) = self.list.iter().position(is_store) else { continue };
             let Fused::Of(Instruction::Store { to, .. }) = self.list[store] else { continue };
             let reads_it = |s: &Fused| {

@@ -490,7 +490,8 @@ mod tests {
         };
         for isa in Isa::available() {
             for function in functions() {
-                let (mut want, mut sum, mut got) = (vec![0.0; x.len()], vec![0.0; x.len()], vec![0.0; x.len()]);
+                let (mut want, mut sum, mut got) =
+                    (vec![0.0; x.len()], vec![0.0; x.len()], vec![0.0; x.len()]);
                 binary(isa, Binary::Add, &x, &a, &mut sum);
                 unary(isa, function, &sum, &mut want);
                 unary_of_sum(isa, function, &x, &a, &mut got);

@@ -2,10 +2,10 @@
 //!
 //! `out[i][j] (+)= sum over rows r of errors[r][i] sources[r][j]`.
 //!
-//! Rows are taken [`ROWS`] at a time. [`outer`] packs the sources in panels of 16 columns, and the errors in panels as
-//! wide as a block is high, so that both lie in the order in which they are read and stay in the caches; the sums of a
-//! block stay in registers over all rows (the method of Goto & van de Geijn, "Anatomy of high-performance matrix
-//! multiplication", ACM TOMS 34, 2008).
+//! Rows are taken [`ROWS`] at a time. [`pack_errors`] packs the errors in panels as wide as a block is high, once for all
+//! sources; [`outer`] packs the sources in panels of 16 columns. So both lie in the order in which they are read and stay
+//! in the caches; the sums of a block stay in registers over all rows (the method of Goto & van de Geijn, "Anatomy of
+//! high-performance matrix multiplication", ACM TOMS 34, 2008).
 
 #![allow(unsafe_code)] // raw rows of raw buffers, shared with other workers
 #![allow(clippy::needless_range_loop)] // an index says which register
@@ -24,11 +24,16 @@ const COLUMNS: usize = 256;
 /// Columns of a panel.
 const PANEL: usize = 16;
 
-/// Columns of the errors that are packed at once: a multiple of every block's height.
+/// Columns of the errors that panels are multiplied with before the next ones: a multiple of every block's height.
 const STRIP: usize = 48;
 
 /// How many numbers of room [`outer`] asks for.
-pub const ROOM: usize = ROWS * (COLUMNS + STRIP);
+pub const ROOM: usize = ROWS * COLUMNS;
+
+/// How many numbers so many columns of errors take, packed.
+pub fn packed_len(columns: usize) -> usize {
+    ROWS * columns.next_multiple_of(STRIP)
+}
 
 /// A matrix that is written: element (i, j) at `at + i * row_stride + j * column_stride`.
 #[derive(Clone, Copy, Debug)]
@@ -41,21 +46,44 @@ pub struct Out {
     pub column_stride: usize,
 }
 
-/// Adds the outer products of up to [`ROWS`] rows to the part of a matrix whose rows are `is` and whose columns are
-/// `js`; or, unless `accumulate`, writes their sum there.
+vectorize! {
+    /// Packs columns `is` of up to [`ROWS`] rows of errors.
+    ///
+    /// # Safety
+    ///
+    /// Each of `errors` points to numbers `is`, counted from it, that nobody writes meanwhile.
+    ///
+    /// # Panics
+    ///
+    /// If there are more rows than that, or less room than [`packed_len`].
+    pub unsafe fn pack_errors(errors: &[*const f32], is: Range<usize>, packed: &mut [f32]) = pack_errors_body;
+}
+
+/// # Safety
+///
+/// As for [`pack_errors`], on a CPU that has the instructions of `B`.
+#[inline(always)]
+unsafe fn pack_errors_body<B: Blocking>(errors: &[*const f32], is: Range<usize>, packed: &mut [f32]) {
+    assert!(errors.len() <= ROWS && packed.len() >= packed_len(is.len()), "room for {} rows", errors.len());
+    // SAFETY: the caller vouches for the errors.
+    unsafe { B::pack(errors, &is, packed) }
+}
+
+/// Adds the outer products of some rows to the part of a matrix whose rows are `is` and whose columns are `js`; or,
+/// unless `accumulate`, writes their sum there. `errors` are those rows of [`pack_errors`], by the same `isa`.
 ///
 /// # Safety
 ///
-/// Each of `errors` points to numbers `is`, each of `sources` to numbers `js`, counted from it; the elements of `out`
-/// may be written, and no two share a place. Nobody else writes any of them meanwhile, or reads `out`.
+/// Each of `sources` points to numbers `js`, counted from it; the elements of `out` may be written, and no two share a
+/// place. Nobody else writes any of them meanwhile, or reads `out`.
 ///
 /// # Panics
 ///
-/// If there are more rows than that, not as many `sources` as `errors`, or less room than [`ROOM`].
+/// If there are more than [`ROWS`] rows, or less errors than they have, or less room than [`ROOM`].
 #[allow(clippy::too_many_arguments)]
 pub unsafe fn outer(
     isa: super::isa::Isa,
-    errors: &[*const f32],
+    errors: &[f32],
     is: Range<usize>,
     sources: &[*const f32],
     js: Range<usize>,
@@ -63,16 +91,18 @@ pub unsafe fn outer(
     accumulate: bool,
     room: &mut [f32],
 ) {
-    assert!(errors.len() == sources.len() && errors.len() <= ROWS, "rows to multiply, {ROWS} at most");
-    let (panels, strip) = room[..ROOM].split_at_mut(ROWS * COLUMNS);
+    let count = sources.len();
+    assert!(count <= ROWS && errors.len() >= packed_len(is.len()), "errors of {count} rows");
+    let panels = &mut room[..ROOM];
     for j in js.clone().step_by(COLUMNS) {
         let columns = j..js.end.min(j + COLUMNS);
         // SAFETY: the caller vouches for the rows' numbers.
         unsafe { pack::<PANEL>(sources, &columns, panels) };
         for i in is.clone().step_by(STRIP) {
             let part = (i..is.end.min(i + STRIP), columns.clone());
-            // SAFETY: as above; the panels were packed for these columns.
-            unsafe { strips(isa, errors, strip, panels, part, out, accumulate) };
+            let strip = &errors[(i - is.start) * count..];
+            // SAFETY: as above; the panels were packed for these columns, and a strip's errors lie together.
+            unsafe { blocks(isa, strip, panels, count, part, out, accumulate) };
         }
     }
 }
@@ -102,19 +132,19 @@ unsafe fn pack<const WIDTH: usize>(rows: &[*const f32], columns: &Range<usize>, 
 }
 
 vectorize! {
-    /// Packs the errors of a strip, and multiplies them with all panels.
+    /// The errors of a strip times all panels.
     ///
     /// # Safety
     ///
-    /// The errors are there to read, and the panels packed for the parts of the result, which may be written.
-    unsafe fn strips(
-        errors: &[*const f32],
-        strip: &mut [f32],
+    /// Errors and panels are packed for `count` rows and the parts of the result, which may be written.
+    unsafe fn blocks(
+        strip: &[f32],
         panels: &[f32],
+        count: usize,
         parts: (Range<usize>, Range<usize>),
         out: Out,
         accumulate: bool,
-    ) = strips_body;
+    ) = blocks_body;
 }
 
 /// A [`Vector`] and how many rows of the result, by a panel's columns, fit its registers.
@@ -141,19 +171,16 @@ struct Part {
 
 /// # Safety
 ///
-/// As for [`strips`], on a CPU that has the instructions of `B`.
+/// As for [`blocks`], on a CPU that has the instructions of `B`.
 #[inline(always)]
-unsafe fn strips_body<B: Blocking>(
-    errors: &[*const f32],
-    strip: &mut [f32],
+unsafe fn blocks_body<B: Blocking>(
+    strip: &[f32],
     panels: &[f32],
+    count: usize,
     (is, js): (Range<usize>, Range<usize>),
     out: Out,
     accumulate: bool,
 ) {
-    let count = errors.len();
-    // SAFETY: the caller vouches for the errors.
-    unsafe { B::pack(errors, &is, strip) };
     for (panel, j) in panels.chunks_exact(PANEL * count.max(1)).zip(js.clone().step_by(PANEL)) {
         for (place, i) in is.clone().step_by(B::HEIGHT).enumerate() {
             // SAFETY: the block lies in the result, and its errors in the strip.
@@ -290,9 +317,11 @@ mod tests {
                     }
                     let out = Out { at: matrix[BORDER..].as_mut_ptr(), row_stride, column_stride };
                     let mut room = vec![f32::NAN; ROOM];
+                    let mut packed = vec![f32::NAN; packed_len(is.len())];
                     // SAFETY: rows have m and n numbers, and the matrix is m by n.
                     unsafe {
-                        outer(isa, &errors, is.clone(), &sources, js.clone(), out, accumulate, &mut room);
+                        pack_errors(isa, &errors, is.clone(), &mut packed);
+                        outer(isa, &packed, is.clone(), &sources, js.clone(), out, accumulate, &mut room);
                     }
                     for (at, &got) in matrix.iter().enumerate() {
                         let found = is.clone().flat_map(|i| js.clone().map(move |j| (i, j)));

@@ -6,9 +6,10 @@ use super::{Local, TILE};
 use crate::compile::{OuterOp, ReduceOp, ScatterOp, unit_range};
 use crate::kernels::elementwise;
 use crate::kernels::outer::{self as kernel, Out, ROWS};
-use crate::kernels::tile::{Tile, tile};
+use crate::kernels::tile::tile;
 use crate::memory::Shared;
 use rnnc_plan::NO_SYMBOL;
+use std::ops::Range;
 
 /// Rows summed before they are added to the sum of those before: keeps rounding errors small.
 const BLOCK: usize = 64;
@@ -22,44 +23,75 @@ fn all_rows(shared: &Shared<'_>) -> impl Iterator<Item = (usize, usize)> + use<>
     (shared.first..shared.end).flat_map(move |t| (0..streams).map(move |b| (t, b)))
 }
 
+/// Columns of errors that are packed at once.
+const ERRORS: usize = 1024;
+
+/// Numbers of room for the products of [`outer`]: panels, and errors of so many columns.
+pub(crate) fn outer_room(columns: usize) -> usize {
+    kernel::ROOM + kernel::packed_len(columns.min(ERRORS))
+}
+
 /// Gradients of matrices: errors transposed times sources, each worker a tile.
 pub(crate) fn outer(shared: &Shared<'_>, ops: &[OuterOp], part: (usize, usize), local: &mut Local) {
-    let few = (shared.end - shared.first) * shared.streams <= DIRECT_ROWS;
-    for op in ops {
-        if few && op.gradient.column_stride == 1 {
-            outer_by_rows(shared, op, part);
-        } else if let Some(tile) = tile(op.error.len, op.source.len, part.0, part.1) {
-            outer_of_tile(shared, op, &tile, local);
+    if (shared.end - shared.first) * shared.streams <= DIRECT_ROWS
+        && ops.iter().all(|op| op.gradient.column_stride == 1)
+    {
+        return ops.iter().for_each(|op| outer_by_rows(shared, op, part));
+    }
+    let tile_of = |op: &OuterOp| tile(op.error.len, op.source.len, part.0, part.1);
+    let rows_of = |op: &OuterOp| tile_of(op).map(|tile| tile.rows);
+    // The same rows of the same errors are packed once.
+    for group in ops.chunk_by(|a, b| a.error == b.error && rows_of(a) == rows_of(b)) {
+        let Some(is) = rows_of(&group[0]) else { continue };
+        for first in is.clone().step_by(ERRORS) {
+            outer_of_tiles(shared, group, first..is.end.min(first + ERRORS), part, local);
         }
     }
 }
 
-fn outer_of_tile(shared: &Shared<'_>, op: &OuterOp, tile: &Tile, local: &mut Local) {
+/// Some rows of the tiles of gradients that have the same errors.
+fn outer_of_tiles(
+    shared: &Shared<'_>,
+    group: &[OuterOp],
+    is: Range<usize>,
+    part: (usize, usize),
+    local: &mut Local,
+) {
+    let (room, packed) = local.outer.as_mut_slice().split_at_mut(kernel::ROOM);
     let mut rows = all_rows(shared);
-    let mut errors = [std::ptr::null(); ROWS];
-    let mut sources = [std::ptr::null(); ROWS];
+    let mut places = [(0, 0); ROWS];
+    let mut pointers = [std::ptr::null(); ROWS];
     let mut first = true;
     loop {
         let mut count = 0;
-        for (t, b) in rows.by_ref().take(ROWS) {
-            errors[count] = shared.target(&op.error, t, b).cast_const();
-            sources[count] = shared.source(&op.source, t, b);
+        for row in rows.by_ref().take(ROWS) {
+            places[count] = row;
             count += 1;
         }
         if count == 0 && !first {
             return;
         }
-        // SAFETY: the errors and sources are complete; each worker writes its own tile of the gradient.
-        unsafe {
-            let out = Out {
-                at: shared.gradients.add(op.gradient.offset),
-                row_stride: op.gradient.row_stride,
-                column_stride: op.gradient.column_stride,
-            };
-            let (errors, sources) = (&errors[..count], &sources[..count]);
-            let (is, js) = (tile.rows.clone(), tile.columns.clone());
-            let accumulate = op.accumulate || !first;
-            kernel::outer(shared.isa, errors, is, sources, js, out, accumulate, local.outer.as_mut_slice());
+        let (places, pointers) = (&places[..count], &mut pointers[..count]);
+        for (pointer, &(t, b)) in pointers.iter_mut().zip(places) {
+            *pointer = shared.target(&group[0].error, t, b).cast_const();
+        }
+        // SAFETY: the errors are complete, and as wide as the matrices are high.
+        unsafe { kernel::pack_errors(shared.isa, pointers, is.clone(), packed) };
+        for op in group {
+            let Some(tile) = tile(op.error.len, op.source.len, part.0, part.1) else { continue };
+            for (pointer, &(t, b)) in pointers.iter_mut().zip(places) {
+                *pointer = shared.source(&op.source, t, b);
+            }
+            // SAFETY: the sources are complete; each worker writes its own tile of the gradient.
+            unsafe {
+                let out = Out {
+                    at: shared.gradients.add(op.gradient.offset),
+                    row_stride: op.gradient.row_stride,
+                    column_stride: op.gradient.column_stride,
+                };
+                let accumulate = op.accumulate || !first;
+                kernel::outer(shared.isa, packed, is.clone(), pointers, tile.columns, out, accumulate, room);
+            }
         }
         first = false;
     }

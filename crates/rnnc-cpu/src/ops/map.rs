@@ -48,18 +48,60 @@ pub(crate) enum Slot {
 /// compiler says that it can.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Step {
-    Repeat { load: usize, repeat: usize, to: Slot },
-    Fill { value: f32, to: Slot },
-    Mask { key: u64, probability: f64, to: Slot },
-    Apply { function: Function, from: Argument, to: Slot },
+    Repeat {
+        load: usize,
+        repeat: usize,
+        to: Slot,
+    },
+    Fill {
+        value: f32,
+        to: Slot,
+    },
+    Mask {
+        key: u64,
+        probability: f64,
+        to: Slot,
+    },
+    Apply {
+        function: Function,
+        from: Argument,
+        to: Slot,
+    },
     /// function(a + b)
-    ApplyToSum { function: Function, a: Argument, b: Argument, to: Slot },
+    ApplyToSum {
+        function: Function,
+        a: Argument,
+        b: Argument,
+        to: Slot,
+    },
     /// by function(from)
-    ApplyTimes { function: Function, from: Argument, by: Argument, to: Slot },
-    Scale { factor: f32, from: Argument, to: Slot },
-    Binary { op: Binary, a: Argument, b: Argument, to: Slot },
-    MulAdd { a: Argument, b: Argument, c: Argument, to: Slot },
-    Store { from: Argument, store: usize },
+    ApplyTimes {
+        function: Function,
+        from: Argument,
+        by: Argument,
+        to: Slot,
+    },
+    Scale {
+        factor: f32,
+        from: Argument,
+        to: Slot,
+    },
+    Binary {
+        op: Binary,
+        a: Argument,
+        b: Argument,
+        to: Slot,
+    },
+    MulAdd {
+        a: Argument,
+        b: Argument,
+        c: Argument,
+        to: Slot,
+    },
+    Store {
+        from: Argument,
+        store: usize,
+    },
 }
 
 /// Runs a map over a worker's rows and units.
@@ -201,7 +243,12 @@ impl Row<'_> {
             Step::ApplyToSum { function, a, b, to } => {
                 for (a, b) in [(a, b), (b, a)] {
                     if self.there(a, to) {
-                        return elementwise::unary_of_sum_in_place(isa, function, self.write(to), self.read(b));
+                        return elementwise::unary_of_sum_in_place(
+                            isa,
+                            function,
+                            self.write(to),
+                            self.read(b),
+                        );
                     }
                 }
                 elementwise::unary_of_sum(isa, function, self.read(a), self.read(b), self.write(to))
