@@ -91,6 +91,7 @@ impl CpuExecutor {
             what: format!("so many threads: {error}"),
         })?;
         let workers = team.size();
+        plan.sink();
         plan.deal_out(workers, setup.streams, setup.step);
         let placement = plan.place(setup.streams, setup.window, keep);
         let mut compiler = Compiler::new(&plan, &placement, setup.streams, setup.window, workers);
