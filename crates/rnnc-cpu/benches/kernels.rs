@@ -1,5 +1,5 @@
-//! How fast the kernels are on one core: products for few rows at the shapes of LSTM layers, products over
-//! all frames, and elementwise functions.
+//! How fast the kernels are on one core: products for few rows at the shapes of LSTM layers, gradients of
+//! weights, and elementwise functions.
 //!
 //! `cargo bench -p rnnc-cpu`; criterion prints elements a second, an element of a product being one
 //! multiply-add (two floating-point operations).
@@ -8,7 +8,7 @@
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use rnnc_cpu::kernels::isa::Isa;
-use rnnc_cpu::kernels::{direct, elementwise, gemm, skinny};
+use rnnc_cpu::kernels::{direct, elementwise, outer, skinny};
 use rnnc_graph::{Activation, Function};
 use std::hint::black_box;
 use std::time::Duration;
@@ -85,31 +85,29 @@ fn products_without_packing(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// An LSTM layer's product over 256 frames, and its weight gradient.
-fn products_over_all_frames(criterion: &mut Criterion) {
-    let mut group = criterion.benchmark_group("gemm");
-    for h in [64, 256, 512] {
-        let (frames, n) = (256, 4 * h);
-        let (w, x, e) = (numbers(n * h), numbers(frames * h), numbers(frames * n));
-        let (mut out, mut gradient) = (vec![0.0; frames * n], vec![0.0; n * h]);
-        let (hs, ns) = (h as isize, n as isize);
-        group.throughput(Throughput::Elements((frames * n * h) as u64));
-        group.bench_function(BenchmarkId::new("forward", h), |bencher| {
-            // SAFETY: [frames, h] times the transpose of [n, h].
-            bencher.iter(|| unsafe {
-                let (x, w, out) = (black_box(x.as_ptr()), w.as_ptr(), out.as_mut_ptr());
-                gemm::gemm(frames, n, h, x, hs, 1, w, 1, hs, out, ns, 1, false);
+/// The gradient of an LSTM layer's weights over 256 frames.
+fn gradients_of_weights(criterion: &mut Criterion) {
+    for isa in Isa::available() {
+        let mut group = criterion.benchmark_group(format!("outer/{isa}"));
+        for h in [64, 256, 512] {
+            let (frames, n) = (outer::ROWS, 4 * h);
+            let (x, e) = (numbers(frames * h), numbers(frames * n));
+            let (mut gradient, mut room) = (vec![0.0; n * h], vec![0.0; outer::ROOM]);
+            let mut packed = vec![0.0; outer::packed_len(n)];
+            let errors: Vec<*const f32> = e.chunks(n).map(|row| row.as_ptr()).collect();
+            let sources: Vec<*const f32> = x.chunks(h).map(|row| row.as_ptr()).collect();
+            group.throughput(Throughput::Elements((frames * n * h) as u64));
+            group.bench_function(BenchmarkId::from_parameter(format!("H{h}")), |bencher| {
+                let out = outer::Out { at: gradient.as_mut_ptr(), row_stride: h, column_stride: 1 };
+                // SAFETY: errors have n numbers, sources h, and the gradient is n by h.
+                bencher.iter(|| unsafe {
+                    outer::pack_errors(isa, black_box(&errors), 0..n, &mut packed);
+                    outer::outer(isa, &packed, 0..n, &sources, 0..h, out, true, &mut room);
+                });
             });
-        });
-        group.bench_function(BenchmarkId::new("weight gradient", h), |bencher| {
-            // SAFETY: the transpose of [frames, n] times [frames, h].
-            bencher.iter(|| unsafe {
-                let (e, x, gradient) = (black_box(e.as_ptr()), x.as_ptr(), gradient.as_mut_ptr());
-                gemm::gemm(n, h, frames, e, 1, ns, x, hs, 1, gradient, hs, 1, true);
-            });
-        });
+        }
+        group.finish();
     }
-    group.finish();
 }
 
 /// Functions over a tile of 256 numbers.
@@ -141,6 +139,6 @@ fn quick() -> Criterion {
 criterion_group! {
     name = kernels;
     config = quick();
-    targets = products_for_few_rows, products_without_packing, products_over_all_frames, elementwise_functions
+    targets = products_for_few_rows, products_without_packing, gradients_of_weights, elementwise_functions
 }
 criterion_main!(kernels);

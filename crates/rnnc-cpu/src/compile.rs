@@ -1,12 +1,14 @@
-//! From a plan to a program: views become places in memory, registers become tiles, products choose their kernels.
+//! From a plan to a program: views become places in memory, registers become tiles (`map.rs`), products choose their
+//! kernels.
 
-use crate::kernels::elementwise;
+mod map;
+
 use crate::kernels::skinny::packed_len;
-use crate::ops::map::{Argument, MapOp, Step};
+use crate::ops::map::MapOp;
 use rnnc_graph::Operation;
 use rnnc_plan::{
-    Binary, Deal, Instruction, Map, Matrix, Op, Pass, Placed, Placement, Plan, Product, Read, RowSum,
-    StageKind, StartValue, View,
+    Deal, Matrix, Op, OuterSum, Pass, Placed, Placement, Plan, Product, Read, RowSum, StageKind, StartValue,
+    View,
 };
 use std::collections::HashMap;
 use std::ops::Range;
@@ -36,7 +38,7 @@ pub(crate) enum StartPlace {
 }
 
 /// Where values are written.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Target {
     pub base: usize,
     pub width: usize,
@@ -64,7 +66,7 @@ pub(crate) struct ProductOp {
     pub kernel: Kernel,
 }
 
-/// How a product of few rows reads its weights.
+/// How a product reads its weights.
 #[derive(Clone, Debug)]
 pub(crate) enum Kernel {
     /// As they lie, a row of the matrix for each output.
@@ -73,8 +75,6 @@ pub(crate) enum Kernel {
     Axpy,
     /// Packed: where, for each worker (one entry if all share), each of its runs of outputs.
     Packed(Vec<usize>),
-    /// Matrix times matrix.
-    Gemm,
 }
 
 pub(crate) struct GatherOp {
@@ -152,8 +152,8 @@ pub(crate) struct Compiler<'a> {
     constants_len: usize,
     /// Numbers of packed weights.
     pub packed_len: usize,
-    /// Numbers of the largest copy of rows.
-    pub copies_len: usize,
+    /// Columns of the widest errors of a sum of outer products.
+    pub errors: usize,
     /// Of the worker's own memory: tiles, and pointers.
     pub tiles: usize,
     pub pointers: usize,
@@ -179,7 +179,7 @@ impl<'a> Compiler<'a> {
             constants: Vec::new(),
             constants_len: 0,
             packed_len: 0,
-            copies_len: 0,
+            errors: 0,
             tiles: 0,
             pointers: 0,
             group: 0,
@@ -287,16 +287,16 @@ impl<'a> Compiler<'a> {
                 self.group = operands.iter().map(|s| s.len).fold(self.group.max(v.to.len), usize::max);
                 OpCode::Vector(VectorOp { operation: v.operation, operands, to: self.target(v.to) })
             }
-            Op::WeightGradient(list) => OpCode::WeightGradient(
-                list.iter()
-                    .map(|o| {
-                        let source = self.source(&o.source);
-                        self.need_copy(&source);
-                        let error = self.target(o.error);
-                        OuterOp { error, source, gradient: o.gradient, accumulate: o.accumulate }
-                    })
-                    .collect(),
-            ),
+            Op::WeightGradient(list) => {
+                self.errors = list.iter().map(|o| o.error.len).fold(self.errors, usize::max);
+                let outer = |o: &OuterSum| OuterOp {
+                    error: self.target(o.error),
+                    source: self.source(&o.source),
+                    gradient: o.gradient,
+                    accumulate: o.accumulate,
+                };
+                OpCode::WeightGradient(list.iter().map(outer).collect())
+            }
             Op::TableGradient(list) => OpCode::TableGradient(
                 list.iter()
                     .map(|s| ScatterOp {
@@ -324,18 +324,10 @@ impl<'a> Compiler<'a> {
         }
     }
 
-    /// Room for a copy of the rows of a delayed read, for products over all frames.
-    fn need_copy(&mut self, source: &Source) {
-        if source.delay != 0 {
-            self.copies_len = self.copies_len.max(source.len * self.window * self.streams);
-        }
-    }
-
     fn product(&mut self, p: &Product, kind: StageKind, deal: Deal, block: usize) -> ProductOp {
-        /// As many rows as this are better off with the weights as they lie.
-        const DIRECT_ROWS: usize = 2;
-        /// From as many rows on, matrix times matrix.
-        const GEMM_ROWS: usize = 64;
+        /// As many rows as this, in windows of so many frames, are better off with the weights as they lie: packing
+        /// takes as long as some frames' products, after every update.
+        const DIRECT: (usize, usize) = (2, 64);
         let to = self.target(p.to);
         let from = self.source(&p.from);
         let rows = match (kind, deal) {
@@ -343,14 +335,14 @@ impl<'a> Compiler<'a> {
             (_, Deal::Rows) => block * self.streams.div_ceil(self.workers),
             _ => block * self.streams,
         };
+        let updated = self.plan.backward_pass.is_some();
         let direct = match (p.weight.row_stride, p.weight.column_stride) {
             (_, 1) => Some(Kernel::Dot),
             (1, _) => Some(Kernel::Axpy),
             _ => None,
         };
         let kernel = match direct {
-            Some(kernel) if rows <= DIRECT_ROWS => kernel,
-            _ if kind == StageKind::Frames || rows >= GEMM_ROWS => Kernel::Gemm,
+            Some(kernel) if updated && rows <= DIRECT.0 && self.window < DIRECT.1 => kernel,
             _ => {
                 let shares = if deal == Deal::Units { self.workers } else { 1 };
                 let places = (0..shares)
@@ -369,10 +361,6 @@ impl<'a> Compiler<'a> {
                 Kernel::Packed(places)
             }
         };
-        // A crossing read of many rows is copied first.
-        if matches!(kernel, Kernel::Gemm) {
-            self.need_copy(&from);
-        }
         ProductOp {
             to,
             span: p.span,
@@ -382,90 +370,6 @@ impl<'a> Compiler<'a> {
             accumulate: p.accumulate,
             kernel,
         }
-    }
-
-    fn map(&mut self, map: &Map) -> MapOp {
-        let mut out = MapOp { span: map.span, first: map.first, len: map.len, ..MapOp::default() };
-        // The last step that reads each register: its tile is free after it.
-        let mut last = vec![None; map.registers];
-        for (i, step) in map.program.iter().enumerate() {
-            for register in step.reads() {
-                last[register] = Some(i);
-            }
-        }
-        let mut arguments: Vec<Argument> = vec![Argument::Tile(0); map.registers];
-        let mut free: Vec<usize> = Vec::new();
-        for (i, step) in map.program.iter().enumerate() {
-            // The tile written is none of those read, so that no slice is read and written at once.
-            let mut tile = |out: &mut MapOp| {
-                free.pop().unwrap_or_else(|| {
-                    out.tiles += 1;
-                    out.tiles - 1
-                })
-            };
-            match *step {
-                Instruction::Load { ref read, to } => {
-                    out.loads.push(self.source(read));
-                    arguments[to] = Argument::Load(out.loads.len() - 1);
-                }
-                Instruction::Weight { offset, to } => arguments[to] = Argument::Weight(offset),
-                Instruction::LoadRepeated { ref read, repeat, to } => {
-                    let at = tile(&mut out);
-                    out.loads.push(self.source(read));
-                    let load = out.loads.len() - 1;
-                    out.steps.push(Step::Repeat { load, repeat, to: at });
-                    arguments[to] = Argument::Tile(at);
-                }
-                Instruction::Number { value, to } => {
-                    let at = tile(&mut out);
-                    out.steps.push(Step::Fill { value: value as f32, to: at });
-                    arguments[to] = Argument::Tile(at);
-                }
-                Instruction::Mask { key, probability, to } => {
-                    let at = tile(&mut out);
-                    out.steps.push(Step::Mask { key, probability, to: at });
-                    arguments[to] = Argument::Tile(at);
-                }
-                Instruction::Apply { function, from, to } => {
-                    let at = tile(&mut out);
-                    out.steps.push(Step::Apply { function, from: arguments[from], to: at });
-                    arguments[to] = Argument::Tile(at);
-                }
-                Instruction::Scale { factor, from, to } => {
-                    let at = tile(&mut out);
-                    out.steps.push(Step::Scale { factor: factor as f32, from: arguments[from], to: at });
-                    arguments[to] = Argument::Tile(at);
-                }
-                Instruction::Binary { op, a, b, to } => {
-                    let at = tile(&mut out);
-                    let op = binary(op);
-                    out.steps.push(Step::Binary { op, a: arguments[a], b: arguments[b], to: at });
-                    arguments[to] = Argument::Tile(at);
-                }
-                Instruction::MulAdd { a, b, c, to } => {
-                    let at = tile(&mut out);
-                    let (a, b, c) = (arguments[a], arguments[b], arguments[c]);
-                    out.steps.push(Step::MulAdd { a, b, c, to: at });
-                    arguments[to] = Argument::Tile(at);
-                }
-                Instruction::Store { from, to } => {
-                    out.stores.push(self.target(to));
-                    out.steps.push(Step::Store { from: arguments[from], store: out.stores.len() - 1 });
-                }
-            }
-            let mut done: Vec<usize> = step.reads().filter(|&r| last[r] == Some(i)).collect();
-            done.sort_unstable();
-            done.dedup();
-            // A result that nothing reads frees its tile at once.
-            done.extend(step.writes().filter(|&to| last[to].is_none()));
-            free.extend(done.into_iter().filter_map(|register| match arguments[register] {
-                Argument::Tile(at) => Some(at),
-                _ => None,
-            }));
-        }
-        self.tiles = self.tiles.max(out.tiles);
-        self.pointers = self.pointers.max(out.loads.len() + out.stores.len());
-        out
     }
 }
 
@@ -492,17 +396,6 @@ pub(crate) fn runs(
         (len / span, units.start, units.end)
     };
     (0..layers).filter(move |_| lo < hi).map(move |layer| (layer * span + lo, hi - lo))
-}
-
-fn binary(op: Binary) -> elementwise::Binary {
-    match op {
-        Binary::Add => elementwise::Binary::Add,
-        Binary::Mul => elementwise::Binary::Mul,
-        Binary::Div => elementwise::Binary::Div,
-        Binary::Max => elementwise::Binary::Max,
-        Binary::Min => elementwise::Binary::Min,
-        Binary::Step => elementwise::Binary::Step,
-    }
 }
 
 #[cfg(test)]

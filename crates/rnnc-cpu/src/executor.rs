@@ -5,7 +5,7 @@ mod state;
 use crate::compile::{Compiler, Program, Target};
 use crate::kernels::isa::Isa;
 use crate::memory::{Aligned, Shared};
-use crate::ops::{Local, TILE, update};
+use crate::ops::{Local, TILE, gradient, update};
 use crate::pass;
 use crate::team::{Team, Worker};
 use rnnc_graph::{LayerId, WeightId};
@@ -17,8 +17,7 @@ use std::sync::{Mutex, PoisonError};
 
 /// Runs plans on the cores of a CPU, in single precision.
 ///
-/// All memory is taken when it is made; no call allocates after the first window, but for what [`crate::kernels::gemm`]
-/// says of its own.
+/// All memory is taken when it is made; no call allocates after the first window.
 ///
 /// ```
 /// use rnnc_cpu::CpuExecutor;
@@ -52,8 +51,6 @@ pub struct CpuExecutor {
     moments: [Aligned; 2],
     constants: Aligned,
     packed: Aligned,
-    copies: Aligned,
-    copies_len: usize,
     clock: Clock,
     /// Where each buffer begins, with its history.
     buffers: Vec<BufferPlace>,
@@ -94,13 +91,14 @@ impl CpuExecutor {
             what: format!("so many threads: {error}"),
         })?;
         let workers = team.size();
+        plan.sink();
         plan.deal_out(workers, setup.streams, setup.step);
         let placement = plan.place(setup.streams, setup.window, keep);
         let mut compiler = Compiler::new(&plan, &placement, setup.streams, setup.window, workers);
         let forward = compiler.program(&plan.forward_pass);
         let backward = plan.backward_pass.as_ref().map(|pass| compiler.program(pass));
-        let copies_len = compiler.copies_len.next_multiple_of(16);
-        let extra = (compiler.packed_len + copies_len * workers + compiler.constants_len()) as u128 * 4;
+        let outer_len = if compiler.errors > 0 { gradient::outer_room(compiler.errors) } else { 0 };
+        let extra = (compiler.packed_len + outer_len * workers + compiler.constants_len()) as u128 * 4;
         check_available(&format!("network `{}`", plan.forward.name()), memory.total() + extra)?;
         let mut constants = Aligned::new(compiler.constants_len());
         compiler.write_constants(constants.as_mut_slice());
@@ -108,6 +106,7 @@ impl CpuExecutor {
             Mutex::new(Local {
                 tiles: Aligned::new(compiler.tiles.max(2) * TILE),
                 group: Aligned::new(compiler.group),
+                outer: Aligned::new(outer_len),
                 pointers: vec![std::ptr::null_mut(); compiler.pointers],
             })
         };
@@ -134,8 +133,6 @@ impl CpuExecutor {
             moments: [Aligned::new(trained), Aligned::new(trained)],
             constants,
             packed: Aligned::new(compiler.packed_len),
-            copies: Aligned::new(copies_len * workers),
-            copies_len,
             clock: Clock::new(setup.streams, setup.window),
             buffers,
             new_frames: 0,
@@ -170,8 +167,6 @@ impl CpuExecutor {
             gradients: self.gradients.as_mut_ptr(),
             constants: self.constants.as_slice().as_ptr(),
             packed: self.packed.as_mut_ptr(),
-            copies: self.copies.as_mut_ptr(),
-            copies_len: self.copies_len,
             clock: &self.clock,
             isa: self.isa,
             streams: self.setup.streams,

@@ -53,10 +53,6 @@ pub(crate) struct Shared<'a> {
     pub constants: *const f32,
     /// Weights packed for the loops.
     pub packed: *mut f32,
-    /// Room for rows copied with starts in place.
-    pub copies: *mut f32,
-    /// How many numbers of it each worker has.
-    pub copies_len: usize,
     pub clock: &'a Clock,
     pub isa: Isa,
     pub streams: usize,

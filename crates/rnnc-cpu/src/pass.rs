@@ -36,8 +36,7 @@ fn share(
 ) -> Option<Share> {
     let (index, count) = (worker.index, worker.count);
     let backward = track.is_some_and(|track| track.backward);
-    let all =
-        Share { frames: frames.clone(), streams: 0..shared.streams, part: (0, 1), worker: index, backward };
+    let all = Share { frames: frames.clone(), streams: 0..shared.streams, part: (0, 1), backward };
     match deal {
         Deal::Alone => (index == 0).then_some(all),
         Deal::Units => Some(Share { part: (index, count), ..all }),
@@ -67,7 +66,7 @@ fn run_op(shared: &Shared<'_>, op: &OpCode, share: Option<&Share>, worker: &Work
     // Gradients are dealt by weights, whatever the stage deals.
     let part = (worker.index, worker.count);
     match op {
-        OpCode::WeightGradient(ops) => return gradient::outer(shared, ops, worker),
+        OpCode::WeightGradient(ops) => return gradient::outer(shared, ops, part, local),
         OpCode::TableGradient(ops) => return gradient::scatter(shared, ops, part),
         OpCode::Reduce(ops) => return gradient::reduce(shared, ops, part, local),
         _ => {}

@@ -7,7 +7,8 @@
 //! - `lower.rs` groups layers into maps and gives values their buffers;
 //! - `layout.rs` lays out the weights; `maps.rs` writes the elementwise programs; `emit.rs` all other operations, which
 //!   `fuse.rs` fuses;
-//! - `memory.rs` finds lifetimes and shares room; `cost.rs` counts, and chooses by the counts;
+//! - `memory.rs` finds lifetimes and shares room; `cost.rs` counts, and chooses by the counts; `sink.rs` moves into cycles
+//!   what is computed for them alone, for executors that ask for it;
 //! - `plan.rs` is the result, `executor.rs` the trait; what all executors need: `checks.rs` refuses wrong arguments, `clock.rs`
 //!   says which reads cross a reset, `state.rs` what a run carries from window to window, `dropout.rs` draws masks,
 //!   `available.rs` asks for memory; `report` prints and draws plans.
@@ -27,6 +28,7 @@ mod memory;
 mod plan;
 pub mod report;
 mod schedule;
+mod sink;
 mod state;
 
 pub use available::check_available;

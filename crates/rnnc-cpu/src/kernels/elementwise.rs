@@ -43,6 +43,15 @@ multiversion! {
     /// x = function(x)
     pub fn unary_in_place(function: Function, x: &mut [f32]) = unary_in_place_body;
 
+    /// out = function(a + b)
+    pub fn unary_of_sum(function: Function, a: &[f32], b: &[f32], out: &mut [f32]) = unary_of_sum_body;
+
+    /// a = function(a + b)
+    pub fn unary_of_sum_in_place(function: Function, a: &mut [f32], b: &[f32]) = unary_of_sum_in_place_body;
+
+    /// out = a function(x)
+    pub fn unary_times(function: Function, x: &[f32], a: &[f32], out: &mut [f32]) = unary_times_body;
+
     /// out = a op b
     pub fn binary(op: Binary, a: &[f32], b: &[f32], out: &mut [f32]) = binary_body;
 
@@ -181,6 +190,50 @@ fn unary_in_place_body<const FMA: bool>(function: Function, x: &mut [f32]) {
                     let $v = *x;
                     $value
                 };
+            }
+        };
+    }
+    by_function!(function, each)
+}
+
+#[inline(always)]
+fn unary_of_sum_body<const FMA: bool>(function: Function, a: &[f32], b: &[f32], out: &mut [f32]) {
+    same_length(a.len(), out.len());
+    same_length(b.len(), out.len());
+    macro_rules! each {
+        ($v:ident => $value:expr) => {
+            for ((out, &a), &b) in out.iter_mut().zip(a).zip(b) {
+                let $v = a + b;
+                *out = $value;
+            }
+        };
+    }
+    by_function!(function, each)
+}
+
+#[inline(always)]
+fn unary_of_sum_in_place_body<const FMA: bool>(function: Function, a: &mut [f32], b: &[f32]) {
+    same_length(a.len(), b.len());
+    macro_rules! each {
+        ($v:ident => $value:expr) => {
+            for (a, &b) in a.iter_mut().zip(b) {
+                let $v = *a + b;
+                *a = $value;
+            }
+        };
+    }
+    by_function!(function, each)
+}
+
+#[inline(always)]
+fn unary_times_body<const FMA: bool>(function: Function, x: &[f32], a: &[f32], out: &mut [f32]) {
+    same_length(x.len(), out.len());
+    same_length(a.len(), out.len());
+    macro_rules! each {
+        ($v:ident => $value:expr) => {
+            for ((out, &x), &a) in out.iter_mut().zip(x).zip(a) {
+                let $v = x;
+                *out = a * $value;
             }
         };
     }
@@ -424,6 +477,32 @@ mod tests {
                         }
                     }
                 }
+            }
+        }
+    }
+
+    #[test]
+    fn functions_of_sums_and_products_with_functions_agree_with_their_parts() {
+        let x = arguments();
+        let a: Vec<f32> = x.iter().rev().copied().collect();
+        let same = |got: &[f32], want: &[f32]| {
+            got.iter().zip(want).all(|(g, w)| g.to_bits() == w.to_bits() || (g.is_nan() && w.is_nan()))
+        };
+        for isa in Isa::available() {
+            for function in functions() {
+                let (mut want, mut sum, mut got) =
+                    (vec![0.0; x.len()], vec![0.0; x.len()], vec![0.0; x.len()]);
+                binary(isa, Binary::Add, &x, &a, &mut sum);
+                unary(isa, function, &sum, &mut want);
+                unary_of_sum(isa, function, &x, &a, &mut got);
+                assert!(same(&got, &want), "{function} of a sum ({isa})");
+                got.copy_from_slice(&x);
+                unary_of_sum_in_place(isa, function, &mut got, &a);
+                assert!(same(&got, &want), "{function} of a sum in place ({isa})");
+                unary(isa, function, &x, &mut sum);
+                binary(isa, Binary::Mul, &a, &sum, &mut want);
+                unary_times(isa, function, &x, &a, &mut got);
+                assert!(same(&got, &want), "a product with {function} ({isa})");
             }
         }
     }

@@ -6,19 +6,21 @@
 //! | `vecmath` | exp, tanh, sigmoid and the others, written so that the compiler vectorizes them |
 //! | `vector` | registers of numbers, for the kernels that say which register holds what |
 //! | [`elementwise`] | the operations of fused maps, over tiles that stay in the first-level cache |
-//! | [`skinny`] | products for few rows, with packed weights: what a loop over frames runs |
+//! | [`skinny`] | products of rows with packed weights: a loop's few rows, and some at a time of all frames |
 //! | [`direct`] | the same with weights as they lie, for one or two rows |
-//! | [`gemm`] | products over all frames |
+//! | [`outer`] | gradients of weights: sums of outer products over all frames |
+//! | [`tile`] | how workers share such a gradient |
 //!
 //! Kernels check nothing they could not check cheaply: each says what it asks of its arguments. None
-//! allocates, except where [`gemm`] says so.
+//! allocates.
 
 #[cfg(test)]
 mod check;
 pub mod direct;
 pub mod elementwise;
-pub mod gemm;
 pub mod isa;
+pub mod outer;
 pub mod skinny;
+pub mod tile;
 mod vecmath;
 mod vector;

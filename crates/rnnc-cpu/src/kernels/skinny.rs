@@ -4,9 +4,10 @@
 //!
 //! The weights are packed by [`pack`], once per update: in panels of 16 outputs, in each of which the 16
 //! weights of one input lie together. A strided view of W says what is packed, so W and its transpose run the
-//! same kernel. Blocks of rows and panels keep their sums in registers over all inputs: a weight is read once
-//! per block of rows, and there are enough sums to hide the latency of the multiply-adds. Every sum runs over
-//! the inputs in order, so a row's result does not depend on the other rows, nor on its place in the block.
+//! same kernel. Blocks of rows and panels keep their sums in registers over all inputs, or some hundreds of them:
+//! a weight is read once per block of rows, and there are enough sums to hide the latency of the multiply-adds.
+//! Every sum runs over the inputs in order, so a row's result does not depend on its place in the block, and on the
+//! other rows only in so far as their number decides where long sums are cut.
 
 #![allow(unsafe_code)] // raw rows of raw buffers, shared with other workers
 #![allow(clippy::needless_range_loop)] // an index says which register
@@ -126,12 +127,18 @@ vectorize! {
     ) = skinny_body;
 }
 
+/// Inputs that all panels are multiplied with before the next ones: a panel's weights of so many stay in the
+/// first-level cache while blocks of rows take their turn, and so do a few rows' numbers while panels do.
+const INPUTS: usize = 256;
+
 /// What all blocks of a product share.
 #[derive(Clone, Copy)]
 struct Product {
     packed: *const f32,
     n: usize,
     kk: usize,
+    /// The first input, and one past the last.
+    inputs: (usize, usize),
     accumulate: bool,
 }
 
@@ -164,26 +171,32 @@ unsafe fn skinny_body<B: Blocking>(
     if rows.is_empty() {
         return;
     }
-    let product = Product { packed, n, kk, accumulate };
     let panels = n.div_ceil(PANEL);
     // Blocks as even as can be: a block of one row left over would run slowly.
     let blocks = rows.len().div_ceil(B::MAX_ROWS);
-    let mut panel = 0;
-    // All rows take their turn at some panels before the next ones: those panels stay in the cache.
-    while panel < panels {
-        let width = B::panels(rows.len().div_ceil(blocks), panels - panel);
-        let mut first = 0;
-        for block in 0..blocks {
-            let end = (block + 1) * rows.len() / blocks;
-            // SAFETY: the panels and rows lie in the product.
-            unsafe { B::block(product, panel, width, &rows[first..end], &outs[first..end]) };
-            first = end;
+    // A single block reads every weight once: only its rows are to stay in the cache.
+    let most = if blocks == 1 { 4 * INPUTS } else { INPUTS };
+    let parts = kk.div_ceil(most).max(1);
+    for part in 0..parts {
+        let inputs = (kk * part / parts, kk * (part + 1) / parts);
+        let product = Product { packed, n, kk, inputs, accumulate: accumulate || part > 0 };
+        let mut panel = 0;
+        // All rows take their turn at some panels before the next ones: those panels stay in the cache.
+        while panel < panels {
+            let width = B::panels(rows.len().div_ceil(blocks), panels - panel);
+            let mut first = 0;
+            for block in 0..blocks {
+                let end = (block + 1) * rows.len() / blocks;
+                // SAFETY: the panels and rows lie in the product.
+                unsafe { B::block(product, panel, width, &rows[first..end], &outs[first..end]) };
+                first = end;
+            }
+            panel += width;
         }
-        panel += width;
     }
 }
 
-/// The sums of ROWS rows and of VECS vectors of outputs, from `panel` on, in registers over all inputs.
+/// The sums of ROWS rows and of VECS vectors of outputs, from `panel` on, in registers over the inputs.
 ///
 /// # Safety
 ///
@@ -195,7 +208,7 @@ unsafe fn block<V: Vector, const ROWS: usize, const VECS: usize>(
     rows: &[*const f32],
     outs: &[*mut f32],
 ) {
-    let Product { packed, n, kk, accumulate } = product;
+    let Product { packed, n, kk, inputs, accumulate } = product;
     let per_panel = PANEL / V::LANES;
     let mut row = [std::ptr::null(); ROWS];
     row.copy_from_slice(&rows[..ROWS]);
@@ -204,7 +217,7 @@ unsafe fn block<V: Vector, const ROWS: usize, const VECS: usize>(
     unsafe {
         let weights = packed.add(panel * PANEL * kk);
         let mut sums = [[V::splat(0.0); VECS]; ROWS];
-        for k in 0..kk {
+        for k in inputs.0..inputs.1 {
             let weight =
                 |v: usize| weights.add(((v / per_panel) * kk + k) * PANEL + (v % per_panel) * V::LANES);
             // The fewer of both wait in registers while the others go by.

@@ -2,87 +2,106 @@
 
 #![allow(unsafe_code)] // rows of the shared buffers, parts of the shared gradients
 
-use super::{Local, Share, TILE};
+use super::{Local, TILE};
 use crate::compile::{OuterOp, ReduceOp, ScatterOp, unit_range};
 use crate::kernels::elementwise;
-use crate::kernels::gemm::{gemm, tile};
+use crate::kernels::outer::{self as kernel, Out, ROWS};
+use crate::kernels::tile::tile;
 use crate::memory::Shared;
-use crate::ops::matmul::rows_of;
-use crate::team::Worker;
 use rnnc_plan::NO_SYMBOL;
+use std::ops::Range;
 
 /// Rows summed before they are added to the sum of those before: keeps rounding errors small.
 const BLOCK: usize = 64;
 
-/// All rows of the pass, whatever the stage deals out; copies are the first worker's.
-fn all_rows(shared: &Shared<'_>) -> Share {
-    Share {
-        frames: shared.first..shared.end,
-        streams: 0..shared.streams,
-        part: (0, 1),
-        worker: 0,
-        backward: false,
-    }
-}
-
 /// As many rows as this are added one by one; more are a product of matrices.
 const DIRECT_ROWS: usize = 2;
 
-/// Gradients of matrices: errors transposed times sources, each worker a tile. A copy with starts in place is made by
-/// one worker for all, so `meet` is called by all workers alike.
-pub(crate) fn outer(shared: &Shared<'_>, ops: &[OuterOp], worker: &Worker<'_>) {
-    let rows = all_rows(shared);
-    for op in ops {
-        if rows.rows() <= DIRECT_ROWS && op.gradient.column_stride == 1 {
-            outer_by_rows(shared, op, &rows, (worker.index, worker.count));
-            continue;
+/// All rows of the pass, whatever the stage deals out: (frame, stream).
+fn all_rows(shared: &Shared<'_>) -> impl Iterator<Item = (usize, usize)> + use<> {
+    let streams = shared.streams;
+    (shared.first..shared.end).flat_map(move |t| (0..streams).map(move |b| (t, b)))
+}
+
+/// Columns of errors that are packed at once.
+const ERRORS: usize = 1024;
+
+/// Numbers of room for the products of [`outer`]: panels, and errors of so many columns.
+pub(crate) fn outer_room(columns: usize) -> usize {
+    kernel::ROOM + kernel::packed_len(columns.min(ERRORS))
+}
+
+/// Gradients of matrices: errors transposed times sources, each worker a tile.
+pub(crate) fn outer(shared: &Shared<'_>, ops: &[OuterOp], part: (usize, usize), local: &mut Local) {
+    if (shared.end - shared.first) * shared.streams <= DIRECT_ROWS
+        && ops.iter().all(|op| op.gradient.column_stride == 1)
+    {
+        return ops.iter().for_each(|op| outer_by_rows(shared, op, part));
+    }
+    let tile_of = |op: &OuterOp| tile(op.error.len, op.source.len, part.0, part.1);
+    let rows_of = |op: &OuterOp| tile_of(op).map(|tile| tile.rows);
+    // The same rows of the same errors are packed once.
+    for group in ops.chunk_by(|a, b| a.error == b.error && rows_of(a) == rows_of(b)) {
+        let Some(is) = rows_of(&group[0]) else { continue };
+        for first in is.clone().step_by(ERRORS) {
+            outer_of_tiles(shared, group, first..is.end.min(first + ERRORS), part, local);
         }
-        let copied = shared.any_crosses(&op.source, &rows.frames);
-        let (source, stride) = if copied {
-            if worker.index == 0 {
-                rows_of(shared, &op.source, &rows);
+    }
+}
+
+/// Some rows of the tiles of gradients that have the same errors.
+fn outer_of_tiles(
+    shared: &Shared<'_>,
+    group: &[OuterOp],
+    is: Range<usize>,
+    part: (usize, usize),
+    local: &mut Local,
+) {
+    let (room, packed) = local.outer.as_mut_slice().split_at_mut(kernel::ROOM);
+    let mut rows = all_rows(shared);
+    let mut places = [(0, 0); ROWS];
+    let mut pointers = [std::ptr::null(); ROWS];
+    let mut first = true;
+    loop {
+        let mut count = 0;
+        for row in rows.by_ref().take(ROWS) {
+            places[count] = row;
+            count += 1;
+        }
+        if count == 0 && !first {
+            return;
+        }
+        let (places, pointers) = (&places[..count], &mut pointers[..count]);
+        for (pointer, &(t, b)) in pointers.iter_mut().zip(places) {
+            *pointer = shared.target(&group[0].error, t, b).cast_const();
+        }
+        // SAFETY: the errors are complete, and as wide as the matrices are high.
+        unsafe { kernel::pack_errors(shared.isa, pointers, is.clone(), packed) };
+        for op in group {
+            let Some(tile) = tile(op.error.len, op.source.len, part.0, part.1) else { continue };
+            for (pointer, &(t, b)) in pointers.iter_mut().zip(places) {
+                *pointer = shared.source(&op.source, t, b);
             }
-            worker.barrier();
-            (shared.copies.cast_const(), op.source.len)
-        } else {
-            (shared.uncrossed(&op.source, shared.first, 0), op.source.width)
-        };
-        if let Some(part) = tile(op.error.len, op.source.len, worker.index, worker.count) {
-            let g = op.gradient;
-            // SAFETY: the errors and sources are complete; each worker writes its own tile of the gradient.
+            // SAFETY: the sources are complete; each worker writes its own tile of the gradient.
             unsafe {
-                gemm(
-                    part.rows.len(),
-                    part.columns.len(),
-                    rows.rows(),
-                    shared.target(&op.error, shared.first, 0).add(part.rows.start),
-                    1,
-                    op.error.width as isize,
-                    source.add(part.columns.start),
-                    stride as isize,
-                    1,
-                    shared.gradients.add(
-                        g.offset + part.rows.start * g.row_stride + part.columns.start * g.column_stride,
-                    ),
-                    g.row_stride as isize,
-                    g.column_stride as isize,
-                    op.accumulate,
-                );
+                let out = Out {
+                    at: shared.gradients.add(op.gradient.offset),
+                    row_stride: op.gradient.row_stride,
+                    column_stride: op.gradient.column_stride,
+                };
+                let accumulate = op.accumulate || !first;
+                kernel::outer(shared.isa, packed, is.clone(), pointers, tile.columns, out, accumulate, room);
             }
         }
-        if copied {
-            // The room for copies is free again when all have read it.
-            worker.barrier();
-        }
+        first = false;
     }
 }
 
 /// The same for few rows, each worker for its own rows of the matrix.
-fn outer_by_rows(shared: &Shared<'_>, op: &OuterOp, rows: &Share, part: (usize, usize)) {
+fn outer_by_rows(shared: &Shared<'_>, op: &OuterOp, part: (usize, usize)) {
     let isa = shared.isa;
     let units = unit_range(op.error.len, part.0, part.1);
-    let streams = rows.streams.clone();
-    for (n, (t, b)) in rows.frames.clone().flat_map(|t| streams.clone().map(move |b| (t, b))).enumerate() {
+    for (n, (t, b)) in all_rows(shared).enumerate() {
         // SAFETY: errors and sources are complete, and as long as the compiler says.
         let (error, source) = unsafe {
             let error = shared.target(&op.error, t, b).cast_const();

@@ -31,19 +31,77 @@ pub(crate) enum Argument {
     Weight(usize),
     /// In a tile.
     Tile(usize),
+    /// In a buffer, where this map stored it.
+    Store(usize),
 }
 
-/// A step of a map; `to` is a tile, and none of those it reads.
+/// Where a result goes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Slot {
+    /// To a tile.
+    Tile(usize),
+    /// To a buffer: a store, by its place.
+    Store(usize),
+}
+
+/// A step of a map. A tile it writes is none of those it reads; a place in a buffer may be what it reads, where the
+/// compiler says that it can.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Step {
-    Repeat { load: usize, repeat: usize, to: usize },
-    Fill { value: f32, to: usize },
-    Mask { key: u64, probability: f64, to: usize },
-    Apply { function: Function, from: Argument, to: usize },
-    Scale { factor: f32, from: Argument, to: usize },
-    Binary { op: Binary, a: Argument, b: Argument, to: usize },
-    MulAdd { a: Argument, b: Argument, c: Argument, to: usize },
-    Store { from: Argument, store: usize },
+    Repeat {
+        load: usize,
+        repeat: usize,
+        to: Slot,
+    },
+    Fill {
+        value: f32,
+        to: Slot,
+    },
+    Mask {
+        key: u64,
+        probability: f64,
+        to: Slot,
+    },
+    Apply {
+        function: Function,
+        from: Argument,
+        to: Slot,
+    },
+    /// function(a + b)
+    ApplyToSum {
+        function: Function,
+        a: Argument,
+        b: Argument,
+        to: Slot,
+    },
+    /// by function(from)
+    ApplyTimes {
+        function: Function,
+        from: Argument,
+        by: Argument,
+        to: Slot,
+    },
+    Scale {
+        factor: f32,
+        from: Argument,
+        to: Slot,
+    },
+    Binary {
+        op: Binary,
+        a: Argument,
+        b: Argument,
+        to: Slot,
+    },
+    MulAdd {
+        a: Argument,
+        b: Argument,
+        c: Argument,
+        to: Slot,
+    },
+    Store {
+        from: Argument,
+        store: usize,
+    },
 }
 
 /// Runs a map over a worker's rows and units.
@@ -103,24 +161,47 @@ struct Row<'a> {
 
 impl Row<'_> {
     #[inline]
-    fn read(&self, from: Argument) -> &[f32] {
-        // SAFETY: loads and weights are as long as the map; a tile has room for `len`. What is written meanwhile is
-        // another tile, or a store, which no step reads by itself.
+    fn place(&self, from: Argument) -> *const f32 {
+        // SAFETY: loads, stores and weights are as long as the map; a tile has room for `len`.
         unsafe {
-            let start = match from {
+            match from {
                 Argument::Load(at) => self.pointers[at].add(self.first).cast_const(),
                 Argument::Weight(at) => self.shared.weights.add(at + self.first),
                 Argument::Tile(at) => self.tiles.add(at * TILE).cast_const(),
-            };
-            std::slice::from_raw_parts(start, self.len)
+                Argument::Store(at) => self.write_place(Slot::Store(at)).cast_const(),
+            }
         }
     }
 
     #[inline]
-    #[allow(clippy::mut_from_ref)] // tiles are told apart by number
-    fn write(&self, to: usize) -> &mut [f32] {
-        // SAFETY: the compiler gave this tile to no operand of the step that writes it.
-        unsafe { std::slice::from_raw_parts_mut(self.tiles.add(to * TILE), self.len) }
+    fn write_place(&self, to: Slot) -> *mut f32 {
+        // SAFETY: as above.
+        unsafe {
+            match to {
+                Slot::Tile(at) => self.tiles.add(at * TILE),
+                Slot::Store(at) => self.pointers[self.map.loads.len() + at].add(self.first),
+            }
+        }
+    }
+
+    #[inline]
+    fn read(&self, from: Argument) -> &[f32] {
+        // SAFETY: as above. What is written meanwhile is another tile, or a place that the step does not read, or, if it
+        // does, reads by writing it in place.
+        unsafe { std::slice::from_raw_parts(self.place(from), self.len) }
+    }
+
+    #[inline]
+    #[allow(clippy::mut_from_ref)] // tiles and stores are told apart by number
+    fn write(&self, to: Slot) -> &mut [f32] {
+        // SAFETY: as above: no operand of the step is there, but for the one that it says it changes in place.
+        unsafe { std::slice::from_raw_parts_mut(self.write_place(to), self.len) }
+    }
+
+    /// Whether an operand lies where the result goes.
+    #[inline]
+    fn there(&self, from: Argument, to: Slot) -> bool {
+        std::ptr::eq(self.place(from), self.write_place(to))
     }
 
     #[inline]
@@ -154,15 +235,46 @@ impl Row<'_> {
                 }
             }
             Step::Apply { function, from, to } => {
+                if self.there(from, to) {
+                    return elementwise::unary_in_place(isa, function, self.write(to));
+                }
                 elementwise::unary(isa, function, self.read(from), self.write(to))
             }
+            Step::ApplyToSum { function, a, b, to } => {
+                for (a, b) in [(a, b), (b, a)] {
+                    if self.there(a, to) {
+                        return elementwise::unary_of_sum_in_place(
+                            isa,
+                            function,
+                            self.write(to),
+                            self.read(b),
+                        );
+                    }
+                }
+                elementwise::unary_of_sum(isa, function, self.read(a), self.read(b), self.write(to))
+            }
+            Step::ApplyTimes { function, from, by, to } => {
+                elementwise::unary_times(isa, function, self.read(from), self.read(by), self.write(to))
+            }
             Step::Scale { factor, from, to } => {
+                if self.there(from, to) {
+                    return elementwise::scale_in_place(isa, factor, self.write(to));
+                }
                 elementwise::scale(isa, factor, self.read(from), self.write(to))
             }
             Step::Binary { op, a, b, to } => {
+                if self.there(a, to) {
+                    return elementwise::binary_in_place(isa, op, self.write(to), self.read(b));
+                }
+                if self.there(b, to) {
+                    return elementwise::binary_in_place_right(isa, op, self.read(a), self.write(to));
+                }
                 elementwise::binary(isa, op, self.read(a), self.read(b), self.write(to))
             }
             Step::MulAdd { a, b, c, to } => {
+                if self.there(c, to) {
+                    return elementwise::mul_add_into(isa, self.read(a), self.read(b), self.write(to));
+                }
                 elementwise::mul_add_to(isa, self.read(a), self.read(b), self.read(c), self.write(to));
             }
             Step::Store { from, store } => {

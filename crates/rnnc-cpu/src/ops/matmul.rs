@@ -3,29 +3,25 @@
 #![allow(unsafe_code)] // rows of the shared buffers
 
 use super::Share;
-use crate::compile::{GatherOp, Kernel, ProductOp, Source, runs};
+use crate::compile::{GatherOp, Kernel, ProductOp, runs};
 use crate::kernels::direct::{axpy_rows, dot_rows};
-use crate::kernels::gemm::gemm;
 use crate::kernels::skinny::{pack, packed_len, skinny};
 use crate::memory::Shared;
 use rnnc_plan::NO_SYMBOL;
 use std::ops::Range;
 
-/// Rows handed to a skinny kernel at once.
-const ROWS: usize = 16;
+/// Rows handed to a skinny kernel at once: some blocks of them, so that the weights are read from far away once for
+/// all, and few pages, of which rows take one each.
+const ROWS: usize = 24;
 
 /// Runs products, one after the other.
 pub(crate) fn matmul(shared: &Shared<'_>, products: &[ProductOp], share: &Share) {
     for product in products {
-        if matches!(product.kernel, Kernel::Gemm) {
-            all_rows(shared, product, share);
-        } else {
-            few_rows(shared, product, share);
-        }
+        rows(shared, product, share);
     }
 }
 
-fn few_rows(shared: &Shared<'_>, p: &ProductOp, share: &Share) {
+fn rows(shared: &Shared<'_>, p: &ProductOp, share: &Share) {
     let units = share.units(p.span);
     let mut rows: [*const f32; ROWS] = [std::ptr::null(); ROWS];
     let mut outs: [*mut f32; ROWS] = [std::ptr::null_mut(); ROWS];
@@ -104,65 +100,6 @@ pub(crate) fn pack_share(
         pack(from, p.weight.row_stride, p.weight.column_stride, n, p.from.len, packed);
         at += len;
     }
-}
-
-fn all_rows(shared: &Shared<'_>, p: &ProductOp, share: &Share) {
-    if share.rows() == 0 {
-        return;
-    }
-    let units = share.units(p.span);
-    // Rows lie one after the other as long as no stream is left out.
-    let whole = share.streams.len() == shared.streams;
-    let frames = share.frames.clone();
-    let groups = if whole { 1 } else { frames.len() };
-    for group in 0..groups {
-        let (t, count) =
-            if whole { (frames.start, share.rows()) } else { (frames.start + group, share.streams.len()) };
-        let rows = Share { frames: if whole { frames.clone() } else { t..t + 1 }, ..share.clone() };
-        let (from, from_stride) = rows_of(shared, &p.from, &rows);
-        for (first, n) in runs(p.to.len, p.span, p.first, &units) {
-            // SAFETY: the rows are this worker's (or all workers read them), and the outputs this worker's alone.
-            unsafe {
-                gemm(
-                    count,
-                    n,
-                    p.from.len,
-                    from,
-                    from_stride as isize,
-                    1,
-                    shared.weights.add(p.weight.offset + first * p.weight.row_stride),
-                    p.weight.column_stride as isize,
-                    p.weight.row_stride as isize,
-                    shared.target(&p.to, t, share.streams.start).add(first),
-                    p.to.width as isize,
-                    1,
-                    p.accumulate,
-                );
-            }
-        }
-    }
-}
-
-/// The rows of a read, as a matrix: as they lie, or, where some cross a reset, copied with the starts in place. Returns
-/// the first row, and the numbers from one to the next.
-///
-/// Each worker has room of its own for copies, since others may still read theirs.
-pub(crate) fn rows_of(shared: &Shared<'_>, from: &Source, rows: &Share) -> (*const f32, usize) {
-    let (t, b) = (rows.frames.start, rows.streams.start);
-    if !shared.any_crosses(from, &rows.frames) {
-        return (shared.uncrossed(from, t, b), from.width);
-    }
-    let room = rows.worker * shared.copies_len;
-    let place = |t: usize, b: usize| room + ((t - shared.first) * shared.streams + b) * from.len;
-    for t in rows.frames.clone() {
-        for b in rows.streams.clone() {
-            let source = shared.source(from, t, b);
-            // SAFETY: the compiler counted room for all rows of the longest copied read; sources do not lie in it.
-            unsafe { std::ptr::copy_nonoverlapping(source, shared.copies.add(place(t, b)), from.len) };
-        }
-    }
-    // SAFETY: as above.
-    (unsafe { shared.copies.add(place(t, b)) }, from.len)
 }
 
 /// Runs look-ups, one after the other.

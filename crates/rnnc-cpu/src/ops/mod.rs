@@ -29,8 +29,6 @@ pub(crate) struct Share {
     pub streams: Range<usize>,
     /// Of the units, this worker's part: (worker, workers); (0, 1) where rows are dealt.
     pub part: (usize, usize),
-    /// Whose it is.
-    pub worker: usize,
     /// Whether time runs from the last frame to the first.
     pub backward: bool,
 }
@@ -53,6 +51,8 @@ pub(crate) struct Local {
     pub tiles: Aligned,
     /// Room for a group of a vector function.
     pub group: Aligned,
+    /// Packed errors and sources of a weight's gradient.
+    pub outer: Aligned,
     /// Where the loads and stores of a map are in the present row, as places in the buffers or addresses.
     pub pointers: Vec<*mut f32>,
 }
@@ -102,12 +102,6 @@ impl Shared<'_> {
     #[inline]
     pub fn crosses(&self, from: &Source, frame: usize, stream: usize) -> bool {
         self.clock.crosses(from.delay, frame, stream) || self.outside(from, frame)
-    }
-
-    /// Whether any of some rows crosses.
-    pub fn any_crosses(&self, from: &Source, frames: &Range<usize>) -> bool {
-        from.delay != 0
-            && frames.clone().any(|t| self.clock.any_crosses(from.delay, t) || self.outside(from, t))
     }
 
     /// Values of the backward pass exist within it only.
