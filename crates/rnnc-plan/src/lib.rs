@@ -7,7 +7,8 @@
 //! - `lower.rs` groups layers into maps and gives values their buffers;
 //! - `layout.rs` lays out the weights; `maps.rs` writes the elementwise programs; `emit.rs` all other operations, which
 //!   `fuse.rs` fuses;
-//! - `memory.rs` finds lifetimes and shares room; `cost.rs` counts, and chooses by the counts;
+//! - `memory.rs` finds lifetimes and shares room; `cost.rs` counts, and chooses by the counts; `work.rs` counts what a window
+//!   cannot do without;
 //! - `plan.rs` is the result, `executor.rs` the trait; what all executors need: `checks.rs` refuses wrong arguments, `clock.rs`
 //!   says which reads cross a reset, `state.rs` what a run carries from window to window, `dropout.rs` draws masks,
 //!   `available.rs` asks for memory; `report` prints and draws plans.
@@ -28,6 +29,7 @@ mod plan;
 pub mod report;
 mod schedule;
 mod state;
+mod work;
 
 pub use available::check_available;
 pub use checks::{check_len, check_range};
@@ -42,3 +44,4 @@ pub use plan::{
     Track, Vector, View,
 };
 pub use state::{History, Kept, State};
+pub use work::StageWork;
