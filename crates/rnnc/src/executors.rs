@@ -83,17 +83,23 @@ impl ExecutorKind {
                 return Err(ExecutorError::Unsupported { executor: self.name(), what });
             }
         }
-        if setup.threads > MOST_THREADS {
-            return Err(ExecutorError::OutOfRange {
-                what: "the number of threads",
-                expected: format!("at most {MOST_THREADS}"),
-                found: setup.threads,
-            });
-        }
+        self.check_threads(setup.threads)?;
         Ok(match self {
             ExecutorKind::Cpu => Box::new(CpuExecutor::new(plan, setup)?),
             ExecutorKind::Cuda => Box::new(cuda(plan, setup, precision)?),
             ExecutorKind::Reference => Box::new(ReferenceExecutor::new(plan, setup)?),
+        })
+    }
+
+    /// Refuses more threads than any machine has cores.
+    pub fn check_threads(self, threads: usize) -> Result<(), ExecutorError> {
+        if threads <= MOST_THREADS {
+            return Ok(());
+        }
+        Err(ExecutorError::OutOfRange {
+            what: "the number of threads",
+            expected: format!("at most {MOST_THREADS}"),
+            found: threads,
         })
     }
 
