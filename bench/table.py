@@ -21,6 +21,7 @@ from common import number, table
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 BEGIN = re.compile(r"<!-- CPU: made of (\S+) by bench/table\.py -->\n")
 END = "<!-- end of CPU -->\n"
+CELLS = ["lstm", "gru", "rnn", "lstm_peephole", "lstm_layer_norm", "fading", "tandem", "sru", "mingru", "lru"]
 PEERS = {"torch": "PyTorch", "jax": "JAX"}
 
 
@@ -52,7 +53,10 @@ class Results:
         self.facts = [part["machine"] for part in parts.values()][-1]
 
     def rows(self, part):
-        return self.parts.get(part, {}).get("results", [])
+        def place(row):
+            cell = row["cell"]
+            return CELLS.index(cell) if cell in CELLS else len(CELLS), cell, row["layers"], row["size"], row["streams"], row["frames"]
+        return sorted(self.parts.get(part, {}).get("results", []), key=place)
 
     def machine(self):
         """What was measured, on what."""
@@ -62,10 +66,23 @@ class Results:
                  f"commit {facts['commit']}", *peers]
         return "; ".join(texts) + "."
 
+    def speeds(self):
+        """What the bound is made of."""
+        speeds = self.facts["speeds"]
+
+        def curve(name):
+            points = dict(speeds[name])
+            return ", ".join(f"{points[1 << bits]:.0f}" for bits in (15, 19, 22, 25) if 1 << bits in points)
+        return (f"All threads together: products {speeds['product_gflops']:.0f} GFLOP/s, packed products of few rows "
+                f"{speeds['packed_product_gflops']:.0f}; GB/s of 32 KiB, 512 KiB, 4 MiB and 32 MiB a thread: reading "
+                f"{curve('read_gb_s')}, copying {curve('copy_gb_s')}.")
+
     def remarks(self):
         texts = []
         if self.facts.get("quick"):
             texts.append("A quick run: few rounds, short timings.")
+        if self.facts["load"] > 0.5:
+            texts.append(f"Other programs ran on the machine: when it began, its load was {self.facts['load']:.1f}.")
         for name, part in self.parts.items():
             texts += [f"Wrong: {problem}" for problem in part["wrong"]]
             if part["left_out"]:
@@ -174,7 +191,7 @@ class Results:
             ("Long windows", "One LSTM layer of 256 units, one stream, forward and backward.", self.windows()),
             ("Sessions", "Frame by frame, one stream: microseconds from inputs in to outputs out.", self.latencies()),
         ]
-        texts = [f"# On a CPU\n\n{self.machine()}", *self.remarks()]
+        texts = [f"# On a CPU\n\n{self.machine()}", self.speeds(), *self.remarks()]
         texts += [f"## {title}\n\n{text}\n\n{found}" for title, text, found in sections if found]
         return "\n\n".join(texts) + "\n"
 

@@ -26,7 +26,7 @@ def run(part, rnnc, _, options):
                 break
             try:
                 for schedule, times in found.items():
-                    line = rnnc.bench(point, "--schedule", schedule, "--forward", "--no-bound", "--seconds", options.seconds,
+                    line = rnnc.bench(point, "--schedule", schedule, "--forward", "--seconds", options.seconds,
                                       "--calls", point.calls(), timeout=60 + part.budget.left())
                     times.append(line["forward_us_per_step"])
             except RuntimeError as error:

@@ -43,12 +43,14 @@ def grid(quick):
 def run(part, rnnc, peers, options):
     points = [(point, [name for name in names if name in peers]) for point, names in grid(options.quick)]
     points = [(point, names) for point, names in points if options.only.search(str(point))]
+    # What takes long comes last, with the time that the others left.
+    points.sort(key=lambda entry: entry[0].flops() * (5 if entry[0].cell == "lstm_peephole" else 1))
     wrong = check(part, rnnc, peers, points, options)
     for place, (point, names) in enumerate(points):
         names = [name for name in names if (point.cell, name) not in wrong]
         # Of the time that is left, up to four times an equal share: most points need less than theirs.
         share = Budget(4 * part.budget.left() / (len(points) - place))
-        if part.has_time(str(point), 3):
+        if part.has_time(str(point), 3 + 4 * point.flops() / 1e11):
             measure(part, rnnc, [peers[name] for name in names], point, share, options)
 
 
@@ -93,17 +95,15 @@ def check(part, rnnc, peers, points, options):
 def measure(part, rnnc, peers, point, share, options):
     programs, found, line = [rnnc, *peers], {}, None
     for turn in range(options.rounds):
-        # At least two rounds, as long as there is time at all.
-        if part.budget.left() <= 0 or turn > 1 and share.left() <= 0:
+        # The share ends it after two rounds, or after one that took all of the share and more.
+        if turn > 0 and (part.budget.left() <= 0 or share.left() <= 0 and (turn > 1 or share.spent() > 2 * share.seconds)):
             break
         for place in range(len(programs)):
             program = programs[(turn + place) % len(programs)]
             if found.get(program.name) is None and turn > 0:
                 continue
             try:
-                # The machine is measured but once a point.
-                more = {"bound": True} if program is rnnc and turn == 0 else {}
-                times = program.time(point, ["forward", "train"], options.seconds, 60 + part.budget.left(), **more)
+                times = program.time(point, ["forward", "train"], options.seconds, 60 + part.budget.left())
             except RuntimeError as error:
                 part.fail(str(point), error)
                 found[program.name] = None
@@ -127,7 +127,6 @@ def result(point, found, line):
         for key in ("flops", "bytes", "bound_us_per_step"):
             row[prefix + key] = rounded(line[prefix + key])
         row[f"{prefix}fraction_of_bound"] = rounded(line[f"{prefix}bound_us_per_step"] / row["rnnc"][kind]["median"])
-    row["machine"] = {key: line["machine"][key] for key in ("product_gflops", "packed_product_gflops")}
     return row
 
 

@@ -54,9 +54,23 @@ def peers(pyplot, rows):
         panel.axhline(1, color="black", linewidth=0.8)
         panel.set(title=f"{cell}, {layers} layer{'s' * (layers > 1)}, T={frames}", xlabel="units", ylabel="time of peer / of rnnc",
                   xscale="log", yscale="log")
-        panel.set_xscale("log", base=2)
+        plain(panel, {r["size"] for r in own})
         panel.legend(fontsize="x-small")
     return figure
+
+
+def plain(panel, places):
+    """Numbers without powers, and marks where there are points."""
+    from matplotlib.ticker import FuncFormatter, NullFormatter
+    panel.set_xscale("log", base=2)
+    panel.set_xticks(sorted(places), [str(place) for place in sorted(places)])
+    panel.minorticks_on()
+    panel.xaxis.set_minor_formatter(NullFormatter())
+    low, high = panel.get_ylim()
+    written = FuncFormatter(lambda value, _: f"{value:g}")
+    panel.yaxis.set_major_formatter(written)
+    panel.yaxis.set_minor_formatter(written if high / low < 10 else NullFormatter())
+    panel.tick_params(axis="y", which="both", labelsize="x-small")
 
 
 def paper(pyplot, rows):
@@ -67,7 +81,7 @@ def paper(pyplot, rows):
         for schedule, label in (("window", "as planned"), ("frame", "frame by frame")):
             panel.plot([r["streams"] for r in own], [r[f"{schedule}_frames_per_second"] for r in own], "-o", label=label)
         panel.set(title=f"peephole LSTM, {layers} x {size}, forward", xlabel="streams", ylabel="frames a second", yscale="log")
-        panel.set_xscale("log", base=2)
+        plain(panel, {r["streams"] for r in own})
         panel.legend(fontsize="small")
     return figure
 

@@ -10,7 +10,7 @@ def run(part, rnnc, _, options):
         if not options.only.search(f"scaling {point}") or not part.has_time(str(point), 2):
             continue
         try:
-            line = rnnc.bench(point, "--seconds", options.seconds, "--calls", max(point.calls(), 2), "--no-bound",
+            line = rnnc.bench(point, "--seconds", options.seconds, "--calls", max(point.calls(), 2),
                               timeout=60 + part.budget.left())
         except RuntimeError as error:
             part.fail(str(point), error)

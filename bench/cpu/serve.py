@@ -58,7 +58,7 @@ class Server:
         return actions
 
     def clock(self, action, seconds, calls, frames):
-        for _ in range(min(3, calls)):
+        for _ in range(min(3, calls - 1)):
             self.module.finish(action())
         times, end = [], time.monotonic() + seconds
         while len(times) < calls or time.monotonic() < end:

@@ -2,7 +2,7 @@
 
 #![allow(unsafe_code)] // an allocator that counts
 
-use rnnc_cpu::CpuExecutor;
+use rnnc_cpu::{CpuExecutor, Session};
 use rnnc_graph::{Activation, Connect, Graph, Init, Operation};
 use rnnc_plan::{Executor, Plan, PlanOptions, Setup, Update, Values, ValuesMut};
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -70,9 +70,26 @@ fn allocations(frames: usize, threads: usize) -> Vec<usize> {
     (0..5).map(|_| window()).collect()
 }
 
+/// The allocations of each of some frames of a session.
+fn frame_allocations(streams: usize, threads: usize) -> Vec<usize> {
+    let mut session = Session::new(&network(), streams, threads).unwrap();
+    let (x, s, mut y) = (vec![0.1; 5 * streams], vec![3; streams], vec![0.0; 40 * streams]);
+    let mut frame = || {
+        let before = COUNT.load(Ordering::Relaxed);
+        session.step(&[Values::F32(&x), Values::Symbols(&s)], None).unwrap();
+        session.output(0, ValuesMut::F32(&mut y)).unwrap();
+        COUNT.load(Ordering::Relaxed) - before
+    };
+    (0..20).map(|_| frame()).collect()
+}
+
 // One test, since the count is of the whole process.
 #[test]
-fn no_window_after_the_first_allocates_but_for_products_over_many_frames() {
+fn no_frame_of_a_session_after_the_first_allocates_nor_any_window_but_for_products_over_many_frames() {
+    for (streams, threads) in [(1, 1), (1, 2), (3, 2)] {
+        let found = frame_allocations(streams, threads);
+        assert_eq!(found[1..], [0; 19], "{streams} streams, {threads} threads");
+    }
     for threads in [1, 2] {
         // So few rows that no product is the business of the crate for products over all frames.
         assert_eq!(allocations(2, threads)[1..], [0; 4], "{threads} threads");

@@ -151,7 +151,7 @@ pub struct ExecutorArgs {
     /// What runs the network
     #[arg(long, value_enum, default_value_t)]
     pub executor: ExecutorKind,
-    /// Threads of the cpu executor; 0 means as many as there are cores
+    /// Threads of the cpu executor; 0 means as many as there are cores that the process may use
     #[arg(long, default_value_t = 0, value_name = "N")]
     pub threads: usize,
     /// Of products over all frames on a GPU [default: f32]

@@ -8,7 +8,7 @@ mod memory;
 use crate::executors::{ExecutorArgs, ExecutorKind};
 use crate::failure::{BadInput, Outcome, bad_input};
 use crate::network::NetworkArgs;
-use bound::{fraction, machine_json, machine_text, put_bound};
+use bound::{fraction, machine_json, machine_of_json, machine_text, put_bound};
 use clap::{Args, ValueEnum};
 use measure::{Measured, Spread};
 use rnnc_cpu::Machine;
@@ -16,6 +16,7 @@ use rnnc_cpu::kernels::isa::Isa;
 use rnnc_cuda::Timed;
 use rnnc_graph::Graph;
 use std::io::Write;
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// The arguments.
@@ -70,6 +71,9 @@ pub struct Bench {
     /// Do not measure the machine, and say nothing of the bound
     #[arg(long)]
     no_bound: bool,
+    /// Take the machine's speeds from a file, the `machine` of a line of JSON, instead of measuring them
+    #[arg(long, value_name = "FILE", conflicts_with = "no_bound")]
+    machine: Option<PathBuf>,
     /// What a call runs
     #[arg(long, value_enum, default_value_t)]
     schedule: Schedule,
@@ -186,8 +190,21 @@ impl Bench {
     /// This machine's speeds, if a bound is wanted.
     fn machine(&self) -> anyhow::Result<Option<Machine>> {
         let ExecutorArgs { executor, threads, .. } = self.executor;
-        if self.no_bound || executor != ExecutorKind::Cpu {
+        if executor != ExecutorKind::Cpu {
+            return match self.machine {
+                Some(_) => bad_input("`--machine` goes with `--executor cpu`: others have no bound"),
+                None => Ok(None),
+            };
+        }
+        if self.no_bound {
             return Ok(None);
+        }
+        if let Some(path) = &self.machine {
+            let text = std::fs::read_to_string(path)
+                .map_err(|error| BadInput(format!("cannot read {}: {error}", path.display())))?;
+            let machine = serde_json::from_str(&text).ok().and_then(|value| machine_of_json(&value));
+            let problem = || BadInput(format!("{} does not hold the speeds of a machine", path.display()));
+            return Ok(Some(machine.ok_or_else(problem)?));
         }
         executor.check_threads(threads)?;
         Ok(Some(Machine::measure(Isa::choose().map_err(BadInput)?, executor.workers(threads))?))

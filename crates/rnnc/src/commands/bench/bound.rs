@@ -116,6 +116,26 @@ pub fn machine_json(machine: &Machine) -> serde_json::Value {
     })
 }
 
+/// What [`machine_json`] made.
+pub fn machine_of_json(value: &serde_json::Value) -> Option<Machine> {
+    let speed = |value: &serde_json::Value| value.as_f64().filter(|&x| x > 0.0).map(|x| x * 1e9);
+    let curve = |name: &str| -> Option<Vec<Bandwidth>> {
+        let points = value[name].as_array()?.iter();
+        let point = |p: &serde_json::Value| {
+            let bytes = usize::try_from(p[0].as_u64()?).ok()?;
+            Some(Bandwidth { bytes, bytes_per_second: speed(&p[1])? })
+        };
+        points.map(point).collect()
+    };
+    Some(Machine {
+        threads: usize::try_from(value["threads"].as_u64()?).ok().filter(|&threads| threads > 0)?,
+        product: speed(&value["product_gflops"])?,
+        packed_product: speed(&value["packed_product_gflops"])?,
+        read: curve("read_gb_s")?,
+        copy: curve("copy_gb_s")?,
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -132,6 +152,17 @@ mod tests {
             packed_product: 2e9,
             read: curve([4e9, 1e9]),
             copy: curve([8e9, 0.5e9]),
+        }
+    }
+
+    #[test]
+    fn a_machine_is_read_as_it_was_written() {
+        let written = machine_json(&machine());
+        assert_eq!(machine_of_json(&written), Some(machine()));
+        for key in ["threads", "product_gflops", "copy_gb_s"] {
+            let mut wrong = written.clone();
+            wrong[key] = "fast".into();
+            assert_eq!(machine_of_json(&wrong), None, "{key}");
         }
     }
 
