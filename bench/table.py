@@ -81,8 +81,9 @@ class Results:
         texts = []
         if self.facts.get("quick"):
             texts.append("A quick run: few rounds, short timings.")
-        if self.facts["load"] > 0.5:
-            texts.append(f"Other programs ran on the machine: when it began, its load was {self.facts['load']:.1f}.")
+        if self.facts["busy_cores"] > 0.1:
+            texts.append(f"Other programs ran on the machine: when it began, they kept {self.facts['busy_cores']:.1f} cores busy. "
+                         "Ratios within rounds suffer least from that; times and fractions of the bound do.")
         for name, part in self.parts.items():
             texts += [f"Wrong: {problem}" for problem in part["wrong"]]
             if part["left_out"]:

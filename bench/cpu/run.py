@@ -71,18 +71,27 @@ def built():
     return pathlib.Path(target) / "release" / "rnnc"
 
 
+def busy_cores():
+    """How many cores others keep busy, before there is anything of ours."""
+    def ticks():
+        # user, nice, system, idle, waiting for disks, ..
+        found = [int(word) for word in pathlib.Path("/proc/stat").read_text().splitlines()[0].split()[1:9]]
+        return sum(found), found[3] + found[4]
+    (all_before, idle_before), _, (all_after, idle_after) = ticks(), time.sleep(3), ticks()
+    return rounded(os.cpu_count() * (1 - (idle_after - idle_before) / max(all_after - all_before, 1)))
+
+
 def main():
     cores = sorted(os.sched_getaffinity(0))
     options = arguments(cores)
     path = options.rnnc or built()
-    time.sleep(0 if options.rnnc else 20)  # until the load that building was has gone
     options.output.mkdir(parents=True, exist_ok=True)
     # Of this process and all that it starts.
     os.sched_setaffinity(0, cores[:options.threads])
-    load = rounded(os.getloadavg()[0])
+    busy = busy_cores()
     command = Rnnc(path, "cpu")
     machine = Machine(command, False)
-    machine.facts |= {"threads": options.threads, "quick": options.quick, "load": load}
+    machine.facts |= {"threads": options.threads, "quick": options.quick, "busy_cores": busy}
     budget, wrong = Budget(options.minutes * 60), []
     with tempfile.TemporaryDirectory() as folder:
         options.folder = pathlib.Path(folder)
