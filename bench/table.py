@@ -238,7 +238,9 @@ def check():
     wrong = []
     readme = (ROOT / "README.md").read_text()
     begin = BEGIN.search(readme)
-    if begin is None or not (ROOT / begin[1]).is_dir():
+    if begin and begin[1] == "none":
+        pass  # written by hand, before there were results
+    elif begin is None or not (ROOT / begin[1]).is_dir():
         wrong.append("README.md: the results of its part for the CPU are not there")
     elif replaced(readme, Results(ROOT / begin[1]).readme(), ROOT / begin[1]) != readme:
         wrong.append(f"README.md: differs from {begin[1]}; `python3 bench/table.py --readme {begin[1]}` mends it")
