@@ -15,6 +15,12 @@ OWN = {
     return h
 }
 """,
+    # Nothing but values that come and go: how much of the machine's bandwidth an elementwise recurrence reaches.
+    "scan": """cell scan(x; n) {
+    h = x * h[t-1] + x
+    return h
+}
+""",
     "tandem": """cell tandem(x; n) {
     g = sigmoid(dense(x, s[t-1]; n))
     m = tanh(dense(x, s[t-1]; n) * dense(x; n))

@@ -13,6 +13,7 @@ import math
 import pathlib
 import re
 import sys
+import textwrap
 
 sys.path.append(str(pathlib.Path(__file__).resolve().parent))
 
@@ -21,7 +22,7 @@ from common import number, table
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 BEGIN = re.compile(r"<!-- CPU: made of (\S+) by bench/table\.py -->\n")
 END = "<!-- end of CPU -->\n"
-CELLS = ["lstm", "gru", "rnn", "lstm_peephole", "lstm_layer_norm", "fading", "tandem", "sru", "mingru", "lru"]
+CELLS = ["lstm", "gru", "rnn", "lstm_peephole", "lstm_layer_norm", "fading", "tandem", "scan", "sru", "mingru", "lru"]
 PEERS = {"torch": "PyTorch", "jax": "JAX"}
 
 
@@ -127,7 +128,7 @@ class Results:
     @staticmethod
     def kind(row, name):
         if name == "jax":
-            return ", associative scan" if row["cell"] in ("sru", "mingru", "lru") else ", scan"
+            return ", associative scan" if row["cell"] in ("scan", "sru", "mingru", "lru") else ", scan"
         return ", eager" if row["cell"] == "lstm_peephole" else ""
 
     def bounds(self):
@@ -206,17 +207,23 @@ class Results:
             ("All cells measured, how many times as long as rnnc the others take (geometric means over sizes and streams):",
              self.summary()),
             ("Of the least time that the plan's work could take on this machine (`rnnc bench --help` says what that is), forward and "
-             "backward, 256 units:", self.bounds()),
+             "backward, 256 units (`fading` and `tandem` are cells of no library; `scan` is a recurrence without products, so "
+             "its bound is the bandwidth of copying):", self.bounds()),
             ("A peephole LSTM, forward, 256 frames at hand: how many times as many frames a second as the same kernels frame by frame:",
              self.gains()),
             ("One LSTM layer of 256 units, one stream, in longer windows:", self.windows()),
             ("Inference frame by frame in a session, one stream, microseconds:", self.latencies()),
         ]
-        texts = [f"{text}\n\n{found}" for text, found in sections if found]
+        texts = [f"{wrapped(text)}\n\n{found}" for text, found in sections if found]
         texts.append(f"On {self.machine()} Medians of rounds in which the programs take turns on the same cores"
                      f"{', by `bench/run --peers`' if self.facts.get('torch') else ''}; all points, with spreads, are in "
                      f"[{where}]({where}/tables.md).")
-        return "\n\n".join([*texts, *self.remarks()]) + "\n"
+        texts[-1] = wrapped(texts[-1])
+        return "\n\n".join([*texts, *map(wrapped, self.remarks())]) + "\n"
+
+
+def wrapped(text):
+    return textwrap.fill(text, 120, break_long_words=False, break_on_hyphens=False)
 
 
 def mebibytes(count):

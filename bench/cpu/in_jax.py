@@ -71,6 +71,10 @@ def affine(a, b):
     return jax.lax.associative_scan(lambda l, r: (l[0] * r[0], r[0] * l[1] + r[1]), (a, b))[1]
 
 
+def scan(_, x):
+    return affine(x, x)
+
+
 def sru(p, x):
     z, f, r = x @ p["z.W.x"].T, jax.nn.sigmoid(dense(p, "f", x)), jax.nn.sigmoid(dense(p, "r", x))
     return r * jnp.tanh(affine(f, (1 - f) * z)) + (1 - r) * x
@@ -97,5 +101,5 @@ def own(w, name):
     return {key.removeprefix(f"{name}."): jnp.asarray(value) for key, value in w.items() if key.startswith(f"{name}.")}
 
 
-CELLS = {"lstm": lstm, "lstm_peephole": lstm, "sru": sru, "mingru": mingru, "lru": lru}
-PARAMETERS = {"lstm": gates("ifzo"), "lstm_peephole": gates("ifzo"), "sru": own, "mingru": own, "lru": own}
+CELLS = {"lstm": lstm, "lstm_peephole": lstm, "sru": sru, "mingru": mingru, "lru": lru, "scan": scan}
+PARAMETERS = {"lstm": gates("ifzo"), "lstm_peephole": gates("ifzo"), "sru": own, "mingru": own, "lru": own, "scan": own}

@@ -19,12 +19,12 @@ def grid(quick):
         return [(Point(cell, count, size, number, frames), peers)
                 for cell in cells for count in layers for size in sizes for number in streams]
     loops = ["lstm_layer_norm", "fading", "tandem"]
-    scans = ["sru", "mingru", "lru"]
+    scans = ["scan", "sru", "mingru", "lru"]
     if quick:
         return [*of(["lstm"], [1], [128, 256, 512], [1, 4, 16], "torch"), *of(["lstm"], [2], [256], [1, 16], "torch"),
                 *of(["gru", "rnn"], [1], [256], [1, 4], "torch"),
                 *of(["lstm_peephole"], [1], [256], [1], "torch", "jax"), *of(["lstm_peephole"], [1], [256], [4], "jax"),
-                *of(loops, [1], [256], [1, 4]), *of(scans[:2], [1], [256], [1], "jax", frames=16384)]
+                *of(loops, [1], [256], [1, 4]), *of(scans[:3], [1], [256], [1], "jax", frames=16384)]
     few = FEW_SIZES, FEW_STREAMS
     all_ = SIZES, STREAMS
 

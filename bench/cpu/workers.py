@@ -26,7 +26,7 @@ class Point:
 
     def flops(self):
         """Of forward and backward, roughly, for no more than to know how long a call takes."""
-        matrices = {"lstm": 8, "lstm_peephole": 8, "lstm_layer_norm": 8, "gru": 6, "rnn": 2, "tandem": 7, "fading": 3}
+        matrices = {"lstm": 8, "lstm_peephole": 8, "lstm_layer_norm": 8, "gru": 6, "rnn": 2, "tandem": 7, "fading": 3, "scan": 0.1}
         return 6 * self.size ** 2 * matrices.get(self.cell, 3) * self.layers * self.streams * self.frames
 
     def calls(self):
