@@ -62,7 +62,7 @@ pub struct Bench {
     /// How long each measurement takes, in seconds
     #[arg(long, default_value_t = 2.0)]
     seconds: f64,
-    /// Calls of each measurement, at least
+    /// Calls of each measurement, at least; of a session, times that it goes through the window's frames
     #[arg(long, default_value_t = 10, value_name = "N")]
     calls: usize,
     /// Time the forward pass alone
@@ -204,7 +204,12 @@ impl Bench {
                 .map_err(|error| BadInput(format!("cannot read {}: {error}", path.display())))?;
             let machine = serde_json::from_str(&text).ok().and_then(|value| machine_of_json(&value));
             let problem = || BadInput(format!("{} does not hold the speeds of a machine", path.display()));
-            return Ok(Some(machine.ok_or_else(problem)?));
+            let machine = machine.ok_or_else(problem)?;
+            let (found, threads) = (machine.threads, executor.workers(threads));
+            if found != threads {
+                return bad_input(format!("{} is of {found} threads, not {threads}", path.display()));
+            }
+            return Ok(Some(machine));
         }
         executor.check_threads(threads)?;
         Ok(Some(Machine::measure(Isa::choose().map_err(BadInput)?, executor.workers(threads))?))

@@ -205,17 +205,18 @@ fn times_stand_beside_the_bound_that_follows_from_the_machines_speeds() {
         assert!((fraction - bound / number(time.into())).abs() < 0.01, "{line}");
     }
     assert!(line["flops"].as_f64() > line["forward_flops"].as_f64());
-    let frame = json("--machine machine.json --schedule frame");
+    let frame = json("--threads 1 --machine machine.json --schedule frame");
     assert_eq!(frame["flops"], frame["forward_flops"]);
-    let forward = json("--machine machine.json --forward");
+    let forward = json("--threads 1 --machine machine.json --forward");
     assert!(forward["train_us_per_step"].is_null() && forward["fraction_of_bound"].is_number());
 
     assert!(json("--no-bound")["fraction_of_bound"].is_null());
-    let table = sandbox.succeeds("bench net.rnn --frames 8 --seconds 0 --machine machine.json");
+    let table = sandbox.succeeds("bench net.rnn --frames 8 --seconds 0 --threads 1 --machine machine.json");
     assert!(table.starts_with("this machine: products ") && table.contains(" of the bound"), "{table}");
     sandbox.write("wrong.json", "{}");
     for (options, problem) in [
         ("--machine wrong.json", "does not hold the speeds of a machine"),
+        ("--machine machine.json --threads 2", "is of 1 threads, not 2"),
         ("--machine nowhere.json", "cannot read nowhere.json"),
         ("--machine machine.json --executor reference", "`--executor cpu`"),
         ("--calls 0", "at least 1 call"),
@@ -229,10 +230,10 @@ fn times_stand_beside_the_bound_that_follows_from_the_machines_speeds() {
 fn a_session_is_timed_frame_by_frame() {
     let sandbox = Sandbox::with_network();
     let line = sandbox.succeeds(
-        "bench net.rnn --schedule session --streams 2 --frames 50 --seconds 0 --no-bound --format json",
+        "bench net.rnn --schedule session --streams 2 --frames 50 --calls 2 --seconds 0 --no-bound --format json",
     );
     let line: serde_json::Value = serde_json::from_str(&line).unwrap();
-    assert_eq!((&line["schedule"], &line["frames"]), (&"session".into(), &50.into()));
+    assert_eq!((&line["schedule"], &line["frames"]), (&"session".into(), &100.into()));
     let times = ["p50", "p90", "p99", "p999", "max"].map(|key| line["latency_us"][key].as_f64().unwrap());
     assert!(times[0] > 0.0 && times.is_sorted(), "{line}");
     let table = sandbox.succeeds("bench net.rnn --schedule session --frames 50 --seconds 0 --no-bound");

@@ -84,7 +84,7 @@ impl Bench {
         let (begun, mut times) = (Instant::now(), Vec::new());
         for inputs in frames.iter().cycle() {
             times.push(step(inputs)?);
-            let enough = times.len() >= self.frames && begun.elapsed() >= time;
+            let enough = times.len() >= self.calls.saturating_mul(self.frames) && begun.elapsed() >= time;
             if enough || times.len() >= MOST {
                 break;
             }
