@@ -83,8 +83,8 @@ class Results:
         if self.facts.get("quick"):
             texts.append("A quick run: few rounds, short timings.")
         if self.facts["busy_cores"] > 0.1:
-            texts.append(f"Other programs ran on the machine: when it began, they kept {self.facts['busy_cores']:.1f} cores busy. "
-                         "Ratios within rounds suffer least from that; times and fractions of the bound do.")
+            texts.append(f"Other programs ran on the machine meanwhile, and kept {self.facts['busy_cores']:.1f} cores busy. "
+                         "Ratios within rounds suffer least from that, times and fractions of the bound more.")
         for name, part in self.parts.items():
             texts += [f"Wrong: {problem}" for problem in part["wrong"]]
             if part["left_out"]:

@@ -22,7 +22,9 @@ def run(part, rnnc, _, options):
         end = part.budget.left() * (1 - 4 / (len(wanted) - place))  # of the budget, no more than four shares
         found = {"window": [], "frame": []}
         for turn in range(options.rounds):
-            if not part.has_time(str(point), 1) or turn > 1 and part.budget.left() < end:
+            if turn > 1 and part.budget.left() < end or turn > 0 and part.budget.left() < 1:
+                break
+            if not part.has_time(f"paper {point}", 1):
                 break
             try:
                 for schedule, times in found.items():

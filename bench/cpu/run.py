@@ -71,14 +71,22 @@ def built():
     return pathlib.Path(target) / "release" / "rnnc"
 
 
-def busy_cores():
-    """How many cores others keep busy, before there is anything of ours."""
+class Others:
+    """How many cores programs keep busy that are not of this run."""
+
+    def __init__(self):
+        self.begun, self.before = time.monotonic(), self.ticks()
+
+    @staticmethod
     def ticks():
-        # user, nice, system, idle, waiting for disks, ..
-        found = [int(word) for word in pathlib.Path("/proc/stat").read_text().splitlines()[0].split()[1:9]]
-        return sum(found), found[3] + found[4]
-    (all_before, idle_before), _, (all_after, idle_after) = ticks(), time.sleep(3), ticks()
-    return rounded(os.cpu_count() * (1 - (idle_after - idle_before) / max(all_after - all_before, 1)))
+        """Of all programs: user, nice, system; and interrupts."""
+        words = pathlib.Path("/proc/stat").read_text().split("\n")[0].split()[1:8]
+        return sum(map(int, words[:3] + words[5:])) / os.sysconf("SC_CLK_TCK")
+
+    def cores(self, peers):
+        """Since the beginning. Of processes that have ended the system knows the times, the peers are asked for."""
+        own = sum(os.times()[:4]) + sum(peer.seconds() for peer in peers)
+        return rounded(max(self.ticks() - self.before - own, 0.0) / (time.monotonic() - self.begun))
 
 
 def main():
@@ -88,10 +96,10 @@ def main():
     options.output.mkdir(parents=True, exist_ok=True)
     # Of this process and all that it starts.
     os.sched_setaffinity(0, cores[:options.threads])
-    busy = busy_cores()
+    begun = Others()
     command = Rnnc(path, "cpu")
     machine = Machine(command, False)
-    machine.facts |= {"threads": options.threads, "quick": options.quick, "busy_cores": busy}
+    machine.facts |= {"threads": options.threads, "quick": options.quick}
     budget, wrong = Budget(options.minutes * 60), []
     with tempfile.TemporaryDirectory() as folder:
         options.folder = pathlib.Path(folder)
@@ -114,6 +122,7 @@ def main():
                     run(part, rnnc, others, options)
                 except Exception as error:  # one part's end is not the others'
                     part.fail(name, f"{type(error).__name__}: {error}")
+                machine.facts["busy_cores"] = begun.cores(others.values())
                 part.save()
                 wrong += part.wrong
                 print(f"-- {name}: {rounded(part.budget.spent())} s, {len(part.rows)} results, "

@@ -7,7 +7,7 @@ from workers import Point
 def run(part, rnnc, _, options):
     for frames in [256, 4096, 16384] if options.quick else [256, 1024, 4096, 16384, 65536]:
         point = Point("lstm", 1, 256, 1, frames)
-        if not options.only.search(f"scaling {point}") or not part.has_time(str(point), 2):
+        if not options.only.search(f"scaling {point}") or not part.has_time(f"scaling {point}", 2):
             continue
         try:
             line = rnnc.bench(point, "--seconds", options.seconds, "--calls", max(point.calls(), 2),
@@ -21,7 +21,7 @@ def run(part, rnnc, _, options):
                  say=f"{point}: {line['train_us_per_step']} us a frame, {ratio} of the memory planned")
     for cell, layers, size in [("lstm", 1, 256), ("lstm", 2, 512), ("gru", 1, 256), ("mingru", 1, 256)]:
         point = Point(cell, layers, size, 1, 256)
-        if not options.only.search(f"session {point}") or not part.has_time(str(point), 2):
+        if not options.only.search(f"session {point}") or not part.has_time(f"session {point}", 2):
             continue
         try:
             line = rnnc.bench(point, "--schedule", "session", "--seconds", 5 * options.seconds,

@@ -1,6 +1,7 @@
 """The programs that are timed, each behind the same two questions: what does this point take, and what does it compute."""
 
 import json
+import os
 import pathlib
 import selectors
 import subprocess
@@ -135,6 +136,14 @@ class Peer:
         self.ask(timeout, ask="run", weights=str(weights), data=str(data), output=str(output), **point.row())
         found = np.load(output)
         return found["h"], found["d_x"]
+
+    def seconds(self):
+        """Time of processors that it took so far."""
+        if self.process is None:
+            return 0.0
+        # What follows the name, which may have spaces: state, .., and as 12th and 13th user and system.
+        words = pathlib.Path(f"/proc/{self.process.pid}/stat").read_text().rsplit(")", 1)[1].split()
+        return (int(words[11]) + int(words[12])) / os.sysconf("SC_CLK_TCK")
 
     def end(self):
         if self.process is not None:

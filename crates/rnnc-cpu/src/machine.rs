@@ -6,7 +6,7 @@
 #![allow(unsafe_code)] // the kernels take raw rows
 
 use crate::kernels::isa::Isa;
-use crate::kernels::{elementwise, gemm, skinny};
+use crate::kernels::{elementwise, skinny};
 use crate::team::Team;
 use std::hint::black_box;
 use std::sync::Mutex;
@@ -17,7 +17,8 @@ use std::time::{Duration, Instant};
 pub struct Machine {
     /// Threads that worked side by side.
     pub threads: usize,
-    /// Floating-point operations a second of a large product: 512 rows a thread, 512 inputs, 1024 outputs.
+    /// Floating-point operations a second of a large product: 512 rows a thread, 512 inputs, 1024 outputs, with packed
+    /// weights.
     pub product: f64,
     /// The same of a product of few rows with packed weights that the second-level cache holds; the best of 4, 8 and 16
     /// rows.
@@ -84,10 +85,10 @@ impl Machine {
                 .collect::<Vec<_>>()
         };
         let (read, copy) = (bandwidth(false), bandwidth(true));
-        let packed = [4, 8, 16].map(|rows| packed_product(&mut team, isa, rows));
+        let packed = [4, 8, 16].map(|rows| product(&mut team, isa, rows, 128, 256));
         Ok(Machine {
             threads: team.size(),
-            product: product(&mut team),
+            product: product(&mut team, isa, 512, 512, 1024),
             packed_product: packed.into_iter().fold(0.0, f64::max),
             read,
             copy,
@@ -148,39 +149,31 @@ fn flops(team: &mut Team, each: usize, numbers: usize, work: impl Fn(&mut [f32])
     (each * team.size()) as f64 / best(team, times, repeat).min(once)
 }
 
-fn product(team: &mut Team) -> f64 {
-    const ROWS: usize = 512;
-    const INPUTS: usize = 512;
-    const OUTPUTS: usize = 1024;
-    let (w, x) = (vec![0.5f32; OUTPUTS * INPUTS], vec![0.5f32; ROWS * INPUTS]);
-    flops(team, 2 * ROWS * INPUTS * OUTPUTS, ROWS * OUTPUTS, |out| {
-        let (k, n) = (INPUTS as isize, OUTPUTS as isize);
-        let (x, w, out) = (x.as_ptr(), w.as_ptr(), out.as_mut_ptr());
-        // SAFETY: [rows, inputs] times the transpose of [outputs, inputs]; `out` is this worker's own.
-        unsafe { gemm::gemm(ROWS, OUTPUTS, INPUTS, x, k, 1, w, 1, k, out, n, 1, false) }
-    })
-}
-
-fn packed_product(team: &mut Team, isa: Isa, rows: usize) -> f64 {
-    const INPUTS: usize = 128;
-    const OUTPUTS: usize = 256;
-    let (w, x) = (vec![0.5f32; OUTPUTS * INPUTS], vec![0.5f32; rows * INPUTS]);
-    let len = skinny::packed_len(OUTPUTS, INPUTS);
+/// A product of so many rows with packed weights, some rows at a time.
+fn product(team: &mut Team, isa: Isa, rows: usize, inputs: usize, outputs: usize) -> f64 {
+    /// Rows at a time.
+    const SOME: usize = 16;
+    let (w, x) = (vec![0.5f32; outputs * inputs], vec![0.5f32; rows * inputs]);
+    let len = skinny::packed_len(outputs, inputs);
     let mut room = vec![0.0f32; len + 16];
     // On a cache line, as the executor has it.
     let start = room.as_ptr().align_offset(64).min(16);
     let packed = &mut room[start..start + len];
-    skinny::pack(&w, INPUTS, 1, OUTPUTS, INPUTS, packed);
+    skinny::pack(&w, inputs, 1, outputs, inputs, packed);
     let packed: &[f32] = packed;
-    flops(team, 2 * rows * INPUTS * OUTPUTS, rows * OUTPUTS, |out| {
-        let (mut from, mut to) = ([std::ptr::null(); 16], [std::ptr::null_mut(); 16]);
-        let pairs = x.chunks_exact(INPUTS).zip(out.chunks_exact_mut(OUTPUTS));
-        for ((from, to), (x, out)) in from.iter_mut().zip(&mut to).zip(pairs) {
-            (*from, *to) = (x.as_ptr(), out.as_mut_ptr());
-        }
-        // SAFETY: the weights are packed for these outputs and inputs, and so long are the rows; `out` is this worker's.
-        unsafe {
-            skinny::skinny(isa, packed.as_ptr(), OUTPUTS, INPUTS, &from[..rows], &to[..rows], false);
+    flops(team, 2 * rows * inputs * outputs, rows * outputs, |out| {
+        for (x, out) in x.chunks(SOME * inputs).zip(out.chunks_mut(SOME * outputs)) {
+            let (mut from, mut to) = ([std::ptr::null(); SOME], [std::ptr::null_mut(); SOME]);
+            let mut count = 0;
+            for (x, out) in x.chunks_exact(inputs).zip(out.chunks_exact_mut(outputs)) {
+                (from[count], to[count]) = (x.as_ptr(), out.as_mut_ptr());
+                count += 1;
+            }
+            // SAFETY: the weights are packed for these outputs and inputs, and so long are the rows; `out` is this
+            // worker's.
+            unsafe {
+                skinny::skinny(isa, packed.as_ptr(), outputs, inputs, &from[..count], &to[..count], false);
+            }
         }
     })
 }

@@ -1,55 +1,11 @@
 //! Once the first window has run, no call allocates.
 
-#![allow(unsafe_code)] // an allocator that counts
+mod counting;
 
-use rnnc_cpu::{CpuExecutor, Session};
-use rnnc_graph::{Activation, Connect, Graph, Init, Operation};
+use counting::{COUNT, network};
+use rnnc_cpu::CpuExecutor;
 use rnnc_plan::{Executor, Plan, PlanOptions, Setup, Update, Values, ValuesMut};
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::sync::atomic::{AtomicUsize, Ordering};
-
-struct Counting;
-
-static COUNT: AtomicUsize = AtomicUsize::new(0);
-
-// SAFETY: the system's allocator does the work.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        COUNT.fetch_add(1, Ordering::Relaxed);
-        // SAFETY: as the caller vouches.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, place: *mut u8, layout: Layout) {
-        // SAFETY: as the caller vouches.
-        unsafe { System.dealloc(place, layout) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
-
-/// A loop, a scan, a vector function, a look-up and delays.
-fn network() -> Graph {
-    let mut g = Graph::new("all kinds");
-    let (x, s) = (g.input("x", 5), g.symbol("s", 7));
-    let h = g.sum("h", 40, Activation::Tanh);
-    let leak = g.sum("leak", 40, Activation::Identity);
-    let soft = g.operation("soft", 40, Operation::Softmax { groups: 2 });
-    for (name, shape, from, to, delay) in [
-        ("wx", [40, 5], x, h, 0),
-        ("ws", [40, 7], s, h, 0),
-        ("wh", [40, 40], h, h, 1),
-        ("wl", [40, 40], h, leak, 2),
-    ] {
-        let weight = g.weight(name, &shape, Init::Uniform(0.2));
-        g.connect(from, to, Connect::full(weight).delay(delay));
-    }
-    g.connect(leak, leak, Connect::scaled(0.5).delay(1));
-    g.connect(leak, soft, Connect::identity());
-    g.output("soft", soft);
-    g
-}
+use std::sync::atomic::Ordering;
 
 /// The allocations of each of some windows.
 fn allocations(frames: usize, threads: usize) -> Vec<usize> {
@@ -70,26 +26,9 @@ fn allocations(frames: usize, threads: usize) -> Vec<usize> {
     (0..5).map(|_| window()).collect()
 }
 
-/// The allocations of each of some frames of a session.
-fn frame_allocations(streams: usize, threads: usize) -> Vec<usize> {
-    let mut session = Session::new(&network(), streams, threads).unwrap();
-    let (x, s, mut y) = (vec![0.1; 5 * streams], vec![3; streams], vec![0.0; 40 * streams]);
-    let mut frame = || {
-        let before = COUNT.load(Ordering::Relaxed);
-        session.step(&[Values::F32(&x), Values::Symbols(&s)], None).unwrap();
-        session.output(0, ValuesMut::F32(&mut y)).unwrap();
-        COUNT.load(Ordering::Relaxed) - before
-    };
-    (0..20).map(|_| frame()).collect()
-}
-
 // One test, since the count is of the whole process.
 #[test]
-fn no_frame_of_a_session_after_the_first_allocates_nor_any_window_but_for_products_over_many_frames() {
-    for (streams, threads) in [(1, 1), (1, 2), (3, 2)] {
-        let found = frame_allocations(streams, threads);
-        assert_eq!(found[1..], [0; 19], "{streams} streams, {threads} threads");
-    }
+fn no_window_after_the_first_allocates_but_for_products_over_many_frames() {
     for threads in [1, 2] {
         // So few rows that no product is the business of the crate for products over all frames.
         assert_eq!(allocations(2, threads)[1..], [0; 4], "{threads} threads");
