@@ -23,6 +23,8 @@ import argparse
 import pathlib
 import sys
 
+sys.path.append(str(pathlib.Path(__file__).resolve().parent.parent))  # for what the CPU's measurements use too
+
 import correctness
 import paper
 import peers

@@ -6,21 +6,13 @@
 import argparse
 import json
 import pathlib
+import sys
+
+sys.path.append(str(pathlib.Path(__file__).resolve().parent.parent))  # for what the CPU's measurements use too
+
+from common import number, table
 
 PRECISIONS = ["f32", "tf32", "bf16", "fp16"]
-
-
-def table(head, rows):
-    lines = ["| " + " | ".join(head) + " |", "| " + " | ".join("---" for _ in head) + " |"]
-    return "\n".join(lines + ["| " + " | ".join(map(str, row)) + " |" for row in rows])
-
-
-def number(value, digits=3):
-    """So many significant digits, without an exponent where that is shorter."""
-    if value is None:
-        return "-"
-    text = f"{value:.{digits}g}"
-    return f"{value:.0f}" if "e+" in text else text
 
 
 def both(row):

@@ -8,6 +8,7 @@
 //! | `executor.rs`, `session.rs` | memory for a plan, and the calls that run it |
 //! | `compile.rs` | from the plan's views and registers to places in memory and kernels |
 //! | `pass.rs` | stage after stage, each worker its share |
+//! | `machine.rs` | what this machine can do at most |
 //! | `ops/` | what each operation does, for one worker's share |
 //! | `memory.rs` | memory that the workers share |
 //! | [`team`] | the workers and their barrier |
@@ -16,6 +17,7 @@
 mod compile;
 mod executor;
 pub mod kernels;
+mod machine;
 mod memory;
 mod ops;
 mod pass;
@@ -23,4 +25,5 @@ mod session;
 pub mod team;
 
 pub use executor::CpuExecutor;
+pub use machine::{Bandwidth, Machine};
 pub use session::{Session, SessionError};

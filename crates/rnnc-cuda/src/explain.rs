@@ -9,7 +9,7 @@ use crate::device::Device;
 use crate::driver::DriverError;
 use crate::executor::memory::Sizes;
 use crate::program::{Command, Job, commands};
-use crate::stages::step::layout::{Tier, units};
+use crate::stages::step::layout::{Tier, Way, units};
 use crate::stages::step::shares::{self, Share};
 use crate::waves::{self, PassWaves};
 use rnnc_graph::Graph;
@@ -83,6 +83,10 @@ pub struct LoopExplained {
     pub tier: Tier,
     /// Blocks.
     pub blocks: usize,
+    /// Blocks of a team, which share rows of weights and hand each other their sums; 1: none do.
+    pub team: usize,
+    /// `lanes`, or `tiles` for tensor cores.
+    pub way: Way,
     /// Threads of a block.
     pub threads: usize,
     /// The most units of a layer that a block has.
@@ -213,11 +217,13 @@ fn explain_loop(graph: &Graph, pass: &Pass, track: &Track, share: &Share, setup:
         layers: layers.map(|&layer| graph.layer_at(layer).name.clone()).collect(),
         tier: layout.tier,
         blocks: layout.blocks,
+        team: layout.team,
+        way: layout.choice.way,
         threads: layout.threads,
         units: units(widest(track), layout.blocks),
         frames_at_once,
         barriers,
-        weight_bytes: 4 * numbers,
+        weight_bytes: layout.products.first().map_or(4, |p| p.weight_bytes) * numbers,
         in_registers: part(in_registers),
         in_shared: part(in_shared),
         streamed: part(numbers as f64 - in_registers - in_shared),
@@ -339,7 +345,12 @@ impl LoopExplained {
             1 => String::new(),
             frames => format!(", {frames} frames at once"),
         };
-        writeln!(f, "        {place}, {} a block{frames}", count(self.units, "unit"))?;
+        let team = match self.team {
+            1 => String::new(),
+            team => format!(", in teams of {team}"),
+        };
+        let way = if self.way == Way::Tiles { ", by tensor cores" } else { "" };
+        writeln!(f, "        {place}{team}, {} a block{frames}{way}", count(self.units, "unit"))?;
         if self.weight_bytes > 0 {
             let percent = |part: f64| format!("{:.0} %", 100.0 * part);
             writeln!(

@@ -8,7 +8,7 @@
 //! - `layout.rs` lays out the weights; `maps.rs` writes the elementwise programs; `emit.rs` all other operations, which
 //!   `fuse.rs` fuses;
 //! - `memory.rs` finds lifetimes and shares room; `cost.rs` counts, and chooses by the counts; `sink.rs` moves into cycles
-//!   what is computed for them alone, for executors that ask for it;
+//!   what is computed for them alone, for executors that ask for it; `work.rs` counts what a window cannot do without;
 //! - `plan.rs` is the result, `executor.rs` the trait; what all executors need: `checks.rs` refuses wrong arguments, `clock.rs`
 //!   says which reads cross a reset, `state.rs` what a run carries from window to window, `dropout.rs` draws masks,
 //!   `available.rs` asks for memory; `report` prints and draws plans.
@@ -30,6 +30,7 @@ pub mod report;
 mod schedule;
 mod sink;
 mod state;
+mod work;
 
 pub use available::check_available;
 pub use checks::{check_len, check_range};
@@ -44,3 +45,4 @@ pub use plan::{
     Track, Vector, View,
 };
 pub use state::{History, Kept, State};
+pub use work::StageWork;

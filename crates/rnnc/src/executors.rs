@@ -94,18 +94,24 @@ impl ExecutorKind {
                 return Err(ExecutorError::Unsupported { executor: self.name(), what });
             }
         }
-        if setup.threads > MOST_THREADS {
-            return Err(ExecutorError::OutOfRange {
-                what: "the number of threads",
-                expected: format!("at most {MOST_THREADS}"),
-                found: setup.threads,
-            });
-        }
+        self.check_threads(setup.threads)?;
         let setup = Setup { precision: precision.unwrap_or_default().of_setup(), ..setup };
         Ok(match self {
             ExecutorKind::Cpu => Box::new(CpuExecutor::new(plan, setup)?),
             ExecutorKind::Cuda => Box::new(CudaExecutor::new(plan, setup).map_err(with_remedy)?),
             ExecutorKind::Reference => Box::new(ReferenceExecutor::new(plan, setup)?),
+        })
+    }
+
+    /// Refuses more threads than any machine has cores.
+    pub fn check_threads(self, threads: usize) -> Result<(), ExecutorError> {
+        if threads <= MOST_THREADS {
+            return Ok(());
+        }
+        Err(ExecutorError::OutOfRange {
+            what: "the number of threads",
+            expected: format!("at most {MOST_THREADS}"),
+            found: threads,
         })
     }
 
@@ -149,7 +155,7 @@ pub struct ExecutorArgs {
     /// What runs the network
     #[arg(long, value_enum, default_value_t)]
     pub executor: ExecutorKind,
-    /// Threads of the cpu executor; 0 means as many as there are cores
+    /// Threads of the cpu executor; 0 means as many as there are cores that the process may use
     #[arg(long, default_value_t = 0, value_name = "N")]
     pub threads: usize,
     /// Of products of matrices on a GPU [default: f32]

@@ -1,15 +1,22 @@
 //! `rnnc bench`: how long a network takes, forward and backward.
 
+mod bound;
+mod latency;
 mod measure;
+mod memory;
 
 use crate::executors::{ExecutorArgs, ExecutorKind};
-use crate::failure::{Outcome, bad_input};
+use crate::failure::{BadInput, Outcome, bad_input};
 use crate::network::NetworkArgs;
+use bound::{fraction, machine_json, machine_of_json, machine_text, put_bound};
 use clap::{Args, ValueEnum};
 use measure::{Measured, Spread};
+use rnnc_cpu::Machine;
+use rnnc_cpu::kernels::isa::Isa;
 use rnnc_cuda::Timed;
 use rnnc_graph::Graph;
 use std::io::Write;
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// The arguments.
@@ -23,9 +30,23 @@ On a GPU, they are the passes' times on the device, by its own clock, with input
 calls take on the host, copies of these arrays from its memory included, stands beside them. In JSON, `timed` says \
 `device` or `host`, and `host_forward_us_per_step` and so on are there as well.
 
+On a CPU, times stand beside a bound: the least that the plan's work could take on this machine. Half a second at the \
+start measures the machine on as many threads: the arithmetic of a large product and of one of few rows with packed \
+weights, and the bandwidths of caches and memory. The bound adds up, stage by stage, products at the first of these \
+speeds, those inside loops at the second, or, where that takes longer, the reading of their weights in every step from \
+the cache that holds them; and every value that other operations touch, once a stage, at the speed of copying. It \
+leaves out the arithmetic of activations, waiting between threads, the packing of weights and the copying of inputs and \
+outputs; and it takes the plan as it is: a better plan may have a lower bound. In JSON, `flops`, `bytes` and \
+`bound_us_per_step` are those of a frame of all streams, forward and backward, and `fraction_of_bound` is the bound \
+divided by the median; with `forward_` before the names, of the forward pass. `machine` has what was measured; \
+`memory_planned` and `memory_measured` are the bytes that the plan foresees and those that the executor took.
+
 With --schedule frame, the same network runs in windows of a single frame, one call a frame: nothing runs for all \
 frames at once. Only the forward pass is timed then, since errors do not go back from window to window. On a GPU, all \
 frames' passes stand in its queue one behind the other, and all have the same input.
+
+With --schedule session, a session without gradients steps through the frames, and each step is timed by itself, from \
+inputs in to outputs out: the times are a distribution, in JSON `latency_us`.
 
 With --kernels, each command of a pass runs alone, between two timestamps, which take time themselves: the sum is \
 more than the pass takes.")]
@@ -41,6 +62,18 @@ pub struct Bench {
     /// How long each measurement takes, in seconds
     #[arg(long, default_value_t = 2.0)]
     seconds: f64,
+    /// Calls of each measurement, at least; of a session, times that it goes through the window's frames
+    #[arg(long, default_value_t = 10, value_name = "N")]
+    calls: usize,
+    /// Time the forward pass alone
+    #[arg(long)]
+    forward: bool,
+    /// Do not measure the machine, and say nothing of the bound
+    #[arg(long)]
+    no_bound: bool,
+    /// Take the machine's speeds from a file, the `machine` of a line of JSON, instead of measuring them
+    #[arg(long, value_name = "FILE", conflicts_with = "no_bound")]
+    machine: Option<PathBuf>,
     /// What a call runs
     #[arg(long, value_enum, default_value_t)]
     schedule: Schedule,
@@ -69,11 +102,24 @@ enum Format {
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 enum Schedule {
-    /// all frames of the window
+    /// all frames of the window, as planned
     #[default]
+    #[value(alias = "plan")]
     Window,
     /// one frame
     Frame,
+    /// one frame of a session, each timed by itself
+    Session,
+}
+
+impl Schedule {
+    fn name(self) -> &'static str {
+        match self {
+            Schedule::Window => "window",
+            Schedule::Frame => "frame",
+            Schedule::Session => "session",
+        }
+    }
 }
 
 impl Bench {
@@ -92,7 +138,13 @@ impl Bench {
                 ));
             }
         }
-        if self.schedule == Schedule::Frame && graph.looks_ahead() {
+        if self.calls == 0 {
+            return bad_input("a measurement needs at least 1 call");
+        }
+        if self.schedule == Schedule::Session && self.executor.executor != ExecutorKind::Cpu {
+            return bad_input("`--schedule session` goes with `--executor cpu`: others have no sessions");
+        }
+        if self.schedule != Schedule::Window && graph.looks_ahead() {
             return bad_input(
                 "a network that looks ahead does not run frame by frame: leave out `--schedule`",
             );
@@ -101,16 +153,66 @@ impl Bench {
             self.streams.iter().try_for_each(|&streams| self.prepare(&graph, streams))?;
             return Ok(Outcome::Done);
         }
+        let machine = self.machine()?;
         let mut out = std::io::stdout().lock();
+        if let (Format::Text, Some(machine)) = (self.format, &machine) {
+            writeln!(out, "{}", machine_text(machine))?;
+        }
         for (row, &streams) in self.streams.iter().enumerate() {
-            let measured = self.measure(&graph, streams, time)?;
-            match self.format {
-                Format::Text => self.print(&mut out, &graph, streams, &measured, row == 0)?,
-                Format::Json => writeln!(out, "{}", self.json(&graph, streams, &measured))?,
+            let mut line = if self.schedule == Schedule::Session {
+                let latency = self.latency(&graph, streams, time)?;
+                match self.format {
+                    Format::Text => {
+                        latency.print(&mut out, &graph, streams, row == 0)?;
+                        continue;
+                    }
+                    Format::Json => self.latency_json(&graph, streams, &latency, machine.as_ref())?,
+                }
+            } else {
+                let measured = self.measure(&graph, streams, time, machine.as_ref())?;
+                match self.format {
+                    Format::Text => {
+                        self.print(&mut out, &graph, streams, &measured, row == 0)?;
+                        continue;
+                    }
+                    Format::Json => self.json(&graph, streams, &measured),
+                }
+            };
+            if let Some(machine) = &machine {
+                line["machine"] = machine_json(machine);
             }
+            writeln!(out, "{line}")?;
             out.flush()?;
         }
         Ok(Outcome::Done)
+    }
+
+    /// This machine's speeds, if a bound is wanted.
+    fn machine(&self) -> anyhow::Result<Option<Machine>> {
+        let ExecutorArgs { executor, threads, .. } = self.executor;
+        if executor != ExecutorKind::Cpu {
+            return match self.machine {
+                Some(_) => bad_input("`--machine` goes with `--executor cpu`: others have no bound"),
+                None => Ok(None),
+            };
+        }
+        if self.no_bound {
+            return Ok(None);
+        }
+        if let Some(path) = &self.machine {
+            let text = std::fs::read_to_string(path)
+                .map_err(|error| BadInput(format!("cannot read {}: {error}", path.display())))?;
+            let machine = serde_json::from_str(&text).ok().and_then(|value| machine_of_json(&value));
+            let problem = || BadInput(format!("{} does not hold the speeds of a machine", path.display()));
+            let machine = machine.ok_or_else(problem)?;
+            let (found, threads) = (machine.threads, executor.workers(threads));
+            if found != threads {
+                return bad_input(format!("{} is of {found} threads, not {threads}", path.display()));
+            }
+            return Ok(Some(machine));
+        }
+        executor.check_threads(threads)?;
+        Ok(Some(Machine::measure(Isa::choose().map_err(BadInput)?, executor.workers(threads))?))
     }
 
     fn print(
@@ -124,7 +226,7 @@ impl Bench {
         if first {
             let frames = match self.schedule {
                 Schedule::Window => format!("{} frames a window", self.frames),
-                Schedule::Frame => format!("{} frames, one by one", self.frames),
+                Schedule::Frame | Schedule::Session => format!("{} frames, one by one", self.frames),
             };
             let clock = if measured.device.is_some() { " on the device" } else { "" };
             writeln!(out, "network {}, {frames}; microseconds per frame{clock}", graph.name())?;
@@ -148,8 +250,18 @@ impl Bench {
             (None, 1) => format!("{}, 1 thread", measured.executor),
             (None, threads) => format!("{}, {threads} threads", measured.executor),
         };
+        let bounds = [(measured.forward_bound, &times.forward), (measured.train_bound, &times.train)];
+        let fractions: Vec<String> = bounds
+            .into_iter()
+            .filter_map(|(bound, spread)| fraction(bound?, spread.as_ref()?, measured.frames_per_call))
+            .map(|fraction| format!("{fraction:.2}"))
+            .collect();
+        let of_bound = match fractions.is_empty() {
+            true => String::new(),
+            false => format!("; {} of the bound", fractions.join(" and ")),
+        };
         let (forward, train) = (text(&times.forward), text(&times.train));
-        writeln!(out, "{streams:>7}  {forward:>26}  {train:>26}  {executor}")?;
+        writeln!(out, "{streams:>7}  {forward:>26}  {train:>26}  {executor}{of_bound}")?;
         for (name, commands) in [("forward", &measured.forward), ("backward", &measured.backward)] {
             if !commands.is_empty() {
                 print_commands(out, name, commands, measured.frames_per_call)?;
@@ -163,12 +275,11 @@ impl Bench {
             "network": graph.name(),
             "streams": streams,
             "frames": self.frames,
-            "schedule": match self.schedule { Schedule::Window => "window", Schedule::Frame => "frame" },
+            "schedule": self.schedule.name(),
             "threads": measured.threads,
             "executor": measured.executor,
             "timed": if measured.device.is_some() { "device" } else { "host" },
         });
-        let round = |x: f64| (x * 1e3).round() / 1e3;
         let mut put = |prefix: &str, name: &str, spread: &Option<Spread>| {
             if let Some(Spread { median, low, high }) = *spread {
                 for (suffix, value) in [("", median), ("_low", low), ("_high", high)] {
@@ -182,6 +293,18 @@ impl Bench {
         if measured.device.is_some() {
             put("host_", "forward", &measured.host.forward);
             put("host_", "train", &measured.host.train);
+        }
+        let frames = measured.frames_per_call;
+        if let (Some(bound), Some(spread)) = (measured.forward_bound, &times.forward) {
+            put_bound(&mut line, "forward_", bound, spread, frames);
+            put_bound(&mut line, "", bound, spread, frames);
+        }
+        if let (Some(bound), Some(spread)) = (measured.train_bound, &times.train) {
+            put_bound(&mut line, "", bound, spread, frames);
+        }
+        if let Some((planned, found)) = measured.memory {
+            line["memory_planned"] = planned.into();
+            line["memory_measured"] = found.into();
         }
         if let Some(device) = &measured.device_name {
             line["device"] = device.as_str().into();
@@ -199,6 +322,11 @@ impl Bench {
         }
         line
     }
+}
+
+/// What is more than this is noise.
+fn round(x: f64) -> f64 {
+    (x * 1e3).round() / 1e3
 }
 
 /// A table of the commands of a pass.

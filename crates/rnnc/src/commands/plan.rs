@@ -1,6 +1,6 @@
 //! `rnnc plan`: what becomes of a network.
 
-use crate::executors::{ExecutorKind, in_words};
+use crate::executors::{ExecutorKind, Precision, in_words};
 use crate::failure::{BadInput, Outcome, bad_input};
 use crate::network::NetworkArgs;
 use clap::{Args, ValueEnum};
@@ -34,6 +34,9 @@ pub struct Plan {
     /// With `--executor cuda`: the GPU by name; no such device is needed [default: this machine's]
     #[arg(long, value_name = "NAME")]
     device: Option<String>,
+    /// With `--executor cuda`: of products of matrices [default: f32]
+    #[arg(long, value_enum)]
+    precision: Option<Precision>,
     /// How to say it
     #[arg(long, value_enum, default_value_t)]
     format: Format,
@@ -71,6 +74,9 @@ impl Plan {
         let mut text = match self.executor {
             ExecutorKind::Cpu => match self.format {
                 _ if self.device.is_some() => return bad_input("`--device` goes with `--executor cuda`"),
+                _ if self.precision.is_some() => {
+                    return bad_input("`--precision` goes with `--executor cuda`");
+                }
                 Format::Text => report::text(&plan),
                 Format::Json => serde_json::to_string_pretty(&report::json(&plan))?,
                 Format::Dot => report::dot(&plan),
@@ -97,7 +103,9 @@ impl Plan {
             Some(name) => known_device(name)?,
             None => this_device()?,
         };
-        let explanation = explain(plan, Setup::new(self.streams, self.frames), &device);
+        let precision = self.precision.unwrap_or_default().of_setup();
+        let setup = Setup { precision, ..Setup::new(self.streams, self.frames) };
+        let explanation = explain(plan, setup, &device);
         let explanation = explanation.map_err(ExecutorError::from)?;
         match self.format {
             Format::Text => Ok(explanation.to_string()),
@@ -118,7 +126,7 @@ fn known_device(name: &str) -> Result<Device, BadInput> {
 
 /// The GPU of this machine.
 fn this_device() -> Result<Device, ExecutorError> {
-    match Cuda::new(0).map_err(ExecutorError::from) {
+    match Cuda::new(0, rnnc_plan::Precision::F32).map_err(ExecutorError::from) {
         Ok(cuda) => Ok(cuda.device().clone()),
         Err(ExecutorError::Missing { executor, what }) => Err(ExecutorError::Missing {
             executor,

@@ -166,7 +166,7 @@ fn timings_are_one_json_object_a_line() {
             }
         }
     }
-    let table = sandbox.succeeds("bench net.rnn --frames 8 --seconds 0.01");
+    let table = sandbox.succeeds("bench net.rnn --frames 8 --seconds 0.01 --no-bound");
     assert_eq!(table.lines().count(), 4, "{table}");
     let frames =
         sandbox.succeeds("bench net.rnn --schedule frame --streams 2 --frames 8 --seconds 0 --format json");
@@ -178,4 +178,111 @@ fn timings_are_one_json_object_a_line() {
     }
     assert!(sandbox.fails(2, "bench net.rnn --streams 0").contains("at least 1 stream"));
     assert!(sandbox.fails(2, "bench net.rnn --seconds=-1").contains("--seconds"));
+}
+
+#[test]
+fn times_stand_beside_the_bound_that_follows_from_the_machines_speeds() {
+    let sandbox = Sandbox::with_network();
+    let json = |options: &str| -> serde_json::Value {
+        let command = format!("bench net.rnn --streams 2 --frames 8 --seconds 0 --format json {options}");
+        serde_json::from_str(&sandbox.succeeds(&command)).unwrap()
+    };
+    let measured = json("--threads 1");
+    assert_eq!(measured["machine"]["threads"], 1);
+    // Not measured anew, but taken.
+    sandbox.write("machine.json", measured["machine"].to_string());
+    let line = json("--threads 1 --machine machine.json");
+    assert_eq!(line["machine"], measured["machine"]);
+    for (prefix, time) in [("forward_", "forward_us_per_step"), ("", "train_us_per_step")] {
+        for count in ["flops", "bytes", "bound_us_per_step"] {
+            let key = format!("{prefix}{count}");
+            assert!(line[&key].as_f64().unwrap() > 0.0, "{key}");
+            assert_eq!(line[&key], measured[&key], "{key} follows from the plan and the machine alone");
+        }
+        let number = |key: String| line[key].as_f64().unwrap();
+        let (bound, fraction) =
+            (number(format!("{prefix}bound_us_per_step")), number(format!("{prefix}fraction_of_bound")));
+        assert!((fraction - bound / number(time.into())).abs() < 0.01, "{line}");
+    }
+    assert!(line["flops"].as_f64() > line["forward_flops"].as_f64());
+    let frame = json("--threads 1 --machine machine.json --schedule frame");
+    assert_eq!(frame["flops"], frame["forward_flops"]);
+    let forward = json("--threads 1 --machine machine.json --forward");
+    assert!(forward["train_us_per_step"].is_null() && forward["fraction_of_bound"].is_number());
+
+    assert!(json("--no-bound")["fraction_of_bound"].is_null());
+    let table = sandbox.succeeds("bench net.rnn --frames 8 --seconds 0 --threads 1 --machine machine.json");
+    assert!(table.starts_with("this machine: products ") && table.contains(" of the bound"), "{table}");
+    sandbox.write("wrong.json", "{}");
+    for (options, problem) in [
+        ("--machine wrong.json", "does not hold the speeds of a machine"),
+        ("--machine machine.json --threads 2", "is of 1 threads, not 2"),
+        ("--machine nowhere.json", "cannot read nowhere.json"),
+        ("--machine machine.json --executor reference", "`--executor cpu`"),
+        ("--calls 0", "at least 1 call"),
+    ] {
+        let found = sandbox.fails(2, &format!("bench net.rnn {options}"));
+        assert!(found.contains(problem), "{options}: {found}");
+    }
+}
+
+#[test]
+fn a_session_is_timed_frame_by_frame() {
+    let sandbox = Sandbox::with_network();
+    let line = sandbox.succeeds(
+        "bench net.rnn --schedule session --streams 2 --frames 50 --calls 2 --seconds 0 --no-bound --format json",
+    );
+    let line: serde_json::Value = serde_json::from_str(&line).unwrap();
+    assert_eq!((&line["schedule"], &line["frames"]), (&"session".into(), &100.into()));
+    let times = ["p50", "p90", "p99", "p999", "max"].map(|key| line["latency_us"][key].as_f64().unwrap());
+    assert!(times[0] > 0.0 && times.is_sorted(), "{line}");
+    let table = sandbox.succeeds("bench net.rnn --schedule session --frames 50 --seconds 0 --no-bound");
+    assert!(table.lines().count() == 4 && table.contains("p99"), "{table}");
+    let found = sandbox.fails(2, "bench net.rnn --schedule session --executor reference");
+    assert!(found.contains("`--executor cpu`"), "{found}");
+    sandbox.write("ahead.rnn", "network n { input x : vector(3)  y = x[t+1]  output y }");
+    for schedule in ["session", "frame"] {
+        let found = sandbox.fails(2, &format!("bench ahead.rnn --schedule {schedule}"));
+        assert!(found.contains("looks ahead"), "{found}");
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn without_a_number_of_threads_there_are_as_many_as_the_process_may_use_cores() {
+    let sandbox = Sandbox::with_network();
+    let command =
+        sandbox.command("bench net.rnn --frames 4 --seconds 0 --no-bound --format json --streams 1");
+    let output = std::process::Command::new("taskset")
+        .args(["--cpu-list", &first_core()])
+        .arg(command.get_program())
+        .args(command.get_args())
+        .current_dir(command.get_current_dir().unwrap())
+        .output()
+        .unwrap();
+    let line: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(line["threads"], 1);
+}
+
+/// A core that this process may use.
+#[cfg(target_os = "linux")]
+fn first_core() -> String {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let list = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:")).unwrap();
+    list.trim().chars().take_while(char::is_ascii_digit).collect()
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn an_executor_takes_about_the_memory_that_was_planned() {
+    let sandbox = Sandbox::new();
+    sandbox.write("net.rnn", "network n { input x : vector(64)  h = lstm(x; 64)  output h }");
+    let line = sandbox.succeeds(
+        "bench net.rnn --streams 4 --frames 4096 --seconds 0 --calls 1 --no-bound --format json --threads 1",
+    );
+    let line: serde_json::Value = serde_json::from_str(&line).unwrap();
+    let [planned, measured] =
+        ["planned", "measured"].map(|key| line[format!("memory_{key}")].as_f64().unwrap());
+    // Most of it are values, which the plan counts; packed weights, and copies of rows that cross a start, it does not.
+    assert!(planned > 60e6 && (0.95 * planned..1.15 * planned).contains(&measured), "{planned} {measured}");
 }

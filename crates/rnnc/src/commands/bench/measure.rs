@@ -1,19 +1,29 @@
 //! Measuring: a network with random data, called again and again.
 
-use super::{Bench, Schedule};
+use super::bound::{Bound, Bounds};
+use super::{Bench, Schedule, memory};
 use crate::executors::{ExecutorArgs, ExecutorKind};
 use crate::numbers::Numbers;
 use crate::trial::Trial;
+use rnnc_cpu::Machine;
 use rnnc_cuda::{CudaExecutor, Timed, Times, Timing};
 use rnnc_graph::{Graph, WeightId};
 use rnnc_plan::{Executor, ExecutorError, Part, Plan, PlanOptions, Setup, Values};
 use std::time::{Duration, Instant};
 
-/// Calls before the first that counts.
+/// Calls before the first that counts, at most.
 const WARM_UP: usize = 3;
 
-/// Calls that count, at least.
-const CALLS: usize = 10;
+/// How often a measurement calls, and what.
+#[derive(Clone, Copy)]
+pub struct Effort {
+    /// Time of the calls that count, at least.
+    pub time: Duration,
+    /// How many there are, at least.
+    pub calls: usize,
+    /// Whether only the forward pass is timed.
+    pub forward: bool,
+}
 
 /// What was found.
 pub struct Measured {
@@ -31,6 +41,12 @@ pub struct Measured {
     pub frames_per_call: usize,
     pub executor: &'static str,
     pub threads: usize,
+    /// The least that a call could take.
+    pub forward_bound: Option<Bound>,
+    /// The same of forward and backward.
+    pub train_bound: Option<Bound>,
+    /// Bytes of the executor, planned and found.
+    pub memory: Option<(u64, u64)>,
 }
 
 /// Per frame. A pass that is not timed has none.
@@ -60,8 +76,8 @@ impl Spread {
 }
 
 /// What executors are handed.
-struct Data {
-    weights: Vec<Vec<f64>>,
+pub struct Data {
+    pub weights: Vec<Vec<f64>>,
     inputs: Vec<Numbers>,
     /// Units of each input; 1 for symbols.
     sizes: Vec<usize>,
@@ -71,7 +87,7 @@ struct Data {
 }
 
 impl Data {
-    fn draw(graph: &Graph, streams: usize, frames: usize, seed: u64) -> Result<Data, ExecutorError> {
+    pub fn draw(graph: &Graph, streams: usize, frames: usize, seed: u64) -> Result<Data, ExecutorError> {
         let trial = Trial::draw(graph, streams, frames, 0, seed)?;
         let single = |v: &[f64]| v.iter().map(|&x| x as f32).collect::<Vec<f32>>();
         let inputs = trial.inputs.into_iter().map(|input| match input {
@@ -96,7 +112,7 @@ impl Data {
     }
 
     /// Of `step` frames, from the first on.
-    fn inputs(&self, first: usize, step: usize) -> Vec<Values<'_>> {
+    pub fn inputs(&self, first: usize, step: usize) -> Vec<Values<'_>> {
         let range = |size: &usize| {
             let row = self.streams * size;
             first * row..(first + step) * row
@@ -124,7 +140,7 @@ impl Bench {
         let ExecutorArgs { executor: kind, threads, .. } = self.executor;
         let step = match self.schedule {
             Schedule::Window => self.frames,
-            Schedule::Frame => 1,
+            Schedule::Frame | Schedule::Session => 1,
         };
         let options = PlanOptions::training(streams, step).with_input_gradients();
         let options = PlanOptions { workers: kind.workers(threads), ..options };
@@ -138,20 +154,40 @@ impl Bench {
         Ok(())
     }
 
-    pub(super) fn measure(&self, graph: &Graph, streams: usize, time: Duration) -> anyhow::Result<Measured> {
+    pub(super) fn measure(
+        &self,
+        graph: &Graph,
+        streams: usize,
+        time: Duration,
+        machine: Option<&Machine>,
+    ) -> anyhow::Result<Measured> {
+        let effort = Effort { time, calls: self.calls, forward: self.forward };
         let ExecutorArgs { executor: kind, threads, precision } = self.executor;
         let (plan, setup, step) = self.plan(graph, streams)?;
         // Before the data, for the executor refuses what memory does not hold.
         if kind == ExecutorKind::Cuda {
             let executor = self.executor.cuda(plan, setup)?;
             let data = Data::draw(graph, streams, self.frames, self.seed)?;
-            return Ok(on_a_device(executor, &data, step, time, self.kernels)?);
+            return Ok(on_a_device(executor, &data, step, effort, self.kernels)?);
         }
+        let bounds = machine.map(|machine| Bounds::of(&plan, machine));
+        let planned = plan.memory(streams, step, false).total();
+        let before = memory::resident();
         let mut executor = kind.make(plan, setup, precision)?;
+        let made = memory::resident();
         let data = Data::draw(graph, streams, self.frames, self.seed)?;
         data.put_weights(&mut *executor)?;
+        let ready = memory::resident().filter(|_| memory::forget_peak().is_some());
+        let host = on_the_host(&mut *executor, &data, step, effort)?;
+        // What calls took beside what making it took: not all memory is there before it is first written.
+        let taken = match (before, made, ready, memory::peak()) {
+            (Some(before), Some(made), Some(ready), Some(peak)) => {
+                Some(made.saturating_sub(before) + peak.saturating_sub(ready))
+            }
+            _ => None,
+        };
         Ok(Measured {
-            host: on_the_host(&mut *executor, &data, step, time)?,
+            host,
             device: None,
             device_name: None,
             forward: Vec::new(),
@@ -159,6 +195,13 @@ impl Bench {
             frames_per_call: step,
             executor: executor.name(),
             threads: kind.workers(threads),
+            forward_bound: bounds.as_ref().map(|b| b.forward),
+            train_bound: bounds.as_ref().map(|b| b.train),
+            // The reference keeps its values in other ways than the plan's.
+            memory: (kind == ExecutorKind::Cpu)
+                .then_some(taken)
+                .flatten()
+                .map(|taken| (u64::try_from(planned).unwrap_or(u64::MAX), taken)),
         })
     }
 }
@@ -168,37 +211,40 @@ fn on_a_device(
     mut executor: CudaExecutor,
     data: &Data,
     step: usize,
-    time: Duration,
+    effort: Effort,
     kernels: bool,
 ) -> Result<Measured, ExecutorError> {
     data.put_weights(&mut executor)?;
     // Recordings are made anew where timing changes, so calls of each kind warm up.
-    let host = on_the_host(&mut executor, data, step, time)?;
+    let host = on_the_host(&mut executor, data, step, effort)?;
     let device = if step < data.frames {
-        let forward = repeat(time, || {
+        let forward = repeat(effort, || {
             executor.forward(step, &data.inputs(0, step), None)?;
             executor.repeat_forward(data.frames / step)
         })?;
         PassTimes { forward: Spread::of(forward, data.frames), train: None }
     } else {
         executor.set_timing(Timing::Passes);
-        let forward = repeat(time, || {
+        let forward = repeat(effort, || {
             data.forward(&mut executor, step)?;
             Ok::<_, ExecutorError>(Times::total_us(&executor.times()?.forward))
         })?;
-        let train = repeat(time, || {
-            data.train(&mut executor)?;
-            let times = executor.times()?;
-            Ok::<_, ExecutorError>(Times::total_us(&times.forward) + Times::total_us(&times.backward))
-        })?;
+        let train = match effort.forward {
+            true => Vec::new(),
+            false => repeat(effort, || {
+                data.train(&mut executor)?;
+                let times = executor.times()?;
+                Ok::<_, ExecutorError>(Times::total_us(&times.forward) + Times::total_us(&times.backward))
+            })?,
+        };
         PassTimes { forward: Spread::of(forward, data.frames), train: Spread::of(train, data.frames) }
     };
     let (mut forward, mut backward) = (Vec::new(), Vec::new());
     if kernels {
         executor.set_timing(Timing::Commands);
         let mut all = Vec::new();
-        repeat(Duration::ZERO, || {
-            if step < data.frames {
+        repeat(Effort { time: Duration::ZERO, ..effort }, || {
+            if step < data.frames || effort.forward {
                 executor.forward(step, &data.inputs(0, step), None)?;
             } else {
                 data.train(&mut executor)?;
@@ -206,7 +252,7 @@ fn on_a_device(
             all.push(executor.times()?);
             Ok::<_, ExecutorError>(0.0)
         })?;
-        all.drain(..WARM_UP);
+        all.drain(..effort.warm_up().min(all.len()));
         forward = medians(all.iter().map(|times| &times.forward));
         backward = medians(all.iter().map(|times| &times.backward));
     }
@@ -219,6 +265,9 @@ fn on_a_device(
         frames_per_call: step,
         executor: executor.name(),
         threads: 1,
+        forward_bound: None,
+        train_bound: None,
+        memory: None,
     })
 }
 
@@ -227,7 +276,7 @@ fn on_the_host(
     executor: &mut dyn Executor,
     data: &Data,
     step: usize,
-    time: Duration,
+    effort: Effort,
 ) -> Result<PassTimes, ExecutorError> {
     let clocked = |executor: &mut dyn Executor,
                    call: &dyn Fn(&mut dyn Executor) -> Result<(), ExecutorError>| {
@@ -236,9 +285,9 @@ fn on_the_host(
         executor.finish()?;
         Ok::<_, ExecutorError>(start.elapsed().as_secs_f64() * 1e6)
     };
-    let forward = repeat(time, || clocked(executor, &|e| data.forward(e, step)))?;
-    let train = match step == data.frames {
-        true => repeat(time, || clocked(executor, &|e| data.train(e)))?,
+    let forward = repeat(effort, || clocked(executor, &|e| data.forward(e, step)))?;
+    let train = match step == data.frames && !effort.forward {
+        true => repeat(effort, || clocked(executor, &|e| data.train(e)))?,
         false => Vec::new(),
     };
     Ok(PassTimes { forward: Spread::of(forward, data.frames), train: Spread::of(train, data.frames) })
@@ -258,13 +307,20 @@ fn medians<'a>(mut lists: impl Iterator<Item = &'a Vec<Timed>>) -> Vec<Timed> {
     first.iter().zip(times).map(|(c, times)| Timed { what: c.what.clone(), us: median(times) }).collect()
 }
 
-/// Calls again and again, for so long; what each call took.
-fn repeat<E>(time: Duration, mut call: impl FnMut() -> Result<f64, E>) -> Result<Vec<f64>, E> {
-    for _ in 0..WARM_UP {
+impl Effort {
+    /// Calls that do not count: fewer than those that do, for where a call takes seconds one may do.
+    fn warm_up(self) -> usize {
+        WARM_UP.min(self.calls - 1)
+    }
+}
+
+/// Calls again and again; what each call took.
+fn repeat<E>(effort: Effort, mut call: impl FnMut() -> Result<f64, E>) -> Result<Vec<f64>, E> {
+    for _ in 0..effort.warm_up() {
         call()?;
     }
     let (begun, mut times) = (Instant::now(), Vec::new());
-    while times.len() < CALLS || begun.elapsed() < time {
+    while times.len() < effort.calls || begun.elapsed() < effort.time {
         times.push(call()?);
     }
     Ok(times)
@@ -283,7 +339,8 @@ mod tests {
         let (recorder, _) = Recorder::new(Device::named("h200").unwrap());
         let executor = CudaExecutor::with_driver(plan, Setup::new(2, step), Box::new(recorder)).unwrap();
         let data = Data::draw(&graph, 2, 6, 1).unwrap();
-        on_a_device(executor, &data, step, Duration::ZERO, true).unwrap()
+        let effort = Effort { time: Duration::ZERO, calls: 10, forward: false };
+        on_a_device(executor, &data, step, effort, true).unwrap()
     }
 
     #[test]

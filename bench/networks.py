@@ -2,25 +2,54 @@
 
 import json
 import math
+import pathlib
 
-import numpy as np
+# What the library calls them, if otherwise.
+CELLS = {"gru": "gru_reset_after", "rnn": "elman"}
 
-CELLS = {"lstm": "lstm", "gru": "gru_reset_after", "lstm_peephole": "lstm_peephole"}
+# Cells that no library has: for what a compiler does with a user's own.
+OWN = {
+    "fading": """cell fading(x; n) {
+    keep = sigmoid(dense(x; n) + diag(h[t-1]))
+    h = keep * h[t-1] + (1 - keep) * tanh(dense(x, h[t-2]; n))
+    return h
+}
+""",
+    # Nothing but values that come and go: how much of the machine's bandwidth an elementwise recurrence reaches.
+    "scan": """cell scan(x; n) {
+    h = x * h[t-1] + x
+    return h
+}
+""",
+    "tandem": """cell tandem(x; n) {
+    g = sigmoid(dense(x, s[t-1]; n))
+    m = tanh(dense(x, s[t-1]; n) * dense(x; n))
+    s = s[t-1] + g * (m - s[t-1])
+    y = s * silu(dense(x, y[t-1]; n))
+    return y
+}
+""",
+}
 
 
 def text(cell, size, layers=1):
     """A network of some layers; the input has as many numbers as a layer has units."""
-    lines = [f"network {cell}_{size}x{layers} {{", f"    input x : vector({size})"]
-    before = "x"
-    for layer in range(1, layers + 1):
-        name = "h" if layer == layers else f"h{layer}"
-        lines.append(f"    {name} = {CELLS[cell]}({before}; {size})")
-        before = name
+    lines = [f"{OWN.get(cell, '')}network {cell}_{size}x{layers} {{", f"    input x : vector({size})"]
+    # The LRU stands between two matrices, and has as many units as outputs.
+    sizes = f"{size}, {size}" if cell == "lru" else size
+    for before, name in zip(["x", *names(layers)], names(layers)):
+        lines.append(f"    {name} = {CELLS.get(cell, cell)}({before}; {sizes})")
     return "\n".join([*lines, "    output h", "}", ""])
+
+
+def names(layers):
+    """The layers, the last one without a number."""
+    return [*(f"h{layer}" for layer in range(1, layers)), "h"]
 
 
 def weights(cell, size, random):
     """Random weights of one layer `h`, by rnnc's names."""
+    import numpy as np  # not there where only rnnc is measured
     names = {}
     for gate in gates(cell):
         names[f"h.{gate}.W.x"] = names[f"h.{gate}.W.h[t-1]"] = (size, size)
@@ -69,6 +98,8 @@ def layer(torch, cell, size, w=None):
     """PyTorch's own layer, with these weights if there are any."""
     made = {"lstm": torch.nn.LSTM, "gru": torch.nn.GRU}[cell](size, size)
     if w is not None:
+        import numpy as np
+
         def stacked(name, default=None):
             return torch.cat([torch.as_tensor(w.get(f"h.{g}.{name}", default)) for g in gates(cell)])
         zeros = np.zeros(size, np.float32)
@@ -94,8 +125,23 @@ def layer_gradients(cell, made):
     return found
 
 
+def read_weights(path):
+    """Arrays by name, of such a file with 32-bit numbers."""
+    import numpy as np
+    content = pathlib.Path(path).read_bytes()
+    length = int.from_bytes(content[:8], "little")
+    head = json.loads(content[8:8 + length])
+    head.pop("__metadata__", None)
+
+    def array(entry):
+        begin, end = entry["data_offsets"]
+        return np.frombuffer(content[8 + length + begin:8 + length + end], "<f4").reshape(entry["shape"]).copy()
+    return {name: array(entry) for name, entry in head.items()}
+
+
 def write_weights(path, arrays):
     """A safetensors file: a length, a header in JSON, the numbers."""
+    import numpy as np
     header, offset = {}, 0
     for name, array in arrays.items():
         header[name] = {"dtype": "F32", "shape": list(array.shape), "data_offsets": [offset, offset + array.nbytes]}

@@ -75,9 +75,10 @@ class Part:
         self.path = options.output / f"{name}.json"
         self.rows, self.skipped, self.wrong = [], [], []
 
-    def add(self, **row):
+    def add(self, say=None, **row):
+        """Keeps a row, and says it, or `say` instead."""
         self.rows.append(row)
-        print("  " + ", ".join(f"{key} {value}" for key, value in row.items()), flush=True)
+        print("  " + (say or ", ".join(f"{key} {value}" for key, value in row.items())), flush=True)
         self.save()
 
     def skip(self, what, why):
@@ -126,6 +127,20 @@ class Rnnc:
         out = self.run("bench", network, "--streams", streams, "--frames", frames, "--format", "json", *options,
                        timeout=timeout)
         return json.loads(out)
+
+
+def table(head, rows):
+    """In Markdown."""
+    lines = ["| " + " | ".join(head) + " |", "| " + " | ".join("---" for _ in head) + " |"]
+    return "\n".join(lines + ["| " + " | ".join(map(str, row)) + " |" for row in rows])
+
+
+def number(value, digits=3):
+    """So many significant digits, without an exponent where that is shorter."""
+    if value is None:
+        return "-"
+    text = f"{value:.{digits}g}"
+    return f"{value:.0f}" if "e+" in text else text
 
 
 def times_of(line):
