@@ -43,7 +43,15 @@ pub enum Precision {
 impl Setup {
     /// B streams in windows of `frames` frames, all of them new, on all cores, without dropout, in single precision.
     pub fn new(streams: usize, frames: usize) -> Setup {
-        Setup { streams, window: frames, step: frames, threads: 0, seed: 0, training: false, precision: Precision::F32 }
+        Setup {
+            streams,
+            window: frames,
+            step: frames,
+            threads: 0,
+            seed: 0,
+            training: false,
+            precision: Precision::F32,
+        }
     }
 }
 

@@ -119,7 +119,8 @@ impl Trainer {
             });
         }
         let plan = Plan::new(&network.graph, PlanOptions::training(streams, window))?;
-        let setup = Setup { window, step, threads, seed: config.seed, training: true, ..Setup::new(streams, window) };
+        let setup =
+            Setup { window, step, threads, seed: config.seed, training: true, ..Setup::new(streams, window) };
         let mut executor = make(plan, setup)?;
         Weights::initial(&network.graph, config.seed).put_into(&mut *executor, Part::Weight)?;
         let facts = Facts {

@@ -53,7 +53,9 @@ impl Check {
         if executor != ExecutorKind::Reference {
             let found = agreement::check(&graph, &trial, &self.executor)?;
             let name = match precision {
-                Some(precision @ (Precision::Tf32 | Precision::Bf16)) => &format!("cuda in {}", precision.name()),
+                Some(precision @ (Precision::Tf32 | Precision::Bf16)) => {
+                    &format!("cuda in {}", precision.name())
+                }
                 _ => executor.name(),
             };
             good &= report(&mut out, &format!("{name} against reference"), &found)?;

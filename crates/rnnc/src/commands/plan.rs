@@ -70,7 +70,11 @@ impl Plan {
             false => PlanOptions::training(self.streams, self.frames),
         };
         let options = PlanOptions { workers: self.executor.workers(self.threads), ..options };
-        let plan = Lowered::new(&graph, options)?;
+        let mut plan = Lowered::new(&graph, options)?;
+        if self.executor == ExecutorKind::Cpu {
+            // As its executor does.
+            plan.sink();
+        }
         let mut text = match self.executor {
             ExecutorKind::Cpu => match self.format {
                 _ if self.device.is_some() => return bad_input("`--device` goes with `--executor cuda`"),

@@ -252,7 +252,8 @@ impl<'a> Kernel<'a> {
 
     /// Tiles of streams whose ages are read a step ahead.
     fn tile_ages(&self) -> usize {
-        let crosses = |p: &ProductLayout| p.way == Way::Tiles && p.parts.iter().any(|part| part.from.delay != 0);
+        let crosses =
+            |p: &ProductLayout| p.way == Way::Tiles && p.parts.iter().any(|part| part.from.delay != 0);
         match self.ahead && self.layout.products.iter().any(crosses) {
             true => tiles::ages(self.layout.streams),
             false => 0,
@@ -812,7 +813,9 @@ impl<'a> Kernel<'a> {
         self.line(&format!(
             "                    const float* sums = sm + ({at_sums}u + ({buffer}{frame}stream) * {stride}u + layer * {own}u + inside);"
         ));
-        self.line(&format!("                    UNROLL for (u32 w = 0; w < {parts}u; w++) s += sums[w * {next}u];"));
+        self.line(&format!(
+            "                    UNROLL for (u32 w = 0; w < {parts}u; w++) s += sums[w * {next}u];"
+        ));
         self.line(&format!("                    {place} = s;"));
         if into.is_none() {
             places.push((k, at));

@@ -204,8 +204,7 @@ impl ProductLayout {
     /// Tiles of streams that are multiplied together.
     pub fn stream_tiles(&self) -> usize {
         // Their sums take registers beside the weights.
-        let most = if self.weight_bytes == 2 { 16 } else { 8 };
-        (most / self.tiles().max(1)).clamp(1, self.streams.div_ceil(8).clamp(1, 4))
+        (8 / self.tiles().max(1)).clamp(1, self.streams.div_ceil(8).clamp(1, 4))
     }
 
     /// Registers that a chunk's weights take in a thread: a multiple of four.
@@ -579,8 +578,9 @@ fn candidates(track: &Track, rows: usize, device: &Device, most: usize) -> Vec<C
             // What does not fit into whole clusters stays free.
             let most = if team > 2 { most - most / 11 } else { most } / team * team;
             let fewest = units(span, most.max(1));
-            // A team passes four units at a time; fewer blocks may do as well.
-            for units in [fewest, fewest.next_multiple_of(4), fewest.next_multiple_of(8), fewest.next_multiple_of(16)] {
+            // Powers of two fill the lanes; and fewer blocks may do as well.
+            let round = fewest.next_power_of_two();
+            for units in [fewest, round, 2 * round] {
                 let blocks = span.div_ceil(units).next_multiple_of(team);
                 if blocks > 1 && blocks <= most {
                     add(Tier::Grid, blocks, team);
@@ -633,18 +633,19 @@ impl Layout {
                 // What a thread passes to its team.
                 let passed = self.products.iter().map(|p| p.rows()).sum::<usize>() as f64 * rows / threads;
                 let passed = if units(work.span, blocks).is_multiple_of(4) { passed / 3.0 } else { passed };
-                let team = if team > 1 { 0.55 + 0.09 * passed } else { 0.0 };
+                let team = if team > 1 { 0.35 + 0.05 * team as f64 + 0.09 * passed } else { 0.0 };
                 (self.products.iter().map(|p| self.cycles_of_tiles(p)).sum(), team)
             }
         };
-        // A cluster's blocks put their results into each other's memory, one after the other; of several items each all it
-        // has.
+        // A cluster's blocks put their results into each other's memory, one after the other: with many streams all that
+        // an item has.
         let (rest, exchange) = match tier {
             Tier::Block => (0.43, 0.0),
             Tier::Cluster => {
                 let items = (own_units * rows / 32.0 / (threads / 32.0)).ceil();
                 let values = work.columns as f64 / work.span.max(1) as f64;
-                (0.43, 0.03 * blocks as f64 * (1.0 + (items - 1.0) * values))
+                let puts = if self.rows < 8 { 1.0 } else { items * values };
+                (0.43, 0.03 * blocks as f64 * puts)
             }
             Tier::Grid if way == Way::Lanes => (0.73, 0.0),
             Tier::Grid => (0.41, 0.0),

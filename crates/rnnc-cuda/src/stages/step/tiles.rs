@@ -54,17 +54,33 @@ pub(super) fn ages(streams: usize) -> usize {
 /// and the expression of what that says of one `tile`.
 pub(super) fn crossings(out: &mut String, id: &str, p: &ProductLayout, ages: usize) -> String {
     let parts = p.parts.len();
-    let _ = writeln!(out, "        u32 cross_{id}[{parts}]; UNROLL for (u32 p = 0; p < {parts}u; p++) cross_{id}[p] = 0u;");
+    let _ = writeln!(
+        out,
+        "        u32 cross_{id}[{parts}]; UNROLL for (u32 p = 0; p < {parts}u; p++) cross_{id}[p] = 0u;"
+    );
     let _ = writeln!(out, "        UNROLL for (u32 i = 0; i < {ages}u; i++) {{");
-    let _ = writeln!(out, "            const u32 crossing = crossing_{id}(a, frame, tile_age[i], tile_ahead[i]);");
-    let _ = writeln!(out, "            UNROLL for (u32 p = 0; p < {parts}u; p++) cross_{id}[p] |= (crossing >> p & 1u) << i;");
+    let _ = writeln!(
+        out,
+        "            const u32 crossing = crossing_{id}(a, frame, tile_age[i], tile_ahead[i]);"
+    );
+    let _ = writeln!(
+        out,
+        "            UNROLL for (u32 p = 0; p < {parts}u; p++) cross_{id}[p] |= (crossing >> p & 1u) << i;"
+    );
     out.push_str("        }\n");
     let bits: Vec<String> = (0..parts).map(|p| format!("(cross_{id}[{p}] >> tile & 1u) << {p}")).collect();
     format!("({})", bits.join(" | "))
 }
 
 /// The statements that bring a thread's weights to where they stay. Variables: `team`, `member`, `tid`, `lane`, `warp`, `sm`.
-pub(super) fn weights(out: &mut String, id: &str, p: &ProductLayout, threads: usize, far: Option<usize>, precision: Precision) {
+pub(super) fn weights(
+    out: &mut String,
+    id: &str,
+    p: &ProductLayout,
+    threads: usize,
+    far: Option<usize>,
+    precision: Precision,
+) {
     let (tiles, words, suffix) = (p.tiles(), p.words() / p.tiles(), suffix(precision));
     let (column_warps, rows, chunks) = (p.column_warps, p.thread_rows, p.thread_chunks);
     let _ = writeln!(out, "    const u32 rows_{id} = warp / {column_warps}u * {rows}u;");
@@ -147,7 +163,9 @@ pub(super) fn sums(out: &mut String, id: &str, p: &ProductLayout, around: &Aroun
         false => format!("        return source_{id}(a, frame, stream, chunk, {crossing});"),
     });
     line("    };");
-    line(&format!("    UNROLL for (u32 i = 0; i < {depth}u; i++) UNROLL for (u32 s = 0; s < {streams}u; s++) x[i][s] = read(i, s);"));
+    line(&format!(
+        "    UNROLL for (u32 i = 0; i < {depth}u; i++) UNROLL for (u32 s = 0; s < {streams}u; s++) x[i][s] = read(i, s);"
+    ));
     line(&format!("    UNROLL for (u32 q = 0; q < {flat}u; q++) {{"));
     line(&format!("        float sum[{tiles}][{streams}][4];"));
     line(&format!(
@@ -230,7 +248,8 @@ pub(super) fn gather(out: &mut String, p: &ProductLayout, rows: usize, threads: 
         _ => "s += *sums;",
     };
     let (more, padded) = (p.column_warps, p.padded_rows());
-    let _ = writeln!(out, "            UNROLL for (u32 w = 1; w < {more}u; w++) {{ sums += {padded}u; {add} }}");
+    let _ =
+        writeln!(out, "            UNROLL for (u32 w = 1; w < {more}u; w++) {{ sums += {padded}u; {add} }}");
     let _ = writeln!(
         out,
         "            {put}(sm + ({}u + (((u32)step & 1u) * {rows}u + stream) * {}u + member * {}u + layer * {own}u + unit % {own}u), unit / {own}u, s);",
