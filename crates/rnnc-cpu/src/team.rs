@@ -210,6 +210,9 @@ struct Poisoned;
 
 /// Looks at the phase before a worker sleeps: about 30 microseconds, as long as a wake-up takes.
 const PATIENCE: u32 = if cfg!(loom) { 1 } else { 1000 };
+/// At every so many looks, some microseconds, it gives way to other threads: the system may have put the one
+/// that it waits for on the same core.
+const YIELD_EVERY: u32 = 128;
 /// Times that a worker of more than there are cores gives way before it sleeps.
 const COURTESY: u32 = if cfg!(loom) { 0 } else { 4 };
 
@@ -269,12 +272,16 @@ impl Barrier {
             self.wake_after(before);
             return Ok(());
         }
-        for _ in 0..self.patience {
+        for look in 1..=self.patience {
             let now = self.phase.0.load(Ordering::Acquire) & !ASLEEP;
             if now != phase {
                 return if now & POISONED == 0 { Ok(()) } else { Err(Poisoned) };
             }
-            sync::spin_loop();
+            if look % YIELD_EVERY == 0 {
+                sync::yield_now();
+            } else {
+                sync::spin_loop();
+            }
         }
         self.sleep(phase)
     }
