@@ -34,8 +34,7 @@ def ours(part, rnnc, options):
             path = pathlib.Path(folder) / "net.rnn"
             path.write_text(networks.text(cell, size))
             for count in streams:
-                # What TF32 makes faster are products over many rows.
-                for precision in ["f32", "tf32"] if rnnc.executor == "cuda" else ["f32"]:
+                for precision in PRECISIONS[:3] if rnnc.executor == "cuda" else PRECISIONS[:1]:
                     what = f"rnnc {cell} {size}, {count} streams, {precision}"
                     if not part.has_time(what, 2):
                         continue

@@ -2,13 +2,8 @@
 
 mod counting;
 
-<<<<<<< HEAD
 use counting::{COUNT, network};
-use rnnc_cpu::CpuExecutor;
-=======
 use rnnc_cpu::{CpuExecutor, Session};
-use rnnc_graph::{Activation, Connect, Graph, Init, Operation};
->>>>>>> cpu
 use rnnc_plan::{Executor, Plan, PlanOptions, Setup, Update, Values, ValuesMut};
 use std::sync::atomic::Ordering;
 
