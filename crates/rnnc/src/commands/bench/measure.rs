@@ -170,11 +170,12 @@ impl Bench {
             let data = Data::draw(graph, streams, self.frames, self.seed)?;
             return Ok(on_a_device(executor, &data, step, effort, self.kernels)?);
         }
-        let bounds = machine.map(|machine| Bounds::of(&plan, machine));
-        let planned = plan.memory(streams, step, false).total();
         let before = memory::resident();
         let mut executor = kind.make(plan, setup, precision)?;
         let made = memory::resident();
+        // The executor's own plan, which may do less than the one it was given.
+        let bounds = machine.map(|machine| Bounds::of(executor.plan(), machine));
+        let planned = executor.plan().memory(streams, step, false).total();
         let data = Data::draw(graph, streams, self.frames, self.seed)?;
         data.put_weights(&mut *executor)?;
         let ready = memory::resident().filter(|_| memory::forget_peak().is_some());
