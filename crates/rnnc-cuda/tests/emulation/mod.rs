@@ -107,7 +107,7 @@ pub fn devices() -> [Device; 2] {
     let clustered = Device {
         name: "emulation with clusters".into(),
         architecture: (9, 0),
-        multiprocessors: 3,
+        multiprocessors: 5,
         cluster: 2,
         rates: Rates { frame_us: [0.1, 0.2, 0.4], ..rates },
         ..small.clone()

@@ -634,7 +634,8 @@ impl Layout {
                 let passed = self.products.iter().map(|p| p.rows()).sum::<usize>() as f64 * rows / threads;
                 let passed = if units(work.span, blocks).is_multiple_of(4) { passed / 3.0 } else { passed };
                 let team = if team > 1 { 0.35 + 0.05 * team as f64 + 0.09 * passed } else { 0.0 };
-                (self.products.iter().map(|p| self.cycles_of_tiles(p)).sum(), team)
+                let trips: f64 = self.products.iter().map(|p| self.trips(p)).sum();
+                (self.products.iter().map(|p| self.cycles_of_tiles(p)).sum(), team + 0.4 * trips)
             }
         };
         // A cluster's blocks put their results into each other's memory, one after the other: with many streams all that
@@ -679,11 +680,17 @@ impl Layout {
         let words = |chunks: usize| (chunks * p.words() * self.threads) as f64;
         let shared = words(p.in_shared) / 23.0;
         let streamed = words(p.thread_chunks - p.in_registers - p.in_shared) / 8.0;
-        // A trip to the second-level cache for eight reads of a thread; shared memory has 32 numbers a cycle.
-        let reads = match p.exchanged {
-            true => columns * (self.rows * p.row_groups) as f64 / 32.0,
-            false => groups * (p.thread_chunks * p.stream_tiles()) as f64 / 8.0 * 800.0,
-        };
+        // Shared memory has 32 numbers a cycle.
+        let near = columns * (self.rows * p.row_groups) as f64 / 32.0;
+        let reads = if p.exchanged { near } else { 0.0 };
         products + sums + (shared + streamed) * groups + reads
+    }
+
+    /// Trips to the second-level cache, one after the other: one for eight reads of a thread.
+    fn trips(&self, p: &ProductLayout) -> f64 {
+        match p.exchanged {
+            true => 0.0,
+            false => (self.rows.div_ceil(p.together()) * p.thread_chunks * p.stream_tiles()) as f64 / 8.0,
+        }
     }
 }
