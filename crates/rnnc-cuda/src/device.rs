@@ -39,6 +39,8 @@ pub struct Rates {
     pub launch_us: f64,
     /// An empty frame of a loop in one block, in a cluster, and on the whole grid, in microseconds.
     pub frame_us: [f64; 3],
+    /// Cycles of products on tensor cores, relative to those of an H200.
+    pub tiles: f64,
 }
 
 impl Device {
@@ -61,6 +63,7 @@ impl Device {
                     memory_tbs: 4.3,
                     launch_us: 2.0,
                     frame_us: [0.05, 0.22, 0.97],
+                    tiles: 1.0,
                 },
             },
             // The vendor's numbers; its empty frames are taken to be an H200's.
@@ -79,6 +82,7 @@ impl Device {
                     memory_tbs: 1.55,
                     launch_us: 2.5,
                     frame_us: [0.07, 0.3, 1.3],
+                    tiles: 1.0,
                 },
             },
         ]

@@ -8,7 +8,7 @@ use emulation::{Emulated, devices, seed};
 use proptest::prelude::*;
 use rnnc_cuda::CudaExecutor;
 use rnnc_cuda::compile::compile;
-use rnnc_cuda::device::Device;
+use rnnc_cuda::device::{Device, Rates};
 use rnnc_cuda::driver::Geometry;
 use rnnc_cuda::program::{Command, Launch, Work, commands};
 use rnnc_plan::{Executor, ExecutorError, Plan, Precision, Setup};
@@ -89,17 +89,18 @@ fn the_cases_have_loops_in_one_block_in_clusters_and_on_the_whole_grid() {
         let program = compile(&case.plan().unwrap(), case.setup(), device).unwrap();
         program.sources.iter().any(|source| source.text.contains(" multiply_f32(sum["))
     };
-    for device in [&plain, &clustered] {
-        let count = cases.iter().filter(|case| tiles(device, case)).count();
-        assert!(count > 10, "`{}` has {count} loops on tensor cores", device.name);
-    }
+    let count = cases.iter().filter(|case| tiles(&clustered, case)).count();
+    assert!(count > 20, "there are {count} loops on tensor cores");
 }
 
 #[test]
 fn loops_whose_blocks_share_rows_in_teams_agree_with_the_reference() {
-    let text = "network n { input x : vector(8)  h = lstm(x; 48)  output h }";
+    let text = "network n { input x : vector(8)  h = lstm(x; 32)  output h }";
     let graph = rnnc_lang::compile("n.rnn", text, None).map_err(|errors| errors.to_string()).unwrap();
-    let device = &devices()[1];
+    // Where the whole grid is the best tier; the backward loop has 8 rows a block, and tiles have 16.
+    let [_, mut device] = devices();
+    device.rates = Rates { frame_us: [1e3, 1e3, 0.1], tiles: 1.0, ..device.rates };
+    let device = &device;
     for streams in [8, 11] {
         let case = Case::new("lstm", graph.clone(), streams, &[3, 2], 0.2);
         assert!(has(&case, device, |g| g.cluster == 2 && g.cooperative), "no loop is shared out in teams");

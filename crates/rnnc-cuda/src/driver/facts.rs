@@ -84,6 +84,7 @@ fn rates(name: &str, architecture: (u32, u32), multiprocessors: usize, clocks: &
         memory_tbs: 2.0 * clocks.memory_khz as f64 * (clocks.memory_bits / 8) as f64 / 1e9,
         launch_us,
         frame_us,
+        tiles: 1.0,
     }
 }
 

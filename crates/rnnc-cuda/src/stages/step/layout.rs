@@ -635,7 +635,8 @@ impl Layout {
                 let passed = if units(work.span, blocks).is_multiple_of(4) { passed / 3.0 } else { passed };
                 let team = if team > 1 { 0.35 + 0.05 * team as f64 + 0.09 * passed } else { 0.0 };
                 let trips: f64 = self.products.iter().map(|p| self.trips(p)).sum();
-                (self.products.iter().map(|p| self.cycles_of_tiles(p)).sum(), team + 0.4 * trips)
+                let cycles: f64 = self.products.iter().map(|p| self.cycles_of_tiles(p)).sum();
+                (cycles * rates.tiles, team + 0.4 * trips)
             }
         };
         // A cluster's blocks put their results into each other's memory, one after the other: with many streams all that
