@@ -1,5 +1,5 @@
 //! The driver on a real GPU: memory, products, launches, recordings. Ignored, since most machines have none:
-//! `cargo test -p rnnc-cuda --test driver -- --ignored`.
+//! `cargo test -p rnnc-cuda --test driver -- --ignored --test-threads=1`: a recording wants the context to itself.
 
 use rnnc_cuda::driver::{
     Address, Args, Cuda, Driver, DriverError, Geometry, KernelId, Operand, Product, Source,
