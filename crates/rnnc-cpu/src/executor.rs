@@ -84,6 +84,8 @@ impl CpuExecutor {
         plan.check_setup(NAME, setup)?;
         let isa = Isa::choose().map_err(|what| ExecutorError::Unsupported { executor: NAME, what })?;
         let keep = setup.step < setup.window;
+        // What only loops read then takes no room.
+        plan.sink();
         let memory = plan.memory(setup.streams, setup.window, keep);
         check_available(&format!("network `{}`", plan.forward.name()), memory.total())?;
         let team = Team::new(setup.threads).map_err(|error| ExecutorError::Unsupported {
@@ -91,7 +93,6 @@ impl CpuExecutor {
             what: format!("so many threads: {error}"),
         })?;
         let workers = team.size();
-        plan.sink();
         plan.deal_out(workers, setup.streams, setup.step);
         let placement = plan.place(setup.streams, setup.window, keep);
         let mut compiler = Compiler::new(&plan, &placement, setup.streams, setup.window, workers);
