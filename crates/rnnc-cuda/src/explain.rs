@@ -200,16 +200,17 @@ fn explain_stage(
 fn explain_loop(graph: &Graph, pass: &Pass, track: &Track, share: &Share, setup: Setup) -> LoopExplained {
     let layout = &share.layout;
     let layers = track.components.iter().flat_map(|&c| &pass.components.list[c].layers);
-    let (mut numbers, mut in_registers, mut in_shared) = (0, 0.0, 0.0);
+    let (mut weight_bytes, mut in_registers, mut in_shared) = (0, 0.0, 0.0);
     for product in &layout.products {
-        let own: usize = product.parts.iter().map(|p| p.to.len * p.from.view.len).sum();
+        let numbers: usize = product.parts.iter().map(|p| p.to.len * p.from.view.len).sum();
+        let own = product.weight_bytes * numbers;
         // A thread's chunks are of one size.
         let share = |chunks: usize| own as f64 * chunks as f64 / product.thread_chunks.max(1) as f64;
-        numbers += own;
+        weight_bytes += own;
         in_registers += share(product.in_registers);
         in_shared += share(product.in_shared);
     }
-    let part = |some: f64| if numbers == 0 { 0.0 } else { some / numbers as f64 };
+    let part = |some: f64| if weight_bytes == 0 { 0.0 } else { some / weight_bytes as f64 };
     let barriers = track.barriers_per_step();
     let frames_at_once = track.block.clamp(1, setup.window);
     LoopExplained {
@@ -223,10 +224,10 @@ fn explain_loop(graph: &Graph, pass: &Pass, track: &Track, share: &Share, setup:
         units: units(widest(track), layout.blocks),
         frames_at_once,
         barriers,
-        weight_bytes: layout.products.first().map_or(4, |p| p.weight_bytes) * numbers,
+        weight_bytes,
         in_registers: part(in_registers),
         in_shared: part(in_shared),
-        streamed: part(numbers as f64 - in_registers - in_shared),
+        streamed: part(weight_bytes as f64 - in_registers - in_shared),
         shared_bytes: layout.shared_bytes(),
         predicted_us: share.us / setup.window as f64,
     }
