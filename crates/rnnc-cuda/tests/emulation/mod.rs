@@ -90,6 +90,7 @@ pub fn devices() -> [Device; 2] {
     let rates = Rates {
         clock_ghz: 0.01,
         f32_tflops: 1.0,
+        tf32_tflops: 1.0,
         memory_tbs: 1.0,
         // Nothing is too short to run beside something else.
         launch_us: 0.0,
