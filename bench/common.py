@@ -1,5 +1,6 @@
 """What all parts use: results as JSON, time that runs out, the machine, and the command `rnnc`."""
 
+import hashlib
 import json
 import os
 import pathlib
@@ -37,6 +38,7 @@ class Machine:
     def __init__(self, rnnc, rehearsal):
         self.facts = {"rehearsal": rehearsal, "processor": processor(), "cores": os.cpu_count(),
                       "python": platform.python_version(), "rnnc": first_line([rnnc.path, "--version"]),
+                      "binary": hashlib.sha256(rnnc.path.read_bytes()).hexdigest()[:12],
                       "commit": first_line(["git", "describe", "--always", "--dirty"])}
         query = ["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"]
         self.facts["gpu"] = first_line(query)
@@ -96,11 +98,14 @@ class Part:
         self.skip(what, "no time was left")
         return False
 
-    def save(self):
-        text = json.dumps({
+    def contents(self):
+        return {
             "part": self.name, "machine": self.machine.facts, "seconds": rounded(self.budget.spent()),
             "results": self.rows, "left_out": self.skipped, "wrong": self.wrong,
-        }, indent=1)
+        }
+
+    def save(self):
+        text = json.dumps(self.contents(), indent=1)
         unfinished = self.path.with_suffix(".unfinished")
         unfinished.write_text(text + "\n")
         unfinished.rename(self.path)

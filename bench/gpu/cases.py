@@ -1,0 +1,66 @@
+"""What is timed, part by part: for those who compile it before, and compare it with its equations."""
+
+import dataclasses
+
+LOOP_STREAMS = [1, 16]
+CUSTOM = ["lstm_peephole", "lstm_layer_norm", "slstm", "cascade"]
+SCANS = ["scan", "sru", "mingru", "lru"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """Layers of a cell, and how they run."""
+    cell: str
+    size: int
+    streams: int
+    frames: int
+    layers: int = 1
+    precision: str = "f32"
+    schedule: str = "window"
+
+    def __str__(self):
+        layers = f"{self.layers} x " if self.layers > 1 else ""
+        texts = [f"{self.cell} {layers}{self.size}", f"{self.streams} streams"]
+        texts += [f"{self.frames} frames"] if self.cell in SCANS else []
+        texts += [self.precision] if self.precision != "f32" else []
+        texts += ["frame by frame"] if self.schedule == "frame" else []
+        return ", ".join(texts)
+
+
+def peers(options):
+    layers = [Case(cell, size, streams, options.frames, precision=precision) for size in options.sizes
+              for cell in ("lstm", "gru") for streams in options.streams for precision in options.precisions]
+    return loops(options) + layers
+
+
+def loops(options):
+    """What PyTorch has no layer for."""
+    return [Case("lstm_peephole", options.loop_size, streams, options.frames, precision=precision)
+            for streams in LOOP_STREAMS for precision in options.precisions]
+
+
+def cells(options):
+    """Cells whose products are an LSTM's, beside an LSTM."""
+    precisions = [p for p in options.precisions if p != "tf32"]
+    return [Case(cell, size, streams, options.frames, precision=precision) for size in options.cell_sizes
+            for precision in precisions for streams in LOOP_STREAMS for cell in ("lstm", *CUSTOM)]
+
+
+def paper(options):
+    """What matters most comes first, should time run out."""
+    return [Case("lstm_peephole", size, streams, options.frames, layers, schedule=schedule)
+            for layers in options.paper_layers for size in reversed(options.paper_sizes)
+            for schedule in ("window", "frame") for streams in options.paper_streams]
+
+
+def scans(options):
+    return [Case(cell, options.scan_size, streams, options.scan_frames) for cell in SCANS for streams in LOOP_STREAMS]
+
+
+PARTS = {"peers": peers, "cells": cells, "paper": paper, "scans": scans}
+
+
+def timed(options):
+    """All that the chosen parts time; of all parts, if none of them is chosen."""
+    chosen = [name for name in PARTS if name in options.parts.split(",")] or list(PARTS)
+    return list(dict.fromkeys(case for name in chosen for case in PARTS[name](options)))
