@@ -232,10 +232,7 @@ pub(super) fn exchange(
         }
         // The place among the product's columns of the store's first.
         let shift = (chunks[0] * 4 + stored.column) as i64 - from.column as i64;
-        let (first, end) = (
-            from.column.saturating_sub(stored.column),
-            (from.column + from.len - stored.column).min(stored.len),
-        );
+        let (first, end) = super::exchange::common(from, stored);
         let guard = match (first, end == stored.len) {
             (0, true) => String::new(),
             _ => format!("if (u >= {first}u && u < {end}u) "),
