@@ -6,6 +6,7 @@
 
 use super::exchange::{self, Stored};
 use super::layout::{ProductLayout, units};
+use super::product;
 use crate::places::Places;
 use rnnc_plan::{Precision, View};
 use std::fmt::Write;
@@ -34,7 +35,7 @@ impl Copies {
         let (tiles, numbers) = (p.column_tiles(), p.copied_numbers() / p.streams.div_ceil(8) / p.column_tiles());
         let _ = writeln!(
             out,
-            "DEVICE void copy_{id}(const Args& a, int frame, u32 stream, u32 column, float v) {{\n    float* const tile = a.scratch + ({at}ull + (u64)(frame + 1) * {frame}ull + (stream / 8u * {tiles}u + column / 16u) * {numbers}u);"
+            "DEVICE void copy_{id}(const Args& a, int frame, u32 stream, u32 column, float v) {{\n    float* const tile = a.scratch + ({at}ull + (u64)(u32)(frame + 1) * {frame}ull + (stream / 8u * {tiles}u + column / 16u) * {numbers}u);"
         );
         let place = "(stream % 8u * 4u + column % 16u / 4u) * 4u + column % 4u";
         let _ = match self.halves() {
@@ -47,33 +48,41 @@ impl Copies {
             out,
             "DEVICE {four} copied_{id}(const Args& a, int frame, u32 tile, u32 chunk, u32 lane, u32 crossing) {{\n    {four} x = {zero}; (void)crossing;"
         );
-        for (bit, (part, chunks)) in p.parts.iter().zip(p.chunks.windows(2)).enumerate() {
+        // Every lane reads, whether its stream crosses or not: behind branches, reads would wait for each other.
+        let parts = || p.parts.iter().zip(p.chunks.windows(2));
+        let before = |delay: i64| (1 - delay).to_string();
+        let mut slot = before(p.parts[0].from.delay);
+        for (part, chunks) in parts().skip(1).filter(|(part, _)| part.from.delay != p.parts[0].from.delay) {
             let (begin, end) = (chunks[0], chunks[1]);
-            let read = &part.from;
-            let _ = writeln!(out, "    if (chunk >= {begin}u && chunk < {end}u) {{");
-            let fresh = if self.halves() { "fresh_bf16" } else { "fresh4" };
-            let from = format!(
-                "{fresh}(a.scratch + ({at}ull + (u64)(frame + ({})) * {frame}ull + (tile * {tiles}u + chunk / 4u) * {numbers}u + lane * {}u))",
-                1 - read.delay,
-                numbers / 32
+            slot = format!("(chunk >= {begin}u && chunk < {end}u ? {} : {slot})", before(part.from.delay));
+        }
+        let padded = tiles * 4 < p.padded_chunks();
+        let column = if padded { format!("(chunk / 4u < {tiles}u ? chunk / 4u : {}u)", tiles - 1) } else { "chunk / 4u".into() };
+        let fresh = if self.halves() { "fresh_bf16" } else { "fresh4" };
+        let _ = writeln!(
+            out,
+            "    x = {fresh}(a.scratch + ({at}ull + (u64)(u32)(frame + ({slot})) * {frame}ull + (tile * {tiles}u + {column}) * {numbers}u + lane * {}u));",
+            numbers / 32
+        );
+        let all = p.chunks.last().copied().unwrap_or(0);
+        if all < p.padded_chunks() {
+            let _ = writeln!(out, "    if (chunk >= {all}u) {{ const {four} none = {zero}; x = none; }}");
+        }
+        for (bit, (part, chunks)) in parts().enumerate().filter(|(_, (part, _))| part.from.delay != 0) {
+            let (begin, end) = (chunks[0], chunks[1]);
+            let start = |e: usize| places.start(&part.from, &format!("(chunk - {begin}u) * 4u + {e}u"));
+            let within = product::within(p, begin, end);
+            let within = if within.is_empty() { within } else { format!(" && {within}") };
+            let _ = writeln!(
+                out,
+                "    if ((crossing >> {bit}u & 1u){within}) {{\n        float4 v; v.x = {}; v.y = {}; v.z = {}; v.w = {};",
+                start(0),
+                start(1),
+                start(2),
+                start(3)
             );
-            if read.delay == 0 {
-                let _ = writeln!(out, "        x = {from};");
-            } else {
-                let start = |e: usize| places.start(read, &format!("(chunk - {begin}u) * 4u + {e}u"));
-                let _ = writeln!(out, "        if (crossing >> {bit}u & 1u) {{");
-                let _ = writeln!(
-                    out,
-                    "            float4 v; v.x = {}; v.y = {}; v.z = {}; v.w = {};",
-                    start(0),
-                    start(1),
-                    start(2),
-                    start(3)
-                );
-                let value = if self.halves() { "four_bf16(v)" } else { "v" };
-                let _ = writeln!(out, "            x = {value};\n        }} else x = {from};");
-            }
-            out.push_str("    }\n");
+            let value = if self.halves() { "four_bf16(v)" } else { "v" };
+            let _ = writeln!(out, "        x = {value};\n    }}");
         }
         out.push_str("    return x;\n}\n");
     }

@@ -718,11 +718,14 @@ impl Layout {
         products + sums + (shared + streamed) * groups + reads
     }
 
-    /// Trips to the second-level cache, one after the other: one for eight reads of a thread.
+    /// Trips to the second-level cache, one after the other: one for eight reads of a thread, and half of one where copies
+    /// are in bf16.
     fn trips(&self, p: &ProductLayout) -> f64 {
-        match p.exchanged {
-            true => 0.0,
-            false => (self.rows.div_ceil(p.together()) * p.thread_chunks * p.stream_tiles()) as f64 / 8.0,
+        let reads = self.rows.div_ceil(p.together()) * p.thread_chunks * p.stream_tiles();
+        match (p.exchanged, p.copied) {
+            (true, _) => 0.0,
+            (false, true) => (reads * p.weight_bytes) as f64 / 32.0,
+            (false, false) => reads as f64 / 8.0,
         }
     }
 }

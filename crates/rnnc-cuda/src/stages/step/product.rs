@@ -65,9 +65,17 @@ pub(super) fn functions(out: &mut String, id: &str, product: &ProductLayout, pla
 
 /// The condition that a chunk is one of a part's, unless all are.
 fn inside(product: &ProductLayout, begin: usize, end: usize) -> String {
+    match within(product, begin, end) {
+        within if within.is_empty() => within,
+        within => format!("if ({within}) "),
+    }
+}
+
+/// The same as an expression.
+pub(super) fn within(product: &ProductLayout, begin: usize, end: usize) -> String {
     match begin == 0 && end == product.padded_chunks() {
         true => String::new(),
-        false => format!("if (chunk >= {begin}u && chunk < {end}u) "),
+        false => format!("chunk >= {begin}u && chunk < {end}u"),
     }
 }
 
