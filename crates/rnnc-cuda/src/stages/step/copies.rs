@@ -32,7 +32,8 @@ impl Copies {
     /// reads the sources of `frame` for 8 streams.
     pub fn functions(self, out: &mut String, id: &str, p: &ProductLayout, places: &Places<'_>) {
         let (at, frame) = (self.at, p.copied_numbers());
-        let (tiles, numbers) = (p.column_tiles(), p.copied_numbers() / p.streams.div_ceil(8) / p.column_tiles());
+        let (tiles, numbers) =
+            (p.column_tiles(), p.copied_numbers() / p.streams.div_ceil(8) / p.column_tiles());
         let _ = writeln!(
             out,
             "DEVICE void copy_{id}(const Args& a, int frame, u32 stream, u32 column, float v) {{\n    float* const tile = a.scratch + ({at}ull + (u64)(u32)(frame + 1) * {frame}ull + (stream / 8u * {tiles}u + column / 16u) * {numbers}u);"
@@ -57,7 +58,11 @@ impl Copies {
             slot = format!("(chunk >= {begin}u && chunk < {end}u ? {} : {slot})", before(part.from.delay));
         }
         let padded = tiles * 4 < p.padded_chunks();
-        let column = if padded { format!("(chunk / 4u < {tiles}u ? chunk / 4u : {}u)", tiles - 1) } else { "chunk / 4u".into() };
+        let column = if padded {
+            format!("(chunk / 4u < {tiles}u ? chunk / 4u : {}u)", tiles - 1)
+        } else {
+            "chunk / 4u".into()
+        };
         let fresh = if self.halves() { "fresh_bf16" } else { "fresh4" };
         let _ = writeln!(
             out,

@@ -851,13 +851,15 @@ impl<'a> Kernel<'a> {
                 None => format!("own({address})"),
                 Some(site) => {
                     let (load, value) = site.early.element(parts, &address);
-                    site.early.load(&format!("{open}\n{inside}\n                {load}\n            }} }}\n"));
+                    site.early
+                        .load(&format!("{open}\n{inside}\n                {load}\n            }} }}\n"));
                     value
                 }
             },
         };
         // The sums of warps, or of the team's blocks.
-        let frame = if self.ahead.is_some() { String::new() } else { format!("j * {}u + ", self.places.streams()) };
+        let frame =
+            if self.ahead.is_some() { String::new() } else { format!("j * {}u + ", self.places.streams()) };
         let (at_sums, stride, parts, next) = match layout.team {
             1 => (p.sums_at, p.sums_stride(), p.column_warps, p.padded_rows()),
             _ => (p.gathered_at, p.gathered_stride(), p.team, p.rows() / p.team),

@@ -344,9 +344,8 @@ impl Layout {
         }
         if way == Way::Tiles && tier == Tier::Grid {
             let stored = exchange::stored(track);
-            let known = |p: &Product| {
-                p.from.view.len.is_multiple_of(4) && exchange::lag(track, &stored, p).is_some()
-            };
+            let known =
+                |p: &Product| p.from.view.len.is_multiple_of(4) && exchange::lag(track, &stored, p).is_some();
             for product in &mut layout.products {
                 product.copied = product.parts.iter().all(known);
             }

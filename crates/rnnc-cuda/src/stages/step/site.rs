@@ -51,7 +51,8 @@ impl Site for LoopSite<'_> {
             Some(crosses) => format!("{crosses} ? {} : {value}", self.places.start(read, unit)),
         };
         if let Some((early, _, sign)) = self.ahead.as_mut().filter(|(early, ..)| early.to() == To::Cache) {
-            let outside = origin == Origin::Outside || (origin == Origin::SameUnit && *sign * read.delay >= 2);
+            let outside =
+                origin == Origin::Outside || (origin == Origin::SameUnit && *sign * read.delay >= 2);
             if outside && (crosses.is_none() || self.places.is_always_inside(read)) {
                 early.prefetch(&address);
             }

@@ -172,7 +172,11 @@ pub(super) fn sums(
         (false, Some(_)) => {
             // A group may have more tiles than there are: those read the last one's.
             let last = rows.div_ceil(8) - 1;
-            let tile = if last + 1 == groups(p) * streams { "tile".into() } else { format!("tile < {last}u ? tile : {last}u") };
+            let tile = if last + 1 == groups(p) * streams {
+                "tile".into()
+            } else {
+                format!("tile < {last}u ? tile : {last}u")
+            };
             format!(
                 "        return copied_{id}(a, frame, {tile}, chunk, stream % 8u * 4u + lane % 4u, {crossing});"
             )
