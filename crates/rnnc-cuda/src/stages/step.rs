@@ -1,8 +1,9 @@
 //! Loops: one persistent kernel for each component, in which blocks exchange what they need from frame to frame.
 //!
 //! `layout.rs` says which block and thread has what; `exchange.rs` what must be waited for; `kernel.rs` prints the kernel,
-//! `product.rs` and `tiles.rs` its products, `site.rs` how its maps read. `shares.rs` says which loops share the device.
+//! `product.rs` and `tiles.rs` its products, `copies.rs` what those read, `site.rs` how its maps read. `shares.rs` says which loops share the device.
 
+mod copies;
 mod early;
 mod exchange;
 mod kernel;
@@ -40,7 +41,8 @@ pub(crate) fn stage(
         let code = builder.program.watched.len();
         // A counter for each phase and each group of blocks.
         let counters = builder.counters(track.phases.len() * kernel::GROUPS);
-        let scratch = builder.scratch(layout.streamed() * layout.blocks);
+        let window = builder.places.setup.window;
+        let scratch = builder.scratch(layout.streamed() * layout.blocks + layout.copied(window));
         let kernel = kernel::Kernel::new(builder.places, track, &layout, scratch, counters, code);
         let body = kernel.text(&name);
         let text = [source::prelude(), source::LOOPS.into(), body].concat();

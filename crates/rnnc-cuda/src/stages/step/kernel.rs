@@ -1,6 +1,7 @@
 //! The kernel of a loop: steps in order, each its phases, each its operations in pieces that need no meeting inside.
 
-use super::early::{self, Carry, Early};
+use super::copies::{self, Copies};
+use super::early::{self, Carry, Early, To};
 use super::exchange::{self, Stored, Wait};
 use super::layout::{Layout, ProductLayout, Tier, Way, is_in_step, units};
 use super::product;
@@ -30,10 +31,12 @@ pub(super) struct Kernel<'a> {
     code: usize,
     /// Where each product's streamed weights begin in the scratch region.
     far: Vec<Option<usize>>,
+    /// The copies of each product's sources.
+    copies: Vec<Option<Copies>>,
     /// The variables of results are numbered through.
     variables: usize,
-    /// Whether values are read a step ahead: in loops of one frame a step, all of whose operations do the same one.
-    ahead: bool,
+    /// Where values are read to a step ahead: in loops of one frame a step, all of whose operations do the same one.
+    ahead: Option<To>,
     carries: Vec<Carry>,
     earlies: Vec<Place>,
     /// Of each exchanged product, the lags of its parts.
@@ -85,12 +88,19 @@ impl<'a> Kernel<'a> {
             far.push((numbers > 0).then_some(at));
             at += numbers * layout.blocks;
         }
-        let ahead = is_in_step(track);
+        let window = places.setup.window;
+        let copies = |p: &ProductLayout| {
+            let copies = p.copied.then_some(Copies { at, precision: layout.precision });
+            at += p.copied_numbers() * (window + 2);
+            copies
+        };
+        let copies = layout.products.iter().map(copies).collect();
+        let ahead = is_in_step(track).then_some(To::Registers);
         let lags = |p: &ProductLayout| {
             p.parts.iter().filter_map(|part| exchange::lag(track, &stored, part)).collect()
         };
         let lags = layout.products.iter().map(lags).collect();
-        let carries = if ahead { early::carries(track, &stored) } else { Vec::new() };
+        let carries = if ahead.is_some() { early::carries(track, &stored) } else { Vec::new() };
         Kernel {
             places,
             track,
@@ -100,6 +110,7 @@ impl<'a> Kernel<'a> {
             counters,
             code,
             far,
+            copies,
             variables: 0,
             ahead,
             carries,
@@ -112,10 +123,10 @@ impl<'a> Kernel<'a> {
         }
     }
 
-    /// The same without reading ahead.
-    fn without_ahead(&self) -> Kernel<'a> {
+    /// The same that reads ahead to the cache only.
+    fn with_cache(&self) -> Kernel<'a> {
         Kernel {
-            ahead: false,
+            ahead: Some(To::Cache),
             carries: Vec::new(),
             earlies: Vec::new(),
             variables: 0,
@@ -127,6 +138,7 @@ impl<'a> Kernel<'a> {
             stored: self.stored.clone(),
             waits: self.waits.clone(),
             far: self.far.clone(),
+            copies: self.copies.clone(),
             ..*self
         }
     }
@@ -138,6 +150,9 @@ impl<'a> Kernel<'a> {
             product::functions(&mut self.out, &k.to_string(), product, self.places);
             if product.exchanged {
                 product::exchanged(&mut self.out, &k.to_string(), product, self.layout.rows, self.places);
+            }
+            if let Some(copies) = self.copies[k] {
+                copies.functions(&mut self.out, &k.to_string(), product, self.places);
             }
         }
         self.line(&format!("LOOP_KERNEL({name}, {threads}) {{"));
@@ -185,13 +200,14 @@ impl<'a> Kernel<'a> {
         }
         let registers: usize = self.earlies.iter().map(|place| place.early.registers()).sum();
         let most = AHEAD[usize::from(self.layout.choice.way == Way::Tiles)];
-        if self.ahead && registers + self.carry_registers() + self.lates > most {
-            return self.without_ahead().text(name);
+        if registers + self.carry_registers() + self.lates > most && self.ahead == Some(To::Registers) {
+            return self.with_cache().text(name);
         }
         let body = std::mem::take(&mut self.out);
         self.out = head;
         self.before_the_first_step();
         self.first_sources();
+        self.first_copies();
         // Weights in shared memory are their own thread's, so nothing has to be met for.
         self.line("    for (int step = begin; step < stop; step++) {");
         self.before_a_step();
@@ -221,6 +237,41 @@ impl<'a> Kernel<'a> {
         }
     }
 
+    /// Copies what the first step reads of the frame before it, if anything.
+    fn first_copies(&mut self) {
+        if !self.copies_first() {
+            return;
+        }
+        let (layout, sizes) = (self.layout, (self.layout.blocks, self.layout.threads));
+        self.line(&format!("    if (n > 0) {{ const int frame = {};", self.step_frame("begin")));
+        for (k, p) in layout.products.iter().enumerate().filter(|(_, p)| p.copied) {
+            let crossing = self.crossing(k);
+            copies::first(&mut self.out, &k.to_string(), p, &self.stored, sizes, &crossing);
+        }
+        self.line("    }\n    block_sync();");
+        let (c, blocks) = (self.groups(), self.layout.blocks);
+        for phase in 0..self.track.phases.len() {
+            if !self.is_waited_for(phase) {
+                continue;
+            }
+            let counter = self.counter(phase);
+            self.line(&format!(
+                "    if (tid == 0) signal(a.counters + {counter}u + g * {c}u / {blocks}u * 32u);"
+            ));
+        }
+    }
+
+    /// Whether it does.
+    fn copies_first(&self) -> bool {
+        let delayed = |p: &ProductLayout| p.copied && p.parts.iter().any(|part| part.from.delay != 0);
+        self.layout.products.iter().any(delayed)
+    }
+
+    /// The first counter of a phase.
+    fn counter(&self, phase: usize) -> usize {
+        self.counters + phase * GROUPS * 32
+    }
+
     /// Registers for what threads keep.
     fn carry_registers(&self) -> usize {
         self.carries.iter().map(|c| 2 * self.items_of_a_warp(c.span)).sum()
@@ -247,14 +298,14 @@ impl<'a> Kernel<'a> {
 
     /// Whether the one row's crossings are known a step ahead.
     fn crossings_ahead(&self) -> bool {
-        self.ahead && self.layout.rows == 1
+        self.ahead == Some(To::Registers) && self.layout.rows == 1
     }
 
-    /// Tiles of streams whose ages are read a step ahead.
+    /// Tiles of streams whose ages are read before they are needed.
     fn tile_ages(&self) -> usize {
         let crosses =
             |p: &ProductLayout| p.way == Way::Tiles && p.parts.iter().any(|part| part.from.delay != 0);
-        match self.ahead && self.layout.products.iter().any(crosses) {
+        match self.layout.products.iter().any(crosses) {
             true => tiles::ages(self.layout.streams),
             false => 0,
         }
@@ -287,7 +338,7 @@ impl<'a> Kernel<'a> {
     }
 
     fn before_the_first_step(&mut self) {
-        if !self.ahead {
+        if self.ahead != Some(To::Registers) {
             return;
         }
         for at in 0..self.carries.len() {
@@ -318,32 +369,38 @@ impl<'a> Kernel<'a> {
     }
 
     fn before_a_step(&mut self) {
-        if !self.ahead {
-            return;
-        }
+        let Some(to) = self.ahead else { return };
         let products = if self.crossings_ahead() { self.layout.products.len() } else { 0 };
         if products > 0 {
             self.line("        u32 next_age = 0, next_ahead = 0;");
         }
-        self.declare_tile_ages("next");
+        if to == To::Registers {
+            self.declare_tile_ages("next");
+        }
         let earlies = std::mem::take(&mut self.earlies);
         earlies.iter().for_each(|place| self.out.push_str(&place.early.declarations('n')));
         let late = std::mem::take(&mut self.late_declarations);
         self.out.push_str(&late);
         self.line("        if (step + 1 < stop) {");
         self.line(&format!("        const int frame = {}; (void)frame;", self.step_frame("step + 1")));
-        self.read_tile_ages("next");
+        if to == To::Registers {
+            self.read_tile_ages("next");
+        }
         earlies.iter().for_each(|place| self.out.push_str(&place.early.loading('n', &place.head)));
         if products > 0 {
             self.line("        next_age = early(a.ages + (u32)frame);\n        next_ahead = early(a.ahead + (u32)frame);");
         }
         self.line("        }");
         self.line(&format!("        const int frame = {}; (void)frame;", self.step_frame("step")));
+        if to == To::Cache {
+            self.declare_tile_ages("tile");
+            self.read_tile_ages("tile");
+        }
         self.earlies = earlies;
     }
 
     fn after_a_step(&mut self) {
-        if !self.ahead {
+        if self.ahead != Some(To::Registers) {
             return;
         }
         let earlies = std::mem::take(&mut self.earlies);
@@ -472,8 +529,8 @@ impl<'a> Kernel<'a> {
         let tier = self.layout.tier;
         if tier == Tier::Grid {
             for (n, wait) in self.waits[number].clone().iter().enumerate() {
-                let counter = self.counters + wait.phase * GROUPS * 32;
-                let steps = format!("step - begin + {}", 1 - wait.behind);
+                let counter = self.counter(wait.phase);
+                let steps = format!("step - begin + {}", 1 - wait.behind + i64::from(self.copies_first()));
                 let code = self.code;
                 self.line(&format!(
                     "        wait_for(a, {counter}u, lane, members_{number}_{n}, {steps}, {code}u, failed);"
@@ -496,7 +553,7 @@ impl<'a> Kernel<'a> {
                     self.line("        cluster_wait();");
                 }
                 Tier::Grid => {
-                    let counter = self.counters + number * GROUPS * 32;
+                    let counter = self.counter(number);
                     let (c, blocks) = (self.groups(), self.layout.blocks);
                     let alone = self.ends_in_one_warp(number, phase);
                     self.line(if alone { "        warp_sync();" } else { "        block_sync();" });
@@ -523,7 +580,7 @@ impl<'a> Kernel<'a> {
 
     /// Whether nothing of this loop reads a store of a map from memory before the step's end.
     fn can_be_late(&self, piece: &Piece<'a>, map: &Map, view: View) -> bool {
-        if !self.ahead {
+        if self.ahead != Some(To::Registers) {
             return false;
         }
         let overlaps = |v: View| exchange::overlap(v, view);
@@ -640,7 +697,10 @@ impl<'a> Kernel<'a> {
             let around = product::Around { rows, threads, buffers, frame_of: &frame_of, crossing: &crossing };
             match p.way {
                 Way::Lanes => product::sums(&mut self.out, &k.to_string(), p, &around),
-                Way::Tiles => tiles::sums(&mut self.out, &k.to_string(), p, &around, self.layout.precision),
+                Way::Tiles => {
+                    let (id, precision, copies) = (k.to_string(), self.layout.precision, self.copies[k]);
+                    tiles::sums(&mut self.out, &id, p, &around, precision, copies);
+                }
             }
             self.line("        }");
         }
@@ -682,12 +742,12 @@ impl<'a> Kernel<'a> {
             "            const u32 inside = chunk * {lanes}u + lane % {lanes}u, unit = g * {own}u + inside;\n            const bool mine = lane < {}u && stream < {streams}u && inside < {own}u && unit < {span}u; (void)mine;",
             lanes * of_streams
         );
-        if self.ahead {
+        if let Some(to) = self.ahead {
             let open = format!(
                 "        UNROLL for (u32 it = 0; it < {items}u; it++) {{ const u32 item = warp + it * {warps}u; if (item < {all}u) {{"
             );
             let head = format!("{open}\n{row}\n{unit}");
-            self.earlies.push(Place { head, early: Early::new(self.earlies.len(), items) });
+            self.earlies.push(Place { head, early: Early::new(to, self.earlies.len(), items) });
             self.line(&open);
         } else {
             let frame = self.frame(piece.offset, "j");
@@ -787,20 +847,19 @@ impl<'a> Kernel<'a> {
         let before = match (p.parts[0].accumulate, into) {
             (false, _) => "0.f".into(),
             (true, Some(_)) => place.clone(),
-            (true, None) => match self.earlies.last_mut().filter(|_| self.ahead && !before_it) {
+            (true, None) => match self.earlies.last_mut().filter(|_| self.ahead.is_some() && !before_it) {
                 None => format!("own({address})"),
                 Some(site) => {
-                    let name = site.early.array(parts);
-                    let load = format!(
-                        "{open}\n{inside}\n                @{name}[it * {parts}u + part] = early({address});\n            }} }}\n"
-                    );
-                    site.early.load(&load);
-                    format!("e{name}[it * {parts}u + part]")
+                    let (load, value) = site.early.element(parts, &address);
+                    site.early
+                        .load(&format!("{open}\n{inside}\n                {load}\n            }} }}\n"));
+                    value
                 }
             },
         };
         // The sums of warps, or of the team's blocks.
-        let frame = if self.ahead { String::new() } else { format!("j * {}u + ", self.places.streams()) };
+        let frame =
+            if self.ahead.is_some() { String::new() } else { format!("j * {}u + ", self.places.streams()) };
         let (at_sums, stride, parts, next) = match layout.team {
             1 => (p.sums_at, p.sums_stride(), p.column_warps, p.padded_rows()),
             _ => (p.gathered_at, p.gathered_stride(), p.team, p.rows() / p.team),
@@ -872,13 +931,13 @@ impl<'a> Kernel<'a> {
             first: map.first,
             results,
             late: &late,
-            ahead: match self.ahead {
+            ahead: match self.ahead.is_some() {
                 true => self.earlies.last_mut().map(|place| (&mut place.early, carries, sign)),
                 false => None,
             },
         };
         let statements = map::statements(map, "r", &mut site);
-        if let Some(place) = self.earlies.last_mut().filter(|_| self.ahead) {
+        if let Some(place) = self.earlies.last_mut().filter(|_| self.ahead.is_some()) {
             place.early.end_map(&guard, first);
         }
         for line in statements.lines() {
@@ -894,6 +953,9 @@ impl<'a> Kernel<'a> {
             for (p, lags) in self.layout.products.iter().zip(&self.lags).filter(|(p, _)| p.exchanged) {
                 let sizes = (self.layout.rows, self.layout.blocks);
                 product::exchange(&mut self.out, p, sizes, result.view, lags, &format!("r{from}"));
+            }
+            for (k, p) in self.layout.products.iter().enumerate().filter(|(_, p)| p.copied) {
+                copies::copy(&mut self.out, &k.to_string(), p, result.view, &format!("r{from}"));
             }
             if late.contains(&result.view) {
                 let number = self.lates;

@@ -124,6 +124,9 @@ pub struct ProductLayout {
     pub exchanged: bool,
     /// Where they are.
     pub exchange_at: usize,
+    /// Whether maps of the loop leave copies of all its sources in device memory, in the order in which tensor cores read
+    /// them.
+    pub copied: bool,
     /// Where its weights begin in shared memory.
     pub weights_at: usize,
 }
@@ -230,6 +233,19 @@ impl ProductLayout {
         self.rows().next_multiple_of(4)
     }
 
+    /// Numbers of device memory that the copies of a frame's sources take: of tiles of 8 streams by 16 columns.
+    pub fn copied_numbers(&self) -> usize {
+        match self.copied {
+            true => self.streams.div_ceil(8) * self.column_tiles() * 32 * self.weight_bytes,
+            false => 0,
+        }
+    }
+
+    /// Tiles of 16 columns.
+    pub fn column_tiles(&self) -> usize {
+        self.chunks.last().map_or(0, |chunks| chunks.div_ceil(4))
+    }
+
     /// Units of a block, of each layer.
     pub fn own_units(&self) -> usize {
         self.units / self.team
@@ -326,6 +342,14 @@ impl Layout {
                 }
             }
         }
+        if way == Way::Tiles && tier == Tier::Grid {
+            let stored = exchange::stored(track);
+            let known =
+                |p: &Product| p.from.view.len.is_multiple_of(4) && exchange::lag(track, &stored, p).is_some();
+            for product in &mut layout.products {
+                product.copied = product.parts.iter().all(known);
+            }
+        }
         if stages {
             // Products take turns with the same room.
             let row = |p: &ProductLayout| p.padded_chunks() * 4;
@@ -401,6 +425,11 @@ impl Layout {
         (p.thread_chunks - p.in_registers - p.in_shared) * p.words() * self.threads
     }
 
+    /// Numbers of device memory for copies of sources: those of a window's frames, and of one before and one behind.
+    pub fn copied(&self, window: usize) -> usize {
+        self.products.iter().map(|p| p.copied_numbers() * (window + 2)).sum()
+    }
+
     /// Units and streams of an item, which are a warp's: the same for all operations on layers of that size, so that a unit
     /// is always the same thread's. With few streams, the lanes hold units of all layers that one of its products writes.
     pub fn item(&self, span: usize) -> (usize, usize) {
@@ -447,6 +476,7 @@ impl ProductLayout {
             staged_at: 0,
             exchanged: false,
             exchange_at: 0,
+            copied: false,
             weights_at: 0,
         }
     }
@@ -687,11 +717,14 @@ impl Layout {
         products + sums + (shared + streamed) * groups + reads
     }
 
-    /// Trips to the second-level cache, one after the other: one for eight reads of a thread.
+    /// Trips to the second-level cache, one after the other: one for eight reads of a thread, and half of one where copies
+    /// are in bf16.
     fn trips(&self, p: &ProductLayout) -> f64 {
-        match p.exchanged {
-            true => 0.0,
-            false => (self.rows.div_ceil(p.together()) * p.thread_chunks * p.stream_tiles()) as f64 / 8.0,
+        let reads = self.rows.div_ceil(p.together()) * p.thread_chunks * p.stream_tiles();
+        match (p.exchanged, p.copied) {
+            (true, _) => 0.0,
+            (false, true) => (reads * p.weight_bytes) as f64 / 32.0,
+            (false, false) => reads as f64 / 8.0,
         }
     }
 }
