@@ -117,8 +117,10 @@ class Rnnc:
     def __init__(self, path, executor):
         self.path, self.executor = path.resolve(), executor
 
-    def run(self, *arguments, timeout):
-        command = [str(self.path), *map(str, arguments), "--executor", self.executor]
+    def run(self, *arguments, timeout, executor="its own"):
+        """What it prints. `executor` is another one, or None, for what has none."""
+        executor = self.executor if executor == "its own" else executor
+        command = [str(self.path), *map(str, arguments), *(["--executor", executor] if executor else [])]
         try:
             done = subprocess.run(command, capture_output=True, text=True, timeout=max(timeout, 1.0))
         except subprocess.TimeoutExpired:

@@ -1,6 +1,8 @@
-"""What is timed, part by part: for those who compile it before, and compare it with its equations."""
+"""What is measured, part by part: for those who compile it before, time it, and compare it with its equations."""
 
 import dataclasses
+
+import networks
 
 LOOP_STREAMS = [1, 16]
 CUSTOM = ["lstm_peephole", "lstm_layer_norm", "slstm", "cascade"]
@@ -18,9 +20,16 @@ class Case:
     precision: str = "f32"
     schedule: str = "window"
 
+    def text(self):
+        return networks.text(self.cell, self.size, self.layers)
+
+    def facts(self, program):
+        """For a row of a program's."""
+        return {"what": f"{program} {self}", **dataclasses.asdict(self)}
+
     def __str__(self):
         layers = f"{self.layers} x " if self.layers > 1 else ""
-        texts = [f"{self.cell} {layers}{self.size}", f"{self.streams} streams"]
+        texts = [f"{self.cell} {layers}{self.size}", "1 stream" if self.streams == 1 else f"{self.streams} streams"]
         texts += [f"{self.frames} frames"] if self.cell in SCANS else []
         texts += [self.precision] if self.precision != "f32" else []
         texts += ["frame by frame"] if self.schedule == "frame" else []
@@ -57,10 +66,25 @@ def scans(options):
     return [Case(cell, options.scan_size, streams, options.scan_frames) for cell in SCANS for streams in LOOP_STREAMS]
 
 
-PARTS = {"peers": peers, "cells": cells, "paper": paper, "scans": scans}
+def sanitized(_):
+    """A loop in a cluster, one in a block, one with vector functions, and a scan; few frames, since tools slow them down."""
+    return [Case(cell, size, streams, 8) for cell, size in (("lstm", 256), ("gru", 72), ("lstm_layer_norm", 128), ("sru", 128))
+            for streams in LOOP_STREAMS]
 
 
-def timed(options):
-    """All that the chosen parts time; of all parts, if none of them is chosen."""
-    chosen = [name for name in PARTS if name in options.parts.split(",")] or list(PARTS)
-    return list(dict.fromkeys(case for name in chosen for case in PARTS[name](options)))
+TIMED = {"peers": peers, "cells": cells, "paper": paper, "scans": scans}
+COMPILED = TIMED | {"sanitizer": sanitized}
+
+
+def chosen(parts, options):
+    """The cases of the chosen ones of these parts; of all, if none of them is chosen."""
+    names = [name for name in parts if name in options.parts.split(",")] or list(parts)
+    return list(dict.fromkeys(case for name in names for case in parts[name](options)))
+
+
+def grouped(cases, field):
+    """Lists of cases that differ in one field alone."""
+    groups = {}
+    for case in cases:
+        groups.setdefault(dataclasses.replace(case, **{field: None}), []).append(case)
+    return list(groups.values())

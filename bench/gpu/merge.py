@@ -9,6 +9,10 @@ import json
 import pathlib
 import sys
 
+sys.path.append(str(pathlib.Path(__file__).resolve().parent.parent))  # for what the CPU's measurements use too
+
+from common import Part
+
 # A run of these is a whole.
 WHOLE = {"training"}
 
@@ -40,6 +44,34 @@ def merged(old, new):
     }
 
 
+class Different(Exception):
+    """Results of another machine or version."""
+
+
+def joined(path, new):
+    """New results of a part, with those that its file has already, if there is one."""
+    if not path.is_file():
+        return new
+    old = json.loads(path.read_text())
+    if not of_same_machine(old, new):
+        raise Different(f"{path} is of another machine or version:\n{old['machine']}\n{new['machine']}")
+    return merged(old, new)
+
+
+class JoinedPart(Part):
+    """A part whose results join those of earlier runs in the same directory."""
+
+    def __init__(self, name, options, machine, budget):
+        super().__init__(name, options, machine, budget)
+        # Fails here, before anything is measured.
+        joined(self.path, super().contents())
+        self.earlier = self.path.read_text() if self.path.is_file() else None
+
+    def contents(self):
+        new = super().contents()
+        return merged(json.loads(self.earlier), new) if self.earlier else new
+
+
 def main():
     if len(sys.argv) < 3:
         sys.exit(__doc__.strip())
@@ -50,13 +82,12 @@ def main():
         if not paths:
             sys.exit(f"there are no results in {folder}")
         for path in paths:
-            new, target = json.loads(path.read_text()), into / path.name
-            if target.is_file():
-                old = json.loads(target.read_text())
-                if not of_same_machine(old, new):
-                    sys.exit(f"{target} and {path} are of different machines or versions:\n{old['machine']}\n{new['machine']}")
-                new = merged(old, new)
-            target.write_text(json.dumps(new, indent=1) + "\n")
+            target = into / path.name
+            try:
+                text = json.dumps(joined(target, json.loads(path.read_text())), indent=1)
+            except Different as error:
+                sys.exit(str(error))
+            target.write_text(text + "\n")
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ def run(part, rnnc, options):
     except subprocess.TimeoutExpired:
         return part.fail("the suite", f"stopped after {part.budget.seconds:.0f} s")
     results = [line for line in done.stdout.splitlines() if line.startswith("test ")]
-    part.add(command=" ".join(command), passed=done.returncode == 0, seconds=rounded(part.budget.spent()),
+    part.add(what="the suite", command=" ".join(command), passed=done.returncode == 0, seconds=rounded(part.budget.spent()),
              results=results)
     if done.returncode:
         part.fail("the suite", (done.stdout + done.stderr)[-4000:])
