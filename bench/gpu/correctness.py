@@ -28,7 +28,7 @@ def run(part, rnnc, options):
     device = "cuda" if rnnc.executor == "cuda" else "cpu"
     timed = [case for case in cases.chosen(cases.TIMED, options) if case.schedule == "window"]
     for group in cases.grouped(timed, "precision"):
-        what = f"{group[0]}"
+        what = f"rnnc {group[0]}"
         if part.has_time(what, 5):
             try:
                 one(part, rnnc, numpy, torch, device, group)
