@@ -77,8 +77,9 @@ COMPILED = TIMED | {"sanitizer": sanitized}
 
 
 def chosen(parts, options):
-    """The cases of the chosen ones of these parts; of all, if none of them is chosen."""
-    names = [name for name in parts if name in options.parts.split(",")] or list(parts)
+    """The cases of the chosen ones of these parts; of all, if there are no other parts than those that ask."""
+    asked = set(options.parts.split(",")) - {"prepare", "correctness"}
+    names = [name for name in parts if name in asked or not asked]
     return list(dict.fromkeys(case for name in names for case in parts[name](options)))
 
 

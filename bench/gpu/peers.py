@@ -20,6 +20,14 @@ LOOP_FRAMES, LOOP_REPEATS = 128, 5
 
 def run(part, rnnc, options):
     timing.run(part, rnnc, options, cases.peers(options))
+    if found := pytorch(part, rnnc):
+        layers(part, *found, options)
+        loops(part, rnnc, *found, options)
+        fused.run(part, *found, options, timed)
+
+
+def pytorch(part, rnnc):
+    """The module, and the device that it is to use; nothing, if it is not there, which is noted."""
     try:
         import torch
     except ImportError:
@@ -27,9 +35,7 @@ def run(part, rnnc, options):
     device = "cuda" if rnnc.executor == "cuda" else "cpu"
     if device == "cuda" and not torch.cuda.is_available():
         return part.skip("PyTorch", "it sees no GPU")
-    layers(part, torch, device, options)
-    loops(part, rnnc, torch, device, options)
-    fused.run(part, torch, device, options, timed)
+    return torch, device
 
 
 def allow(torch, precision):

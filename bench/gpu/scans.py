@@ -5,6 +5,7 @@ import pathlib
 import tempfile
 
 import cases
+import peers
 import timing
 from common import rounded
 
@@ -40,17 +41,15 @@ def bound(found, frames, product_flops, copied_bytes):
 
 def machine(part, rnnc, options):
     """Floating-point operations of products and bytes of copies, a second; bytes count as they are read and written."""
-    try:
-        import torch
-    except ImportError:
-        return part.skip("bounds", "PyTorch is not installed")
-    from peers import Clock
-    device = "cuda" if rnnc.executor == "cuda" else "cpu"
-    torch.backends.cuda.matmul.allow_tf32 = False
+    found = peers.pytorch(part, rnnc)
+    if not found:
+        return None
+    torch, device = found
+    peers.allow(torch, "f32")
     copied, product = (COPIED, PRODUCT) if device == "cuda" else (2 ** 20, 256)
     one = torch.ones(copied, device=device)
     other, left = torch.empty_like(one), torch.ones(product, product, device=device)
-    clock, rates = Clock(torch, device), []
+    clock, rates = peers.Clock(torch, device), []
     for name, work, action in (("product", 2 * product ** 3, lambda: left @ left),
                                ("copy", 2 * 4 * copied, lambda: other.copy_(one))):
         for _ in range(3):

@@ -187,12 +187,12 @@ class Results:
 
     def remarks(self):
         texts = []
-        for name, part in self.parts.items():
-            texts += [f"Wrong: {problem}" for problem in part["wrong"]]
+        for name in sorted(set(self.parts) & SHOWN):
+            texts += [f"Wrong: {problem}" for problem in self.parts[name]["wrong"]]
             # What is not installed was not meant to be measured.
-            missed = [entry for entry in part["left_out"] if entry["why"] == "no time was left"]
-            if missed and name in TITLES:
-                texts.append(f"Of {name}, time sufficed for all but {counted(len(missed), 'point')}.")
+            missed = [entry for entry in self.parts[name]["left_out"] if entry["why"] == "no time was left"]
+            if missed:
+                texts.append(f"Time was left for all of {name} but {counted(len(missed), 'point')}.")
         return texts
 
 
@@ -205,6 +205,9 @@ TITLES = {
              "of a large one, and all bytes that the stages touch at the rate of a copy, both measured in the same run:",
     "paper": "The paper's question: a peephole LSTM forward, in f32, frame by frame / by rnnc's plan, and **their ratio**:",
 }
+
+
+SHOWN = {"suite", "sanitizer", "correctness", "training", *TITLES}
 
 
 def readme(directory):
