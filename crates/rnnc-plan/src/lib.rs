@@ -13,6 +13,7 @@
 //!   says which reads cross a reset, `state.rs` what a run carries from window to window, `dropout.rs` draws masks,
 //!   `available.rs` asks for memory; `report` prints and draws plans.
 
+pub mod access;
 mod available;
 mod checks;
 mod clock;
@@ -30,6 +31,7 @@ pub mod report;
 mod schedule;
 mod sink;
 mod state;
+pub mod waves;
 mod work;
 
 pub use available::check_available;
