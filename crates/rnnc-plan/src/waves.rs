@@ -231,10 +231,7 @@ pub fn of_stage<L>(waves: &[Wave<L>], stage: usize) -> Option<&Wave<L>> {
 }
 
 /// The turns (see [`Plan::turns`]) that each wave makes one, of the waves of the forward and of the backward pass.
-pub fn turns<'a, L: 'a>(
-    plan: &Plan,
-    passes: impl IntoIterator<Item = &'a [Wave<L>]>,
-) -> Vec<(usize, usize)> {
+pub fn turns<'a, L: 'a>(plan: &Plan, passes: impl IntoIterator<Item = &'a [Wave<L>]>) -> Vec<(usize, usize)> {
     let turns = plan.turns();
     let stages = |(number, waves): (usize, &'a [Wave<L>])| {
         let first = if number == 0 { 0 } else { plan.forward_pass.stages.len() };
