@@ -10,20 +10,22 @@ use crate::plan::{Deal, Op, Pass, Plan, PlanOptions, Stage, StageKind, Track};
 use crate::waves::{self, Candidate, Timed};
 use std::ops::Range;
 
-/// What a core is taken to do in a microsecond, and what meeting others costs it. The numbers are those of a Zen 3 core of
-/// 3.2 GHz (bench/NOTES.md); only their ratios matter to the choices, and other cores' are not far from them.
+/// What a core is taken to do in a microsecond, and what meeting others costs it. Where the numbers come from, bench/NOTES.md
+/// says; only their ratios matter to the choices.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Speeds {
     /// Floating-point operations of products.
     pub product: f64,
     /// All others; a transcendental function counts 10.
     pub other: f64,
-    /// Bytes of weights that are read from a cache.
-    pub cache: f64,
+    /// Bytes of weights that are read from the core's own cache.
+    pub near: f64,
+    /// The same from the cache that all share.
+    pub far: f64,
     /// The same from memory, while all cores read.
     pub memory: f64,
-    /// Bytes of weights that caches hold between two frames.
-    pub cached: f64,
+    /// How many bytes the core's own cache holds from step to step, and how many the shared one.
+    pub caches: (f64, f64),
     /// Microseconds of beginning an operation, or a row of one that is no product.
     pub step: f64,
     /// Microseconds that a meeting of workers takes, waiting for the slowest included.
@@ -39,11 +41,12 @@ impl Speeds {
     pub const CORE: Speeds = Speeds {
         product: 95e3,
         other: 10e3,
-        cache: 85e3,
+        near: 85e3,
+        far: 70e3,
         memory: 15e3,
-        cached: (16 << 20) as f64,
+        caches: ((512 << 10) as f64, (16 << 20) as f64),
         step: 0.02,
-        barrier: 0.3,
+        barrier: 1.0,
         run: 1.0,
         wake: 30.0,
     };
@@ -166,9 +169,9 @@ impl Model {
         ops.map(|placed| match placed.op {
             // Dealt by weights, whatever the stage deals.
             Op::WeightGradient(_) | Op::TableGradient(_) | Op::Reduce(_) => {
-                self.op(&placed.op, frames * streams, 1, 0.0) / workers as f64
+                self.op(&placed.op, frames * streams, 1, self.speeds.far) / workers as f64
             }
-            _ => self.op(&placed.op, rows, units, 0.0),
+            _ => self.op(&placed.op, rows, units, self.speeds.far),
         })
         .sum()
     }
@@ -182,24 +185,32 @@ impl Model {
         track.block.clamp(1, self.frames)
     }
 
-    /// A loop's or a scan's work in a window, while weights of so many bytes are read in turns; without meetings.
+    /// A loop's or a scan's work in a window, without meetings, while all that run read weights of so many bytes in a step.
     fn track(self, track: &Track, deal: Deal, bytes: f64) -> f64 {
+        let Speeds { near, far, memory, caches, .. } = self.speeds;
         let (streams, units) = match deal {
             Deal::Alone => (self.streams, 1),
             Deal::Rows => (self.streams.div_ceil(self.workers), 1),
             Deal::Units => (self.streams, self.workers),
         };
+        let own = weight_bytes(&[track]) / units as f64;
+        let reading = if bytes > caches.1 {
+            memory
+        } else if own > caches.0 {
+            far
+        } else {
+            near
+        };
         let rows = streams * self.block(track);
         let ops = track.phases.iter().flat_map(|phase| &phase.ops);
-        self.steps(track) * ops.map(|placed| self.op(&placed.op, rows, units, bytes)).sum::<f64>()
+        self.steps(track) * ops.map(|placed| self.op(&placed.op, rows, units, reading)).sum::<f64>()
     }
 
-    /// An operation on some rows, by the worker of `workers` that has the most units.
-    fn op(self, op: &Op, rows: usize, workers: usize, bytes: f64) -> f64 {
-        let Speeds { product, other, cache, memory, cached, step, .. } = self.speeds;
+    /// An operation on some rows, by the worker of `workers` that has the most units; weights come at a speed.
+    fn op(self, op: &Op, rows: usize, workers: usize, reading: f64) -> f64 {
+        let Speeds { product, other, step, .. } = self.speeds;
         let cost = Cost::of_op(op);
         let rows = rows as f64;
-        let reading = if bytes > cached { memory } else { cache };
         let products =
             f64::max(cost.product_flops as f64 * rows / product, cost.weight_bytes as f64 / reading);
         let (span, begun) = match op {
@@ -299,4 +310,125 @@ fn share(span: usize, workers: usize) -> f64 {
     const LINE: usize = 16;
     let most = span.div_ceil(LINE).div_ceil(workers) * LINE;
     (most as f64 / span.max(1) as f64).min(1.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::PlanOptions;
+    use rnnc_graph::{Activation, Connect, Graph, Init};
+
+    /// Layers h = tanh(W below + U h[t-1]), each over the one before, or, if not stacked, all over the input.
+    fn layers(count: usize, units: usize, stacked: bool) -> Graph {
+        let mut graph = Graph::new("layers");
+        let mut below = graph.input("x", units);
+        for layer in 0..count {
+            let h = graph.sum(format!("h{layer}"), units, Activation::Tanh);
+            for (name, source, delay) in [("W", below, 0), ("U", h, 1)] {
+                let name = format!("h{layer}.{name}");
+                let weight = graph.weight(name, &[units, units], Init::Uniform(0.1));
+                graph.connect(source, h, Connect::full(weight).delay(delay));
+            }
+            graph.output(format!("h{layer}"), h);
+            if stacked {
+                below = h;
+            }
+        }
+        graph
+    }
+
+    fn plan(graph: &Graph, workers: usize, streams: usize, frames: usize) -> Plan {
+        let options = PlanOptions { workers, ..PlanOptions::training(streams, frames) };
+        Plan::new(graph, options).unwrap()
+    }
+
+    fn deals(plan: &Plan) -> Vec<Deal> {
+        plan.stages().filter(|stage| stage.kind == StageKind::Loop).map(|stage| stage.deal).collect()
+    }
+
+    /// Stages and chunks of each pass's waves.
+    fn waves_of(plan: &Plan) -> Vec<Vec<((usize, usize), usize)>> {
+        let passes = std::iter::once(&plan.forward_pass).chain(&plan.backward_pass);
+        passes.map(|pass| pass.waves.iter().map(|wave| (wave.stages, wave.chunks)).collect()).collect()
+    }
+
+    #[test]
+    fn stacked_small_loops_are_a_wave_in_both_passes_and_one_loop_is_none() {
+        let waves = waves_of(&plan(&layers(2, 128, true), 2, 1, 256));
+        assert!(waves.len() == 2 && waves.iter().all(|of| of.len() == 1 && of[0].1 > 1), "{waves:?}");
+        assert!(waves_of(&plan(&layers(1, 128, true), 2, 1, 256)).iter().all(Vec::is_empty));
+        assert!(waves_of(&plan(&layers(2, 128, true), 1, 1, 256)).iter().all(Vec::is_empty));
+    }
+
+    #[test]
+    fn independent_loops_run_side_by_side_without_chunks() {
+        let plan = plan(&layers(2, 128, false), 2, 1, 256);
+        for of in waves_of(&plan) {
+            assert!(matches!(of[..], [((first, last), 1)] if first == last), "{of:?}");
+        }
+        let lanes: Vec<_> =
+            plan.forward_pass.waves[0].loops.iter().map(|lane| lane.workers.clone()).collect();
+        assert_eq!(lanes, [0..1, 1..2]);
+    }
+
+    #[test]
+    fn a_third_loop_does_not_wait_for_its_turn_on_one_of_two_workers() {
+        // Two on one worker would take as long as two shared out, and more.
+        let plan = plan(&layers(3, 128, true), 2, 1, 256);
+        for pass in [Some(&plan.forward_pass), plan.backward_pass.as_ref()].into_iter().flatten() {
+            assert!(pass.waves.iter().all(|wave| wave.loops.len() == 2), "{:?}", pass.waves);
+        }
+    }
+
+    #[test]
+    fn five_workers_are_parted_among_two_loops() {
+        let graph = layers(2, 512, true);
+        let mut plan = plan(&graph, 5, 1, 256);
+        plan.deal_out_at(Speeds { barrier: 0.1, ..Speeds::CORE });
+        // What is shared out among all is faster where meetings cost little.
+        assert!(deals(&plan).iter().all(|&deal| deal == Deal::Units));
+        plan.deal_out_at(Speeds { barrier: 3.0, ..Speeds::CORE });
+        let Some(wave) = plan.forward_pass.waves.first() else { panic!("no wave") };
+        let lanes: Vec<_> = wave.loops.iter().map(|lane| lane.workers.clone()).collect();
+        assert!(lanes[0].end == lanes[1].start && lanes[1].end == 5, "{lanes:?}");
+        assert!(wave.loops.iter().all(|lane| lane.deal == Deal::Units), "{wave:?}");
+    }
+
+    #[test]
+    fn many_streams_are_shared_out_large_loops_by_units_and_small_ones_not_at_all() {
+        let of = |units, streams| deals(&plan(&layers(1, units, true), 2, streams, 256));
+        assert_eq!(of(256, 32), [Deal::Rows; 2]);
+        assert_eq!(of(512, 1), [Deal::Units; 2]);
+        assert_eq!(of(16, 1), [Deal::Alone; 2]);
+    }
+
+    #[test]
+    fn frame_by_frame_only_what_is_worth_waking_others_for_is_shared_out() {
+        let of = |units| deals(&plan(&layers(1, units, true), 2, 1, 1));
+        assert!(of(256).iter().all(|&deal| deal == Deal::Alone));
+        assert!(of(4096).iter().all(|&deal| deal == Deal::Units));
+    }
+
+    #[test]
+    fn buffers_of_a_wave_lie_apart() {
+        let plan = plan(&layers(2, 128, true), 2, 1, 256);
+        let mut one_by_one = plan.clone();
+        one_by_one.deal_out(1, 1, 256);
+        assert!(plan.memory(1, 256, false).buffers >= one_by_one.memory(1, 256, false).buffers);
+        let placement = plan.place(1, 256, false);
+        // What the stages of the wave touch.
+        let wave = &plan.forward_pass.waves[0];
+        let mut used = Vec::new();
+        for stage in &plan.forward_pass.stages[wave.stages.0..=wave.stages.1] {
+            crate::memory::for_each_view(stage, &mut |view| used.push(view.buffer.0));
+        }
+        used.sort_unstable();
+        used.dedup();
+        let end = |i: usize| placement.offsets[i] + placement.sizes[i];
+        for (n, &a) in used.iter().enumerate() {
+            for &b in &used[n + 1..] {
+                assert!(end(a) <= placement.offsets[b] || end(b) <= placement.offsets[a], "{a} and {b}");
+            }
+        }
+    }
 }
