@@ -194,10 +194,10 @@ pub fn find<L>(
         return Vec::new();
     }
     // From the last on: the time from a loop stage to the end, and the wave that begins there.
-    let mut best: Vec<(f64, Option<(usize, Wave<L>)>)> = Vec::new();
-    best.resize_with(loops.len() + 1, || (0.0, None));
+    let mut times = vec![0.0; loops.len() + 1];
+    let mut best: Vec<Option<(usize, Wave<L>)>> = loops.iter().map(|_| None).collect();
     for at in (0..loops.len()).rev() {
-        let mut found = (alone(loops[at]) + best[at + 1].0, None);
+        times[at] = alone(loops[at]) + times[at + 1];
         for last in at..loops.len().min(at + MOST_LOOPS) {
             let timed = Candidate::new(pass, accesses, (loops[at], loops[last]))
                 .and_then(|candidate| time(&candidate).map(|timed| candidate.wave(timed)));
@@ -205,16 +205,16 @@ pub fn find<L>(
                 // A stage by itself may be none, and yet begin one.
                 if last == at { continue } else { break }
             };
-            let us = wave.us + best[last + 1].0;
-            if us < found.0 * least_gain {
-                found = (us, Some((last, wave)));
+            let us = wave.us + times[last + 1];
+            if us < times[at] * least_gain {
+                times[at] = us;
+                best[at] = Some((last, wave));
             }
         }
-        best[at] = found;
     }
     let (mut waves, mut at) = (Vec::new(), 0);
     while at < loops.len() {
-        at = match best[at].1.take() {
+        at = match best[at].take() {
             Some((last, wave)) => {
                 waves.push(wave);
                 last + 1
