@@ -150,6 +150,10 @@ def number(value, digits=3):
     return f"{value:.0f}" if "e+" in text else text
 
 
+def counted(count, noun):
+    return f"1 {noun}" if count == 1 else f"{count} {noun}s"
+
+
 def times_of(line):
     """The fields of a line of `rnnc bench` that are times, under the names of this script."""
     found = {}

@@ -3,6 +3,7 @@
 import dataclasses
 
 import networks
+from common import counted
 
 LOOP_STREAMS = [1, 16]
 CUSTOM = ["lstm_peephole", "lstm_layer_norm", "slstm", "cascade"]
@@ -29,7 +30,7 @@ class Case:
 
     def __str__(self):
         layers = f"{self.layers} x " if self.layers > 1 else ""
-        texts = [f"{self.cell} {layers}{self.size}", "1 stream" if self.streams == 1 else f"{self.streams} streams"]
+        texts = [f"{self.cell} {layers}{self.size}", counted(self.streams, "stream")]
         texts += [f"{self.frames} frames"] if self.cell in SCANS else []
         texts += [self.precision] if self.precision != "f32" else []
         texts += ["frame by frame"] if self.schedule == "frame" else []

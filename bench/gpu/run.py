@@ -9,6 +9,7 @@ PART.json into the output directory as it goes; `bench/gpu/table.py` makes table
 
     prepare          compiles the kernels of all that is measured, side by side, into rnnc's cache
     suite            the executor suite on the GPU
+    large            all cells of the library at large sizes, a few frames, against the reference executor
     sanitizer        compute-sanitizer over some networks: memory, races, barriers
     synchronization  an empty frame of a persistent loop: block, clusters, grid
     correctness      gradients of what is timed, against their equations in float64
@@ -26,7 +27,7 @@ So all of it can be had in pieces. These take at most ten minutes each, by estim
 
     run.py COMMON --parts prepare,correctness,peers --sizes 768,1024                        7 minutes
     run.py COMMON --parts prepare,correctness,peers --sizes 256,512                         6 minutes
-    run.py COMMON --parts prepare,suite,sanitizer,synchronization --suite PROGRAM           7 minutes
+    run.py COMMON --parts prepare,suite,large,sanitizer,synchronization --suite PROGRAM           7 minutes
     run.py COMMON --parts prepare,correctness,cells,scans,training --training-seconds 180   9 minutes
     run.py COMMON --parts prepare,correctness,paper                                         8 minutes
 
@@ -42,6 +43,7 @@ sys.path.append(str(pathlib.Path(__file__).resolve().parent.parent))  # for what
 
 import cells
 import correctness
+import large
 import paper
 import peers
 import plots
@@ -56,7 +58,7 @@ from prepare import prepare
 
 # What runs a part, and the seconds that it gets, beside the others; what one leaves is for those after it.
 PARTS = {
-    "prepare": (prepare, 90), "suite": (suite.run, 200), "sanitizer": (sanitizer.run, 200),
+    "prepare": (prepare, 90), "suite": (suite.run, 120), "large": (large.run, 120), "sanitizer": (sanitizer.run, 200),
     "synchronization": (synchronization.run, 20), "correctness": (correctness.run, 160), "peers": (peers.run, 240),
     "cells": (cells.run, 90), "scans": (scans.run, 60), "paper": (paper.run, 200), "training": (training.run, 70),
 }
@@ -91,10 +93,12 @@ def arguments():
     if not options.rnnc.is_file():
         parser.error(f"there is no {options.rnnc}")
     options.loop_size, options.scan_size, options.scan_frames = 512, 256, 16384
+    options.large_sizes, options.large_streams = [768, 1024], [1, 5]
     options.precisions = ["f32", "tf32", "bf16"]
     if options.rehearse:
         options.frames, options.sizes, options.streams, options.seconds = 24, [16, 24], [1, 3], 0.0
         options.cell_sizes, options.precisions = [16], ["f32"]
+        options.large_sizes, options.large_streams = [16], [2]
         options.paper_sizes, options.paper_layers, options.paper_streams = [16], [1, 2], [1, 2]
         options.loop_size, options.scan_size, options.scan_frames = 16, 16, 64
         options.training_seconds = min(options.training_seconds, 3)

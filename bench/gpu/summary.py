@@ -3,7 +3,7 @@
 import json
 import math
 
-from common import number, table
+from common import counted, number, table
 from readme import ROOT, wrapped
 
 PRECISIONS = ["f32", "tf32", "bf16", "fp16"]
@@ -17,10 +17,6 @@ BESIDE = [("f32", "f32"), ("tf32", "tf32"), ("bf16", "bf16"), ("bf16", "fp16")]
 
 def named(name):
     return NAMES.get(name, name)
-
-
-def counted(count, noun):
-    return f"1 {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def both(row):
@@ -155,7 +151,17 @@ def correctness(rows):
 
 
 def suite(rows):
-    return "The executor suite passes on it." if rows[-1]["passed"] else "The executor suite fails on it."
+    row = rows[-1]
+    return f"The executor suite {'passes' if row['passed'] else 'fails'} on it ({row['cases']} cases)."
+
+
+def large(rows):
+    """Differences from the reference executor."""
+    cells = len({r["cell"] for r in rows})
+    sizes, streams = (listed(str(value) for value in sorted({r[key] for r in rows})) for key in ("size", "streams"))
+    return (f"{counted(cells, 'cell')} of the library with {sizes} units and {streams} streams agree with the reference executor, "
+            f"gradients and states included, within {max(r['error'] for r in rows):.1e} of an array's largest number "
+            f"({counted(len(rows), 'network')}, {counted(rows[0]['frames'], 'frame')}).")
 
 
 def sanitizer(rows):
@@ -207,14 +213,14 @@ TITLES = {
 }
 
 
-SHOWN = {"suite", "sanitizer", "correctness", "training", *TITLES}
+SHOWN = {"suite", "large", "sanitizer", "correctness", "training", *TITLES}
 
 
 def readme(directory):
     """The README's part."""
     found = Results(directory)
     where = directory.relative_to(ROOT).as_posix()
-    right = [found.of("suite", suite), found.of("sanitizer", sanitizer), found.of("correctness", correctness)]
+    right = [found.of("suite", suite), found.of("large", large), found.of("sanitizer", sanitizer), found.of("correctness", correctness)]
     texts = [f"On {found.machine()}. {' '.join(filter(None, right))}"]
     for name, makers in (("peers", [layers, against_cudnn, predictions]), ("cells", [cells]), ("scans", [scans]), ("paper", [paper])):
         made = [text for text in (found.of(name, make) for make in makers) if text]

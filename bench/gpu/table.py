@@ -15,15 +15,22 @@ import sys
 sys.path.append(str(pathlib.Path(__file__).resolve().parent.parent))  # for what the CPU's measurements use too
 
 import summary
-from common import number, table
+from common import counted, number, table
 from readme import Section
-from summary import both, counted
+from summary import both
 
 SECTION = Section("GPU", "bench/gpu/table.py", summary.readme)
 
 
 def suite(rows):
-    return table(["command", "passed", "seconds"], [[f"`{r['command']}`", r["passed"], r["seconds"]] for r in rows])
+    return table(["command", "processes", "passed", "cases", "seconds"],
+                 [[f"`{r['command']}`", r["processes"], r["passed"], r["cases"], r["seconds"]] for r in rows])
+
+
+def large(rows):
+    return summary.large(rows) + "\n\n" + table(
+        ["cell", "units", "streams", "frames", "arrays", "largest relative difference", "of"],
+        [[r["cell"], r["size"], r["streams"], r["frames"], r["arrays"], f"{r['error']:.1e}", f"`{r['of']}`"] for r in rows])
 
 
 def prepare(rows):
@@ -92,7 +99,7 @@ def training(rows):
          for r in rows])
 
 
-TABLES = {"prepare": prepare, "suite": suite, "sanitizer": sanitizer, "correctness": correctness,
+TABLES = {"prepare": prepare, "suite": suite, "large": large, "sanitizer": sanitizer, "correctness": correctness,
           "synchronization": synchronization, "peers": peers, "cells": cells, "scans": scans, "paper": paper, "training": training}
 
 
