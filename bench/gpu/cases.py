@@ -44,9 +44,9 @@ def peers(options):
 
 
 def loops(options):
-    """What PyTorch has no layer for."""
-    return [Case("lstm_peephole", options.loop_size, streams, options.frames, precision=precision)
-            for streams in LOOP_STREAMS for precision in options.precisions]
+    """What PyTorch has no layer for: of one size, if it is among the chosen."""
+    return [Case("lstm_peephole", size, streams, options.frames, precision=precision) for size in options.sizes
+            if size == options.loop_size for streams in LOOP_STREAMS for precision in options.precisions]
 
 
 def cells(options):

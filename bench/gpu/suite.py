@@ -8,7 +8,7 @@ import subprocess
 from common import rounded
 
 MOST_PROCESSES = 8
-COUNT = re.compile(r"^(\d+) cases agree$", re.MULTILINE)
+COUNT = re.compile(r"(\d+) cases agree")
 
 
 def run(part, rnnc, options):
