@@ -1,9 +1,9 @@
 """Gradients of what is timed, against their equations in float64: rnnc's, and for comparison PyTorch's layers'.
 
-The error of an array is the norm of the difference over the norm of the truth, or over a hundredth of the largest norm,
-where that is more: some gradients are 0 but for rounding, such as that of the bias of sLSTM's input gate. A row has the
-largest of all gradients, of weights and input. Gradients depend on every value of the forward pass. What is timed frame by frame is not compared
-here: it has the same kernels, and windows of one frame are the suite's."""
+The error of an array is the norm of the difference over the norm of the truth, or over a hundredth of the largest
+norm, where that is more: some gradients are 0 but for rounding, such as that of the bias of sLSTM's input gate. A row
+has the largest of all gradients, of weights and input. Gradients depend on every value of the forward pass. What is
+timed frame by frame is not compared here: it has the same kernels, and windows of one frame are the suite's."""
 
 import math
 import pathlib
