@@ -44,6 +44,7 @@ fn whatever_is_altered_is_seen() {
         (Alteration::Gradient, "Gradient of"),
         (Alteration::Output, "output `c`"),
         (Alteration::LateInputGradient, "gradient of input `x`"),
+        (Alteration::LateBefore, "the state before"),
         (Alteration::NoState, "from a state"),
         (Alteration::NoKept, "from a state"),
         (Alteration::NoClear, "after clear_state"),

@@ -4,9 +4,10 @@
 //! a warp reads whole lines. Every frame has its own, so nothing waits for readers. What a loop's first frame needs of the
 //! frame before is copied before the first step, which counts as a step.
 
+use super::choice::units;
 use super::exchange::{self, Stored};
-use super::layout::{ProductLayout, units};
 use super::product;
+use super::product_layout::ProductLayout;
 use crate::places::Places;
 use rnnc_plan::{Precision, View};
 use std::fmt::Write;

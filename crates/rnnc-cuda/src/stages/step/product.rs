@@ -1,6 +1,6 @@
 //! The products of a loop: where each thread's weights are, and the sums of a block's rows.
 
-use super::layout::ProductLayout;
+use super::product_layout::ProductLayout;
 use crate::places::{Places, Spot};
 use rnnc_plan::{Product, View};
 use std::fmt::Write;

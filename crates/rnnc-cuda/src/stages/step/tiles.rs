@@ -5,8 +5,8 @@
 //! sources. `source/tiles.cuh` multiplies one tile.
 
 use super::copies::Copies;
-use super::layout::ProductLayout;
 use super::product::Around;
+use super::product_layout::ProductLayout;
 use rnnc_plan::Precision;
 use std::fmt::Write;
 
@@ -25,6 +25,15 @@ fn suffix(precision: Precision) -> &'static str {
     }
 }
 
+/// Turns that tensor cores take for a product of two tiles.
+pub(super) fn turns(precision: Precision) -> usize {
+    match precision {
+        Precision::F32 => 6,
+        Precision::Tf32 => 2,
+        Precision::Bf16 => 1,
+    }
+}
+
 /// Groups of streams that are multiplied one after the other.
 fn groups(p: &ProductLayout) -> usize {
     p.streams.div_ceil(p.together())
@@ -32,12 +41,7 @@ fn groups(p: &ProductLayout) -> usize {
 
 /// Groups whose reads go on through their borders; the others' begin anew.
 fn flat_groups(p: &ProductLayout, precision: Precision) -> usize {
-    let turns = match precision {
-        Precision::F32 => 6,
-        Precision::Tf32 => 2,
-        Precision::Bf16 => 1,
-    };
-    match groups(p) * p.tiles() * p.stream_tiles() * p.thread_chunks * turns {
+    match groups(p) * p.tiles() * p.stream_tiles() * p.thread_chunks * turns(precision) {
         products if products <= UNROLLED => groups(p),
         _ => 1,
     }
