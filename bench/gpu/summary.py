@@ -81,7 +81,7 @@ def predictions(rows):
     if not ratios:
         return None
     mean = math.exp(sum(map(math.log, ratios)) / len(ratios))
-    return (f"What `rnnc plan` predicts is {ratios[0]:.2f} to {ratios[-1]:.2f} of what was measured, {mean:.2f} in the geometric mean of "
+    return (f"What `rnnc plan` predicts of these is {ratios[0]:.2f} to {ratios[-1]:.2f} of what was measured, {mean:.2f} in the geometric mean of "
             f"{len(ratios)} times.")
 
 
@@ -222,7 +222,7 @@ def readme(directory):
     where = directory.relative_to(ROOT).as_posix()
     right = [found.of("suite", suite), found.of("large", large), found.of("sanitizer", sanitizer), found.of("correctness", correctness)]
     texts = [f"On {found.machine()}. {' '.join(filter(None, right))}"]
-    for name, makers in (("peers", [layers, against_cudnn, predictions]), ("cells", [cells]), ("scans", [scans]), ("paper", [paper])):
+    for name, makers in (("peers", [layers, against_cudnn, predictions]), ("cells", [cells, predictions]), ("scans", [scans]), ("paper", [paper])):
         made = [text for text in (found.of(name, make) for make in makers) if text]
         texts += [TITLES[name], *made] if made else []
         if name == "peers" and (peephole := found.of(name, loops)):
