@@ -5,7 +5,7 @@ mod map;
 
 use crate::kernels::skinny::packed_len;
 use crate::ops::map::MapOp;
-use rnnc_graph::Operation;
+use rnnc_graph::{Graph, Operation};
 use rnnc_plan::{
     Deal, Matrix, Op, OuterSum, Pass, Placed, Placement, Plan, Product, Read, RowSum, StageKind, StartValue,
     View,
@@ -122,6 +122,10 @@ pub(crate) struct Program {
     pub alone: bool,
     /// Gradients to clear first.
     pub cleared: Vec<Range<usize>>,
+    /// For each input of the pass's graph, where its values go; `None` if nothing reads it.
+    pub inputs: Vec<Option<Target>>,
+    /// How they are shared out: as is the first stage's work, which reads them.
+    pub first_deal: Option<(StageKind, Deal)>,
 }
 
 pub(crate) struct StageCode {
@@ -137,6 +141,16 @@ pub(crate) struct TrackCode {
     pub offsets: (i64, i64),
     pub phases: Vec<Vec<(i64, OpCode)>>,
     pub barrier_at_end: bool,
+}
+
+impl TrackCode {
+    /// Its operation, if it has but one.
+    pub fn only_op(&self) -> Option<&OpCode> {
+        match &self.phases[..] {
+            [phase] if phase.len() == 1 => Some(&phase[0].1),
+            _ => None,
+        }
+    }
 }
 
 /// What compiling collects for all passes.
@@ -231,7 +245,7 @@ impl<'a> Compiler<'a> {
         Source { base, width, len, delay: read.delay, start, history: read.history }
     }
 
-    pub fn program(&mut self, pass: &Pass) -> Program {
+    pub fn program(&mut self, pass: &Pass, graph: &Graph) -> Program {
         let stages = pass
             .stages
             .iter()
@@ -262,7 +276,9 @@ impl<'a> Compiler<'a> {
             .collect();
         let cleared = pass.cleared.iter().map(|&(at, len)| at..at + len).collect();
         let alone = pass.stages.iter().all(|stage| stage.deal == Deal::Alone);
-        Program { stages, alone, cleared }
+        let inputs = graph.inputs().iter().map(|l| pass.storage[l.index()].map(|view| self.target(view)));
+        let first_deal = pass.stages.first().map(|stage| (stage.kind, stage.deal));
+        Program { stages, alone, cleared, inputs: inputs.collect(), first_deal }
     }
 
     fn op(&mut self, placed: &Placed, kind: StageKind, deal: Deal, block: usize) -> (i64, OpCode) {

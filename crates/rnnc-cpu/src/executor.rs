@@ -5,7 +5,7 @@ mod state;
 use crate::compile::{Compiler, Program, Target};
 use crate::kernels::isa::Isa;
 use crate::memory::{Aligned, Shared};
-use crate::ops::{Local, TILE, gradient, update};
+use crate::ops::{Local, Share, TILE, border, gradient, update};
 use crate::pass;
 use crate::team::{Team, Worker};
 use rnnc_graph::{LayerId, WeightId};
@@ -95,8 +95,9 @@ impl CpuExecutor {
         plan.deal_out(workers, setup.streams, setup.step);
         let placement = plan.place(setup.streams, setup.window, keep);
         let mut compiler = Compiler::new(&plan, &placement, setup.streams, setup.window, workers);
-        let forward = compiler.program(&plan.forward_pass);
-        let backward = plan.backward_pass.as_ref().map(|pass| compiler.program(pass));
+        let forward = compiler.program(&plan.forward_pass, &plan.forward);
+        let backward = plan.backward_pass.as_ref().zip(plan.adjoint.as_ref());
+        let backward = backward.map(|(pass, graph)| compiler.program(pass, graph));
         let outer_len = if compiler.errors > 0 { gradient::outer_room(compiler.errors) } else { 0 };
         let extra = (compiler.packed_len + outer_len * workers + compiler.constants_len()) as u128 * 4;
         check_available(&format!("network `{}`", plan.forward.name()), memory.total() + extra)?;
@@ -154,7 +155,16 @@ impl CpuExecutor {
         self.isa.level().name()
     }
 
-    fn run(&mut self, backward: bool, first: usize) {
+    /// Runs a pass over the frames from `first` on. `given` has the values of an input in the last `new` of them.
+    fn run<'a>(
+        &mut self,
+        backward: bool,
+        first: usize,
+        new: usize,
+        given: &(dyn Fn(usize) -> Option<Values<'a>> + Sync),
+    ) {
+        /// Fewer numbers than these are not worth a meeting.
+        const SHARED: usize = 1 << 16;
         let program = if backward { self.backward.as_ref() } else { Some(&self.forward) };
         let Some(program) = program else { return };
         for range in &program.cleared {
@@ -175,11 +185,29 @@ impl CpuExecutor {
             dropout: self.setup.training.then_some(self.setup.seed),
         };
         let (locals, weights) = (&self.locals, self.weights.as_slice());
+        let (inputs, window) = (&program.inputs, self.setup.window);
+        let fill = |share: &Share| {
+            for (place, to) in inputs.iter().enumerate() {
+                if let Some(to) = to {
+                    border::fill(&shared, to, share, window - new, given(place));
+                }
+            }
+        };
+        let width: usize = inputs.iter().flatten().map(|to| to.len).sum();
+        let by_all = !program.alone && (window - first) * shared.streams * width >= SHARED;
+        if !by_all {
+            fill(&pass::whole(&shared));
+        }
         let job = |worker: Worker<'_>| {
             // Its own worker is the only one to take it.
             let mut local = locals[worker.index].lock().unwrap_or_else(PoisonError::into_inner);
+            if by_all && let Some(share) = pass::first_share(&shared, program, &worker) {
+                fill(&share);
+            }
             if !packed {
                 pass::pack(&shared, weights, program, &worker);
+            }
+            if by_all || !packed {
                 worker.barrier();
             }
             pass::run(&shared, program, &worker, &mut local);
@@ -225,25 +253,6 @@ impl CpuExecutor {
                 .for_each(|(o, row)| o.iter_mut().zip(row).for_each(|(o, v)| *o = f64::from(*v))),
         }
         Ok(())
-    }
-
-    /// Copies rows into a view: frames `first ..` of the window; no values are zeros.
-    fn copy_in(&mut self, view: View, first: usize, frames: usize, values: Option<Values<'_>>) {
-        let streams = self.setup.streams;
-        let to = self.target(view);
-        let start = to.base + first * streams * to.width;
-        for row in 0..frames * streams {
-            let out = &mut self.values.as_mut_slice()[start + row * to.width..][..view.len];
-            let from = row * view.len..(row + 1) * view.len;
-            match values {
-                None => out.fill(0.0),
-                Some(Values::F32(v)) => out.copy_from_slice(&v[from]),
-                Some(Values::F64(v)) => out.iter_mut().zip(&v[from]).for_each(|(o, v)| *o = *v as f32),
-                Some(Values::Symbols(v)) => {
-                    out.iter_mut().zip(&v[from]).for_each(|(o, v)| *o = f32::from_bits(*v))
-                }
-            }
-        }
     }
 
     fn pass(&self, backward: bool) -> Option<&Pass> {
@@ -300,12 +309,7 @@ impl Executor for CpuExecutor {
             }
         }
         self.clock.advance(frames, resets);
-        for (place, values) in inputs.iter().enumerate() {
-            if let Some(view) = self.view(false, self.plan.forward.inputs()[place]) {
-                self.copy_in(view, window - frames, frames, Some(*values));
-            }
-        }
-        self.run(false, window - frames);
+        self.run(false, window - frames, frames, &|place| inputs.get(place).copied());
         self.new_frames = frames;
         self.backward_frames = 0;
         let kept = if self.setup.step < window { window - frames } else { 0 };
@@ -328,14 +332,8 @@ impl Executor for CpuExecutor {
         let (new, most) = (self.new_frames, self.valid_frames);
         self.plan.check_output_gradients(self.setup, new, most, frames, output_gradients)?;
         let window = self.setup.window;
-        for (place, values) in output_gradients.iter().enumerate() {
-            let seed = self.plan.adjoint.as_ref().map(|adjoint| adjoint.inputs()[place]);
-            if let Some(view) = seed.and_then(|seed| self.view(true, seed)) {
-                self.copy_in(view, window - frames, frames - new, None);
-                self.copy_in(view, window - new, new, *values);
-            }
-        }
-        self.run(true, window - frames);
+        let given = |place| output_gradients.get(place).copied().flatten();
+        self.run(true, window - frames, new, &given);
         self.backward_frames = frames;
         Ok(())
     }
