@@ -3,12 +3,13 @@
 
 mod map;
 
+use crate::kernels::numbers::Bf16;
 use crate::kernels::skinny::packed_len;
 use crate::ops::map::MapOp;
 use rnnc_graph::{Graph, Operation};
 use rnnc_plan::{
-    Deal, Matrix, Op, OuterSum, Pass, Placed, Placement, Plan, Product, Read, RowSum, StageKind, StartValue,
-    View,
+    Deal, Matrix, Op, OuterSum, Pass, Placed, Placement, Plan, Precision, Product, Read, RowSum, Setup,
+    StageKind, StartValue, View,
 };
 use std::collections::HashMap;
 use std::ops::Range;
@@ -64,6 +65,8 @@ pub(crate) struct ProductOp {
     pub weight: Matrix,
     pub accumulate: bool,
     pub kernel: Kernel,
+    /// Whether packed weights are of half the bytes.
+    pub coarse: bool,
 }
 
 /// How a product reads its weights.
@@ -159,6 +162,7 @@ pub(crate) struct Compiler<'a> {
     placement: &'a Placement,
     streams: usize,
     window: usize,
+    precision: Precision,
     workers: usize,
     /// Start vectors: by the number's bits.
     constant_places: HashMap<u64, usize>,
@@ -179,15 +183,15 @@ impl<'a> Compiler<'a> {
     pub fn new(
         plan: &'a Plan,
         placement: &'a Placement,
-        streams: usize,
-        window: usize,
+        setup: Setup,
         workers: usize,
     ) -> Self {
         Compiler {
             plan,
             placement,
-            streams,
-            window,
+            streams: setup.streams,
+            window: setup.window,
+            precision: setup.precision,
             workers,
             constant_places: HashMap::new(),
             constants: Vec::new(),
@@ -344,13 +348,17 @@ impl<'a> Compiler<'a> {
         /// As many rows as this, in windows of so many frames, are better off with the weights as they lie: packing
         /// takes as long as some frames' products, after every update.
         const DIRECT: (usize, usize) = (2, 64);
+        /// With so many rows or fewer, the reading of weights takes longer than the arithmetic, and half the bytes half the
+        /// time; with more, widening them costs more than it gains.
+        const COARSE_ROWS: usize = 2;
         let to = self.target(p.to);
         let from = self.source(&p.from);
         let rows = match (kind, deal) {
-            (StageKind::Frames, _) => self.window * self.streams,
+            (StageKind::Frames, _) => self.window.saturating_mul(self.streams),
             (_, Deal::Rows) => block * self.streams.div_ceil(self.workers),
             _ => block * self.streams,
         };
+        let coarse = self.precision == Precision::Bf16 && rows <= COARSE_ROWS;
         let updated = self.plan.backward_pass.is_some();
         let direct = match (p.weight.row_stride, p.weight.column_stride) {
             (_, 1) => Some(Kernel::Dot),
@@ -370,7 +378,7 @@ impl<'a> Compiler<'a> {
                         };
                         let place = self.packed_len;
                         let runs = runs(p.to.len, p.span, p.first, &units);
-                        self.packed_len += runs.map(|(_, n)| packed_len(n, from.len)).sum::<usize>();
+                        self.packed_len += runs.map(|(_, n)| packed_room(n, from.len, coarse)).sum::<usize>();
                         place
                     })
                     .collect();
@@ -385,8 +393,15 @@ impl<'a> Compiler<'a> {
             weight: p.weight,
             accumulate: p.accumulate,
             kernel,
+            coarse,
         }
     }
+}
+
+/// Numbers of 4 bytes that the packed weights of n outputs and kk inputs take: whole cache lines.
+pub(crate) fn packed_room(n: usize, kk: usize, coarse: bool) -> usize {
+    let bytes = packed_len(n, kk) * if coarse { size_of::<Bf16>() } else { size_of::<f32>() };
+    bytes.next_multiple_of(64) / 4
 }
 
 /// The units that a worker has of a layer of `span` units: multiples of 16, as evenly as can be.

@@ -10,7 +10,7 @@ use crate::pass;
 use crate::team::{Team, Worker};
 use rnnc_graph::{LayerId, WeightId};
 use rnnc_plan::{
-    Clock, Executor, ExecutorError, Part, Pass, Plan, Setup, State, Update, Values, ValuesMut, View,
+    Clock, Executor, ExecutorError, Part, Pass, Placement, Plan, Setup, State, Update, Values, ValuesMut, View,
     check_available,
 };
 use std::sync::{Mutex, PoisonError};
@@ -74,6 +74,43 @@ struct BufferPlace {
 
 const NAME: &str = "cpu";
 
+/// What a plan becomes, before memory is taken for it. Sizes are in numbers of 4 bytes.
+struct Parts {
+    placement: Placement,
+    forward: Program,
+    backward: Option<Program>,
+    constants: Aligned,
+    packed: usize,
+    /// Of each worker.
+    tiles: usize,
+    pointers: usize,
+    group: usize,
+    outer: usize,
+}
+
+impl Parts {
+    /// Changes the plan to what the executor runs, and says in it what that takes.
+    fn of(plan: &mut Plan, setup: Setup, workers: usize) -> Parts {
+        plan.sink();
+        plan.deal_out(workers, setup.streams, setup.step);
+        let placement = plan.place(setup.streams, setup.window, setup.step < setup.window);
+        let mut compiler = Compiler::new(plan, &placement, setup, workers);
+        let forward = compiler.program(&plan.forward_pass, &plan.forward);
+        let backward = plan.backward_pass.as_ref().zip(plan.adjoint.as_ref());
+        let backward = backward.map(|(pass, graph)| compiler.program(pass, graph));
+        let mut constants = Aligned::new(compiler.constants_len());
+        compiler.write_constants(constants.as_mut_slice());
+        let outer = if compiler.errors > 0 { gradient::outer_room(compiler.errors) } else { 0 };
+        let tiles = compiler.tiles.max(2) * TILE;
+        let Compiler { packed_len: packed, pointers, group, .. } = compiler;
+        let clock = Clock::bytes(setup.streams, setup.window);
+        let own = tiles + group + outer + 2 * pointers;
+        let numbers = packed + workers * own + constants.as_slice().len();
+        plan.working = numbers as u128 * 4 + clock;
+        Parts { placement, forward, backward, constants, packed, tiles, pointers, group, outer }
+    }
+}
+
 impl CpuExecutor {
     /// Takes the memory for a plan and starts the workers.
     ///
@@ -91,24 +128,16 @@ impl CpuExecutor {
             what: format!("so many threads: {error}"),
         })?;
         let workers = team.size();
-        plan.sink();
-        plan.deal_out(workers, setup.streams, setup.step);
-        let placement = plan.place(setup.streams, setup.window, keep);
-        let mut compiler = Compiler::new(&plan, &placement, setup.streams, setup.window, workers);
-        let forward = compiler.program(&plan.forward_pass, &plan.forward);
-        let backward = plan.backward_pass.as_ref().zip(plan.adjoint.as_ref());
-        let backward = backward.map(|(pass, graph)| compiler.program(pass, graph));
-        let outer_len = if compiler.errors > 0 { gradient::outer_room(compiler.errors) } else { 0 };
-        let extra = (compiler.packed_len + outer_len * workers + compiler.constants_len()) as u128 * 4;
-        check_available(&format!("network `{}`", plan.forward.name()), memory.total() + extra)?;
-        let mut constants = Aligned::new(compiler.constants_len());
-        compiler.write_constants(constants.as_mut_slice());
+        let Parts { placement, forward, backward, constants, packed, tiles, pointers, group, outer } =
+            Parts::of(&mut plan, setup, workers);
+        let memory = plan.memory(setup.streams, setup.window, keep);
+        check_available(&format!("network `{}`", plan.forward.name()), memory.total())?;
         let local = || {
             Mutex::new(Local {
-                tiles: Aligned::new(compiler.tiles.max(2) * TILE),
-                group: Aligned::new(compiler.group),
-                outer: Aligned::new(outer_len),
-                pointers: vec![std::ptr::null_mut(); compiler.pointers],
+                tiles: Aligned::new(tiles),
+                group: Aligned::new(group),
+                outer: Aligned::new(outer),
+                pointers: vec![std::ptr::null_mut(); pointers],
             })
         };
         let trained = if backward.is_some() { plan.weights.len() } else { 0 };
@@ -133,7 +162,7 @@ impl CpuExecutor {
             gradients: Aligned::new(trained),
             moments: [Aligned::new(trained), Aligned::new(trained)],
             constants,
-            packed: Aligned::new(compiler.packed_len),
+            packed: Aligned::new(packed),
             clock: Clock::new(setup.streams, setup.window),
             buffers,
             new_frames: 0,
@@ -143,6 +172,16 @@ impl CpuExecutor {
             plan,
             setup,
         })
+    }
+
+    /// Makes of a plan what the executor would run on so many workers, and counts what that would take, without taking it:
+    /// see [`Plan::memory`].
+    pub fn foresee(plan: &mut Plan, setup: Setup, workers: usize) {
+        // More can neither be taken nor counted.
+        let keep = setup.step < setup.window;
+        if plan.memory(setup.streams, setup.window, keep).total() < isize::MAX as u128 {
+            Parts::of(plan, setup, workers);
+        }
     }
 
     /// How many workers it has.

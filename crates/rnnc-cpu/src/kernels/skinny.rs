@@ -12,6 +12,7 @@
 #![allow(unsafe_code)] // raw rows of raw buffers, shared with other workers
 #![allow(clippy::needless_range_loop)] // an index says which register
 
+use super::numbers::{Bf16, Number};
 use super::vector::{Four, Vector, vectorize};
 #[cfg(target_arch = "x86_64")]
 use std::arch::x86_64::{__m256, __m512};
@@ -32,7 +33,14 @@ pub fn packed_len(n: usize, kk: usize) -> usize {
 /// # Panics
 ///
 /// If `packed` is not of [`packed_len`] numbers, or the weights do not lie in `w`.
-pub fn pack(w: &[f32], out_stride: usize, in_stride: usize, n: usize, kk: usize, packed: &mut [f32]) {
+pub fn pack<W: Number>(
+    w: &[f32],
+    out_stride: usize,
+    in_stride: usize,
+    n: usize,
+    kk: usize,
+    packed: &mut [W],
+) {
     if n > 0 && kk > 0 {
         let last = (n - 1) * out_stride + (kk - 1) * in_stride;
         assert!(last < w.len(), "the last weight is number {last} of {}", w.len());
@@ -50,13 +58,13 @@ pub fn pack(w: &[f32], out_stride: usize, in_stride: usize, n: usize, kk: usize,
 /// # Panics
 ///
 /// If `packed` is not of [`packed_len`] numbers.
-pub(super) unsafe fn pack_raw(
+unsafe fn pack_raw<W: Number>(
     w: *const f32,
     out_stride: usize,
     in_stride: usize,
     n: usize,
     kk: usize,
-    packed: &mut [f32],
+    packed: &mut [W],
 ) {
     assert_eq!(packed.len(), packed_len(n, kk), "room for the packed weights of {n} outputs, {kk} inputs");
     if n == 0 || kk == 0 {
@@ -67,7 +75,7 @@ pub(super) unsafe fn pack_raw(
         let outputs = PANEL.min(n - first);
         let (lines, _) = packed.as_chunks_mut::<PANEL>();
         if outputs < PANEL {
-            lines.as_flattened_mut().fill(0.0);
+            lines.as_flattened_mut().fill(W::nearest(0.0));
         }
         // Some lines at a time, so that they stay in the cache while output after output fills them.
         for (block, lines) in lines.chunks_mut(PANEL).enumerate() {
@@ -78,22 +86,24 @@ pub(super) unsafe fn pack_raw(
                     for (k, line) in lines.iter_mut().enumerate() {
                         let from = from.add(k * in_stride);
                         if outputs == PANEL {
-                            *line = from.cast::<[f32; PANEL]>().read_unaligned();
+                            *line = from.cast::<[f32; PANEL]>().read_unaligned().map(W::nearest);
                         } else {
-                            std::ptr::copy_nonoverlapping(from, line.as_mut_ptr(), outputs);
+                            for (o, weight) in line[..outputs].iter_mut().enumerate() {
+                                *weight = W::nearest(*from.add(o));
+                            }
                         }
                     }
                 } else if in_stride == 1 {
                     for o in 0..outputs {
                         let from = from.add(o * out_stride);
                         for (k, line) in lines.iter_mut().enumerate() {
-                            line[o] = *from.add(k);
+                            line[o] = W::nearest(*from.add(k));
                         }
                     }
                 } else {
                     for o in 0..outputs {
                         for (k, line) in lines.iter_mut().enumerate() {
-                            line[o] = *from.add(o * out_stride + k * in_stride);
+                            line[o] = W::nearest(*from.add(o * out_stride + k * in_stride));
                         }
                     }
                 }
@@ -125,16 +135,89 @@ vectorize! {
         outs: &[*mut f32],
         accumulate: bool,
     ) = skinny_body;
+
+    /// [`skinny`] with weights packed in half the bytes, widened on the way to the registers.
+    ///
+    /// # Safety
+    ///
+    /// As for [`skinny`].
+    ///
+    /// # Panics
+    ///
+    /// As [`skinny`].
+    pub unsafe fn skinny_bf16(
+        packed: *const Bf16,
+        n: usize,
+        kk: usize,
+        rows: &[*const f32],
+        outs: &[*mut f32],
+        accumulate: bool,
+    ) = skinny_bf16_body;
+}
+
+/// # Safety
+///
+/// As for [`skinny`], on a CPU that has the instructions of `B`.
+#[inline(always)]
+unsafe fn skinny_body<B: Blocking>(
+    packed: *const f32,
+    n: usize,
+    kk: usize,
+    rows: &[*const f32],
+    outs: &[*mut f32],
+    accumulate: bool,
+) {
+    // SAFETY: the caller vouches for everything.
+    unsafe { product::<B, f32>(packed, n, kk, rows, outs, accumulate) }
+}
+
+/// # Safety
+///
+/// As for [`skinny`], on a CPU that has the instructions of `B`.
+#[inline(always)]
+unsafe fn skinny_bf16_body<B: Blocking>(
+    packed: *const Bf16,
+    n: usize,
+    kk: usize,
+    rows: &[*const f32],
+    outs: &[*mut f32],
+    accumulate: bool,
+) {
+    // SAFETY: the caller vouches for everything.
+    unsafe { product::<B, Bf16>(packed, n, kk, rows, outs, accumulate) }
 }
 
 /// Inputs that all panels are multiplied with before the next ones: a panel's weights of so many stay in the
 /// first-level cache while blocks of rows take their turn, and so do a few rows' numbers while panels do.
 const INPUTS: usize = 256;
 
+/// How a weight comes to a register.
+trait Load: Number {
+    /// # Safety
+    /// As for [`Vector::load`].
+    unsafe fn load<V: Vector>(from: *const Self) -> V;
+}
+
+impl Load for f32 {
+    #[inline(always)]
+    unsafe fn load<V: Vector>(from: *const f32) -> V {
+        // SAFETY: the caller vouches for the instructions and the numbers.
+        unsafe { V::load(from) }
+    }
+}
+
+impl Load for Bf16 {
+    #[inline(always)]
+    unsafe fn load<V: Vector>(from: *const Bf16) -> V {
+        // SAFETY: the caller vouches for the instructions and the numbers, each of which is its bits.
+        unsafe { V::load_halves(from.cast()) }
+    }
+}
+
 /// What all blocks of a product share.
 #[derive(Clone, Copy)]
-struct Product {
-    packed: *const f32,
+struct Product<W> {
+    packed: *const W,
     n: usize,
     kk: usize,
     /// The first input, and one past the last.
@@ -152,15 +235,21 @@ trait Blocking: Vector {
 
     /// # Safety
     /// As for [`block`]; as many panels as [`Blocking::panels`] gives.
-    unsafe fn block(product: Product, panel: usize, panels: usize, rows: &[*const f32], outs: &[*mut f32]);
+    unsafe fn block<W: Load>(
+        product: Product<W>,
+        panel: usize,
+        panels: usize,
+        rows: &[*const f32],
+        outs: &[*mut f32],
+    );
 }
 
 /// # Safety
 ///
 /// As for [`skinny`], on a CPU that has the instructions of `B`.
 #[inline(always)]
-unsafe fn skinny_body<B: Blocking>(
-    packed: *const f32,
+unsafe fn product<B: Blocking, W: Load>(
+    packed: *const W,
     n: usize,
     kk: usize,
     rows: &[*const f32],
@@ -202,8 +291,8 @@ unsafe fn skinny_body<B: Blocking>(
 ///
 /// As for [`skinny`], on a CPU that has the instructions of `V`; ROWS rows; the panels lie in the product.
 #[inline(always)]
-unsafe fn block<V: Vector, const ROWS: usize, const VECS: usize>(
-    product: Product,
+unsafe fn block<V: Vector, W: Load, const ROWS: usize, const VECS: usize>(
+    product: Product<W>,
     panel: usize,
     rows: &[*const f32],
     outs: &[*mut f32],
@@ -227,7 +316,7 @@ unsafe fn block<V: Vector, const ROWS: usize, const VECS: usize>(
                     x[r] = V::splat(*row[r].add(k));
                 }
                 for v in 0..VECS {
-                    let w = V::load(weight(v));
+                    let w: V = W::load(weight(v));
                     for r in 0..ROWS {
                         sums[r][v] = w.mul_add(x[r], sums[r][v]);
                     }
@@ -235,7 +324,7 @@ unsafe fn block<V: Vector, const ROWS: usize, const VECS: usize>(
             } else {
                 let mut w = [V::splat(0.0); VECS];
                 for v in 0..VECS {
-                    w[v] = V::load(weight(v));
+                    w[v] = W::load(weight(v));
                 }
                 for r in 0..ROWS {
                     let x = V::splat(*row[r].add(k));
@@ -279,13 +368,19 @@ macro_rules! blocking {
             }
 
             #[inline(always)]
-            unsafe fn block(product: Product, panel: usize, panels: usize, rows: &[*const f32], outs: &[*mut f32]) {
+            unsafe fn block<W: Load>(
+                product: Product<W>,
+                panel: usize,
+                panels: usize,
+                rows: &[*const f32],
+                outs: &[*mut f32],
+            ) {
                 const VECTORS: usize = PANEL / <$vector as Vector>::LANES;
                 match (rows.len(), panels) {
                     $($(
                         // SAFETY: the caller vouches for everything.
                         ($rows, $width) => unsafe {
-                            $block::<$rows, { $width * VECTORS }>(product, panel, rows, outs);
+                            $block::<W, $rows, { $width * VECTORS }>(product, panel, rows, outs);
                         },
                     )*)*
                     _ => unreachable!("the blocks of {} rows and {panels} panels are listed here", rows.len()),
@@ -294,15 +389,15 @@ macro_rules! blocking {
         }
 
         $(#[$feature])?
-        unsafe fn $block<const ROWS: usize, const VECS: usize>(
-            product: Product,
+        unsafe fn $block<W: Load, const ROWS: usize, const VECS: usize>(
+            product: Product<W>,
             panel: usize,
             rows: &[*const f32],
             outs: &[*mut f32],
         ) {
             // SAFETY: the attribute asks for the instructions, if not every CPU has them; the caller vouches
             // for the rest.
-            unsafe { block::<$vector, ROWS, VECS>(product, panel, rows, outs) }
+            unsafe { block::<$vector, W, ROWS, VECS>(product, panel, rows, outs) }
         }
     };
 }
@@ -381,6 +476,31 @@ mod tests {
                         |rows, outs, add| {
                             // SAFETY: the weights are packed for n and kk; the rows have kk and n numbers.
                             unsafe { skinny(isa, from, n, kk, rows, outs, add) }
+                        },
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn products_with_weights_in_half_the_bytes_agree_with_the_rounded_weights_at_every_edge() {
+        for isa in Isa::available() {
+            for (n, kk, rows) in shapes() {
+                let w = numbers(n * kk, 1);
+                let rounded: Vec<f32> = w.iter().map(|&w| Bf16::nearest(w).widened()).collect();
+                for (out_stride, in_stride) in [(kk, 1), (1, n)] {
+                    let length = packed_len(n, kk);
+                    let mut packed = vec![Bf16::nearest(f32::NAN); length + 2 * BORDER];
+                    pack(&w, out_stride, in_stride, n, kk, &mut packed[1..=length]);
+                    let from = packed[1..].as_ptr();
+                    check(
+                        &format!("skinny_bf16 ({isa})"),
+                        (&rounded, out_stride, in_stride),
+                        (n, kk, rows),
+                        |rows, outs, add| {
+                            // SAFETY: the weights are packed for n and kk; the rows have kk and n numbers.
+                            unsafe { skinny_bf16(isa, from, n, kk, rows, outs, add) }
                         },
                     );
                 }

@@ -23,6 +23,12 @@ pub(super) trait Vector: Copy {
     /// The CPU has the instructions, and LANES numbers lie at `from`.
     unsafe fn load(from: *const f32) -> Self;
 
+    /// The numbers whose upper halves lie at `from`, which need not be aligned; their lower halves are 0.
+    ///
+    /// # Safety
+    /// As for [`Vector::load`], with LANES halves.
+    unsafe fn load_halves(from: *const u16) -> Self;
+
     /// Writes the numbers to `to`, which need not be aligned.
     ///
     /// # Safety
@@ -64,6 +70,13 @@ impl Vector for Four {
     }
 
     #[inline(always)]
+    unsafe fn load_halves(from: *const u16) -> Self {
+        // SAFETY: the caller vouches for 4 halves at `from`; the read asks for no alignment.
+        let halves = unsafe { from.cast::<[u16; 4]>().read_unaligned() };
+        Four(halves.map(|half| f32::from_bits(u32::from(half) << 16)))
+    }
+
+    #[inline(always)]
     unsafe fn store(self, to: *mut f32) {
         // SAFETY: the caller vouches for room for 4 numbers at `to`; the write asks for no alignment.
         unsafe { to.cast::<[f32; 4]>().write_unaligned(self.0) }
@@ -92,7 +105,7 @@ impl Vector for Four {
 
 #[cfg(target_arch = "x86_64")]
 macro_rules! x86_vector {
-    ($vector:ident, $lanes:literal, $splat:ident, $load:ident, $store:ident, $add:ident, $mul_add:ident) => {
+    ($vector:ident, $lanes:literal, $splat:ident, $load:ident, $store:ident, $add:ident, $mul_add:ident, $halves:expr) => {
         impl Vector for $vector {
             const LANES: usize = $lanes;
 
@@ -106,6 +119,12 @@ macro_rules! x86_vector {
             unsafe fn load(from: *const f32) -> Self {
                 // SAFETY: the caller vouches for the instructions and the numbers.
                 unsafe { $load(from) }
+            }
+
+            #[inline(always)]
+            unsafe fn load_halves(from: *const u16) -> Self {
+                // SAFETY: as above.
+                unsafe { $halves(from) }
             }
 
             #[inline(always)]
@@ -134,9 +153,33 @@ macro_rules! x86_vector {
     };
 }
 #[cfg(target_arch = "x86_64")]
-x86_vector!(__m256, 8, _mm256_set1_ps, _mm256_loadu_ps, _mm256_storeu_ps, _mm256_add_ps, _mm256_fmadd_ps);
+x86_vector!(
+    __m256,
+    8,
+    _mm256_set1_ps,
+    _mm256_loadu_ps,
+    _mm256_storeu_ps,
+    _mm256_add_ps,
+    _mm256_fmadd_ps,
+    |from: *const u16| {
+        let halves = _mm256_cvtepu16_epi32(_mm_loadu_si128(from.cast()));
+        _mm256_castsi256_ps(_mm256_slli_epi32::<16>(halves))
+    }
+);
 #[cfg(target_arch = "x86_64")]
-x86_vector!(__m512, 16, _mm512_set1_ps, _mm512_loadu_ps, _mm512_storeu_ps, _mm512_add_ps, _mm512_fmadd_ps);
+x86_vector!(
+    __m512,
+    16,
+    _mm512_set1_ps,
+    _mm512_loadu_ps,
+    _mm512_storeu_ps,
+    _mm512_add_ps,
+    _mm512_fmadd_ps,
+    |from: *const u16| {
+        let halves = _mm512_cvtepu16_epi32(_mm256_loadu_si256(from.cast()));
+        _mm512_castsi512_ps(_mm512_slli_epi32::<16>(halves))
+    }
+);
 
 /// Makes functions that run one generic body, compiled for each instruction set, with its [`Vector`].
 ///
