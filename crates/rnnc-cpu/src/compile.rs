@@ -6,10 +6,11 @@ mod map;
 use crate::kernels::numbers::Bf16;
 use crate::kernels::skinny::packed_len;
 use crate::ops::map::MapOp;
-use rnnc_graph::{Graph, Operation};
+use rnnc_graph::{Direction, Graph, Operation};
+use rnnc_plan::waves::{self, Role, Wave};
 use rnnc_plan::{
-    Deal, Matrix, Op, OuterSum, Pass, Placed, Placement, Plan, Precision, Product, Read, RowSum, Setup,
-    StageKind, StartValue, View,
+    Deal, Lane, Matrix, Op, OuterSum, Pass, Placed, Placement, Plan, Precision, Product, Read, RowSum, Setup,
+    Stage, StageKind, StartValue, Track, View,
 };
 use std::collections::HashMap;
 use std::ops::Range;
@@ -120,7 +121,8 @@ pub(crate) struct ReduceOp {
 
 /// A pass ready to run.
 pub(crate) struct Program {
-    pub stages: Vec<StageCode>,
+    /// In order; workers meet after each.
+    pub turns: Vec<TurnCode>,
     /// Whether no stage is worth sharing.
     pub alone: bool,
     /// Gradients to clear first.
@@ -131,8 +133,32 @@ pub(crate) struct Program {
     pub first_deal: Option<(StageKind, Deal)>,
 }
 
+/// Stages that run together, chunk after chunk of the frames: a wave, or a stage by itself, whose one chunk is all frames.
+pub(crate) struct TurnCode {
+    pub chunks: usize,
+    /// Whether chunks are counted from the last frame on.
+    pub backward: bool,
+    /// What is so many chunks behind.
+    pub depths: Vec<DepthCode>,
+}
+
+/// What runs for a chunk: frames stages, and then loops or scans.
+#[derive(Default)]
+pub(crate) struct DepthCode {
+    pub frames: Vec<StageCode>,
+    pub lanes: Vec<LaneCode>,
+}
+
+/// All frames of a chunk at once, by all workers.
 pub(crate) struct StageCode {
+    pub deal: Deal,
+    pub tracks: Vec<TrackCode>,
+}
+
+/// Loops or scans that run in step, by some of the workers.
+pub(crate) struct LaneCode {
     pub kind: StageKind,
+    pub workers: Range<usize>,
     pub deal: Deal,
     pub tracks: Vec<TrackCode>,
 }
@@ -154,6 +180,15 @@ impl TrackCode {
             _ => None,
         }
     }
+}
+
+/// Where an operation runs.
+#[derive(Clone, Copy)]
+struct Site {
+    kind: StageKind,
+    deal: Deal,
+    /// Among how many workers.
+    workers: usize,
 }
 
 /// What compiling collects for all passes.
@@ -250,45 +285,101 @@ impl<'a> Compiler<'a> {
     }
 
     pub fn program(&mut self, pass: &Pass, graph: &Graph) -> Program {
-        let stages = pass
-            .stages
-            .iter()
-            .map(|stage| {
-                let tracks = stage
-                    .tracks
-                    .iter()
-                    .map(|track| {
-                        let placed = || track.phases.iter().flat_map(|p| &p.ops).map(|p| p.offset);
-                        let block = track.block.min(self.window);
-                        TrackCode {
-                            backward: track.direction == rnnc_graph::Direction::Backward,
-                            block,
-                            offsets: (placed().min().unwrap_or(0), placed().max().unwrap_or(0)),
-                            phases: track
-                                .phases
-                                .iter()
-                                .map(|p| {
-                                    p.ops.iter().map(|o| self.op(o, stage.kind, stage.deal, block)).collect()
-                                })
-                                .collect(),
-                            barrier_at_end: track.barrier_at_end,
-                        }
-                    })
-                    .collect();
-                StageCode { kind: stage.kind, deal: stage.deal, tracks }
-            })
-            .collect();
+        let mut turns = Vec::new();
+        let mut stage = 0;
+        while stage < pass.stages.len() {
+            let wave = waves::of_stage(&pass.waves, stage);
+            match wave {
+                Some(wave) => self.wave(pass, wave, &mut turns),
+                None => turns.push(self.stage(&pass.stages[stage])),
+            }
+            stage = wave.map_or(stage, |wave| wave.stages.1) + 1;
+        }
         let cleared = pass.cleared.iter().map(|&(at, len)| at..at + len).collect();
-        let alone = pass.stages.iter().all(|stage| stage.deal == Deal::Alone);
+        let alone = pass.waves.is_empty() && pass.stages.iter().all(|stage| stage.deal == Deal::Alone);
         let inputs = graph.inputs().iter().map(|l| pass.storage[l.index()].map(|view| self.target(view)));
         let first_deal = pass.stages.first().map(|stage| (stage.kind, stage.deal));
-        Program { stages, alone, cleared, inputs: inputs.collect(), first_deal }
+        Program { turns, alone, cleared, inputs: inputs.collect(), first_deal }
     }
 
-    fn op(&mut self, placed: &Placed, kind: StageKind, deal: Deal, block: usize) -> (i64, OpCode) {
+    /// A stage by itself.
+    fn stage(&mut self, stage: &Stage) -> TurnCode {
+        let depth = if stage.kind == StageKind::Frames {
+            DepthCode { frames: vec![self.frames(stage, stage.deal)], lanes: Vec::new() }
+        } else {
+            let tracks: Vec<&Track> = stage.tracks.iter().collect();
+            let all = Lane { workers: 0..self.workers, deal: stage.deal };
+            DepthCode { frames: Vec::new(), lanes: vec![self.lane(&all, stage.kind, &tracks)] }
+        };
+        TurnCode { chunks: 1, backward: false, depths: vec![depth] }
+    }
+
+    /// What runs before a wave, the wave, and what runs after.
+    fn wave(&mut self, pass: &Pass, wave: &Wave<Lane>, turns: &mut Vec<TurnCode>) {
+        let (first, last) = wave.stages;
+        for stage in (first..=last).filter_map(|stage| wave.part(pass, stage, Role::Before)) {
+            turns.push(self.stage(&stage));
+        }
+        // What stands between two loops is as far behind as the second of them.
+        let mut depths: Vec<DepthCode> = vec![DepthCode::default()];
+        for number in first..=last {
+            let Some(stage) = wave.part(pass, number, Role::Inside) else { continue };
+            let here = depths.len() - 1;
+            if stage.kind == StageKind::Frames {
+                let code = self.frames(&stage, Deal::Rows);
+                depths[here].frames.push(code);
+            } else {
+                for (track, lane) in stage.tracks.iter().zip(wave.loops_of(pass, number)) {
+                    let code = self.lane(lane, stage.kind, &[track]);
+                    depths[here].lanes.push(code);
+                }
+                depths.push(DepthCode::default());
+            }
+        }
+        // A wave ends with a loop.
+        depths.pop();
+        let backward = wave.direction == Direction::Backward;
+        turns.push(TurnCode { chunks: wave.chunks, backward, depths });
+        for stage in (first..=last).filter_map(|stage| wave.part(pass, stage, Role::After)) {
+            turns.push(self.stage(&stage));
+        }
+    }
+
+    fn frames(&mut self, stage: &Stage, deal: Deal) -> StageCode {
+        let site = Site { kind: stage.kind, deal, workers: self.workers };
+        StageCode { deal, tracks: stage.tracks.iter().map(|track| self.track(track, site)).collect() }
+    }
+
+    fn lane(&mut self, lane: &Lane, kind: StageKind, tracks: &[&Track]) -> LaneCode {
+        let site = Site { kind, deal: lane.deal, workers: lane.workers.len() };
+        LaneCode {
+            kind,
+            workers: lane.workers.clone(),
+            deal: lane.deal,
+            tracks: tracks.iter().map(|track| self.track(track, site)).collect(),
+        }
+    }
+
+    fn track(&mut self, track: &Track, site: Site) -> TrackCode {
+        let placed = || track.phases.iter().flat_map(|p| &p.ops).map(|p| p.offset);
+        let block = track.block.min(self.window);
+        TrackCode {
+            backward: track.direction == Direction::Backward,
+            block,
+            offsets: (placed().min().unwrap_or(0), placed().max().unwrap_or(0)),
+            phases: track
+                .phases
+                .iter()
+                .map(|p| p.ops.iter().map(|o| self.op(o, site, block)).collect())
+                .collect(),
+            barrier_at_end: track.barrier_at_end,
+        }
+    }
+
+    fn op(&mut self, placed: &Placed, site: Site, block: usize) -> (i64, OpCode) {
         let code = match &placed.op {
             Op::MatMul(products) => {
-                OpCode::MatMul(products.iter().map(|p| self.product(p, kind, deal, block)).collect())
+                OpCode::MatMul(products.iter().map(|p| self.product(p, site, block)).collect())
             }
             Op::Gather(list) => OpCode::Gather(
                 list.iter()
@@ -344,18 +435,19 @@ impl<'a> Compiler<'a> {
         }
     }
 
-    fn product(&mut self, p: &Product, kind: StageKind, deal: Deal, block: usize) -> ProductOp {
+    fn product(&mut self, p: &Product, site: Site, block: usize) -> ProductOp {
         /// As many rows as this, in windows of so many frames, are better off with the weights as they lie: packing
         /// takes as long as some frames' products, after every update.
         const DIRECT: (usize, usize) = (2, 64);
         /// With so many rows or fewer, the reading of weights takes longer than the arithmetic, and half the bytes half the
         /// time; with more, widening them costs more than it gains.
         const COARSE_ROWS: usize = 2;
+        let Site { kind, deal, workers } = site;
         let to = self.target(p.to);
         let from = self.source(&p.from);
         let rows = match (kind, deal) {
             (StageKind::Frames, _) => self.window.saturating_mul(self.streams),
-            (_, Deal::Rows) => block * self.streams.div_ceil(self.workers),
+            (_, Deal::Rows) => block * self.streams.div_ceil(workers),
             _ => block * self.streams,
         };
         let coarse = self.precision == Precision::Bf16 && rows <= COARSE_ROWS;
@@ -368,14 +460,11 @@ impl<'a> Compiler<'a> {
         let kernel = match direct {
             Some(kernel) if updated && rows <= DIRECT.0 && self.window < DIRECT.1 => kernel,
             _ => {
-                let shares = if deal == Deal::Units { self.workers } else { 1 };
+                let shares = if deal == Deal::Units { workers } else { 1 };
                 let places = (0..shares)
                     .map(|worker| {
-                        let units = if deal == Deal::Units {
-                            unit_range(p.span, worker, self.workers)
-                        } else {
-                            0..p.span
-                        };
+                        let units =
+                            if deal == Deal::Units { unit_range(p.span, worker, workers) } else { 0..p.span };
                         let place = self.packed_len;
                         let runs = runs(p.to.len, p.span, p.first, &units);
                         self.packed_len += runs.map(|(_, n)| packed_room(n, from.len, coarse)).sum::<usize>();

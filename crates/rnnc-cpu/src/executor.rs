@@ -10,7 +10,8 @@ use crate::pass;
 use crate::team::{Team, Worker};
 use rnnc_graph::{LayerId, WeightId};
 use rnnc_plan::{
-    Clock, Executor, ExecutorError, Part, Pass, Placement, Plan, Setup, State, Update, Values, ValuesMut, View,
+    Clock, Executor, ExecutorError, Part, Pass, Placement, Plan, Setup, Speeds, State, Update, Values, ValuesMut,
+    View,
     check_available,
 };
 use std::sync::{Mutex, PoisonError};
@@ -90,9 +91,10 @@ struct Parts {
 
 impl Parts {
     /// Changes the plan to what the executor runs, and says in it what that takes.
-    fn of(plan: &mut Plan, setup: Setup, workers: usize) -> Parts {
+    fn of(plan: &mut Plan, setup: Setup, workers: usize, speeds: Speeds) -> Parts {
         plan.sink();
         plan.deal_out(workers, setup.streams, setup.step);
+        plan.deal_out_at(speeds);
         let placement = plan.place(setup.streams, setup.window, setup.step < setup.window);
         let mut compiler = Compiler::new(plan, &placement, setup, workers);
         let forward = compiler.program(&plan.forward_pass, &plan.forward);
@@ -117,19 +119,27 @@ impl CpuExecutor {
     /// # Errors
     ///
     /// If streams, window or step are 0, if the memory is not there, or if `RNNC_ISA` asks for what the CPU lacks.
-    pub fn new(mut plan: Plan, setup: Setup) -> Result<CpuExecutor, ExecutorError> {
+    pub fn new(plan: Plan, setup: Setup) -> Result<CpuExecutor, ExecutorError> {
+        CpuExecutor::for_cores(plan, setup, Speeds::CORE)
+    }
+
+    /// The same with work dealt out as for cores of other speeds. Results depend on how it is only as far as sums are
+    /// rounded: this is for tests, and for finding speeds.
+    ///
+    /// # Errors
+    ///
+    /// As [`CpuExecutor::new`].
+    pub fn for_cores(mut plan: Plan, setup: Setup, speeds: Speeds) -> Result<CpuExecutor, ExecutorError> {
         plan.check_setup(NAME, setup)?;
         let isa = Isa::choose().map_err(|what| ExecutorError::Unsupported { executor: NAME, what })?;
         let keep = setup.step < setup.window;
-        let memory = plan.memory(setup.streams, setup.window, keep);
-        check_available(&format!("network `{}`", plan.forward.name()), memory.total())?;
         let team = Team::new(setup.threads).map_err(|error| ExecutorError::Unsupported {
             executor: NAME,
             what: format!("so many threads: {error}"),
         })?;
         let workers = team.size();
         let Parts { placement, forward, backward, constants, packed, tiles, pointers, group, outer } =
-            Parts::of(&mut plan, setup, workers);
+            Parts::of(&mut plan, setup, workers, speeds);
         let memory = plan.memory(setup.streams, setup.window, keep);
         check_available(&format!("network `{}`", plan.forward.name()), memory.total())?;
         let local = || {
@@ -180,7 +190,7 @@ impl CpuExecutor {
         // More can neither be taken nor counted.
         let keep = setup.step < setup.window;
         if plan.memory(setup.streams, setup.window, keep).total() < isize::MAX as u128 {
-            Parts::of(plan, setup, workers);
+            Parts::of(plan, setup, workers, Speeds::CORE);
         }
     }
 

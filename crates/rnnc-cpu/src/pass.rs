@@ -1,20 +1,54 @@
 //! Running a pass: stage after stage, each worker its share, meeting where the plan says so.
 
-use crate::compile::{Kernel, OpCode, Program, StageCode, TrackCode};
+use crate::compile::{Kernel, LaneCode, OpCode, Program, StageCode, TrackCode, TurnCode};
 use crate::memory::Shared;
 use crate::ops::{Local, Share, gradient, map, matmul, vector};
 use crate::team::Worker;
 use rnnc_plan::{Deal, StageKind};
 use std::ops::Range;
 
-/// Runs a program's stages. Called by all workers alike.
+/// Runs a program. Called by all workers alike.
 pub(crate) fn run(shared: &Shared<'_>, program: &Program, worker: &Worker<'_>, local: &mut Local) {
-    for stage in &program.stages {
-        match stage.kind {
-            StageKind::Frames => frames(shared, stage, worker, local),
-            StageKind::Scan | StageKind::Loop => steps(shared, stage, worker, local),
+    for code in &program.turns {
+        for turn in 0..code.chunks + code.depths.len() - 1 {
+            self::turn(shared, code, turn, worker, local);
         }
-        // What follows may read all of it.
+    }
+}
+
+/// Of stages that run together, the chunks whose turn it is: of each depth the one after that of the next depth.
+fn turn(shared: &Shared<'_>, code: &TurnCode, turn: usize, worker: &Worker<'_>, local: &mut Local) {
+    let depths = || {
+        code.depths.iter().enumerate().filter_map(|(behind, depth)| {
+            let chunk = turn.checked_sub(behind).filter(|&chunk| chunk < code.chunks)?;
+            let chunk = if code.backward { code.chunks - 1 - chunk } else { chunk };
+            Some((depth, part(shared.first..shared.end, chunk, code.chunks)))
+        })
+    };
+    let mut meets = false;
+    for (depth, frames) in depths() {
+        for (n, stage) in depth.frames.iter().enumerate() {
+            if n > 0 {
+                worker.barrier();
+            }
+            self::frames(shared, stage, frames.clone(), worker, local);
+            meets = true;
+        }
+    }
+    // What follows may read all of it.
+    if meets {
+        worker.barrier();
+        meets = false;
+    }
+    for (depth, frames) in depths() {
+        for lane in &depth.lanes {
+            if let Some(worker) = worker.part(lane.workers.clone()) {
+                steps(shared, lane, frames.clone(), &worker, local);
+            }
+            meets = true;
+        }
+    }
+    if meets {
         worker.barrier();
     }
 }
@@ -67,8 +101,14 @@ pub(crate) fn first_share(shared: &Shared<'_>, program: &Program, worker: &Worke
 }
 
 /// All frames at once.
-fn frames(shared: &Shared<'_>, stage: &StageCode, worker: &Worker<'_>, local: &mut Local) {
-    let share = share(shared, stage.deal, shared.first..shared.end, None, worker);
+fn frames(
+    shared: &Shared<'_>,
+    stage: &StageCode,
+    frames: Range<usize>,
+    worker: &Worker<'_>,
+    local: &mut Local,
+) {
+    let share = share(shared, stage.deal, frames, None, worker);
     for track in &stage.tracks {
         for (n, phase) in track.phases.iter().enumerate() {
             if n > 0 {
@@ -101,14 +141,14 @@ fn run_op(shared: &Shared<'_>, op: &OpCode, share: Option<&Share>, worker: &Work
 }
 
 /// Frame after frame (block after block), all tracks in step.
-fn steps(shared: &Shared<'_>, stage: &StageCode, worker: &Worker<'_>, local: &mut Local) {
+fn steps(shared: &Shared<'_>, stage: &LaneCode, pass: Range<usize>, worker: &Worker<'_>, local: &mut Local) {
     if stage.deal == Deal::Alone && worker.index > 0 {
         return;
     }
     if stage.kind == StageKind::Scan && stage.tracks.iter().all(|track| track.only_op().is_some()) {
         // Of one operation there is nothing to be in step with: it goes through all frames by itself.
         for track in &stage.tracks {
-            let share = share(shared, stage.deal, shared.first..shared.end, Some(track), worker);
+            let share = share(shared, stage.deal, pass.clone(), Some(track), worker);
             if let (Some(op), Some(share)) = (track.only_op(), share) {
                 run_op(shared, op, Some(&share), worker, local);
             }
@@ -116,7 +156,7 @@ fn steps(shared: &Shared<'_>, stage: &StageCode, worker: &Worker<'_>, local: &mu
         return;
     }
     let meets = stage.deal == Deal::Units && worker.count > 1;
-    let frames = shared.end - shared.first;
+    let frames = pass.len();
     let length = |track: &TrackCode| step_range(track, frames).end - step_range(track, frames).start;
     let longest = stage.tracks.iter().map(length).max().unwrap_or(0);
     let phases = stage.tracks.iter().map(|t| t.phases.len()).max().unwrap_or(0);
@@ -126,7 +166,7 @@ fn steps(shared: &Shared<'_>, stage: &StageCode, worker: &Worker<'_>, local: &mu
                 let first = step_range(track, frames).start;
                 let Some(ops) = track.phases.get(phase) else { continue };
                 for (offset, op) in ops {
-                    let frames = block(track, first + step, *offset, shared.first..shared.end);
+                    let frames = block(track, first + step, *offset, pass.clone());
                     if let Some(share) = share(shared, stage.deal, frames, Some(track), worker)
                         && share.rows() > 0
                     {
@@ -158,26 +198,33 @@ fn block(track: &TrackCode, step: i64, offset: i64, pass: Range<usize>) -> Range
     if track.backward { pass.end - hi..pass.end - lo } else { pass.start + lo..pass.start + hi }
 }
 
-/// Packs the weights of a program's loops. Called by all workers alike.
+/// Packs the weights of a program. Called by all workers alike.
 pub(crate) fn pack(shared: &Shared<'_>, weights: &[f32], program: &Program, worker: &Worker<'_>) {
     let mut turn = 0;
-    for stage in &program.stages {
-        for (_, op) in stage.tracks.iter().flat_map(|t| &t.phases).flatten() {
-            let OpCode::MatMul(products) = op else { continue };
-            for p in products {
-                let Kernel::Packed(places) = &p.kernel else { continue };
-                if stage.deal == Deal::Units {
-                    let units = crate::compile::unit_range(p.span, worker.index, worker.count);
-                    matmul::pack_share(weights, p, places[worker.index], &units, shared.packed);
-                } else {
-                    // One packs for all.
-                    if turn % worker.count == worker.index {
-                        matmul::pack_share(weights, p, places[0], &(0..p.span), shared.packed);
-                    }
-                    turn += 1;
+    let mut pack = |tracks: &[TrackCode], deal: Deal, workers: Range<usize>| {
+        let ops = tracks.iter().flat_map(|t| &t.phases).flatten();
+        let products =
+            ops.filter_map(|(_, op)| if let OpCode::MatMul(list) = op { Some(list) } else { None });
+        for p in products.flatten() {
+            let Kernel::Packed(places) = &p.kernel else { continue };
+            if deal != Deal::Units {
+                // One packs for all.
+                if workers.start + turn % workers.len() == worker.index {
+                    matmul::pack_share(weights, p, places[0], &(0..p.span), shared.packed);
                 }
+                turn += 1;
+            } else if workers.contains(&worker.index) {
+                let index = worker.index - workers.start;
+                let units = crate::compile::unit_range(p.span, index, workers.len());
+                matmul::pack_share(weights, p, places[index], &units, shared.packed);
             }
         }
+    };
+    // A program that is worth no sharing has one worker.
+    let all = |workers: &Range<usize>| workers.start..workers.end.min(worker.count);
+    for depth in program.turns.iter().flat_map(|turn| &turn.depths) {
+        depth.frames.iter().for_each(|stage| pack(&stage.tracks, stage.deal, 0..worker.count));
+        depth.lanes.iter().for_each(|lane| pack(&lane.tracks, lane.deal, all(&lane.workers)));
     }
 }
 

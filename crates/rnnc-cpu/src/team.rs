@@ -17,6 +17,7 @@
 use std::any::Any;
 use std::io;
 use std::marker::PhantomData;
+use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::PoisonError;
 use sync::{Arc, AtomicPtr, AtomicUsize, Condvar, JoinHandle, Mutex, MutexGuard, Ordering};
@@ -68,6 +69,8 @@ struct Shared {
     start: Barrier,
     /// The one that jobs call; poisoned when a worker panics.
     inside: Barrier,
+    /// Those of parts of the team, by their first workers; poisoned with it.
+    parts: Vec<Barrier>,
     /// Ends when the job is done.
     finish: Barrier,
     /// The job of the run: a [`Job`] on the stack of its caller.
@@ -84,6 +87,7 @@ pub struct Worker<'a> {
     /// How many workers there are.
     pub count: usize,
     barrier: &'a Barrier,
+    parts: &'a [Barrier],
     /// Stays on its thread: a second one that waits in its place would be counted as another worker.
     stays: PhantomData<*const ()>,
 }
@@ -95,10 +99,23 @@ impl Worker<'_> {
     /// runs end here, by unwinding.
     #[inline]
     pub fn barrier(&self) {
-        if self.count > 1 && self.barrier.wait().is_err() {
+        if self.count > 1 && self.barrier.wait_for(self.count).is_err() {
             // Quietly, since the panic that counts has been reported.
             resume_unwind(Box::new(Poisoned));
         }
+    }
+
+    /// The same worker as one of a part of the team, whose barriers are for its workers alone: `None` if it is none of
+    /// them. Between two barriers of the whole team, each worker may be in one part, which is the same for all in it.
+    pub fn part(&self, workers: Range<usize>) -> Option<Worker<'_>> {
+        let barrier = self.parts.get(workers.start)?;
+        workers.contains(&self.index).then(|| Worker {
+            index: self.index - workers.start,
+            count: workers.len(),
+            barrier: if workers.len() == self.count { self.barrier } else { barrier },
+            parts: &[],
+            stays: PhantomData,
+        })
     }
 }
 
@@ -117,6 +134,7 @@ impl Team {
         let shared = Arc::new(Shared {
             start: barrier(),
             inside: barrier(),
+            parts: (0..count).map(|_| barrier()).collect(),
             finish: barrier(),
             job: AtomicPtr::default(),
             panic: Mutex::new(None),
@@ -157,12 +175,12 @@ impl Team {
         let _ = shared.start.wait();
         let mut panic = catch_unwind(AssertUnwindSafe(|| job(worker))).err();
         if panic.is_some() {
-            shared.inside.poison();
+            shared.poison();
         }
         let _ = shared.finish.wait();
         // All are through with the job, and wait for the next.
         if shared.inside.is_poisoned() {
-            shared.inside.reset();
+            shared.barriers().for_each(Barrier::reset);
             let theirs = lock(&shared.panic).take();
             if let Some(panic) = theirs.or(panic.take()) {
                 resume_unwind(panic);
@@ -173,7 +191,18 @@ impl Team {
 
 impl Shared {
     fn worker(&self, index: usize) -> Worker<'_> {
-        Worker { index, count: self.inside.count, barrier: &self.inside, stays: PhantomData }
+        let Shared { inside, parts, .. } = self;
+        Worker { index, count: inside.count, barrier: inside, parts, stays: PhantomData }
+    }
+
+    /// Those at which workers may wait within a job.
+    fn barriers(&self) -> impl Iterator<Item = &Barrier> {
+        std::iter::once(&self.inside).chain(&self.parts)
+    }
+
+    /// Tells all workers that one will not come.
+    fn poison(&self) {
+        self.barriers().for_each(Barrier::poison);
     }
 
     /// The life of a thread.
@@ -187,7 +216,7 @@ impl Shared {
                 if !panic.is::<Poisoned>() {
                     lock(&self.panic).get_or_insert(panic);
                 }
-                self.inside.poison();
+                self.poison();
             }
             let _ = self.finish.wait();
         }
@@ -256,7 +285,13 @@ impl Barrier {
     /// Waits until all have come, or until somebody will never come.
     #[inline]
     fn wait(&self) -> Result<(), Poisoned> {
-        if self.count == 1 {
+        self.wait_for(self.count)
+    }
+
+    /// The same for `count` threads; all must say the same number.
+    #[inline]
+    fn wait_for(&self, count: usize) -> Result<(), Poisoned> {
+        if count == 1 {
             return Ok(());
         }
         // It cannot end before this thread has come.
@@ -265,7 +300,7 @@ impl Barrier {
             return Err(Poisoned);
         }
         // Each passes on what those before it wrote.
-        if self.arrived.0.fetch_add(1, Ordering::AcqRel) + 1 == self.count {
+        if self.arrived.0.fetch_add(1, Ordering::AcqRel) + 1 == count {
             self.arrived.0.store(0, Ordering::Relaxed);
             // Nobody poisons it now: all are here.
             let before = self.phase.0.swap(phase.wrapping_add(STEP), Ordering::AcqRel);
@@ -361,6 +396,58 @@ mod tests {
             seen.fetch_add(10 * worker.count + worker.index, Ordering::Relaxed);
         });
         assert_eq!(seen.into_inner(), 10);
+    }
+
+    #[test]
+    fn parts_of_a_team_wait_for_their_own_workers_alone() {
+        // Of two parts, one meets three times as often; then the parts are others.
+        for size in [2, 3, 5, 8] {
+            let mut team = Team::new(size).unwrap();
+            let came: Vec<AtomicUsize> = (0..size).map(|_| AtomicUsize::new(0)).collect();
+            team.run(&|worker| {
+                for split in 1..size {
+                    for (part, times) in [(0..split, 300), (split..size, 100)] {
+                        let Some(own) = worker.part(part.clone()) else { continue };
+                        assert_eq!((own.index + part.start, own.count), (worker.index, part.len()));
+                        for round in 1..=times {
+                            came[worker.index].store(1000 * split + round, Ordering::Relaxed);
+                            own.barrier();
+                            let here = |came: &AtomicUsize| came.load(Ordering::Relaxed);
+                            assert!(came[part.clone()].iter().all(|came| here(came) == 1000 * split + round));
+                            own.barrier();
+                        }
+                    }
+                    worker.barrier();
+                }
+            });
+        }
+    }
+
+    #[test]
+    fn a_panic_ends_the_waiting_in_every_part() {
+        let mut team = Team::new(4).unwrap();
+        for culprit in 0..4 {
+            let panic = catch_unwind(AssertUnwindSafe(|| {
+                team.run(&|worker| {
+                    if worker.index == culprit {
+                        resume_unwind(Box::new(culprit));
+                    }
+                    for part in [0..2, 2..4] {
+                        if let Some(own) = worker.part(part) {
+                            own.barrier();
+                        }
+                    }
+                    worker.barrier();
+                });
+            }));
+            assert_eq!(panic.unwrap_err().downcast_ref::<usize>(), Some(&culprit));
+            team.run(&|worker| {
+                [0..2, 2..4]
+                    .map(|part| worker.part(part).iter().for_each(Worker::barrier))
+                    .into_iter()
+                    .collect()
+            });
+        }
     }
 
     #[test]
@@ -565,6 +652,32 @@ mod loom_tests {
             };
             barrier.poison();
             assert_eq!(waiter.join().unwrap(), Err(Poisoned));
+        });
+    }
+
+    #[test]
+    fn loom_a_part_and_then_all_keep_in_step() {
+        // Two of three meet in their part while the third goes on to where all meet.
+        check(2, || {
+            let shared = Arc::new((Barrier::new(3, 0), Barrier::new(3, 0), Slots::new(3)));
+            let work = |index: usize, (all, part, slots): &(Barrier, Barrier, Slots)| {
+                slots.set(index, 1);
+                if index < 2 {
+                    part.wait_for(2).unwrap();
+                }
+                all.wait().unwrap();
+                assert!(slots.all_are(1));
+            };
+            let threads: Vec<_> = (1..3)
+                .map(|index| {
+                    let shared = Arc::clone(&shared);
+                    thread::spawn(move || work(index, &shared))
+                })
+                .collect();
+            work(0, &shared);
+            for thread in threads {
+                thread.join().unwrap();
+            }
         });
     }
 

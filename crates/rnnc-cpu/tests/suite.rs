@@ -2,20 +2,64 @@
 
 use proptest::prelude::*;
 use rnnc_cpu::CpuExecutor;
-use rnnc_plan::{Executor, ExecutorError, Plan, Setup};
+use rnnc_plan::{Executor, ExecutorError, Plan, Setup, Speeds};
 use rnnc_suite::{Case, Smooth, cases, check, check_refusals, is_well_conditioned, random_case};
 
 /// Relative to the largest number of an array; single precision against double.
 const TOLERANCE: f64 = 2e-4;
 
 fn on(threads: usize) -> impl Fn(Plan, Setup) -> Result<Box<dyn Executor>, ExecutorError> {
-    move |plan, setup| Ok(Box::new(CpuExecutor::new(plan, Setup { threads, ..setup })?))
+    at(Speeds::CORE, threads)
 }
 
+fn at(speeds: Speeds, threads: usize) -> impl Fn(Plan, Setup) -> Result<Box<dyn Executor>, ExecutorError> {
+    move |plan, setup| Ok(Box::new(CpuExecutor::for_cores(plan, Setup { threads, ..setup }, speeds)?))
+}
+
+/// Cores so slow that meetings cost nothing beside: all is shared out.
+const NIMBLE: Speeds = Speeds { product: 1.0, other: 1.0, near: 1.0, far: 1.0, memory: 1.0, ..CORE };
+/// Such cores that take long to meet: loops run at the same time where they can.
+const TARDY: Speeds = Speeds { barrier: 20.0, ..NIMBLE };
+const CORE: Speeds = Speeds { run: 0.0, wake: 0.0, step: 0.0, ..Speeds::CORE };
+
 fn all_agree(cases: &[Case], threads: usize) {
+    all_agree_at(Speeds::CORE, cases, threads);
+}
+
+fn all_agree_at(speeds: Speeds, cases: &[Case], threads: usize) {
     let wrong: Vec<String> =
-        cases.iter().filter_map(|case| check(case, &on(threads), TOLERANCE).err()).collect();
+        cases.iter().filter_map(|case| check(case, &at(speeds, threads), TOLERANCE).err()).collect();
     assert!(wrong.is_empty(), "{} of {} cases:\n{}", wrong.len(), cases.len(), wrong.join("\n"));
+}
+
+/// How many waves in chunks, and how many of independent loops, the passes of all cases have.
+fn waves(speeds: Speeds, cases: &[Case], threads: usize) -> [usize; 2] {
+    let mut count = [0, 0];
+    for case in cases {
+        let setup = Setup { threads, ..case.setup() };
+        let executor = CpuExecutor::for_cores(case.plan().unwrap(), setup, speeds).unwrap();
+        let plan = executor.plan();
+        for wave in plan.forward_pass.waves.iter().chain(plan.backward_pass.iter().flat_map(|p| &p.waves)) {
+            count[usize::from(wave.chunks == 1)] += 1;
+        }
+    }
+    count
+}
+
+#[test]
+fn every_case_agrees_where_everything_is_shared_out() {
+    for threads in [2, 3] {
+        all_agree_at(NIMBLE, &cases(), threads);
+    }
+}
+
+#[test]
+fn every_case_agrees_where_loops_run_at_the_same_time() {
+    for threads in [2, 3, 5] {
+        let [in_chunks, independent] = waves(TARDY, &cases(), threads);
+        assert!(in_chunks > 5 && independent > 5, "{threads} workers: {in_chunks} and {independent} waves");
+        all_agree_at(TARDY, &cases(), threads);
+    }
 }
 
 #[test]
@@ -42,8 +86,12 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 150, ..ProptestConfig::default() })]
 
     #[test]
-    fn random_networks_agree_with_the_reference(case in random_case(Smooth::Yes), threads in 1usize..4) {
+    fn random_networks_agree_with_the_reference(
+        case in random_case(Smooth::Yes),
+        threads in 1usize..4,
+        speeds in prop::sample::select(vec![Speeds::CORE, NIMBLE, TARDY]),
+    ) {
         prop_assume!(is_well_conditioned(&case, TOLERANCE));
-        check(&case, &on(threads), TOLERANCE).map_err(TestCaseError::fail)?;
+        check(&case, &at(speeds, threads), TOLERANCE).map_err(TestCaseError::fail)?;
     }
 }

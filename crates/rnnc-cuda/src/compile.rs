@@ -1,6 +1,5 @@
 //! From a plan to a program: stage after stage, each kind by its own generator.
 
-use crate::access::Access;
 use crate::device::Device;
 use crate::driver::{DriverError, Source};
 use crate::lanes::{self, Draft};
@@ -10,6 +9,7 @@ use crate::source;
 use crate::stages::{frames, scan, step, update};
 use crate::waves::{self, PassWaves};
 use rnnc_graph::Graph;
+use rnnc_plan::access::Access;
 use rnnc_plan::report::Names;
 use rnnc_plan::{Op, Pass, Plan, Setup, StageKind};
 use std::fmt::Write;

@@ -141,7 +141,7 @@ pub fn explain(plan: &Plan, setup: Setup, device: &Device) -> Result<Explanation
             // What runs in chunks counts once.
             let own = |job: &&Job| job.stage == Some(first + number) && job.frames.is_first();
             let own: Vec<Job> = jobs.iter().filter(own).cloned().collect();
-            let chunks = waves::of_stage(waves, number).map_or(1, |wave| wave.chunks);
+            let chunks = rnnc_plan::waves::of_stage(waves, number).map_or(1, |wave| wave.chunks);
             let explained = explain_stage(graph, pass, stage, &own, shares, setup, device);
             stages.push(StageExplained { chunks, ..explained });
         }

@@ -1,9 +1,9 @@
 //! Which jobs of a pass run side by side: what each must wait for follows from what it reads and writes, and its lane from
 //! predicted times.
 
-use crate::access::{Access, Chunk, Lying};
 use crate::device::Device;
 use crate::program::{Command, Frames, Job};
+use rnnc_plan::access::{Access, Chunk, Lying};
 
 /// A job, and what must be known of it to find its lane.
 #[derive(Clone, Debug, Default)]

@@ -9,13 +9,12 @@
 //! | `explain.rs` | how a plan would run on a device, with none at hand |
 //! | `device.rs` | what a GPU is, as far as programs are made for it |
 //! | `compile.rs` | from a plan to a program; `program.rs` is the result: sources and commands |
-//! | `access.rs`, `lanes.rs` | what jobs touch, and so which run side by side |
-//! | `waves.rs` | loops that follow each other, in chunks of frames |
+//! | `lanes.rs` | which jobs run side by side |
+//! | `waves.rs` | which loops run at the same time, in chunks of frames |
 //! | `stages/` | the kernels of each kind of stage |
 //! | `places.rs`, `source/` | where values are; printing CUDA C++ |
 //! | `driver/` | the thin layer below: memory, modules, launches |
 
-mod access;
 pub mod compile;
 pub mod device;
 pub mod driver;

@@ -1,6 +1,6 @@
-//! What stages cost, and the choices that follow: counts from the plan alone, so that they never vary.
+//! What stages cost: counts from the plan alone.
 
-use crate::plan::{Deal, Instruction, Op, PlanOptions, StageKind, Track};
+use crate::plan::{Instruction, Op, Track};
 use rnnc_graph::{Activation, Function};
 use serde::Serialize;
 
@@ -27,6 +27,13 @@ impl Cost {
             cost.add(&op.op);
         }
         cost.barriers = tracks.iter().map(|t| t.barriers_per_step() as u64).max().unwrap_or(0);
+        cost
+    }
+
+    /// Of one operation; it meets nobody.
+    pub(crate) fn of_op(op: &Op) -> Cost {
+        let mut cost = Cost::default();
+        cost.add(op);
         cost
     }
 
@@ -112,36 +119,4 @@ fn function_flops(function: Function) -> u64 {
             _ => 10,
         },
     }
-}
-
-/// How the work of a stage is shared out.
-///
-/// Rows need no meetings within a step but make every worker read all weights; units need the phases' meetings. A
-/// loop with several streams for each worker deals streams; below, units. Less than a few microseconds' work
-/// between meetings is not worth one.
-pub(crate) fn deal(kind: StageKind, tracks: &[Track], cost: &Cost, options: PlanOptions) -> Deal {
-    const STREAMS_A_WORKER: usize = 8;
-    const ROWS_A_WORKER: usize = 16;
-    const LEAST_FLOPS: u64 = 16_384;
-    let workers = options.workers.max(1);
-    let frames = match kind {
-        StageKind::Loop => tracks.iter().map(|t| t.block.min(options.frames)).max().unwrap_or(1).max(1),
-        StageKind::Frames | StageKind::Scan => options.frames,
-    };
-    let rows = (options.streams as u64).saturating_mul(frames as u64);
-    if workers == 1 || cost.flops().saturating_mul(rows) < LEAST_FLOPS {
-        return Deal::Alone;
-    }
-    let enough = match kind {
-        StageKind::Frames => options.streams.saturating_mul(options.frames) >= workers * ROWS_A_WORKER,
-        StageKind::Scan => options.streams >= workers,
-        // Without meetings it costs nothing to keep each worker's share of the weights small.
-        StageKind::Loop if cost.barriers == 0 => options.streams >= workers,
-        StageKind::Loop => {
-            let block = tracks.iter().map(|t| t.block.min(options.frames.max(1))).min().unwrap_or(1);
-            options.streams.saturating_mul(block.max(1)) >= workers * STREAMS_A_WORKER
-                && options.streams >= workers
-        }
-    };
-    if enough { Deal::Rows } else { Deal::Units }
 }

@@ -1,13 +1,13 @@
 //! The operations of each stage, from a graph whose layers have their places and storage.
 
-use crate::cost::{self, Cost};
+use crate::cost::Cost;
 use crate::fuse;
 use crate::layout::WeightLayout;
 use crate::lower::Lowering;
 use crate::maps;
 use crate::plan::{
-    Instruction, LookUp, Map, Matrix, Op, OuterSum, Pass, Phase, Placed, PlanOptions, Product, RowSum,
-    ScatterSum, Stage, StageKind, Track, Vector,
+    Deal, Instruction, LookUp, Map, Matrix, Op, OuterSum, Pass, Phase, Placed, Product, RowSum, ScatterSum,
+    Stage, StageKind, Track, Vector,
 };
 use crate::schedule::{is_elementwise, is_product};
 use rnnc_graph::{
@@ -31,7 +31,7 @@ struct Parts {
 }
 
 /// Writes the stages of a pass.
-pub(crate) fn emit(lowering: Lowering<'_>, weights: &WeightLayout, options: PlanOptions) -> Pass {
+pub(crate) fn emit(lowering: Lowering<'_>, weights: &WeightLayout) -> Pass {
     let mut emitter = Emitter { lowering: &lowering, weights, tracks: BTreeMap::new() };
     for id in lowering.graph.layer_ids() {
         emitter.layer(id);
@@ -41,8 +41,9 @@ pub(crate) fn emit(lowering: Lowering<'_>, weights: &WeightLayout, options: Plan
         emitter.parts((group.slot, group.component), group.phase).maps.push((group.offset, map));
     }
     let cleared = emitter.accumulations();
-    let stages = emitter.stages(options);
-    Pass { stages, cleared, storage: lowering.storage, components: lowering.components }
+    let stages = emitter.stages();
+    let waves = Vec::new();
+    Pass { stages, cleared, waves, storage: lowering.storage, components: lowering.components }
 }
 
 struct Emitter<'a, 'b> {
@@ -238,7 +239,7 @@ impl Emitter<'_, '_> {
         }
     }
 
-    fn stages(self, options: PlanOptions) -> Vec<Stage> {
+    fn stages(self) -> Vec<Stage> {
         let lowering = self.lowering;
         // By slot, and in an odd one scans and loops apart.
         let mut stages: BTreeMap<(usize, bool), Vec<Track>> = BTreeMap::new();
@@ -283,8 +284,7 @@ impl Emitter<'_, '_> {
                     (_, true) => StageKind::Loop,
                 };
                 let cost = Cost::of(&tracks);
-                let deal = cost::deal(kind, &tracks, &cost, options);
-                Stage { kind, level, tracks, deal, cost }
+                Stage { kind, level, tracks, deal: Deal::Alone, cost }
             })
             .collect()
     }

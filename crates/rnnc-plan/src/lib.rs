@@ -7,16 +7,19 @@
 //! - `lower.rs` groups layers into maps and gives values their buffers;
 //! - `layout.rs` lays out the weights; `maps.rs` writes the elementwise programs; `emit.rs` all other operations, which
 //!   `fuse.rs` fuses;
-//! - `memory.rs` finds lifetimes and shares room; `cost.rs` counts, and chooses by the counts; `sink.rs` moves into cycles
+//! - `memory.rs` finds lifetimes and shares room; `cost.rs` counts; `deal.rs` shares the work out among
+//!   cores, by predicted times; `access.rs` and `waves.rs` find what can run at the same time; `sink.rs` moves into cycles
 //!   what is computed for them alone, for executors that ask for it; `work.rs` counts what a window cannot do without;
 //! - `plan.rs` is the result, `executor.rs` the trait; what all executors need: `checks.rs` refuses wrong arguments, `clock.rs`
 //!   says which reads cross a reset, `state.rs` what a run carries from window to window, `dropout.rs` draws masks,
 //!   `available.rs` asks for memory; `report` prints and draws plans.
 
+pub mod access;
 mod available;
 mod checks;
 mod clock;
 mod cost;
+mod deal;
 pub mod dropout;
 mod emit;
 mod executor;
@@ -30,12 +33,14 @@ pub mod report;
 mod schedule;
 mod sink;
 mod state;
+pub mod waves;
 mod work;
 
 pub use available::check_available;
 pub use checks::{check_len, check_range};
 pub use clock::Clock;
 pub use cost::Cost;
+pub use deal::{Lane, Speeds};
 pub use executor::{Executor, ExecutorError, NO_SYMBOL, Part, Precision, Setup, Update, Values, ValuesMut};
 pub use layout::{WeightLayout, WeightView};
 pub use memory::{Memory, Placement};

@@ -1,6 +1,7 @@
 //! Memory: when each buffer is in use, and where those that need not outlive their stages share room.
 
 use crate::plan::{Instruction, Op, Plan, Stage, View};
+use crate::waves;
 use rnnc_graph::LayerKind;
 
 /// Buffers begin at multiples of this many bytes: a cache line.
@@ -44,7 +45,9 @@ impl Plan {
     /// do not overlap share room; with `keep`, those that the backward pass reads do not (older frames are
     /// kept when windows overlap).
     pub fn place(&self, streams: usize, frames: usize, keep: bool) -> Placement {
-        self.place_apart(streams, frames, keep, &[])
+        let passes = std::iter::once(&self.forward_pass).chain(&self.backward_pass);
+        let waves = waves::turns(self, passes.map(|pass| &pass.waves[..]));
+        self.place_apart(streams, frames, keep, &waves)
     }
 
     /// The same where all stages of some turns (see [`Plan::turns`]), from the first to the last of each range, may run

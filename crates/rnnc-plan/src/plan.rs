@@ -2,11 +2,13 @@
 //!
 //! A row is one frame of one stream; a buffer holds `width` numbers a row. Executors choose how rows lie in memory.
 
-use crate::cost::{self, Cost};
+use crate::cost::Cost;
+use crate::deal::Lane;
 use crate::emit::emit;
 use crate::layout::WeightLayout;
 use crate::lower::{Lowering, Saved};
 use crate::memory;
+use crate::waves::Wave;
 use rnnc_graph::{
     Adjoint, AdjointOptions, Components, Direction, Function, Graph, GraphError, LayerId, LayerKind,
     Operation,
@@ -94,6 +96,8 @@ pub struct Pass {
     /// Parts (place, length) of the flat gradient buffer that must be 0 before the first stage: those that are only
     /// ever added to.
     pub cleared: Vec<(usize, usize)>,
+    /// Loops that run at the same time on the cores of a CPU.
+    pub waves: Vec<Wave<Lane>>,
 }
 
 /// A buffer, by its place.
@@ -146,7 +150,7 @@ impl Plan {
         let bundles = lowering.bundles_by_source();
         let weights = WeightLayout::new(&forward, &bundles)?;
         lowering.store(bundles, |_| None, &saved, &mut buffers)?;
-        let forward_pass = emit(lowering, &weights, options);
+        let forward_pass = emit(lowering, &weights);
 
         let backward_pass = match &adjoint {
             None => None,
@@ -160,23 +164,13 @@ impl Plan {
                     _ => None,
                 };
                 lowering.store(bundles, given, &none, &mut buffers)?;
-                Some(emit(lowering, &weights, options))
+                Some(emit(lowering, &weights))
             }
         };
         let mut plan = Plan { options, forward, adjoint, weights, buffers, forward_pass, backward_pass, working: 0 };
         memory::find_lifetimes(&mut plan);
+        plan.deal_out(options.workers, options.streams, options.frames);
         Ok(plan)
-    }
-
-    /// Chooses anew how work is shared out, for another number of workers, streams or frames than the plan was made
-    /// for. Nothing else in a plan depends on them.
-    pub fn deal_out(&mut self, workers: usize, streams: usize, frames: usize) {
-        self.options = PlanOptions { workers, streams, frames, ..self.options };
-        let options = self.options;
-        let passes = std::iter::once(&mut self.forward_pass).chain(&mut self.backward_pass);
-        for stage in passes.flat_map(|pass| &mut pass.stages) {
-            stage.deal = cost::deal(stage.kind, &stage.tracks, &stage.cost, options);
-        }
     }
 
     /// The stages of both passes in the order in which they run.

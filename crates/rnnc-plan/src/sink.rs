@@ -4,9 +4,9 @@
 //! computed where it is needed. (A machine bound by the length of a frame's chain of steps wants the opposite, so this is
 //! the executor's choice.) The instructions that compute it move from the frames stage's map to the one that loads it.
 
-use crate::cost::{self, Cost};
+use crate::cost::Cost;
 use crate::memory::{find_lifetimes, for_each_view};
-use crate::plan::{Instruction, Map, Op, Pass, Plan, Read, Register, StageKind, View};
+use crate::plan::{Instruction, Map, Op, Pass, Plan, PlanOptions, Read, Register, StageKind, View};
 use rnnc_graph::Graph;
 use std::collections::{HashMap, HashSet};
 
@@ -23,7 +23,6 @@ struct Move {
 impl Plan {
     /// Moves into the maps of cycles whatever is computed for them alone.
     pub fn sink(&mut self) {
-        let options = self.options;
         for backward in [false, true] {
             let moves = match (backward, &self.backward_pass, &self.adjoint) {
                 (false, ..) => find_moves(self, &self.forward_pass, &self.forward),
@@ -50,7 +49,6 @@ impl Plan {
                 }
                 stage.tracks.retain(|track| !track.phases.is_empty());
                 stage.cost = Cost::of(&stage.tracks);
-                stage.deal = cost::deal(stage.kind, &stage.tracks, &stage.cost, options);
             }
             pass.stages.retain(|stage| !stage.tracks.is_empty());
         }
@@ -65,6 +63,8 @@ impl Plan {
             }
         }
         find_lifetimes(self);
+        let PlanOptions { workers, streams, frames, .. } = self.options;
+        self.deal_out(workers, streams, frames);
     }
 }
 
@@ -273,7 +273,6 @@ impl Instruction {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::PlanOptions;
     use rnnc_graph::{Activation, Connect, Init};
 
     /// h = tanh(x^2 + W h[t-1]), where x^2 is h's alone.

@@ -1,11 +1,11 @@
 //! Stages over all frames at once: a job for each part of an operation.
 
 use super::{gradients, rows, vector};
-use crate::access::Access;
 use crate::compile::Builder;
 use crate::lanes::Draft;
 use crate::program::{Command, Place, Region, RowsProduct};
 use crate::source::map::{self, Site};
+use rnnc_plan::access::Access;
 use rnnc_plan::{Instruction, LookUp, Map, Op, Product, Read, Stage, View};
 use std::fmt::Write;
 

@@ -11,7 +11,6 @@ mod recurrence;
 mod shape;
 mod text;
 
-use crate::access::Access;
 use crate::compile::Builder;
 use crate::driver::{Geometry, Source};
 use crate::lanes::Draft;
@@ -19,6 +18,7 @@ use crate::program::{Command, Launch, Region, Work};
 use crate::source;
 use kernel::Chunked;
 use recurrence::{Recurrence, Step};
+use rnnc_plan::access::Access;
 use rnnc_plan::{Map, Op, Stage, Track};
 use shape::Shape;
 use std::fmt::Write;

@@ -12,13 +12,13 @@ pub mod shares;
 mod site;
 mod tiles;
 
-use crate::access::Access;
 use crate::compile::Builder;
 use crate::driver::{DriverError, Geometry, Source};
 use crate::lanes::Draft;
 use crate::program::{Command, Launch, Region, Work};
 use crate::source;
 use layout::Tier;
+use rnnc_plan::access::Access;
 use rnnc_plan::{Op, Stage, Track};
 use shares::Share;
 

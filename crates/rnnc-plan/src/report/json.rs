@@ -15,6 +15,10 @@
 //!                  reason, remedy: for people
 //!   stages[]       kind: as of components; level: those of one level can run side by side
 //!                  deal: "rows", "units" or "alone"
+//!                  predicted_us: of a frame, by deal; null for frames stages
+//!                  wave: null, or of loops that run at the same time as others: stages: the first and the last of the
+//!                  wave, by their places in the pass; chunks; predicted_us: of a frame, all its loops; loops[]: of each
+//!                  track, workers: the first and how many; deal
 //!                  flops, bytes, steps, frames_at_once, barriers: of a window
 //!     tracks[]       components[]; direction; block: frames in a step, null for all; barriers_per_step
 //!       phases[]       ops[]: op; offset: in frames; parts[]: for people
@@ -27,7 +31,9 @@
 
 use super::figures::{Figures, StageFigures};
 use super::names::{Names, passes, plain};
-use crate::plan::{Pass, Plan, Stage, Track};
+use crate::deal::{self, Lane};
+use crate::plan::{Pass, Plan, PlanOptions, Stage, StageKind, Track};
+use crate::waves;
 use rnnc_graph::{Component, Direction, Graph, Kind, Weight};
 use serde_json::{Value, json};
 
@@ -42,7 +48,7 @@ pub fn json(plan: &Plan) -> Value {
     let figures = Figures::of(plan);
     let mut stages = figures.stages.iter();
     let passes: Vec<Value> =
-        passes(plan).map(|(name, graph, pass)| pass_value(name, graph, pass, &mut stages)).collect();
+        passes(plan).map(|(name, graph, pass)| pass_value(name, graph, pass, options, &mut stages)).collect();
     let memory = plan.memory(options.streams, options.frames, false);
     let unshared: u128 = plan.place(options.streams, options.frames, false).sizes.iter().sum();
     let bytes = |n: u128| u64::try_from(n).unwrap_or(u64::MAX);
@@ -89,11 +95,32 @@ fn pass_value<'a>(
     name: &str,
     graph: &Graph,
     pass: &Pass,
+    options: PlanOptions,
     figures: &mut impl Iterator<Item = &'a StageFigures>,
 ) -> Value {
     let names = Names::of(graph, pass);
+    let frames = options.frames.max(1) as f64;
     let stages: Vec<Value> =
-        pass.stages.iter().zip(figures).map(|(stage, f)| stage_value(graph, &names, stage, f)).collect();
+        (0..).zip(&pass.stages).zip(figures).map(|((at, stage), f)| {
+            let mut value = stage_value(graph, &names, stage, f);
+            if stage.kind != StageKind::Frames {
+                let choices = deal::choices(stage, options).map(|(deal, us)| (json!(deal), json!(us / frames)));
+                let choices = choices.into_iter().map(|(deal, us)| (deal.as_str().unwrap_or_default().to_string(), us));
+                value["predicted_us"] = choices.collect::<serde_json::Map<_, _>>().into();
+            }
+            if let Some(wave) = waves::of_stage(&pass.waves, at).filter(|_| stage.kind == StageKind::Loop) {
+                let lane = |lane: &Lane| {
+                    json!({ "workers": [lane.workers.start, lane.workers.len()], "deal": lane.deal })
+                };
+                value["wave"] = json!({
+                    "stages": [wave.stages.0, wave.stages.1],
+                    "chunks": wave.chunks,
+                    "predicted_us": wave.us / frames,
+                    "loops": wave.loops_of(pass, at).iter().map(lane).collect::<Vec<_>>(),
+                });
+            }
+            value
+        }).collect();
     let components: Vec<Value> = pass.components.list.iter().map(|c| component_value(graph, c)).collect();
     json!({ "pass": name, "components": components, "stages": stages })
 }
@@ -134,6 +161,8 @@ fn stage_value(graph: &Graph, names: &Names<'_>, stage: &Stage, figures: &StageF
         "kind": stage.kind,
         "level": stage.level,
         "deal": stage.deal,
+        "predicted_us": null,
+        "wave": null,
         "flops": figures.flops,
         "bytes": figures.bytes,
         "steps": figures.steps,

@@ -2,7 +2,9 @@
 
 use super::figures::{ComponentFigures, Figures, StageFigures};
 use super::names::{Names, count, passes, plain, scaled, shorten, thousands};
+use crate::deal;
 use crate::plan::{Deal, Pass, Plan, Stage, StageKind};
+use crate::waves;
 use rnnc_graph::{Component, Components, Direction, Graph, Kind, LayerId};
 
 /// The columns of a line.
@@ -295,10 +297,15 @@ fn stage(
     let cost = format!("{}, {}", scaled(figures.flops, "FLOP"), scaled(figures.bytes, "B"));
     out.blank();
     out.line(4, &format!("{number:>2}  {kind:<6}  level {level}, {how}{beside}  [{cost}]"));
-    out.paragraph(8, 8, &deal(plan, stage));
+    out.paragraph(8, 8, &deal(plan, pass, stage, number));
     // Whoever shares out streams, or nothing, need not meet within a loop.
-    let meets = stage.kind == StageKind::Frames || stage.deal == Deal::Units;
-    for track in &stage.tracks {
+    let at = pass.stages.iter().position(|other| std::ptr::eq(other, stage)).unwrap_or(0);
+    let wave = waves::of_stage(&pass.waves, at);
+    for (track_number, track) in stage.tracks.iter().enumerate() {
+        let lane =
+            wave.filter(|_| stage.kind == StageKind::Loop).map(|w| &w.loops_of(pass, at)[track_number]);
+        let deal = lane.map_or(stage.deal, |lane| lane.deal);
+        let meets = stage.kind == StageKind::Frames || deal == Deal::Units;
         let mut indent = 8;
         if stage.tracks.len() > 1 {
             let layers: Vec<String> = track
@@ -339,31 +346,72 @@ fn stage(
     }
 }
 
-/// How the work is shared out, and why.
-fn deal(plan: &Plan, stage: &Stage) -> String {
+/// How the work is shared out, and why: of loops and scans, with the times that the choice goes by.
+fn deal(plan: &Plan, pass: &Pass, stage: &Stage, number: usize) -> String {
     let workers = plan.options.workers.max(1);
-    let streams = count(plan.options.streams, "stream");
-    let few = if plan.options.streams == 1 { "is" } else { "are" };
-    let what = match stage.kind {
-        StageKind::Frames => "rows (frames of streams)",
-        StageKind::Scan | StageKind::Loop => "streams",
+    if workers == 1 {
+        return "one worker does all".into();
+    }
+    if stage.kind == StageKind::Frames {
+        return match stage.deal {
+            Deal::Alone => "one worker does all: too little to share".into(),
+            Deal::Rows => {
+                format!("rows (frames of streams) are shared out: there are enough for {workers} workers")
+            }
+            Deal::Units => {
+                let meet = match stage.cost.barriers {
+                    0 => "no barriers".to_string(),
+                    n => count(n as usize, "barrier"),
+                };
+                format!("units are shared out ({meet}): there are too few rows for {workers} workers")
+            }
+        };
+    }
+    let a_frame = |us: f64| format!("{} us", trimmed(us / plan.options.frames.max(1) as f64));
+    let choices = deal::choices(stage, plan.options);
+    let name = |deal: Deal| match deal {
+        Deal::Alone => "one worker",
+        Deal::Rows => "sharing out streams",
+        Deal::Units => "sharing out units",
     };
-    match stage.deal {
-        _ if workers == 1 => "one worker does all".into(),
-        Deal::Alone => "one worker does all: too little to share between meetings".into(),
-        Deal::Rows if stage.kind == StageKind::Frames => {
-            format!("{what} are shared out: there are enough for {workers} workers")
-        }
-        Deal::Rows => format!("{what} are shared out, without barriers: {streams} for {workers} workers"),
+    let others = |chosen: Option<Deal>| {
+        let possible = |deal: Deal| deal != Deal::Rows || plan.options.streams >= workers;
+        let others = choices.iter().filter(|&&(deal, _)| Some(deal) != chosen && possible(deal));
+        others.map(|&(deal, us)| format!("{} {}", name(deal), a_frame(us))).collect::<Vec<_>>().join(", ")
+    };
+    let at = pass.stages.iter().position(|other| std::ptr::eq(other, stage)).unwrap_or(0);
+    if let Some(wave) = waves::of_stage(&pass.waves, at).filter(|_| stage.kind == StageKind::Loop) {
+        let lanes = wave.loops_of(pass, at).iter().map(|lane| match lane.workers.len() {
+            1 => format!("worker {}", lane.workers.start + 1),
+            _ => format!("workers {} to {}", lane.workers.start + 1, lane.workers.end),
+        });
+        let lanes = lanes.collect::<Vec<_>>().join(", ");
+        let with = match wave.chunks {
+            1 => "its loops run side by side".to_string(),
+            chunks => {
+                let (first, last) = (number + wave.stages.0 - at, number + wave.stages.1 - at);
+                format!("runs in a wave of stages {first} to {last}, {chunks} chunks of frames")
+            }
+        };
+        return format!(
+            "{with}: {lanes}; predicted {} a frame for all loops of the wave; by itself {}",
+            a_frame(wave.us),
+            others(None)
+        );
+    }
+    let (_, us) = choices.into_iter().find(|(deal, _)| *deal == stage.deal).unwrap_or(choices[0]);
+    let how = match stage.deal {
+        Deal::Alone => "one worker does all".to_string(),
+        Deal::Rows => "streams are shared out, without barriers".into(),
         Deal::Units => {
             let meet = match stage.cost.barriers {
                 0 => "no barriers".to_string(),
-                n if stage.kind == StageKind::Loop => format!("{} a step", count(n as usize, "barrier")),
-                n => count(n as usize, "barrier"),
+                n => format!("{} a step", count(n as usize, "barrier")),
             };
-            format!("units are shared out ({meet}): {streams} {few} too few for {workers} workers")
+            format!("units are shared out ({meet})")
         }
-    }
+    };
+    format!("{how}: predicted {} a frame; {}", a_frame(us), others(Some(stage.deal)))
 }
 
 fn work(plan: &Plan, figures: &Figures, out: &mut Page) {

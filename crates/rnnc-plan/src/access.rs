@@ -1,10 +1,11 @@
-//! What a job reads and writes in device memory: two jobs that touch the same must run in their order.
+//! What a job (an operation, a part of one, or a loop) reads and writes: two jobs that touch the same must run in their
+//! order.
 
-use rnnc_graph::Direction;
-use rnnc_plan::{
+use crate::plan::{
     Instruction, LookUp, Map, Matrix, Op, OuterSum, Placed, Product, Read, RowSum, ScatterSum, Stage,
     StageKind, Track, Vector, View,
 };
+use rnnc_graph::Direction;
 use std::ops::Range;
 
 /// Some numbers.
@@ -19,7 +20,7 @@ enum Area {
 /// What is read and written of values and gradients. Weights are only read in a pass, scratch and counters are a job's
 /// own.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Access {
+pub struct Access {
     reads: Vec<Area>,
     writes: Vec<Area>,
     /// Values of a row that are read and written.
@@ -30,7 +31,7 @@ pub(crate) struct Access {
 
 /// Where in time a job runs that has some frames of a pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Chunk {
+pub struct Chunk {
     /// Chunks of one wave are compared by their numbers.
     pub wave: usize,
     /// Chunks come in the order of steps.
@@ -40,7 +41,7 @@ pub(crate) struct Chunk {
 }
 
 /// Of each buffer, the numbers that it takes; of those that are not listed, no others take the same.
-pub(crate) type Lying = [Range<usize>];
+pub type Lying = [Range<usize>];
 
 fn overlap(a: &Range<usize>, b: &Range<usize>) -> bool {
     a.start < b.end && b.start < a.end

@@ -1,0 +1,434 @@
+//! How work is shared out among the cores of a CPU: what each way would take is predicted from counts of the plan and from
+//! speeds that are constants, never measured, so that the same network makes the same choice everywhere.
+//!
+//! A stage is dealt by rows, by units, or not at all; loops that can run at the same time make a wave (`waves.rs`), in which
+//! each has workers of its own.
+
+use crate::access::Access;
+use crate::cost::Cost;
+use crate::plan::{Deal, Op, Pass, Plan, PlanOptions, Stage, StageKind, Track};
+use crate::waves::{self, Candidate, Timed};
+use std::ops::Range;
+
+/// What a core is taken to do in a microsecond, and what meeting others costs it. Where the numbers come from, bench/NOTES.md
+/// says; only their ratios matter to the choices.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Speeds {
+    /// Floating-point operations of products.
+    pub product: f64,
+    /// All others; a transcendental function counts 10.
+    pub other: f64,
+    /// Bytes of weights that are read from the core's own cache.
+    pub near: f64,
+    /// The same from the cache that all share.
+    pub far: f64,
+    /// The same from memory, while all cores read.
+    pub memory: f64,
+    /// How many bytes the core's own cache holds from step to step, and how many the shared one.
+    pub caches: (f64, f64),
+    /// Microseconds of beginning an operation, or a row of one that is no product.
+    pub step: f64,
+    /// Microseconds that a meeting of workers takes, waiting for the slowest included.
+    pub barrier: f64,
+    /// Microseconds until all workers have begun, and the caller has learned of their end.
+    pub run: f64,
+    /// The same if they sleep: where the caller hands in one frame at a time.
+    pub wake: f64,
+}
+
+impl Speeds {
+    /// Of a core.
+    pub const CORE: Speeds = Speeds {
+        product: 95e3,
+        other: 10e3,
+        near: 85e3,
+        far: 70e3,
+        memory: 15e3,
+        caches: ((512 << 10) as f64, (16 << 20) as f64),
+        step: 0.02,
+        barrier: 1.0,
+        run: 1.0,
+        wake: 30.0,
+    };
+
+    /// The most chunks of a wave.
+    const MOST_CHUNKS: usize = 64;
+
+    /// Predictions are not exact: what a wave may take at most of the time without it.
+    const LEAST_GAIN: f64 = 0.95;
+}
+
+/// The workers of a loop in a wave.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lane {
+    /// Which.
+    pub workers: Range<usize>,
+    /// How they share it out.
+    pub deal: Deal,
+}
+
+/// What is to be shared out, and among whom.
+#[derive(Clone, Copy, Debug)]
+struct Model {
+    speeds: Speeds,
+    workers: usize,
+    streams: usize,
+    frames: usize,
+}
+
+/// The ways to share out a stage, the simplest first.
+const DEALS: [Deal; 3] = [Deal::Alone, Deal::Rows, Deal::Units];
+
+/// Predicted microseconds of a window for each way to share out a stage, the simplest first.
+pub(crate) fn choices(stage: &Stage, options: PlanOptions) -> [(Deal, f64); 3] {
+    Model::new(Speeds::CORE, options).choices(stage)
+}
+
+impl Plan {
+    /// Chooses anew how work is shared out, for another number of workers, streams or frames than the plan was made
+    /// for. Nothing else in a plan depends on them.
+    pub fn deal_out(&mut self, workers: usize, streams: usize, frames: usize) {
+        self.options = PlanOptions { workers, streams, frames, ..self.options };
+        self.deal_out_at(Speeds::CORE);
+    }
+
+    /// The same for cores of other speeds.
+    pub fn deal_out_at(&mut self, speeds: Speeds) {
+        let model = Model::new(speeds, self.options);
+        for pass in std::iter::once(&mut self.forward_pass).chain(&mut self.backward_pass) {
+            model.deal_out(pass);
+        }
+    }
+}
+
+impl Model {
+    fn new(speeds: Speeds, options: PlanOptions) -> Model {
+        let PlanOptions { workers, streams, frames, .. } = options;
+        Model { speeds, workers: workers.max(1), streams: streams.max(1), frames: frames.max(1) }
+    }
+
+    fn deal_out(self, pass: &mut Pass) {
+        pass.waves = Vec::new();
+        let alone: f64 = pass.stages.iter().map(|stage| self.us(stage, Deal::Alone)).sum();
+        for stage in &mut pass.stages {
+            stage.deal = if self.workers > 1 { self.best(stage).0 } else { Deal::Alone };
+        }
+        if self.workers == 1 {
+            return;
+        }
+        let accesses: Vec<Vec<Access>> = pass.stages.iter().map(Access::of_stage).collect();
+        let by_itself = |stage: usize| self.best(&pass.stages[stage]).1 + self.speeds.barrier;
+        let waves = waves::find(pass, &accesses, Speeds::LEAST_GAIN, by_itself, |wave| self.wave(wave));
+        let in_a_wave = |stage: &usize| {
+            pass.stages[*stage].kind == StageKind::Loop && waves::of_stage(&waves, *stage).is_some()
+        };
+        let rest = (0..pass.stages.len()).filter(|stage| !in_a_wave(stage)).map(by_itself);
+        let shared = rest.sum::<f64>() + waves.iter().map(|wave| wave.us).sum::<f64>();
+        let begin = if self.frames > 1 { self.speeds.run } else { self.speeds.wake };
+        // A pass by itself runs on the caller alone, and meets nobody.
+        if alone <= shared + begin {
+            pass.stages.iter_mut().for_each(|stage| stage.deal = Deal::Alone);
+            return;
+        }
+        pass.waves = waves;
+    }
+
+    fn choices(self, stage: &Stage) -> [(Deal, f64); 3] {
+        DEALS.map(|deal| (deal, self.us(stage, deal)))
+    }
+
+    /// The fastest way to share out a stage; of equal ones the simplest.
+    fn best(self, stage: &Stage) -> (Deal, f64) {
+        fastest(self.choices(stage))
+    }
+
+    /// Microseconds of a window.
+    fn us(self, stage: &Stage, deal: Deal) -> f64 {
+        match stage.kind {
+            StageKind::Frames => self.all_frames(stage, deal),
+            StageKind::Scan | StageKind::Loop => {
+                let tracks: Vec<&Track> = stage.tracks.iter().collect();
+                let meetings = if deal == Deal::Units { stage.cost.barriers } else { 0 };
+                let steps = tracks.iter().map(|track| self.steps(track)).fold(0.0, f64::max);
+                let bytes = weight_bytes(&tracks);
+                let work: f64 = tracks.iter().map(|track| self.track(track, deal, bytes)).sum();
+                work + if self.workers > 1 { steps * meetings as f64 * self.speeds.barrier } else { 0.0 }
+            }
+        }
+    }
+
+    fn all_frames(self, stage: &Stage, deal: Deal) -> f64 {
+        let Model { workers, streams, frames, .. } = self;
+        let rows = match deal {
+            Deal::Rows if frames < workers => frames * streams.div_ceil(workers),
+            Deal::Rows => frames.div_ceil(workers) * streams,
+            Deal::Units | Deal::Alone => frames * streams,
+        };
+        let units = if deal == Deal::Units { workers } else { 1 };
+        let ops = stage.tracks.iter().flat_map(|track| &track.phases).flat_map(|phase| &phase.ops);
+        ops.map(|placed| match placed.op {
+            // Dealt by weights, whatever the stage deals.
+            Op::WeightGradient(_) | Op::TableGradient(_) | Op::Reduce(_) => {
+                self.op(&placed.op, frames * streams, 1, self.speeds.far) / workers as f64
+            }
+            _ => self.op(&placed.op, rows, units, self.speeds.far),
+        })
+        .sum()
+    }
+
+    /// How many steps a loop has.
+    fn steps(self, track: &Track) -> f64 {
+        self.frames.div_ceil(self.block(track)) as f64
+    }
+
+    fn block(self, track: &Track) -> usize {
+        track.block.clamp(1, self.frames)
+    }
+
+    /// A loop's or a scan's work in a window, without meetings, while all that run read weights of so many bytes in a step.
+    fn track(self, track: &Track, deal: Deal, bytes: f64) -> f64 {
+        let Speeds { near, far, memory, caches, .. } = self.speeds;
+        let (streams, units) = match deal {
+            Deal::Alone => (self.streams, 1),
+            Deal::Rows => (self.streams.div_ceil(self.workers), 1),
+            Deal::Units => (self.streams, self.workers),
+        };
+        let own = weight_bytes(&[track]) / units as f64;
+        let reading = if bytes > caches.1 {
+            memory
+        } else if own > caches.0 {
+            far
+        } else {
+            near
+        };
+        let rows = streams * self.block(track);
+        let ops = track.phases.iter().flat_map(|phase| &phase.ops);
+        self.steps(track) * ops.map(|placed| self.op(&placed.op, rows, units, reading)).sum::<f64>()
+    }
+
+    /// An operation on some rows, by the worker of `workers` that has the most units; weights come at a speed.
+    fn op(self, op: &Op, rows: usize, workers: usize, reading: f64) -> f64 {
+        let Speeds { product, other, step, .. } = self.speeds;
+        let cost = Cost::of_op(op);
+        let rows = rows as f64;
+        let products =
+            f64::max(cost.product_flops as f64 * rows / product, cost.weight_bytes as f64 / reading);
+        let (span, begun) = match op {
+            Op::MatMul(products) => (products.iter().map(|p| p.span).max(), products.len() as f64),
+            Op::Map(map) => (Some(map.span), rows),
+            Op::Gather(look_ups) => (look_ups.iter().map(|l| l.span).max(), rows),
+            Op::Vector(vector) => (Some(vector.to.len), rows),
+            Op::WeightGradient(_) | Op::TableGradient(_) | Op::Reduce(_) => (None, rows),
+        };
+        let share = span.map_or(1.0, |span| share(span, workers));
+        (products + cost.other_flops as f64 * rows / other) * share + step * begun
+    }
+
+    /// How loops share the workers, and the microseconds of a window that the busiest of them takes.
+    fn lanes(self, tracks: &[&Track]) -> (Vec<Lane>, f64) {
+        let bytes = weight_bytes(tracks);
+        let best = |track: &Track, workers: usize| {
+            let part = Model { workers, ..self };
+            let us = |deal: Deal| {
+                let meetings = if deal == Deal::Units { track.barriers_per_step() } else { 0 };
+                let meeting = if workers > 1 { self.speeds.barrier * meetings as f64 } else { 0.0 };
+                part.track(track, deal, bytes) + part.steps(track) * meeting
+            };
+            fastest(DEALS.map(|deal| (deal, us(deal))))
+        };
+        if tracks.len() >= self.workers {
+            // The longest first, each to the worker that has the least.
+            let mut loads = vec![0.0f64; self.workers];
+            let us: Vec<f64> = tracks.iter().map(|track| best(track, 1).1).collect();
+            let mut order: Vec<usize> = (0..tracks.len()).collect();
+            order.sort_by(|&a, &b| us[b].total_cmp(&us[a]));
+            let mut lanes = vec![Lane { workers: 0..1, deal: Deal::Alone }; tracks.len()];
+            for track in order {
+                let least = (0..self.workers).min_by(|&a, &b| loads[a].total_cmp(&loads[b])).unwrap_or(0);
+                lanes[track].workers = least..least + 1;
+                loads[least] += us[track];
+            }
+            return (lanes, loads.into_iter().fold(0.0, f64::max));
+        }
+        // One each, and the rest one by one to the loop that takes longest.
+        let mut counts = vec![1; tracks.len()];
+        let us = |counts: &[usize], track: usize| best(tracks[track], counts[track]).1;
+        for _ in tracks.len()..self.workers {
+            let slowest =
+                (0..tracks.len()).max_by(|&a, &b| us(&counts, a).total_cmp(&us(&counts, b))).unwrap_or(0);
+            counts[slowest] += 1;
+        }
+        let longest = (0..tracks.len()).map(|track| us(&counts, track)).fold(0.0, f64::max);
+        let mut first = 0;
+        let lanes = tracks.iter().zip(&counts).map(|(track, &count)| {
+            first += count;
+            Lane { workers: first - count..first, deal: best(track, count).0 }
+        });
+        (lanes.collect(), longest)
+    }
+
+    /// What loops take as a wave: in each turn, workers first share out the rows of what stands between the loops, and then
+    /// each has its loops' chunks.
+    fn wave(self, candidate: &Candidate<'_>) -> Option<Timed<Lane>> {
+        if candidate.tracks.len() == 1 {
+            return None;
+        }
+        let (loops, longest) = self.lanes(&candidate.tracks);
+        let between: Vec<Stage> = candidate.between().collect();
+        let rows = |frames: usize| {
+            let part = Model { frames, ..self };
+            between.iter().map(|stage| part.all_frames(stage, Deal::Rows)).sum::<f64>()
+        };
+        let is_loop = |stage: &&Stage| stage.kind == StageKind::Loop;
+        let (first, last) = candidate.stages;
+        let behind = candidate.pass.stages[first..=last].iter().filter(is_loop).count() - 1;
+        let meetings = if between.is_empty() { 1.0 } else { 2.0 } * self.speeds.barrier;
+        let time = |chunks: usize| {
+            let turns = (chunks + behind) as f64;
+            let between = chunks as f64 * rows(self.frames.div_ceil(chunks)) - rows(self.frames);
+            turns * (longest / chunks as f64 + meetings) + between
+        };
+        let counts = candidate.counts(self.frames, Speeds::MOST_CHUNKS);
+        let chunks = counts.min_by(|&a, &b| time(a).total_cmp(&time(b)))?;
+        Some(Timed { chunks, loops, us: time(chunks) })
+    }
+}
+
+/// The fastest; of equal ones the first.
+fn fastest(choices: [(Deal, f64); 3]) -> (Deal, f64) {
+    choices.into_iter().fold(choices[0], |best, next| if next.1 < best.1 { next } else { best })
+}
+
+/// Bytes of the weights that a step of some loops reads.
+fn weight_bytes(tracks: &[&Track]) -> f64 {
+    let ops = tracks.iter().flat_map(|track| &track.phases).flat_map(|phase| &phase.ops);
+    ops.map(|placed| Cost::of_op(&placed.op).weight_bytes as f64).sum()
+}
+
+/// The largest share of units that one of some workers has: they are dealt by cache lines.
+fn share(span: usize, workers: usize) -> f64 {
+    const LINE: usize = 16;
+    let most = span.div_ceil(LINE).div_ceil(workers) * LINE;
+    (most as f64 / span.max(1) as f64).min(1.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::PlanOptions;
+    use rnnc_graph::{Activation, Connect, Graph, Init};
+
+    /// Layers h = tanh(W below + U h[t-1]), each over the one before, or, if not stacked, all over the input.
+    fn layers(count: usize, units: usize, stacked: bool) -> Graph {
+        let mut graph = Graph::new("layers");
+        let mut below = graph.input("x", units);
+        for layer in 0..count {
+            let h = graph.sum(format!("h{layer}"), units, Activation::Tanh);
+            for (name, source, delay) in [("W", below, 0), ("U", h, 1)] {
+                let name = format!("h{layer}.{name}");
+                let weight = graph.weight(name, &[units, units], Init::Uniform(0.1));
+                graph.connect(source, h, Connect::full(weight).delay(delay));
+            }
+            graph.output(format!("h{layer}"), h);
+            if stacked {
+                below = h;
+            }
+        }
+        graph
+    }
+
+    fn plan(graph: &Graph, workers: usize, streams: usize, frames: usize) -> Plan {
+        let options = PlanOptions { workers, ..PlanOptions::training(streams, frames) };
+        Plan::new(graph, options).unwrap()
+    }
+
+    fn deals(plan: &Plan) -> Vec<Deal> {
+        plan.stages().filter(|stage| stage.kind == StageKind::Loop).map(|stage| stage.deal).collect()
+    }
+
+    /// Stages and chunks of each pass's waves.
+    fn waves_of(plan: &Plan) -> Vec<Vec<((usize, usize), usize)>> {
+        let passes = std::iter::once(&plan.forward_pass).chain(&plan.backward_pass);
+        passes.map(|pass| pass.waves.iter().map(|wave| (wave.stages, wave.chunks)).collect()).collect()
+    }
+
+    #[test]
+    fn stacked_small_loops_are_a_wave_in_both_passes_and_one_loop_is_none() {
+        let waves = waves_of(&plan(&layers(2, 128, true), 2, 1, 256));
+        assert!(waves.len() == 2 && waves.iter().all(|of| of.len() == 1 && of[0].1 > 1), "{waves:?}");
+        assert!(waves_of(&plan(&layers(1, 128, true), 2, 1, 256)).iter().all(Vec::is_empty));
+        assert!(waves_of(&plan(&layers(2, 128, true), 1, 1, 256)).iter().all(Vec::is_empty));
+    }
+
+    #[test]
+    fn independent_loops_run_side_by_side_without_chunks() {
+        let plan = plan(&layers(2, 128, false), 2, 1, 256);
+        for of in waves_of(&plan) {
+            assert!(matches!(of[..], [((first, last), 1)] if first == last), "{of:?}");
+        }
+        let lanes: Vec<_> =
+            plan.forward_pass.waves[0].loops.iter().map(|lane| lane.workers.clone()).collect();
+        assert_eq!(lanes, [0..1, 1..2]);
+    }
+
+    #[test]
+    fn a_third_loop_does_not_wait_for_its_turn_on_one_of_two_workers() {
+        // Two on one worker would take as long as two shared out, and more.
+        let plan = plan(&layers(3, 128, true), 2, 1, 256);
+        for pass in [Some(&plan.forward_pass), plan.backward_pass.as_ref()].into_iter().flatten() {
+            assert!(pass.waves.iter().all(|wave| wave.loops.len() == 2), "{:?}", pass.waves);
+        }
+    }
+
+    #[test]
+    fn five_workers_are_parted_among_two_loops() {
+        let graph = layers(2, 512, true);
+        let mut plan = plan(&graph, 5, 1, 256);
+        plan.deal_out_at(Speeds { barrier: 0.1, ..Speeds::CORE });
+        // What is shared out among all is faster where meetings cost little.
+        assert!(deals(&plan).iter().all(|&deal| deal == Deal::Units));
+        plan.deal_out_at(Speeds { barrier: 3.0, ..Speeds::CORE });
+        let Some(wave) = plan.forward_pass.waves.first() else { panic!("no wave") };
+        let lanes: Vec<_> = wave.loops.iter().map(|lane| lane.workers.clone()).collect();
+        assert!(lanes[0].end == lanes[1].start && lanes[1].end == 5, "{lanes:?}");
+        assert!(wave.loops.iter().all(|lane| lane.deal == Deal::Units), "{wave:?}");
+    }
+
+    #[test]
+    fn many_streams_are_shared_out_large_loops_by_units_and_small_ones_not_at_all() {
+        let of = |units, streams| deals(&plan(&layers(1, units, true), 2, streams, 256));
+        assert_eq!(of(256, 32), [Deal::Rows; 2]);
+        assert_eq!(of(512, 1), [Deal::Units; 2]);
+        assert_eq!(of(16, 1), [Deal::Alone; 2]);
+    }
+
+    #[test]
+    fn frame_by_frame_only_what_is_worth_waking_others_for_is_shared_out() {
+        let of = |units| deals(&plan(&layers(1, units, true), 2, 1, 1));
+        assert!(of(256).iter().all(|&deal| deal == Deal::Alone));
+        assert!(of(4096).iter().all(|&deal| deal == Deal::Units));
+    }
+
+    #[test]
+    fn buffers_of_a_wave_lie_apart() {
+        let plan = plan(&layers(2, 128, true), 2, 1, 256);
+        let mut one_by_one = plan.clone();
+        one_by_one.deal_out(1, 1, 256);
+        assert!(plan.memory(1, 256, false).buffers >= one_by_one.memory(1, 256, false).buffers);
+        let placement = plan.place(1, 256, false);
+        // What the stages of the wave touch.
+        let wave = &plan.forward_pass.waves[0];
+        let mut used = Vec::new();
+        for stage in &plan.forward_pass.stages[wave.stages.0..=wave.stages.1] {
+            crate::memory::for_each_view(stage, &mut |view| used.push(view.buffer.0));
+        }
+        used.sort_unstable();
+        used.dedup();
+        let end = |i: usize| placement.offsets[i] + placement.sizes[i];
+        for (n, &a) in used.iter().enumerate() {
+            for &b in &used[n + 1..] {
+                assert!(end(a) <= placement.offsets[b] || end(b) <= placement.offsets[a], "{a} and {b}");
+            }
+        }
+    }
+}
