@@ -9,7 +9,7 @@ use crate::device::Device;
 use crate::driver::DriverError;
 use crate::executor::memory::Sizes;
 use crate::program::{Command, Job, commands};
-use crate::stages::step::layout::{Tier, Way, units};
+use crate::stages::step::choice::{Tier, Way, units};
 use crate::stages::step::shares::{self, Share};
 use crate::waves::{self, PassWaves};
 use rnnc_graph::Graph;
@@ -215,12 +215,12 @@ fn explain_loop(graph: &Graph, pass: &Pass, track: &Track, share: &Share, setup:
     LoopExplained {
         turn: share.turn,
         layers: layers.map(|&layer| graph.layer_at(layer).name.clone()).collect(),
-        tier: layout.tier,
-        blocks: layout.blocks,
-        team: layout.team,
+        tier: layout.choice.tier,
+        blocks: layout.choice.blocks,
+        team: layout.choice.team,
         way: layout.choice.way,
         threads: layout.threads,
-        units: units(widest(track), layout.blocks),
+        units: units(widest(track), layout.choice.blocks),
         frames_at_once,
         barriers,
         weight_bytes: layout.products.first().map_or(4, |p| p.weight_bytes) * numbers,

@@ -3,7 +3,10 @@
 use crate::device::Device;
 use crate::lanes::Draft;
 use crate::program::Frames;
-use crate::stages::step::shares::{self, Share};
+use crate::stages::step::{
+    self,
+    shares::{self, Share},
+};
 use rnnc_plan::access::{Access, Chunk};
 use rnnc_plan::waves::{self, Candidate, Role, Timed, of_stage};
 use rnnc_plan::{Pass, Plan, Setup, StageKind};
@@ -72,7 +75,7 @@ fn time(candidate: &Candidate<'_>, setup: Setup, device: &Device) -> Option<Time
     let us = |(flops, bytes): (f64, f64)| flops / (rates.f32_tflops * 1e6) + bytes / (rates.memory_tbs * 1e6);
     // Loops take most of the device, so what stands between them takes longer than alone.
     let slower: f64 = between.map(|(_, access)| us(access.cost(rows))).sum();
-    let weights: usize = tracks.iter().map(|track| shares::weights(track)).sum();
+    let weights: usize = tracks.iter().map(|track| step::track::weights(track)).sum();
     // Each launch of a loop reads its weights.
     let start = 2.0 * rates.launch_us * candidate.inside().count() as f64 + us((0.0, 4.0 * weights as f64));
     let longest = shares.iter().map(|share| share.us).fold(0.0, f64::max);

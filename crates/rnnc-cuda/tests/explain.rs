@@ -1,5 +1,6 @@
 //! What explanations look like.
 
+use rnnc_cuda::compile::compile;
 use rnnc_cuda::device::Device;
 use rnnc_cuda::explain::explain;
 use rnnc_plan::{Plan, PlanOptions, Setup};
@@ -11,4 +12,18 @@ fn the_explanation_of_a_network_with_every_kind_of_stage() {
     let plan = Plan::new(&graph, PlanOptions::training(2, 128)).unwrap();
     let explanation = explain(&plan, Setup::new(2, 128), &Device::named("h200").unwrap()).unwrap();
     insta::assert_snapshot!(explanation);
+}
+
+#[test]
+fn more_streams_than_a_loop_has_room_for_are_refused_in_words() {
+    let text = "network n { input x : vector(8)  h = lstm(x; 64)  output h }";
+    let graph = rnnc_lang::compile("n.rnn", text, None).unwrap_or_else(|errors| panic!("{errors}"));
+    let device = Device::named("h200").unwrap();
+    let of = |streams| {
+        let plan = Plan::new(&graph, PlanOptions::training(streams, 8)).unwrap();
+        compile(&plan, Setup::new(streams, 8), &device).map(|_| ()).map_err(|error| error.to_string())
+    };
+    assert_eq!(of(1024), Ok(()));
+    let error = of(1 << 20).unwrap_err();
+    assert!(error.contains("loop of `h") && error.contains("1048576 streams"), "{error}");
 }

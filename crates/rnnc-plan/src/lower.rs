@@ -191,7 +191,9 @@ impl<'a> Lowering<'a> {
                     };
                     self.maps[map].layers.push(layer);
                     self.map_of[layer.index()].get_or_insert(map);
-                    last_map[layer.index()] = Some(map);
+                    // Of the maps of its pieces, the one that runs last.
+                    let last = &mut last_map[layer.index()];
+                    *last = (*last).max(Some(map));
                 }
             }
         }

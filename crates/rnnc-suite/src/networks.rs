@@ -37,7 +37,7 @@ pub fn networks() -> Vec<Network> {
         ("bidirectional", bidirectional),
         ("symbol_model", symbol_model),
     ];
-    let others: [(&'static str, Build); 29] = [
+    let others: [(&'static str, Build); 30] = [
         ("feed_forward", feed_forward),
         ("oscillator", oscillator),
         ("long_memory", long_memory),
@@ -54,6 +54,7 @@ pub fn networks() -> Vec<Network> {
         ("broadcasts", broadcasts),
         ("ranges", ranges),
         ("ranges_in_a_loop", ranges_in_a_loop),
+        ("pieces", pieces),
         ("heads", heads),
         ("delays_2_and_3", delays_2_and_3),
         ("delay_4_alone", delay_4_alone),

@@ -161,6 +161,20 @@ pub enum DriverError {
         /// There.
         free: usize,
     },
+    /// More streams than a loop's sums have room for.
+    #[error(
+        "{name} needs {wanted} bytes of shared memory with {streams} streams, and a block has {free}: use fewer streams"
+    )]
+    Shared {
+        /// The loop.
+        name: String,
+        /// As many as were asked for.
+        streams: usize,
+        /// Bytes that are needed.
+        wanted: usize,
+        /// Bytes that there are.
+        free: usize,
+    },
     /// More than fits.
     #[error("{what} do not fit on the device at once: {fit} of {wanted} blocks of {name} would be resident")]
     Resident {

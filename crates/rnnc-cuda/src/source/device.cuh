@@ -46,6 +46,19 @@ DEVICE float4 fresh4(const float* p) {
     asm volatile("ld.relaxed.gpu.global.v4.f32 {%0, %1, %2, %3}, [%4];" : "=f"(v.x), "=f"(v.y), "=f"(v.z), "=f"(v.w) : "l"(p) : "memory");
     return v;
 }
+// Pairs of bf16: number `at` behind `p`, and four numbers.
+DEVICE void put_bf16(float* p, u64 at, float v) {
+    unsigned short half;
+    asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(half) : "f"(v));
+    ((unsigned short*)p)[at] = half;
+}
+DEVICE uint2 fresh_bf16(const float* p) {
+    uint2 v;
+    asm volatile("ld.relaxed.gpu.global.v2.u32 {%0, %1}, [%2];" : "=r"(v.x), "=r"(v.y) : "l"(p) : "memory");
+    return v;
+}
+// Brings a number's line to the second-level cache.
+DEVICE void prefetch(const float* p) { asm volatile("prefetch.global.L2 [%0];" ::"l"(p)); }
 // The same as `own`, read where it stands in the text: ahead of its use.
 DEVICE float early(const float* p) {
     float v;

@@ -4,6 +4,13 @@
 // The larger of two TF32 numbers, of together 22 bits, whose sum a number is.
 DEVICE float tf32_part(float x) { return as_float(as_u32(x) & 0xffffe000u); }
 
+// Four numbers of a source, as the products want them.
+DEVICE uint2 four_bf16(const float4& x) {
+    uint2 v;
+    v.x = bf16_pair(x.x, x.y); v.y = bf16_pair(x.z, x.w);
+    return v;
+}
+
 // Eight weights, row by row, as the products want them.
 DEVICE void tile_f32(u32 (&w)[8], const float (&v)[8]) { UNROLL for (u32 i = 0; i < 8; i++) w[i] = as_u32(v[i]); }
 DEVICE void tile_tf32(u32 (&w)[8], const float (&v)[8]) { UNROLL for (u32 i = 0; i < 8; i++) w[i] = as_u32(tf32_nearest(v[i])); }
@@ -35,9 +42,10 @@ DEVICE void multiply_tf32(float (&sum)[4], const u32 (&w)[8], const float4& x) {
     mma_tf32(sum, as_float(w[0]), as_float(w[4]), as_float(w[1]), as_float(w[5]), a, b);
     mma_tf32(sum, as_float(w[2]), as_float(w[6]), as_float(w[3]), as_float(w[7]), c, d);
 }
-DEVICE void multiply_bf16(float (&sum)[4], const u32 (&w)[4], const float4& x) {
-    mma_bf16(sum, w[0], w[1], w[2], w[3], bf16_pair(x.x, x.y), bf16_pair(x.z, x.w));
+DEVICE void multiply_bf16(float (&sum)[4], const u32 (&w)[4], const uint2& x) {
+    mma_bf16(sum, w[0], w[1], w[2], w[3], x.x, x.y);
 }
+DEVICE void multiply_bf16(float (&sum)[4], const u32 (&w)[4], const float4& x) { multiply_bf16(sum, w, four_bf16(x)); }
 
 // Weights in memory, bits as they are.
 DEVICE void keep4(float4* to, const u32* w) {

@@ -1,23 +1,30 @@
 //! Loops: one persistent kernel for each component, in which blocks exchange what they need from frame to frame.
 //!
-//! `layout.rs` says which block and thread has what; `exchange.rs` what must be waited for; `kernel.rs` prints the kernel,
-//! `product.rs` and `tiles.rs` its products, `site.rs` how its maps read. `shares.rs` says which loops share the device.
+//! `choice.rs` has the layouts that a loop can have, `time.rs` predicts what each takes; `layout.rs` and
+//! `product_layout.rs` say which block and thread has what; `exchange.rs` what must be waited for. `kernel.rs` prints the
+//! kernel, `product.rs` and `tiles.rs` its products, `copies.rs` what those read, `site.rs` how its maps read. `shares.rs`
+//! says which loops share the device.
 
+pub mod choice;
+mod copies;
 mod early;
 mod exchange;
 mod kernel;
 pub mod layout;
 mod product;
+pub mod product_layout;
 pub mod shares;
 mod site;
 mod tiles;
+mod time;
+pub mod track;
 
 use crate::compile::Builder;
 use crate::driver::{DriverError, Geometry, Source};
 use crate::lanes::Draft;
 use crate::program::{Command, Launch, Region, Work};
 use crate::source;
-use layout::Tier;
+use choice::Tier;
 use rnnc_plan::access::Access;
 use rnnc_plan::{Op, Stage, Track};
 use shares::Share;
@@ -36,32 +43,42 @@ pub(crate) fn stage(
         let layout = share.layout;
         let name = format!("{name}_loop_{number}");
         let what = what(builder, name.starts_with("backward"), track);
+        let (wanted, free) = (layout.shared_bytes(), builder.device.shared_bytes);
+        if wanted > free {
+            let streams = layout.work.streams;
+            return Err(DriverError::Shared { name: what, streams, wanted, free });
+        }
         builder.program.watched.push(what.clone());
         let code = builder.program.watched.len();
         // A counter for each phase and each group of blocks.
-        let counters = builder.counters(track.phases.len() * kernel::GROUPS);
-        let scratch = builder.scratch(layout.streamed() * layout.blocks);
+        let counters = builder.counters(track.phases.len() * kernel::meeting::GROUPS);
+        let window = builder.places.setup.window;
+        let scratch = builder.scratch(layout.streamed() * layout.choice.blocks + layout.copied(window));
         let kernel = kernel::Kernel::new(builder.places, track, &layout, scratch, counters, code);
         let body = kernel.text(&name);
         let text = [source::prelude(), source::LOOPS.into(), body].concat();
         let source = builder.program.sources.len();
         builder.program.sources.push(Source { name: what.clone(), text, kernels: vec![name] });
         let geometry = Geometry {
-            blocks: layout.blocks,
+            blocks: layout.choice.blocks,
             threads: layout.threads,
             shared_bytes: layout.shared_bytes(),
-            cluster: if layout.tier == Tier::Cluster { layout.blocks } else { layout.team },
-            cooperative: layout.tier == Tier::Grid,
+            cluster: if layout.choice.tier == Tier::Cluster {
+                layout.choice.blocks
+            } else {
+                layout.choice.team
+            },
+            cooperative: layout.choice.tier == Tier::Grid,
         };
         let mut commands = Vec::new();
-        if layout.tier == Tier::Grid {
-            let len = track.phases.len() * kernel::GROUPS * 32;
+        if layout.choice.tier == Tier::Grid {
+            let len = track.phases.len() * kernel::meeting::GROUPS * 32;
             commands.push(Command::Clear { region: Region::Counters, offset: counters, len });
         }
         commands.push(Command::Kernel(Launch { source, kernel: 0, what, work: Work::Grid(geometry) }));
-        let waiting = if layout.tier == Tier::Grid { layout.blocks } else { 0 };
+        let waiting = if layout.choice.tier == Tier::Grid { layout.choice.blocks } else { 0 };
         let job = builder.job(commands, access);
-        jobs.push(Draft { us: share.us, wide: layout.blocks, waiting, ..job });
+        jobs.push(Draft { us: share.us, wide: layout.choice.blocks, waiting, ..job });
     }
     Ok(jobs)
 }

@@ -11,6 +11,7 @@
 #define HERE int line = __builtin_LINE()
 
 struct alignas(16) float4 { float x, y, z, w; };
+struct alignas(8) uint2 { u32 x, y; };
 struct alignas(8) float2 { float x, y; };
 struct alignas(16) uint4 { u32 x, y, z, w; };
 
@@ -194,6 +195,24 @@ DEVICE float4 fresh4(const float* p, HERE) {
     check<16>(p, line);
     return {fresh(p, line), fresh(p + 1, line), fresh(p + 2, line), fresh(p + 3, line)};
 }
+// Halves of words are buffered as such: under odd addresses, one behind their own.
+DEVICE void put_bf16(float* p, u64 at, float v, HERE) {
+    Lane* l = lane_record();
+    const char* half = (const char*)p + 2 * at;
+    check<2>(half, line);
+    l->host->put(l, line, (float*)(half + 1), bf16_half(v));
+}
+DEVICE uint2 fresh_bf16(const float* p, HERE) {
+    Lane* l = lane_record();
+    check<8>(p, line);
+    u32 v[4];
+    for (u32 i = 0; i < 4; ++i) {
+        const char* half = (const char*)p + 2 * i;
+        v[i] = l->host->buffered ? l->host->fresh(l, line, (const float*)(half + 1)) : *(const unsigned short*)half;
+    }
+    return {v[0] | v[1] << 16, v[2] | v[3] << 16};
+}
+DEVICE void prefetch(const float* p, HERE) { check<4>(p, line); }
 DEVICE float constant(const float* p, HERE) { check_constant<4>(p, line); return *p; }
 DEVICE float4 constant4(const float* p, HERE) { check_constant<16>(p, line); return *(const float4*)p; }
 DEVICE u32 constant(const u32* p, HERE) { check_constant<4>(p, line); return *p; }

@@ -60,9 +60,25 @@ pub struct Stores {
     put: ByAddress<Put>,
 }
 
+/// A word, or half of one: that before an odd address.
 fn memory(address: u64) -> u32 {
     // SAFETY: addresses are checked to lie in an allocation before they come here.
-    unsafe { (address as *const u32).read() }
+    unsafe {
+        match address % 2 {
+            0 => (address as *const u32).read(),
+            _ => u32::from(((address - 1) as *const u16).read()),
+        }
+    }
+}
+
+fn set_memory(address: u64, bits: u32) {
+    // SAFETY: addresses are checked before they are put; shared memory lives as long as the launch.
+    unsafe {
+        match address % 2 {
+            0 => (address as *mut u32).write(bits),
+            _ => ((address - 1) as *mut u16).write(bits as u16),
+        }
+    }
 }
 
 fn hand_on(from: &mut Buffer, to: &mut Buffer) {
@@ -156,8 +172,7 @@ impl Stores {
 
 fn publish(buffer: &mut Buffer, block: u32, put: &mut ByAddress<Put>) {
     for (address, bits) in buffer.drain() {
-        // SAFETY: addresses are checked before they are put; shared memory lives as long as the launch.
-        unsafe { (address as *mut u32).write(bits) };
+        set_memory(address, bits);
         if let Some(put) = put.get_mut(&address) {
             put.block = Some(block);
         }

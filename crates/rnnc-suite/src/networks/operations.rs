@@ -2,7 +2,7 @@
 
 use super::part;
 use crate::net::Net;
-use rnnc_graph::Activation::{self, Exp, Gelu, Identity, Log, Sigmoid, Silu, Sqrt, Square, Tanh};
+use rnnc_graph::Activation::{self, Cos, Exp, Gelu, Identity, Log, Sigmoid, Silu, Sin, Sqrt, Square, Tanh};
 use rnnc_graph::{Connect, ConnectionKind, Graph, Operation, Range, Start};
 
 pub fn feed_forward(m: usize, n: usize) -> Graph {
@@ -143,8 +143,9 @@ pub fn function(f: Activation, m: usize, n: usize) -> Graph {
         _ => {
             let wide = net.sum("wide", n, Identity);
             net.diagonal(h, wide, 0);
-            // Wide enough to reach both ends of the hard functions; what grows is kept from growing too far.
-            net.add(h, wide, if matches!(f, Exp | Square) { 0.6 } else { 4.0 }, 0);
+            // Wide enough to reach both ends of the hard functions; what grows is kept from growing too far, and what
+            // swings from chaos.
+            net.add(h, wide, if matches!(f, Exp | Square | Sin | Cos) { 0.6 } else { 4.0 }, 0);
             wide
         }
     };

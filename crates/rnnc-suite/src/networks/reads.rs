@@ -61,6 +61,26 @@ pub fn ranges_in_a_loop(m: usize, n: usize) -> Graph {
     net.out(c)
 }
 
+/// Layers whose terms reach parts of them, cut at other places: what reads all of `b` comes after each of its pieces,
+/// though the last of them is computed with a piece of `a`, before `whole`.
+pub fn pieces(m: usize, n: usize) -> Graph {
+    let mut net = Net::new("pieces");
+    let x = net.graph.input("x", m);
+    let n = n + 2;
+    let z = net.dense("z", n, Tanh, &[(x, 0)]);
+    let end = Range::new(n - 1, 1);
+    let a = net.sum("a", n, Sigmoid);
+    net.add(z, a, 1.0, 0);
+    net.graph.connect(z, a, Connect::identity().from(end).to(end));
+    let whole = net.map("whole", Sigmoid, z);
+    let b = net.sum("b", n, Tanh);
+    net.graph.connect(z, b, Connect::scaled(0.9).from(Range::new(0, 1)).to(Range::new(0, 1)));
+    net.graph.connect(z, b, Connect::scaled(0.3).from(end).to(end));
+    let c = net.map("c", Softplus, b);
+    let y = net.product("y", &[(a, 0), (whole, 0), (c, 0)]);
+    net.out(y)
+}
+
 pub fn heads(m: usize, n: usize) -> Graph {
     let mut net = Net::new("heads");
     let x = net.graph.input("x", m);

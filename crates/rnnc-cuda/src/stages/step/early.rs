@@ -8,9 +8,20 @@ use rnnc_graph::Direction;
 use rnnc_plan::{Instruction, Op, Track, View};
 use std::fmt::Write;
 
+/// Where values are read to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum To {
+    /// Registers of the threads that need them.
+    #[default]
+    Registers,
+    /// The second-level cache, where registers do not suffice: the step itself reads them from there.
+    Cache,
+}
+
 /// The values that one place of the kernel reads ahead, in each of its items.
 #[derive(Default)]
 pub(super) struct Early {
+    to: To,
     /// The place's number.
     site: usize,
     /// Items of a warp.
@@ -29,8 +40,21 @@ pub(super) struct Early {
 }
 
 impl Early {
-    pub fn new(site: usize, items: usize) -> Early {
-        Early { site, items, ..Early::default() }
+    pub fn new(to: To, site: usize, items: usize) -> Early {
+        Early { to, site, items, ..Early::default() }
+    }
+
+    /// Where it reads to.
+    pub fn to(&self) -> To {
+        self.to
+    }
+
+    /// A statement of the map being printed that brings a number to the cache, with a guard.
+    pub fn prefetch(&mut self, address: &str) {
+        let statement = format!("prefetch({address});");
+        if !self.pending.iter().any(|(known, _)| *known == statement) {
+            self.pending.push((statement, String::new()));
+        }
     }
 
     /// A variable for an expression of the map being printed; returns how the step reads it.
@@ -64,7 +88,9 @@ impl Early {
     pub fn end_map(&mut self, guard: &str, first: usize) {
         let _ = writeln!(self.loads, "            if ({guard}) {{ const u32 u = unit - {first}u; (void)u;");
         for (expression, name) in self.pending.drain(..) {
-            let _ = writeln!(self.loads, "                @{name}[it] = {expression};");
+            let target = if name.is_empty() { String::new() } else { format!("@{name}[it] = ") };
+            let end = if name.is_empty() { "" } else { ";" };
+            let _ = writeln!(self.loads, "                {target}{expression}{end}");
         }
         self.loads.push_str("            }\n");
         if !self.beginning.is_empty() {
@@ -77,11 +103,15 @@ impl Early {
         }
     }
 
-    /// A variable with `count` places an item, loaded by statements of its own (`@name[it * count + ...]`).
-    pub fn array(&mut self, count: usize) -> String {
+    /// Number `part` of `count` an item: the statement that loads it, and how the step reads it.
+    pub fn element(&mut self, count: usize, address: &str) -> (String, String) {
+        if self.to == To::Cache {
+            return (format!("prefetch({address});"), format!("own({address})"));
+        }
         let name = format!("{}_{}", self.site, self.variables.len());
         self.variables.push(("float", name.clone(), self.items * count));
-        name
+        let place = format!("{name}[it * {count}u + part]");
+        (format!("@{place} = early({address});"), format!("e{place}"))
     }
 
     /// Statements that load variables of their own.

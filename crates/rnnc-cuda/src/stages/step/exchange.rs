@@ -87,6 +87,12 @@ pub(super) fn overlap(a: View, b: View) -> bool {
     a.buffer == b.buffer && a.column < b.column + b.len && b.column < a.column + a.len
 }
 
+/// The columns of `stored` that `from` has too: the first, and one past the last.
+pub(super) fn common(from: View, stored: View) -> (usize, usize) {
+    let end = (from.column + from.len).saturating_sub(stored.column).min(stored.len);
+    (from.column.saturating_sub(stored.column), end)
+}
+
 /// How many steps after its maps computed them a product reads its source, if that is 0 or 1 and all of its columns are
 /// theirs.
 pub(super) fn lag(track: &Track, stored: &[Stored], product: &Product) -> Option<i64> {

@@ -1,6 +1,6 @@
 //! The products of a loop: where each thread's weights are, and the sums of a block's rows.
 
-use super::layout::ProductLayout;
+use super::product_layout::ProductLayout;
 use crate::places::{Places, Spot};
 use rnnc_plan::{Product, View};
 use std::fmt::Write;
@@ -65,9 +65,17 @@ pub(super) fn functions(out: &mut String, id: &str, product: &ProductLayout, pla
 
 /// The condition that a chunk is one of a part's, unless all are.
 fn inside(product: &ProductLayout, begin: usize, end: usize) -> String {
+    match within(product, begin, end) {
+        within if within.is_empty() => within,
+        within => format!("if ({within}) "),
+    }
+}
+
+/// The same as an expression.
+pub(super) fn within(product: &ProductLayout, begin: usize, end: usize) -> String {
     match begin == 0 && end == product.padded_chunks() {
         true => String::new(),
-        false => format!("if (chunk >= {begin}u && chunk < {end}u) "),
+        false => format!("chunk >= {begin}u && chunk < {end}u"),
     }
 }
 
@@ -232,10 +240,7 @@ pub(super) fn exchange(
         }
         // The place among the product's columns of the store's first.
         let shift = (chunks[0] * 4 + stored.column) as i64 - from.column as i64;
-        let (first, end) = (
-            from.column.saturating_sub(stored.column),
-            (from.column + from.len - stored.column).min(stored.len),
-        );
+        let (first, end) = super::exchange::common(from, stored);
         let guard = match (first, end == stored.len) {
             (0, true) => String::new(),
             _ => format!("if (u >= {first}u && u < {end}u) "),

@@ -1,9 +1,10 @@
 //! How many multiprocessors each loop of a stage gets: loops that do not depend on each other run side by side, where that
 //! is predicted to be faster than one after the other on the whole device.
 
-use super::layout::{Layout, Work};
+use super::layout::Layout;
+use super::track::weights;
 use crate::device::Device;
-use rnnc_plan::{Op, Setup, Track};
+use rnnc_plan::{Setup, Track};
 
 /// A loop's layout, and where it stands among the loops of its stage.
 #[derive(Clone, Debug)]
@@ -69,18 +70,8 @@ fn work(track: &Track) -> f64 {
     (1 + weights(track)) as f64
 }
 
-/// Numbers of a loop's weights.
-pub fn weights(track: &Track) -> usize {
-    let ops = track.phases.iter().flat_map(|p| &p.ops);
-    let numbers = |op: &Op| match op {
-        Op::MatMul(products) => products.iter().map(|p| p.to.len * p.from.view.len).sum(),
-        _ => 0,
-    };
-    ops.map(|placed| numbers(&placed.op)).sum()
-}
-
 /// Predicted microseconds of a loop over a window.
 fn predicted(track: &Track, layout: &Layout, setup: Setup, device: &Device) -> f64 {
-    let step = layout.frame_time(Work::of(track, setup), device);
+    let step = layout.frame_time(device);
     step * setup.window.div_ceil(track.block.clamp(1, setup.window.max(1))) as f64
 }

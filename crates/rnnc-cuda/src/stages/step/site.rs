@@ -1,6 +1,6 @@
 //! How maps in a loop read and write.
 
-use super::early::{Carry, Early};
+use super::early::{Carry, Early, To};
 use super::exchange::{Origin, Stored, origin};
 use crate::places::Places;
 use crate::source::map::Site;
@@ -50,7 +50,13 @@ impl Site for LoopSite<'_> {
             None => value,
             Some(crosses) => format!("{crosses} ? {} : {value}", self.places.start(read, unit)),
         };
-        if let Some((early, carries, sign)) = &mut self.ahead {
+        if let Some((early, _, sign)) = self.ahead.as_mut().filter(|(early, ..)| early.to() == To::Cache) {
+            let outside =
+                origin == Origin::Outside || (origin == Origin::SameUnit && *sign * read.delay >= 2);
+            if outside && (crosses.is_none() || self.places.is_always_inside(read)) {
+                early.prefetch(&address);
+            }
+        } else if let Some((early, carries, sign)) = &mut self.ahead {
             let lag = *sign * read.delay;
             let kept = |c: &Carry| c.view == read.view && c.first == self.first && c.span == self.span;
             let carry = match (origin, lag) {
@@ -94,8 +100,8 @@ impl Site for LoopSite<'_> {
     fn weight(&mut self, offset: usize) -> String {
         let value = format!("constant(a.weights + ({offset}ull + u))");
         match &mut self.ahead {
-            Some((early, ..)) => early.fixed(&value),
-            None => value,
+            Some((early, ..)) if early.to() == To::Registers => early.fixed(&value),
+            _ => value,
         }
     }
 

@@ -4,8 +4,9 @@
 //! side by side, it has columns `4 (lane % 4) ..` of both: rows `lane / 4` and 8 below of the weights, stream `lane / 4` of the
 //! sources. `source/tiles.cuh` multiplies one tile.
 
-use super::layout::ProductLayout;
+use super::copies::Copies;
 use super::product::Around;
+use super::product_layout::ProductLayout;
 use rnnc_plan::Precision;
 use std::fmt::Write;
 
@@ -24,6 +25,15 @@ fn suffix(precision: Precision) -> &'static str {
     }
 }
 
+/// Turns that tensor cores take for a product of two tiles.
+pub(super) fn turns(precision: Precision) -> usize {
+    match precision {
+        Precision::F32 => 6,
+        Precision::Tf32 => 2,
+        Precision::Bf16 => 1,
+    }
+}
+
 /// Groups of streams that are multiplied one after the other.
 fn groups(p: &ProductLayout) -> usize {
     p.streams.div_ceil(p.together())
@@ -31,12 +41,7 @@ fn groups(p: &ProductLayout) -> usize {
 
 /// Groups whose reads go on through their borders; the others' begin anew.
 fn flat_groups(p: &ProductLayout, precision: Precision) -> usize {
-    let turns = match precision {
-        Precision::F32 => 6,
-        Precision::Tf32 => 2,
-        Precision::Bf16 => 1,
-    };
-    match groups(p) * p.tiles() * p.stream_tiles() * p.thread_chunks * turns {
+    match groups(p) * p.tiles() * p.stream_tiles() * p.thread_chunks * turns(precision) {
         products if products <= UNROLLED => groups(p),
         _ => 1,
     }
@@ -132,7 +137,14 @@ fn one_tile(out: &mut String, indent: &str, id: &str, suffix: &str, to: &str, ch
 }
 
 /// The statements that leave the partial sums of all streams in shared memory.
-pub(super) fn sums(out: &mut String, id: &str, p: &ProductLayout, around: &Around<'_>, precision: Precision) {
+pub(super) fn sums(
+    out: &mut String,
+    id: &str,
+    p: &ProductLayout,
+    around: &Around<'_>,
+    precision: Precision,
+    copies: Option<Copies>,
+) {
     let Around { rows, threads, crossing, .. } = *around;
     let (tiles, streams, chunks) = (p.tiles(), p.stream_tiles(), p.thread_chunks);
     let (words, suffix) = (p.words() / tiles, suffix(precision));
@@ -147,7 +159,8 @@ pub(super) fn sums(out: &mut String, id: &str, p: &ProductLayout, around: &Aroun
     };
     let rolled = if flat < groups(p) { "ROLLED " } else { "" };
     line(&format!("{rolled}for (u32 q0 = 0; q0 < {}u; q0 += {flat}u) {{", groups(p)));
-    line(&format!("    float4 x[{depth}][{streams}];"));
+    let four = copies.map_or("float4", Copies::four);
+    line(&format!("    {four} x[{depth}][{streams}];"));
     line("    const auto read = [&](u32 i, u32 s) {");
     // Lanes without a stream read the last one's: their sums are dropped.
     let stream = match rows % p.together() {
@@ -158,9 +171,21 @@ pub(super) fn sums(out: &mut String, id: &str, p: &ProductLayout, around: &Aroun
         "        const u32 tile = (q0 + i / {chunks}u) * {streams}u + s, of_lane = tile * 8u + lane / 4u, stream = {stream}, chunk = chunk_{id} + i % {chunks}u * 4u; (void)tile;"
     ));
     let inside = if rows % p.together() == 0 { String::new() } else { format!("if (stream < {rows}u) ") };
-    line(&match p.exchanged {
-        true => format!("        return exchanged_{id}(a, sm, step, stream, chunk, {crossing});"),
-        false => format!("        return source_{id}(a, frame, stream, chunk, {crossing});"),
+    line(&match (p.exchanged, copies) {
+        (true, _) => format!("        return exchanged_{id}(a, sm, step, stream, chunk, {crossing});"),
+        (false, Some(_)) => {
+            // A group may have more tiles than there are: those read the last one's.
+            let last = rows.div_ceil(8) - 1;
+            let tile = if last + 1 == groups(p) * streams {
+                "tile".into()
+            } else {
+                format!("tile < {last}u ? tile : {last}u")
+            };
+            format!(
+                "        return copied_{id}(a, frame, {tile}, chunk, stream % 8u * 4u + lane % 4u, {crossing});"
+            )
+        }
+        (false, None) => format!("        return source_{id}(a, frame, stream, chunk, {crossing});"),
     });
     line("    };");
     line(&format!(

@@ -1,0 +1,185 @@
+//! What a step reads before the one before it is done, and stores after it has told others: nobody waits for either.
+
+use super::{Kernel, Piece};
+use crate::stages::step::choice::Way;
+use crate::stages::step::early::To;
+use crate::stages::step::product_layout::ProductLayout;
+use crate::stages::step::{exchange, tiles};
+use rnnc_graph::Direction;
+use rnnc_plan::{Instruction, Map, Op, View};
+
+impl<'a> Kernel<'a> {
+    /// Registers for what threads keep.
+    pub(super) fn carry_registers(&self) -> usize {
+        self.carries.iter().map(|c| 2 * self.items_of_a_warp(c.span)).sum()
+    }
+
+    /// Whether the one row's crossings are known a step ahead.
+    pub(super) fn crossings_ahead(&self) -> bool {
+        self.ahead == Some(To::Registers) && self.layout.work.rows == 1
+    }
+
+    /// Tiles of streams whose ages are read before they are needed.
+    pub(super) fn tile_ages(&self) -> usize {
+        let crosses =
+            |p: &ProductLayout| p.way == Way::Tiles && p.parts.iter().any(|part| part.from.delay != 0);
+        match self.layout.products.iter().any(crosses) {
+            true => tiles::ages(self.layout.work.streams),
+            false => 0,
+        }
+    }
+
+    /// The statements that read the ages of a frame's streams into arrays with that prefix.
+    pub(super) fn read_tile_ages(&mut self, prefix: &str) {
+        let (ages, streams) = (self.tile_ages(), self.places.streams());
+        if ages > 0 {
+            self.line(&format!(
+                "        UNROLL for (u32 i = 0; i < {ages}u; i++) if (i * 8u + lane / 4u < {streams}u) {{ const u32 row = (u32)frame * {streams}u + i * 8u + lane / 4u; {prefix}_age[i] = early(a.ages + row); {prefix}_ahead[i] = early(a.ahead + row); }}"
+            ));
+        }
+    }
+
+    /// Their declaration.
+    pub(super) fn declare_tile_ages(&mut self, prefix: &str) {
+        let ages = self.tile_ages();
+        if ages > 0 {
+            self.line(&format!(
+                "    u32 {prefix}_age[{ages}], {prefix}_ahead[{ages}]; UNROLL for (u32 i = 0; i < {ages}u; i++) {prefix}_age[i] = {prefix}_ahead[i] = 0;"
+            ));
+        }
+    }
+
+    pub(super) fn before_the_first_step(&mut self) {
+        if self.ahead != Some(To::Registers) {
+            return;
+        }
+        for at in 0..self.carries.len() {
+            let items = self.items_of_a_warp(self.carries[at].span);
+            self.line(&format!("    float carry{at}[{items}], next{at}[{items}];"));
+            self.line(&format!(
+                "    UNROLL for (u32 i = 0; i < {items}u; i++) carry{at}[i] = next{at}[i] = 0.f;"
+            ));
+        }
+        let products = if self.crossings_ahead() { self.layout.products.len() } else { 0 };
+        if products > 0 {
+            self.line("    u32 age = 0, ahead = 0;");
+        }
+        self.declare_tile_ages("tile");
+        let earlies = std::mem::take(&mut self.earlies);
+        earlies.iter().for_each(|place| self.out.push_str(&place.early.declarations('e')));
+        self.line("    if (n > 0) {");
+        self.line(&format!("        const int frame = {}; (void)frame;", self.step_frame("0")));
+        self.read_tile_ages("tile");
+        earlies.iter().for_each(|place| self.out.push_str(&place.early.loading('e', &place.head)));
+        if products > 0 {
+            self.line(
+                "        age = early(a.ages + (u32)frame);\n        ahead = early(a.ahead + (u32)frame);",
+            );
+        }
+        self.line("    }");
+        self.earlies = earlies;
+    }
+
+    pub(super) fn before_a_step(&mut self) {
+        let Some(to) = self.ahead else { return };
+        let products = if self.crossings_ahead() { self.layout.products.len() } else { 0 };
+        if products > 0 {
+            self.line("        u32 next_age = 0, next_ahead = 0;");
+        }
+        if to == To::Registers {
+            self.declare_tile_ages("next");
+        }
+        let earlies = std::mem::take(&mut self.earlies);
+        earlies.iter().for_each(|place| self.out.push_str(&place.early.declarations('n')));
+        let late = std::mem::take(&mut self.late_declarations);
+        self.out.push_str(&late);
+        self.line("        if (step + 1 < stop) {");
+        self.line(&format!("        const int frame = {}; (void)frame;", self.step_frame("step + 1")));
+        if to == To::Registers {
+            self.read_tile_ages("next");
+        }
+        earlies.iter().for_each(|place| self.out.push_str(&place.early.loading('n', &place.head)));
+        if products > 0 {
+            self.line("        next_age = early(a.ages + (u32)frame);\n        next_ahead = early(a.ahead + (u32)frame);");
+        }
+        self.line("        }");
+        self.line(&format!("        const int frame = {}; (void)frame;", self.step_frame("step")));
+        if to == To::Cache {
+            self.declare_tile_ages("tile");
+            self.read_tile_ages("tile");
+        }
+        self.earlies = earlies;
+    }
+
+    pub(super) fn after_a_step(&mut self) {
+        if self.ahead != Some(To::Registers) {
+            return;
+        }
+        let earlies = std::mem::take(&mut self.earlies);
+        earlies.iter().for_each(|place| self.out.push_str(&place.early.turn()));
+        for at in 0..self.carries.len() {
+            let items = self.items_of_a_warp(self.carries[at].span);
+            self.line(&format!(
+                "        UNROLL for (u32 i = 0; i < {items}u; i++) carry{at}[i] = next{at}[i];"
+            ));
+        }
+        let products = if self.crossings_ahead() { self.layout.products.len() } else { 0 };
+        if products > 0 {
+            self.line("        age = next_age;\n        ahead = next_ahead;");
+        }
+        let ages = self.tile_ages();
+        if ages > 0 {
+            self.line(&format!(
+                "        UNROLL for (u32 i = 0; i < {ages}u; i++) {{ tile_age[i] = next_age[i]; tile_ahead[i] = next_ahead[i]; }}"
+            ));
+        }
+    }
+
+    /// What need not be stored before other blocks are told.
+    pub(super) fn late_stores(&mut self) {
+        let late = std::mem::take(&mut self.late);
+        self.out.push_str(&late);
+    }
+
+    /// Whether nothing of this loop reads a store of a map from memory before the step's end.
+    pub(super) fn can_be_late(&self, piece: &Piece<'a>, map: &Map, view: View) -> bool {
+        if self.ahead != Some(To::Registers) {
+            return false;
+        }
+        let overlaps = |v: View| exchange::overlap(v, view);
+        let sign = if self.track.direction == Direction::Forward { 1 } else { -1 };
+        let position = piece.maps.iter().position(|m| std::ptr::eq(*m, map)).unwrap_or(0);
+        let reads = |p: &ProductLayout| p.parts.iter().any(|part| overlaps(part.from.view));
+        if self.layout.products.iter().any(|p| !p.exchanged && reads(p)) {
+            return false;
+        }
+        let ops = self.track.phases.iter().flat_map(|p| &p.ops);
+        ops.into_iter().all(|placed| match &placed.op {
+            Op::Map(other) => other.program.iter().all(|step| match step {
+                Instruction::Load { read, .. } if overlaps(read.view) => {
+                    let same = exchange::origin(&self.stored, read, other.span, other.first)
+                        == exchange::Origin::SameUnit;
+                    let later = piece.maps.iter().position(|m| std::ptr::eq(*m, other));
+                    let lag = sign * read.delay;
+                    // Up to here, maps read what products left; later ones, what this one keeps.
+                    let kept = lag == 0
+                        && later.is_some_and(|at| {
+                            at <= position
+                                || view.column <= read.view.column
+                                    && read.view.column + read.view.len <= view.column + view.len
+                        });
+                    let carried = lag == 1
+                        && self
+                            .carries
+                            .iter()
+                            .any(|c| c.view == read.view && c.first == other.first && c.span == other.span);
+                    same && (kept || carried || lag >= 2)
+                }
+                Instruction::LoadRepeated { read, .. } => !overlaps(read.view),
+                _ => true,
+            }),
+            Op::Vector(v) => !v.operands.iter().any(|read| overlaps(read.view)),
+            _ => true,
+        })
+    }
+}

@@ -1,0 +1,121 @@
+//! For whom blocks wait: a warp for the groups of blocks whose units it reads.
+
+use super::Kernel;
+use crate::stages::step::choice::units;
+use crate::stages::step::exchange::{self, Wait};
+use crate::stages::step::product_layout::ProductLayout;
+use rnnc_plan::{Instruction, Op, Phase, Product};
+use std::fmt::Write;
+use std::ops::Range;
+
+/// Counters of a phase: groups of blocks count apart, so that a warp can wait for those alone whose units it reads.
+pub(crate) const GROUPS: usize = 8;
+
+impl<'a> Kernel<'a> {
+    /// The first counter of a phase.
+    pub(super) fn counter(&self, phase: usize) -> usize {
+        self.counters + phase * GROUPS * 32
+    }
+
+    /// Groups of blocks that count apart.
+    pub(super) fn groups(&self) -> usize {
+        GROUPS.min(self.layout.choice.blocks)
+    }
+
+    /// Whether any phase waits for this one.
+    pub(super) fn is_waited_for(&self, phase: usize) -> bool {
+        self.waits.iter().flatten().any(|w| w.phase == phase)
+    }
+
+    /// The groups of blocks that a warp must wait for, as bits: an expression.
+    pub(super) fn needs(&self, phase: usize, wait: &Wait) -> String {
+        let all = (1u64 << self.groups()) - 1;
+        let only_products = self.track.phases[phase].ops.iter().all(|placed| match &placed.op {
+            Op::MatMul(_) => true,
+            Op::Map(map) => !map.program.iter().any(|step| match step {
+                Instruction::Load { read, .. } => {
+                    exchange::origin(&self.stored, read, map.span, map.first) == exchange::Origin::OtherUnits
+                }
+                Instruction::LoadRepeated { .. } => true,
+                _ => false,
+            }),
+            _ => false,
+        });
+        let warps = self.layout.threads / 32;
+        let masks: Vec<u64> = (0..warps * self.layout.choice.team)
+            .map(|warp| {
+                if !only_products {
+                    return all;
+                }
+                let products = self.layout.products.iter().filter(|p| p.place.0 == phase);
+                products.map(|p| self.read_groups(p, warp, wait.phase)).fold(0, |a, b| a | b)
+            })
+            .collect();
+        if masks.iter().all(|&m| m == masks[0]) {
+            return format!("{}u", masks[0]);
+        }
+        let mut text = String::new();
+        for (warp, mask) in masks.iter().enumerate().skip(1) {
+            let _ = write!(text, "member * {warps}u + warp == {warp}u ? {mask}u : ");
+        }
+        format!("({text}{}u)", masks[0])
+    }
+
+    /// The groups whose units a warp's columns of a product are, of those that a phase stores. Warps are counted through a
+    /// team.
+    pub(super) fn read_groups(&self, p: &ProductLayout, warp: usize, phase: usize) -> u64 {
+        let mut groups = 0;
+        for own in self.read_chunks(p, warp) {
+            for (part, chunks) in p.parts.iter().zip(p.chunks.windows(2)) {
+                let (lo, hi) = (own.start.max(chunks[0]), own.end.min(chunks[1]));
+                if lo < hi {
+                    groups |= self.groups_of(part, (lo - chunks[0]) * 4, (hi - chunks[0]) * 4, phase);
+                }
+            }
+        }
+        groups
+    }
+
+    /// The chunks of a product's columns that a warp reads from memory.
+    pub(super) fn read_chunks(&self, p: &ProductLayout, warp: usize) -> Vec<Range<usize>> {
+        if p.staged == 0 {
+            let share = p.thread_chunks * p.column_lanes();
+            let warps = self.layout.threads / 32;
+            let first = (warp / warps * p.column_warps + warp % warps % p.column_warps) * share;
+            return std::iter::once(first..first + share).collect();
+        }
+        let (threads, width) = (self.layout.threads, p.padded_chunks());
+        let reads = (p.staged * width).div_ceil(threads);
+        let at = |read: usize| (warp * 32 + read * threads) % width;
+        (0..reads).map(|read| at(read)..at(read) + 32).collect()
+    }
+
+    /// The groups whose units some columns of a source are, of those that a phase stores.
+    pub(super) fn groups_of(&self, part: &Product, first: usize, end: usize, phase: usize) -> u64 {
+        let view = part.from.view;
+        let (first, end) = (view.column + first, view.column + end.min(view.len));
+        let mut groups = 0;
+        for s in self.stored.iter().filter(|s| s.phase == phase && s.view.buffer == view.buffer) {
+            let (lo, hi) = (first.max(s.view.column), end.min(s.view.column + s.view.len));
+            if lo >= hi {
+                continue;
+            }
+            let units = units(s.span, self.layout.choice.blocks);
+            let block = |column: usize| (column - s.view.column + s.first) / units;
+            for block in block(lo)..=block(hi - 1) {
+                groups |= 1 << (block * self.groups() / self.layout.choice.blocks);
+            }
+        }
+        groups
+    }
+
+    /// Whether all that a phase stores is the first warp's: then that signals by itself.
+    pub(super) fn ends_in_one_warp(&self, number: usize, phase: &'a Phase) -> bool {
+        let pieces = self.pieces(number, phase);
+        let [piece] = pieces.as_slice() else { return false };
+        let products = piece.products.iter().map(|&k| self.layout.products[k].span());
+        let mut spans = products.chain(piece.maps.iter().map(|m| m.span));
+        let one = |span: usize| self.items_of(span) == 1;
+        self.layout.buffers() == 2 && piece.vector.is_none() && spans.all(one)
+    }
+}

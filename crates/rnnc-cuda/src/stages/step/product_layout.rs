@@ -1,0 +1,282 @@
+//! How the products of one operation are laid out: which warp and lane has which rows and columns, and where weights and
+//! sums stay.
+
+use super::choice::{Choice, Way, units};
+use super::track::Work;
+use rnnc_plan::{Product, View};
+
+/// Products of one operation into the same units, and how a block computes them.
+///
+/// A team of blocks has `units` units of each of the `layers` it writes: rows `r = layer * units + unit`. A block's warps
+/// stand in `row_groups` times `column_warps`; a warp has `thread_rows` rows and, of the columns in chunks of four, a share,
+/// of which a lane has every 32nd ([`Way::Lanes`], for all rows) or every fourth ([`Way::Tiles`], for 2 of 16 rows).
+#[derive(Clone, Debug)]
+pub struct ProductLayout {
+    /// Where it stands: (phase, operation).
+    pub place: (usize, usize),
+    /// In the order of their columns. All write the same.
+    pub parts: Vec<Product>,
+    /// How it is computed.
+    pub way: Way,
+    /// Blocks of a team.
+    pub team: usize,
+    /// Bytes of a weight.
+    pub weight_bytes: usize,
+    /// Streams.
+    pub streams: usize,
+    /// The product before it (a place in [`Layout::products`]) to whose result it adds, and which of that one's layers its
+    /// first is.
+    pub into: Option<(usize, usize)>,
+    /// Layers side by side.
+    pub layers: usize,
+    /// Units of a team, of each layer.
+    pub units: usize,
+    /// The first chunk of each part, and one past the last.
+    pub chunks: Vec<usize>,
+    /// Warps along the rows.
+    pub row_groups: usize,
+    /// Warps along the columns.
+    pub column_warps: usize,
+    /// Rows of a warp: a multiple of `fold`, or of 16.
+    pub thread_rows: usize,
+    /// Rows that are summed over lanes together: a power of two.
+    pub fold: usize,
+    /// Chunks of a thread.
+    pub thread_chunks: usize,
+    /// Of those, how many stay in registers, and how many in shared memory; the rest is read from device memory in every
+    /// frame.
+    pub in_registers: usize,
+    /// As above.
+    pub in_shared: usize,
+    /// Where its partial sums begin in shared memory.
+    pub sums_at: usize,
+    /// Where the sums of a team's blocks for this block's units do, in two buffers; none without a team.
+    pub gathered_at: usize,
+    /// How many rows of its sources are brought to shared memory together; 0: threads read them where they are.
+    pub staged: usize,
+    /// Where they are.
+    pub staged_at: usize,
+    /// Whether its sources come through shared memory, where the blocks that compute them put them: two buffers of all
+    /// rows.
+    pub exchanged: bool,
+    /// Where they are.
+    pub exchange_at: usize,
+    /// Whether maps of the loop leave copies of all its sources in device memory, in the order in which tensor cores read
+    /// them.
+    pub copied: bool,
+    /// Where its weights begin in shared memory.
+    pub weights_at: usize,
+}
+
+impl ProductLayout {
+    pub(super) fn new(place: (usize, usize), product: Product, choice: Choice, work: Work) -> ProductLayout {
+        let layers = if product.to.len < product.span { 1 } else { product.to.len / product.span };
+        ProductLayout {
+            place,
+            parts: vec![product],
+            way: choice.way,
+            team: choice.team,
+            weight_bytes: work.weight_bytes(choice.way),
+            streams: work.rows,
+            into: None,
+            layers,
+            units: units(product.span, choice.blocks) * choice.team,
+            chunks: Vec::new(),
+            row_groups: 1,
+            column_warps: 1,
+            thread_rows: 1,
+            fold: 1,
+            thread_chunks: 0,
+            in_registers: 0,
+            in_shared: 0,
+            sums_at: 0,
+            gathered_at: 0,
+            staged: 0,
+            staged_at: 0,
+            exchanged: false,
+            exchange_at: 0,
+            copied: false,
+            weights_at: 0,
+        }
+    }
+
+    /// Chooses how warps stand: few shuffles want many row groups, few reads of the sources want one.
+    pub(super) fn deal(&mut self, warps: usize, far: bool) {
+        let mut at = 0;
+        self.chunks = vec![0];
+        for part in &self.parts {
+            at += part.from.view.len.div_ceil(4);
+            self.chunks.push(at);
+        }
+        if self.way == Way::Tiles {
+            return self.deal_tiles(at, warps, far);
+        }
+        let mut best: Option<(usize, usize, usize, usize, usize, usize)> = None;
+        let mut row_groups = 1;
+        while row_groups <= warps {
+            let rows = self.rows().div_ceil(row_groups);
+            let fold = rows.next_power_of_two().min(32);
+            let thread_rows = rows.next_multiple_of(fold);
+            let column_warps = warps / row_groups;
+            let chunks = at.div_ceil(32 * column_warps);
+            // A shuffle comes with choices and a sum; a read of four numbers by a warp takes four turns of shared memory,
+            // and more from further away.
+            let shuffles = 8 * thread_rows / fold * (fold - 1 + (32 / fold).ilog2() as usize);
+            let reads = chunks * if far { 20 } else { 4 };
+            let products = thread_rows * chunks * 2;
+            let cost = shuffles + reads + products + 4 * column_warps;
+            if best.is_none_or(|(least, ..)| cost < least) {
+                best = Some((cost, row_groups, column_warps, thread_rows, fold, chunks));
+            }
+            row_groups *= 2;
+        }
+        if let Some((_, row_groups, column_warps, thread_rows, fold, chunks)) = best {
+            self.row_groups = row_groups;
+            self.column_warps = column_warps;
+            self.thread_rows = thread_rows;
+            self.fold = fold;
+            self.thread_chunks = chunks;
+        }
+    }
+
+    /// The same with tensor cores: each group of rows reads the sources, and each part of the columns leaves sums.
+    fn deal_tiles(&mut self, chunks: usize, warps: usize, far: bool) {
+        let mut best = usize::MAX;
+        let mut row_groups = 1;
+        while row_groups <= warps {
+            let column_warps = warps / row_groups;
+            let tiles = self.rows().div_ceil(16).div_ceil(row_groups);
+            let thread_chunks = chunks.div_ceil(4 * column_warps * self.team);
+            // In numbers that pass: from the second-level cache at a fifth of shared memory's speed.
+            let reads = row_groups * column_warps * thread_chunks * 16 * if far { 5 } else { 1 };
+            let sums = 2 * column_warps * row_groups * tiles * 16;
+            let products = row_groups * tiles * column_warps * thread_chunks * 4;
+            let cost = reads + sums + products;
+            if cost < best {
+                best = cost;
+                (self.row_groups, self.column_warps) = (row_groups, column_warps);
+                (self.thread_rows, self.thread_chunks) = (16 * tiles, thread_chunks);
+            }
+            row_groups *= 2;
+        }
+    }
+
+    /// Rows of a team.
+    pub fn rows(&self) -> usize {
+        self.layers * self.units
+    }
+
+    /// The same with those that only fill up.
+    pub fn padded_rows(&self) -> usize {
+        self.row_groups * self.thread_rows
+    }
+
+    /// What it writes.
+    pub fn to(&self) -> View {
+        self.parts[0].to
+    }
+
+    /// The size of the layers it writes.
+    pub fn span(&self) -> usize {
+        self.parts[0].span
+    }
+
+    /// Whether it writes a part of one layer only.
+    pub fn partial(&self) -> bool {
+        self.to().len < self.span()
+    }
+
+    /// Which of its layers another's first is, if it writes all that the other does.
+    pub(super) fn layer_of(&self, other: &ProductLayout) -> Option<usize> {
+        let (own, to) = (self.to(), other.to());
+        let inside = own.buffer == to.buffer
+            && self.span() == other.span()
+            && own.column <= to.column
+            && to.column + to.len <= own.column + own.len;
+        // Where the layers begin of which they write the first units.
+        let begin = |p: &ProductLayout| p.to().column.checked_sub(p.parts[0].first);
+        inside.then_some((begin(other)?.checked_sub(begin(self)?)?) / self.span())
+    }
+
+    /// Lanes side by side along the columns.
+    pub fn column_lanes(&self) -> usize {
+        match self.way {
+            Way::Lanes => 32,
+            Way::Tiles => 4,
+        }
+    }
+
+    /// Chunks of all threads of a team: at least those of all parts.
+    pub fn padded_chunks(&self) -> usize {
+        self.team * self.column_warps * self.thread_chunks * self.column_lanes()
+    }
+
+    /// Chunks from one row of sources in shared memory to the next.
+    pub fn source_chunks(&self) -> usize {
+        match self.way {
+            Way::Lanes => self.padded_chunks(),
+            // Eight lanes read two rows at a time: from different banks.
+            Way::Tiles => self.padded_chunks().next_multiple_of(8) + 4,
+        }
+    }
+
+    /// Rows of sources that a thread multiplies together.
+    pub fn together(&self) -> usize {
+        match self.way {
+            Way::Lanes => (32 / self.thread_rows).clamp(1, 4),
+            Way::Tiles => 8 * self.stream_tiles(),
+        }
+    }
+
+    /// Tiles of rows of a warp.
+    pub fn tiles(&self) -> usize {
+        self.thread_rows / 16
+    }
+
+    /// Tiles of streams that are multiplied together.
+    pub fn stream_tiles(&self) -> usize {
+        // Their sums take registers beside the weights.
+        (8 / self.tiles().max(1)).clamp(1, self.streams.div_ceil(8).clamp(1, 4))
+    }
+
+    /// Registers that a chunk's weights take in a thread: a multiple of four.
+    pub fn words(&self) -> usize {
+        match self.way {
+            Way::Lanes => self.thread_rows * 4,
+            Way::Tiles => self.tiles() * 2 * self.weight_bytes,
+        }
+    }
+
+    /// Numbers of shared memory from one row's partial sums to the next.
+    pub fn sums_stride(&self) -> usize {
+        let numbers = self.column_warps * self.padded_rows();
+        match self.way {
+            Way::Lanes => numbers,
+            // Lanes that write sums of different streams do so to different banks.
+            Way::Tiles => numbers + 4,
+        }
+    }
+
+    /// Numbers of what a team's blocks gather for one row of sources.
+    pub fn gathered_stride(&self) -> usize {
+        self.rows().next_multiple_of(4)
+    }
+
+    /// Numbers of device memory that the copies of a frame's sources take: of tiles of 8 streams by 16 columns.
+    pub fn copied_numbers(&self) -> usize {
+        match self.copied {
+            true => self.streams.div_ceil(8) * self.column_tiles() * 32 * self.weight_bytes,
+            false => 0,
+        }
+    }
+
+    /// Tiles of 16 columns.
+    pub fn column_tiles(&self) -> usize {
+        self.chunks.last().map_or(0, |chunks| chunks.div_ceil(4))
+    }
+
+    /// Units of a block, of each layer.
+    pub fn own_units(&self) -> usize {
+        self.units / self.team
+    }
+}

@@ -1,0 +1,86 @@
+//! What a step of a loop takes in a layout, as predicted: by that, layouts are chosen.
+
+use super::choice::{Choice, Tier, Way, units};
+use super::layout::Layout;
+use super::product_layout::ProductLayout;
+use super::tiles;
+use crate::device::Device;
+
+impl Layout {
+    /// Microseconds of a step, as predicted: what a frame costs at least in the tier, what blocks exchange, and the
+    /// products. Its constants were fitted to LSTMs of 128 to 1024 units and 1 to 64 streams on an H200, where it is within
+    /// a third of what was measured.
+    pub fn frame_time(&self, device: &Device) -> f64 {
+        let Layout { work, choice: Choice { tier, blocks, team, way }, .. } = *self;
+        let rates = device.rates;
+        let rows = self.work.rows as f64;
+        let threads = self.threads as f64;
+        let own_units = units(work.span, blocks) as f64;
+        let (cycles, sharing) = match way {
+            Way::Lanes => (self.cycles_of_lanes(device), 0.13 * (rows - 1.0)),
+            Way::Tiles => {
+                // What a thread passes to its team.
+                let passed = self.products.iter().map(|p| p.rows()).sum::<usize>() as f64 * rows / threads;
+                let passed = if units(work.span, blocks).is_multiple_of(4) { passed / 3.0 } else { passed };
+                let team = if team > 1 { 0.35 + 0.05 * team as f64 + 0.09 * passed } else { 0.0 };
+                let trips: f64 = self.products.iter().map(|p| self.trips(p)).sum();
+                let cycles: f64 = self.products.iter().map(|p| self.cycles_of_tiles(p)).sum();
+                (cycles * rates.tiles, team + 0.4 * trips)
+            }
+        };
+        // A cluster's blocks put their results into each other's memory, one after the other: with many streams all that
+        // an item has.
+        let (rest, exchange) = match tier {
+            Tier::Block => (0.43, 0.0),
+            Tier::Cluster => {
+                let items = (own_units * rows / 32.0 / (threads / 32.0)).ceil();
+                let values = work.columns as f64 / work.span.max(1) as f64;
+                let puts = if self.work.rows < 8 { 1.0 } else { items * values };
+                (0.43, 0.03 * blocks as f64 * puts)
+            }
+            Tier::Grid if way == Way::Lanes => (0.73, 0.0),
+            Tier::Grid => (0.41, 0.0),
+        };
+        let meeting = rates.frame_us[tier as usize] + exchange;
+        work.barriers.max(1) as f64 * meeting + rest + sharing + cycles / (rates.clock_ghz * 1e3)
+    }
+
+    fn cycles_of_lanes(&self, device: &Device) -> f64 {
+        let own = self.work.weights as f64 / self.choice.blocks as f64;
+        let threads = self.threads as f64;
+        let registers =
+            (device.registers as f64 / threads / 2.0).min(Way::Lanes.most_registers() as f64) * threads;
+        let shared = (own - registers).clamp(0.0, device.shared_bytes as f64 / 4.0 * 0.8);
+        let streamed = (own - registers - shared).max(0.0);
+        // 128 products each, 32 numbers of shared memory each, about 10 from the second-level cache.
+        own * self.work.rows as f64 / 128.0 * 1.5 + shared / 32.0 + streamed / 10.0
+    }
+
+    fn cycles_of_tiles(&self, p: &ProductLayout) -> f64 {
+        let turns = tiles::turns(self.work.precision) as f64;
+        let groups = self.work.rows.div_ceil(p.together()) as f64;
+        let padded = p.padded_rows() as f64;
+        let columns = (p.column_warps * p.thread_chunks * 16) as f64;
+        let products = padded * columns * groups * p.together() as f64 / 1024.0 * turns;
+        let sums = padded * (p.column_warps * self.work.rows) as f64 / 11.0;
+        // Each group of streams needs all weights.
+        let words = |chunks: usize| (chunks * p.words() * self.threads) as f64;
+        let shared = words(p.in_shared) / 23.0;
+        let streamed = words(p.thread_chunks - p.in_registers - p.in_shared) / 8.0;
+        // Shared memory has 32 numbers a cycle.
+        let near = columns * (self.work.rows * p.row_groups) as f64 / 32.0;
+        let reads = if p.exchanged { near } else { 0.0 };
+        products + sums + (shared + streamed) * groups + reads
+    }
+
+    /// Trips to the second-level cache, one after the other: one for eight reads of a thread, and half of one where copies
+    /// are in bf16.
+    fn trips(&self, p: &ProductLayout) -> f64 {
+        let reads = self.work.rows.div_ceil(p.together()) * p.thread_chunks * p.stream_tiles();
+        match (p.exchanged, p.copied) {
+            (true, _) => 0.0,
+            (false, true) => (reads * p.weight_bytes) as f64 / 32.0,
+            (false, false) => reads as f64 / 8.0,
+        }
+    }
+}
