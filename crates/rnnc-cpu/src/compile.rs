@@ -215,12 +215,7 @@ pub(crate) struct Compiler<'a> {
 }
 
 impl<'a> Compiler<'a> {
-    pub fn new(
-        plan: &'a Plan,
-        placement: &'a Placement,
-        setup: Setup,
-        workers: usize,
-    ) -> Self {
+    pub fn new(plan: &'a Plan, placement: &'a Placement, setup: Setup, workers: usize) -> Self {
         Compiler {
             plan,
             placement,
@@ -489,7 +484,7 @@ impl<'a> Compiler<'a> {
 
 /// Numbers of 4 bytes that the packed weights of n outputs and kk inputs take: whole cache lines.
 pub(crate) fn packed_room(n: usize, kk: usize, coarse: bool) -> usize {
-    let bytes = packed_len(n, kk) * if coarse { size_of::<Bf16>() } else { size_of::<f32>() };
+    let bytes = if coarse { 2 * packed_len::<Bf16>(n, kk) } else { 4 * packed_len::<f32>(n, kk) };
     bytes.next_multiple_of(64) / 4
 }
 

@@ -10,9 +10,8 @@ use crate::pass;
 use crate::team::{Team, Worker};
 use rnnc_graph::{LayerId, WeightId};
 use rnnc_plan::{
-    Clock, Executor, ExecutorError, Part, Pass, Placement, Plan, Setup, Speeds, State, Update, Values, ValuesMut,
-    View,
-    check_available,
+    Clock, Executor, ExecutorError, Part, Pass, Placement, Plan, Setup, Speeds, State, Update, Values,
+    ValuesMut, View, check_available,
 };
 use std::sync::{Mutex, PoisonError};
 

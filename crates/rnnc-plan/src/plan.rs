@@ -167,7 +167,8 @@ impl Plan {
                 Some(emit(lowering, &weights))
             }
         };
-        let mut plan = Plan { options, forward, adjoint, weights, buffers, forward_pass, backward_pass, working: 0 };
+        let mut plan =
+            Plan { options, forward, adjoint, weights, buffers, forward_pass, backward_pass, working: 0 };
         memory::find_lifetimes(&mut plan);
         plan.deal_out(options.workers, options.streams, options.frames);
         Ok(plan)

@@ -1,7 +1,14 @@
 //! How a packed weight is kept: in single precision, or in half as many bytes.
 
+/// The most that a [`Number::TOGETHER`] is.
+pub const MOST_TOGETHER: usize = 2;
+
 /// A kept weight. All bits 0 are the number 0.
 pub trait Number: Copy + Send + Sync {
+    /// Of how many inputs an output's weights lie side by side, so that they fill 4 bytes: from there, one instruction makes a
+    /// number of each.
+    const TOGETHER: usize;
+
     /// The nearest to a number.
     fn nearest(x: f32) -> Self;
 
@@ -15,6 +22,8 @@ pub trait Number: Copy + Send + Sync {
 pub struct Bf16(u16);
 
 impl Number for f32 {
+    const TOGETHER: usize = 1;
+
     #[inline(always)]
     fn nearest(x: f32) -> f32 {
         x
@@ -27,6 +36,8 @@ impl Number for f32 {
 }
 
 impl Number for Bf16 {
+    const TOGETHER: usize = 2;
+
     /// Of two equally near, the one whose last bit is 0; too large a number becomes infinite, and NaN stays NaN.
     #[inline(always)]
     fn nearest(x: f32) -> Bf16 {

@@ -10,7 +10,13 @@ use rnnc_plan::Values;
 
 /// Copies a worker's share of some values `[frames, B, N]` into a buffer. They are those of the pass's last frames, from
 /// `first` on; the frames before are filled with zeros, and if there are no values, so are all.
-pub(crate) fn fill(shared: &Shared<'_>, to: &Target, share: &Share, first: usize, values: Option<Values<'_>>) {
+pub(crate) fn fill(
+    shared: &Shared<'_>,
+    to: &Target,
+    share: &Share,
+    first: usize,
+    values: Option<Values<'_>>,
+) {
     let units = super::unit_range(to.len, share.part.0, share.part.1);
     if units.is_empty() {
         return;

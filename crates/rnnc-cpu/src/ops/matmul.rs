@@ -101,16 +101,16 @@ pub(crate) fn pack_share(
     let mut at = place;
     for (first, n) in runs(p.to.len, p.span, p.first, units) {
         let (kk, Matrix { offset, row_stride, column_stride }) = (p.from.len, p.weight);
-        let len = packed_len(n, kk);
         let from = &weights[offset + first * row_stride..];
         // SAFETY: the compiler counted this room, and gave it to this share alone; any bits are numbers of either kind.
         unsafe {
             let packed = packed.add(at);
             if p.coarse {
-                let packed = std::slice::from_raw_parts_mut(packed.cast::<Bf16>(), len);
+                let packed = std::slice::from_raw_parts_mut(packed.cast::<Bf16>(), packed_len::<Bf16>(n, kk));
                 pack(from, row_stride, column_stride, n, kk, packed);
             } else {
-                pack(from, row_stride, column_stride, n, kk, std::slice::from_raw_parts_mut(packed, len));
+                let packed = std::slice::from_raw_parts_mut(packed, packed_len::<f32>(n, kk));
+                pack(from, row_stride, column_stride, n, kk, packed);
             }
         }
         at += packed_room(n, kk, p.coarse);

@@ -136,7 +136,9 @@ fn a_precision_that_an_executor_does_not_have_is_refused_by_name() {
     assert!(sandbox.fails(2, "bench net.rnn --executor reference --precision f32").contains(refused));
     for precision in ["f32", "tf32", "bf16"] {
         sandbox.succeeds(&format!("bench net.rnn --precision {precision} --frames 4 --seconds 0"));
-        sandbox.succeeds(&format!("bench net.rnn --precision {precision} --frames 4 --seconds 0 --schedule session"));
+        sandbox.succeeds(&format!(
+            "bench net.rnn --precision {precision} --frames 4 --seconds 0 --schedule session"
+        ));
         sandbox.succeeds(&format!("check net.rnn --precision {precision}"));
     }
 }

@@ -64,7 +64,8 @@ impl Bench {
     /// Steps a session through the window's frames, again and again, from inputs in to outputs out.
     pub(super) fn latency(&self, graph: &Graph, streams: usize, time: Duration) -> anyhow::Result<Latency> {
         let ExecutorArgs { threads, precision, .. } = self.executor;
-        let mut session = Session::with_precision(graph, streams, threads, precision.unwrap_or_default().of_setup())?;
+        let mut session =
+            Session::with_precision(graph, streams, threads, precision.unwrap_or_default().of_setup())?;
         let data = Data::draw(graph, streams, self.frames, self.seed)?;
         for (place, weight) in data.weights.iter().enumerate() {
             session.write(WeightId::from_index(place), Values::F64(weight))?;
@@ -108,6 +109,7 @@ impl Bench {
             "schedule": self.schedule.name(),
             "threads": self.executor.executor.workers(self.executor.threads),
             "executor": self.executor.executor.name(),
+            "precision": self.executor.precision.unwrap_or_default().name(),
             "timed": "host",
             "latency_us": {
                 "p50": round(latency.p50),
