@@ -1,5 +1,6 @@
 """What all parts use: results as JSON, time that runs out, the machine, and the command `rnnc`."""
 
+import hashlib
 import json
 import os
 import pathlib
@@ -37,6 +38,7 @@ class Machine:
     def __init__(self, rnnc, rehearsal):
         self.facts = {"rehearsal": rehearsal, "processor": processor(), "cores": os.cpu_count(),
                       "python": platform.python_version(), "rnnc": first_line([rnnc.path, "--version"]),
+                      "binary": hashlib.sha256(rnnc.path.read_bytes()).hexdigest()[:12],
                       "commit": first_line(["git", "describe", "--always", "--dirty"])}
         query = ["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"]
         self.facts["gpu"] = first_line(query)
@@ -96,11 +98,14 @@ class Part:
         self.skip(what, "no time was left")
         return False
 
-    def save(self):
-        text = json.dumps({
+    def contents(self):
+        return {
             "part": self.name, "machine": self.machine.facts, "seconds": rounded(self.budget.spent()),
             "results": self.rows, "left_out": self.skipped, "wrong": self.wrong,
-        }, indent=1)
+        }
+
+    def save(self):
+        text = json.dumps(self.contents(), indent=1)
         unfinished = self.path.with_suffix(".unfinished")
         unfinished.write_text(text + "\n")
         unfinished.rename(self.path)
@@ -112,8 +117,10 @@ class Rnnc:
     def __init__(self, path, executor):
         self.path, self.executor = path.resolve(), executor
 
-    def run(self, *arguments, timeout):
-        command = [str(self.path), *map(str, arguments), "--executor", self.executor]
+    def run(self, *arguments, timeout, executor="its own"):
+        """What it prints. `executor` is another one, or None, for what has none."""
+        executor = self.executor if executor == "its own" else executor
+        command = [str(self.path), *map(str, arguments), *(["--executor", executor] if executor else [])]
         try:
             done = subprocess.run(command, capture_output=True, text=True, timeout=max(timeout, 1.0))
         except subprocess.TimeoutExpired:
@@ -141,6 +148,10 @@ def number(value, digits=3):
         return "-"
     text = f"{value:.{digits}g}"
     return f"{value:.0f}" if "e+" in text else text
+
+
+def counted(count, noun):
+    return f"1 {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def times_of(line):

@@ -1,7 +1,6 @@
-"""The networks that are measured: as texts of the language, as weights in files, and as equations in PyTorch."""
+"""The networks that are measured: as texts of the language, as weights in files, and as PyTorch's own layers."""
 
 import json
-import math
 import pathlib
 
 # What the library calls them, if otherwise.
@@ -18,6 +17,18 @@ OWN = {
     # Nothing but values that come and go: how much of the machine's bandwidth an elementwise recurrence reaches.
     "scan": """cell scan(x; n) {
     h = x * h[t-1] + x
+    return h
+}
+""",
+    # Four products with the input and four with the state, as an LSTM has.
+    "cascade": """cell cascade(x; n) {
+    a = sigmoid(dense(x, h[t-1]; n))
+    b = sigmoid(dense(x, h[t-1]; n))
+    o = sigmoid(dense(x, h[t-1]; n))
+    z = tanh(dense(x, h[t-1]; n))
+    fast = a * fast[t-1] + (1 - a) * z
+    slow = b * slow[t-1] + (1 - b) * fast
+    h = o * tanh(fast - slow)
     return h
 }
 """,
@@ -47,51 +58,9 @@ def names(layers):
     return [*(f"h{layer}" for layer in range(1, layers)), "h"]
 
 
-def weights(cell, size, random):
-    """Random weights of one layer `h`, by rnnc's names."""
-    import numpy as np  # not there where only rnnc is measured
-    names = {}
-    for gate in gates(cell):
-        names[f"h.{gate}.W.x"] = names[f"h.{gate}.W.h[t-1]"] = (size, size)
-        names[f"h.{gate}.bias"] = (size,)
-    if cell == "gru":
-        # The reset gate multiplies a dense of its own, bias included.
-        names["h.m.W2.h[t-1]"] = names.pop("h.m.W.h[t-1]")
-        names["h.m.bias2"] = (size,)
-    if cell == "lstm_peephole":
-        names |= {"h.i.diag.c[t-1]": (size,), "h.f.diag.c[t-1]": (size,), "h.o.diag.c": (size,)}
-    most = 1 / math.sqrt(size)
-    return {name: random.uniform(-most, most, shape).astype(np.float32) for name, shape in names.items()}
-
-
 def gates(cell):
-    """In PyTorch's order."""
+    """Of the layers that PyTorch has, in its order."""
     return "rzm" if cell == "gru" else "ifzo"
-
-
-def equations(torch, cell, w, x):
-    """The layer frame by frame, as its equations stand in the cell library; `w` are tensors by rnnc's names."""
-    frames, streams, size = x.shape
-    h = c = x.new_zeros(streams, size)
-    # Inputs' products over all frames: the loop over frames is long enough.
-    inputs = {gate: x @ w[f"h.{gate}.W.x"].T + w[f"h.{gate}.bias"] for gate in gates(cell)}
-    outputs = []
-    for t in range(frames):
-        if cell == "gru":
-            r = torch.sigmoid(inputs["r"][t] + h @ w["h.r.W.h[t-1]"].T)
-            z = torch.sigmoid(inputs["z"][t] + h @ w["h.z.W.h[t-1]"].T)
-            m = torch.tanh(inputs["m"][t] + r * (h @ w["h.m.W2.h[t-1]"].T + w["h.m.bias2"]))
-            h = z * h + (1 - z) * m
-        else:
-            s = {gate: inputs[gate][t] + h @ w[f"h.{gate}.W.h[t-1]"].T for gate in "ifzo"}
-            if cell == "lstm_peephole":
-                s["i"], s["f"] = s["i"] + w["h.i.diag.c[t-1]"] * c, s["f"] + w["h.f.diag.c[t-1]"] * c
-            c = torch.sigmoid(s["f"]) * c + torch.sigmoid(s["i"]) * torch.tanh(s["z"])
-            if cell == "lstm_peephole":
-                s["o"] = s["o"] + w["h.o.diag.c"] * c
-            h = torch.sigmoid(s["o"]) * torch.tanh(c)
-        outputs.append(h)
-    return torch.stack(outputs)
 
 
 def layer(torch, cell, size, w=None):

@@ -11,17 +11,13 @@ import argparse
 import json
 import math
 import pathlib
-import re
 import sys
-import textwrap
 
 sys.path.append(str(pathlib.Path(__file__).resolve().parent))
 
 from common import number, table
+from readme import ROOT, Section, wrapped
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent
-BEGIN = re.compile(r"<!-- CPU: made of (\S+) by bench/table\.py -->\n")
-END = "<!-- end of CPU -->\n"
 CELLS = ["lstm", "gru", "rnn", "lstm_peephole", "lstm_layer_norm", "fading", "tandem", "scan", "sru", "mingru", "lru"]
 PEERS = {"torch": "PyTorch", "jax": "JAX"}
 
@@ -222,35 +218,16 @@ class Results:
         return "\n\n".join([*texts, *map(wrapped, self.remarks())]) + "\n"
 
 
-def wrapped(text):
-    return textwrap.fill(text, 120, break_long_words=False, break_on_hyphens=False)
-
-
 def mebibytes(count):
     return "-" if count is None else f"{number(count / 2 ** 20)} MiB"
 
 
-def replaced(readme, text, directory):
-    """The README with its part anew."""
-    begin = BEGIN.search(readme)
-    if begin is None or END not in readme[begin.end():]:
-        raise SystemExit("README.md has no part for the CPU's tables")
-    rest = readme[begin.end():].split(END, 1)[1]
-    where = directory.relative_to(ROOT).as_posix()
-    return f"{readme[:begin.start()]}<!-- CPU: made of {where} by bench/table.py -->\n{text}{END}{rest}"
+SECTION = Section("CPU", "bench/table.py", lambda directory: Results(directory).readme())
 
 
 def check():
     """The files that are not what the results make of them."""
-    wrong = []
-    readme = (ROOT / "README.md").read_text()
-    begin = BEGIN.search(readme)
-    if begin and begin[1] == "none":
-        pass  # written by hand, before there were results
-    elif begin is None or not (ROOT / begin[1]).is_dir():
-        wrong.append("README.md: the results of its part for the CPU are not there")
-    elif replaced(readme, Results(ROOT / begin[1]).readme(), ROOT / begin[1]) != readme:
-        wrong.append(f"README.md: differs from {begin[1]}; `python3 bench/table.py --readme {begin[1]}` mends it")
+    wrong = SECTION.wrong()
     for path in sorted(ROOT.glob("bench/results/*/tables.md")):
         if path.read_text() != Results(path.parent).tables():
             wrong.append(f"{path.relative_to(ROOT)}: differs from the results beside it")
@@ -272,8 +249,7 @@ def main():
     results = Results(directory)
     (directory / "tables.md").write_text(results.tables())
     if options.readme:
-        path = ROOT / "README.md"
-        path.write_text(replaced(path.read_text(), results.readme(), directory))
+        SECTION.write(directory)
 
 
 if __name__ == "__main__":

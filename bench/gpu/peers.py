@@ -2,19 +2,32 @@
 peephole LSTM. Forward as in training, and forward + backward with the gradients of weights and input; data on the
 device; microseconds per frame of all streams."""
 
+import dataclasses
 import pathlib
 import tempfile
 import time
 
+import cases
+import equations
+import fused
 import networks
-from common import spread, times_of
+import timing
+from common import spread
 
 PRECISIONS = ["f32", "tf32", "bf16", "fp16"]
-LOOP_SIZE, LOOP_FRAMES, LOOP_STREAMS, LOOP_REPEATS = 512, 128, [1, 16], 5
+LOOP_FRAMES, LOOP_REPEATS = 128, 5
 
 
 def run(part, rnnc, options):
-    ours(part, rnnc, options)
+    timing.run(part, rnnc, options, cases.peers(options))
+    if found := pytorch(part, rnnc):
+        layers(part, *found, options)
+        loops(part, rnnc, *found, options)
+        fused.run(part, *found, options, timed)
+
+
+def pytorch(part, rnnc):
+    """The module, and the device that it is to use; nothing, if it is not there, which is noted."""
     try:
         import torch
     except ImportError:
@@ -22,72 +35,66 @@ def run(part, rnnc, options):
     device = "cuda" if rnnc.executor == "cuda" else "cpu"
     if device == "cuda" and not torch.cuda.is_available():
         return part.skip("PyTorch", "it sees no GPU")
-    loops(part, torch, device, options)
-    layers(part, torch, device, options)
+    return torch, device
 
 
-def ours(part, rnnc, options):
-    loop_size = LOOP_SIZE if rnnc.executor == "cuda" else options.sizes[0]
-    networks_ = [(cell, size, options.streams) for size in options.sizes for cell in ("lstm", "gru")]
-    with tempfile.TemporaryDirectory() as folder:
-        for cell, size, streams in [*networks_, ("lstm_peephole", loop_size, LOOP_STREAMS)]:
-            path = pathlib.Path(folder) / "net.rnn"
-            path.write_text(networks.text(cell, size))
-            for count in streams:
-                for precision in PRECISIONS[:3] if rnnc.executor == "cuda" else PRECISIONS[:1]:
-                    what = f"rnnc {cell} {size}, {count} streams, {precision}"
-                    if not part.has_time(what, 2):
-                        continue
-                    try:
-                        line = rnnc.bench(path, count, options.frames, "--seconds", options.seconds, "--precision",
-                                          precision, timeout=part.budget.left())
-                    except RuntimeError as error:
-                        part.fail(what, error)
-                        continue
-                    part.add(program="rnnc", cell=cell, size=size, streams=count, frames=options.frames,
-                             precision=precision, timed=line["timed"], **times_of(line))
+def allow(torch, precision):
+    """Of products of f32; and the type of numbers."""
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"
+    return {"bf16": torch.bfloat16, "fp16": torch.float16}.get(precision, torch.float32)
 
 
 def layers(part, torch, device, options):
     """PyTorch's own, size by size; cuDNN on a GPU."""
     precisions = PRECISIONS if device == "cuda" else PRECISIONS[:1]
-    types = {"bf16": torch.bfloat16, "fp16": torch.float16}
-    for size in options.sizes:
-        for precision in precisions:
-            torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"
-            for cell in ("lstm", "gru"):
-                for count in options.streams:
-                    what = f"torch {cell} {size}, {count} streams, {precision}"
-                    if not part.has_time(what, 2):
-                        continue
-                    kind = types.get(precision, torch.float32)
-                    layer = networks.layer(torch, cell, size).to(device, kind)
-                    found = timed(torch, device, lambda x: layer(x)[0], layer.parameters(), size, count,
-                                  options.frames, kind, options.seconds)
-                    part.add(program="torch", cell=cell, size=size, streams=count, frames=options.frames,
-                             precision=precision, timed=device if device == "cpu" else "device", **found)
+    for case in (cases.Case(cell, size, streams, options.frames, precision=precision) for size in options.sizes
+                 for precision in precisions for cell in ("lstm", "gru") for streams in options.streams):
+        if not part.has_time(f"torch {case}", 2):
+            continue
+        kind = allow(torch, case.precision)
+        layer = networks.layer(torch, case.cell, case.size).to(device, kind)
+        found = timed(torch, device, lambda x: layer(x)[0], layer.parameters(), *inputs(torch, device, case, kind),
+                      case.frames, options.seconds)
+        keep(part, "torch", device, case, found)
 
 
-def loops(part, torch, device, options):
+def loops(part, rnnc, torch, device, options):
     """The peephole LSTM as a loop over frames, operation by operation."""
-    import numpy as np
-    size = LOOP_SIZE if device == "cuda" else options.sizes[0]
-    frames = min(LOOP_FRAMES, options.frames)
-    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
-    arrays = networks.weights("lstm_peephole", size, np.random.default_rng(1))
-    w = {name: torch.tensor(array, device=device, requires_grad=True) for name, array in arrays.items()}
-    for count in LOOP_STREAMS:
-        if part.has_time(f"a PyTorch loop, {count} streams", 5):
-            found = timed(torch, device, lambda x: networks.equations(torch, "lstm_peephole", w, x), w.values(), size,
-                          count, frames, torch.float32, 0.0, LOOP_REPEATS)
-            part.add(program="torch loop", cell="lstm_peephole", size=size, streams=count, frames=frames,
-                     precision="f32", timed=device if device == "cpu" else "device", **found)
+    for case in cases.loops(options):
+        case = dataclasses.replace(case, frames=min(LOOP_FRAMES, case.frames))
+        if not part.has_time(f"torch loop {case}", 5):
+            continue
+        kind = allow(torch, case.precision)
+        w = {name: torch.tensor(array, device=device, dtype=kind, requires_grad=True)
+             for name, array in initial_weights(rnnc, case).items()}
+        found = timed(torch, device, lambda x: equations.network(torch, case.cell, case.layers, w, x), w.values(),
+                      *inputs(torch, device, case, kind), case.frames, 0.0, LOOP_REPEATS)
+        keep(part, "torch loop", device, case, found)
 
 
-def timed(torch, device, forward, parameters, size, streams, frames, kind, seconds, repeats=10):
+def keep(part, program, device, case, found):
+    part.add(f"{program} {case}: {' / '.join(str(times['median']) for times in found.values())} us", program=program,
+             **case.facts(program), timed="device" if device == "cuda" else "host", **found)
+
+
+def initial_weights(rnnc, case):
+    """As rnnc draws them."""
+    with tempfile.TemporaryDirectory() as folder:
+        net, weights = (pathlib.Path(folder) / name for name in ("net.rnn", "w.safetensors"))
+        net.write_text(case.text())
+        rnnc.run("init", net, "--output", weights, executor=None, timeout=60)
+        return networks.read_weights(weights)
+
+
+def inputs(torch, device, case, kind):
+    """And gradients of the outputs."""
+    shape = (case.frames, case.streams, case.size)
+    return [torch.randn(*shape, device=device, dtype=kind) for _ in range(2)]
+
+
+def timed(torch, device, forward, parameters, x, d_output, frames, seconds, repeats=10):
     """Microseconds per frame of the forward pass as in training, and of forward + backward."""
-    x = torch.randn(frames, streams, size, device=device, dtype=kind, requires_grad=True)
-    d_output = torch.randn(frames, streams, size, device=device, dtype=kind)
+    x.requires_grad_()
     parameters = list(parameters)
 
     def train():

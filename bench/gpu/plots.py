@@ -1,6 +1,11 @@
-"""Plots of the results, where matplotlib is installed."""
+"""Plots of the results, where matplotlib is installed: peers.svg, paper.svg and training.svg.
+
+    python bench/gpu/plots.py bench/results/h200
+"""
 
 import json
+import pathlib
+import sys
 
 
 def run(folder):
@@ -9,19 +14,21 @@ def run(folder):
     except ImportError:
         return print("\nno plots: matplotlib is not installed")
     matplotlib.use("Agg")
+    # The same results give the same file.
+    matplotlib.rcParams["svg.hashsalt"] = "rnnc"
     import matplotlib.pyplot as pyplot
-    for name, plot in (("peers", peers), ("paper", paper)):
+    for name, plot in (("peers", peers), ("paper", paper), ("training", training)):
         path = folder / f"{name}.json"
         rows = json.loads(path.read_text())["results"] if path.is_file() else []
         if rows:
             figure = plot(pyplot, rows)
-            figure.savefig(folder / f"{name}.svg")
+            figure.savefig(folder / f"{name}.svg", metadata={"Date": None})
             pyplot.close(figure)
 
 
 def peers(pyplot, rows):
     """Microseconds per frame over streams: a panel for each cell and size, a line for each program."""
-    rows = [r for r in rows if r["program"] != "torch loop" and r["cell"] != "lstm_peephole"]
+    rows = [r for r in rows if r["program"] in ("rnnc", "torch") and r["cell"] != "lstm_peephole"]
     cells = list(dict.fromkeys(r["cell"] for r in rows)) or [""]
     sizes = sorted({r["size"] for r in rows}) or [0]
     figure, panels = pyplot.subplots(len(cells), len(sizes), figsize=(4 * len(sizes), 3.6 * len(cells)), squeeze=False,
@@ -56,3 +63,20 @@ def paper(pyplot, rows):
         panel.set_xscale("log", base=2)
     panels[0][0].legend(fontsize="small")
     return figure
+
+
+def training(pyplot, rows):
+    """Bits per symbol over time."""
+    figure, panel = pyplot.subplots(figsize=(6, 3.6), layout="constrained")
+    for kind, style in (("training", "-"), ("validation", "-o"), ("test", "s")):
+        points = [(r["seconds"], r["bits_per_symbol"]) for r in rows if r["kind"] == kind and "bits_per_symbol" in r]
+        panel.plot(*zip(*points), style, label=kind, markersize=3) if points else None
+    panel.set(title=rows[0]["settings"], xlabel="seconds", ylabel="bits per symbol")
+    panel.legend(fontsize="small")
+    return figure
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 2:
+        sys.exit(__doc__.strip())
+    run(pathlib.Path(sys.argv[1]))

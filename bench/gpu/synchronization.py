@@ -22,4 +22,5 @@ def run(part, rnnc, options):
     if out.returncode:
         part.fail(SOURCE.name, out.stderr or out.stdout)
     for line in out.stdout.splitlines():
-        part.add(**json.loads(line))
+        row = json.loads(line)
+        part.add(what=f"{row['variant']}, {row['blocks']} blocks", **row)

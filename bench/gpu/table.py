@@ -1,6 +1,10 @@
-"""Makes Markdown tables of the results of run.py.
+"""Makes Markdown tables of the results of run.py, and the README's part of them.
 
-    python bench/gpu/table.py bench/results/h200 [--part peers]
+    python3 bench/gpu/table.py bench/results/h200 [--part peers]       prints them
+    python3 bench/gpu/table.py --readme bench/results/h200             the README's part, from now on of that directory
+    python3 bench/gpu/table.py --check                                 whether the README agrees with the results
+
+Needs nothing but Python 3.
 """
 
 import argparse
@@ -10,100 +14,99 @@ import sys
 
 sys.path.append(str(pathlib.Path(__file__).resolve().parent.parent))  # for what the CPU's measurements use too
 
-from common import number, table
+import summary
+from common import counted, number, table
+from readme import Section
+from summary import both
 
-PRECISIONS = ["f32", "tf32", "bf16", "fp16"]
-
-
-def both(row):
-    """Forward / forward + backward."""
-    if row is None:
-        return "-"
-    return " / ".join(number(row[name]["median"]) for name in ("forward", "train") if name in row)
-
-
-def ratio(peer, own):
-    if peer is None or own is None:
-        return "-"
-    return " / ".join(f"{peer[name]['median'] / own[name]['median']:.1f}" for name in ("forward", "train"))
+SECTION = Section("GPU", "bench/gpu/table.py", summary.readme)
 
 
 def suite(rows):
-    return table(["command", "passed", "seconds"], [[f"`{r['command']}`", r["passed"], r["seconds"]] for r in rows])
+    return table(["command", "processes", "passed", "cases", "seconds"],
+                 [[f"`{r['command']}`", r["processes"], r["passed"], r["cases"], r["seconds"]] for r in rows])
+
+
+def large(rows):
+    return summary.large(rows) + "\n\n" + table(
+        ["cell", "units", "streams", "frames", "arrays", "largest relative difference", "of"],
+        [[r["cell"], r["size"], r["streams"], r["frames"], r["arrays"], f"{r['error']:.1e}", f"`{r['of']}`"] for r in rows])
 
 
 def prepare(rows):
-    return table(["networks compiled", "side by side", "slowest, s"],
-                 [[r["networks"], r["workers"], r["slowest_s"]] for r in rows])
+    return table(["networks compiled", "side by side", "slowest, s", "all one by one, s"],
+                 [[r["networks"], r["workers"], r["slowest_s"], r["all_s"]] for r in rows])
+
+
+def sanitizer(rows):
+    return table(["tool", "network", "streams", "problems", "exit status", "seconds"],
+                 [[r["tool"], f"{r['cell']} {r['size']}", r["streams"], r["problems"], r["exit_status"], r["seconds"]] for r in rows])
 
 
 def correctness(rows):
     programs = sorted({(r["program"], r["precision"]) for r in rows})
-    cases = list(dict.fromkeys((r["cell"], r["size"], r["streams"]) for r in rows))
-    found = {(r["cell"], r["size"], r["streams"], r["program"], r["precision"]): r["error"] for r in rows}
-    errors = [[*case, *(f"{found[(*case, *p)]:.1e}" if (*case, *p) in found else "-" for p in programs)] for case in cases]
+
+    def case(r):
+        return r["cell"], r.get("layers", 1), r["size"], r["streams"], r.get("frames", 1024)
+    found = {(case(r), r["program"], r["precision"]): r["error"] for r in rows}
+    errors = [[*key, *(f"{found[(key, *p)]:.1e}" if (key, *p) in found else "-" for p in programs)]
+              for key in dict.fromkeys(map(case, rows))]
     return "Largest relative error of a gradient, against float64.\n\n" + table(
-        ["cell", "units", "streams", *(f"{program}, {precision}" for program, precision in programs)], errors)
+        ["cell", "layers", "units", "streams", "frames", *(f"{program}, {precision}" for program, precision in programs)], errors)
 
 
 def synchronization(rows):
     return table(["an empty frame", "blocks", "us"], [[r["variant"], r["blocks"], number(r["us"])] for r in rows])
 
 
+def points(rows):
+    """Everything that was timed, beside what was predicted."""
+    def line(r):
+        spread = [f"{number(r[kind]['low'])} .. {number(r[kind]['high'])}" if kind in r else "-" for kind in ("forward", "train")]
+        predicted = r.get("predicted")
+        ratio = " / ".join(f"{predicted[kind] / r[kind]['median']:.2f}" for kind in ("forward", "train")) if predicted else "-"
+        return [r["program"], r["cell"], r.get("layers", 1), r["size"], r["streams"], r["frames"], r["precision"], r.get("schedule", "window"),
+                both(r), " / ".join(spread), " / ".join(number(value) for value in predicted.values()) if predicted else "-", ratio]
+    head = ["program", "cell", "layers", "units", "streams", "frames", "precision", "by", "us", "low .. high", "predicted",
+            "predicted / measured"]
+    return table(head, [line(r) for r in rows])
+
+
 def peers(rows):
-    found = {(r["program"], r["cell"], r["size"], r["streams"], r["precision"]): r for r in rows}
-    texts = []
-    for cell in dict.fromkeys(r["cell"] for r in rows):
-        cases = sorted({(r["size"], r["streams"]) for r in rows if r["cell"] == cell})
-        loop = any(r["program"] == "torch loop" and r["cell"] == cell for r in rows)
-        others = [("torch loop", "f32")] if loop else [("torch", precision) for precision in PRECISIONS]
-        own = [precision for precision in PRECISIONS if any(key[0] == "rnnc" and key[4] == precision for key in found)]
-        lines = []
-        for size, streams in cases:
-            def of(program, precision):
-                return found.get((program, cell, size, streams, precision))
-            lines.append([size, streams, *(both(of("rnnc", p)) for p in own), *(both(of(*other)) for other in others),
-                          ratio(of(*others[0]), of("rnnc", "f32"))])
-        names = [f"rnnc {p}" for p in own] + [f"{'PyTorch' if p == 'torch' else 'PyTorch loop'} {q}" for p, q in others]
-        texts.append(f"{cell}: microseconds per frame of all streams, forward / forward + backward.\n\n" + table(
-            ["units", "streams", *names, f"{names[len(own)]} / rnnc f32"], lines))
-    return "\n\n".join(texts)
+    parts = [summary.layers(rows), summary.loops(rows), summary.against_cudnn(rows), summary.predictions(rows), points(rows)]
+    return "\n\n".join(part for part in parts if part)
+
+
+def cells(rows):
+    return "\n\n".join([summary.cells(rows), points(rows)])
+
+
+def scans(rows):
+    rates = [f"{r['what']}: {number(r['per_second'] / 1e12)}e12 a second" for r in rows if r["program"] == "torch"]
+    return "\n\n".join([*rates, summary.scans(rows), points([r for r in rows if r["program"] == "rnnc"])])
 
 
 def paper(rows):
-    found = {(r["layers"], r["size"], r["streams"], r["schedule"]): r for r in rows}
-    lines = []
-    for layers, size, streams in dict.fromkeys(key[:3] for key in found):
-        window, frame = (found.get((layers, size, streams, schedule)) for schedule in ("window", "frame"))
-        single = found.get((layers, size, 1, "frame"))
-
-        def rate(row):
-            return streams / row["forward"]["median"] if row else None
-        gain = f"{rate(window) * single['forward']['median']:.1f}" if window and single else "-"
-        lines.append([layers, size, streams, both(frame), both(window), gain])
-    head = ["layers", "units", "streams", "frame by frame, forward", "windows, forward / forward + backward",
-            "frames a second, over one stream frame by frame"]
-    return "Peephole LSTM: microseconds per frame of all streams.\n\n" + table(head, lines)
+    # Those of older results do not say it.
+    defaults = {"program": "rnnc", "cell": "lstm_peephole", "precision": "f32"}
+    return "\n\n".join([summary.paper(rows), points([defaults | r for r in rows])])
 
 
 def training(rows):
-    return table(["settings", "", "after updates", "seconds", "bits per symbol", "frames a second"],
-                 [[r["settings"], r["kind"], r["update"], number(r["seconds"]), number(r.get("bits_per_symbol"), 4),
-                   number(r.get("frames_per_second"))] for r in rows])
+    return summary.training(rows) + "\n\n" + table(
+        ["", "after updates", "seconds", "bits per symbol", "frames a second"],
+        [[r["kind"], r["update"], number(r["seconds"]), number(r.get("bits_per_symbol"), 4), number(r.get("frames_per_second"))]
+         for r in rows])
 
 
-TABLES = {"prepare": prepare, "suite": suite, "correctness": correctness, "synchronization": synchronization,
-          "peers": peers, "paper": paper, "training": training}
+TABLES = {"prepare": prepare, "suite": suite, "large": large, "sanitizer": sanitizer, "correctness": correctness,
+          "synchronization": synchronization, "peers": peers, "cells": cells, "scans": scans, "paper": paper, "training": training}
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("directory", type=pathlib.Path, help="the output directory of run.py")
-    parser.add_argument("--part", choices=TABLES, help="one part alone")
-    options = parser.parse_args()
+def show(directory, part):
     for name, make in TABLES.items():
-        path = options.directory / f"{name}.json"
-        if options.part not in (None, name) or not path.is_file():
+        path = directory / f"{name}.json"
+        if part not in (None, name) or not path.is_file():
             continue
         found = json.loads(path.read_text())
         facts = found["machine"]
@@ -114,7 +117,29 @@ def main():
         for problem in found["wrong"]:
             print(f"Wrong: {problem}\n")
         if found["left_out"]:
-            print(f"{len(found['left_out'])} left out: {found['left_out'][0]['what']}: {found['left_out'][0]['why']}, ..\n")
+            first = found["left_out"][0]
+            print(f"{counted(len(found['left_out']), 'thing')} left out, such as {first['what']}: {first['why']}.\n")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("directory", type=pathlib.Path, nargs="?", help="the output directory of run.py")
+    parser.add_argument("--part", choices=TABLES, help="one part alone")
+    parser.add_argument("--readme", type=pathlib.Path, metavar="DIRECTORY", help="write the README's part")
+    parser.add_argument("--check", action="store_true", help="compare the README's part with the results that it names")
+    options = parser.parse_args()
+    if bool(options.directory) + bool(options.readme) + options.check != 1:
+        parser.error("name a directory, or --readme DIRECTORY, or --check")
+    if options.part and not options.directory:
+        parser.error("--part goes with a directory to print")
+    if options.check:
+        wrong = SECTION.wrong()
+        print("\n".join(wrong) or "the GPU's tables and results agree")
+        sys.exit(1 if wrong else 0)
+    if options.readme:
+        SECTION.write(options.readme.resolve())
+    else:
+        show(options.directory, options.part)
 
 
 if __name__ == "__main__":

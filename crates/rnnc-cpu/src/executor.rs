@@ -433,11 +433,19 @@ impl Executor for CpuExecutor {
     }
 
     fn state(&self) -> Result<State, ExecutorError> {
-        Ok(State { kept: self.kept_state(), ..self.histories_state() })
+        Ok(State {
+            kept: self.kept_state(),
+            ..self.histories_state(0, self.clock.next_ages(), self.clock.frames_run())
+        })
     }
 
     fn forward_state(&self) -> Result<State, ExecutorError> {
-        Ok(self.histories_state())
+        Ok(self.histories_state(0, self.clock.next_ages(), self.clock.frames_run()))
+    }
+
+    fn state_before(&self) -> Result<State, ExecutorError> {
+        let (ages, frames) = self.clock.previous();
+        Ok(self.histories_state(self.new_frames, ages, frames))
     }
 
     fn set_state(&mut self, state: &State) -> Result<(), ExecutorError> {

@@ -1,6 +1,7 @@
 //! The executor suite on the CPU executor: every network against the reference, on one worker and on several.
 
 use proptest::prelude::*;
+use proptest::test_runner::contextualize_config;
 use rnnc_cpu::CpuExecutor;
 use rnnc_plan::{Executor, ExecutorError, Plan, Precision, Setup, Speeds};
 use rnnc_suite::{Case, Smooth, cases, check, check_refusals, is_well_conditioned, random_case};
@@ -107,7 +108,7 @@ fn what_an_executor_must_refuse_is_refused() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 150, ..ProptestConfig::default() })]
+    #![proptest_config(contextualize_config(ProptestConfig { cases: 150, ..ProptestConfig::default() }))]
 
     #[test]
     fn random_networks_agree_with_the_reference(

@@ -33,6 +33,8 @@ pub struct Rates {
     pub clock_ghz: f64,
     /// Products over all frames in single precision, in TFLOP/s.
     pub f32_tflops: f64,
+    /// The same with operands rounded to TF32; taken for bf16 too, whose operands lie as f32 in memory.
+    pub tf32_tflops: f64,
     /// Bytes of device memory a second, in TB/s.
     pub memory_tbs: f64,
     /// Starting a kernel, in microseconds.
@@ -60,6 +62,7 @@ impl Device {
                 rates: Rates {
                     clock_ghz: 1.98,
                     f32_tflops: 51.0,
+                    tf32_tflops: 387.0,
                     memory_tbs: 4.3,
                     launch_us: 2.0,
                     frame_us: [0.05, 0.22, 0.97],
@@ -79,6 +82,7 @@ impl Device {
                 rates: Rates {
                     clock_ghz: 1.41,
                     f32_tflops: 19.5,
+                    tf32_tflops: 156.0,
                     memory_tbs: 1.55,
                     launch_us: 2.5,
                     frame_us: [0.07, 0.3, 1.3],

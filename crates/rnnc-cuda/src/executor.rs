@@ -346,11 +346,16 @@ impl Executor for CudaExecutor {
     }
 
     fn state(&self) -> Result<State, ExecutorError> {
-        Ok(State { kept: self.kept_state()?, ..self.histories_state()? })
+        Ok(State { kept: self.kept_state()?, ..self.forward_state()? })
     }
 
     fn forward_state(&self) -> Result<State, ExecutorError> {
-        self.histories_state()
+        self.histories_state(0, self.clock.next_ages(), self.clock.frames_run())
+    }
+
+    fn state_before(&self) -> Result<State, ExecutorError> {
+        let (ages, frames) = self.clock.previous();
+        self.histories_state(self.new_frames, ages, frames)
     }
 
     fn set_state(&mut self, state: &State) -> Result<(), ExecutorError> {

@@ -14,7 +14,7 @@ use crate::stages::step::shares::{self, Share};
 use crate::waves::{self, PassWaves};
 use rnnc_graph::Graph;
 use rnnc_plan::report::{Names, count, passes, scaled};
-use rnnc_plan::{Cost, Op, Pass, Plan, Setup, Stage, StageKind, Track};
+use rnnc_plan::{Cost, Op, Pass, Plan, Precision, Setup, Stage, StageKind, Track};
 use serde::Serialize;
 use std::fmt;
 
@@ -179,10 +179,14 @@ fn explain_stage(
     let bytes = value_bytes as f64 * rows + weight_bytes as f64;
     let tracks = stage.tracks.iter().zip(&shares);
     let loops = tracks.map(|(track, share)| explain_loop(graph, pass, track, share, setup)).collect();
+    let product_tflops = match setup.precision {
+        Precision::F32 => device.rates.f32_tflops,
+        Precision::Tf32 | Precision::Bf16 => device.rates.tf32_tflops,
+    };
     let window_us = match stage.kind {
         StageKind::Loop => shares::time(&shares),
         // TFLOP/s and TB/s are millions in a microsecond.
-        _ => (product_flops / device.rates.f32_tflops + bytes / device.rates.memory_tbs) / 1e6,
+        _ => (product_flops / product_tflops + bytes / device.rates.memory_tbs) / 1e6,
     };
     StageExplained {
         kind: stage.kind,
@@ -200,16 +204,17 @@ fn explain_stage(
 fn explain_loop(graph: &Graph, pass: &Pass, track: &Track, share: &Share, setup: Setup) -> LoopExplained {
     let layout = &share.layout;
     let layers = track.components.iter().flat_map(|&c| &pass.components.list[c].layers);
-    let (mut numbers, mut in_registers, mut in_shared) = (0, 0.0, 0.0);
+    let (mut weight_bytes, mut in_registers, mut in_shared) = (0, 0.0, 0.0);
     for product in &layout.products {
-        let own: usize = product.parts.iter().map(|p| p.to.len * p.from.view.len).sum();
+        let numbers: usize = product.parts.iter().map(|p| p.to.len * p.from.view.len).sum();
+        let own = product.weight_bytes * numbers;
         // A thread's chunks are of one size.
         let share = |chunks: usize| own as f64 * chunks as f64 / product.thread_chunks.max(1) as f64;
-        numbers += own;
+        weight_bytes += own;
         in_registers += share(product.in_registers);
         in_shared += share(product.in_shared);
     }
-    let part = |some: f64| if numbers == 0 { 0.0 } else { some / numbers as f64 };
+    let part = |some: f64| if weight_bytes == 0 { 0.0 } else { some / weight_bytes as f64 };
     let barriers = track.barriers_per_step();
     let frames_at_once = track.block.clamp(1, setup.window);
     LoopExplained {
@@ -223,10 +228,10 @@ fn explain_loop(graph: &Graph, pass: &Pass, track: &Track, share: &Share, setup:
         units: units(widest(track), layout.choice.blocks),
         frames_at_once,
         barriers,
-        weight_bytes: layout.products.first().map_or(4, |p| p.weight_bytes) * numbers,
+        weight_bytes,
         in_registers: part(in_registers),
         in_shared: part(in_shared),
-        streamed: part(numbers as f64 - in_registers - in_shared),
+        streamed: part(weight_bytes as f64 - in_registers - in_shared),
         shared_bytes: layout.shared_bytes(),
         predicted_us: share.us / setup.window as f64,
     }
@@ -381,9 +386,12 @@ mod tests {
     use super::*;
     use rnnc_plan::PlanOptions;
 
+    fn graph(text: &str) -> Graph {
+        rnnc_lang::compile("net.rnn", text, None).unwrap_or_else(|errors| panic!("{errors}"))
+    }
+
     fn explained(text: &str, streams: usize, frames: usize) -> Explanation {
-        let graph = rnnc_lang::compile("net.rnn", text, None).unwrap_or_else(|errors| panic!("{errors}"));
-        let plan = Plan::new(&graph, PlanOptions::training(streams, frames)).unwrap();
+        let plan = Plan::new(&graph(text), PlanOptions::training(streams, frames)).unwrap();
         explain(&plan, Setup::new(streams, frames), &Device::named("h200").unwrap()).unwrap()
     }
 
@@ -402,11 +410,18 @@ mod tests {
 
     #[test]
     fn products_over_all_frames_take_the_time_that_their_counts_say() {
-        let found = explained("network n { input x : vector(512)  y = dense(x; 512)  output y }", 8, 128);
+        const TEXT: &str = "network n { input x : vector(512)  y = dense(x; 512)  output y }";
+        let found = explained(TEXT, 8, 128);
         let stage = &found.passes[0].stages[0];
         let flops = 2.0 * 512.0 * 512.0 * 8.0 * 128.0;
         assert_eq!((stage.kind, stage.products, stage.product_flops), (StageKind::Frames, 1, flops));
         assert!(stage.predicted_us * 128.0 > flops / 51e12 * 1e6);
+        let setup = Setup { precision: Precision::Tf32, ..Setup::new(8, 128) };
+        let plan = Plan::new(&graph(TEXT), PlanOptions::training(8, 128)).unwrap();
+        let rounded = explain(&plan, setup, &Device::named("h200").unwrap()).unwrap();
+        let faster = flops / 51e12 * 1e6 - flops / 387e12 * 1e6;
+        let less = (stage.predicted_us - rounded.passes[0].stages[0].predicted_us) * 128.0;
+        assert!((less - faster).abs() < 1e-6 * faster, "{less} {faster}");
         let memory = found.memory;
         assert_eq!(memory.moments, 2 * memory.weights);
         assert_eq!(memory.total, memory.values + 4 * memory.weights + memory.scratch);

@@ -1,5 +1,6 @@
 //! The executor suite on a real GPU. Ignored, since most machines have none:
-//! `cargo test --release -p rnnc-cuda --test device -- --ignored`.
+//! `cargo test --release -p rnnc-cuda --test device -- --ignored`. `RNNC_ONLY=TEXT,TEXT` runs those cases alone whose names
+//! begin with one of the texts; `RNNC_PART=K/N` of every N cases the one at K, from 0 on, so that processes can share them.
 
 use rnnc_cuda::CudaExecutor;
 use rnnc_plan::{Executor, ExecutorError, Plan, Setup};
@@ -12,15 +13,26 @@ fn make(plan: Plan, setup: Setup) -> Result<Box<dyn Executor>, ExecutorError> {
     Ok(Box::new(CudaExecutor::new(plan, setup)?))
 }
 
-fn all_agree(cases: &[Case]) {
+fn all_agree(mut cases: Vec<Case>) {
+    if let Ok(only) = std::env::var("RNNC_ONLY") {
+        cases.retain(|case| only.split(',').any(|begin| case.name.starts_with(begin)));
+        assert!(!cases.is_empty(), "no case begins with `{only}`");
+    }
+    if let Ok(part) = std::env::var("RNNC_PART") {
+        let (part, parts) = part.split_once('/').expect("RNNC_PART is K/N");
+        let [part, parts] = [part, parts].map(|number| number.parse::<usize>().expect("RNNC_PART is K/N"));
+        assert!(part < parts, "there is no part {part} of {parts}");
+        cases = cases.into_iter().skip(part).step_by(parts).collect();
+    }
     let wrong: Vec<String> = cases.iter().filter_map(|case| check(case, &make, TOLERANCE).err()).collect();
     assert!(wrong.is_empty(), "{} of {} cases:\n{}", wrong.len(), cases.len(), wrong.join("\n"));
+    println!("{} cases agree", cases.len());
 }
 
 #[test]
 #[ignore = "needs an NVIDIA GPU"]
 fn every_case_agrees_with_the_reference() {
-    all_agree(&cases());
+    all_agree(cases());
 }
 
 #[test]

@@ -7,9 +7,6 @@ use emulation::{Emulated, devices, seed};
 use rnnc_cuda::CudaExecutor;
 use rnnc_cuda::compile::compile;
 use rnnc_cuda::device::Device;
-use rnnc_cuda::driver::{
-    Address, Args, Driver, DriverError, Geometry, GraphId, KernelId, Point, Product, Source, Timestamp,
-};
 use rnnc_cuda::program::{Command, Frames, Job, Program, Work};
 use rnnc_graph::Graph;
 use rnnc_plan::{Executor, Plan, PlanOptions, Setup};
@@ -246,103 +243,6 @@ fn loops_in_chunks_agree_with_the_reference_where_windows_overlap() {
     agree(&case, &devices()[0]).unwrap();
 }
 
-/// A driver that tells lanes of some points only.
-struct Forgetful {
-    inner: Emulated,
-    /// Which point, counted through all recordings, is not waited for.
-    forgotten: usize,
-    waits: usize,
-}
-
-impl Driver for Forgetful {
-    fn select_lane(&mut self, lane: usize, after: &[Point]) -> Result<(), DriverError> {
-        let mut kept = Vec::new();
-        for point in after {
-            if self.waits != self.forgotten {
-                kept.push(*point);
-            }
-            self.waits += 1;
-        }
-        self.inner.select_lane(lane, &kept)
-    }
-
-    fn device(&self) -> &Device {
-        self.inner.device()
-    }
-
-    fn allocate(&mut self, bytes: usize) -> Result<Address, DriverError> {
-        self.inner.allocate(bytes)
-    }
-
-    fn free(&mut self, address: Address) {
-        self.inner.free(address);
-    }
-
-    fn write(&mut self, to: Address, data: &[u8]) -> Result<(), DriverError> {
-        self.inner.write(to, data)
-    }
-
-    fn read(&self, from: Address, into: &mut [u8]) -> Result<(), DriverError> {
-        self.inner.read(from, into)
-    }
-
-    fn copy(&mut self, from: Address, to: Address, bytes: usize) -> Result<(), DriverError> {
-        self.inner.copy(from, to, bytes)
-    }
-
-    fn clear(&mut self, at: Address, bytes: usize) -> Result<(), DriverError> {
-        self.inner.clear(at, bytes)
-    }
-
-    fn load(&mut self, source: &Source) -> Result<Vec<KernelId>, DriverError> {
-        self.inner.load(source)
-    }
-
-    fn occupancy(&self, kernel: KernelId, geometry: &Geometry) -> Result<usize, DriverError> {
-        self.inner.occupancy(kernel, geometry)
-    }
-
-    fn launch(&mut self, kernel: KernelId, geometry: &Geometry, args: &Args) -> Result<(), DriverError> {
-        self.inner.launch(kernel, geometry, args)
-    }
-
-    fn product(&mut self, product: &Product) -> Result<(), DriverError> {
-        self.inner.product(product)
-    }
-
-    fn timestamp(&mut self) -> Result<Timestamp, DriverError> {
-        self.inner.timestamp()
-    }
-
-    fn stamp(&mut self, at: Timestamp) -> Result<(), DriverError> {
-        self.inner.stamp(at)
-    }
-
-    fn elapsed_us(&self, from: Timestamp, to: Timestamp) -> Result<f64, DriverError> {
-        self.inner.elapsed_us(from, to)
-    }
-
-    fn begin_recording(&mut self, lanes: usize) -> Result<(), DriverError> {
-        self.inner.begin_recording(lanes)
-    }
-
-    fn point(&mut self) -> Result<Point, DriverError> {
-        self.inner.point()
-    }
-
-    fn end_recording(&mut self) -> Result<GraphId, DriverError> {
-        self.inner.end_recording()
-    }
-
-    fn replay(&mut self, graph: GraphId) -> Result<(), DriverError> {
-        self.inner.replay(graph)
-    }
-
-    fn synchronize(&self) -> Result<(), DriverError> {
-        self.inner.synchronize()
-    }
-}
-
 #[test]
 fn each_forgotten_wait_between_lanes_shows() {
     // No loop waits for another only because both would not fit: that is no matter of values.
@@ -356,8 +256,7 @@ fn each_forgotten_wait_between_lanes_shows() {
         .filter(|&forgotten| {
             (1..=8).all(|seed| {
                 let make = |plan, setup| {
-                    let inner = Emulated::new(device.clone(), seed)?;
-                    let driver = Forgetful { inner, forgotten, waits: 0 };
+                    let driver = Emulated::new(device.clone(), seed)?.forgetting(forgotten);
                     Ok(Box::new(CudaExecutor::with_driver(plan, setup, Box::new(driver))?)
                         as Box<dyn Executor>)
                 };

@@ -4,15 +4,14 @@
 
 mod emulation;
 
-use emulation::{Emulated, devices, seed};
+use emulation::{Alter, Emulated, devices, seed};
 use rnnc_cuda::CudaExecutor;
 use rnnc_cuda::device::Device;
-use rnnc_cuda::driver::{
-    Address, Args, Driver, DriverError, Geometry, GraphId, KernelId, Point, Product, Source, Timestamp,
-};
+use rnnc_cuda::driver::Driver;
 use rnnc_graph::{Activation::Identity, Activation::Sigmoid, Activation::Tanh, Connect, Graph, Range, Start};
 use rnnc_plan::{Executor, Plan, PlanOptions, Setup, StageKind, Values, ValuesMut};
 use rnnc_suite::{Case, Net, cell_networks, check, networks};
+use std::sync::Arc;
 
 /// Relative to the largest number of an array; single precision against double.
 const TOLERANCE: f64 = 2e-4;
@@ -178,96 +177,14 @@ fn a_state_of_zero_stays_so_though_slopes_grow_beyond_all_bounds() {
     }
 }
 
-/// A driver whose kernels are altered.
-struct Altered {
-    inner: Emulated,
-    from: &'static str,
-    to: &'static str,
-}
-
-impl Driver for Altered {
-    fn load(&mut self, source: &Source) -> Result<Vec<KernelId>, DriverError> {
-        let text = source.text.replace(self.from, self.to);
+/// Puts a fault into generated kernels.
+fn fault(from: &'static str, to: &'static str) -> Alter {
+    Arc::new(move |source| {
+        let text = source.text.replace(from, to);
         let missing = text == source.text && text.contains("LOOP_KERNEL(forward");
-        assert!(!missing || self.from.is_empty(), "`{}` is not there", self.from);
-        self.inner.load(&Source { text, ..source.clone() })
-    }
-
-    fn device(&self) -> &Device {
-        self.inner.device()
-    }
-
-    fn allocate(&mut self, bytes: usize) -> Result<Address, DriverError> {
-        self.inner.allocate(bytes)
-    }
-
-    fn free(&mut self, address: Address) {
-        self.inner.free(address);
-    }
-
-    fn write(&mut self, to: Address, data: &[u8]) -> Result<(), DriverError> {
-        self.inner.write(to, data)
-    }
-
-    fn read(&self, from: Address, into: &mut [u8]) -> Result<(), DriverError> {
-        self.inner.read(from, into)
-    }
-
-    fn copy(&mut self, from: Address, to: Address, bytes: usize) -> Result<(), DriverError> {
-        self.inner.copy(from, to, bytes)
-    }
-
-    fn clear(&mut self, at: Address, bytes: usize) -> Result<(), DriverError> {
-        self.inner.clear(at, bytes)
-    }
-
-    fn occupancy(&self, kernel: KernelId, geometry: &Geometry) -> Result<usize, DriverError> {
-        self.inner.occupancy(kernel, geometry)
-    }
-
-    fn launch(&mut self, kernel: KernelId, geometry: &Geometry, args: &Args) -> Result<(), DriverError> {
-        self.inner.launch(kernel, geometry, args)
-    }
-
-    fn product(&mut self, product: &Product) -> Result<(), DriverError> {
-        self.inner.product(product)
-    }
-
-    fn timestamp(&mut self) -> Result<Timestamp, DriverError> {
-        self.inner.timestamp()
-    }
-
-    fn stamp(&mut self, at: Timestamp) -> Result<(), DriverError> {
-        self.inner.stamp(at)
-    }
-
-    fn elapsed_us(&self, from: Timestamp, to: Timestamp) -> Result<f64, DriverError> {
-        self.inner.elapsed_us(from, to)
-    }
-
-    fn begin_recording(&mut self, lanes: usize) -> Result<(), DriverError> {
-        self.inner.begin_recording(lanes)
-    }
-
-    fn select_lane(&mut self, lane: usize, after: &[Point]) -> Result<(), DriverError> {
-        self.inner.select_lane(lane, after)
-    }
-
-    fn point(&mut self) -> Result<Point, DriverError> {
-        self.inner.point()
-    }
-
-    fn end_recording(&mut self) -> Result<GraphId, DriverError> {
-        self.inner.end_recording()
-    }
-
-    fn replay(&mut self, graph: GraphId) -> Result<(), DriverError> {
-        self.inner.replay(graph)
-    }
-
-    fn synchronize(&self) -> Result<(), DriverError> {
-        self.inner.synchronize()
-    }
+        assert!(!missing || from.is_empty(), "`{from}` is not there");
+        Some(text)
+    })
 }
 
 #[test]
@@ -294,7 +211,7 @@ fn each_missing_barrier_fence_or_wait_shows() {
     for (from, to) in faults {
         let found = (1..=4).any(|seed| {
             let make = |plan, setup| -> Result<Box<dyn Executor>, _> {
-                let driver = Altered { inner: Emulated::new(device.clone(), seed)?, from, to };
+                let driver = Emulated::new(device.clone(), seed)?.altering(fault(from, to));
                 Ok(Box::new(CudaExecutor::with_driver(plan, setup, Box::new(driver))?))
             };
             check(&case, &make, TOLERANCE).is_err()

@@ -6,6 +6,7 @@ mod emulation;
 
 use emulation::{Emulated, devices, seed};
 use proptest::prelude::*;
+use proptest::test_runner::contextualize_config;
 use rnnc_cuda::CudaExecutor;
 use rnnc_cuda::compile::compile;
 use rnnc_cuda::device::{Device, Rates};
@@ -130,7 +131,7 @@ fn what_an_executor_must_refuse_is_refused() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 20, ..ProptestConfig::default() })]
+    #![proptest_config(contextualize_config(ProptestConfig { cases: 20, ..ProptestConfig::default() }))]
 
     #[test]
     fn random_networks_agree_with_the_reference(case in random_case(Smooth::Yes), which in 0usize..2) {

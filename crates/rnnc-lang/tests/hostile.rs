@@ -1,6 +1,7 @@
 //! Random texts: none panics, none hangs, every error can be shown.
 
 use proptest::prelude::*;
+use proptest::test_runner::contextualize_config;
 
 /// Takes or refuses a text, and shows the errors.
 fn survives(text: &str) {
@@ -43,7 +44,7 @@ fn borders(text: &str) -> Vec<usize> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 512, ..ProptestConfig::default() })]
+    #![proptest_config(contextualize_config(ProptestConfig { cases: 512, ..ProptestConfig::default() }))]
 
     #[test]
     fn any_string_is_taken_or_refused(text in "\\PC{0,200}") {

@@ -18,6 +18,9 @@ pub struct Clock {
     least_ahead: Vec<u32>,
     /// The ages of the next frame, if it brings no reset.
     next: Vec<u64>,
+    /// What those were before the window last moved on, and by how many frames it did.
+    previous: Vec<u64>,
+    new: usize,
     /// Frames before the window's first that were run, in all (negative while the window is not yet full).
     before: i64,
 }
@@ -33,6 +36,8 @@ impl Clock {
             least_age: vec![0; window],
             least_ahead: vec![0; window],
             next: vec![0; streams],
+            previous: vec![0; streams],
+            new: 0,
             before: -(window as i64),
         }
     }
@@ -47,6 +52,8 @@ impl Clock {
     pub fn advance(&mut self, frames: usize, resets: Option<&[bool]>) {
         let (b, w) = (self.streams, self.window);
         self.before += frames as i64;
+        self.previous.copy_from_slice(&self.next);
+        self.new = frames;
         self.ages.copy_within(frames * b.., 0);
         for t in 0..frames {
             for stream in 0..b {
@@ -124,6 +131,11 @@ impl Clock {
         &self.next
     }
 
+    /// The ages that the newest frames began with, and the frames that were run before them.
+    pub fn previous(&self) -> (&[u64], u64) {
+        (&self.previous, self.frames_run() - self.new as u64)
+    }
+
     /// The ages of the last frames, oldest first: `[frames, B]`.
     pub fn last_ages(&self, frames: usize) -> &[u32] {
         &self.ages[(self.window - frames) * self.streams..]
@@ -138,6 +150,8 @@ impl Clock {
     /// Goes on from somewhere else.
     pub fn set(&mut self, ages: &[u64], frames: u64) {
         self.next.copy_from_slice(ages);
+        self.previous.copy_from_slice(ages);
+        self.new = 0;
         self.before = i64::try_from(frames).unwrap_or(i64::MAX) - self.window as i64;
     }
 }

@@ -159,17 +159,19 @@ impl Model {
 
     fn all_frames(self, stage: &Stage, deal: Deal) -> f64 {
         let Model { workers, streams, frames, .. } = self;
+        // What is too much is refused later, with the memory that it would take.
+        let all = frames.saturating_mul(streams);
         let rows = match deal {
-            Deal::Rows if frames < workers => frames * streams.div_ceil(workers),
-            Deal::Rows => frames.div_ceil(workers) * streams,
-            Deal::Units | Deal::Alone => frames * streams,
+            Deal::Rows if frames < workers => frames.saturating_mul(streams.div_ceil(workers)),
+            Deal::Rows => frames.div_ceil(workers).saturating_mul(streams),
+            Deal::Units | Deal::Alone => all,
         };
         let units = if deal == Deal::Units { workers } else { 1 };
         let ops = stage.tracks.iter().flat_map(|track| &track.phases).flat_map(|phase| &phase.ops);
         ops.map(|placed| match placed.op {
             // Dealt by weights, whatever the stage deals.
             Op::WeightGradient(_) | Op::TableGradient(_) | Op::Reduce(_) => {
-                self.op(&placed.op, frames * streams, 1, self.speeds.far) / workers as f64
+                self.op(&placed.op, all, 1, self.speeds.far) / workers as f64
             }
             _ => self.op(&placed.op, rows, units, self.speeds.far),
         })
@@ -201,7 +203,7 @@ impl Model {
         } else {
             near
         };
-        let rows = streams * self.block(track);
+        let rows = streams.saturating_mul(self.block(track));
         let ops = track.phases.iter().flat_map(|phase| &phase.ops);
         self.steps(track) * ops.map(|placed| self.op(&placed.op, rows, units, reading)).sum::<f64>()
     }

@@ -201,6 +201,10 @@ pub trait Executor: Send {
     /// the window.
     fn forward_state(&self) -> Result<State, ExecutorError>;
 
+    /// What [`forward_state`](Executor::forward_state) was before the last forward call: where to begin to run that again.
+    /// The same as now if there was none since the state was set.
+    fn state_before(&self) -> Result<State, ExecutorError>;
+
     /// Goes on from a state. Of its kept frames, those are taken that this executor would keep itself; all other
     /// frames are forgotten.
     fn set_state(&mut self, state: &State) -> Result<(), ExecutorError>;

@@ -3,6 +3,7 @@
 mod nets;
 
 use proptest::prelude::*;
+use proptest::test_runner::contextualize_config;
 use rnnc_graph::{Graph, LayerKind};
 use rnnc_plan::{BufferId, Instruction, Op, Plan, PlanOptions, Stage};
 
@@ -97,7 +98,10 @@ fn check(plan: &Plan, streams: usize, frames: usize) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(256) })]
+    #![proptest_config(contextualize_config(ProptestConfig {
+        failure_persistence: None,
+        ..ProptestConfig::with_cases(256)
+    }))]
     #[test]
     fn buffers_in_use_together_never_share_room(
         graph in nets::random::networks(16),

@@ -4,6 +4,7 @@ mod nets;
 
 use nets::{Identity, Net, Tanh};
 use proptest::prelude::*;
+use proptest::test_runner::contextualize_config;
 use rnnc_graph::Connect;
 use rnnc_plan::{Plan, PlanOptions, report};
 
@@ -193,7 +194,10 @@ fn an_empty_picture_is_a_picture() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(64) })]
+    #![proptest_config(contextualize_config(ProptestConfig {
+        failure_persistence: None,
+        ..ProptestConfig::with_cases(64)
+    }))]
     #[test]
     fn every_network_can_be_printed_and_drawn_always_the_same(graph in nets::random::networks(24)) {
         let plan = plan(&graph);

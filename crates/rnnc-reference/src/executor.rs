@@ -289,11 +289,19 @@ impl Executor for ReferenceExecutor {
     }
 
     fn state(&self) -> Result<State, ExecutorError> {
-        Ok(State { kept: self.kept_state(), ..self.histories_state() })
+        Ok(State {
+            kept: self.kept_state(),
+            ..self.histories_state(0, self.window.next_ages(), self.frames_run)
+        })
     }
 
     fn forward_state(&self) -> Result<State, ExecutorError> {
-        Ok(self.histories_state())
+        Ok(self.histories_state(0, self.window.next_ages(), self.frames_run))
+    }
+
+    fn state_before(&self) -> Result<State, ExecutorError> {
+        let frames = self.frames_run - self.new as u64;
+        Ok(self.histories_state(self.new, self.window.previous_ages(), frames))
     }
 
     fn set_state(&mut self, state: &State) -> Result<(), ExecutorError> {
@@ -350,14 +358,11 @@ impl ReferenceExecutor {
         History { layer: layer.name.clone(), depth, size: track.width, symbols, values }
     }
 
-    fn histories_state(&self) -> State {
+    /// What forward calls read of the frames up to the one `end` frames back, behind which streams have these ages.
+    fn histories_state(&self, end: usize, ages: &[u64], frames: u64) -> State {
         let read = self.plan.forward.layer_ids().filter(|id| self.depths[id.index()] > 0);
-        State {
-            histories: read.map(|id| self.history(id, self.depths[id.index()], 0)).collect(),
-            ages: self.window.next_ages().to_vec(),
-            frames: self.frames_run,
-            kept: None,
-        }
+        let histories = read.map(|id| self.history(id, self.depths[id.index()], end)).collect();
+        State { histories, ages: ages.to_vec(), frames, kept: None }
     }
 
     /// What the next backward call reads of older frames.

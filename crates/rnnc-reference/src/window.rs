@@ -8,12 +8,14 @@ pub(crate) struct Window {
     ages: Vec<u64>,
     /// `[B]`: the age of the next frame, unless it is a reset.
     next_ages: Vec<u64>,
+    /// `[B]`: what that was before frames were last appended.
+    previous_ages: Vec<u64>,
 }
 
 impl Window {
     /// No frame yet; the next one is each stream's first.
     pub fn new(streams: usize) -> Window {
-        Window { streams, ages: Vec::new(), next_ages: vec![0; streams] }
+        Window { streams, ages: Vec::new(), next_ages: vec![0; streams], previous_ages: vec![0; streams] }
     }
 
     /// Goes on from a state, with the ages of its kept frames and, last, of the next: `[kept + 1, B]`. `depth` frames
@@ -25,7 +27,7 @@ impl Window {
             oldest.iter().map(move |age| age.saturating_sub(back as u64 + 1))
         });
         let ages = before.chain(known[..known.len() - streams].iter().copied()).collect();
-        Window { streams, ages, next_ages: next.to_vec() }
+        Window { streams, ages, next_ages: next.to_vec(), previous_ages: next.to_vec() }
     }
 
     /// The ages of the last frames: `[frames, B]`.
@@ -48,8 +50,14 @@ impl Window {
         &self.next_ages
     }
 
+    /// The ages that the newest frames began with.
+    pub fn previous_ages(&self) -> &[u64] {
+        &self.previous_ages
+    }
+
     /// Appends new frames. `resets` is `[frames, B]`.
     pub fn push(&mut self, frames: usize, resets: Option<&[bool]>) {
+        self.previous_ages.copy_from_slice(&self.next_ages);
         for frame in 0..frames {
             for stream in 0..self.streams {
                 if resets.is_some_and(|r| r[frame * self.streams + stream]) {

@@ -1,6 +1,7 @@
 //! A scan component computed by scan equals the same computed frame after frame.
 
 use proptest::prelude::*;
+use proptest::test_runner::contextualize_config;
 use rnnc_graph::{
     Activation, Coefficients, Component, Components, Connect, Direction, Graph, Init, Kind, LayerId,
     LayerKind, Operation, Start, WeightId, initial_values,
@@ -266,11 +267,11 @@ fn noise(count: usize) -> Vec<f64> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig {
+    #![proptest_config(contextualize_config(ProptestConfig {
         failure_persistence: None,
         max_global_rejects: 100_000,
         ..ProptestConfig::with_cases(300)
-    })]
+    }))]
     #[test]
     fn a_scan_component_computed_by_scan_equals_the_same_computed_by_loop(
         links in links(),

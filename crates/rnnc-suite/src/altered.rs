@@ -23,6 +23,8 @@ pub enum Alteration {
     LateInputGradient,
     /// Going on from a state does nothing.
     NoState,
+    /// The state before the last call is that behind it.
+    LateBefore,
     /// A state has no kept frames.
     NoKept,
     /// Clearing the state does nothing.
@@ -173,6 +175,10 @@ impl Executor for Altered {
 
     fn forward_state(&self) -> Result<State, ExecutorError> {
         self.inner.forward_state()
+    }
+
+    fn state_before(&self) -> Result<State, ExecutorError> {
+        if self.is(Alteration::LateBefore) { self.inner.forward_state() } else { self.inner.state_before() }
     }
 
     fn set_state(&mut self, state: &State) -> Result<(), ExecutorError> {

@@ -81,6 +81,7 @@ impl Bench<'_> {
         for (place, window) in self.data.windows.iter().enumerate() {
             let says = |error: String| format!("window {place}: {error}");
             run += window.frames;
+            let before = candidate.forward_state();
             forward(&mut reference, window)?;
             forward(candidate.as_mut(), window)?;
             self.compare_outputs(&reference, candidate.as_ref(), window.frames).map_err(says)?;
@@ -90,6 +91,9 @@ impl Bench<'_> {
             };
             backward(&mut reference, window, back)?;
             backward(candidate.as_mut(), window, back)?;
+            if candidate.state_before() != before {
+                return Err(says("the state before is not what the state was".into()));
+            }
             let tolerance = self.tolerance;
             self.compare_weights(&reference, candidate.as_ref(), Part::Gradient, tolerance).map_err(says)?;
             self.compare_input_gradients(&reference, candidate.as_ref(), back, tolerance).map_err(says)?;

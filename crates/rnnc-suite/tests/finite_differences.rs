@@ -1,6 +1,7 @@
 //! Every gradient of every network against central differences, in double precision.
 
 use proptest::prelude::*;
+use proptest::test_runner::contextualize_config;
 use rnnc_graph::{Graph, LayerKind, WeightId};
 use rnnc_plan::{Executor, Part, State, Values, ValuesMut};
 use rnnc_reference::ReferenceExecutor;
@@ -212,7 +213,11 @@ fn a_stopped_gradient_is_no_derivative() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(contextualize_config(ProptestConfig {
+        cases: 200,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    }))]
 
     #[test]
     fn gradients_of_random_networks_are_derivatives(mut case in random_case(Smooth::Yes)) {

@@ -2,6 +2,7 @@
 //! one and refuse the other.
 
 use proptest::prelude::*;
+use proptest::test_runner::contextualize_config;
 use rnnc_graph::{Graph, WeightId};
 use rnnc_plan::{Executor, Part, PlanOptions, Setup, Values, ValuesMut};
 use rnnc_reference::ReferenceExecutor;
@@ -43,6 +44,7 @@ fn whatever_is_altered_is_seen() {
         (Alteration::Gradient, "Gradient of"),
         (Alteration::Output, "output `c`"),
         (Alteration::LateInputGradient, "gradient of input `x`"),
+        (Alteration::LateBefore, "the state before"),
         (Alteration::NoState, "from a state"),
         (Alteration::NoKept, "from a state"),
         (Alteration::NoClear, "after clear_state"),
@@ -116,7 +118,11 @@ fn the_gradients_of_all_windows_sum_to_those_of_the_whole() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(contextualize_config(ProptestConfig {
+        cases: 200,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    }))]
 
     #[test]
     fn random_networks_agree_with_themselves_however_they_are_split(case in random_case(Smooth::No)) {

@@ -12,7 +12,7 @@ use crate::loss::LossNetwork;
 use crate::sequences::{Batch, Sequences};
 use crate::weights::Weights;
 use rnnc_graph::name_key;
-use rnnc_plan::{Executor, ExecutorError, Part, Plan, PlanOptions, Setup, State, Update, Values, ValuesMut};
+use rnnc_plan::{Executor, ExecutorError, Part, Plan, PlanOptions, Setup, Update, Values, ValuesMut};
 
 /// How an executor is made: which one, is for the caller to say.
 pub type MakeExecutor<'a> = &'a dyn Fn(Plan, Setup) -> Result<Box<dyn Executor>, ExecutorError>;
@@ -187,13 +187,12 @@ impl Trainer {
     /// [`TrainError::NotFinite`], after which the weights are of no use, and what the executor refuses.
     pub fn step(&mut self) -> Result<Step, TrainError> {
         let update = self.updates + 1;
-        let before = self.executor.forward_state()?;
         let frames = self.config.step();
         self.batch.fill(&self.data, self.position, frames);
         self.executor.forward(frames, &self.batch.inputs(), Some(self.batch.resets()))?;
         self.executor.output(0, ValuesMut::F64(&mut self.losses))?;
         if self.losses.iter().any(|loss| !loss.is_finite()) {
-            let problem = self.find_non_finite(&before);
+            let problem = self.find_non_finite();
             return Err(TrainError::NotFinite { update, problem });
         }
 
@@ -228,13 +227,13 @@ impl Trainer {
     }
 
     /// What went wrong in the window that the batch still holds.
-    fn find_non_finite(&self, before: &State) -> String {
+    fn find_non_finite(&self) -> String {
         self.weights()
             .and_then(|weights| {
                 diagnosis::of_window(
                     &self.network.graph,
                     &weights,
-                    before,
+                    &self.executor.state_before()?,
                     &self.batch,
                     self.executor.setup(),
                 )

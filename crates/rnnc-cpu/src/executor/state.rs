@@ -5,13 +5,11 @@ use rnnc_graph::{LayerId, LayerKind};
 use rnnc_plan::{ExecutorError, History, Kept, NO_SYMBOL, State, ValuesMut};
 
 impl CpuExecutor {
-    pub(super) fn histories_state(&self) -> State {
-        State {
-            histories: self.histories().filter_map(|(id, depth)| self.history(id, depth, 0)).collect(),
-            ages: self.clock.next_ages().to_vec(),
-            frames: self.clock.frames_run(),
-            kept: None,
-        }
+    /// What forward calls read of the frames up to the one `end` frames back, behind which streams have these ages.
+    pub(super) fn histories_state(&self, end: usize, ages: &[u64], frames: u64) -> State {
+        let read = self.histories();
+        let histories = read.filter_map(|(id, depth)| self.history(id, depth, end)).collect();
+        State { histories, ages: ages.to_vec(), frames, kept: None }
     }
 
     /// What the next backward call reads of older frames.

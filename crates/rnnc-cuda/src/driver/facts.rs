@@ -77,9 +77,12 @@ fn rates(name: &str, architecture: (u32, u32), multiprocessors: usize, clocks: &
     let (launch_us, frame_us) = Device::known()
         .first()
         .map_or((2.5, [0.1, 0.5, 2.0]), |device| (device.rates.launch_us, device.rates.frame_us));
+    let f32_tflops = (2 * lanes * multiprocessors) as f64 * clock_ghz / 1e3;
     Rates {
         clock_ghz,
-        f32_tflops: (2 * lanes * multiprocessors) as f64 * clock_ghz / 1e3,
+        f32_tflops,
+        // Tensor cores are faster, by how much differs from device to device.
+        tf32_tflops: f32_tflops,
         // Two transfers a clock.
         memory_tbs: 2.0 * clocks.memory_khz as f64 * (clocks.memory_bits / 8) as f64 / 1e9,
         launch_us,

@@ -5,14 +5,16 @@ use rnnc_graph::{LayerId, LayerKind};
 use rnnc_plan::{ExecutorError, History, Kept, NO_SYMBOL, State, Values, ValuesMut, View};
 
 impl CudaExecutor {
-    pub(super) fn histories_state(&self) -> Result<State, ExecutorError> {
+    /// What forward calls read of the frames up to the one `end` frames back, behind which streams have these ages.
+    pub(super) fn histories_state(
+        &self,
+        end: usize,
+        ages: &[u64],
+        frames: u64,
+    ) -> Result<State, ExecutorError> {
         let read = self.histories().into_iter();
-        Ok(State {
-            histories: read.map(|(id, depth)| self.history(id, depth, 0)).collect::<Result<_, _>>()?,
-            ages: self.clock.next_ages().to_vec(),
-            frames: self.clock.frames_run(),
-            kept: None,
-        })
+        let histories = read.map(|(id, depth)| self.history(id, depth, end)).collect::<Result<_, _>>()?;
+        Ok(State { histories, ages: ages.to_vec(), frames, kept: None })
     }
 
     /// What the next backward call reads of older frames.

@@ -59,6 +59,8 @@ pub struct Emulated {
     /// A mistake in a call that returns nothing.
     mistake: Option<String>,
     alter: Option<Alter>,
+    /// Waits between lanes that come before the one that is forgotten.
+    forget: Option<usize>,
     /// Held for the kernels in them.
     libraries: Vec<Library>,
 }
@@ -88,6 +90,7 @@ pub fn devices() -> [Device; 2] {
     let rates = Rates {
         clock_ghz: 0.01,
         f32_tflops: 1.0,
+        tf32_tflops: 1.0,
         memory_tbs: 1.0,
         // Nothing is too short to run beside something else.
         launch_us: 0.0,
@@ -153,6 +156,7 @@ impl Emulated {
             clock: HostClock::default(),
             mistake: None,
             alter: None,
+            forget: None,
             libraries: vec![library],
         })
     }
@@ -160,6 +164,12 @@ impl Emulated {
     /// The same; sources are changed before they are compiled, to show what follows.
     pub fn altering(mut self, alter: Alter) -> Emulated {
         self.alter = Some(alter);
+        self
+    }
+
+    /// The same; one wait of a lane for a point, counted through all recordings, is forgotten.
+    pub fn forgetting(mut self, wait: usize) -> Emulated {
+        self.forget = Some(wait);
         self
     }
 
@@ -391,7 +401,11 @@ impl Driver for Emulated {
     }
 
     fn select_lane(&mut self, lane: usize, after: &[Point]) -> Result<(), DriverError> {
-        self.recording("select_lane")?.select(lane, after)
+        let forgotten = self.forget.filter(|&wait| wait < after.len());
+        self.forget = self.forget.and_then(|wait| wait.checked_sub(after.len()));
+        let kept = after.iter().enumerate().filter(|&(wait, _)| Some(wait) != forgotten);
+        let kept: Vec<Point> = kept.map(|(_, point)| *point).collect();
+        self.recording("select_lane")?.select(lane, &kept)
     }
 
     fn point(&mut self) -> Result<Point, DriverError> {

@@ -29,6 +29,9 @@ pub struct Plan {
     /// Plan the forward pass only
     #[arg(long)]
     inference: bool,
+    /// Plan the gradients of the inputs too, as `bench` and `grad` do
+    #[arg(long, conflicts_with = "inference")]
+    input_gradients: bool,
     /// What is to run it: the cpu executor's plan, or what becomes of it on a GPU
     #[arg(long, value_enum, default_value_t)]
     executor: ExecutorKind,
@@ -70,6 +73,7 @@ impl Plan {
             true => PlanOptions::inference(self.streams, self.frames),
             false => PlanOptions::training(self.streams, self.frames),
         };
+        let options = if self.input_gradients { options.with_input_gradients() } else { options };
         let options = PlanOptions { workers: self.executor.workers(self.threads), ..options };
         let mut plan = Lowered::new(&graph, options)?;
         if self.executor == ExecutorKind::Cpu {

@@ -58,6 +58,10 @@ fn a_sound_network_passes_its_checks_and_one_that_overflows_fails_them() {
     assert!(found.contains("gradients against differences: ok"), "{found}");
     assert!(found.contains("cpu against reference: ok"), "{found}");
     assert!(!sandbox.succeeds("check net.rnn --executor reference").contains("cpu"));
+    let found = sandbox.succeeds("check net.rnn --no-differences");
+    assert!(found.contains("cpu against reference: ok") && !found.contains("differences:"), "{found}");
+    let refused = sandbox.fails(2, "check net.rnn --no-differences --executor reference");
+    assert!(refused.contains("leave out `--no-differences`"), "{refused}");
 
     sandbox.write(
         "net.rnn",

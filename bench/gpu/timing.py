@@ -1,0 +1,65 @@
+"""rnnc's times of cases, and the times that its plan predicts for them."""
+
+import json
+import pathlib
+import tempfile
+
+from cases import grouped
+from common import rounded, times_of
+
+# Of a case: four measurements, and its share of starting the program.
+LEAST_SECONDS = 1.5
+
+
+def run(part, rnnc, options, cases):
+    """Keeps a row for each case."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = pathlib.Path(folder) / "net.rnn"
+        # One process for those that differ in streams alone.
+        for group in grouped(cases, "streams"):
+            path.write_text(group[0].text())
+            try:
+                together(part, rnnc, path, group, options.seconds)
+            except RuntimeError as error:
+                if len(group) == 1:
+                    part.fail(f"rnnc {group[0]}", error)
+                    continue
+                for case in group:  # which of them is it?
+                    try:
+                        together(part, rnnc, path, [case], options.seconds)
+                    except RuntimeError as error:
+                        part.fail(f"rnnc {case}", error)
+
+
+def together(part, rnnc, path, group, seconds):
+    cases = [case for case in group if part.has_time(f"rnnc {case}", LEAST_SECONDS * len(group))]
+    if not cases:
+        return
+    first = cases[0]
+    out = rnnc.run("bench", path, "--streams", ",".join(str(case.streams) for case in cases), "--frames", first.frames,
+                   "--schedule", first.schedule, "--precision", first.precision, "--seconds", seconds,
+                   "--format", "json", *(["--no-bound"] if rnnc.executor == "cpu" else []), timeout=part.budget.left())
+    for case, line in zip(cases, map(json.loads, out.splitlines()), strict=True):
+        # Of frame after frame, it leaves out what matters: the time between kernels.
+        predicted = predict(rnnc, path, case) if case.schedule == "window" else {}
+        times = times_of(line)
+        told = " / ".join(str(times[name]["median"]) for name in ("forward", "train") if name in times)
+        say = f"rnnc {case}: {told} us"
+        if predicted:
+            say += f", predicted {predicted['predicted']['forward']} / {predicted['predicted']['train']}"
+        part.add(say, program="rnnc", **case.facts("rnnc"), timed=line["timed"], **times, **predicted)
+
+
+def predict(rnnc, path, case):
+    """Microseconds per frame."""
+    passes = explained(rnnc, path, case)["passes"]
+    times = [found["predicted_us"] for found in passes]
+    return {"predicted": {"forward": rounded(times[0]), "train": rounded(sum(times))}}
+
+
+def explained(rnnc, path, case):
+    """The plan of a case on the GPU; of a rehearsal, on a GPU that is not there."""
+    device = ["--device", rnnc.planned_device] if rnnc.planned_device else []
+    out = rnnc.run("plan", path, "--streams", case.streams, "--frames", case.frames, "--precision", case.precision,
+                   "--input-gradients", *device, "--format", "json", executor="cuda", timeout=60)
+    return json.loads(out)
