@@ -74,7 +74,7 @@ unsafe fn pack_raw<W: Number>(
     for (panel, packed) in packed.chunks_exact_mut(packed_len::<W>(PANEL, kk)).enumerate() {
         let first = panel * PANEL;
         let outputs = PANEL.min(n - first);
-        if outputs < PANEL || kk % W::TOGETHER > 0 {
+        if outputs < PANEL || !kk.is_multiple_of(W::TOGETHER) {
             packed.fill(W::nearest(0.0));
         }
         // Some inputs at a time, so that they stay in the cache while output after output fills them.
