@@ -3,13 +3,14 @@
 
 mod map;
 
+use crate::kernels::numbers::Bf16;
 use crate::kernels::skinny::packed_len;
 use crate::ops::map::MapOp;
-use rnnc_graph::{Direction, Operation};
+use rnnc_graph::{Direction, Graph, Operation};
 use rnnc_plan::waves::{self, Role, Wave};
 use rnnc_plan::{
-    Deal, Lane, Matrix, Op, OuterSum, Pass, Placed, Placement, Plan, Product, Read, RowSum, Stage, StageKind,
-    StartValue, Track, View,
+    Deal, Lane, Matrix, Op, OuterSum, Pass, Placed, Placement, Plan, Precision, Product, Read, RowSum, Setup,
+    Stage, StageKind, StartValue, Track, View,
 };
 use std::collections::HashMap;
 use std::ops::Range;
@@ -65,6 +66,8 @@ pub(crate) struct ProductOp {
     pub weight: Matrix,
     pub accumulate: bool,
     pub kernel: Kernel,
+    /// Whether packed weights are of half the bytes.
+    pub coarse: bool,
 }
 
 /// How a product reads its weights.
@@ -124,6 +127,10 @@ pub(crate) struct Program {
     pub alone: bool,
     /// Gradients to clear first.
     pub cleared: Vec<Range<usize>>,
+    /// For each input of the pass's graph, where its values go; `None` if nothing reads it.
+    pub inputs: Vec<Option<Target>>,
+    /// How they are shared out: as is the first stage's work, which reads them.
+    pub first_deal: Option<(StageKind, Deal)>,
 }
 
 /// Stages that run together, chunk after chunk of the frames: a wave, or a stage by itself, whose one chunk is all frames.
@@ -150,6 +157,7 @@ pub(crate) struct StageCode {
 
 /// Loops or scans that run in step, by some of the workers.
 pub(crate) struct LaneCode {
+    pub kind: StageKind,
     pub workers: Range<usize>,
     pub deal: Deal,
     pub tracks: Vec<TrackCode>,
@@ -162,6 +170,16 @@ pub(crate) struct TrackCode {
     pub offsets: (i64, i64),
     pub phases: Vec<Vec<(i64, OpCode)>>,
     pub barrier_at_end: bool,
+}
+
+impl TrackCode {
+    /// Its operation, if it has but one.
+    pub fn only_op(&self) -> Option<&OpCode> {
+        match &self.phases[..] {
+            [phase] if phase.len() == 1 => Some(&phase[0].1),
+            _ => None,
+        }
+    }
 }
 
 /// Where an operation runs.
@@ -179,6 +197,7 @@ pub(crate) struct Compiler<'a> {
     placement: &'a Placement,
     streams: usize,
     window: usize,
+    precision: Precision,
     workers: usize,
     /// Start vectors: by the number's bits.
     constant_places: HashMap<u64, usize>,
@@ -196,18 +215,13 @@ pub(crate) struct Compiler<'a> {
 }
 
 impl<'a> Compiler<'a> {
-    pub fn new(
-        plan: &'a Plan,
-        placement: &'a Placement,
-        streams: usize,
-        window: usize,
-        workers: usize,
-    ) -> Self {
+    pub fn new(plan: &'a Plan, placement: &'a Placement, setup: Setup, workers: usize) -> Self {
         Compiler {
             plan,
             placement,
-            streams,
-            window,
+            streams: setup.streams,
+            window: setup.window,
+            precision: setup.precision,
             workers,
             constant_places: HashMap::new(),
             constants: Vec::new(),
@@ -265,7 +279,7 @@ impl<'a> Compiler<'a> {
         Source { base, width, len, delay: read.delay, start, history: read.history }
     }
 
-    pub fn program(&mut self, pass: &Pass) -> Program {
+    pub fn program(&mut self, pass: &Pass, graph: &Graph) -> Program {
         let mut turns = Vec::new();
         let mut stage = 0;
         while stage < pass.stages.len() {
@@ -278,7 +292,9 @@ impl<'a> Compiler<'a> {
         }
         let cleared = pass.cleared.iter().map(|&(at, len)| at..at + len).collect();
         let alone = pass.waves.is_empty() && pass.stages.iter().all(|stage| stage.deal == Deal::Alone);
-        Program { turns, alone, cleared }
+        let inputs = graph.inputs().iter().map(|l| pass.storage[l.index()].map(|view| self.target(view)));
+        let first_deal = pass.stages.first().map(|stage| (stage.kind, stage.deal));
+        Program { turns, alone, cleared, inputs: inputs.collect(), first_deal }
     }
 
     /// A stage by itself.
@@ -332,6 +348,7 @@ impl<'a> Compiler<'a> {
     fn lane(&mut self, lane: &Lane, kind: StageKind, tracks: &[&Track]) -> LaneCode {
         let site = Site { kind, deal: lane.deal, workers: lane.workers.len() };
         LaneCode {
+            kind,
             workers: lane.workers.clone(),
             deal: lane.deal,
             tracks: tracks.iter().map(|track| self.track(track, site)).collect(),
@@ -417,14 +434,18 @@ impl<'a> Compiler<'a> {
         /// As many rows as this, in windows of so many frames, are better off with the weights as they lie: packing
         /// takes as long as some frames' products, after every update.
         const DIRECT: (usize, usize) = (2, 64);
+        /// With so many rows or fewer, the reading of weights takes longer than the arithmetic, and half the bytes half the
+        /// time; with more, widening them costs more than it gains.
+        const COARSE_ROWS: usize = 2;
         let Site { kind, deal, workers } = site;
         let to = self.target(p.to);
         let from = self.source(&p.from);
         let rows = match (kind, deal) {
-            (StageKind::Frames, _) => self.window * self.streams,
+            (StageKind::Frames, _) => self.window.saturating_mul(self.streams),
             (_, Deal::Rows) => block * self.streams.div_ceil(workers),
             _ => block * self.streams,
         };
+        let coarse = self.precision == Precision::Bf16 && rows <= COARSE_ROWS;
         let updated = self.plan.backward_pass.is_some();
         let direct = match (p.weight.row_stride, p.weight.column_stride) {
             (_, 1) => Some(Kernel::Dot),
@@ -441,7 +462,7 @@ impl<'a> Compiler<'a> {
                             if deal == Deal::Units { unit_range(p.span, worker, workers) } else { 0..p.span };
                         let place = self.packed_len;
                         let runs = runs(p.to.len, p.span, p.first, &units);
-                        self.packed_len += runs.map(|(_, n)| packed_len(n, from.len)).sum::<usize>();
+                        self.packed_len += runs.map(|(_, n)| packed_room(n, from.len, coarse)).sum::<usize>();
                         place
                     })
                     .collect();
@@ -456,8 +477,15 @@ impl<'a> Compiler<'a> {
             weight: p.weight,
             accumulate: p.accumulate,
             kernel,
+            coarse,
         }
     }
+}
+
+/// Numbers of 4 bytes that the packed weights of n outputs and kk inputs take: whole cache lines.
+pub(crate) fn packed_room(n: usize, kk: usize, coarse: bool) -> usize {
+    let bytes = if coarse { 2 * packed_len::<Bf16>(n, kk) } else { 4 * packed_len::<f32>(n, kk) };
+    bytes.next_multiple_of(64) / 4
 }
 
 /// The units that a worker has of a layer of `span` units: multiples of 16, as evenly as can be.

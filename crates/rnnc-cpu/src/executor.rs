@@ -5,13 +5,13 @@ mod state;
 use crate::compile::{Compiler, Program, Target};
 use crate::kernels::isa::Isa;
 use crate::memory::{Aligned, Shared};
-use crate::ops::{Local, TILE, gradient, update};
+use crate::ops::{Local, Share, TILE, border, gradient, update};
 use crate::pass;
 use crate::team::{Team, Worker};
 use rnnc_graph::{LayerId, WeightId};
 use rnnc_plan::{
-    Clock, Executor, ExecutorError, Part, Pass, Plan, Setup, Speeds, State, Update, Values, ValuesMut, View,
-    check_available,
+    Clock, Executor, ExecutorError, Part, Pass, Placement, Plan, Setup, Speeds, State, Update, Values,
+    ValuesMut, View, check_available,
 };
 use std::sync::{Mutex, PoisonError};
 
@@ -74,6 +74,44 @@ struct BufferPlace {
 
 const NAME: &str = "cpu";
 
+/// What a plan becomes, before memory is taken for it. Sizes are in numbers of 4 bytes.
+struct Parts {
+    placement: Placement,
+    forward: Program,
+    backward: Option<Program>,
+    constants: Aligned,
+    packed: usize,
+    /// Of each worker.
+    tiles: usize,
+    pointers: usize,
+    group: usize,
+    outer: usize,
+}
+
+impl Parts {
+    /// Changes the plan to what the executor runs, and says in it what that takes.
+    fn of(plan: &mut Plan, setup: Setup, workers: usize, speeds: Speeds) -> Parts {
+        plan.sink();
+        plan.deal_out(workers, setup.streams, setup.step);
+        plan.deal_out_at(speeds);
+        let placement = plan.place(setup.streams, setup.window, setup.step < setup.window);
+        let mut compiler = Compiler::new(plan, &placement, setup, workers);
+        let forward = compiler.program(&plan.forward_pass, &plan.forward);
+        let backward = plan.backward_pass.as_ref().zip(plan.adjoint.as_ref());
+        let backward = backward.map(|(pass, graph)| compiler.program(pass, graph));
+        let mut constants = Aligned::new(compiler.constants_len());
+        compiler.write_constants(constants.as_mut_slice());
+        let outer = if compiler.errors > 0 { gradient::outer_room(compiler.errors) } else { 0 };
+        let tiles = compiler.tiles.max(2) * TILE;
+        let Compiler { packed_len: packed, pointers, group, .. } = compiler;
+        let clock = Clock::bytes(setup.streams, setup.window);
+        let own = tiles + group + outer + 2 * pointers;
+        let numbers = packed + workers * own + constants.as_slice().len();
+        plan.working = numbers as u128 * 4 + clock;
+        Parts { placement, forward, backward, constants, packed, tiles, pointers, group, outer }
+    }
+}
+
 impl CpuExecutor {
     /// Takes the memory for a plan and starts the workers.
     ///
@@ -99,26 +137,16 @@ impl CpuExecutor {
             what: format!("so many threads: {error}"),
         })?;
         let workers = team.size();
-        plan.sink();
-        plan.deal_out(workers, setup.streams, setup.step);
-        plan.deal_out_at(speeds);
+        let Parts { placement, forward, backward, constants, packed, tiles, pointers, group, outer } =
+            Parts::of(&mut plan, setup, workers, speeds);
         let memory = plan.memory(setup.streams, setup.window, keep);
         check_available(&format!("network `{}`", plan.forward.name()), memory.total())?;
-        let placement = plan.place(setup.streams, setup.window, keep);
-        let mut compiler = Compiler::new(&plan, &placement, setup.streams, setup.window, workers);
-        let forward = compiler.program(&plan.forward_pass);
-        let backward = plan.backward_pass.as_ref().map(|pass| compiler.program(pass));
-        let outer_len = if compiler.errors > 0 { gradient::outer_room(compiler.errors) } else { 0 };
-        let extra = (compiler.packed_len + outer_len * workers + compiler.constants_len()) as u128 * 4;
-        check_available(&format!("network `{}`", plan.forward.name()), memory.total() + extra)?;
-        let mut constants = Aligned::new(compiler.constants_len());
-        compiler.write_constants(constants.as_mut_slice());
         let local = || {
             Mutex::new(Local {
-                tiles: Aligned::new(compiler.tiles.max(2) * TILE),
-                group: Aligned::new(compiler.group),
-                outer: Aligned::new(outer_len),
-                pointers: vec![std::ptr::null_mut(); compiler.pointers],
+                tiles: Aligned::new(tiles),
+                group: Aligned::new(group),
+                outer: Aligned::new(outer),
+                pointers: vec![std::ptr::null_mut(); pointers],
             })
         };
         let trained = if backward.is_some() { plan.weights.len() } else { 0 };
@@ -143,7 +171,7 @@ impl CpuExecutor {
             gradients: Aligned::new(trained),
             moments: [Aligned::new(trained), Aligned::new(trained)],
             constants,
-            packed: Aligned::new(compiler.packed_len),
+            packed: Aligned::new(packed),
             clock: Clock::new(setup.streams, setup.window),
             buffers,
             new_frames: 0,
@@ -153,6 +181,16 @@ impl CpuExecutor {
             plan,
             setup,
         })
+    }
+
+    /// Makes of a plan what the executor would run on so many workers, and counts what that would take, without taking it:
+    /// see [`Plan::memory`].
+    pub fn foresee(plan: &mut Plan, setup: Setup, workers: usize) {
+        // More can neither be taken nor counted.
+        let keep = setup.step < setup.window;
+        if plan.memory(setup.streams, setup.window, keep).total() < isize::MAX as u128 {
+            Parts::of(plan, setup, workers, Speeds::CORE);
+        }
     }
 
     /// How many workers it has.
@@ -165,7 +203,16 @@ impl CpuExecutor {
         self.isa.level().name()
     }
 
-    fn run(&mut self, backward: bool, first: usize) {
+    /// Runs a pass over the frames from `first` on. `given` has the values of an input in the last `new` of them.
+    fn run<'a>(
+        &mut self,
+        backward: bool,
+        first: usize,
+        new: usize,
+        given: &(dyn Fn(usize) -> Option<Values<'a>> + Sync),
+    ) {
+        /// Fewer numbers than these are not worth a meeting.
+        const SHARED: usize = 1 << 16;
         let program = if backward { self.backward.as_ref() } else { Some(&self.forward) };
         let Some(program) = program else { return };
         for range in &program.cleared {
@@ -186,11 +233,29 @@ impl CpuExecutor {
             dropout: self.setup.training.then_some(self.setup.seed),
         };
         let (locals, weights) = (&self.locals, self.weights.as_slice());
+        let (inputs, window) = (&program.inputs, self.setup.window);
+        let fill = |share: &Share| {
+            for (place, to) in inputs.iter().enumerate() {
+                if let Some(to) = to {
+                    border::fill(&shared, to, share, window - new, given(place));
+                }
+            }
+        };
+        let width: usize = inputs.iter().flatten().map(|to| to.len).sum();
+        let by_all = !program.alone && (window - first) * shared.streams * width >= SHARED;
+        if !by_all {
+            fill(&pass::whole(&shared));
+        }
         let job = |worker: Worker<'_>| {
             // Its own worker is the only one to take it.
             let mut local = locals[worker.index].lock().unwrap_or_else(PoisonError::into_inner);
+            if by_all && let Some(share) = pass::first_share(&shared, program, &worker) {
+                fill(&share);
+            }
             if !packed {
                 pass::pack(&shared, weights, program, &worker);
+            }
+            if by_all || !packed {
                 worker.barrier();
             }
             pass::run(&shared, program, &worker, &mut local);
@@ -236,25 +301,6 @@ impl CpuExecutor {
                 .for_each(|(o, row)| o.iter_mut().zip(row).for_each(|(o, v)| *o = f64::from(*v))),
         }
         Ok(())
-    }
-
-    /// Copies rows into a view: frames `first ..` of the window; no values are zeros.
-    fn copy_in(&mut self, view: View, first: usize, frames: usize, values: Option<Values<'_>>) {
-        let streams = self.setup.streams;
-        let to = self.target(view);
-        let start = to.base + first * streams * to.width;
-        for row in 0..frames * streams {
-            let out = &mut self.values.as_mut_slice()[start + row * to.width..][..view.len];
-            let from = row * view.len..(row + 1) * view.len;
-            match values {
-                None => out.fill(0.0),
-                Some(Values::F32(v)) => out.copy_from_slice(&v[from]),
-                Some(Values::F64(v)) => out.iter_mut().zip(&v[from]).for_each(|(o, v)| *o = *v as f32),
-                Some(Values::Symbols(v)) => {
-                    out.iter_mut().zip(&v[from]).for_each(|(o, v)| *o = f32::from_bits(*v))
-                }
-            }
-        }
     }
 
     fn pass(&self, backward: bool) -> Option<&Pass> {
@@ -311,12 +357,7 @@ impl Executor for CpuExecutor {
             }
         }
         self.clock.advance(frames, resets);
-        for (place, values) in inputs.iter().enumerate() {
-            if let Some(view) = self.view(false, self.plan.forward.inputs()[place]) {
-                self.copy_in(view, window - frames, frames, Some(*values));
-            }
-        }
-        self.run(false, window - frames);
+        self.run(false, window - frames, frames, &|place| inputs.get(place).copied());
         self.new_frames = frames;
         self.backward_frames = 0;
         let kept = if self.setup.step < window { window - frames } else { 0 };
@@ -339,14 +380,8 @@ impl Executor for CpuExecutor {
         let (new, most) = (self.new_frames, self.valid_frames);
         self.plan.check_output_gradients(self.setup, new, most, frames, output_gradients)?;
         let window = self.setup.window;
-        for (place, values) in output_gradients.iter().enumerate() {
-            let seed = self.plan.adjoint.as_ref().map(|adjoint| adjoint.inputs()[place]);
-            if let Some(view) = seed.and_then(|seed| self.view(true, seed)) {
-                self.copy_in(view, window - frames, frames - new, None);
-                self.copy_in(view, window - new, new, *values);
-            }
-        }
-        self.run(true, window - frames);
+        let given = |place| output_gradients.get(place).copied().flatten();
+        self.run(true, window - frames, new, &given);
         self.backward_frames = frames;
         Ok(())
     }

@@ -156,7 +156,7 @@ fn flops(team: &mut Team, each: usize, numbers: usize, work: impl Fn(&mut [f32])
 /// Floating-point operations a second of a product of so many rows with packed weights, SOME rows at a time.
 fn product<const SOME: usize>(team: &mut Team, isa: Isa, rows: usize, inputs: usize, outputs: usize) -> f64 {
     let (w, x) = (vec![0.5f32; outputs * inputs], vec![0.5f32; rows * inputs]);
-    let len = skinny::packed_len(outputs, inputs);
+    let len = skinny::packed_len::<f32>(outputs, inputs);
     let mut room = vec![0.0f32; len + 16];
     // On a cache line, as the executor has it.
     let start = room.as_ptr().align_offset(64).min(16);

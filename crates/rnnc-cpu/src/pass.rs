@@ -4,7 +4,7 @@ use crate::compile::{Kernel, LaneCode, OpCode, Program, StageCode, TrackCode, Tu
 use crate::memory::Shared;
 use crate::ops::{Local, Share, gradient, map, matmul, vector};
 use crate::team::Worker;
-use rnnc_plan::Deal;
+use rnnc_plan::{Deal, StageKind};
 use std::ops::Range;
 
 /// Runs a program. Called by all workers alike.
@@ -81,6 +81,25 @@ fn share(
     }
 }
 
+/// All there is.
+pub(crate) fn whole(shared: &Shared<'_>) -> Share {
+    Share { frames: shared.first..shared.end, streams: 0..shared.streams, part: (0, 1), backward: false }
+}
+
+/// What a worker has of the rows that the first stage reads.
+pub(crate) fn first_share(shared: &Shared<'_>, program: &Program, worker: &Worker<'_>) -> Option<Share> {
+    let (kind, deal) = program.first_deal?;
+    let (frames, all) = (shared.first..shared.end, whole(shared));
+    match kind {
+        StageKind::Frames => share(shared, deal, frames, None, worker),
+        // As the frames of a step are.
+        _ if deal == Deal::Rows => {
+            Some(Share { streams: part(0..shared.streams, worker.index, worker.count), ..all })
+        }
+        _ => share(shared, deal, frames, None, worker),
+    }
+}
+
 /// All frames at once.
 fn frames(
     shared: &Shared<'_>,
@@ -124,6 +143,16 @@ fn run_op(shared: &Shared<'_>, op: &OpCode, share: Option<&Share>, worker: &Work
 /// Frame after frame (block after block), all tracks in step.
 fn steps(shared: &Shared<'_>, stage: &LaneCode, pass: Range<usize>, worker: &Worker<'_>, local: &mut Local) {
     if stage.deal == Deal::Alone && worker.index > 0 {
+        return;
+    }
+    if stage.kind == StageKind::Scan && stage.tracks.iter().all(|track| track.only_op().is_some()) {
+        // Of one operation there is nothing to be in step with: it goes through all frames by itself.
+        for track in &stage.tracks {
+            let share = share(shared, stage.deal, pass.clone(), Some(track), worker);
+            if let (Some(op), Some(share)) = (track.only_op(), share) {
+                run_op(shared, op, Some(&share), worker, local);
+            }
+        }
         return;
     }
     let meets = stage.deal == Deal::Units && worker.count > 1;

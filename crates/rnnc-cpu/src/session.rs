@@ -3,7 +3,7 @@
 use crate::executor::CpuExecutor;
 use rnnc_graph::{Graph, WeightId};
 use rnnc_plan::{
-    Executor, ExecutorError, Part, Plan, PlanError, PlanOptions, Setup, State, Values, ValuesMut,
+    Executor, ExecutorError, Part, Plan, PlanError, PlanOptions, Precision, Setup, State, Values, ValuesMut,
 };
 use thiserror::Error;
 
@@ -59,11 +59,25 @@ impl Session {
     ///
     /// If the network is none, looks ahead, or does not fit into memory.
     pub fn new(graph: &Graph, streams: usize, threads: usize) -> Result<Session, SessionError> {
+        Session::with_precision(graph, streams, threads, Precision::F32)
+    }
+
+    /// The same whose products may round their operands.
+    ///
+    /// # Errors
+    ///
+    /// As [`Session::new`].
+    pub fn with_precision(
+        graph: &Graph,
+        streams: usize,
+        threads: usize,
+        precision: Precision,
+    ) -> Result<Session, SessionError> {
         if graph.looks_ahead() {
             return Err(SessionError::LooksAhead(graph.name().into()));
         }
         let plan = Plan::new(graph, PlanOptions::inference(streams, 1))?;
-        let executor = CpuExecutor::new(plan, Setup { threads, ..Setup::new(streams, 1) })?;
+        let executor = CpuExecutor::new(plan, Setup { threads, precision, ..Setup::new(streams, 1) })?;
         Ok(Session { executor })
     }
 

@@ -3,11 +3,19 @@
 use proptest::prelude::*;
 use proptest::test_runner::contextualize_config;
 use rnnc_cpu::CpuExecutor;
-use rnnc_plan::{Executor, ExecutorError, Plan, Setup, Speeds};
+use rnnc_plan::{Executor, ExecutorError, Plan, Precision, Setup, Speeds};
 use rnnc_suite::{Case, Smooth, cases, check, check_refusals, is_well_conditioned, random_case};
 
 /// Relative to the largest number of an array; single precision against double.
 const TOLERANCE: f64 = 2e-4;
+
+/// With weights of products rounded to bf16: half of its last bit, some times over.
+const COARSE: f64 = 4e-2;
+
+/// The same with products as coarse as can be.
+fn coarse(threads: usize) -> impl Fn(Plan, Setup) -> Result<Box<dyn Executor>, ExecutorError> {
+    move |plan, setup| on(threads)(plan, Setup { precision: Precision::Bf16, ..setup })
+}
 
 fn on(threads: usize) -> impl Fn(Plan, Setup) -> Result<Box<dyn Executor>, ExecutorError> {
     at(Speeds::CORE, threads)
@@ -76,6 +84,22 @@ fn every_case_agrees_with_the_reference_on_two_workers() {
 #[test]
 fn every_case_agrees_with_the_reference_on_three_workers() {
     all_agree(&cases(), 3);
+}
+
+#[test]
+fn coarser_products_agree_with_the_reference_as_far_as_they_round() {
+    let cases = cases();
+    let lstm = cases.iter().find(|case| case.name.starts_with("lstm")).unwrap();
+    // Windows in which weights are packed. With more than two streams a worker nothing is rounded.
+    for (streams, rounds) in [(1, true), (6, false)] {
+        let case = Case::new("lstm", lstm.graph.clone(), streams, &[64, 64], 0.05);
+        for threads in [1, 2] {
+            check(&case, &coarse(threads), COARSE).unwrap();
+            assert_eq!(check(&case, &coarse(threads), TOLERANCE).is_err(), rounds, "{streams} streams");
+        }
+        let fine = |plan, setup: Setup| on(1)(plan, Setup { precision: Precision::Tf32, ..setup });
+        check(&case, &fine, TOLERANCE).unwrap();
+    }
 }
 
 #[test]

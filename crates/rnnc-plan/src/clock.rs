@@ -42,6 +42,12 @@ impl Clock {
         }
     }
 
+    /// What the clock of such a window takes.
+    pub fn bytes(streams: usize, window: usize) -> u128 {
+        let (streams, window) = (streams as u128, window as u128);
+        8 * (streams * window + window + streams)
+    }
+
     /// Moves the window on by `frames` frames, at most as many as it has. `resets` is `[frames, B]`.
     pub fn advance(&mut self, frames: usize, resets: Option<&[bool]>) {
         let (b, w) = (self.streams, self.window);

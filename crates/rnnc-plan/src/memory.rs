@@ -29,12 +29,14 @@ pub struct Memory {
     pub gradients: u128,
     /// Adam's moments.
     pub moments: u128,
+    /// What the executor takes beside: weights packed for its kernels, and what workers compute with.
+    pub working: u128,
 }
 
 impl Memory {
     /// All of it.
     pub fn total(self) -> u128 {
-        self.buffers + self.weights + self.gradients + self.moments
+        self.buffers + self.weights + self.gradients + self.moments + self.working
     }
 }
 
@@ -123,6 +125,7 @@ impl Plan {
             weights,
             gradients: trained,
             moments: 2 * trained,
+            working: self.working,
         }
     }
 }

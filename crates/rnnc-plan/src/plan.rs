@@ -79,6 +79,9 @@ pub struct Plan {
     pub forward_pass: Pass,
     /// The backward pass.
     pub backward_pass: Option<Pass>,
+    /// Bytes that the executor takes beside values, weights and their like, for the streams, frames and workers of the
+    /// options; 0 until it has said so.
+    pub working: u128,
 }
 
 /// One direction of a plan.
@@ -164,7 +167,8 @@ impl Plan {
                 Some(emit(lowering, &weights))
             }
         };
-        let mut plan = Plan { options, forward, adjoint, weights, buffers, forward_pass, backward_pass };
+        let mut plan =
+            Plan { options, forward, adjoint, weights, buffers, forward_pass, backward_pass, working: 0 };
         memory::find_lifetimes(&mut plan);
         plan.deal_out(options.workers, options.streams, options.frames);
         Ok(plan)

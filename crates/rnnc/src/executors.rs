@@ -87,12 +87,9 @@ impl ExecutorKind {
         setup: Setup,
         precision: Option<Precision>,
     ) -> Result<Box<dyn Executor>, ExecutorError> {
-        match (self, precision) {
-            (ExecutorKind::Cuda, _) | (_, None) | (ExecutorKind::Cpu, Some(Precision::F32)) => {}
-            (_, Some(precision)) => {
-                let what = format!("with `--precision {}`", precision.name());
-                return Err(ExecutorError::Unsupported { executor: self.name(), what });
-            }
+        if let (ExecutorKind::Reference, Some(precision)) = (self, precision) {
+            let what = format!("with `--precision {}`", precision.name());
+            return Err(ExecutorError::Unsupported { executor: self.name(), what });
         }
         self.check_threads(setup.threads)?;
         let setup = Setup { precision: precision.unwrap_or_default().of_setup(), ..setup };
@@ -158,7 +155,7 @@ pub struct ExecutorArgs {
     /// Threads of the cpu executor; 0 means as many as there are cores that the process may use
     #[arg(long, default_value_t = 0, value_name = "N")]
     pub threads: usize,
-    /// Of products of matrices on a GPU [default: f32]
+    /// How coarsely products of matrices may round their operands [default: f32]
     #[arg(long, value_enum)]
     pub precision: Option<Precision>,
 }

@@ -3,7 +3,7 @@
 //! `out[r][o] (+)= sum over k of W[o, k] row[r][k]`, for rows r (streams), n outputs o and kk inputs k.
 //!
 //! The weights are packed by [`pack`], once per update: in panels of 16 outputs, in each of which the 16
-//! weights of one input lie together. A strided view of W says what is packed, so W and its transpose run the
+//! weights of one input lie together; those of half the bytes in pairs, an output's of two inputs. A strided view of W says what is packed, so W and its transpose run the
 //! same kernel. Blocks of rows and panels keep their sums in registers over all inputs, or some hundreds of them:
 //! a weight is read once per block of rows, and there are enough sums to hide the latency of the multiply-adds.
 //! Every sum runs over the inputs in order, so a row's result does not depend on its place in the block, and on the
@@ -12,6 +12,7 @@
 #![allow(unsafe_code)] // raw rows of raw buffers, shared with other workers
 #![allow(clippy::needless_range_loop)] // an index says which register
 
+use super::numbers::{Bf16, MOST_TOGETHER, Number};
 use super::vector::{Four, Vector, vectorize};
 #[cfg(target_arch = "x86_64")]
 use std::arch::x86_64::{__m256, __m512};
@@ -20,8 +21,8 @@ use std::arch::x86_64::{__m256, __m512};
 pub const PANEL: usize = 16;
 
 /// How many numbers the packed weights of n outputs and kk inputs take.
-pub fn packed_len(n: usize, kk: usize) -> usize {
-    n.next_multiple_of(PANEL) * kk
+pub fn packed_len<W: Number>(n: usize, kk: usize) -> usize {
+    n.next_multiple_of(PANEL) * kk.next_multiple_of(W::TOGETHER)
 }
 
 /// Packs the weights `W[o, k] = w[o * out_stride + k * in_stride]` of outputs 0..n and inputs 0..kk.
@@ -32,7 +33,14 @@ pub fn packed_len(n: usize, kk: usize) -> usize {
 /// # Panics
 ///
 /// If `packed` is not of [`packed_len`] numbers, or the weights do not lie in `w`.
-pub fn pack(w: &[f32], out_stride: usize, in_stride: usize, n: usize, kk: usize, packed: &mut [f32]) {
+pub fn pack<W: Number>(
+    w: &[f32],
+    out_stride: usize,
+    in_stride: usize,
+    n: usize,
+    kk: usize,
+    packed: &mut [W],
+) {
     if n > 0 && kk > 0 {
         let last = (n - 1) * out_stride + (kk - 1) * in_stride;
         assert!(last < w.len(), "the last weight is number {last} of {}", w.len());
@@ -50,50 +58,42 @@ pub fn pack(w: &[f32], out_stride: usize, in_stride: usize, n: usize, kk: usize,
 /// # Panics
 ///
 /// If `packed` is not of [`packed_len`] numbers.
-pub(super) unsafe fn pack_raw(
+unsafe fn pack_raw<W: Number>(
     w: *const f32,
     out_stride: usize,
     in_stride: usize,
     n: usize,
     kk: usize,
-    packed: &mut [f32],
+    packed: &mut [W],
 ) {
-    assert_eq!(packed.len(), packed_len(n, kk), "room for the packed weights of {n} outputs, {kk} inputs");
+    let room = packed_len::<W>(n, kk);
+    assert_eq!(packed.len(), room, "room for the packed weights of {n} outputs, {kk} inputs");
     if n == 0 || kk == 0 {
         return;
     }
-    for (panel, packed) in packed.chunks_exact_mut(PANEL * kk).enumerate() {
+    for (panel, packed) in packed.chunks_exact_mut(packed_len::<W>(PANEL, kk)).enumerate() {
         let first = panel * PANEL;
         let outputs = PANEL.min(n - first);
-        let (lines, _) = packed.as_chunks_mut::<PANEL>();
-        if outputs < PANEL {
-            lines.as_flattened_mut().fill(0.0);
+        if outputs < PANEL || !kk.is_multiple_of(W::TOGETHER) {
+            packed.fill(W::nearest(0.0));
         }
-        // Some lines at a time, so that they stay in the cache while output after output fills them.
-        for (block, lines) in lines.chunks_mut(PANEL).enumerate() {
+        // Some inputs at a time, so that they stay in the cache while output after output fills them.
+        for (block, packed) in packed.chunks_mut(PANEL * PANEL).enumerate() {
+            let inputs = PANEL.min(kk - block * PANEL);
+            let place = |o: usize, k: usize| (k / W::TOGETHER * PANEL + o) * W::TOGETHER + k % W::TOGETHER;
             // SAFETY: these are the weights of outputs first..first + outputs and of this block's inputs.
             unsafe {
                 let from = w.add(first * out_stride + block * PANEL * in_stride);
-                if out_stride == 1 {
-                    for (k, line) in lines.iter_mut().enumerate() {
-                        let from = from.add(k * in_stride);
-                        if outputs == PANEL {
-                            *line = from.cast::<[f32; PANEL]>().read_unaligned();
-                        } else {
-                            std::ptr::copy_nonoverlapping(from, line.as_mut_ptr(), outputs);
-                        }
-                    }
-                } else if in_stride == 1 {
-                    for o in 0..outputs {
-                        let from = from.add(o * out_stride);
-                        for (k, line) in lines.iter_mut().enumerate() {
-                            line[o] = *from.add(k);
-                        }
+                if out_stride == 1 && outputs == PANEL {
+                    for k in 0..inputs {
+                        let from = from.add(k * in_stride).cast::<[f32; PANEL]>().read_unaligned();
+                        let line = packed[place(0, k)..].iter_mut().step_by(W::TOGETHER);
+                        line.zip(from).for_each(|(weight, x)| *weight = W::nearest(x));
                     }
                 } else {
                     for o in 0..outputs {
-                        for (k, line) in lines.iter_mut().enumerate() {
-                            line[o] = *from.add(o * out_stride + k * in_stride);
+                        for k in 0..inputs {
+                            packed[place(o, k)] = W::nearest(*from.add(o * out_stride + k * in_stride));
                         }
                     }
                 }
@@ -125,16 +125,91 @@ vectorize! {
         outs: &[*mut f32],
         accumulate: bool,
     ) = skinny_body;
+
+    /// [`skinny`] with weights packed in half the bytes, widened on the way to the registers.
+    ///
+    /// # Safety
+    ///
+    /// As for [`skinny`].
+    ///
+    /// # Panics
+    ///
+    /// As [`skinny`].
+    pub unsafe fn skinny_bf16(
+        packed: *const Bf16,
+        n: usize,
+        kk: usize,
+        rows: &[*const f32],
+        outs: &[*mut f32],
+        accumulate: bool,
+    ) = skinny_bf16_body;
+}
+
+/// # Safety
+///
+/// As for [`skinny`], on a CPU that has the instructions of `B`.
+#[inline(always)]
+unsafe fn skinny_body<B: Blocking>(
+    packed: *const f32,
+    n: usize,
+    kk: usize,
+    rows: &[*const f32],
+    outs: &[*mut f32],
+    accumulate: bool,
+) {
+    // SAFETY: the caller vouches for everything.
+    unsafe { product::<B, f32>(packed, n, kk, rows, outs, accumulate) }
+}
+
+/// # Safety
+///
+/// As for [`skinny`], on a CPU that has the instructions of `B`.
+#[inline(always)]
+unsafe fn skinny_bf16_body<B: Blocking>(
+    packed: *const Bf16,
+    n: usize,
+    kk: usize,
+    rows: &[*const f32],
+    outs: &[*mut f32],
+    accumulate: bool,
+) {
+    // SAFETY: the caller vouches for everything.
+    unsafe { product::<B, Bf16>(packed, n, kk, rows, outs, accumulate) }
 }
 
 /// Inputs that all panels are multiplied with before the next ones: a panel's weights of so many stay in the
 /// first-level cache while blocks of rows take their turn, and so do a few rows' numbers while panels do.
 const INPUTS: usize = 256;
 
+/// How weights come to a register.
+trait Load: Number {
+    /// The weights of one of the inputs that lie together.
+    ///
+    /// # Safety
+    /// As for [`Vector::load`], with so many times the LANES.
+    unsafe fn load<V: Vector>(from: *const Self, input: usize) -> V;
+}
+
+impl Load for f32 {
+    #[inline(always)]
+    unsafe fn load<V: Vector>(from: *const f32, _: usize) -> V {
+        // SAFETY: the caller vouches for the instructions and the numbers.
+        unsafe { V::load(from) }
+    }
+}
+
+impl Load for Bf16 {
+    #[inline(always)]
+    unsafe fn load<V: Vector>(from: *const Bf16, input: usize) -> V {
+        // SAFETY: the caller vouches for the instructions and the numbers, each of which is its bits.
+        unsafe { if input == 0 { V::load_firsts(from.cast()) } else { V::load_seconds(from.cast()) } }
+    }
+}
+
 /// What all blocks of a product share.
 #[derive(Clone, Copy)]
-struct Product {
-    packed: *const f32,
+struct Product<W> {
+    packed: *const W,
     n: usize,
     kk: usize,
     /// The first input, and one past the last.
@@ -152,15 +227,21 @@ trait Blocking: Vector {
 
     /// # Safety
     /// As for [`block`]; as many panels as [`Blocking::panels`] gives.
-    unsafe fn block(product: Product, panel: usize, panels: usize, rows: &[*const f32], outs: &[*mut f32]);
+    unsafe fn block<W: Load>(
+        product: Product<W>,
+        panel: usize,
+        panels: usize,
+        rows: &[*const f32],
+        outs: &[*mut f32],
+    );
 }
 
 /// # Safety
 ///
 /// As for [`skinny`], on a CPU that has the instructions of `B`.
 #[inline(always)]
-unsafe fn skinny_body<B: Blocking>(
-    packed: *const f32,
+unsafe fn product<B: Blocking, W: Load>(
+    packed: *const W,
     n: usize,
     kk: usize,
     rows: &[*const f32],
@@ -178,7 +259,9 @@ unsafe fn skinny_body<B: Blocking>(
     let most = if blocks == 1 { 4 * INPUTS } else { INPUTS };
     let parts = kk.div_ceil(most).max(1);
     for part in 0..parts {
-        let inputs = (kk * part / parts, kk * (part + 1) / parts);
+        let border =
+            |part: usize| if part < parts { (kk * part / parts).next_multiple_of(W::TOGETHER) } else { kk };
+        let inputs = (border(part), border(part + 1));
         let product = Product { packed, n, kk, inputs, accumulate: accumulate || part > 0 };
         let mut panel = 0;
         // All rows take their turn at some panels before the next ones: those panels stay in the cache.
@@ -202,8 +285,8 @@ unsafe fn skinny_body<B: Blocking>(
 ///
 /// As for [`skinny`], on a CPU that has the instructions of `V`; ROWS rows; the panels lie in the product.
 #[inline(always)]
-unsafe fn block<V: Vector, const ROWS: usize, const VECS: usize>(
-    product: Product,
+unsafe fn block<V: Vector, W: Load, const ROWS: usize, const VECS: usize>(
+    product: Product<W>,
     panel: usize,
     rows: &[*const f32],
     outs: &[*mut f32],
@@ -215,32 +298,44 @@ unsafe fn block<V: Vector, const ROWS: usize, const VECS: usize>(
     // SAFETY: weights up to the last panel and kk inputs of each row are there to read; of each output row
     // the n outputs are there to write, and no more are written.
     unsafe {
-        let weights = packed.add(panel * PANEL * kk);
+        let weights = packed.add(panel * packed_len::<W>(PANEL, kk));
         let mut sums = [[V::splat(0.0); VECS]; ROWS];
-        for k in inputs.0..inputs.1 {
-            let weight =
-                |v: usize| weights.add(((v / per_panel) * kk + k) * PANEL + (v % per_panel) * V::LANES);
+        for k in (inputs.0..inputs.1).step_by(W::TOGETHER) {
+            let weight = |v: usize| {
+                let line = v / per_panel * packed_len::<W>(PANEL, kk) + k * PANEL;
+                weights.add(line + v % per_panel * V::LANES * W::TOGETHER)
+            };
+            // Past the last input weights are zeros.
+            let x = |r: usize, i: usize| {
+                V::splat(if i == 0 || k + i < inputs.1 { *row[r].add(k + i) } else { 0.0 })
+            };
             // The fewer of both wait in registers while the others go by.
             if ROWS < VECS {
-                let mut x = [V::splat(0.0); ROWS];
+                let mut xs = [[V::splat(0.0); MOST_TOGETHER]; ROWS];
                 for r in 0..ROWS {
-                    x[r] = V::splat(*row[r].add(k));
+                    for i in 0..W::TOGETHER {
+                        xs[r][i] = x(r, i);
+                    }
                 }
                 for v in 0..VECS {
-                    let w = V::load(weight(v));
-                    for r in 0..ROWS {
-                        sums[r][v] = w.mul_add(x[r], sums[r][v]);
+                    for i in 0..W::TOGETHER {
+                        let w: V = W::load(weight(v), i);
+                        for r in 0..ROWS {
+                            sums[r][v] = w.mul_add(xs[r][i], sums[r][v]);
+                        }
                     }
                 }
             } else {
-                let mut w = [V::splat(0.0); VECS];
-                for v in 0..VECS {
-                    w[v] = V::load(weight(v));
-                }
-                for r in 0..ROWS {
-                    let x = V::splat(*row[r].add(k));
+                for i in 0..W::TOGETHER {
+                    let mut w = [V::splat(0.0); VECS];
                     for v in 0..VECS {
-                        sums[r][v] = w[v].mul_add(x, sums[r][v]);
+                        w[v] = W::load(weight(v), i);
+                    }
+                    for r in 0..ROWS {
+                        let x = x(r, i);
+                        for v in 0..VECS {
+                            sums[r][v] = w[v].mul_add(x, sums[r][v]);
+                        }
                     }
                 }
             }
@@ -279,13 +374,19 @@ macro_rules! blocking {
             }
 
             #[inline(always)]
-            unsafe fn block(product: Product, panel: usize, panels: usize, rows: &[*const f32], outs: &[*mut f32]) {
+            unsafe fn block<W: Load>(
+                product: Product<W>,
+                panel: usize,
+                panels: usize,
+                rows: &[*const f32],
+                outs: &[*mut f32],
+            ) {
                 const VECTORS: usize = PANEL / <$vector as Vector>::LANES;
                 match (rows.len(), panels) {
                     $($(
                         // SAFETY: the caller vouches for everything.
                         ($rows, $width) => unsafe {
-                            $block::<$rows, { $width * VECTORS }>(product, panel, rows, outs);
+                            $block::<W, $rows, { $width * VECTORS }>(product, panel, rows, outs);
                         },
                     )*)*
                     _ => unreachable!("the blocks of {} rows and {panels} panels are listed here", rows.len()),
@@ -294,15 +395,15 @@ macro_rules! blocking {
         }
 
         $(#[$feature])?
-        unsafe fn $block<const ROWS: usize, const VECS: usize>(
-            product: Product,
+        unsafe fn $block<W: Load, const ROWS: usize, const VECS: usize>(
+            product: Product<W>,
             panel: usize,
             rows: &[*const f32],
             outs: &[*mut f32],
         ) {
             // SAFETY: the attribute asks for the instructions, if not every CPU has them; the caller vouches
             // for the rest.
-            unsafe { block::<$vector, ROWS, VECS>(product, panel, rows, outs) }
+            unsafe { block::<$vector, W, ROWS, VECS>(product, panel, rows, outs) }
         }
     };
 }
@@ -370,7 +471,7 @@ mod tests {
                 // W as it lies, and its transpose.
                 for (out_stride, in_stride) in [(kk, 1), (1, n)] {
                     // Shifted within the buffer, so that the weights are on no boundary; NaN after their end.
-                    let length = packed_len(n, kk);
+                    let length = packed_len::<f32>(n, kk);
                     let mut packed = vec![f32::NAN; length + 2 * BORDER];
                     pack(&w, out_stride, in_stride, n, kk, &mut packed[1..=length]);
                     let from = packed[1..].as_ptr();
@@ -389,9 +490,34 @@ mod tests {
     }
 
     #[test]
+    fn products_with_weights_in_half_the_bytes_agree_with_the_rounded_weights_at_every_edge() {
+        for isa in Isa::available() {
+            for (n, kk, rows) in shapes() {
+                let w = numbers(n * kk, 1);
+                let rounded: Vec<f32> = w.iter().map(|&w| Bf16::nearest(w).widened()).collect();
+                for (out_stride, in_stride) in [(kk, 1), (1, n)] {
+                    let length = packed_len::<Bf16>(n, kk);
+                    let mut packed = vec![Bf16::nearest(f32::NAN); length + 2 * BORDER];
+                    pack(&w, out_stride, in_stride, n, kk, &mut packed[1..=length]);
+                    let from = packed[1..].as_ptr();
+                    check(
+                        &format!("skinny_bf16 ({isa})"),
+                        (&rounded, out_stride, in_stride),
+                        (n, kk, rows),
+                        |rows, outs, add| {
+                            // SAFETY: the weights are packed for n and kk; the rows have kk and n numbers.
+                            unsafe { skinny_bf16(isa, from, n, kk, rows, outs, add) }
+                        },
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
     fn a_row_s_result_does_not_depend_on_the_other_rows() {
         let (n, kk) = (83, 37);
-        let mut packed = vec![0.0; packed_len(n, kk)];
+        let mut packed = vec![0.0; packed_len::<f32>(n, kk)];
         pack(&numbers(n * kk, 1), kk, 1, n, kk, &mut packed);
         let x = numbers(kk, 2);
         for isa in Isa::available() {

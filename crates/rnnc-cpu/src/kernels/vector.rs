@@ -23,6 +23,19 @@ pub(super) trait Vector: Copy {
     /// The CPU has the instructions, and LANES numbers lie at `from`.
     unsafe fn load(from: *const f32) -> Self;
 
+    /// The numbers whose upper halves are the first ones of the pairs at `from`, which need not be aligned; their lower
+    /// halves are 0.
+    ///
+    /// # Safety
+    /// As for [`Vector::load`], with LANES pairs.
+    unsafe fn load_firsts(from: *const [u16; 2]) -> Self;
+
+    /// The same of the second ones.
+    ///
+    /// # Safety
+    /// As for [`Vector::load_firsts`].
+    unsafe fn load_seconds(from: *const [u16; 2]) -> Self;
+
     /// Writes the numbers to `to`, which need not be aligned.
     ///
     /// # Safety
@@ -64,6 +77,20 @@ impl Vector for Four {
     }
 
     #[inline(always)]
+    unsafe fn load_firsts(from: *const [u16; 2]) -> Self {
+        // SAFETY: the caller vouches for 4 pairs at `from`; the read asks for no alignment.
+        let pairs = unsafe { from.cast::<[[u16; 2]; 4]>().read_unaligned() };
+        Four(pairs.map(|[first, _]| f32::from_bits(u32::from(first) << 16)))
+    }
+
+    #[inline(always)]
+    unsafe fn load_seconds(from: *const [u16; 2]) -> Self {
+        // SAFETY: as above.
+        let pairs = unsafe { from.cast::<[[u16; 2]; 4]>().read_unaligned() };
+        Four(pairs.map(|[_, second]| f32::from_bits(u32::from(second) << 16)))
+    }
+
+    #[inline(always)]
     unsafe fn store(self, to: *mut f32) {
         // SAFETY: the caller vouches for room for 4 numbers at `to`; the write asks for no alignment.
         unsafe { to.cast::<[f32; 4]>().write_unaligned(self.0) }
@@ -92,7 +119,8 @@ impl Vector for Four {
 
 #[cfg(target_arch = "x86_64")]
 macro_rules! x86_vector {
-    ($vector:ident, $lanes:literal, $splat:ident, $load:ident, $store:ident, $add:ident, $mul_add:ident) => {
+    ($vector:ident, $lanes:literal, $splat:ident, $load:ident, $store:ident, $add:ident, $mul_add:ident,
+     $firsts:expr, $seconds:expr) => {
         impl Vector for $vector {
             const LANES: usize = $lanes;
 
@@ -106,6 +134,18 @@ macro_rules! x86_vector {
             unsafe fn load(from: *const f32) -> Self {
                 // SAFETY: the caller vouches for the instructions and the numbers.
                 unsafe { $load(from) }
+            }
+
+            #[inline(always)]
+            unsafe fn load_firsts(from: *const [u16; 2]) -> Self {
+                // SAFETY: as above.
+                unsafe { $firsts(from) }
+            }
+
+            #[inline(always)]
+            unsafe fn load_seconds(from: *const [u16; 2]) -> Self {
+                // SAFETY: as above.
+                unsafe { $seconds(from) }
             }
 
             #[inline(always)]
@@ -134,9 +174,35 @@ macro_rules! x86_vector {
     };
 }
 #[cfg(target_arch = "x86_64")]
-x86_vector!(__m256, 8, _mm256_set1_ps, _mm256_loadu_ps, _mm256_storeu_ps, _mm256_add_ps, _mm256_fmadd_ps);
+x86_vector!(
+    __m256,
+    8,
+    _mm256_set1_ps,
+    _mm256_loadu_ps,
+    _mm256_storeu_ps,
+    _mm256_add_ps,
+    _mm256_fmadd_ps,
+    |from: *const [u16; 2]| _mm256_castsi256_ps(_mm256_slli_epi32::<16>(_mm256_loadu_si256(from.cast()))),
+    |from: *const [u16; 2]| {
+        let upper = _mm256_set1_epi32(0xffff << 16);
+        _mm256_castsi256_ps(_mm256_and_si256(_mm256_loadu_si256(from.cast()), upper))
+    }
+);
 #[cfg(target_arch = "x86_64")]
-x86_vector!(__m512, 16, _mm512_set1_ps, _mm512_loadu_ps, _mm512_storeu_ps, _mm512_add_ps, _mm512_fmadd_ps);
+x86_vector!(
+    __m512,
+    16,
+    _mm512_set1_ps,
+    _mm512_loadu_ps,
+    _mm512_storeu_ps,
+    _mm512_add_ps,
+    _mm512_fmadd_ps,
+    |from: *const [u16; 2]| _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_loadu_si512(from.cast()))),
+    |from: *const [u16; 2]| {
+        let upper = _mm512_set1_epi32(0xffff << 16);
+        _mm512_castsi512_ps(_mm512_and_si512(_mm512_loadu_si512(from.cast()), upper))
+    }
+);
 
 /// Makes functions that run one generic body, compiled for each instruction set, with its [`Vector`].
 ///

@@ -3,11 +3,12 @@
 #![allow(unsafe_code)] // rows of the shared buffers
 
 use super::Share;
-use crate::compile::{GatherOp, Kernel, ProductOp, runs};
+use crate::compile::{GatherOp, Kernel, ProductOp, packed_room, runs};
 use crate::kernels::direct::{axpy_rows, dot_rows};
-use crate::kernels::skinny::{pack, packed_len, skinny};
+use crate::kernels::numbers::Bf16;
+use crate::kernels::skinny::{pack, packed_len, skinny, skinny_bf16};
 use crate::memory::Shared;
-use rnnc_plan::NO_SYMBOL;
+use rnnc_plan::{Matrix, NO_SYMBOL};
 use std::ops::Range;
 
 /// Rows handed to a skinny kernel at once: some blocks of them, so that the weights are read from far away once for
@@ -67,8 +68,14 @@ fn few(
         unsafe {
             match &p.kernel {
                 Kernel::Packed(_) => {
-                    skinny(shared.isa, shared.packed.add(at), n, columns, rows, outs, p.accumulate);
-                    at += packed_len(n, columns);
+                    let packed = shared.packed.add(at);
+                    if p.coarse {
+                        let packed = packed.cast_const().cast::<Bf16>();
+                        skinny_bf16(shared.isa, packed, n, columns, rows, outs, p.accumulate);
+                    } else {
+                        skinny(shared.isa, packed, n, columns, rows, outs, p.accumulate);
+                    }
+                    at += packed_room(n, columns, p.coarse);
                 }
                 Kernel::Axpy => {
                     let w = shared.weights.add(weight);
@@ -93,12 +100,20 @@ pub(crate) fn pack_share(
 ) {
     let mut at = place;
     for (first, n) in runs(p.to.len, p.span, p.first, units) {
-        let len = packed_len(n, p.from.len);
-        // SAFETY: the compiler counted this room, and gave it to this share alone.
-        let packed = unsafe { std::slice::from_raw_parts_mut(packed.add(at), len) };
-        let from = &weights[p.weight.offset + first * p.weight.row_stride..];
-        pack(from, p.weight.row_stride, p.weight.column_stride, n, p.from.len, packed);
-        at += len;
+        let (kk, Matrix { offset, row_stride, column_stride }) = (p.from.len, p.weight);
+        let from = &weights[offset + first * row_stride..];
+        // SAFETY: the compiler counted this room, and gave it to this share alone; any bits are numbers of either kind.
+        unsafe {
+            let packed = packed.add(at);
+            if p.coarse {
+                let packed = std::slice::from_raw_parts_mut(packed.cast::<Bf16>(), packed_len::<Bf16>(n, kk));
+                pack(from, row_stride, column_stride, n, kk, packed);
+            } else {
+                let packed = std::slice::from_raw_parts_mut(packed, packed_len::<f32>(n, kk));
+                pack(from, row_stride, column_stride, n, kk, packed);
+            }
+        }
+        at += packed_room(n, kk, p.coarse);
     }
 }
 

@@ -7,7 +7,9 @@
 //! | [`vector`] | softmax, normalization and their like |
 //! | [`gradient`] | gradients of weights: sums over all rows |
 //! | [`update`] | the optimizer's step |
+//! | [`border`] | none: values from the caller's arrays |
 
+pub(crate) mod border;
 pub(crate) mod gradient;
 pub(crate) mod map;
 pub(crate) mod matmul;

@@ -25,7 +25,8 @@
 //! work         flops, parallel_share, speed_up_bound, critical_path
 //! saved        numbers_per_frame; components[]: component (of the forward pass), layers[], numbers,
 //!              numbers_per_unit
-//! memory       in bytes: weights, gradients, moments, values, total; values_unshared
+//! memory       in bytes: weights, gradients, moments, values, total; working: what the executor takes beside;
+//!              values_unshared
 //! ```
 
 use super::figures::{Figures, StageFigures};
@@ -82,6 +83,7 @@ pub fn json(plan: &Plan) -> Value {
             "weights": bytes(memory.weights),
             "gradients": bytes(memory.gradients),
             "moments": bytes(memory.moments),
+            "working": bytes(memory.working),
             "values": bytes(memory.buffers),
             "values_unshared": bytes(unshared),
             "total": bytes(memory.total()),

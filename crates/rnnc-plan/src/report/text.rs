@@ -456,5 +456,8 @@ fn memory(plan: &Plan, figures: &Figures, out: &mut Page) {
         entry("saved", format!("{} a frame of a stream for the backward pass", count(each, "number")));
     }
     entry("values", format!("{} (without sharing room {})", bytes(memory.buffers), bytes(alone)));
+    if memory.working > 0 {
+        entry("working memory", format!("{}: packed weights, and the workers' own", bytes(memory.working)));
+    }
     entry("in all", bytes(memory.total()));
 }

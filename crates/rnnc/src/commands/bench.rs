@@ -36,7 +36,8 @@ weights, and the bandwidths of caches and memory. The bound adds up, stage by st
 speeds, those inside loops at the second, or, where that takes longer, the reading of their weights in every step from \
 the cache that holds them; and every value that other operations touch, once a stage, at the speed of copying. It \
 leaves out the arithmetic of activations, waiting between threads, the packing of weights and the copying of inputs and \
-outputs; and it takes the plan as it is: a better plan may have a lower bound. In JSON, `flops`, `bytes` and \
+outputs; and it takes the plan as it is, with weights in single precision whatever --precision says: a better plan may have a \
+lower bound. In JSON, `flops`, `bytes` and \
 `bound_us_per_step` are those of a frame of all streams, forward and backward, and `fraction_of_bound` is the bound \
 divided by the median; with `forward_` before the names, of the forward pass. `machine` has what was measured; \
 `memory_planned` and `memory_measured` are the bytes that the plan foresees and those that the executor took.
@@ -308,6 +309,8 @@ impl Bench {
         }
         if let Some(device) = &measured.device_name {
             line["device"] = device.as_str().into();
+        }
+        if self.executor.executor != ExecutorKind::Reference {
             line["precision"] = self.executor.precision.unwrap_or_default().name().into();
         }
         if self.kernels {

@@ -65,7 +65,7 @@ impl Check {
             let found = agreement::check(&graph, &trial, &self.executor)?;
             let name = match precision {
                 Some(precision @ (Precision::Tf32 | Precision::Bf16)) => {
-                    &format!("cuda in {}", precision.name())
+                    &format!("{} in {}", executor.name(), precision.name())
                 }
                 _ => executor.name(),
             };

@@ -4,6 +4,7 @@ use crate::executors::{ExecutorKind, Precision, in_words};
 use crate::failure::{BadInput, Outcome, bad_input};
 use crate::network::NetworkArgs;
 use clap::{Args, ValueEnum};
+use rnnc_cpu::CpuExecutor;
 use rnnc_cuda::device::Device;
 use rnnc_cuda::driver::{Cuda, Driver};
 use rnnc_cuda::explain::explain;
@@ -37,7 +38,7 @@ pub struct Plan {
     /// With `--executor cuda`: the GPU by name; no such device is needed [default: this machine's]
     #[arg(long, value_name = "NAME")]
     device: Option<String>,
-    /// With `--executor cuda`: of products of matrices [default: f32]
+    /// How coarsely products of matrices may round their operands [default: f32]
     #[arg(long, value_enum)]
     precision: Option<Precision>,
     /// How to say it
@@ -76,15 +77,13 @@ impl Plan {
         let options = PlanOptions { workers: self.executor.workers(self.threads), ..options };
         let mut plan = Lowered::new(&graph, options)?;
         if self.executor == ExecutorKind::Cpu {
-            // As its executor does.
-            plan.sink();
+            let precision = self.precision.unwrap_or_default().of_setup();
+            let setup = Setup { precision, ..Setup::new(self.streams, self.frames) };
+            CpuExecutor::foresee(&mut plan, setup, options.workers);
         }
         let mut text = match self.executor {
             ExecutorKind::Cpu => match self.format {
                 _ if self.device.is_some() => return bad_input("`--device` goes with `--executor cuda`"),
-                _ if self.precision.is_some() => {
-                    return bad_input("`--precision` goes with `--executor cuda`");
-                }
                 Format::Text => report::text(&plan),
                 Format::Json => serde_json::to_string_pretty(&report::json(&plan))?,
                 Format::Dot => report::dot(&plan),

@@ -29,7 +29,7 @@ pub struct Train {
     /// Threads to run on, instead of the settings' `run.threads`
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
-    /// Of products of matrices on a GPU [default: f32]
+    /// How coarsely products of matrices may round their operands [default: f32]
     #[arg(long, value_enum)]
     precision: Option<Precision>,
 }

@@ -3,6 +3,7 @@
 use super::bound::{Bounds, put_bound};
 use super::measure::{Data, Spread};
 use super::{Bench, round};
+use crate::executors::ExecutorArgs;
 use rnnc_cpu::{Machine, Session};
 use rnnc_graph::{Graph, WeightId};
 use rnnc_plan::{Values, ValuesMut};
@@ -62,7 +63,9 @@ impl Latency {
 impl Bench {
     /// Steps a session through the window's frames, again and again, from inputs in to outputs out.
     pub(super) fn latency(&self, graph: &Graph, streams: usize, time: Duration) -> anyhow::Result<Latency> {
-        let mut session = Session::new(graph, streams, self.executor.threads)?;
+        let ExecutorArgs { threads, precision, .. } = self.executor;
+        let mut session =
+            Session::with_precision(graph, streams, threads, precision.unwrap_or_default().of_setup())?;
         let data = Data::draw(graph, streams, self.frames, self.seed)?;
         for (place, weight) in data.weights.iter().enumerate() {
             session.write(WeightId::from_index(place), Values::F64(weight))?;
@@ -106,6 +109,7 @@ impl Bench {
             "schedule": self.schedule.name(),
             "threads": self.executor.executor.workers(self.executor.threads),
             "executor": self.executor.executor.name(),
+            "precision": self.executor.precision.unwrap_or_default().name(),
             "timed": "host",
             "latency_us": {
                 "p50": round(latency.p50),
