@@ -132,6 +132,9 @@ impl CpuExecutor {
         plan.check_setup(NAME, setup)?;
         let isa = Isa::choose().map_err(|what| ExecutorError::Unsupported { executor: NAME, what })?;
         let keep = setup.step < setup.window;
+        let name = format!("network `{}`", plan.forward.name());
+        // Before anything is counted in numbers of the machine's size.
+        check_available(&name, plan.memory(setup.streams, setup.window, keep).total())?;
         let team = Team::new(setup.threads).map_err(|error| ExecutorError::Unsupported {
             executor: NAME,
             what: format!("so many threads: {error}"),
@@ -139,8 +142,7 @@ impl CpuExecutor {
         let workers = team.size();
         let Parts { placement, forward, backward, constants, packed, tiles, pointers, group, outer } =
             Parts::of(&mut plan, setup, workers, speeds);
-        let memory = plan.memory(setup.streams, setup.window, keep);
-        check_available(&format!("network `{}`", plan.forward.name()), memory.total())?;
+        check_available(&name, plan.memory(setup.streams, setup.window, keep).total())?;
         let local = || {
             Mutex::new(Local {
                 tiles: Aligned::new(tiles),
