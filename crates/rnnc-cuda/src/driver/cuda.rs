@@ -39,9 +39,8 @@ pub struct Cuda {
     modules: Vec<sys::CUmodule>,
     kernels: Vec<Kernel>,
     graphs: Vec<sys::CUgraphExec>,
-    recording: bool,
-    /// While recording.
-    turn: Option<Turn>,
+    /// The turn that a recording has, while there is one.
+    recording: Option<Turn>,
 }
 
 struct Kernel {
@@ -91,8 +90,7 @@ impl Cuda {
             modules: Vec::new(),
             kernels: Vec::new(),
             graphs: Vec::new(),
-            recording: false,
-            turn: None,
+            recording: None,
         };
         cuda.enter()?;
         call!(cuStreamCreate(&mut cuda.stream, sys::CUstream_flags_enum::CU_STREAM_NON_BLOCKING as u32))?;
@@ -110,12 +108,12 @@ impl Cuda {
 
     /// A turn, unless a recording has it.
     fn turn(&self) -> Option<Turn> {
-        self.turn.is_none().then(Turn::take)
+        self.recording.is_none().then(Turn::take)
     }
 
     /// The context made current, for commands that cannot be recorded.
     fn enter_unrecorded(&self, call: &'static str) -> Result<(), DriverError> {
-        if self.recording {
+        if self.recording.is_some() {
             return Err(DriverError::Call { call, what: "commands are being recorded".into() });
         }
         self.enter()
@@ -206,8 +204,7 @@ impl Cuda {
 
     /// Ends a recording and forgets it.
     fn abandon_recording(&mut self) {
-        if self.recording {
-            self.recording = false;
+        if let Some(_turn) = self.recording.take() {
             self.lanes.forget();
             let mut graph = ptr::null_mut();
             // Nothing can be done about failures.
@@ -216,7 +213,6 @@ impl Cuda {
                 let _ = call!(cuGraphDestroy(graph));
             }
         }
-        self.turn = None;
     }
 
     /// Loads an image. Where it is PTX, the driver finishes it.
@@ -388,7 +384,7 @@ impl Driver for Cuda {
 
     fn stamp(&mut self, at: Timestamp) -> Result<(), DriverError> {
         self.enter()?;
-        self.events.stamp(at, self.selected().0, self.recording)
+        self.events.stamp(at, self.selected().0, self.recording.is_some())
     }
 
     fn elapsed_us(&self, from: Timestamp, to: Timestamp) -> Result<f64, DriverError> {
@@ -406,12 +402,9 @@ impl Driver for Cuda {
         }
         // Relaxed: loading a product's kernel, when it is first asked for, may allocate memory.
         let relaxed = sys::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_RELAXED;
-        self.turn = Some(Turn::take());
-        if let Err(error) = call!(cuStreamBeginCapture_v2(self.stream, relaxed)) {
-            self.turn = None;
-            return Err(error);
-        }
-        self.recording = true;
+        let turn = Turn::take();
+        call!(cuStreamBeginCapture_v2(self.stream, relaxed))?;
+        self.recording = Some(turn);
         let begun = self.lanes.begin(self.stream);
         if begun.is_err() {
             self.abandon_recording();
@@ -433,8 +426,7 @@ impl Driver for Cuda {
         self.enter()?;
         let joined = self.lanes.join(self.stream);
         let mut graph = ptr::null_mut();
-        self.recording = false;
-        let _turn = self.turn.take();
+        let _turn = self.recording.take();
         let ended = call!(cuStreamEndCapture(self.stream, &mut graph));
         joined.and(ended)?;
         let mut ready = ptr::null_mut();

@@ -71,22 +71,18 @@ DEVICE u64 absolute(const Args& a, int frame) {
 // Sums and maxima over lanes, in an order that depends on nothing but their number.
 DEVICE float one_sum(float v) { return v; }
 DEVICE float one_max(float v) { return v; }
-DEVICE float half_sum(float v) {
-    UNROLL for (u32 mask = 8; mask > 0; mask /= 2) v += shuffle_xor(v, mask);
+DEVICE float lanes_sum(float v, u32 lanes) {
+    UNROLL for (u32 mask = lanes / 2; mask > 0; mask /= 2) v += shuffle_xor(v, mask);
     return v;
 }
-DEVICE float half_max(float v) {
-    UNROLL for (u32 mask = 8; mask > 0; mask /= 2) v = b_max(v, shuffle_xor(v, mask));
+DEVICE float lanes_max(float v, u32 lanes) {
+    UNROLL for (u32 mask = lanes / 2; mask > 0; mask /= 2) v = b_max(v, shuffle_xor(v, mask));
     return v;
 }
-DEVICE float warp_sum(float v) {
-    UNROLL for (u32 mask = 16; mask > 0; mask /= 2) v += shuffle_xor(v, mask);
-    return v;
-}
-DEVICE float warp_max(float v) {
-    UNROLL for (u32 mask = 16; mask > 0; mask /= 2) v = b_max(v, shuffle_xor(v, mask));
-    return v;
-}
+DEVICE float half_sum(float v) { return lanes_sum(v, 16); }
+DEVICE float half_max(float v) { return lanes_max(v, 16); }
+DEVICE float warp_sum(float v) { return lanes_sum(v, 32); }
+DEVICE float warp_max(float v) { return lanes_max(v, 32); }
 DEVICE float block_sum(float v) {
     float* parts = shared_memory();
     v = warp_sum(v);

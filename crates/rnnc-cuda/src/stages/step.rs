@@ -54,11 +54,11 @@ pub(crate) fn stage(
         // A counter for each phase and each group of blocks.
         let counters = builder.counters(track.phases.len() * kernel::meeting::GROUPS);
         let window = builder.places.setup.window;
-        let sums = sums::summed(track, &layout);
-        let sums = sums.iter().map(|s| s.numbers(window, builder.places.streams())).sum::<usize>();
+        let summed = sums::summed(track, &layout);
+        let sums: usize = summed.iter().map(|s| s.numbers(window, builder.places.streams())).sum();
         let scratch =
             builder.scratch(layout.streamed() * layout.choice.blocks + layout.copied(window) + sums);
-        let kernel = kernel::Kernel::new(builder.places, track, &layout, scratch, counters, code);
+        let kernel = kernel::Kernel::new(builder.places, track, &layout, summed, scratch, counters, code);
         let body = kernel.text(&name);
         let text = [source::prelude(), source::LOOPS.into(), body].concat();
         let source = builder.program.sources.len();

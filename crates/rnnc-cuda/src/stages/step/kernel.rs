@@ -12,7 +12,7 @@ use super::early::{self, Carry, Early, To};
 use super::exchange::{self, Stored, Wait};
 use super::layout::Layout;
 use super::product_layout::ProductLayout;
-use super::sums::{Summed, summed};
+use super::sums::Summed;
 use super::track::is_in_step;
 use super::{product, tiles};
 use crate::places::Places;
@@ -70,11 +70,13 @@ struct Piece<'a> {
 }
 
 impl<'a> Kernel<'a> {
-    /// `scratch` is where [`Layout::streamed`] numbers of each block are free.
+    /// `scratch` is where [`Layout::streamed`] numbers of each block are free, and behind them [`Layout::copied`] ones and
+    /// those of the sums.
     pub fn new(
         places: &'a Places<'a>,
         track: &'a Track,
         layout: &'a Layout,
+        summed: Vec<Summed<'a>>,
         scratch: usize,
         counters: usize,
         code: usize,
@@ -100,7 +102,7 @@ impl<'a> Kernel<'a> {
             at += s.numbers(window, places.streams());
             (s, begin)
         };
-        let summed = summed(track, layout).into_iter().map(with_place).collect();
+        let summed = summed.into_iter().map(with_place).collect();
         let ahead = is_in_step(track).then_some(To::Registers);
         let lags = |p: &ProductLayout| {
             p.parts.iter().filter_map(|part| exchange::lag(track, &stored, part)).collect()

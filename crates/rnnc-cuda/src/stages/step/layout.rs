@@ -6,6 +6,7 @@ use super::exchange;
 use super::product_layout::ProductLayout;
 use super::track::{Work, is_in_step, products};
 use crate::device::Device;
+use crate::stages::vector::Lanes;
 use rnnc_plan::{Op, Product, Setup, Track};
 
 /// A loop (one component, one direction) on a device.
@@ -195,6 +196,14 @@ impl Layout {
         let most = (32 / layers.min(32)).max(1);
         let most = if most.is_power_of_two() { most } else { most.next_power_of_two() / 2 };
         (most.min(units(span, self.choice.blocks).next_power_of_two()), 1)
+    }
+
+    /// Who makes the sums and results of a function of whole vectors, for a row: half a warp, if there are rows enough.
+    pub(super) fn lanes_of_a_row(&self) -> Lanes {
+        match self.work.rows > self.threads / 32 {
+            true => Lanes::Half,
+            false => Lanes::Warp,
+        }
     }
 
     /// Whether a lane sums up what it needs itself: where streams fill a warp.

@@ -51,11 +51,9 @@ impl Layout {
         meetings + self.vectors() + rest + sharing + cycles / (rates.clock_ghz * 1e3)
     }
 
-    /// Of functions of whole vectors: a row is half a warp's, if there are more than warps, and a trip to the second-level
-    /// cache and back.
+    /// Of functions of whole vectors: a trip to the second-level cache and back for as many rows as there are lanes for.
     fn vectors(&self) -> f64 {
-        let warps = self.threads / 32;
-        let at_once = if self.work.rows > warps { 2 * warps } else { warps };
+        let at_once = self.threads / self.lanes_of_a_row().count();
         let turns = self.work.rows.div_ceil(at_once.max(1)) as f64;
         let each = turns * 0.8 + 0.07 * self.work.rows as f64;
         if self.choice.tier == Tier::Block { 0.0 } else { self.work.vectors as f64 * each }

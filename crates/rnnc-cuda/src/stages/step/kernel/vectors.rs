@@ -72,7 +72,7 @@ impl<'a> Kernel<'a> {
             let mut site = VectorSite { places: self.places, stored: &self.stored, op, inside: "own" };
             let put =
                 |number: usize, name: &str| format!("put({}, {name});", summed.address(at, number, "g"));
-            let text = vector::own_sums(op, self.lanes_of_a_row(), dealt, &mut site, &put);
+            let text = vector::own_sums(op, self.layout.lanes_of_a_row(), dealt, &mut site, &put);
             self.each_row(summed, &text);
         }
     }
@@ -82,16 +82,8 @@ impl<'a> Kernel<'a> {
         let Summed { vector: op, dealt, .. } = summed;
         let mut site = VectorSite { places: self.places, stored: &self.stored, op, inside: "own" };
         let get = |number: usize| format!("fresh({})", summed.address(at, number, "g_part"));
-        let text = vector::results(op, self.lanes_of_a_row(), dealt, &mut site, &get);
+        let text = vector::results(op, self.layout.lanes_of_a_row(), dealt, &mut site, &get);
         self.each_row(summed, &text);
-    }
-
-    /// Who makes the sums and results of a row: half a warp, if there are rows enough.
-    fn lanes_of_a_row(&self) -> Lanes {
-        match self.layout.work.rows > self.layout.threads / 32 {
-            true => Lanes::Half,
-            false => Lanes::Warp,
-        }
     }
 
     /// Some lanes for each row of a step, in blocks that have units of a function's result. Lanes of a warp stay
@@ -100,7 +92,7 @@ impl<'a> Kernel<'a> {
         let (streams, layout) = (self.places.streams(), self.layout);
         let (rows, threads) = (layout.work.rows, layout.threads);
         let (own, len) = (summed.dealt.units, summed.vector.to.len);
-        let lanes = self.lanes_of_a_row().count();
+        let lanes = self.layout.lanes_of_a_row().count();
         let at_once = threads / lanes;
         let (index, frame) = self.index_and_frame(summed.offset, &format!("q / {streams}u"));
         self.line(&format!(
