@@ -13,7 +13,14 @@ fn make(plan: Plan, setup: Setup) -> Result<Box<dyn Executor>, ExecutorError> {
     Ok(Box::new(CudaExecutor::new(plan, setup)?))
 }
 
-fn all_agree(mut cases: Vec<Case>) {
+fn all_agree(cases: &[Case]) {
+    let wrong: Vec<String> = cases.iter().filter_map(|case| check(case, &make, TOLERANCE).err()).collect();
+    assert!(wrong.is_empty(), "{} of {} cases:\n{}", wrong.len(), cases.len(), wrong.join("\n"));
+}
+
+/// The suite's cases, or those that are asked for.
+fn wanted() -> Vec<Case> {
+    let mut cases = cases();
     if let Ok(only) = std::env::var("RNNC_ONLY") {
         cases.retain(|case| only.split(',').any(|begin| case.name.starts_with(begin)));
         assert!(!cases.is_empty(), "no case begins with `{only}`");
@@ -24,15 +31,26 @@ fn all_agree(mut cases: Vec<Case>) {
         assert!(part < parts, "there is no part {part} of {parts}");
         cases = cases.into_iter().skip(part).step_by(parts).collect();
     }
-    let wrong: Vec<String> = cases.iter().filter_map(|case| check(case, &make, TOLERANCE).err()).collect();
-    assert!(wrong.is_empty(), "{} of {} cases:\n{}", wrong.len(), cases.len(), wrong.join("\n"));
-    println!("{} cases agree", cases.len());
+    cases
 }
 
 #[test]
 #[ignore = "needs an NVIDIA GPU"]
 fn every_case_agrees_with_the_reference() {
-    all_agree(cases());
+    let cases = wanted();
+    all_agree(&cases);
+    println!("{} cases agree", cases.len());
+}
+
+#[test]
+#[ignore = "needs an NVIDIA GPU"]
+fn executors_of_several_threads_do_not_disturb_each_other() {
+    let few: Vec<Case> = wanted().into_iter().step_by(4).collect();
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| all_agree(&few));
+        }
+    });
 }
 
 #[test]

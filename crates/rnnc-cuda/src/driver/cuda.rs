@@ -10,6 +10,7 @@ use super::facts::describe;
 use super::lanes::Lanes;
 use super::nvrtc::{Nvrtc, Output};
 use super::staging::Staging;
+use super::turn::Turn;
 use super::{
     Address, Args, Driver, DriverError, Geometry, GraphId, KernelId, Point, Product, Source, Timestamp,
 };
@@ -39,6 +40,8 @@ pub struct Cuda {
     kernels: Vec<Kernel>,
     graphs: Vec<sys::CUgraphExec>,
     recording: bool,
+    /// While recording.
+    turn: Option<Turn>,
 }
 
 struct Kernel {
@@ -89,11 +92,13 @@ impl Cuda {
             kernels: Vec::new(),
             graphs: Vec::new(),
             recording: false,
+            turn: None,
         };
         cuda.enter()?;
         call!(cuStreamCreate(&mut cuda.stream, sys::CUstream_flags_enum::CU_STREAM_NON_BLOCKING as u32))?;
-        cuda.staging = Some(Staging::new()?);
         cuda.workspace = cuda.allocate(WORKSPACE)?;
+        let _turn = cuda.turn();
+        cuda.staging = Some(Staging::new()?);
         cuda.products = Some(Products::new(precision, major)?);
         Ok(cuda)
     }
@@ -101,6 +106,11 @@ impl Cuda {
     /// Makes the context current for this thread.
     fn enter(&self) -> Result<(), DriverError> {
         call!(cuCtxSetCurrent(self.context))
+    }
+
+    /// A turn, unless a recording has it.
+    fn turn(&self) -> Option<Turn> {
+        self.turn.is_none().then(Turn::take)
     }
 
     /// The context made current, for commands that cannot be recorded.
@@ -206,6 +216,7 @@ impl Cuda {
                 let _ = call!(cuGraphDestroy(graph));
             }
         }
+        self.turn = None;
     }
 
     /// Loads an image. Where it is PTX, the driver finishes it.
@@ -239,6 +250,7 @@ impl Driver for Cuda {
 
     fn allocate(&mut self, bytes: usize) -> Result<Address, DriverError> {
         self.enter_unrecorded("cuMemAlloc_v2")?;
+        let _turn = self.turn();
         let mut address = 0;
         // The driver has no empty allocations.
         call!(cuMemAlloc_v2(&mut address, bytes.max(1))).map_err(|error| {
@@ -257,6 +269,7 @@ impl Driver for Cuda {
     fn free(&mut self, address: Address) {
         let Some(place) = self.allocations.iter().position(|&a| a == address) else { return };
         self.allocations.swap_remove(place);
+        let _turn = self.turn();
         // It waits for what still uses the memory. Nothing can be done about failures.
         let _ = self.enter().and_then(|()| call!(cuMemFree_v2(address)));
     }
@@ -309,6 +322,7 @@ impl Driver for Cuda {
                 compiled.image
             }
         };
+        let _turn = self.turn();
         let module = self.load_image(source, image)?;
         self.modules.push(module);
         let mut ids = Vec::with_capacity(source.kernels.len());
@@ -327,6 +341,7 @@ impl Driver for Cuda {
 
     fn occupancy(&self, kernel: KernelId, geometry: &Geometry) -> Result<usize, DriverError> {
         self.enter()?;
+        let _turn = self.turn();
         let kernel = self.kernel(kernel)?;
         self.permit(kernel, geometry)?;
         let mut attributes = Vec::new();
@@ -391,9 +406,17 @@ impl Driver for Cuda {
         }
         // Relaxed: loading a product's kernel, when it is first asked for, may allocate memory.
         let relaxed = sys::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_RELAXED;
-        call!(cuStreamBeginCapture_v2(self.stream, relaxed))?;
+        self.turn = Some(Turn::take());
+        if let Err(error) = call!(cuStreamBeginCapture_v2(self.stream, relaxed)) {
+            self.turn = None;
+            return Err(error);
+        }
         self.recording = true;
-        self.lanes.begin(self.stream)
+        let begun = self.lanes.begin(self.stream);
+        if begun.is_err() {
+            self.abandon_recording();
+        }
+        begun
     }
 
     fn select_lane(&mut self, lane: usize, after: &[Point]) -> Result<(), DriverError> {
@@ -411,6 +434,7 @@ impl Driver for Cuda {
         let joined = self.lanes.join(self.stream);
         let mut graph = ptr::null_mut();
         self.recording = false;
+        let _turn = self.turn.take();
         let ended = call!(cuStreamEndCapture(self.stream, &mut graph));
         joined.and(ended)?;
         let mut ready = ptr::null_mut();
@@ -444,6 +468,7 @@ impl Drop for Cuda {
         if !self.stream.is_null() {
             let _ = call!(cuStreamSynchronize(self.stream));
         }
+        let _turn = self.turn();
         self.products = None;
         self.staging = None;
         self.events = Events::default();

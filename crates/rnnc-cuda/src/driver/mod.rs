@@ -23,6 +23,7 @@ mod libraries;
 mod nvrtc;
 mod recorder;
 mod staging;
+mod turn;
 
 pub use cache::{Cache, Key};
 pub use clock::HostClock;

@@ -71,6 +71,14 @@ DEVICE u64 absolute(const Args& a, int frame) {
 // Sums and maxima over lanes, in an order that depends on nothing but their number.
 DEVICE float one_sum(float v) { return v; }
 DEVICE float one_max(float v) { return v; }
+DEVICE float half_sum(float v) {
+    UNROLL for (u32 mask = 8; mask > 0; mask /= 2) v += shuffle_xor(v, mask);
+    return v;
+}
+DEVICE float half_max(float v) {
+    UNROLL for (u32 mask = 8; mask > 0; mask /= 2) v = b_max(v, shuffle_xor(v, mask));
+    return v;
+}
 DEVICE float warp_sum(float v) {
     UNROLL for (u32 mask = 16; mask > 0; mask /= 2) v += shuffle_xor(v, mask);
     return v;

@@ -2,8 +2,8 @@
 //!
 //! `choice.rs` has the layouts that a loop can have, `time.rs` predicts what each takes; `layout.rs` and
 //! `product_layout.rs` say which block and thread has what; `exchange.rs` what must be waited for. `kernel.rs` prints the
-//! kernel, `product.rs` and `tiles.rs` its products, `copies.rs` what those read, `site.rs` how its maps read. `shares.rs`
-//! says which loops share the device.
+//! kernel, `product.rs` and `tiles.rs` its products, `copies.rs` what those read, `site.rs` how its maps read, `sums.rs`
+//! which functions of whole vectors are summed up by parts. `shares.rs` says which loops share the device.
 
 pub mod choice;
 mod copies;
@@ -15,6 +15,7 @@ mod product;
 pub mod product_layout;
 pub mod shares;
 mod site;
+mod sums;
 mod tiles;
 mod time;
 pub mod track;
@@ -53,7 +54,10 @@ pub(crate) fn stage(
         // A counter for each phase and each group of blocks.
         let counters = builder.counters(track.phases.len() * kernel::meeting::GROUPS);
         let window = builder.places.setup.window;
-        let scratch = builder.scratch(layout.streamed() * layout.choice.blocks + layout.copied(window));
+        let sums = sums::summed(track, &layout);
+        let sums = sums.iter().map(|s| s.numbers(window, builder.places.streams())).sum::<usize>();
+        let scratch =
+            builder.scratch(layout.streamed() * layout.choice.blocks + layout.copied(window) + sums);
         let kernel = kernel::Kernel::new(builder.places, track, &layout, scratch, counters, code);
         let body = kernel.text(&name);
         let text = [source::prelude(), source::LOOPS.into(), body].concat();

@@ -1,7 +1,8 @@
 //! Vector functions: of whole groups of units, each group by one thread, one warp or one block.
 //!
 //! [`statements`] is the code for one group of one row; the code around says where operands are and what is written,
-//! through a [`Site`]. [`kernel`] is such code for all rows of a pass.
+//! through a [`Site`]. [`kernel`] is such code for all rows of a pass. Where blocks have units each, [`own_sums`] are a
+//! block's sums over its own, and [`results`] its units of the result, from the sums of all.
 
 use super::rows::{crossing_value, defined, index_type};
 use crate::compile::Builder;
@@ -27,6 +28,8 @@ pub(crate) trait Site {
 pub(crate) enum Lanes {
     /// One thread.
     One,
+    /// Half a warp: all its lanes come with the same row and group.
+    Half,
     /// A warp: all its lanes come with the same row and group.
     Warp,
     /// A block of so many threads: all of them come with the same row and group. Its shared memory holds 32 numbers
@@ -35,9 +38,10 @@ pub(crate) enum Lanes {
 }
 
 impl Lanes {
-    fn count(self) -> usize {
+    pub(crate) fn count(self) -> usize {
         match self {
             Lanes::One => 1,
+            Lanes::Half => 16,
             Lanes::Warp => 32,
             Lanes::Block(threads) => threads,
         }
@@ -47,6 +51,7 @@ impl Lanes {
     fn name(self) -> &'static str {
         match self {
             Lanes::One => "one",
+            Lanes::Half => "half",
             Lanes::Warp => "warp",
             Lanes::Block(_) => "block",
         }
@@ -76,10 +81,96 @@ pub(crate) fn statements(vector: &Vector, lanes: Lanes, held: usize, site: &mut 
     let (groups, size) = groups(vector);
     let per_lane = size.div_ceil(lanes.count());
     let unit = if groups == 1 { "g_at".into() } else { format!("(group * {size}u + g_at)") };
+    let held = per_lane <= held;
+    let text = "{\n".into();
     let mut code =
-        Code { vector, lanes, size, per_lane, held: per_lane <= held, unit, site, text: "{\n".into() };
+        Code { vector, lanes, size, scope: Scope::Whole, per_lane, held, unit, site, sums: Vec::new(), text };
     code.write();
     code.text + "}\n"
+}
+
+/// Units of a vector dealt to blocks: so many each, the last ones to the last of `parts`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Dealt {
+    pub units: usize,
+    pub parts: usize,
+}
+
+/// The most sums of a part: [`own_sums`] makes no more.
+pub(crate) const MOST_SUMS: usize = 4;
+
+/// Whether a vector function can be summed up by parts: if it has one group, and its result the units of its operands.
+pub(crate) fn has_parts(vector: &Vector) -> bool {
+    let dealt = |operands: usize| {
+        let operands = vector.operands.get(..operands).unwrap_or_default();
+        operands.iter().all(|read| read.view.len == vector.to.len)
+    };
+    match vector.operation {
+        Operation::Softmax { groups: 1 }
+        | Operation::LogSoftmax { groups: 1 }
+        | Operation::Normalize { groups: 1, .. } => dealt(1),
+        Operation::SoftmaxGradient { groups: 1 }
+        | Operation::LogSoftmaxGradient { groups: 1 }
+        | Operation::NormalizeGradient { groups: 1, .. } => dealt(2),
+        _ => false,
+    }
+}
+
+/// The statements of half a warp, or all of it, that sum up a block's own units of a row; each sum is written by the
+/// statement that `put` makes of its number and its name. The code around defines `lane` (among those of the row), and
+/// of the block's units `own_first` and `own_end`; no unit, and nothing is read or written.
+pub(crate) fn own_sums(
+    vector: &Vector,
+    lanes: Lanes,
+    dealt: Dealt,
+    site: &mut dyn Site,
+    put: &dyn Fn(usize, &str) -> String,
+) -> String {
+    let mut code = Code::of_part(vector, lanes, dealt, Scope::Own, site);
+    code.line("const float g_count = (float)(own_end - own_first); (void)g_count;");
+    code.write();
+    for (number, name) in code.sums.clone().iter().enumerate() {
+        code.line(&format!("if (lane == 0 && own_first < own_end) {{ {} }}", put(number, name)));
+    }
+    code.text + "}\n"
+}
+
+/// The statements of as many lanes for a block's own units of a row's result; the sums of part `g_part` are what `get`
+/// makes of their number. The code around defines what [`own_sums`] says.
+pub(crate) fn results(
+    vector: &Vector,
+    lanes: Lanes,
+    dealt: Dealt,
+    site: &mut dyn Site,
+    get: &dyn Fn(usize) -> String,
+) -> String {
+    let names = {
+        let mut code = Code::of_part(vector, lanes, dealt, Scope::Own, site);
+        code.write();
+        code.sums
+    };
+    let mut code = Code::of_part(vector, lanes, dealt, Scope::Parts(dealt), site);
+    let each = dealt.parts.div_ceil(lanes.count());
+    code.line(&format!("const u32 g_parts = own_first < own_end ? {}u : 0u;", dealt.parts));
+    // All that is read is on its way before anything waits for it.
+    for (number, name) in names.iter().enumerate() {
+        code.line(&format!("float part_{name}[{each}];"));
+        let get = get(number);
+        code.each_part(&format!("part_{name}[g_k] = {get};"));
+    }
+    code.write();
+    code.text + "}\n"
+}
+
+/// Which units' sums and results are computed.
+#[derive(Clone, Copy, Debug)]
+enum Scope {
+    /// A whole group's.
+    Whole,
+    /// The sums of a block's own units.
+    Own,
+    /// A block's own units of the result, from the sums of all parts.
+    Parts(Dealt),
 }
 
 /// Code as it is being written.
@@ -88,16 +179,47 @@ struct Code<'a> {
     lanes: Lanes,
     /// Units of a group.
     size: usize,
+    scope: Scope,
     per_lane: usize,
     /// Whether operands are kept in registers.
     held: bool,
     /// The unit at `g_at`, as an expression.
     unit: String,
     site: &'a mut dyn Site,
+    /// The names of the sums so far.
+    sums: Vec<String>,
     text: String,
 }
 
-impl Code<'_> {
+/// Minus infinity.
+const LOWEST: &str = "as_float(0xff800000u)";
+
+impl<'a> Code<'a> {
+    /// For a block's own units.
+    fn of_part(
+        vector: &'a Vector,
+        lanes: Lanes,
+        dealt: Dealt,
+        scope: Scope,
+        site: &'a mut dyn Site,
+    ) -> Code<'a> {
+        let size = vector.to.len;
+        let (unit, text) = ("g_at".into(), "{\n".into());
+        let per_lane = dealt.units.div_ceil(lanes.count());
+        Code {
+            vector,
+            lanes,
+            size,
+            scope,
+            per_lane,
+            held: per_lane <= 32,
+            unit,
+            site,
+            sums: Vec::new(),
+            text,
+        }
+    }
+
     fn line(&mut self, line: &str) {
         self.text.push_str(line);
         self.text.push('\n');
@@ -105,17 +227,34 @@ impl Code<'_> {
 
     /// A loop of the lane over its units: `body` is for unit `g_at`, the lane's `g_k`th.
     fn each(&mut self, body: &str) {
-        let (count, size, per_lane) = (self.lanes.count(), self.size, self.per_lane);
+        let (count, per_lane) = (self.lanes.count(), self.per_lane);
+        let (first, end, full) = match self.scope {
+            Scope::Whole => ("lane", format!("{}u", self.size), self.size.is_multiple_of(count)),
+            Scope::Own | Scope::Parts(_) => ("own_first + lane", "own_end".into(), false),
+        };
         let text = if self.held {
-            let full = size.is_multiple_of(count);
-            let body = if full { body.into() } else { format!("if (g_at < {size}u) {{ {body} }}") };
-            let at = format!("const u32 g_at = lane + g_k * {count}u;");
+            let body = if full { body.into() } else { format!("if (g_at < {end}) {{ {body} }}") };
+            let at = format!("const u32 g_at = {first} + g_k * {count}u;");
             let at = defined(&body, &[("g_at", &at)]);
             format!("UNROLL for (u32 g_k = 0; g_k < {per_lane}u; ++g_k) {{ {} {body} }}", at.trim_end())
         } else {
-            format!("for (u32 g_at = lane; g_at < {size}u; g_at += {count}u) {{ {body} }}")
+            format!("for (u32 g_at = {first}; g_at < {end}; g_at += {count}u) {{ {body} }}")
         };
         self.line(&text);
+    }
+
+    /// A loop of the lane over its parts: `body` is for part `g_part`, the lane's `g_k`th, of `g_count` units.
+    fn each_part(&mut self, body: &str) {
+        let Scope::Parts(Dealt { units, parts }) = self.scope else { return };
+        let last = self.size - (parts - 1) * units;
+        let lanes = self.lanes.count();
+        let (each, count) =
+            (parts.div_ceil(lanes), format!("g_part == {}u ? {last}.f : {units}.f", parts - 1));
+        let count = defined(body, &[("g_count", &format!("const float g_count = {count};"))]);
+        self.line(&format!(
+            "UNROLL for (u32 g_k = 0; g_k < {each}u; ++g_k) {{ const u32 g_part = lane + g_k * {lanes}u; if (g_part < g_parts) {{ {} {body} }} }}",
+            count.trim_end()
+        ));
     }
 
     /// The expression of an operand's unit `g_at`; loads all of the lane's first, if they are kept.
@@ -130,25 +269,62 @@ impl Code<'_> {
         format!("{name}[g_k]")
     }
 
-    /// A constant with the sum of an expression over the group's units.
-    fn sum(&mut self, name: &str, value: &str) {
-        self.reduce(name, "0.f", &format!("{name}_ += {value};"), "sum");
+    /// A constant with the sum of an expression over the group's units. Over parts, what adds to it of each is `merged`:
+    /// `part_<name>[g_k]` is the part's own.
+    fn sum(&mut self, name: &str, value: &str, merged: &str) {
+        self.reduce(name, "0.f", "sum", |term| format!("{name}_ += {term};"), [value, merged]);
+    }
+
+    /// The same where the sum of all is that of the parts'.
+    fn plain_sum(&mut self, name: &str, value: &str) {
+        self.sum(name, value, &format!("part_{name}[g_k]"));
     }
 
     /// A constant with the largest of an expression over the group's units; NaN if one is.
     fn largest(&mut self, name: &str, value: &str) {
-        self.reduce(name, "as_float(0xff800000u)", &format!("{name}_ = b_max({name}_, {value});"), "max");
+        let merged = format!("part_{name}[g_k]");
+        let body = |term: &str| format!("{name}_ = b_max({name}_, {term});");
+        self.reduce(name, LOWEST, "max", body, [value, &merged]);
     }
 
-    fn reduce(&mut self, name: &str, neutral: &str, body: &str, reduction: &str) {
+    fn reduce(
+        &mut self,
+        name: &str,
+        neutral: &str,
+        reduction: &str,
+        body: impl Fn(&str) -> String,
+        [value, merged]: [&str; 2],
+    ) {
         let _ = writeln!(self.text, "float {name}_ = {neutral};");
-        self.each(body);
+        match self.scope {
+            Scope::Parts(_) => self.each_part(&body(merged)),
+            Scope::Whole | Scope::Own => self.each(&body(value)),
+        }
+        self.sums.push(name.into());
         let lanes = self.lanes.name();
         let _ = writeln!(self.text, "const float {name} = {lanes}_{reduction}({name}_);");
     }
 
+    /// How many units a sum is of: an expression.
+    fn count(&self) -> String {
+        match self.scope {
+            Scope::Own => "g_count".into(),
+            Scope::Whole | Scope::Parts(_) => float(self.size as f64),
+        }
+    }
+
+    /// A line that only results need.
+    fn for_results(&mut self, line: &str) {
+        if !matches!(self.scope, Scope::Own) {
+            self.line(line);
+        }
+    }
+
     /// Writes a value to each unit.
     fn store_each(&mut self, value: &str) {
+        if matches!(self.scope, Scope::Own) {
+            return;
+        }
         let unit = self.unit.clone();
         let statement = self.site.store(&unit, value);
         self.each(&statement);
@@ -168,16 +344,34 @@ impl Code<'_> {
 
     /// Of x, with those names: the mean (0 if not centered) and 1 / deviation.
     fn statistics(&mut self, x: &str, center: bool, epsilon: f64) {
-        let n = float(self.size as f64);
+        let n = self.count();
         if center {
-            self.sum("g_total", x);
+            self.plain_sum("g_total", x);
             let _ = writeln!(self.text, "const float g_mean = g_total / {n};");
         } else {
             self.line("const float g_mean = 0.f;");
         }
-        self.sum("g_squares", &format!("f_square({x} - g_mean)"));
+        // About the mean of all: T. F. Chan, G. H. Golub & R. J. LeVeque, "Updating formulae and a pairwise algorithm for
+        // computing sample variances" (1979).
+        let merged = match center {
+            true => "part_g_squares[g_k] + g_count * f_square(part_g_total[g_k] / g_count - g_mean)",
+            false => "part_g_squares[g_k]",
+        };
+        self.sum("g_squares", &format!("f_square({x} - g_mean)"), merged);
         let epsilon = float(epsilon);
-        let _ = writeln!(self.text, "const float g_inverse = 1.f / f_sqrt(g_squares / {n} + {epsilon});");
+        self.for_results(&format!("const float g_inverse = 1.f / f_sqrt(g_squares / {n} + {epsilon});"));
+    }
+
+    /// Of exp(x - `g_max`), as `g_sum`.
+    fn sum_of_exponentials(&mut self, x: &str) {
+        let value = match self.scope {
+            // A part may have nothing but minus infinity.
+            Scope::Own => format!("(g_max == {LOWEST} ? 0.f : f_exp({x} - g_max))"),
+            Scope::Whole | Scope::Parts(_) => format!("f_exp({x} - g_max)"),
+        };
+        let merged =
+            format!("(part_g_max[g_k] == {LOWEST} ? 0.f : part_g_sum[g_k] * f_exp(part_g_max[g_k] - g_max))");
+        self.sum("g_sum", &value, &merged);
     }
 
     fn write(&mut self) {
@@ -185,21 +379,20 @@ impl Code<'_> {
             Operation::Softmax { .. } => {
                 let x = self.operand(0);
                 self.largest("g_max", &x);
-                if self.held {
+                if self.held && matches!(self.scope, Scope::Whole) {
                     self.each(&format!("{x} = f_exp({x} - g_max);"));
-                    self.sum("g_sum", &x);
+                    self.plain_sum("g_sum", &x);
                     self.store_each(&format!("{x} / g_sum"));
                 } else {
-                    let e = format!("f_exp({x} - g_max)");
-                    self.sum("g_sum", &e);
-                    self.store_each(&format!("{e} / g_sum"));
+                    self.sum_of_exponentials(&x);
+                    self.store_each(&format!("f_exp({x} - g_max) / g_sum"));
                 }
             }
             Operation::LogSoftmax { .. } => {
                 let x = self.operand(0);
                 self.largest("g_max", &x);
-                self.sum("g_sum", &format!("f_exp({x} - g_max)"));
-                self.line("const float g_log = f_log(g_sum);");
+                self.sum_of_exponentials(&x);
+                self.for_results("const float g_log = f_log(g_sum);");
                 self.store_each(&format!("({x} - g_max) - g_log"));
             }
             Operation::Normalize { center, epsilon, .. } => {
@@ -209,25 +402,25 @@ impl Code<'_> {
             }
             Operation::GroupSum { groups } => {
                 let x = self.operand(0);
-                self.sum("g_sum", &x);
+                self.plain_sum("g_sum", &x);
                 self.store_one(if groups == 1 { "0" } else { "group" }, "g_sum");
             }
             Operation::CrossEntropy => {
                 self.symbol(1);
                 let x = self.operand(0);
                 self.largest("g_max", &x);
-                self.sum("g_sum", &format!("f_exp({x} - g_max)"));
+                self.sum_of_exponentials(&x);
                 let x = self.site.load(0, "g_symbol");
                 self.store_one("0", &format!("(g_symbol == ~0u ? 0.f : f_log(g_sum) - ({x} - g_max))"));
             }
             Operation::SoftmaxGradient { .. } => {
                 let (e, y) = (self.operand(0), self.operand(1));
-                self.sum("g_dot", &format!("{e} * {y}"));
+                self.plain_sum("g_dot", &format!("{e} * {y}"));
                 self.store_each(&format!("{y} * ({e} - g_dot)"));
             }
             Operation::LogSoftmaxGradient { .. } => {
                 let (e, y) = (self.operand(0), self.operand(1));
-                self.sum("g_sum", &e);
+                self.plain_sum("g_sum", &e);
                 self.store_each(&format!("{e} - f_exp({y}) * g_sum"));
             }
             // With h the normalized x and r = 1 / deviation: r (e - mean(e) - h mean(e h)), the first mean only if
@@ -235,15 +428,19 @@ impl Code<'_> {
             Operation::NormalizeGradient { center, epsilon, .. } => {
                 let (e, x) = (self.operand(0), self.operand(1));
                 self.statistics(&x, center, epsilon);
-                let n = float(self.size as f64);
+                let n = self.count();
                 if center {
-                    self.sum("g_errors", &e);
-                    let _ = writeln!(self.text, "const float g_error = g_errors / {n};");
+                    self.plain_sum("g_errors", &e);
+                    self.for_results(&format!("const float g_error = g_errors / {n};"));
                 } else {
-                    self.line("const float g_error = 0.f;");
+                    self.for_results("const float g_error = 0.f;");
                 }
-                self.sum("g_dot", &format!("{e} * ({x} - g_mean)"));
-                let _ = writeln!(self.text, "const float g_along = g_dot * g_inverse * g_inverse / {n};");
+                let merged = match center {
+                    true => "part_g_dot[g_k] + part_g_errors[g_k] * (part_g_total[g_k] / g_count - g_mean)",
+                    false => "part_g_dot[g_k]",
+                };
+                self.sum("g_dot", &format!("{e} * ({x} - g_mean)"), merged);
+                self.for_results(&format!("const float g_along = g_dot * g_inverse * g_inverse / {n};"));
                 self.store_each(&format!("g_inverse * ({e} - g_error - ({x} - g_mean) * g_along)"));
             }
             Operation::CrossEntropyGradient => {
@@ -252,7 +449,7 @@ impl Code<'_> {
                 let _ = writeln!(self.text, "const float g_error = {error};");
                 let x = self.operand(1);
                 self.largest("g_max", &x);
-                self.sum("g_sum", &format!("f_exp({x} - g_max)"));
+                self.sum_of_exponentials(&x);
                 self.store_each(&format!(
                     "(g_symbol == ~0u ? 0.f : g_error * (f_exp({x} - g_max) / g_sum) - (g_at == g_symbol ? g_error : 0.f))"
                 ));
@@ -294,29 +491,15 @@ pub(crate) fn kernel(builder: &mut Builder<'_>, name: &str, vector: &Vector, wha
     let places = builder.places;
     let streams = places.streams();
     let (groups, size) = groups(vector);
-    let lanes = if size <= ALONE {
-        Lanes::One
+    let (lanes, item, items, lane, work) = if size <= ALONE {
+        let work = Work::Elements { per_row: groups, fixed: 0 };
+        (Lanes::One, "global_thread()", "global_threads()", "0u", work)
     } else if size <= WARP {
-        Lanes::Warp
+        let work = Work::Elements { per_row: groups * 32, fixed: 0 };
+        (Lanes::Warp, "(global_thread() / 32)", "(global_threads() / 32)", "thread() % 32u", work)
     } else {
-        Lanes::Block(BLOCK)
-    };
-    let (item, items, lane, work) = match lanes {
-        Lanes::One => {
-            ("global_thread()", "global_threads()", "0u", Work::Elements { per_row: groups, fixed: 0 })
-        }
-        Lanes::Warp => (
-            "(global_thread() / 32)",
-            "(global_threads() / 32)",
-            "thread() % 32u",
-            Work::Elements { per_row: groups * 32, fixed: 0 },
-        ),
-        Lanes::Block(threads) => (
-            "block()",
-            "blocks()",
-            "thread()",
-            Work::Items { per_row: groups, fixed: 0, threads, shared_bytes: 32 * 4 },
-        ),
+        let work = Work::Items { per_row: groups, fixed: 0, threads: BLOCK, shared_bytes: 32 * 4 };
+        (Lanes::Block(BLOCK), "block()", "blocks()", "thread()", work)
     };
     let index = index_type(places, groups);
     let body = statements(vector, lanes, 32, &mut Rows { places, vector });

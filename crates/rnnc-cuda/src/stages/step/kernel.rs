@@ -12,6 +12,7 @@ use super::early::{self, Carry, Early, To};
 use super::exchange::{self, Stored, Wait};
 use super::layout::Layout;
 use super::product_layout::ProductLayout;
+use super::sums::{Summed, summed};
 use super::track::is_in_step;
 use super::{product, tiles};
 use crate::places::Places;
@@ -33,6 +34,8 @@ pub(super) struct Kernel<'a> {
     far: Vec<Option<usize>>,
     /// The copies of each product's sources.
     copies: Vec<Option<Copies>>,
+    /// Which functions of vectors are summed up by parts, and where the sums begin.
+    summed: Vec<(Summed<'a>, usize)>,
     /// The variables of results are numbered through.
     variables: usize,
     /// Where values are read to a step ahead: in loops of one frame a step, all of whose operations do the same one.
@@ -92,6 +95,12 @@ impl<'a> Kernel<'a> {
             copies
         };
         let copies = layout.products.iter().map(copies).collect();
+        let with_place = |s: Summed<'a>| {
+            let begin = at;
+            at += s.numbers(window, places.streams());
+            (s, begin)
+        };
+        let summed = summed(track, layout).into_iter().map(with_place).collect();
         let ahead = is_in_step(track).then_some(To::Registers);
         let lags = |p: &ProductLayout| {
             p.parts.iter().filter_map(|part| exchange::lag(track, &stored, part)).collect()
@@ -108,6 +117,7 @@ impl<'a> Kernel<'a> {
             code,
             far,
             copies,
+            summed,
             variables: 0,
             ahead,
             carries,
@@ -136,6 +146,7 @@ impl<'a> Kernel<'a> {
             waits: self.waits.clone(),
             far: self.far.clone(),
             copies: self.copies.clone(),
+            summed: self.summed.clone(),
             ..*self
         }
     }
@@ -331,6 +342,7 @@ impl<'a> Kernel<'a> {
             }
             self.piece(piece);
         }
+        self.own_sums(number);
         if self.is_waited_for(number) {
             match tier {
                 Tier::Block => self.line("        block_sync();"),
@@ -389,14 +401,18 @@ impl<'a> Kernel<'a> {
 
     /// Opens a block in which `frame` is that of the step's frame `j`, if it has one; else continues the loop around.
     fn frame(&self, offset: i64, j: &str) -> String {
+        let (index, frame) = self.index_and_frame(offset, j);
+        format!("{{ const int i = {index}; if (i < 0 || i >= n) continue; const int frame = {frame};")
+    }
+
+    /// The expressions of a step's frame `j`, in the order of steps, and, from that (`i`), of the frame itself.
+    fn index_and_frame(&self, offset: i64, j: &str) -> (String, &'static str) {
         let width = self.width();
         let frame = match self.track.direction {
             Direction::Forward => "a.first + i",
             Direction::Backward => "a.end - 1 - i",
         };
-        format!(
-            "{{ const int i = step * {width} + ({offset}) + (int)({j}); if (i < 0 || i >= n) continue; const int frame = {frame};"
-        )
+        (format!("step * {width} + ({offset}) + (int)({j})"), frame)
     }
 
     fn piece(&mut self, piece: &Piece<'a>) {

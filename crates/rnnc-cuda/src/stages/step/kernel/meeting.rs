@@ -116,6 +116,6 @@ impl<'a> Kernel<'a> {
         let products = piece.products.iter().map(|&k| self.layout.products[k].span());
         let mut spans = products.chain(piece.maps.iter().map(|m| m.span));
         let one = |span: usize| self.items_of(span) == 1;
-        self.layout.buffers() == 2 && piece.vector.is_none() && spans.all(one)
+        self.layout.buffers() == 2 && piece.vector.is_none() && spans.all(one) && !self.has_own_sums(number)
     }
 }

@@ -1,9 +1,11 @@
-//! Functions of whole vectors in a loop: each block computes those that have units of its own.
+//! Functions of whole vectors in a loop: each block computes those that have units of its own, of the whole vector or of
+//! the sums that all blocks made of their own units.
 
 use super::Kernel;
 use crate::places::Places;
 use crate::stages::step::choice::units;
 use crate::stages::step::exchange::Stored;
+use crate::stages::step::sums::Summed;
 use crate::stages::vector::{self, Lanes};
 use rnnc_plan::Vector;
 
@@ -12,6 +14,14 @@ const HELD: usize = 32;
 
 impl<'a> Kernel<'a> {
     pub(super) fn vector(&mut self, op: &'a Vector, offset: i64) {
+        let of_parts = self.summed.iter().find(|(s, _)| std::ptr::eq(s.vector, op));
+        match of_parts.copied() {
+            Some((summed, at)) => self.of_sums(summed, at),
+            None => self.whole(op, offset),
+        }
+    }
+
+    fn whole(&mut self, op: &'a Vector, offset: i64) {
         let (streams, layout) = (self.places.streams(), self.layout);
         let (groups, _) = vector::groups(op);
         let size = (op.to.len / groups.max(1)).max(1);
@@ -35,7 +45,7 @@ impl<'a> Kernel<'a> {
         self.line(&format!("            const u32 own_first = g * {own}u, own_end = own_first + {own}u;"));
         self.line(&format!("            const u32 group = own_first / {size}u + item % {most}u;"));
         self.line(&format!("            if (group < {groups}u && group * {size}u < own_end) {{"));
-        let mut site = VectorSite { places: self.places, stored: &self.stored, op };
+        let mut site = VectorSite { places: self.places, stored: &self.stored, op, inside: "fresh" };
         let statements = vector::statements(op, lanes, HELD, &mut site);
         self.line(&match together {
             true => "            { const u32 lane = tid;".to_string(),
@@ -45,13 +55,79 @@ impl<'a> Kernel<'a> {
         self.line("            }");
         self.line("            } } }");
     }
+
+    /// Whether blocks sum up their own units at a phase's end.
+    pub(super) fn has_own_sums(&self, phase: usize) -> bool {
+        self.summed.iter().any(|(s, _)| s.phase == phase)
+    }
+
+    /// A block's sums of all functions whose operands are complete behind a phase, before others may read them.
+    pub(super) fn own_sums(&mut self, phase: usize) {
+        if self.has_own_sums(phase) {
+            // Other warps' units are read.
+            self.line("        block_sync();");
+        }
+        for (summed, at) in self.summed.clone().into_iter().filter(|(s, _)| s.phase == phase) {
+            let Summed { vector: op, dealt, .. } = summed;
+            let mut site = VectorSite { places: self.places, stored: &self.stored, op, inside: "own" };
+            let put =
+                |number: usize, name: &str| format!("put({}, {name});", summed.address(at, number, "g"));
+            let text = vector::own_sums(op, self.lanes_of_a_row(), dealt, &mut site, &put);
+            self.each_row(summed, &text);
+        }
+    }
+
+    /// A block's units of a result, of the sums of all blocks.
+    fn of_sums(&mut self, summed: Summed<'a>, at: usize) {
+        let Summed { vector: op, dealt, .. } = summed;
+        let mut site = VectorSite { places: self.places, stored: &self.stored, op, inside: "own" };
+        let get = |number: usize| format!("fresh({})", summed.address(at, number, "g_part"));
+        let text = vector::results(op, self.lanes_of_a_row(), dealt, &mut site, &get);
+        self.each_row(summed, &text);
+    }
+
+    /// Who makes the sums and results of a row: half a warp, if there are rows enough.
+    fn lanes_of_a_row(&self) -> Lanes {
+        match self.layout.work.rows > self.layout.threads / 32 {
+            true => Lanes::Half,
+            false => Lanes::Warp,
+        }
+    }
+
+    /// Some lanes for each row of a step, in blocks that have units of a function's result. Lanes of a warp stay
+    /// together: a row that is not there has no units.
+    fn each_row(&mut self, summed: Summed<'a>, body: &str) {
+        let (streams, layout) = (self.places.streams(), self.layout);
+        let (rows, threads) = (layout.work.rows, layout.threads);
+        let (own, len) = (summed.dealt.units, summed.vector.to.len);
+        let lanes = self.lanes_of_a_row().count();
+        let at_once = threads / lanes;
+        let (index, frame) = self.index_and_frame(summed.offset, &format!("q / {streams}u"));
+        self.line(&format!(
+            "        if (g * {own}u < {len}u) for (u32 q0 = 0; q0 < {rows}u; q0 += {at_once}u) {{"
+        ));
+        self.line(&format!(
+            "            const u32 q = q0 + tid / {lanes}u, lane = tid % {lanes}u, stream = q % {streams}u;"
+        ));
+        self.line(&format!("            const int i = {index}, frame = {frame};"));
+        self.line(&format!(
+            "            const u32 row = (u32)frame * {streams}u + stream, own_first = g * {own}u;"
+        ));
+        self.line(&format!(
+            "            const u32 own_end = q >= {rows}u || i < 0 || i >= n ? 0u : own_first + {own}u < {len}u ? own_first + {own}u : {len}u;"
+        ));
+        self.out.push_str(body);
+        self.line("        }");
+    }
 }
 
-/// A vector function in a loop: reads what other blocks wrote, writes the block's own units.
+/// A vector function in a loop: reads what this and other blocks wrote, writes the block's own units.
 struct VectorSite<'a> {
     places: &'a Places<'a>,
     stored: &'a [Stored],
     op: &'a Vector,
+    /// How what the loop itself stores is read.
+    inside: &'static str,
 }
 
 impl vector::Site for VectorSite<'_> {
@@ -62,7 +138,7 @@ impl vector::Site for VectorSite<'_> {
                 && s.view.column < read.view.column + read.view.len
                 && read.view.column < s.view.column + s.view.len
         });
-        let reading = if inside { "fresh" } else { "constant" };
+        let reading = if inside { self.inside } else { "constant" };
         let value = format!("{reading}({})", self.places.source_address(read, "row", unit));
         match self.places.crosses(read, "row", "frame") {
             None => value,

@@ -1,0 +1,72 @@
+//! Vector functions in a loop that need no whole vector: each block sums up its own units before blocks meet, and reads
+//! only the others' sums behind that. Every row has its own sums, so nothing waits for readers.
+
+use super::choice::units;
+use super::exchange::{self, Origin, Stored, overlap};
+use super::layout::Layout;
+use crate::stages::vector::{Dealt, MOST_SUMS, has_parts};
+use rnnc_plan::{Op, Track, Vector};
+
+/// A vector function of which blocks make sums.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Summed<'a> {
+    pub vector: &'a Vector,
+    /// The phase at whose end they do.
+    pub phase: usize,
+    /// The offset of the frames of both.
+    pub offset: i64,
+    pub dealt: Dealt,
+}
+
+impl Summed<'_> {
+    /// Numbers of device memory for the sums of a window's rows.
+    pub fn numbers(&self, window: usize, streams: usize) -> usize {
+        window * streams * MOST_SUMS * self.dealt.parts
+    }
+
+    /// Where a sum of a part of `row` is: an expression.
+    pub fn address(&self, at: usize, number: usize, part: &str) -> String {
+        let parts = self.dealt.parts;
+        format!("a.scratch + {at}ull + ((u64)row * {MOST_SUMS}u + {number}u) * {parts}u + {part}")
+    }
+}
+
+/// The vector functions of a track that its blocks sum up.
+pub(super) fn summed<'a>(track: &'a Track, layout: &Layout) -> Vec<Summed<'a>> {
+    if layout.choice.blocks == 1 {
+        return Vec::new();
+    }
+    let stored = exchange::stored(track);
+    let mut out = Vec::new();
+    for (phase, placed) in
+        track.phases.iter().enumerate().flat_map(|(p, x)| x.ops.iter().map(move |o| (p, o)))
+    {
+        let Op::Vector(vector) = &placed.op else { continue };
+        let (len, offset) = (vector.to.len, placed.offset);
+        let units = units(len, layout.choice.blocks);
+        let last = last_stored(vector, &stored, offset).filter(|&last| has_parts(vector) && last < phase);
+        if let Some(phase) = last {
+            let dealt = Dealt { units, parts: len.div_ceil(units) };
+            out.push(Summed { vector, phase, offset, dealt });
+        }
+    }
+    out
+}
+
+/// The last phase that stores some of a function's operands, if blocks store, in the same frame, just the units of them
+/// that they have of the result.
+fn last_stored(vector: &Vector, stored: &[Stored], offset: i64) -> Option<usize> {
+    let mut last = None;
+    for read in &vector.operands {
+        if read.delay != 0 || exchange::origin(stored, read, vector.to.len, 0) == Origin::OtherUnits {
+            return None;
+        }
+        for s in stored.iter().filter(|s| overlap(s.view, read.view)) {
+            if s.offset != offset {
+                return None;
+            }
+            last = last.max(Some(s.phase));
+        }
+    }
+    last
+}
