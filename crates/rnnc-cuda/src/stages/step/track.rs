@@ -18,6 +18,8 @@ pub struct Work {
     pub rows: usize,
     /// Times that blocks meet.
     pub barriers: usize,
+    /// Functions of whole vectors.
+    pub vectors: usize,
     /// How coarsely products may round.
     pub precision: Precision,
 }
@@ -32,6 +34,7 @@ impl Work {
             streams: setup.streams,
             rows: track.block.clamp(1, 64) * setup.streams,
             barriers: track.barriers_per_step(),
+            vectors: vectors(track),
             precision: setup.precision,
         }
     }
@@ -48,6 +51,11 @@ impl Work {
 /// Whether a track does one frame a step, the same in all its operations.
 pub(super) fn is_in_step(track: &Track) -> bool {
     track.block == 1 && track.phases.iter().flat_map(|p| &p.ops).all(|placed| placed.offset == 0)
+}
+
+fn vectors(track: &Track) -> usize {
+    let ops = track.phases.iter().flat_map(|p| &p.ops);
+    ops.filter(|placed| matches!(placed.op, Op::Vector(_))).count()
 }
 
 /// The sizes of layers that a track's operations write.
