@@ -72,7 +72,16 @@ class Results:
             return ", ".join(f"{points[1 << bits]:.0f}" for bits in (15, 19, 22, 25) if 1 << bits in points)
         return (f"All threads together: products {speeds['product_gflops']:.0f} GFLOP/s, packed products of few rows "
                 f"{speeds['packed_product_gflops']:.0f}; GB/s of 32 KiB, 512 KiB, 4 MiB and 32 MiB a thread: reading "
-                f"{curve('read_gb_s')}, copying {curve('copy_gb_s')}.")
+                f"{curve('read_gb_s')}, copying {curve('copy_gb_s')}: the best of some measurements at the start. {self.rounds()}")
+
+    def rounds(self):
+        """What the machine did in the rounds, each with what else ran on it or on what it shares."""
+        products = sorted(r["product_gflops"]["median"] for r in self.rows("peers"))
+        if not products:
+            return ""
+        lows, highs = ([r["product_gflops"][end] for r in self.rows("peers")] for end in ("low", "high"))
+        return (f"Measured anew in each round, the products' speed was {min(lows):.0f} to {max(highs):.0f} GFLOP/s, "
+                f"{products[len(products) // 2]:.0f} in the median; fractions of the bound are of the round's own.")
 
     def remarks(self):
         texts = []
@@ -80,7 +89,7 @@ class Results:
             texts.append("A quick run: few rounds, short timings.")
         if self.facts["busy_cores"] > 0.1:
             texts.append(f"Other programs ran on the machine meanwhile, and kept {self.facts['busy_cores']:.1f} cores busy. "
-                         "Ratios within rounds suffer least from that, times and fractions of the bound more.")
+                         "Ratios within rounds suffer least from that, times more.")
         for name, part in self.parts.items():
             texts += [f"Wrong: {problem}" for problem in part["wrong"]]
             if part["left_out"]:
@@ -131,7 +140,7 @@ class Results:
         """Fractions of the bound, of the size that most cells have."""
         rows = [r for r in self.rows("peers") if r["size"] == 256]
         streams = sorted({r["streams"] for r in rows})
-        found = {(cell_name(r), r["streams"]): r["fraction_of_bound"] for r in rows}
+        found = {(cell_name(r), r["streams"]): r["fraction_of_bound"]["median"] for r in rows}
         lines = [[cell, *(number(found.get((cell, count)), 2) for count in streams)] for cell in dict.fromkeys(c for c, _ in found)]
         head = ["cell", *("1 stream" if count == 1 else f"{count} streams" for count in streams)]
         return table(head, lines) if rows else None
@@ -146,7 +155,7 @@ class Results:
 
             def ratio(name):
                 return " / ".join(spread(r[name]["ratio"][kind]) for kind in ("forward", "train")) if name in r else "-"
-            bound = " / ".join(number(r[f"{prefix}fraction_of_bound"], 2) for prefix in ("forward_", ""))
+            bound = " / ".join(number(r[f"{prefix}fraction_of_bound"]["median"], 2) for prefix in ("forward_", ""))
             lines.append([cell_name(r), r["size"], r["streams"], r["frames"], r["rounds"], times("rnnc"), bound,
                           *(text for name in names for text in (times(name), ratio(name)))])
         head = ["cell", "units", "streams", "frames", "rounds", "rnnc", "of the bound",
@@ -182,7 +191,7 @@ class Results:
         """tables.md"""
         sections = [
             ("Points", "Microseconds per frame of all streams, forward / forward and backward with the gradients of weights and inputs: "
-             "medians over rounds (lowest .. highest). Ratios are taken within rounds.", self.points()),
+             "medians over rounds (lowest .. highest). Ratios and fractions of the bound are taken within rounds.", self.points()),
             ("Cells", "How many times as long as rnnc the others take: geometric means over the points of a cell.", self.summary()),
             ("Fractions of the bound", "Forward and backward, 256 units. `rnnc bench --help` says what the bound is.", self.bounds()),
             ("Streams and schedules", "A peephole LSTM, forward, 256 frames: frame by frame, and as planned.", self.paper()),

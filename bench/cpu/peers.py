@@ -93,7 +93,7 @@ def check(part, rnnc, peers, points, options):
 
 
 def measure(part, rnnc, peers, point, share, options):
-    programs, found, line = [rnnc, *peers], {}, None
+    programs, found, lines = [rnnc, *peers], {}, []
     for turn in range(options.rounds):
         # The share ends it after two rounds, or after one that took all of the share and more.
         if turn > 0 and (part.budget.left() <= 0 or share.left() <= 0 and (turn > 1 or share.spent() > 2 * share.seconds)):
@@ -108,25 +108,29 @@ def measure(part, rnnc, peers, point, share, options):
                 part.fail(str(point), error)
                 found[program.name] = None
                 continue
-            line = times.pop("line", line)
+            if program is rnnc:
+                lines.append(times.pop("line"))
             found.setdefault(program.name, []).append(times)
         if not found.get("rnnc"):
             return
     rows = {name: rounds for name, rounds in found.items() if rounds}
-    part.add(**result(point, rows, line), say=said(point, rows))
+    part.add(**result(point, rows, lines), say=said(point, rows))
 
 
-def result(point, found, line):
-    """Medians and extremes over the rounds, and the ratios within them."""
+def result(point, found, lines):
+    """Medians and extremes over the rounds, and the ratios within them; fractions of the bound, too, are of the machine as
+    it was found in the same round."""
     row = point.row() | {"rounds": len(found["rnnc"])}
     for name, rounds in found.items():
         row[name] = {kind: over([turn[kind]["median"] for turn in rounds]) for kind in ("forward", "train")}
         if name != "rnnc":
             row[name]["ratio"] = {kind: over(ratios(found, name, kind)) for kind in ("forward", "train")}
-    for kind, prefix in (("forward", "forward_"), ("train", "")):
-        for key in ("flops", "bytes", "bound_us_per_step"):
-            row[prefix + key] = rounded(line[prefix + key])
-        row[f"{prefix}fraction_of_bound"] = rounded(line[f"{prefix}bound_us_per_step"] / row["rnnc"][kind]["median"])
+    for prefix in ("forward_", ""):
+        for key in ("flops", "bytes"):
+            row[prefix + key] = rounded(lines[0][prefix + key])
+        for key in ("bound_us_per_step", "fraction_of_bound"):
+            row[prefix + key] = over([line[prefix + key] for line in lines])
+    row["product_gflops"] = over([line["machine"]["product_gflops"] for line in lines])
     return row
 
 

@@ -54,10 +54,10 @@ class Rnnc:
             subprocess.run([self.command.path, "init", path, "--output", weights], check=True, capture_output=True)
         return path, weights
 
-    def bench(self, point, *options, timeout, bound=True):
-        """Beside the bound of the machine as it was measured before."""
+    def bench(self, point, *options, timeout, known=True):
+        """Beside the bound of the machine as it was measured before, or else as it is found to be now."""
         path, _ = self.network(point)
-        options = [*options, *(["--machine", self.machine] if bound else [])]
+        options = [*options, *(["--machine", self.machine] if known else [])]
         return self.command.bench(path, point.streams, point.frames, "--threads", self.threads, *options, timeout=timeout)
 
     def measure_machine(self, times):
@@ -65,7 +65,7 @@ class Rnnc:
         point, machines = Point("rnn", 1, 16, 1, 16), []
         for _ in range(times):
             options = ["--seconds", 0, "--calls", 1]
-            machines.append(self.bench(point, *options, bound=False, timeout=60)["machine"])
+            machines.append(self.bench(point, *options, known=False, timeout=60)["machine"])
         best = machines[0]
         for machine in machines[1:]:
             for name in ("product_gflops", "packed_product_gflops"):
@@ -76,7 +76,7 @@ class Rnnc:
         return best
 
     def time(self, point, passes, seconds, timeout):
-        line = self.bench(point, "--seconds", seconds, "--calls", point.calls(), timeout=timeout)
+        line = self.bench(point, "--seconds", seconds, "--calls", point.calls(), known=False, timeout=timeout)
         return times_of(line) | {"line": line}
 
     def run(self, point, weights, data, output, timeout):
