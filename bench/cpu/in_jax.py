@@ -5,6 +5,9 @@ import jax.numpy as jnp
 
 import networks
 
+# Also where there is a GPU.
+jax.config.update("jax_platforms", "cpu")
+
 
 class Peer:
     def __init__(self, threads):
