@@ -2,7 +2,7 @@
 
 mod counting;
 
-use counting::{COUNT, network};
+use counting::{COUNT, least, network};
 use rnnc_cpu::CpuExecutor;
 use rnnc_plan::{Executor, Plan, PlanOptions, Setup, Update, Values, ValuesMut};
 use std::sync::atomic::Ordering;
@@ -30,6 +30,6 @@ fn allocations(frames: usize, threads: usize) -> Vec<usize> {
 #[test]
 fn no_window_after_the_first_allocates() {
     for (frames, threads) in [(2, 1), (2, 2), (64, 1), (64, 2)] {
-        assert_eq!(allocations(frames, threads)[1..], [0; 4], "{frames} frames, {threads} threads");
+        assert_eq!(least(|| allocations(frames, threads))[1..], [0; 4], "{frames} frames, {threads} threads");
     }
 }

@@ -2,7 +2,7 @@
 
 mod counting;
 
-use counting::{COUNT, network};
+use counting::{COUNT, least, network};
 use rnnc_cpu::Session;
 use rnnc_plan::{Values, ValuesMut};
 use std::sync::atomic::Ordering;
@@ -24,6 +24,10 @@ fn allocations(streams: usize, threads: usize) -> Vec<usize> {
 #[test]
 fn no_frame_after_the_first_allocates() {
     for (streams, threads) in [(1, 1), (1, 2), (3, 2)] {
-        assert_eq!(allocations(streams, threads)[1..], [0; 19], "{streams} streams, {threads} threads");
+        assert_eq!(
+            least(|| allocations(streams, threads))[1..],
+            [0; 19],
+            "{streams} streams, {threads} threads"
+        );
     }
 }
