@@ -109,34 +109,32 @@ fn frames(
     local: &mut Local,
 ) {
     let share = share(shared, stage.deal, frames, None, worker);
+    // Gradients of weights are dealt by weights, if at all.
+    let weights = if stage.deal == Deal::Alone { (0, 1) } else { (worker.index, worker.count) };
     for track in &stage.tracks {
         for (n, phase) in track.phases.iter().enumerate() {
             if n > 0 {
                 worker.barrier();
             }
             for (_, op) in phase {
-                run_op(shared, op, share.as_ref(), worker, local);
+                if let Some(share) = &share {
+                    run_op(shared, op, share, weights, local);
+                }
             }
         }
     }
 }
 
-fn run_op(shared: &Shared<'_>, op: &OpCode, share: Option<&Share>, worker: &Worker<'_>, local: &mut Local) {
-    // Gradients are dealt by weights, whatever the stage deals.
-    let part = (worker.index, worker.count);
-    match op {
-        OpCode::WeightGradient(ops) => return gradient::outer(shared, ops, part, local),
-        OpCode::TableGradient(ops) => return gradient::scatter(shared, ops, part),
-        OpCode::Reduce(ops) => return gradient::reduce(shared, ops, part, local),
-        _ => {}
-    }
-    let Some(share) = share else { return };
+/// Runs a worker's share of an operation; of gradients of weights, its part of the weights.
+fn run_op(shared: &Shared<'_>, op: &OpCode, share: &Share, weights: (usize, usize), local: &mut Local) {
     match op {
         OpCode::MatMul(products) => matmul::matmul(shared, products, share),
         OpCode::Gather(look_ups) => matmul::gather(shared, look_ups, share),
         OpCode::Map(op) => map::map(shared, op, share, local),
         OpCode::Vector(op) => vector::vector(shared, op, share, local),
-        OpCode::WeightGradient(_) | OpCode::TableGradient(_) | OpCode::Reduce(_) => {}
+        OpCode::WeightGradient(ops) => gradient::outer(shared, ops, weights, local),
+        OpCode::TableGradient(ops) => gradient::scatter(shared, ops, weights),
+        OpCode::Reduce(ops) => gradient::reduce(shared, ops, weights, local),
     }
 }
 
@@ -150,7 +148,7 @@ fn steps(shared: &Shared<'_>, stage: &LaneCode, pass: Range<usize>, worker: &Wor
         for track in &stage.tracks {
             let share = share(shared, stage.deal, pass.clone(), Some(track), worker);
             if let (Some(op), Some(share)) = (track.only_op(), share) {
-                run_op(shared, op, Some(&share), worker, local);
+                run_op(shared, op, &share, share.part, local);
             }
         }
         return;
@@ -170,7 +168,7 @@ fn steps(shared: &Shared<'_>, stage: &LaneCode, pass: Range<usize>, worker: &Wor
                     if let Some(share) = share(shared, stage.deal, frames, Some(track), worker)
                         && share.rows() > 0
                     {
-                        run_op(shared, op, Some(&share), worker, local);
+                        run_op(shared, op, &share, share.part, local);
                     }
                 }
             }

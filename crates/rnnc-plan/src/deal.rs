@@ -169,8 +169,9 @@ impl Model {
         let units = if deal == Deal::Units { workers } else { 1 };
         let ops = stage.tracks.iter().flat_map(|track| &track.phases).flat_map(|phase| &phase.ops);
         ops.map(|placed| match placed.op {
-            // Dealt by weights, whatever the stage deals.
+            // Dealt by weights, if at all.
             Op::WeightGradient(_) | Op::TableGradient(_) | Op::Reduce(_) => {
+                let workers = if deal == Deal::Alone { 1 } else { workers };
                 self.op(&placed.op, all, 1, self.speeds.far) / workers as f64
             }
             _ => self.op(&placed.op, rows, units, self.speeds.far),
@@ -402,6 +403,14 @@ mod tests {
         assert_eq!(of(256, 32), [Deal::Rows; 2]);
         assert_eq!(of(512, 1), [Deal::Units; 2]);
         assert_eq!(of(16, 1), [Deal::Alone; 2]);
+    }
+
+    #[test]
+    fn gradients_of_weights_are_shared_out_beside_a_loop_that_is_not() {
+        let plan = plan(&layers(1, 48, true), 2, 1, 256);
+        assert_eq!(deals(&plan), [Deal::Alone; 2]);
+        let last = plan.backward_pass.as_ref().and_then(|pass| pass.stages.last());
+        assert_eq!(last.map(|stage| (stage.kind, stage.deal)), Some((StageKind::Frames, Deal::Rows)));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use super::figures::{ComponentFigures, Figures, StageFigures};
 use super::names::{Names, count, passes, plain, scaled, shorten, thousands};
 use crate::deal;
-use crate::plan::{Deal, Pass, Plan, Stage, StageKind};
+use crate::plan::{Deal, Op, Pass, Placed, Plan, Stage, StageKind};
 use crate::waves;
 use rnnc_graph::{Component, Components, Direction, Graph, Kind, LayerId};
 
@@ -353,8 +353,12 @@ fn deal(plan: &Plan, pass: &Pass, stage: &Stage, number: usize) -> String {
         return "one worker does all".into();
     }
     if stage.kind == StageKind::Frames {
+        let is_gradient =
+            |op: &Placed| matches!(op.op, Op::WeightGradient(_) | Op::TableGradient(_) | Op::Reduce(_));
+        let mut ops = stage.tracks.iter().flat_map(|track| &track.phases).flat_map(|phase| &phase.ops);
         return match stage.deal {
             Deal::Alone => "one worker does all: too little to share".into(),
+            _ if ops.all(is_gradient) => format!("weights are shared out among {workers} workers"),
             Deal::Rows => {
                 format!("rows (frames of streams) are shared out: there are enough for {workers} workers")
             }
