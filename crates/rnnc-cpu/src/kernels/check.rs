@@ -90,6 +90,6 @@ pub(super) fn shapes() -> impl Iterator<Item = (usize, usize, usize)> {
     let small = (0..40).flat_map(|n| (0..40).map(move |kk| (n, kk, 1 + (n * 7 + kk * 3) % 20)));
     let tall = [(1, 1), (15, 33), (17, 8), (40, 5), (83, 20), (129, 16), (161, 3)];
     let tall = tall.into_iter().flat_map(|(n, kk)| (0..=26).map(move |rows| (n, kk, rows)));
-    let large = [(257, 131, 1), (257, 131, 2), (301, 517, 3), (190, 1031, 7), (515, 77, 13)];
+    let large = [(257, 131, 1), (257, 131, 2), (301, 517, 3), (190, 1031, 7), (515, 77, 13), (300, 520, 37)];
     small.chain(tall).chain(large)
 }

@@ -16,6 +16,7 @@ use super::numbers::{Bf16, MOST_TOGETHER, Number};
 use super::vector::{Four, Vector, vectorize};
 #[cfg(target_arch = "x86_64")]
 use std::arch::x86_64::{__m256, __m512};
+use std::mem::MaybeUninit;
 
 /// Outputs of a panel.
 pub const PANEL: usize = 16;
@@ -177,9 +178,16 @@ unsafe fn skinny_bf16_body<B: Blocking>(
     unsafe { product::<B, Bf16>(packed, n, kk, rows, outs, accumulate) }
 }
 
-/// Inputs that all panels are multiplied with before the next ones: a panel's weights of so many stay in the
-/// first-level cache while blocks of rows take their turn, and so do a few rows' numbers while panels do.
+/// Inputs that all panels are multiplied with before the next ones: so many of a block's rows stay in the first-level cache
+/// while panels take their turn.
 const INPUTS: usize = 256;
+
+/// Panels that all blocks of rows are multiplied with before the next ones: with so many inputs, their weights stay in the
+/// second-level cache.
+const GROUP: usize = 16;
+
+/// For less panels than these, rows are not copied.
+const WORTH_COPYING: usize = 8;
 
 /// How weights come to a register.
 trait Load: Number {
@@ -256,26 +264,72 @@ unsafe fn product<B: Blocking, W: Load>(
     // Blocks as even as can be: a block of one row left over would run slowly.
     let blocks = rows.len().div_ceil(B::MAX_ROWS);
     // A single block reads every weight once: only its rows are to stay in the cache.
-    let most = if blocks == 1 { 4 * INPUTS } else { INPUTS };
+    let (most, group) = if blocks == 1 { (4 * INPUTS, panels.max(1)) } else { (INPUTS, GROUP) };
     let parts = kk.div_ceil(most).max(1);
+    let mut copies = Copies::new();
     for part in 0..parts {
         let border =
             |part: usize| if part < parts { (kk * part / parts).next_multiple_of(W::TOGETHER) } else { kk };
         let inputs = (border(part), border(part + 1));
         let product = Product { packed, n, kk, inputs, accumulate: accumulate || part > 0 };
-        let mut panel = 0;
-        // All rows take their turn at some panels before the next ones: those panels stay in the cache.
-        while panel < panels {
-            let width = B::panels(rows.len().div_ceil(blocks), panels - panel);
-            let mut first = 0;
+        // All rows take their turn at a group of panels before the next one: its weights stay in the cache.
+        for group in (0..panels).step_by(group).map(|first| first..panels.min(first + group)) {
             for block in 0..blocks {
-                let end = (block + 1) * rows.len() / blocks;
-                // SAFETY: the panels and rows lie in the product.
-                unsafe { B::block(product, panel, width, &rows[first..end], &outs[first..end]) };
-                first = end;
+                let own = block * rows.len() / blocks..(block + 1) * rows.len() / blocks;
+                let (mut rows, outs) = (&rows[own.clone()], &outs[own]);
+                if blocks > 1 && group.len() >= WORTH_COPYING {
+                    // SAFETY: the inputs of each row are there to read.
+                    rows = unsafe { copies.of(rows, inputs) };
+                }
+                let mut panel = group.start;
+                while panel < group.end {
+                    let width = B::panels(rows.len(), group.end - panel);
+                    // SAFETY: the panels and rows lie in the product.
+                    unsafe { B::block(product, panel, width, rows, outs) };
+                    panel += width;
+                }
             }
-            panel += width;
         }
+    }
+}
+
+/// A block's inputs, copied side by side. Where they lie, rows may be a power of two apart, so that their lines share few
+/// places in the cache, and each is on a page of its own.
+struct Copies {
+    numbers: Lines,
+    rows: [*const f32; MOST_ROWS],
+}
+
+#[repr(align(64))]
+struct Lines([MaybeUninit<f32>; MOST_ROWS * COPY]);
+
+/// The most rows of a block, whatever the instructions.
+const MOST_ROWS: usize = 12;
+
+/// Numbers from one copy to the next: a cache line more than there are in a part of the inputs.
+const COPY: usize = INPUTS + 16;
+
+impl Copies {
+    #[inline(always)]
+    fn new() -> Copies {
+        Copies { numbers: Lines([MaybeUninit::uninit(); _]), rows: [std::ptr::null(); _] }
+    }
+
+    /// Copies some inputs, at most [`COPY`], of at most [`MOST_ROWS`] rows. What it gives points to where input 0 would be.
+    ///
+    /// # Safety
+    ///
+    /// The inputs of each row are there to read.
+    #[inline(always)]
+    unsafe fn of(&mut self, rows: &[*const f32], inputs: (usize, usize)) -> &[*const f32] {
+        let count = inputs.1 - inputs.0;
+        for (place, row) in rows.iter().enumerate() {
+            let to = self.numbers.0[place * COPY..(place + 1) * COPY][..count].as_mut_ptr().cast::<f32>();
+            // SAFETY: so many are there to read, and there is room for them.
+            unsafe { row.add(inputs.0).copy_to_nonoverlapping(to, count) };
+            self.rows[place] = to.cast_const().wrapping_sub(inputs.0);
+        }
+        &self.rows[..rows.len()]
     }
 }
 
@@ -366,7 +420,10 @@ macro_rules! blocking {
     ($vector:ident, $block:ident, $(#[$feature:meta])? max $max:literal,
      panels $panels:expr, $($rows:literal => $($width:literal)*;)*) => {
         impl Blocking for $vector {
-            const MAX_ROWS: usize = $max;
+            const MAX_ROWS: usize = {
+                assert!($max <= MOST_ROWS);
+                $max
+            };
 
             #[inline(always)]
             fn panels(rows: usize, left: usize) -> usize {
@@ -439,7 +496,8 @@ blocking! {
     __m512, block_avx512, #[target_feature(enable = "avx2,fma,avx512f,avx512vl,avx512bw,avx512dq")] max 12,
     panels |rows, left| match (rows, left) {
         (1, 8..) => 8,
-        (1..=4, 4..) => 4,
+        (1..=6, 4..) => 4,
+        (7..=8, 3..) => 3,
         (_, 2..) => 2,
         _ => 1,
     },
@@ -447,10 +505,10 @@ blocking! {
     2 => 1 2 4;
     3 => 1 2 4;
     4 => 1 2 4;
-    5 => 1 2;
-    6 => 1 2;
-    7 => 1 2;
-    8 => 1 2;
+    5 => 1 2 4;
+    6 => 1 2 4;
+    7 => 1 2 3;
+    8 => 1 2 3;
     9 => 1 2;
     10 => 1 2;
     11 => 1 2;

@@ -11,18 +11,21 @@ use crate::memory::Shared;
 use rnnc_plan::{Matrix, NO_SYMBOL};
 use std::ops::Range;
 
-/// Rows handed to a skinny kernel at once: some blocks of them, so that the weights are read from far away once for
-/// all, and few pages, of which rows take one each.
-const ROWS: usize = 24;
-
 /// Runs products, one after the other.
 pub(crate) fn matmul(shared: &Shared<'_>, products: &[ProductOp], share: &Share) {
     for product in products {
-        rows(shared, product, share);
+        // What is read of the weights from far away is read once for all rows that are handed over together: of all frames,
+        // many; a step of a loop need not make room for them.
+        if share.rows() > 24 {
+            rows::<192>(shared, product, share)
+        } else {
+            rows::<24>(shared, product, share)
+        }
     }
 }
 
-fn rows(shared: &Shared<'_>, p: &ProductOp, share: &Share) {
+/// A product, ROWS rows at a time.
+fn rows<const ROWS: usize>(shared: &Shared<'_>, p: &ProductOp, share: &Share) {
     let units = share.units(p.span);
     let mut rows: [*const f32; ROWS] = [std::ptr::null(); ROWS];
     let mut outs: [*mut f32; ROWS] = [std::ptr::null_mut(); ROWS];
