@@ -10,7 +10,7 @@
 #![allow(unsafe_code)] // raw rows of raw buffers, shared with other workers
 #![allow(clippy::needless_range_loop)] // an index says which register
 
-use super::vector::{Four, Vector, vectorize};
+use super::vector::{Four, Vector, put_some_sums, put_sums, vectorize};
 #[cfg(target_arch = "x86_64")]
 use std::arch::x86_64::{__m256, __m512};
 use std::ops::Range;
@@ -225,27 +225,11 @@ unsafe fn block<V: Vector, const HEIGHT: usize, const VECS: usize>(
             }
         }
         let Out { at, row_stride, column_stride } = part.out;
-        for i in 0..HEIGHT {
-            if i >= part.rows {
-                break;
-            }
-            let row = at.add(i * row_stride);
-            if part.columns == PANEL && column_stride == 1 {
-                for v in 0..VECS {
-                    let out = row.add(v * V::LANES);
-                    let before = if accumulate { V::load(out) } else { V::splat(0.0) };
-                    sums[i][v].add(before).store(out);
-                }
-            } else {
-                let mut lanes = [0.0; PANEL];
-                for v in 0..VECS {
-                    sums[i][v].store(lanes.as_mut_ptr().add(v * V::LANES));
-                }
-                for (j, sum) in lanes.into_iter().enumerate().take(part.columns) {
-                    let out = row.add(j * column_stride);
-                    *out = sum + if accumulate { *out } else { 0.0 };
-                }
-            }
+        if (part.rows, part.columns, column_stride) == (HEIGHT, PANEL, 1) {
+            put_sums(&sums, |i| at.add(i * row_stride), accumulate);
+        } else {
+            let place = |i: usize, j: usize| at.add(i * row_stride + j * column_stride);
+            put_some_sums(&sums, (part.rows, part.columns), place, accumulate);
         }
     }
 }

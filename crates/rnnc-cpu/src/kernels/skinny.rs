@@ -13,7 +13,7 @@
 #![allow(clippy::needless_range_loop)] // an index says which register
 
 use super::numbers::{Bf16, MOST_TOGETHER, Number};
-use super::vector::{Four, Vector, vectorize};
+use super::vector::{Four, Vector, put_some_sums, put_sums, vectorize};
 #[cfg(target_arch = "x86_64")]
 use std::arch::x86_64::{__m256, __m512};
 use std::mem::MaybeUninit;
@@ -394,23 +394,11 @@ unsafe fn block<V: Vector, W: Load, const ROWS: usize, const VECS: usize>(
                 }
             }
         }
-        for r in 0..ROWS {
-            for v in 0..VECS {
-                let first = panel * PANEL + v * V::LANES;
-                if first + V::LANES <= n {
-                    let out = outs[r].add(first);
-                    let before = if accumulate { V::load(out) } else { V::splat(0.0) };
-                    // Added also where it is zero, so that -0 and 0 do not depend on the outputs' number.
-                    sums[r][v].add(before).store(out);
-                } else {
-                    let mut lanes = [0.0; PANEL];
-                    sums[r][v].store(lanes.as_mut_ptr());
-                    for (o, sum) in (first..n).zip(lanes) {
-                        let out = outs[r].add(o);
-                        *out = sum + if accumulate { *out } else { 0.0 };
-                    }
-                }
-            }
+        let first = panel * PANEL;
+        if n - first >= VECS * V::LANES {
+            put_sums(&sums, |r| outs[r].add(first), accumulate);
+        } else {
+            put_some_sums(&sums, (ROWS, n - first), |r, o| outs[r].add(first + o), accumulate);
         }
     }
 }

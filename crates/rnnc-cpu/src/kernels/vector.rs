@@ -58,6 +58,70 @@ pub(super) trait Vector: Copy {
     fn mul_add_one(a: f32, b: f32, c: f32) -> f32;
 }
 
+/// The most numbers that the sums of a block have.
+const MOST_SUMS: usize = 32 * 16;
+
+/// Writes a block's sums, ROWS rows of VECS vectors of them: whole rows, that begin where `row` says.
+///
+/// # Safety
+///
+/// The CPU has the instructions of `V`, and so many numbers may be written, and read if `accumulate`, at every row.
+#[inline(always)]
+pub(super) unsafe fn put_sums<V: Vector, const ROWS: usize, const VECS: usize>(
+    sums: &[[V; VECS]; ROWS],
+    row: impl Fn(usize) -> *mut f32,
+    accumulate: bool,
+) {
+    // Small loops, which the compiler unrolls: else the sums would lie in memory from the beginning.
+    // SAFETY: the caller vouches for everything.
+    unsafe {
+        if accumulate {
+            for r in 0..ROWS {
+                for v in 0..VECS {
+                    let out = row(r).add(v * V::LANES);
+                    sums[r][v].add(V::load(out)).store(out);
+                }
+            }
+        } else {
+            for r in 0..ROWS {
+                for v in 0..VECS {
+                    // Added also where it is zero, so that -0 and 0 do not depend on what else is summed.
+                    sums[r][v].add(V::splat(0.0)).store(row(r).add(v * V::LANES));
+                }
+            }
+        }
+    }
+}
+
+/// The same for `rows` rows of which only `columns` numbers are there, number j of row r at `at(r, j)`.
+///
+/// # Safety
+///
+/// The CPU has the instructions of `V`, and these numbers may be written, and read if `accumulate`.
+#[inline(always)]
+pub(super) unsafe fn put_some_sums<V: Vector, const ROWS: usize, const VECS: usize>(
+    sums: &[[V; VECS]; ROWS],
+    (rows, columns): (usize, usize),
+    at: impl Fn(usize, usize) -> *mut f32,
+    accumulate: bool,
+) {
+    const { assert!(ROWS * VECS * V::LANES <= MOST_SUMS) };
+    let mut numbers = [0.0; MOST_SUMS];
+    for r in 0..ROWS {
+        for v in 0..VECS {
+            let to = &mut numbers[(r * VECS + v) * V::LANES..][..V::LANES];
+            // SAFETY: there is room for the vector.
+            unsafe { sums[r][v].store(to.as_mut_ptr()) };
+        }
+    }
+    for (r, sums) in numbers.chunks_exact(VECS * V::LANES).enumerate().take(rows) {
+        for (j, sum) in sums.iter().enumerate().take(columns) {
+            // SAFETY: the caller vouches for it.
+            unsafe { *at(r, j) = sum + if accumulate { *at(r, j) } else { 0.0 } };
+        }
+    }
+}
+
 /// For every CPU: 4 numbers, which the compiler knows how to keep in a register.
 #[derive(Clone, Copy)]
 pub(super) struct Four([f32; 4]);
