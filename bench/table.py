@@ -40,7 +40,7 @@ class Results:
     def __init__(self, directory):
         self.directory = directory
         parts = {}
-        for name in ("peers", "paper", "scaling"):
+        for name in ("peers", "paper", "scaling", "cores"):
             path = directory / f"{name}.json"
             if path.is_file():
                 parts[name] = json.loads(path.read_text())
@@ -182,6 +182,19 @@ class Results:
                   number(r["memory_ratio"])] for r in self.rows("scaling") if r["kind"] == "window"]
         return table(["frames", "us per frame", "memory planned", "memory taken", "ratio"], lines) if lines else None
 
+    def cores(self):
+        """Networks over numbers of threads: what those gain, and what the plan predicts."""
+        rows = {(cell_name(r), r["size"], r["streams"], r["frames"], r["threads"]): r for r in self.rows("cores")}
+        counts = sorted({key[-1] for key in rows} - {1})
+
+        def entry(key, count):
+            row = rows.get((*key, count))
+            return f"{number(row['gain']['median'], 2)} / {number(row['predicted_gain'], 2)}" if row else "-"
+        lines = [[*key, number(rows[(*key, 1)]["train_us_per_step"]), *(entry(key, count) for count in counts)]
+                 for key in dict.fromkeys(key[:-1] for key in rows)]
+        head = ["cell", "units", "streams", "frames", "us, 1 thread", *(f"{count} threads" for count in counts)]
+        return table(head, lines) if counts else None
+
     def latencies(self):
         lines = [[cell_name(r), r["size"], r["timed_frames"], *(number(r["latency_us"][key]) for key in ("p50", "p90", "p99", "p999", "max"))]
                  for r in self.rows("scaling") if r["kind"] == "session"]
@@ -197,6 +210,8 @@ class Results:
             ("Streams and schedules", "A peephole LSTM, forward, 256 frames: frame by frame, and as planned.", self.paper()),
             ("Long windows", "One LSTM layer of 256 units, one stream, forward and backward.", self.windows()),
             ("Sessions", "Frame by frame, one stream: microseconds from inputs in to outputs out.", self.latencies()),
+            ("Threads", "How many times as fast as with one thread, forward and backward: measured / predicted by `rnnc plan`.",
+             self.cores()),
         ]
         texts = [f"# On a CPU\n\n{self.machine()}", self.speeds(), *self.remarks()]
         texts += [f"## {title}\n\n{text}\n\n{found}" for title, text, found in sections if found]

@@ -3,6 +3,7 @@
     peers    single layers and stacks, forward, and forward + backward with the gradients of weights and inputs
     paper    a peephole LSTM, as planned and frame by frame, over streams
     scaling  windows of up to 65,536 frames: time and memory; latencies of a session
+    cores    numbers of threads, up to all: what they gain, and what the plan predicts
 
 All programs run on the same cores with as many threads, one at a time. Each part writes PART.json into the output directory
 as it goes, and tables and plots are made of all of them. Exit code 1 if something is wrong: programs that compute
@@ -21,6 +22,7 @@ import time
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path.append(str(HERE.parent))
 
+import cores
 import paper
 import peers
 import scaling
@@ -28,21 +30,21 @@ import workers
 from common import Budget, Machine, Part, Rnnc, processor, rounded
 
 # What each part gets of the time, beside the others; what one leaves is for those after it.
-PARTS = {"peers": (peers.run, 20), "paper": (paper.run, 6), "scaling": (scaling.run, 2)}
+PARTS = {"peers": (peers.run, 20), "paper": (paper.run, 6), "scaling": (scaling.run, 2), "cores": (cores.run, 2)}
 
 MODULES = {"torch": "in_torch", "jax": "in_jax"}
 
 
-def arguments(cores):
+def arguments(allowed):
     parser = argparse.ArgumentParser(prog="bench/run", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--peers", action="store_true", help="beside PyTorch and JAX, in a virtual environment of their own")
     parser.add_argument("--quick", action="store_true", help="a small part of it, in about three minutes")
-    parser.add_argument("--minutes", type=float, help="time for all [28; 3.5 with --quick]; what does not fit is left out")
+    parser.add_argument("--minutes", type=float, help="time for all [30; 3.5 with --quick]; what does not fit is left out")
     parser.add_argument("--only", type=re.compile, default=re.compile(""), metavar="REGEX",
-                        help="points whose name has it, such as `lstm 1x256 B=4 T=256`, `paper ..`, `scaling ..`, `session ..`")
+                        help="points whose name has it, such as `lstm 1x256 B=4 T=256`, `paper ..`, `scaling ..`, `session ..`, `cores ..`")
     parser.add_argument("--parts", default=",".join(PARTS), help="which, by commas; all by default")
-    parser.add_argument("--threads", type=int, default=len(cores), help="threads, each on a core of its own [all cores]")
+    parser.add_argument("--threads", type=int, default=len(allowed), help="threads, each on a core of its own [all cores]")
     parser.add_argument("--rounds", type=int, help="rounds at most [5; 3 with --quick]")
     parser.add_argument("--seconds", type=float, help="time of a timing, at least [0.3; 0.08 with --quick]")
     parser.add_argument("--rnnc", type=pathlib.Path, help="the command; built by default")
@@ -51,9 +53,9 @@ def arguments(cores):
     unknown = set(options.parts.split(",")) - set(PARTS)
     if unknown:
         parser.error(f"there is no part {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")
-    if not 0 < options.threads <= len(cores):
-        parser.error(f"there are {len(cores)} cores for the threads")
-    for name, quick, full in (("minutes", 3.5, 28), ("rounds", 3, 5), ("seconds", 0.08, 0.3)):
+    if not 0 < options.threads <= len(allowed):
+        parser.error(f"there are {len(allowed)} cores for the threads")
+    for name, quick, full in (("minutes", 3.5, 30), ("rounds", 3, 5), ("seconds", 0.08, 0.3)):
         if getattr(options, name) is None:
             setattr(options, name, quick if options.quick else full)
     if options.output is None:
@@ -90,12 +92,12 @@ class Others:
 
 
 def main():
-    cores = sorted(os.sched_getaffinity(0))
-    options = arguments(cores)
+    allowed = sorted(os.sched_getaffinity(0))
+    options = arguments(allowed)
     path = options.rnnc or built()
     options.output.mkdir(parents=True, exist_ok=True)
     # Of this process and all that it starts.
-    os.sched_setaffinity(0, cores[:options.threads])
+    os.sched_setaffinity(0, allowed[:options.threads])
     begun = Others()
     command = Rnnc(path, "cpu")
     machine = Machine(command, False)

@@ -54,11 +54,11 @@ class Rnnc:
             subprocess.run([self.command.path, "init", path, "--output", weights], check=True, capture_output=True)
         return path, weights
 
-    def bench(self, point, *options, timeout, known=True):
+    def bench(self, point, *options, timeout, known=True, threads=None):
         """Beside the bound of the machine as it was measured before, or else as it is found to be now."""
         path, _ = self.network(point)
         options = [*options, *(["--machine", self.machine] if known else [])]
-        return self.command.bench(path, point.streams, point.frames, "--threads", self.threads, *options, timeout=timeout)
+        return self.command.bench(path, point.streams, point.frames, "--threads", threads or self.threads, *options, timeout=timeout)
 
     def measure_machine(self, times):
         """Its speeds, the best of several measurements: what else ran meanwhile is no limit."""

@@ -84,6 +84,12 @@ pub(crate) fn choices(stage: &Stage, options: PlanOptions) -> [(Deal, f64); 3] {
     Model::new(Speeds::CORE, options).choices(stage)
 }
 
+/// Predicted microseconds of a window: of a pass as it is dealt, and by one worker alone.
+pub(crate) fn predicted(pass: &Pass, options: PlanOptions) -> (f64, f64) {
+    let model = Model::new(Speeds::CORE, options);
+    (model.pass(pass), model.alone(pass))
+}
+
 impl Plan {
     /// Chooses anew how work is shared out, for another number of workers, streams or frames than the plan was made
     /// for. Nothing else in a plan depends on them.
@@ -109,7 +115,6 @@ impl Model {
 
     fn deal_out(self, pass: &mut Pass) {
         pass.waves = Vec::new();
-        let alone: f64 = pass.stages.iter().map(|stage| self.us(stage, Deal::Alone)).sum();
         for stage in &mut pass.stages {
             stage.deal = if self.workers > 1 { self.best(stage).0 } else { Deal::Alone };
         }
@@ -117,20 +122,37 @@ impl Model {
             return;
         }
         let accesses: Vec<Vec<Access>> = pass.stages.iter().map(Access::of_stage).collect();
-        let by_itself = |stage: usize| self.best(&pass.stages[stage]).1 + self.speeds.barrier;
-        let waves = waves::find(pass, &accesses, Speeds::LEAST_GAIN, by_itself, |wave| self.wave(wave));
-        let in_a_wave = |stage: &usize| {
-            pass.stages[*stage].kind == StageKind::Loop && waves::of_stage(&waves, *stage).is_some()
-        };
-        let rest = (0..pass.stages.len()).filter(|stage| !in_a_wave(stage)).map(by_itself);
-        let shared = rest.sum::<f64>() + waves.iter().map(|wave| wave.us).sum::<f64>();
+        let by_itself = |stage: usize| self.stage(&pass.stages[stage]);
+        pass.waves = waves::find(pass, &accesses, Speeds::LEAST_GAIN, by_itself, |wave| self.wave(wave));
         let begin = if self.frames > 1 { self.speeds.run } else { self.speeds.wake };
         // A pass by itself runs on the caller alone, and meets nobody.
-        if alone <= shared + begin {
+        if self.alone(pass) <= self.pass(pass) + begin {
             pass.stages.iter_mut().for_each(|stage| stage.deal = Deal::Alone);
-            return;
+            pass.waves = Vec::new();
         }
-        pass.waves = waves;
+    }
+
+    /// Microseconds of a window by one worker.
+    fn alone(self, pass: &Pass) -> f64 {
+        pass.stages.iter().map(|stage| self.us(stage, Deal::Alone)).sum()
+    }
+
+    /// Microseconds of a window as a pass is dealt.
+    fn pass(self, pass: &Pass) -> f64 {
+        if pass.waves.is_empty() && pass.stages.iter().all(|stage| stage.deal == Deal::Alone) {
+            return self.alone(pass);
+        }
+        let in_a_wave = |at: usize, stage: &Stage| {
+            stage.kind == StageKind::Loop && waves::of_stage(&pass.waves, at).is_some()
+        };
+        let rest = pass.stages.iter().enumerate().filter(|&(at, stage)| !in_a_wave(at, stage));
+        let rest: f64 = rest.map(|(_, stage)| self.stage(stage)).sum();
+        rest + pass.waves.iter().map(|wave| wave.us).sum::<f64>()
+    }
+
+    /// Microseconds of a window that a stage takes as it is dealt, the meeting behind it included.
+    fn stage(self, stage: &Stage) -> f64 {
+        self.us(stage, stage.deal) + self.speeds.barrier
     }
 
     fn choices(self, stage: &Stage) -> [(Deal, f64); 3] {
@@ -353,6 +375,33 @@ mod tests {
     fn waves_of(plan: &Plan) -> Vec<Vec<((usize, usize), usize)>> {
         let passes = std::iter::once(&plan.forward_pass).chain(&plan.backward_pass);
         passes.map(|pass| pass.waves.iter().map(|wave| (wave.stages, wave.chunks)).collect()).collect()
+    }
+
+    #[test]
+    fn a_pass_is_predicted_by_its_stages_as_they_are_dealt() {
+        let graph = layers(1, 512, false);
+        let plan = |workers: usize| {
+            let options = PlanOptions { workers, ..PlanOptions::inference(4, 256) };
+            let plan = Plan::new(&graph, options).unwrap();
+            (predicted(&plan.forward_pass, options), plan)
+        };
+        let ((all, one), _) = plan(1);
+        assert_eq!(all, one);
+        let ((all, by_one), shared) = plan(8);
+        assert_eq!(by_one, one);
+        let stages = &shared.forward_pass.stages;
+        let sum: f64 = stages.iter().map(|s| Model::new(Speeds::CORE, shared.options).us(s, s.deal)).sum();
+        let meetings = stages.len() as f64 * Speeds::CORE.barrier;
+        assert!((all - sum - meetings).abs() < 1e-9 * all, "{all}, of which {sum} are the stages'");
+        assert!(all < one / 3.0, "{all} of {one}");
+        // In a wave, its loops count once, together.
+        let stacked = layers(2, 256, true);
+        let options = PlanOptions { workers: 2, ..PlanOptions::inference(1, 256) };
+        let plan = Plan::new(&stacked, options).unwrap();
+        let waves = &plan.forward_pass.waves;
+        assert!(!waves.is_empty(), "two loops, one above the other, make a wave");
+        let (all, one) = predicted(&plan.forward_pass, options);
+        assert!(waves.iter().map(|w| w.us).sum::<f64>() <= all && all < one, "{all} of {one}");
     }
 
     #[test]

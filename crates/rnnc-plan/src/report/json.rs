@@ -22,6 +22,7 @@
 //!                  flops, bytes, steps, frames_at_once, barriers: of a window
 //!     tracks[]       components[]; direction; block: frames in a step, null for all; barriers_per_step
 //!       phases[]       ops[]: op; offset: in frames; parts[]: for people
+//!   predicted_us   of a frame, on a CPU: all: by all workers, as dealt; one: by one
 //! work         flops, parallel_share, speed_up_bound, critical_path
 //! saved        numbers_per_frame; components[]: component (of the forward pass), layers[], numbers,
 //!              numbers_per_unit
@@ -122,7 +123,9 @@ fn pass_value<'a>(
             value
         }).collect();
     let components: Vec<Value> = pass.components.list.iter().map(|c| component_value(graph, c)).collect();
-    json!({ "pass": name, "components": components, "stages": stages })
+    let (us, by_one) = deal::predicted(pass, options);
+    let predicted = json!({ "all": us / frames, "one": by_one / frames });
+    json!({ "pass": name, "components": components, "stages": stages, "predicted_us": predicted })
 }
 
 fn direction(direction: Direction) -> &'static str {

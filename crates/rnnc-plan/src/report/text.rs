@@ -442,6 +442,21 @@ fn work(plan: &Plan, figures: &Figures, out: &mut Page) {
             count(frames, "frame")
         ),
     );
+    let a_frame = |us: f64| format!("{} us", trimmed(us / frames.max(1) as f64));
+    let passes: Vec<(f64, f64)> = std::iter::once(&plan.forward_pass)
+        .chain(&plan.backward_pass)
+        .map(|pass| deal::predicted(pass, plan.options))
+        .collect();
+    let both = |pick: fn(&(f64, f64)) -> f64| {
+        let us: Vec<String> = passes.iter().map(|pass| a_frame(pick(pass))).collect();
+        us.join(" and ")
+    };
+    let alone = match plan.options.workers {
+        0 | 1 => String::new(),
+        _ => format!("; by one worker {}", both(|pass| pass.1)),
+    };
+    let names = if passes.len() > 1 { "forward and backward" } else { "forward" };
+    entry("on a CPU, predicted", format!("{} a frame {names}{alone}", both(|pass| pass.0)));
 }
 
 fn memory(plan: &Plan, figures: &Figures, out: &mut Page) {
