@@ -1,42 +1,29 @@
-//! One team of resident worker threads for everything that runs in parallel, and its barrier.
+//! One team of resident worker threads for everything that runs in parallel.
 //!
 //! The caller of [`Team::run`] is worker 0. A loop over frames needs a synchronization or two every few
 //! microseconds, so waiting spins, and between cores that takes some tens of nanoseconds; whoever has spun in
 //! vain for a while sleeps, so that an idle team costs nothing. With more workers than cores, waiting gives
 //! way at once.
 //!
-//! All waiting is done by one thing, the barrier: a count of arrivals, and a word that tells the phase,
-//! whether somebody sleeps, and whether a worker died. That they share a word is what makes it impossible to
-//! miss a wake-up: whoever ends a phase learns in the same instruction whether there is somebody to wake. The
-//! loom tests go through the interleavings of a few threads:
+//! All waiting is done by one thing, the barrier (`team/barrier.rs`). The loom tests go through the interleavings of a few
+//! threads:
 //!
 //! `RUSTFLAGS="--cfg loom" cargo test -p rnnc-cpu --lib --release loom_`
 
 #![allow(unsafe_code)] // hands a borrowed closure to threads that outlive the borrow
 
+mod barrier;
+#[cfg(all(test, loom))]
+mod loom_tests;
+mod sync;
+
+use barrier::{Barrier, PATIENCE, Poisoned, lock};
 use std::any::Any;
 use std::io;
 use std::marker::PhantomData;
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::PoisonError;
-use sync::{Arc, AtomicPtr, AtomicUsize, Condvar, JoinHandle, Mutex, MutexGuard, Ordering};
-
-/// What the model checker replaces.
-#[cfg(loom)]
-mod sync {
-    pub(super) use loom::hint::spin_loop;
-    pub(super) use loom::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
-    pub(super) use loom::sync::{Arc, Condvar, Mutex, MutexGuard};
-    pub(super) use loom::thread::{Builder, JoinHandle, yield_now};
-}
-#[cfg(not(loom))]
-mod sync {
-    pub(super) use std::hint::spin_loop;
-    pub(super) use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
-    pub(super) use std::sync::{Arc, Condvar, Mutex, MutexGuard};
-    pub(super) use std::thread::{Builder, JoinHandle, yield_now};
-}
+use sync::{Arc, AtomicPtr, JoinHandle, Mutex, Ordering};
 
 /// What a run does, on each worker.
 type Job<'a> = &'a (dyn Fn(Worker<'_>) + Sync);
@@ -233,145 +220,6 @@ impl Drop for Team {
     }
 }
 
-/// That a worker will never come to the barrier.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Poisoned;
-
-/// Looks at the phase before a worker sleeps: about 30 microseconds, as long as a wake-up takes.
-const PATIENCE: u32 = if cfg!(loom) { 1 } else { 1000 };
-/// At every so many looks, some microseconds, it gives way to other threads: the system may have put the one
-/// that it waits for on the same core.
-const YIELD_EVERY: u32 = 128;
-/// Times that a worker of more than there are cores gives way before it sleeps.
-const COURTESY: u32 = if cfg!(loom) { 0 } else { 4 };
-
-/// Somebody sleeps in this phase.
-const ASLEEP: usize = 1;
-/// Somebody will never come.
-const POISONED: usize = 2;
-/// From a phase to the next, in what is left of the word.
-const STEP: usize = 4;
-
-/// A barrier for `count` threads, to be used any number of times, that spins before it sleeps.
-#[derive(Debug)]
-struct Barrier {
-    count: usize,
-    patience: u32,
-    /// How many have come in this phase.
-    arrived: Line<AtomicUsize>,
-    /// The number of the phase, times [`STEP`], with [`ASLEEP`] and [`POISONED`].
-    phase: Line<AtomicUsize>,
-    lock: Mutex<()>,
-    wake: Condvar,
-}
-
-/// On cache lines of its own (two, since CPUs fetch them in pairs).
-#[derive(Debug)]
-#[repr(align(128))]
-struct Line<T>(T);
-
-impl Barrier {
-    fn new(count: usize, patience: u32) -> Barrier {
-        Barrier {
-            count,
-            patience,
-            arrived: Line(AtomicUsize::new(0)),
-            phase: Line(AtomicUsize::new(0)),
-            lock: Mutex::new(()),
-            wake: Condvar::new(),
-        }
-    }
-
-    /// Waits until all have come, or until somebody will never come.
-    #[inline]
-    fn wait(&self) -> Result<(), Poisoned> {
-        self.wait_for(self.count)
-    }
-
-    /// The same for `count` threads; all must say the same number.
-    #[inline]
-    fn wait_for(&self, count: usize) -> Result<(), Poisoned> {
-        if count == 1 {
-            return Ok(());
-        }
-        // It cannot end before this thread has come.
-        let phase = self.phase.0.load(Ordering::Relaxed) & !ASLEEP;
-        if phase & POISONED != 0 {
-            return Err(Poisoned);
-        }
-        // Each passes on what those before it wrote.
-        if self.arrived.0.fetch_add(1, Ordering::AcqRel) + 1 == count {
-            self.arrived.0.store(0, Ordering::Relaxed);
-            // Nobody poisons it now: all are here.
-            let before = self.phase.0.swap(phase.wrapping_add(STEP), Ordering::AcqRel);
-            self.wake_after(before);
-            return Ok(());
-        }
-        for look in 1..=self.patience {
-            let now = self.phase.0.load(Ordering::Acquire) & !ASLEEP;
-            if now != phase {
-                return if now & POISONED == 0 { Ok(()) } else { Err(Poisoned) };
-            }
-            if look % YIELD_EVERY == 0 {
-                sync::yield_now();
-            } else {
-                sync::spin_loop();
-            }
-        }
-        self.sleep(phase)
-    }
-
-    #[cold]
-    fn sleep(&self, phase: usize) -> Result<(), Poisoned> {
-        for _ in 0..COURTESY {
-            if self.phase.0.load(Ordering::Relaxed) & !ASLEEP != phase {
-                break;
-            }
-            sync::yield_now();
-        }
-        let mut guard = lock(&self.lock);
-        // If the phase has ended this fails, and the loop sees it.
-        let _ = self.phase.0.compare_exchange(phase, phase | ASLEEP, Ordering::Relaxed, Ordering::Relaxed);
-        loop {
-            let now = self.phase.0.load(Ordering::Acquire) & !ASLEEP;
-            if now != phase {
-                return if now & POISONED == 0 { Ok(()) } else { Err(Poisoned) };
-            }
-            guard = self.wake.wait(guard).unwrap_or_else(PoisonError::into_inner);
-        }
-    }
-
-    /// Wakes the sleepers, if the word, as it was before it changed, says that there are any.
-    fn wake_after(&self, before: usize) {
-        if before & ASLEEP != 0 {
-            // A sleeper has the lock from its mark until it waits: now it waits.
-            drop(lock(&self.lock));
-            self.wake.notify_all();
-        }
-    }
-
-    /// Tells all who wait, or ever will, that a thread that has not come will not come.
-    fn poison(&self) {
-        let before = self.phase.0.fetch_or(POISONED, Ordering::AcqRel);
-        self.wake_after(before);
-    }
-
-    fn is_poisoned(&self) -> bool {
-        self.phase.0.load(Ordering::Relaxed) & POISONED != 0
-    }
-
-    /// As new. Nobody may be waiting.
-    fn reset(&self) {
-        self.arrived.0.store(0, Ordering::Relaxed);
-        self.phase.0.store(0, Ordering::Relaxed);
-    }
-}
-
-/// The mutexes here guard nothing that a panic could leave half done.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 /// How many threads the process may run at once.
 fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, |count| count.get())
@@ -380,7 +228,7 @@ fn cores() -> usize {
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
-    use std::sync::atomic::AtomicBool;
+    use std::sync::atomic::{AtomicBool, AtomicUsize};
     use std::thread::sleep;
     use std::time::{Duration, Instant};
 
@@ -565,134 +413,5 @@ mod tests {
     #[test]
     fn no_number_of_threads_means_all_cores() {
         assert_eq!(Team::new(0).unwrap().size(), cores());
-    }
-}
-
-#[cfg(all(test, loom))]
-mod loom_tests {
-    use super::*;
-    use loom::cell::UnsafeCell;
-    use loom::thread;
-
-    /// Numbers that only barriers keep apart; loom reports a race.
-    struct Slots(Vec<UnsafeCell<usize>>);
-
-    // SAFETY: the barrier under test is to keep the threads apart, and loom watches it do so.
-    unsafe impl Sync for Slots {}
-
-    impl Slots {
-        fn new(count: usize) -> Slots {
-            Slots((0..count).map(|_| UnsafeCell::new(0)).collect())
-        }
-
-        fn set(&self, index: usize, value: usize) {
-            // SAFETY: loom checks that nobody else has it.
-            self.0[index].with_mut(|slot| unsafe { *slot = value });
-        }
-
-        fn all_are(&self, value: usize) -> bool {
-            // SAFETY: loom checks that nobody writes it.
-            self.0.iter().all(|slot| slot.with(|slot| unsafe { *slot == value }))
-        }
-    }
-
-    /// Goes through the interleavings with at most so many preemptions, which find what there is to find.
-    fn check(preemptions: usize, test: impl Fn() + Sync + Send + 'static) {
-        let mut model = loom::model::Builder::new();
-        model.preemption_bound = Some(preemptions);
-        model.check(test);
-    }
-
-    fn phases(count: usize, patience: u32, rounds: usize) {
-        let shared = Arc::new((Barrier::new(count, patience), Slots::new(count)));
-        let work = move |index: usize, (barrier, slots): &(Barrier, Slots)| {
-            for round in 1..=rounds {
-                slots.set(index, round);
-                barrier.wait().unwrap();
-                assert!(slots.all_are(round));
-                if round < rounds {
-                    barrier.wait().unwrap();
-                }
-            }
-        };
-        let threads: Vec<_> = (1..count)
-            .map(|index| {
-                let shared = Arc::clone(&shared);
-                thread::spawn(move || work(index, &shared))
-            })
-            .collect();
-        work(0, &shared);
-        for thread in threads {
-            thread.join().unwrap();
-        }
-    }
-
-    #[test]
-    fn loom_two_threads_that_sleep_at_once_keep_in_step() {
-        check(4, || phases(2, 0, 2));
-    }
-
-    #[test]
-    fn loom_two_threads_that_spin_and_sleep_keep_in_step() {
-        check(4, || phases(2, 1, 2));
-    }
-
-    #[test]
-    fn loom_three_threads_keep_in_step() {
-        check(3, || phases(3, 0, 1));
-    }
-
-    #[test]
-    fn loom_poison_wakes_whoever_waits() {
-        check(4, || {
-            let barrier = Arc::new(Barrier::new(2, 1));
-            let waiter = {
-                let barrier = Arc::clone(&barrier);
-                thread::spawn(move || barrier.wait())
-            };
-            barrier.poison();
-            assert_eq!(waiter.join().unwrap(), Err(Poisoned));
-        });
-    }
-
-    #[test]
-    fn loom_a_part_and_then_all_keep_in_step() {
-        // Two of three meet in their part while the third goes on to where all meet.
-        check(2, || {
-            let shared = Arc::new((Barrier::new(3, 0), Barrier::new(3, 0), Slots::new(3)));
-            let work = |index: usize, (all, part, slots): &(Barrier, Barrier, Slots)| {
-                slots.set(index, 1);
-                if index < 2 {
-                    part.wait_for(2).unwrap();
-                }
-                all.wait().unwrap();
-                assert!(slots.all_are(1));
-            };
-            let threads: Vec<_> = (1..3)
-                .map(|index| {
-                    let shared = Arc::clone(&shared);
-                    thread::spawn(move || work(index, &shared))
-                })
-                .collect();
-            work(0, &shared);
-            for thread in threads {
-                thread.join().unwrap();
-            }
-        });
-    }
-
-    #[test]
-    fn loom_a_team_runs_and_ends() {
-        check(2, || {
-            let slots = Slots::new(2);
-            let mut team = Team::new(2).unwrap();
-            team.run(&|worker| {
-                slots.set(worker.index, 1);
-                worker.barrier();
-                assert!(slots.all_are(1));
-            });
-            team.run(&|worker| slots.set(worker.index, 2));
-            assert!(slots.all_are(2));
-        });
     }
 }
