@@ -8,7 +8,7 @@
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use rnnc_cpu::kernels::isa::Isa;
-use rnnc_cpu::kernels::{direct, elementwise, outer, skinny};
+use rnnc_cpu::kernels::{direct, elementwise, outer, pack, skinny};
 use rnnc_graph::{Activation, Function};
 use std::hint::black_box;
 use std::time::Duration;
@@ -25,11 +25,11 @@ fn products_for_few_rows(criterion: &mut Criterion) {
         for h in [64, 128, 256, 512, 1024] {
             let (n, kk) = (4 * h, h);
             let w = numbers(n * kk);
-            let mut packed = vec![0.0; skinny::packed_len::<f32>(n, kk) + 16];
+            let mut packed = vec![0.0; pack::packed_len::<f32>(n, kk) + 16];
             // On a cache line, as the executor has it.
             let start = packed.as_ptr().align_offset(64);
-            let packed = &mut packed[start..start + skinny::packed_len::<f32>(n, kk)];
-            skinny::pack(&w, kk, 1, n, kk, packed);
+            let packed = &mut packed[start..start + pack::packed_len::<f32>(n, kk)];
+            pack::pack(isa, &w, kk, 1, n, kk, packed);
             for streams in [1, 2, 4, 8, 16] {
                 let x = numbers(streams * kk);
                 let mut out = vec![0.0; streams * n];
@@ -73,13 +73,13 @@ fn products_without_packing(criterion: &mut Criterion) {
                 direct::axpy_rows(isa, w.as_ptr(), kk, kk, n, &rows, &outs, true);
             });
         });
-        let mut packed = vec![0.0; skinny::packed_len::<f32>(n, kk)];
+        let mut packed = vec![0.0; pack::packed_len::<f32>(n, kk)];
         group.bench_function(BenchmarkId::new("pack", h), |bencher| {
-            bencher.iter(|| skinny::pack(black_box(&w), kk, 1, n, kk, &mut packed));
+            bencher.iter(|| pack::pack(isa, black_box(&w), kk, 1, n, kk, &mut packed));
         });
-        let mut packed = vec![0.0; skinny::packed_len::<f32>(kk, n)];
+        let mut packed = vec![0.0; pack::packed_len::<f32>(kk, n)];
         group.bench_function(BenchmarkId::new("pack transposed", h), |bencher| {
-            bencher.iter(|| skinny::pack(black_box(&w), 1, kk, kk, n, &mut packed));
+            bencher.iter(|| pack::pack(isa, black_box(&w), 1, kk, kk, n, &mut packed));
         });
     }
     group.finish();

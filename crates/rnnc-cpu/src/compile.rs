@@ -4,7 +4,7 @@
 mod map;
 
 use crate::kernels::numbers::Bf16;
-use crate::kernels::skinny::packed_len;
+use crate::kernels::pack::packed_len;
 use crate::ops::map::MapOp;
 use rnnc_graph::{Direction, Graph, Operation};
 use rnnc_plan::waves::{self, Role, Wave};

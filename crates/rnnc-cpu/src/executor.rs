@@ -234,7 +234,7 @@ impl CpuExecutor {
             end: self.setup.window,
             dropout: self.setup.training.then_some(self.setup.seed),
         };
-        let (locals, weights) = (&self.locals, self.weights.as_slice());
+        let locals = &self.locals;
         let (inputs, window) = (&program.inputs, self.setup.window);
         let fill = |share: &Share| {
             for (place, to) in inputs.iter().enumerate() {
@@ -255,7 +255,7 @@ impl CpuExecutor {
                 fill(&share);
             }
             if !packed {
-                pass::pack(&shared, weights, program, &worker);
+                pass::pack(&shared, program, &worker);
             }
             if by_all || !packed {
                 worker.barrier();

@@ -6,6 +6,7 @@
 #![allow(unsafe_code)] // the kernels take raw rows
 
 use crate::kernels::isa::Isa;
+use crate::kernels::pack::{pack, packed_len};
 use crate::kernels::{elementwise, skinny};
 use crate::team::Team;
 use std::hint::black_box;
@@ -152,12 +153,12 @@ fn flops(team: &mut Team, each: usize, numbers: usize, work: impl Fn(&mut [f32])
 /// Floating-point operations a second of a product of so many rows with packed weights, SOME rows at a time.
 fn product<const SOME: usize>(team: &mut Team, isa: Isa, rows: usize, inputs: usize, outputs: usize) -> f64 {
     let (w, x) = (vec![0.5f32; outputs * inputs], vec![0.5f32; rows * inputs]);
-    let len = skinny::packed_len::<f32>(outputs, inputs);
+    let len = packed_len::<f32>(outputs, inputs);
     let mut room = vec![0.0f32; len + 16];
     // On a cache line, as the executor has it.
     let start = room.as_ptr().align_offset(64).min(16);
     let packed = &mut room[start..start + len];
-    skinny::pack(&w, inputs, 1, outputs, inputs, packed);
+    pack(isa, &w, inputs, 1, outputs, inputs, packed);
     let packed: &[f32] = packed;
     flops(team, 2 * rows * inputs * outputs, rows * outputs, |out| {
         for (x, out) in x.chunks(SOME * inputs).zip(out.chunks_mut(SOME * outputs)) {

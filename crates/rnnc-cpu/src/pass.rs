@@ -197,24 +197,22 @@ fn block(track: &TrackCode, step: i64, offset: i64, pass: Range<usize>) -> Range
 }
 
 /// Packs the weights of a program. Called by all workers alike.
-pub(crate) fn pack(shared: &Shared<'_>, weights: &[f32], program: &Program, worker: &Worker<'_>) {
-    let mut turn = 0;
-    let mut pack = |tracks: &[TrackCode], deal: Deal, workers: Range<usize>| {
+pub(crate) fn pack(shared: &Shared<'_>, program: &Program, worker: &Worker<'_>) {
+    let pack = |tracks: &[TrackCode], deal: Deal, workers: Range<usize>| {
+        if !workers.contains(&worker.index) {
+            return;
+        }
+        let (index, count) = (worker.index - workers.start, workers.len());
         let ops = tracks.iter().flat_map(|t| &t.phases).flatten();
         let products =
             ops.filter_map(|(_, op)| if let OpCode::MatMul(list) = op { Some(list) } else { None });
         for p in products.flatten() {
             let Kernel::Packed(places) = &p.kernel else { continue };
-            if deal != Deal::Units {
-                // One packs for all.
-                if workers.start + turn % workers.len() == worker.index {
-                    matmul::pack_share(weights, p, places[0], &(0..p.span), shared.packed);
-                }
-                turn += 1;
-            } else if workers.contains(&worker.index) {
-                let index = worker.index - workers.start;
-                let units = crate::compile::unit_range(p.span, index, workers.len());
-                matmul::pack_share(weights, p, places[index], &units, shared.packed);
+            if deal == Deal::Units {
+                let units = crate::compile::unit_range(p.span, index, count);
+                matmul::pack_share(shared, p, places[index], &units, (0, 1));
+            } else {
+                matmul::pack_share(shared, p, places[0], &(0..p.span), (index, count));
             }
         }
     };

@@ -7,6 +7,7 @@
 //! | `vector` | registers of numbers, for the kernels that say which register holds what |
 //! | [`elementwise`] | the operations of fused maps, over tiles that stay in the first-level cache |
 //! | [`numbers`] | how packed weights are kept: in single precision, or in half the bytes |
+//! | [`pack`] | weights in the order in which products read them |
 //! | [`skinny`] | products of rows with packed weights: a loop's few rows, and some at a time of all frames |
 //! | [`direct`] | the same with weights as they lie, for one or two rows |
 //! | [`outer`] | gradients of weights: sums of outer products over all frames |
@@ -22,6 +23,7 @@ pub mod elementwise;
 pub mod isa;
 pub mod numbers;
 pub mod outer;
+pub mod pack;
 pub mod skinny;
 pub mod tile;
 mod vecmath;

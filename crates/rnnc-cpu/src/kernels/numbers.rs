@@ -1,5 +1,7 @@
 //! How a packed weight is kept: in single precision, or in half as many bytes.
 
+use super::pack::{PANEL, Tile};
+
 /// The most that a [`Number::TOGETHER`] is.
 pub const MOST_TOGETHER: usize = 2;
 
@@ -14,6 +16,9 @@ pub trait Number: Copy + Send + Sync {
 
     /// The number.
     fn widened(self) -> f32;
+
+    /// Writes lines of a tile, as many as there is room for, in the order in which products read them.
+    fn put(tile: &Tile, packed: &mut [Self]);
 }
 
 /// A bfloat16 number: the upper half of the bits of an `f32`, 8 significant ones of which the first is implied.
@@ -33,6 +38,11 @@ impl Number for f32 {
     fn widened(self) -> f32 {
         self
     }
+
+    #[inline(always)]
+    fn put(tile: &Tile, packed: &mut [f32]) {
+        packed.copy_from_slice(&tile.as_flattened()[..packed.len()]);
+    }
 }
 
 impl Number for Bf16 {
@@ -51,6 +61,17 @@ impl Number for Bf16 {
     #[inline(always)]
     fn widened(self) -> f32 {
         f32::from_bits(u32::from(self.0) << 16)
+    }
+
+    #[inline(always)]
+    fn put(tile: &Tile, packed: &mut [Bf16]) {
+        let (lines, _) = tile.as_chunks::<2>();
+        for ([first, second], packed) in lines.iter().zip(packed.chunks_exact_mut(2 * PANEL)) {
+            let (pairs, _) = packed.as_chunks_mut::<2>();
+            for ((pair, &a), &b) in pairs.iter_mut().zip(first).zip(second) {
+                *pair = [Bf16::nearest(a), Bf16::nearest(b)];
+            }
+        }
     }
 }
 

@@ -2,9 +2,8 @@
 //!
 //! `out[r][o] (+)= sum over k of W[o, k] row[r][k]`, for rows r (streams), n outputs o and kk inputs k.
 //!
-//! The weights are packed by [`pack`], once per update: in panels of 16 outputs, in each of which the 16
-//! weights of one input lie together; those of half the bytes in pairs, an output's of two inputs. A strided view of W says what is packed, so W and its transpose run the
-//! same kernel. Blocks of rows and panels keep their sums in registers over all inputs, or some hundreds of them:
+//! The weights are packed by [`pack`](super::pack::pack), once per update. A strided view of W says what is packed, so W and
+//! its transpose run the same kernel. Blocks of rows and panels keep their sums in registers over all inputs, or some hundreds of them:
 //! a weight is read once per block of rows, and there are enough sums to hide the latency of the multiply-adds.
 //! Every sum runs over the inputs in order, so a row's result does not depend on its place in the block, and on the
 //! other rows only in so far as their number decides where long sums are cut.
@@ -13,95 +12,11 @@
 #![allow(clippy::needless_range_loop)] // an index says which register
 
 use super::numbers::{Bf16, MOST_TOGETHER, Number};
+use super::pack::{PANEL, packed_len};
 use super::vector::{Four, Vector, put_some_sums, put_sums, vectorize};
 #[cfg(target_arch = "x86_64")]
 use std::arch::x86_64::{__m256, __m512};
 use std::mem::MaybeUninit;
-
-/// Outputs of a panel.
-pub const PANEL: usize = 16;
-
-/// How many numbers the packed weights of n outputs and kk inputs take.
-pub fn packed_len<W: Number>(n: usize, kk: usize) -> usize {
-    n.next_multiple_of(PANEL) * kk.next_multiple_of(W::TOGETHER)
-}
-
-/// Packs the weights `W[o, k] = w[o * out_stride + k * in_stride]` of outputs 0..n and inputs 0..kk.
-///
-/// Panels lie one after the other, and outputs past n are zeros. Packed weights that start on a cache line
-/// (64 bytes) run fastest.
-///
-/// # Panics
-///
-/// If `packed` is not of [`packed_len`] numbers, or the weights do not lie in `w`.
-pub fn pack<W: Number>(
-    w: &[f32],
-    out_stride: usize,
-    in_stride: usize,
-    n: usize,
-    kk: usize,
-    packed: &mut [W],
-) {
-    if n > 0 && kk > 0 {
-        let last = (n - 1) * out_stride + (kk - 1) * in_stride;
-        assert!(last < w.len(), "the last weight is number {last} of {}", w.len());
-    }
-    // SAFETY: the last weight lies in `w`, and so do those before it.
-    unsafe { pack_raw(w.as_ptr(), out_stride, in_stride, n, kk, packed) }
-}
-
-/// [`pack`], of weights between which somebody else may write.
-///
-/// # Safety
-///
-/// The weights are there to read, and nobody writes them meanwhile.
-///
-/// # Panics
-///
-/// If `packed` is not of [`packed_len`] numbers.
-unsafe fn pack_raw<W: Number>(
-    w: *const f32,
-    out_stride: usize,
-    in_stride: usize,
-    n: usize,
-    kk: usize,
-    packed: &mut [W],
-) {
-    let room = packed_len::<W>(n, kk);
-    assert_eq!(packed.len(), room, "room for the packed weights of {n} outputs, {kk} inputs");
-    if n == 0 || kk == 0 {
-        return;
-    }
-    for (panel, packed) in packed.chunks_exact_mut(packed_len::<W>(PANEL, kk)).enumerate() {
-        let first = panel * PANEL;
-        let outputs = PANEL.min(n - first);
-        if outputs < PANEL || !kk.is_multiple_of(W::TOGETHER) {
-            packed.fill(W::nearest(0.0));
-        }
-        // Some inputs at a time, so that they stay in the cache while output after output fills them.
-        for (block, packed) in packed.chunks_mut(PANEL * PANEL).enumerate() {
-            let inputs = PANEL.min(kk - block * PANEL);
-            let place = |o: usize, k: usize| (k / W::TOGETHER * PANEL + o) * W::TOGETHER + k % W::TOGETHER;
-            // SAFETY: these are the weights of outputs first..first + outputs and of this block's inputs.
-            unsafe {
-                let from = w.add(first * out_stride + block * PANEL * in_stride);
-                if out_stride == 1 && outputs == PANEL {
-                    for k in 0..inputs {
-                        let from = from.add(k * in_stride).cast::<[f32; PANEL]>().read_unaligned();
-                        let line = packed[place(0, k)..].iter_mut().step_by(W::TOGETHER);
-                        line.zip(from).for_each(|(weight, x)| *weight = W::nearest(x));
-                    }
-                } else {
-                    for o in 0..outputs {
-                        for k in 0..inputs {
-                            packed[place(o, k)] = W::nearest(*from.add(o * out_stride + k * in_stride));
-                        }
-                    }
-                }
-            }
-        }
-    }
-}
 
 vectorize! {
     /// `outs[r][o] = sum over k of W[o, k] rows[r][k]` for o in 0..n, or += if `accumulate`, with packed
@@ -111,7 +26,7 @@ vectorize! {
     ///
     /// # Safety
     ///
-    /// `packed` points to the [`packed_len`] numbers that [`pack`] made, each of `rows` to kk numbers, and
+    /// `packed` points to the [`packed_len`] numbers that [`pack`](super::pack::pack) made, each of `rows` to kk numbers, and
     /// each of `outs` to n that may be written and that none of the others shares. Nobody else writes any of
     /// them meanwhile, or reads `outs`.
     ///
@@ -508,6 +423,7 @@ mod tests {
     use super::*;
     use crate::kernels::check::{BORDER, Rows, check, numbers, shapes};
     use crate::kernels::isa::Isa;
+    use crate::kernels::pack::pack;
 
     #[test]
     fn packed_products_agree_with_double_precision_at_every_edge() {
@@ -519,7 +435,7 @@ mod tests {
                     // Shifted within the buffer, so that the weights are on no boundary; NaN after their end.
                     let length = packed_len::<f32>(n, kk);
                     let mut packed = vec![f32::NAN; length + 2 * BORDER];
-                    pack(&w, out_stride, in_stride, n, kk, &mut packed[1..=length]);
+                    pack(isa, &w, out_stride, in_stride, n, kk, &mut packed[1..=length]);
                     let from = packed[1..].as_ptr();
                     check(
                         &format!("skinny ({isa})"),
@@ -544,7 +460,7 @@ mod tests {
                 for (out_stride, in_stride) in [(kk, 1), (1, n)] {
                     let length = packed_len::<Bf16>(n, kk);
                     let mut packed = vec![Bf16::nearest(f32::NAN); length + 2 * BORDER];
-                    pack(&w, out_stride, in_stride, n, kk, &mut packed[1..=length]);
+                    pack(isa, &w, out_stride, in_stride, n, kk, &mut packed[1..=length]);
                     let from = packed[1..].as_ptr();
                     check(
                         &format!("skinny_bf16 ({isa})"),
@@ -564,9 +480,9 @@ mod tests {
     fn a_row_s_result_does_not_depend_on_the_other_rows() {
         let (n, kk) = (83, 37);
         let mut packed = vec![0.0; packed_len::<f32>(n, kk)];
-        pack(&numbers(n * kk, 1), kk, 1, n, kk, &mut packed);
         let x = numbers(kk, 2);
         for isa in Isa::available() {
+            pack(isa, &numbers(n * kk, 1), kk, 1, n, kk, &mut packed);
             let mut alone = vec![0.0; n];
             // SAFETY: the weights are packed for n and kk; the rows have kk and n numbers.
             unsafe { skinny(isa, packed.as_ptr(), n, kk, &[x.as_ptr()], &[alone.as_mut_ptr()], false) };

@@ -1,6 +1,7 @@
 //! Numbers side by side in a register, for the kernels that say which registers hold what.
 
 #![allow(unsafe_code)] // instructions that not every CPU has
+#![allow(clippy::needless_range_loop)] // an index says which register
 
 use super::isa::{PORTABLE_FMA, mul_add};
 #[cfg(target_arch = "x86_64")]

@@ -6,7 +6,8 @@ use super::Share;
 use crate::compile::{GatherOp, Kernel, ProductOp, packed_room, runs};
 use crate::kernels::direct::{axpy_rows, dot_rows};
 use crate::kernels::numbers::Bf16;
-use crate::kernels::skinny::{pack, packed_len, skinny, skinny_bf16};
+use crate::kernels::pack::{PANEL, Strided, pack_panels, packed_len};
+use crate::kernels::skinny::{skinny, skinny_bf16};
 use crate::memory::Shared;
 use rnnc_plan::{Matrix, NO_SYMBOL};
 use std::ops::Range;
@@ -93,27 +94,34 @@ fn few(
     }
 }
 
-/// Packs a product's weights for one worker's share of the outputs.
+/// Packs a product's weights: of the outputs that some units are, one worker's part of the panels.
 pub(crate) fn pack_share(
-    weights: &[f32],
+    shared: &Shared<'_>,
     p: &ProductOp,
     place: usize,
     units: &Range<usize>,
-    packed: *mut f32,
+    (index, count): (usize, usize),
 ) {
     let mut at = place;
     for (first, n) in runs(p.to.len, p.span, p.first, units) {
         let (kk, Matrix { offset, row_stride, column_stride }) = (p.from.len, p.weight);
-        let from = &weights[offset + first * row_stride..];
-        // SAFETY: the compiler counted this room, and gave it to this share alone; any bits are numbers of either kind.
+        let view = Strided { out_stride: row_stride, in_stride: column_stride, n, kk };
+        let panels = n.div_ceil(PANEL);
+        let own = panels * index / count..panels * (index + 1) / count;
+        // SAFETY: matrices lie within the weights. The compiler counted this room, and gave these panels to this part
+        // alone; any bits are numbers of either kind.
         unsafe {
-            let packed = packed.add(at);
+            let from = shared.weights.add(offset + first * row_stride);
+            let packed = shared.packed.add(at);
             if p.coarse {
-                let packed = std::slice::from_raw_parts_mut(packed.cast::<Bf16>(), packed_len::<Bf16>(n, kk));
-                pack(from, row_stride, column_stride, n, kk, packed);
+                let room = packed_len::<Bf16>(PANEL, kk);
+                let packed = packed.cast::<Bf16>().add(own.start * room);
+                let packed = std::slice::from_raw_parts_mut(packed, own.len() * room);
+                pack_panels(shared.isa, from, view, own, packed);
             } else {
-                let packed = std::slice::from_raw_parts_mut(packed, packed_len::<f32>(n, kk));
-                pack(from, row_stride, column_stride, n, kk, packed);
+                let room = packed_len::<f32>(PANEL, kk);
+                let packed = std::slice::from_raw_parts_mut(packed.add(own.start * room), own.len() * room);
+                pack_panels(shared.isa, from, view, own, packed);
             }
         }
         at += packed_room(n, kk, p.coarse);
