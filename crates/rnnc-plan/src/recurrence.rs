@@ -1,16 +1,21 @@
 //! A scan's track as a recurrence of single frames: what one lane (unit of a stream) does in each frame, once it is
 //! known which reads are of its own past.
 
+use crate::plan::{Binary, Instruction, Map, Op, Read, Register, StartValue, Track, View};
 use rnnc_graph::{Direction, Function};
-use rnnc_plan::{Binary, Instruction, Map, Read, Register, StartValue, View};
 use std::collections::HashMap;
+
+/// The most numbers of a lane's state that are scanned: k x k matrices.
+pub const LARGEST_ORDER: usize = 4;
 
 /// What the lanes of a run of units do in every frame. All views and weights begin at the first of them.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Recurrence {
+pub struct Recurrence {
+    /// The direction of its frames.
     pub direction: Direction,
-    /// The first unit of the track's layers, and how many.
+    /// The first unit of the track's layers.
     pub first: usize,
+    /// How many units.
     pub len: usize,
     /// What a frame reads from memory: of other stages, or of what it will write itself.
     pub inputs: Vec<Input>,
@@ -18,12 +23,14 @@ pub(crate) struct Recurrence {
     pub states: Vec<State>,
     /// In order; registers are assigned once.
     pub steps: Vec<Step>,
+    /// How many registers there are.
     pub registers: usize,
 }
 
 /// Values of a buffer.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Input {
+pub struct Input {
+    /// Which.
     pub read: Read,
     /// Unit u of the track's layers reads place u / repeat of the view; `None`: place u - `first`.
     pub repeat: Option<usize>,
@@ -31,8 +38,10 @@ pub(crate) struct Input {
 
 /// A value that frames read of up to `depth` frames before.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct State {
+pub struct State {
+    /// Where frames write it.
     pub view: View,
+    /// The longest delay with which it is read.
     pub depth: usize,
     /// Whether frames before the pass's first hold values.
     pub history: bool,
@@ -42,8 +51,9 @@ pub(crate) struct State {
 
 /// A step of a frame.
 #[derive(Clone, Copy, Debug, PartialEq)]
-#[allow(missing_docs)] // as `rnnc_plan::Instruction`
-pub(crate) enum Step {
+#[allow(missing_docs)] // as `Instruction`
+pub enum Step {
+    /// By its place.
     Input {
         input: usize,
         to: Register,
@@ -97,9 +107,17 @@ pub(crate) enum Step {
 }
 
 impl Recurrence {
-    /// The recurrences of a track's maps, one for each run of units that all go through the same maps. `None` if the
-    /// maps are not recurrences of single frames: if delays within them are of both signs, or units are moved.
-    pub fn of(direction: Direction, maps: &[&Map]) -> Option<Vec<Recurrence>> {
+    /// The recurrences of a scan's track, one for each run of units that all go through the same maps. `None` if it has
+    /// something else than maps, or they are not recurrences of single frames: if delays within them are of both signs, or
+    /// units are moved.
+    pub fn of(track: &Track) -> Option<Vec<Recurrence>> {
+        let ops = track.phases.iter().flat_map(|phase| &phase.ops);
+        let maps = ops.map(|placed| match &placed.op {
+            Op::Map(map) => Some(map),
+            _ => None,
+        });
+        let maps: Vec<&Map> = maps.collect::<Option<_>>()?;
+        let (direction, maps) = (track.direction, &maps[..]);
         let mut cuts: Vec<usize> = maps.iter().flat_map(|m| [m.first, m.first + m.len]).collect();
         cuts.sort_unstable();
         cuts.dedup();
@@ -121,8 +139,12 @@ impl Recurrence {
         self.states[..state].iter().map(|s| s.depth).sum::<usize>() + delay - 1
     }
 
-    /// Which steps the state of the next frame needs, if it is an affine function of the state.
+    /// Which steps the state of the next frame needs, if it is an affine function of the state, of no more numbers than are
+    /// scanned.
     pub fn affine_steps(&self) -> Option<Vec<bool>> {
+        if !(1..=LARGEST_ORDER).contains(&self.order()) {
+            return None;
+        }
         let mut wanted = vec![false; self.registers];
         self.states.iter().for_each(|state| wanted[state.register] = true);
         let mut steps = vec![false; self.steps.len()];
@@ -155,7 +177,8 @@ impl Recurrence {
 }
 
 impl Step {
-    fn reads(&self) -> [Option<Register>; 3] {
+    /// The registers it reads.
+    pub fn reads(&self) -> [Option<Register>; 3] {
         match *self {
             Step::Apply { from, .. } | Step::Scale { from, .. } | Step::Store { from, .. } => {
                 [Some(from), None, None]
@@ -170,7 +193,8 @@ impl Step {
         }
     }
 
-    fn writes(&self) -> Option<Register> {
+    /// The register it writes.
+    pub fn writes(&self) -> Option<Register> {
         match *self {
             Step::Input { to, .. }
             | Step::State { to, .. }
