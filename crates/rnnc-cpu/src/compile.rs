@@ -2,10 +2,12 @@
 //! kernels.
 
 mod map;
+mod scan;
 
 use crate::kernels::numbers::Bf16;
 use crate::kernels::skinny::packed_len;
 use crate::ops::map::MapOp;
+use crate::ops::scan::ScanOp;
 use rnnc_graph::{Direction, Graph, Operation};
 use rnnc_plan::waves::{self, Role, Wave};
 use rnnc_plan::{
@@ -170,17 +172,18 @@ pub(crate) struct TrackCode {
     pub offsets: (i64, i64),
     pub phases: Vec<Vec<(i64, OpCode)>>,
     pub barrier_at_end: bool,
+    /// Of a scan: its recurrences, unless it has to be run as it stands.
+    pub scan: Option<ScanCode>,
 }
 
-impl TrackCode {
-    /// Its operation, if it has but one.
-    pub fn only_op(&self) -> Option<&OpCode> {
-        match &self.phases[..] {
-            [phase] if phase.len() == 1 => Some(&phase[0].1),
-            _ => None,
-        }
-    }
+/// What a scan's track is instead of its operations.
+pub(crate) struct ScanCode {
+    /// The size of its layers, by which units are shared out.
+    pub span: usize,
+    pub ops: Vec<ScanOp>,
 }
+
+impl TrackCode {}
 
 /// Where an operation runs.
 #[derive(Clone, Copy)]
@@ -368,6 +371,7 @@ impl<'a> Compiler<'a> {
                 .map(|p| p.ops.iter().map(|o| self.op(o, site, block)).collect())
                 .collect(),
             barrier_at_end: track.barrier_at_end,
+            scan: if site.kind == StageKind::Scan { self.scan(track) } else { None },
         }
     }
 

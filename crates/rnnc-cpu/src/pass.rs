@@ -2,7 +2,7 @@
 
 use crate::compile::{Kernel, LaneCode, OpCode, Program, StageCode, TrackCode, TurnCode};
 use crate::memory::Shared;
-use crate::ops::{Local, Share, gradient, map, matmul, vector};
+use crate::ops::{Local, Share, gradient, map, matmul, scan, vector};
 use crate::team::Worker;
 use rnnc_plan::{Deal, StageKind};
 use std::ops::Range;
@@ -143,12 +143,12 @@ fn steps(shared: &Shared<'_>, stage: &LaneCode, pass: Range<usize>, worker: &Wor
     if stage.deal == Deal::Alone && worker.index > 0 {
         return;
     }
-    if stage.kind == StageKind::Scan && stage.tracks.iter().all(|track| track.only_op().is_some()) {
-        // Of one operation there is nothing to be in step with: it goes through all frames by itself.
+    if stage.kind == StageKind::Scan && stage.tracks.iter().all(|track| track.scan.is_some()) {
+        // Tracks do not depend on each other, and lanes of a scan meet nobody.
         for track in &stage.tracks {
             let share = share(shared, stage.deal, pass.clone(), Some(track), worker);
-            if let (Some(op), Some(share)) = (track.only_op(), share) {
-                run_op(shared, op, &share, share.part, local);
+            if let (Some(code), Some(share)) = (&track.scan, share) {
+                code.ops.iter().for_each(|op| scan::scan(shared, op, &share, code.span, local));
             }
         }
         return;
@@ -240,6 +240,7 @@ mod tests {
                     offsets: (*offsets.iter().min().unwrap(), *offsets.iter().max().unwrap()),
                     phases: Vec::new(),
                     barrier_at_end: false,
+                    scan: None,
                 };
                 for offset in offsets {
                     let mut done = vec![0; 11];

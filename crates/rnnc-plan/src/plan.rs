@@ -469,7 +469,7 @@ pub enum Instruction {
 }
 
 /// Elementwise functions of two operands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[allow(missing_docs)] // named as what they do; see `rnnc_graph::Operation`
 pub enum Binary {
     Add,
