@@ -51,6 +51,7 @@ pub struct CpuExecutor {
     moments: [Aligned; 2],
     constants: Aligned,
     packed: Aligned,
+    found: Aligned,
     clock: Clock,
     /// Where each buffer begins, with its history.
     buffers: Vec<BufferPlace>,
@@ -81,6 +82,7 @@ struct Parts {
     backward: Option<Program>,
     constants: Aligned,
     packed: usize,
+    found: usize,
     /// Of each worker.
     tiles: usize,
     pointers: usize,
@@ -103,12 +105,12 @@ impl Parts {
         compiler.write_constants(constants.as_mut_slice());
         let outer = if compiler.errors > 0 { gradient::outer_room(compiler.errors) } else { 0 };
         let tiles = compiler.tiles.max(2) * TILE;
-        let Compiler { packed_len: packed, pointers, group, .. } = compiler;
+        let Compiler { packed_len: packed, found, pointers, group, .. } = compiler;
         let clock = Clock::bytes(setup.streams, setup.window);
         let own = tiles + group + outer + 2 * pointers;
-        let numbers = packed + workers * own + constants.as_slice().len();
+        let numbers = packed + found + workers * own + constants.as_slice().len();
         plan.working = numbers as u128 * 4 + clock;
-        Parts { placement, forward, backward, constants, packed, tiles, pointers, group, outer }
+        Parts { placement, forward, backward, constants, packed, found, tiles, pointers, group, outer }
     }
 }
 
@@ -140,7 +142,7 @@ impl CpuExecutor {
             what: format!("so many threads: {error}"),
         })?;
         let workers = team.size();
-        let Parts { placement, forward, backward, constants, packed, tiles, pointers, group, outer } =
+        let Parts { placement, forward, backward, constants, packed, found, tiles, pointers, group, outer } =
             Parts::of(&mut plan, setup, workers, speeds);
         check_available(&name, plan.memory(setup.streams, setup.window, keep).total())?;
         let local = || {
@@ -174,6 +176,7 @@ impl CpuExecutor {
             moments: [Aligned::new(trained), Aligned::new(trained)],
             constants,
             packed: Aligned::new(packed),
+            found: Aligned::new(found),
             clock: Clock::new(setup.streams, setup.window),
             buffers,
             new_frames: 0,
@@ -227,6 +230,7 @@ impl CpuExecutor {
             gradients: self.gradients.as_mut_ptr(),
             constants: self.constants.as_slice().as_ptr(),
             packed: self.packed.as_mut_ptr(),
+            found: self.found.as_mut_ptr(),
             clock: &self.clock,
             isa: self.isa,
             streams: self.setup.streams,

@@ -59,6 +59,8 @@ pub(crate) struct Shared<'a> {
     pub constants: *const f32,
     /// Weights packed for the loops.
     pub packed: *mut f32,
+    /// What scans in chunks make of their states.
+    pub found: *mut f32,
     pub clock: &'a Clock,
     pub isa: Isa,
     pub streams: usize,

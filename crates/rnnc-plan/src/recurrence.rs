@@ -1,6 +1,7 @@
 //! A scan's track as a recurrence of single frames: what one lane (unit of a stream) does in each frame, once it is
 //! known which reads are of its own past.
 
+use crate::cost::function_flops;
 use crate::plan::{Binary, Instruction, Map, Op, Read, Register, StartValue, Track, View};
 use rnnc_graph::{Direction, Function};
 use std::collections::HashMap;
@@ -176,7 +177,71 @@ impl Recurrence {
     }
 }
 
+/// How a scan's frames are cut into chunks for some workers, which have one each, and the first two.
+///
+/// A chunk can begin once it is known what state the one before leaves. As that is an affine function of the state before
+/// it, workers find these functions first, side by side, and so all states in between, and then run their chunks. The first
+/// worker, which knows its state, runs a chunk meanwhile, and in the second half the last one, of which nobody needs the
+/// function. So chunk 0 is shorter than the others, as finding the function takes less than running.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Chunks {
+    /// What it takes to find a chunk's affine function, in shares of what it takes to run it.
+    pub finding: f64,
+    /// Among how many workers.
+    pub workers: usize,
+}
+
+impl Chunks {
+    /// For a stage's tracks; `None` if it is no scan, or one that has to be run as it stands.
+    pub fn of(tracks: &[Track], workers: usize) -> Option<Chunks> {
+        let (mut finding, mut running) = (0, 0);
+        for track in tracks {
+            for recurrence in Recurrence::of(track)? {
+                let wanted = recurrence.affine_steps()?;
+                let steps = || recurrence.steps.iter().zip(&wanted);
+                let order = recurrence.order();
+                running += recurrence.len * steps().map(|(step, _)| step.operations()).sum::<usize>();
+                let affine = steps().filter(|(_, wanted)| **wanted).map(|(step, _)| step.operations());
+                // The state that a start of zero leads to, and where each of its numbers does.
+                finding += recurrence.len * (affine.sum::<usize>() + 2 * order * order);
+            }
+        }
+        (running > 0).then(|| Chunks { finding: finding as f64 / running as f64, workers: workers.max(1) })
+    }
+
+    /// The frame with which a chunk begins, of `frames`; chunk `workers` is the last, and ends where the next would begin.
+    pub fn begin(&self, chunk: usize, frames: usize) -> usize {
+        match chunk {
+            0 => 0,
+            _ if chunk > self.workers => frames,
+            // In whole numbers of frames, less than all.
+            _ => (frames as f64 * (self.finding + (chunk - 1) as f64) / self.all()) as usize,
+        }
+    }
+
+    /// How long it takes, in shares of what one worker takes.
+    pub fn share(&self) -> f64 {
+        (1.0 + self.finding) / self.all()
+    }
+
+    /// All chunks, in chunks of the usual length.
+    fn all(&self) -> f64 {
+        self.workers as f64 + self.finding
+    }
+}
+
 impl Step {
+    /// Operations of a unit; one of moving a number counts as one.
+    fn operations(&self) -> usize {
+        match *self {
+            Step::Apply { function, .. } => function_flops(function) as usize,
+            Step::Mask { .. } => 10,
+            Step::MulAdd { .. } => 2,
+            Step::State { .. } | Step::Weight { .. } | Step::Number { .. } => 0,
+            Step::Input { .. } | Step::Store { .. } | Step::Scale { .. } | Step::Binary { .. } => 1,
+        }
+    }
+
     /// The registers it reads.
     pub fn reads(&self) -> [Option<Register>; 3] {
         match *self {

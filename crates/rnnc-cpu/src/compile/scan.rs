@@ -3,28 +3,49 @@
 //! depends on them is computed for all frames again.
 
 use super::map::Places;
-use super::{Compiler, ScanCode, Source, StartPlace, Target};
+use super::{Compiler, LaneCode, Source, StartPlace, Target};
 use crate::kernels::recurrence::{Affine, Row};
 use crate::ops::scan::{Feed, Fill, ScanOp};
 use rnnc_graph::{Direction, Function};
 use rnnc_plan::affine::{Algebra, Form, frame};
-use rnnc_plan::recurrence::{Input, Recurrence, Step};
-use rnnc_plan::{Binary, BufferId, Instruction, Map, Op, Read, Register, StartValue, Track, View};
+use rnnc_plan::recurrence::{Chunks, Input, Recurrence, Step};
+use rnnc_plan::{Binary, BufferId, Deal, Instruction, Map, Read, Register, Stage, StartValue, View};
 use std::collections::HashMap;
 
 impl Compiler<'_> {
-    /// A scan's recurrences; `None` if it has to be run as it stands.
-    pub(super) fn scan(&mut self, track: &Track) -> Option<ScanCode> {
-        let ops = track.phases.iter().flat_map(|phase| &phase.ops);
-        let spans =
-            ops.filter_map(|placed| if let Op::Map(map) = &placed.op { Some(map.span) } else { None });
-        let span = spans.max()?;
-        let recurrences = Recurrence::of(track)?;
-        let ops = recurrences.iter().map(|recurrence| self.recurrence(recurrence)).collect::<Option<_>>()?;
-        Some(ScanCode { span, ops })
+    /// Readies a scan whose frames are dealt.
+    pub(super) fn in_chunks(&mut self, stage: &Stage, lane: &mut LaneCode) {
+        let workers = lane.workers.len();
+        let mut scans = Vec::new();
+        // What is found is of no use after the stage.
+        let mut found = 0;
+        for track in &stage.tracks {
+            let recurrences = Recurrence::of(track).unwrap_or_default();
+            let scan: Option<Vec<ScanOp>> = recurrences
+                .iter()
+                .map(|recurrence| {
+                    let op = self.recurrence(recurrence, found)?;
+                    found += op.found_len(self.streams, workers);
+                    Some(op)
+                })
+                .collect();
+            scans.push(scan);
+        }
+        self.found = self.found.max(found);
+        lane.chunks = Chunks::of(&stage.tracks, workers);
+        for (track, scan) in lane.tracks.iter_mut().zip(scans) {
+            match scan {
+                Some(scan) => track.scan = scan,
+                // The plan does not deal such a scan so; but then one worker would have all.
+                None => lane.chunks = None,
+            }
+        }
+        if lane.chunks.is_none() {
+            lane.deal = Deal::Alone;
+        }
     }
 
-    fn recurrence(&mut self, recurrence: &Recurrence) -> Option<ScanOp> {
+    fn recurrence(&mut self, recurrence: &Recurrence, found: usize) -> Option<ScanOp> {
         let mut emitter = Emitter::new(recurrence);
         let mut affine = emitter.before(&recurrence.affine_steps()?)?;
         emitter.after(&mut affine);
@@ -61,7 +82,7 @@ impl Compiler<'_> {
         }
         let stores = stores.into_iter().map(|(view, tile)| (self.target(view), tile)).collect();
         let (first, len) = (recurrence.first, recurrence.len);
-        let op = ScanOp { first, len, affine, early, feeds, before, after, slots, stores, tiles };
+        let op = ScanOp { first, len, affine, early, feeds, before, after, slots, stores, tiles, found };
         self.tiles = self.tiles.max(op.all_tiles());
         self.note(&op.before);
         self.note(&op.after);

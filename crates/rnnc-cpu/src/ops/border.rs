@@ -21,6 +21,18 @@ pub(crate) fn fill(
     if units.is_empty() {
         return;
     }
+    if let Some(Values::F32(values)) = values
+        && (to.width, units.len(), share.streams.len()) == (to.len, to.len, shared.streams)
+        && first <= share.frames.start
+    {
+        // One row after the other, here and there.
+        let frame = shared.streams * to.len;
+        let from = &values[(share.frames.start - first) * frame..(share.frames.end - first) * frame];
+        // SAFETY: the rows lie side by side, and no other worker has them.
+        let out =
+            unsafe { std::slice::from_raw_parts_mut(shared.target(to, share.frames.start, 0), from.len()) };
+        return out.copy_from_slice(from);
+    }
     for t in share.frames.clone() {
         for b in share.streams.clone() {
             // SAFETY: the row is as wide as the layer, and no other worker has these units of it.
