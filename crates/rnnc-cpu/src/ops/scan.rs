@@ -19,6 +19,9 @@ use std::ops::Range;
 /// The most lanes of a tile.
 const WIDTH: usize = 64;
 
+/// Numbers of a tile: enough frames that beginning one is little beside. Maps go through it piece by piece.
+const ROOM: usize = 4 * TILE;
+
 /// A recurrence ready to run.
 pub(crate) struct ScanOp {
     /// The first unit of the track's layers, and how many.
@@ -63,9 +66,9 @@ pub(crate) enum Fill {
 }
 
 impl ScanOp {
-    /// How many tiles it needs, those of its maps included.
+    /// How many tiles of maps it needs, with room for its own.
     pub fn all_tiles(&self) -> usize {
-        self.tiles + self.before.tiles.max(self.after.tiles)
+        self.tiles * (ROOM / TILE) + self.before.tiles.max(self.after.tiles)
     }
 
     /// Numbers of what all chunks but the first and the last make of the state.
@@ -95,7 +98,7 @@ impl ScanOp {
     /// The rows of a tile: as many for all lanes, so that their frames are next to each other.
     fn rows(&self, streams: &Range<usize>) -> usize {
         let widest = self.blocks(streams.clone()).map(|lanes| lanes.lines()).max().unwrap_or(1);
-        TILE / LANES / widest.max(1)
+        ROOM / LANES / widest.max(1)
     }
 }
 
@@ -219,7 +222,7 @@ impl Tile<'_> {
         let (shared, units) = (self.shared, &self.lanes.units);
         let (len, first) = (units.len(), self.op.first + units.start);
         for feed in feeds {
-            let tile = &mut tiles[self.place(feed.tile)..][..TILE];
+            let tile = &mut tiles[self.place(feed.tile)..][..ROOM];
             match feed.what {
                 Fill::Read { ref from, repeat: None } => {
                     if from.delay != 0 && self.frames.clone().any(|t| shared.may_cross(from, t)) {
@@ -269,7 +272,7 @@ impl Tile<'_> {
 
     /// Where a tile begins in the worker's memory: behind those of the maps.
     fn place(&self, tile: usize) -> usize {
-        (self.op.before.tiles.max(self.op.after.tiles) + tile) * TILE
+        self.op.before.tiles.max(self.op.after.tiles) * TILE + tile * ROOM
     }
 
     /// Runs a map over the tile.
@@ -280,17 +283,12 @@ impl Tile<'_> {
             // SAFETY: the worker's memory has all of the recurrence's tiles.
             *pointer = unsafe { tiles.add(self.place(tile)) };
         }
-        let row = Row {
-            shared: self.shared,
-            map,
-            pointers: &local.pointers,
-            tiles,
-            t: 0,
-            b: 0,
-            first: 0,
-            len: self.frames.len() * self.width(),
-        };
-        map.steps.iter().for_each(|step| row.step(step));
+        let all = self.frames.len() * self.width();
+        for first in (0..all).step_by(TILE) {
+            let (shared, pointers, len) = (self.shared, &local.pointers, TILE.min(all - first));
+            let row = Row { shared, map, pointers, tiles, t: 0, b: 0, first, len };
+            map.steps.iter().for_each(|step| row.step(step));
+        }
     }
 
     /// What the first of some frames reads of those before, from where they were stored.
@@ -365,7 +363,7 @@ impl Tile<'_> {
             }
             let end = (n + 1..count).find(|&n| crosses(n)).unwrap_or(count);
             let range = if self.backward { count - end..count - n } else { n..end };
-            let rows = Rows { tile: TILE / LANES, lines: self.lanes.lines(), range, backward: self.backward };
+            let rows = Rows { tile: ROOM / LANES, lines: self.lanes.lines(), range, backward: self.backward };
             advance(shared.isa, &op.affine, what, &rows, tiles, state);
             n = end;
         }
@@ -375,7 +373,7 @@ impl Tile<'_> {
         let tiles = local.tiles.as_mut_slice();
         let (shared, units) = (self.shared, &self.lanes.units);
         for &(ref to, tile) in &self.op.stores {
-            let tile = &tiles[self.place(tile)..][..TILE];
+            let tile = &tiles[self.place(tile)..][..ROOM];
             for (n, b) in self.lanes.streams.clone().enumerate() {
                 let from = (tile[n * units.len()..].as_ptr(), self.width());
                 // SAFETY: the view has all of the recurrence's units, and no other worker has these.
