@@ -421,6 +421,32 @@ mod tests {
     }
 
     #[test]
+    fn a_scan_is_cut_into_chunks_of_frames_where_lanes_are_fewer_than_workers() {
+        let of = |units, workers, streams, frames| {
+            let mut graph = Graph::new("scan");
+            let [x, f] = ["x", "f"].map(|name| graph.input(name, units));
+            let kept = graph.product("kept", units, Activation::Identity);
+            let h = graph.sum("h", units, Activation::Identity);
+            graph.connect(f, kept, Connect::identity());
+            graph.connect(h, kept, Connect::identity().delay(1));
+            graph.connect(kept, h, Connect::identity());
+            graph.connect(x, h, Connect::identity());
+            graph.output("h", h);
+            let plan = plan(&graph, workers, streams, frames);
+            let scans = plan.stages().filter(|stage| stage.kind == StageKind::Scan);
+            scans.map(|stage| stage.deal).collect::<Vec<_>>()
+        };
+        assert_eq!(of(16, 8, 1, 4096), [Deal::Chunks]);
+        assert_eq!(of(64, 16, 1, 4096), [Deal::Chunks]);
+        // As many lanes as workers have meet nobody.
+        assert_eq!(of(1024, 8, 1, 4096), [Deal::Units]);
+        assert_eq!(of(16, 8, 64, 4096), [Deal::Rows]);
+        assert_eq!(of(64, 2, 1, 4096), [Deal::Units]);
+        assert_eq!(of(16, 1, 1, 4096), [Deal::Alone]);
+        assert_eq!(of(16, 8, 1, 4), [Deal::Alone]);
+    }
+
+    #[test]
     fn gradients_of_weights_are_shared_out_beside_a_loop_that_is_not() {
         let plan = plan(&layers(1, 48, true), 2, 1, 256);
         assert_eq!(deals(&plan), [Deal::Alone; 2]);

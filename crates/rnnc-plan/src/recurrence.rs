@@ -460,3 +460,26 @@ impl<'a> Builder<'a> {
         Step::State { state: place, delay, start: read.start, to: self.out.registers }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn chunks_have_every_frame_once_and_gain_with_every_worker() {
+        for finding in [0.0, 0.4, 1.0, 1.7] {
+            let mut last = f64::INFINITY;
+            for workers in 1..20 {
+                let chunks = Chunks { finding, workers };
+                for frames in [0, 1, 2, 7, 1000, 65_536] {
+                    let begins: Vec<usize> =
+                        (0..workers + 2).map(|chunk| chunks.begin(chunk, frames)).collect();
+                    assert!(begins.is_sorted(), "{begins:?}");
+                    assert_eq!((begins[0], begins[workers + 1]), (0, frames));
+                }
+                assert!(chunks.share() <= 1.0 && chunks.share() < last);
+                last = chunks.share();
+            }
+        }
+    }
+}
