@@ -55,8 +55,8 @@ impl Speeds {
     /// The most chunks of a wave.
     const MOST_CHUNKS: usize = 64;
 
-    /// What it takes to run a scan in chunks, beside as it stands: tiles of frames are copied to and fro.
-    const IN_CHUNKS: f64 = 1.3;
+    /// What it takes at most to run a scan in chunks, beside as it stands: tiles of frames are copied to and fro.
+    const IN_CHUNKS: f64 = 1.5;
 
     /// Predictions are not exact: what a wave may take at most of the time without it.
     const LEAST_GAIN: f64 = 0.95;
@@ -442,6 +442,8 @@ mod tests {
         assert_eq!(of(1024, 8, 1, 4096), [Deal::Units]);
         assert_eq!(of(16, 8, 64, 4096), [Deal::Rows]);
         assert_eq!(of(64, 2, 1, 4096), [Deal::Units]);
+        // Two would have too much to find for what they gain.
+        assert_eq!(of(16, 2, 1, 4096), [Deal::Alone]);
         assert_eq!(of(16, 1, 1, 4096), [Deal::Alone]);
         assert_eq!(of(16, 8, 1, 4), [Deal::Alone]);
     }
