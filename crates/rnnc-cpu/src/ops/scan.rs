@@ -336,9 +336,10 @@ impl Tile<'_> {
         let at = slot * width + (stream - self.lanes.streams.start) * units.len();
         let to = &mut state.as_flattened_mut()[at..at + units.len()];
         match from {
-            // SAFETY: a state's view, and its start, have all of the recurrence's units.
             Some(from) => {
-                to.copy_from_slice(unsafe { std::slice::from_raw_parts(from.add(units.start), units.len()) })
+                // SAFETY: a state's view, and its start, have all of the recurrence's units.
+                let from = unsafe { std::slice::from_raw_parts(from.add(units.start), units.len()) };
+                to.copy_from_slice(from);
             }
             None => to.fill(0.0),
         }
