@@ -415,7 +415,7 @@ fn deal(plan: &Plan, pass: &Pass, stage: &Stage, number: usize) -> String {
             };
             format!("units are shared out ({meet})")
         }
-        Deal::Chunks => format!("{workers} chunks of frames: there are too few lanes for as many workers"),
+        Deal::Chunks => format!("chunks of frames are shared out: there are too few lanes for {workers} workers"),
     };
     format!("{how}: predicted {} a frame; {}", a_frame(us), others(Some(stage.deal)))
 }
