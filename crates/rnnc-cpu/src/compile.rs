@@ -2,11 +2,14 @@
 //! kernels.
 
 mod map;
+mod scan;
 
 use crate::kernels::numbers::Bf16;
 use crate::kernels::pack::packed_len;
 use crate::ops::map::MapOp;
+use crate::ops::scan::ScanOp;
 use rnnc_graph::{Direction, Graph, Operation};
+use rnnc_plan::recurrence::Chunks;
 use rnnc_plan::waves::{self, Role, Wave};
 use rnnc_plan::{
     Deal, Lane, Matrix, Op, OuterSum, Pass, Placed, Placement, Plan, Precision, Product, Read, RowSum, Setup,
@@ -160,6 +163,8 @@ pub(crate) struct LaneCode {
     pub kind: StageKind,
     pub workers: Range<usize>,
     pub deal: Deal,
+    /// Of a scan whose frames are dealt: how.
+    pub chunks: Option<Chunks>,
     pub tracks: Vec<TrackCode>,
 }
 
@@ -170,6 +175,8 @@ pub(crate) struct TrackCode {
     pub offsets: (i64, i64),
     pub phases: Vec<Vec<(i64, OpCode)>>,
     pub barrier_at_end: bool,
+    /// Of a scan in chunks: its recurrences.
+    pub scan: Vec<ScanOp>,
 }
 
 impl TrackCode {
@@ -212,6 +219,8 @@ pub(crate) struct Compiler<'a> {
     pub pointers: usize,
     /// The largest group of a vector function.
     pub group: usize,
+    /// Numbers of what scans in chunks make of their states.
+    pub found: usize,
 }
 
 impl<'a> Compiler<'a> {
@@ -231,6 +240,7 @@ impl<'a> Compiler<'a> {
             tiles: 0,
             pointers: 0,
             group: 0,
+            found: 0,
         }
     }
 
@@ -304,7 +314,11 @@ impl<'a> Compiler<'a> {
         } else {
             let tracks: Vec<&Track> = stage.tracks.iter().collect();
             let all = Lane { workers: 0..self.workers, deal: stage.deal };
-            DepthCode { frames: Vec::new(), lanes: vec![self.lane(&all, stage.kind, &tracks)] }
+            let mut lane = self.lane(&all, stage.kind, &tracks);
+            if stage.deal == Deal::Chunks {
+                self.in_chunks(stage, &mut lane);
+            }
+            DepthCode { frames: Vec::new(), lanes: vec![lane] }
         };
         TurnCode { chunks: 1, backward: false, depths: vec![depth] }
     }
@@ -347,12 +361,8 @@ impl<'a> Compiler<'a> {
 
     fn lane(&mut self, lane: &Lane, kind: StageKind, tracks: &[&Track]) -> LaneCode {
         let site = Site { kind, deal: lane.deal, workers: lane.workers.len() };
-        LaneCode {
-            kind,
-            workers: lane.workers.clone(),
-            deal: lane.deal,
-            tracks: tracks.iter().map(|track| self.track(track, site)).collect(),
-        }
+        let tracks = tracks.iter().map(|track| self.track(track, site)).collect();
+        LaneCode { kind, workers: lane.workers.clone(), deal: lane.deal, chunks: None, tracks }
     }
 
     fn track(&mut self, track: &Track, site: Site) -> TrackCode {
@@ -368,6 +378,7 @@ impl<'a> Compiler<'a> {
                 .map(|p| p.ops.iter().map(|o| self.op(o, site, block)).collect())
                 .collect(),
             barrier_at_end: track.barrier_at_end,
+            scan: Vec::new(),
         }
     }
 

@@ -5,7 +5,8 @@ mod state;
 use crate::compile::{Compiler, Program, Target};
 use crate::kernels::isa::Isa;
 use crate::memory::{Aligned, Shared};
-use crate::ops::{Local, Share, TILE, border, gradient, update};
+use crate::ops::border::{self, Rows};
+use crate::ops::{Local, Share, TILE, gradient, update};
 use crate::pass;
 use crate::team::{Team, Worker};
 use rnnc_graph::{LayerId, WeightId};
@@ -41,7 +42,9 @@ pub struct CpuExecutor {
     plan: Plan,
     setup: Setup,
     isa: Isa,
-    team: Team,
+    /// Locked only where results are copied out; whoever changes the executor has it to themselves.
+    team: Mutex<Team>,
+    workers: usize,
     locals: Vec<Mutex<Local>>,
     forward: Program,
     backward: Option<Program>,
@@ -51,6 +54,7 @@ pub struct CpuExecutor {
     moments: [Aligned; 2],
     constants: Aligned,
     packed: Aligned,
+    found: Aligned,
     clock: Clock,
     /// Where each buffer begins, with its history.
     buffers: Vec<BufferPlace>,
@@ -81,6 +85,7 @@ struct Parts {
     backward: Option<Program>,
     constants: Aligned,
     packed: usize,
+    found: usize,
     /// Of each worker.
     tiles: usize,
     pointers: usize,
@@ -103,12 +108,12 @@ impl Parts {
         compiler.write_constants(constants.as_mut_slice());
         let outer = if compiler.errors > 0 { gradient::outer_room(compiler.errors) } else { 0 };
         let tiles = compiler.tiles.max(2) * TILE;
-        let Compiler { packed_len: packed, pointers, group, .. } = compiler;
+        let Compiler { packed_len: packed, found, pointers, group, .. } = compiler;
         let clock = Clock::bytes(setup.streams, setup.window);
         let own = tiles + group + outer + 2 * pointers;
-        let numbers = packed + workers * own + constants.as_slice().len();
+        let numbers = packed + found + workers * own + constants.as_slice().len();
         plan.working = numbers as u128 * 4 + clock;
-        Parts { placement, forward, backward, constants, packed, tiles, pointers, group, outer }
+        Parts { placement, forward, backward, constants, packed, found, tiles, pointers, group, outer }
     }
 }
 
@@ -140,7 +145,7 @@ impl CpuExecutor {
             what: format!("so many threads: {error}"),
         })?;
         let workers = team.size();
-        let Parts { placement, forward, backward, constants, packed, tiles, pointers, group, outer } =
+        let Parts { placement, forward, backward, constants, packed, found, tiles, pointers, group, outer } =
             Parts::of(&mut plan, setup, workers, speeds);
         check_available(&name, plan.memory(setup.streams, setup.window, keep).total())?;
         let local = || {
@@ -165,7 +170,8 @@ impl CpuExecutor {
         Ok(CpuExecutor {
             isa,
             locals: (0..workers).map(|_| local()).collect(),
-            team,
+            team: Mutex::new(team),
+            workers,
             forward,
             backward,
             values: Aligned::new((placement.total / 4) as usize),
@@ -174,6 +180,7 @@ impl CpuExecutor {
             moments: [Aligned::new(trained), Aligned::new(trained)],
             constants,
             packed: Aligned::new(packed),
+            found: Aligned::new(found),
             clock: Clock::new(setup.streams, setup.window),
             buffers,
             new_frames: 0,
@@ -197,7 +204,7 @@ impl CpuExecutor {
 
     /// How many workers it has.
     pub fn workers(&self) -> usize {
-        self.team.size()
+        self.workers
     }
 
     /// The instruction set its kernels use.
@@ -227,6 +234,7 @@ impl CpuExecutor {
             gradients: self.gradients.as_mut_ptr(),
             constants: self.constants.as_slice().as_ptr(),
             packed: self.packed.as_mut_ptr(),
+            found: self.found.as_mut_ptr(),
             clock: &self.clock,
             isa: self.isa,
             streams: self.setup.streams,
@@ -262,7 +270,8 @@ impl CpuExecutor {
             }
             pass::run(&shared, program, &worker, &mut local);
         };
-        if program.alone { self.team.alone(&job) } else { self.team.run(&job) }
+        let team = self.team.get_mut().unwrap_or_else(PoisonError::into_inner);
+        if program.alone { team.alone(&job) } else { team.run(&job) }
     }
 
     /// The place of a stored layer's view.
@@ -289,18 +298,10 @@ impl CpuExecutor {
         }
         let to = self.target(view);
         let start = to.base as i64 + first * (streams * to.width) as i64;
-        let rows = (0..frames * streams).map(|row| {
-            let at = start as usize + row * to.width;
-            &self.values.as_slice()[at..at + view.len]
-        });
+        let rows = Rows { values: &self.values.as_slice()[start as usize..], width: to.width, len: view.len };
         match into {
-            ValuesMut::F32(out) => {
-                out.chunks_exact_mut(view.len).zip(rows).for_each(|(o, row)| o.copy_from_slice(row))
-            }
-            ValuesMut::F64(out) => out
-                .chunks_exact_mut(view.len)
-                .zip(rows)
-                .for_each(|(o, row)| o.iter_mut().zip(row).for_each(|(o, v)| *o = f64::from(*v))),
+            ValuesMut::F32(out) => border::copy_out(&self.team, &rows, out),
+            ValuesMut::F64(out) => border::copy_out(&self.team, &rows, out),
         }
         Ok(())
     }
@@ -398,7 +399,8 @@ impl Executor for CpuExecutor {
 
     fn update(&mut self, update: &Update) -> Result<f64, ExecutorError> {
         self.plan.check_update(update)?;
-        let norm = update::run(&mut self.team, update, &mut self.weights, &self.gradients, &mut self.moments);
+        let team = self.team.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let norm = update::run(team, update, &mut self.weights, &self.gradients, &mut self.moments);
         self.packed_for = [false; 2];
         Ok(norm)
     }

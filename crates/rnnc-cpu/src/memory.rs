@@ -36,6 +36,12 @@ impl Aligned {
         unsafe { std::slice::from_raw_parts_mut(self.lines.as_mut_ptr().cast(), self.len) }
     }
 
+    /// Whole lines, the last of which may be longer than what was asked for.
+    pub fn as_mut_lines(&mut self) -> &mut [[f32; 16]] {
+        // SAFETY: a line is these numbers, and the borrow is unique.
+        unsafe { std::slice::from_raw_parts_mut(self.lines.as_mut_ptr().cast(), self.lines.len()) }
+    }
+
     pub fn as_mut_ptr(&mut self) -> *mut f32 {
         self.lines.as_mut_ptr().cast()
     }
@@ -53,6 +59,8 @@ pub(crate) struct Shared<'a> {
     pub constants: *const f32,
     /// Weights packed for the loops.
     pub packed: *mut f32,
+    /// What scans in chunks make of their states.
+    pub found: *mut f32,
     pub clock: &'a Clock,
     pub isa: Isa,
     pub streams: usize,

@@ -2,8 +2,9 @@
 
 use crate::compile::{Kernel, LaneCode, OpCode, Program, StageCode, TrackCode, TurnCode};
 use crate::memory::Shared;
-use crate::ops::{Local, Share, gradient, map, matmul, vector};
+use crate::ops::{Local, Share, gradient, map, matmul, scan, vector};
 use crate::team::Worker;
+use rnnc_plan::recurrence::Chunks;
 use rnnc_plan::{Deal, StageKind};
 use std::ops::Range;
 
@@ -74,6 +75,7 @@ fn share(
     match deal {
         Deal::Alone => (index == 0).then_some(all),
         Deal::Units => Some(Share { part: (index, count), ..all }),
+        Deal::Chunks => Some(Share { frames: part(frames, index, count), ..all }),
         Deal::Rows if track.is_some() || frames.len() < count => {
             Some(Share { streams: part(0..shared.streams, index, count), ..all })
         }
@@ -143,6 +145,9 @@ fn steps(shared: &Shared<'_>, stage: &LaneCode, pass: Range<usize>, worker: &Wor
     if stage.deal == Deal::Alone && worker.index > 0 {
         return;
     }
+    if let Some(chunks) = &stage.chunks {
+        return self::chunks(shared, stage, chunks, pass, worker, local);
+    }
     if stage.kind == StageKind::Scan && stage.tracks.iter().all(|track| track.only_op().is_some()) {
         // Of one operation there is nothing to be in step with: it goes through all frames by itself.
         for track in &stage.tracks {
@@ -177,6 +182,45 @@ fn steps(shared: &Shared<'_>, stage: &LaneCode, pass: Range<usize>, worker: &Wor
             if meets && (inside || end) {
                 worker.barrier();
             }
+        }
+    }
+}
+
+/// A scan whose frames are shared out: first each worker finds what its chunk makes of the state before it, but for the
+/// first worker, which knows that and runs chunk 0; then each runs its chunk, and the first worker the last.
+fn chunks(
+    shared: &Shared<'_>,
+    stage: &LaneCode,
+    chunks: &Chunks,
+    pass: Range<usize>,
+    worker: &Worker<'_>,
+    local: &mut Local,
+) {
+    let share = |track: &TrackCode, chunk: usize| {
+        let at = |chunk| chunks.begin(chunk, pass.len());
+        let (begin, end) = (at(chunk), at(chunk + 1));
+        let frames = match track.backward {
+            true => pass.end - end..pass.end - begin,
+            false => pass.start + begin..pass.start + end,
+        };
+        Share { frames, streams: 0..shared.streams, part: (0, 1), backward: track.backward }
+    };
+    for track in &stage.tracks {
+        let own = share(track, worker.index);
+        for op in &track.scan {
+            match worker.index {
+                0 => scan::run(shared, op, &own, None, local),
+                chunk => scan::find(shared, op, &own, chunk, local),
+            }
+        }
+    }
+    worker.barrier();
+    let own = if worker.index == 0 { worker.count } else { worker.index };
+    for track in &stage.tracks {
+        // Where chunk 0 has come to.
+        let known = share(track, 1);
+        for op in &track.scan {
+            scan::run(shared, op, &share(track, own), Some((own, &known)), local);
         }
     }
 }
@@ -238,6 +282,7 @@ mod tests {
                     offsets: (*offsets.iter().min().unwrap(), *offsets.iter().max().unwrap()),
                     phases: Vec::new(),
                     barrier_at_end: false,
+                    scan: Vec::new(),
                 };
                 for offset in offsets {
                     let mut done = vec![0; 11];

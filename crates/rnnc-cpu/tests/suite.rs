@@ -3,8 +3,8 @@
 use proptest::prelude::*;
 use proptest::test_runner::contextualize_config;
 use rnnc_cpu::CpuExecutor;
-use rnnc_plan::{Executor, ExecutorError, Plan, Precision, Setup, Speeds};
-use rnnc_suite::{Case, Smooth, cases, check, check_refusals, is_well_conditioned, random_case};
+use rnnc_plan::{Deal, Executor, ExecutorError, Plan, Precision, Setup, Speeds};
+use rnnc_suite::{Case, Smooth, cases, check, check_refusals, is_well_conditioned, networks, random_case};
 
 /// Relative to the largest number of an array; single precision against double.
 const TOLERANCE: f64 = 2e-4;
@@ -71,6 +71,52 @@ fn every_case_agrees_where_loops_run_at_the_same_time() {
     }
 }
 
+/// How many scans are dealt by chunks of frames.
+fn chunked(speeds: Speeds, case: &Case, threads: usize) -> usize {
+    let setup = Setup { threads, ..case.setup() };
+    let executor = CpuExecutor::for_cores(case.plan().unwrap(), setup, speeds).unwrap();
+    executor.plan().stages().filter(|stage| stage.deal == Deal::Chunks).count()
+}
+
+#[test]
+fn every_case_agrees_where_scans_run_in_chunks() {
+    for threads in [3, 4, 5] {
+        let mut cases = cases();
+        cases.retain(|case| chunked(NIMBLE, case, threads) > 0);
+        assert!(cases.len() > 10, "{threads} workers: {} cases", cases.len());
+        all_agree_at(NIMBLE, &cases, threads);
+    }
+}
+
+#[test]
+fn scans_agree_wherever_chunks_and_sequences_begin() {
+    // One number a unit and more, delays of one frame and more, learned starts, both directions in each.
+    let names = [
+        "gated_scan",
+        "oscillator",
+        "long_memory",
+        "scan_through_a_diagonal",
+        "starts",
+        "dropout",
+        "bidirectional",
+    ];
+    let mut scans = 0;
+    for network in networks().iter().filter(|network| names.contains(&network.name)) {
+        // From windows of fewer frames than workers to such in which chunks are longer than a tile.
+        for (n, frames) in [1usize, 2, 3, 5, 6, 7, 11, 12, 13, 23, 24, 25, 150].into_iter().enumerate() {
+            let resets = [0.0, 0.1, 0.3, 0.6][n % 4];
+            let graph = (network.build)(3, [7, 16, 1][n % 3]);
+            let windows = [frames, 1, frames.div_ceil(2), frames];
+            let case = Case::new(network.name, graph, 1 + n % 2, &windows, resets);
+            for threads in [3, 4, 7] {
+                scans += chunked(NIMBLE, &case, threads);
+                all_agree_at(NIMBLE, std::slice::from_ref(&case), threads);
+            }
+        }
+    }
+    assert!(scans > 300, "{scans} scans in chunks");
+}
+
 #[test]
 fn every_case_agrees_with_the_reference_on_one_worker() {
     all_agree(&cases(), 1);
@@ -113,7 +159,7 @@ proptest! {
     #[test]
     fn random_networks_agree_with_the_reference(
         case in random_case(Smooth::Yes),
-        threads in 1usize..4,
+        threads in 1usize..6,
         speeds in prop::sample::select(vec![Speeds::CORE, NIMBLE, TARDY]),
     ) {
         prop_assume!(is_well_conditioned(&case, TOLERANCE));

@@ -105,7 +105,7 @@ impl Cost {
     }
 }
 
-fn function_flops(function: Function) -> u64 {
+pub(crate) fn function_flops(function: Function) -> u64 {
     match function {
         Function::Apply(f) | Function::Slope(f) => match f {
             Activation::Identity

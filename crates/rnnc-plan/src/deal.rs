@@ -1,12 +1,13 @@
 //! How work is shared out among the cores of a CPU: what each way would take is predicted from counts of the plan and from
 //! speeds that are constants, never measured, so that the same network makes the same choice everywhere.
 //!
-//! A stage is dealt by rows, by units, or not at all; loops that can run at the same time make a wave (`waves.rs`), in which
-//! each has workers of its own.
+//! A stage is dealt by rows, by units, a scan by chunks of frames too, or not at all; loops that can run at the same time make
+//! a wave (`waves.rs`), in which each has workers of its own.
 
 use crate::access::Access;
 use crate::cost::Cost;
 use crate::plan::{Deal, Op, Pass, Plan, PlanOptions, Stage, StageKind, Track};
+use crate::recurrence::Chunks;
 use crate::waves::{self, Candidate, Timed};
 use std::ops::Range;
 
@@ -54,6 +55,9 @@ impl Speeds {
     /// The most chunks of a wave.
     const MOST_CHUNKS: usize = 64;
 
+    /// What it takes at most to run a scan in chunks, beside as it stands: tiles of frames are copied to and fro.
+    const IN_CHUNKS: f64 = 1.5;
+
     /// Predictions are not exact: what a wave may take at most of the time without it.
     const LEAST_GAIN: f64 = 0.95;
 }
@@ -76,11 +80,11 @@ struct Model {
     frames: usize,
 }
 
-/// The ways to share out a stage, the simplest first.
+/// The ways to share out any stage, the simplest first.
 const DEALS: [Deal; 3] = [Deal::Alone, Deal::Rows, Deal::Units];
 
 /// Predicted microseconds of a window for each way to share out a stage, the simplest first.
-pub(crate) fn choices(stage: &Stage, options: PlanOptions) -> [(Deal, f64); 3] {
+pub(crate) fn choices(stage: &Stage, options: PlanOptions) -> Vec<(Deal, f64)> {
     Model::new(Speeds::CORE, options).choices(stage)
 }
 
@@ -155,13 +159,24 @@ impl Model {
         self.us(stage, stage.deal) + self.speeds.barrier
     }
 
-    fn choices(self, stage: &Stage) -> [(Deal, f64); 3] {
-        DEALS.map(|deal| (deal, self.us(stage, deal)))
+    fn choices(self, stage: &Stage) -> Vec<(Deal, f64)> {
+        let choices = DEALS.map(|deal| (deal, self.us(stage, deal)));
+        let chunks = if stage.kind == StageKind::Scan { self.chunks(stage) } else { None };
+        choices.into_iter().chain(chunks.map(|us| (Deal::Chunks, us))).collect()
+    }
+
+    /// Microseconds of a window of a scan whose frames are shared out, if they can be.
+    fn chunks(self, stage: &Stage) -> Option<f64> {
+        // A state's way from chunk to chunk.
+        let Speeds { step, barrier, .. } = self.speeds;
+        let chunks = Chunks::of(&stage.tracks, self.workers).filter(|_| self.workers > 1)?;
+        let alone = self.us(stage, Deal::Alone);
+        Some(alone * chunks.share() * Speeds::IN_CHUNKS + barrier + step * self.workers as f64)
     }
 
     /// The fastest way to share out a stage; of equal ones the simplest.
     fn best(self, stage: &Stage) -> (Deal, f64) {
-        fastest(self.choices(stage))
+        fastest(&self.choices(stage))
     }
 
     /// Microseconds of a window.
@@ -186,7 +201,7 @@ impl Model {
         let rows = match deal {
             Deal::Rows if frames < workers => frames.saturating_mul(streams.div_ceil(workers)),
             Deal::Rows => frames.div_ceil(workers).saturating_mul(streams),
-            Deal::Units | Deal::Alone => all,
+            Deal::Units | Deal::Chunks | Deal::Alone => all,
         };
         let units = if deal == Deal::Units { workers } else { 1 };
         let ops = stage.tracks.iter().flat_map(|track| &track.phases).flat_map(|phase| &phase.ops);
@@ -214,7 +229,7 @@ impl Model {
     fn track(self, track: &Track, deal: Deal, bytes: f64) -> f64 {
         let Speeds { near, far, memory, caches, .. } = self.speeds;
         let (streams, units) = match deal {
-            Deal::Alone => (self.streams, 1),
+            Deal::Alone | Deal::Chunks => (self.streams, 1),
             Deal::Rows => (self.streams.div_ceil(self.workers), 1),
             Deal::Units => (self.streams, self.workers),
         };
@@ -259,7 +274,7 @@ impl Model {
                 let meeting = if workers > 1 { self.speeds.barrier * meetings as f64 } else { 0.0 };
                 part.track(track, deal, bytes) + part.steps(track) * meeting
             };
-            fastest(DEALS.map(|deal| (deal, us(deal))))
+            fastest(&DEALS.map(|deal| (deal, us(deal))))
         };
         if tracks.len() >= self.workers {
             // The longest first, each to the worker that has the least.
@@ -320,8 +335,8 @@ impl Model {
 }
 
 /// The fastest; of equal ones the first.
-fn fastest(choices: [(Deal, f64); 3]) -> (Deal, f64) {
-    choices.into_iter().fold(choices[0], |best, next| if next.1 < best.1 { next } else { best })
+fn fastest(choices: &[(Deal, f64)]) -> (Deal, f64) {
+    choices.iter().copied().fold(choices[0], |best, next| if next.1 < best.1 { next } else { best })
 }
 
 /// Bytes of the weights that a step of some loops reads.
@@ -452,6 +467,34 @@ mod tests {
         assert_eq!(of(256, 32), [Deal::Rows; 2]);
         assert_eq!(of(512, 1), [Deal::Units; 2]);
         assert_eq!(of(16, 1), [Deal::Alone; 2]);
+    }
+
+    #[test]
+    fn a_scan_is_cut_into_chunks_of_frames_where_lanes_are_fewer_than_workers() {
+        let of = |units, workers, streams, frames| {
+            let mut graph = Graph::new("scan");
+            let [x, f] = ["x", "f"].map(|name| graph.input(name, units));
+            let kept = graph.product("kept", units, Activation::Identity);
+            let h = graph.sum("h", units, Activation::Identity);
+            graph.connect(f, kept, Connect::identity());
+            graph.connect(h, kept, Connect::identity().delay(1));
+            graph.connect(kept, h, Connect::identity());
+            graph.connect(x, h, Connect::identity());
+            graph.output("h", h);
+            let plan = plan(&graph, workers, streams, frames);
+            let scans = plan.stages().filter(|stage| stage.kind == StageKind::Scan);
+            scans.map(|stage| stage.deal).collect::<Vec<_>>()
+        };
+        assert_eq!(of(16, 8, 1, 4096), [Deal::Chunks]);
+        assert_eq!(of(64, 16, 1, 4096), [Deal::Chunks]);
+        // As many lanes as workers have meet nobody.
+        assert_eq!(of(1024, 8, 1, 4096), [Deal::Units]);
+        assert_eq!(of(16, 8, 64, 4096), [Deal::Rows]);
+        assert_eq!(of(64, 2, 1, 4096), [Deal::Units]);
+        // Two would have too much to find for what they gain.
+        assert_eq!(of(16, 2, 1, 4096), [Deal::Alone]);
+        assert_eq!(of(16, 1, 1, 4096), [Deal::Alone]);
+        assert_eq!(of(16, 8, 1, 4), [Deal::Alone]);
     }
 
     #[test]

@@ -10,11 +10,13 @@
 //! - `memory.rs` finds lifetimes and shares room; `cost.rs` counts; `deal.rs` shares the work out among
 //!   cores, by predicted times; `access.rs` and `waves.rs` find what can run at the same time; `sink.rs` moves into cycles
 //!   what is computed for them alone, for executors that ask for it; `work.rs` counts what a window cannot do without;
+//! - `recurrence.rs` and `affine.rs` say of a scan what a unit does in each frame, and what that makes of its state;
 //! - `plan.rs` is the result, `executor.rs` the trait; what all executors need: `checks.rs` refuses wrong arguments, `clock.rs`
 //!   says which reads cross a reset, `state.rs` what a run carries from window to window, `dropout.rs` draws masks,
 //!   `available.rs` asks for memory; `report` prints and draws plans.
 
 pub mod access;
+pub mod affine;
 mod available;
 mod checks;
 mod clock;
@@ -29,6 +31,7 @@ mod lower;
 mod maps;
 mod memory;
 mod plan;
+pub mod recurrence;
 pub mod report;
 mod schedule;
 mod sink;

@@ -257,6 +257,9 @@ pub enum Deal {
     Rows,
     /// A worker has some units of all rows.
     Units,
+    /// A worker has all units and streams of some frames; of a scan alone, whose states go from chunk to chunk: see
+    /// [`Chunks`](crate::recurrence::Chunks).
+    Chunks,
     /// One worker has all: there is too little to share.
     Alone,
 }
@@ -469,7 +472,7 @@ pub enum Instruction {
 }
 
 /// Elementwise functions of two operands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[allow(missing_docs)] // named as what they do; see `rnnc_graph::Operation`
 pub enum Binary {
     Add,

@@ -1,14 +1,42 @@
 //! From a map's instructions to its steps: neighbours are fused where one pass over the units does for two, results go
 //! where they are stored, and what is not stored shares few tiles.
 
-use super::Compiler;
+use super::{Compiler, Source, Target};
 use crate::kernels::elementwise;
 use crate::ops::map::{Argument, MapOp, Slot, Step};
 use rnnc_graph::Function;
-use rnnc_plan::{Binary, Instruction, Map, Register, View};
+use rnnc_plan::{Binary, Instruction, Map, Read, Register, View};
 
 impl Compiler<'_> {
     pub(super) fn map(&mut self, map: &Map) -> MapOp {
+        let out = self.compile(map);
+        self.note(&out);
+        out
+    }
+
+    /// Makes room for what a map needs.
+    pub(super) fn note(&mut self, map: &MapOp) {
+        self.tiles = self.tiles.max(map.tiles);
+        self.pointers = self.pointers.max(map.loads.len() + map.stores.len());
+    }
+}
+
+impl Places for Compiler<'_> {
+    fn source(&mut self, read: &Read) -> Source {
+        Compiler::source(self, read)
+    }
+
+    fn target(&self, view: View) -> Target {
+        Compiler::target(self, view)
+    }
+}
+
+/// Where maps read and write.
+pub(super) trait Places {
+    fn source(&mut self, read: &Read) -> Source;
+    fn target(&self, view: View) -> Target;
+
+    fn compile(&mut self, map: &Map) -> MapOp {
         let mut out = MapOp { span: map.span, first: map.first, len: map.len, ..MapOp::default() };
         let steps = fuse(map);
         let stored = steps.stored();
@@ -100,8 +128,6 @@ impl Compiler<'_> {
             };
             release(&mut free, &arguments, &last, fused, i);
         }
-        self.tiles = self.tiles.max(out.tiles);
-        self.pointers = self.pointers.max(out.loads.len() + out.stores.len());
         out
     }
 }

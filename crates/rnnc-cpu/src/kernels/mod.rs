@@ -6,6 +6,7 @@
 //! | `vecmath` | exp, tanh, sigmoid and the others, written so that the compiler vectorizes them |
 //! | `vector` | registers of numbers, for the kernels that say which register holds what |
 //! | [`elementwise`] | the operations of fused maps, over tiles that stay in the first-level cache |
+//! | [`recurrence`] | the states of a scan |
 //! | [`numbers`] | how packed weights are kept: in single precision, or in half the bytes |
 //! | [`pack`] | weights in the order in which products read them |
 //! | [`skinny`] | products of rows with packed weights: a loop's few rows, and some at a time of all frames |
@@ -24,6 +25,7 @@ pub mod isa;
 pub mod numbers;
 pub mod outer;
 pub mod pack;
+pub mod recurrence;
 pub mod skinny;
 pub mod tile;
 mod vecmath;

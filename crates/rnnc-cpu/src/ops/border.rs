@@ -1,12 +1,15 @@
-//! From the caller's arrays to the buffers: each worker copies what it will read first, so that this too takes all cores,
-//! and leaves the values in the cache of the core that wants them.
+//! From the caller's arrays to the buffers, and from the buffers to the caller's arrays. Each worker copies what it will read
+//! first, so that this too takes all cores, and leaves the values in the cache of the core that wants them; of results,
+//! each takes the next piece.
 
 #![allow(unsafe_code)] // rows of the shared buffers
 
 use super::Share;
 use crate::compile::Target;
 use crate::memory::Shared;
+use crate::team::Team;
 use rnnc_plan::Values;
+use std::sync::{Mutex, PoisonError};
 
 /// Copies a worker's share of some values `[frames, B, N]` into a buffer. They are those of the pass's last frames, from
 /// `first` on; the frames before are filled with zeros, and if there are no values, so are all.
@@ -20,6 +23,18 @@ pub(crate) fn fill(
     let units = super::unit_range(to.len, share.part.0, share.part.1);
     if units.is_empty() {
         return;
+    }
+    if let Some(Values::F32(values)) = values
+        && (to.width, units.len(), share.streams.len()) == (to.len, to.len, shared.streams)
+        && first <= share.frames.start
+    {
+        // One row after the other, here and there.
+        let frame = shared.streams * to.len;
+        let from = &values[(share.frames.start - first) * frame..(share.frames.end - first) * frame];
+        // SAFETY: the rows lie side by side, and no other worker has them.
+        let out =
+            unsafe { std::slice::from_raw_parts_mut(shared.target(to, share.frames.start, 0), from.len()) };
+        return out.copy_from_slice(from);
     }
     for t in share.frames.clone() {
         for b in share.streams.clone() {
@@ -38,5 +53,43 @@ pub(crate) fn fill(
                 }
             }
         }
+    }
+}
+
+/// Rows of a buffer.
+pub(crate) struct Rows<'a> {
+    /// From the first number of the first row on.
+    pub values: &'a [f32],
+    /// Numbers from a row to the next.
+    pub width: usize,
+    /// Numbers of a row.
+    pub len: usize,
+}
+
+/// Copies rows to the caller's array `[frames, B, N]`, many of them by all workers.
+pub(crate) fn copy_out<T: From<f32> + Send>(team: &Mutex<Team>, rows: &Rows<'_>, out: &mut [T]) {
+    /// Fewer numbers than these are not worth a meeting.
+    const SHARED: usize = 1 << 16;
+    /// About as many are a piece.
+    const PIECE: usize = 1 << 14;
+    let Rows { values, width, len } = *rows;
+    let several = (PIECE / len.max(1)).max(1);
+    let many = out.len() >= SHARED;
+    let pieces = Mutex::new(out.chunks_mut(several * len.max(1)).zip(0..));
+    let next = || pieces.lock().unwrap_or_else(PoisonError::into_inner).next();
+    let copy = || {
+        while let Some((out, piece)) = next() {
+            let from = &values[piece * several * width..];
+            // Rows without gaps are one row.
+            let (width, len) = if width == len { (out.len(), out.len()) } else { (width, len) };
+            for (out, row) in out.chunks_exact_mut(len).zip(from.chunks(width)) {
+                out.iter_mut().zip(row).for_each(|(out, value)| *out = T::from(*value));
+            }
+        }
+    };
+    if many {
+        team.lock().unwrap_or_else(PoisonError::into_inner).run(&|_| copy());
+    } else {
+        copy();
     }
 }

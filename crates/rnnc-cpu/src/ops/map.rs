@@ -147,16 +147,16 @@ pub(crate) fn map(shared: &Shared<'_>, map: &MapOp, share: &Share, local: &mut L
 }
 
 /// A tile of a row.
-struct Row<'a> {
-    shared: &'a Shared<'a>,
-    map: &'a MapOp,
-    pointers: &'a [*mut f32],
-    tiles: *mut f32,
-    t: usize,
-    b: usize,
+pub(super) struct Row<'a> {
+    pub shared: &'a Shared<'a>,
+    pub map: &'a MapOp,
+    pub pointers: &'a [*mut f32],
+    pub tiles: *mut f32,
+    pub t: usize,
+    pub b: usize,
     /// The tile's first unit, counted from the map's.
-    first: usize,
-    len: usize,
+    pub first: usize,
+    pub len: usize,
 }
 
 impl Row<'_> {
@@ -205,7 +205,7 @@ impl Row<'_> {
     }
 
     #[inline]
-    fn step(&self, step: &Step) {
+    pub fn step(&self, step: &Step) {
         let isa = self.shared.isa;
         match *step {
             Step::Repeat { load, repeat, to } => {

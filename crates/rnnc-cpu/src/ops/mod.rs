@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | [`matmul`] | products, look-ups |
 //! | [`map`] | fused elementwise programs |
+//! | [`scan`] | affine recurrences, tiles of frames at a time |
 //! | [`vector`] | softmax, normalization and their like |
 //! | [`gradient`] | gradients of weights: sums over all rows |
 //! | [`update`] | the optimizer's step |
@@ -13,6 +14,7 @@ pub(crate) mod border;
 pub(crate) mod gradient;
 pub(crate) mod map;
 pub(crate) mod matmul;
+pub(crate) mod scan;
 pub(crate) mod update;
 pub(crate) mod vector;
 
@@ -104,6 +106,12 @@ impl Shared<'_> {
     #[inline]
     pub fn crosses(&self, from: &Source, frame: usize, stream: usize) -> bool {
         self.clock.crosses(from.delay, frame, stream) || self.outside(from, frame)
+    }
+
+    /// Whether it does in any stream of a frame.
+    #[inline]
+    pub fn may_cross(&self, from: &Source, frame: usize) -> bool {
+        self.clock.any_crosses(from.delay, frame) || self.outside(from, frame)
     }
 
     /// Values of the backward pass exist within it only.

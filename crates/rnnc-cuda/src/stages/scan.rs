@@ -1,13 +1,11 @@
 //! Scans: affine elementwise recurrences, in parallel over time.
 //!
-//! `recurrence.rs` says what a lane (a unit of a stream) does in each frame; `affine.rs` runs that on numbers of any kind,
-//! or on affine forms; `shape.rs` chooses how lanes and frames are spread over threads; `kernel.rs` and `text.rs` print
+//! What a lane (a unit of a stream) does in each frame, `recurrence.rs` of `rnnc-plan` says; its `affine.rs` runs that on
+//! numbers of any kind, or on affine forms. Here, `shape.rs` chooses how lanes and frames are spread over threads; `kernel.rs` and `text.rs` print
 //! the code, `memory.rs` that of what is no recurrence of single frames.
 
-mod affine;
 mod kernel;
 mod memory;
-mod recurrence;
 mod shape;
 mod text;
 
@@ -17,17 +15,14 @@ use crate::lanes::Draft;
 use crate::program::{Command, Launch, Region, Work};
 use crate::source;
 use kernel::Chunked;
-use recurrence::{Recurrence, Step};
 use rnnc_plan::access::Access;
+use rnnc_plan::recurrence::{Recurrence, Step};
 use rnnc_plan::{Map, Op, Stage, Track};
 use shape::Shape;
 use std::fmt::Write;
 
 /// What scans share.
 const SCAN: &str = include_str!("scan/scan.cuh");
-
-/// The most numbers of a lane's state that are scanned: k x k matrices.
-const LARGEST_ORDER: usize = 4;
 
 /// Lanes that run the same code, side by side with the others of the stage.
 struct Part<'a> {
@@ -111,13 +106,11 @@ pub(crate) fn stage(
 
 /// A track's recurrences; the track as it stands if it is none.
 fn parts(track: &Track) -> Vec<Part<'_>> {
-    let maps: Vec<&Map> = maps(track).into_iter().map(|(_, map)| map).collect();
-    let Some(recurrences) = Recurrence::of(track.direction, &maps) else {
+    let Some(recurrences) = Recurrence::of(track) else {
         return vec![Part { track, recurrence: None, wanted: None }];
     };
     let part = |recurrence: Recurrence| {
-        let scanned = (1..=LARGEST_ORDER).contains(&recurrence.order());
-        let wanted = if scanned { recurrence.affine_steps() } else { None };
+        let wanted = recurrence.affine_steps();
         Part { track, recurrence: Some(recurrence), wanted }
     };
     recurrences.into_iter().map(part).collect()

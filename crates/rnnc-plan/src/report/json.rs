@@ -14,7 +14,7 @@
 //!                  barriers: { links, delay }: links / delay meetings a frame are needed; null if unknown
 //!                  reason, remedy: for people
 //!   stages[]       kind: as of components; level: those of one level can run side by side
-//!                  deal: "rows", "units" or "alone"
+//!                  deal: "rows", "units", "alone", or of a scan "chunks" of frames
 //!                  predicted_us: of a frame, by deal; null for frames stages
 //!                  wave: null, or of loops that run at the same time as others: stages: the first and the last of the
 //!                  wave, by their places in the pass; chunks; predicted_us: of a frame, all its loops; loops[]: of each
@@ -105,8 +105,9 @@ fn pass_value<'a>(
         (0..).zip(&pass.stages).zip(figures).map(|((at, stage), f)| {
             let mut value = stage_value(graph, &names, stage, f);
             if stage.kind != StageKind::Frames {
-                let choices = deal::choices(stage, options).map(|(deal, us)| (json!(deal), json!(us / frames)));
-                let choices = choices.into_iter().map(|(deal, us)| (deal.as_str().unwrap_or_default().to_string(), us));
+                let choices = deal::choices(stage, options).into_iter();
+                let choices = choices.map(|(deal, us)| (json!(deal), json!(us / frames)));
+                let choices = choices.map(|(deal, us)| (deal.as_str().unwrap_or_default().to_string(), us));
                 value["predicted_us"] = choices.collect::<serde_json::Map<_, _>>().into();
             }
             if let Some(wave) = waves::of_stage(&pass.waves, at).filter(|_| stage.kind == StageKind::Loop) {

@@ -359,7 +359,7 @@ fn deal(plan: &Plan, pass: &Pass, stage: &Stage, number: usize) -> String {
         return match stage.deal {
             Deal::Alone => "one worker does all: too little to share".into(),
             _ if ops.all(is_gradient) => format!("weights are shared out among {workers} workers"),
-            Deal::Rows => {
+            Deal::Rows | Deal::Chunks => {
                 format!("rows (frames of streams) are shared out: there are enough for {workers} workers")
             }
             Deal::Units => {
@@ -377,6 +377,7 @@ fn deal(plan: &Plan, pass: &Pass, stage: &Stage, number: usize) -> String {
         Deal::Alone => "one worker",
         Deal::Rows => "sharing out streams",
         Deal::Units => "sharing out units",
+        Deal::Chunks => "chunks of frames",
     };
     let others = |chosen: Option<Deal>| {
         let possible = |deal: Deal| deal != Deal::Rows || plan.options.streams >= workers;
@@ -403,7 +404,7 @@ fn deal(plan: &Plan, pass: &Pass, stage: &Stage, number: usize) -> String {
             others(None)
         );
     }
-    let (_, us) = choices.into_iter().find(|(deal, _)| *deal == stage.deal).unwrap_or(choices[0]);
+    let us = choices.iter().find(|(deal, _)| *deal == stage.deal).map_or(0.0, |(_, us)| *us);
     let how = match stage.deal {
         Deal::Alone => "one worker does all".to_string(),
         Deal::Rows => "streams are shared out, without barriers".into(),
@@ -413,6 +414,9 @@ fn deal(plan: &Plan, pass: &Pass, stage: &Stage, number: usize) -> String {
                 n => format!("{} a step", count(n as usize, "barrier")),
             };
             format!("units are shared out ({meet})")
+        }
+        Deal::Chunks => {
+            format!("chunks of frames are shared out: there are too few lanes for {workers} workers")
         }
     };
     format!("{how}: predicted {} a frame; {}", a_frame(us), others(Some(stage.deal)))

@@ -6,9 +6,9 @@
 //! and only then do its threads compute their frames. States go from chunk to chunk in order, never by way of whichever
 //! came first, so results repeat bit for bit; and tickets are dealt in the order of chunks, so who is waited for runs.
 
-use super::recurrence::Recurrence;
 use super::text::Text;
 use crate::places::Places;
+use rnnc_plan::recurrence::Recurrence;
 use std::fmt::Write;
 
 /// Frame after frame, a thread a lane. `at` is the block, among those of this recurrence.

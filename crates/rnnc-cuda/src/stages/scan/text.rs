@@ -1,10 +1,10 @@
 //! A recurrence's frames as text: what a tile of frames loads, and what each of them computes.
 
-use super::affine::{Algebra, Form, frame};
-use super::recurrence::{Input, Recurrence};
 use crate::places::{Places, float};
 use crate::source::map;
 use rnnc_graph::{Direction, Function};
+use rnnc_plan::affine::{Algebra, Form, frame};
+use rnnc_plan::recurrence::{Input, Recurrence};
 use rnnc_plan::{Binary, Read, StartValue, View};
 use std::collections::HashMap;
 use std::fmt::Write;

@@ -1,16 +1,22 @@
 //! A scan's track as a recurrence of single frames: what one lane (unit of a stream) does in each frame, once it is
 //! known which reads are of its own past.
 
+use crate::cost::function_flops;
+use crate::plan::{Binary, Instruction, Map, Op, Read, Register, StartValue, Track, View};
 use rnnc_graph::{Direction, Function};
-use rnnc_plan::{Binary, Instruction, Map, Read, Register, StartValue, View};
 use std::collections::HashMap;
+
+/// The most numbers of a lane's state that are scanned: k x k matrices.
+pub const LARGEST_ORDER: usize = 4;
 
 /// What the lanes of a run of units do in every frame. All views and weights begin at the first of them.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Recurrence {
+pub struct Recurrence {
+    /// The direction of its frames.
     pub direction: Direction,
-    /// The first unit of the track's layers, and how many.
+    /// The first unit of the track's layers.
     pub first: usize,
+    /// How many units.
     pub len: usize,
     /// What a frame reads from memory: of other stages, or of what it will write itself.
     pub inputs: Vec<Input>,
@@ -18,12 +24,14 @@ pub(crate) struct Recurrence {
     pub states: Vec<State>,
     /// In order; registers are assigned once.
     pub steps: Vec<Step>,
+    /// How many registers there are.
     pub registers: usize,
 }
 
 /// Values of a buffer.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Input {
+pub struct Input {
+    /// Which.
     pub read: Read,
     /// Unit u of the track's layers reads place u / repeat of the view; `None`: place u - `first`.
     pub repeat: Option<usize>,
@@ -31,8 +39,10 @@ pub(crate) struct Input {
 
 /// A value that frames read of up to `depth` frames before.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct State {
+pub struct State {
+    /// Where frames write it.
     pub view: View,
+    /// The longest delay with which it is read.
     pub depth: usize,
     /// Whether frames before the pass's first hold values.
     pub history: bool,
@@ -42,8 +52,9 @@ pub(crate) struct State {
 
 /// A step of a frame.
 #[derive(Clone, Copy, Debug, PartialEq)]
-#[allow(missing_docs)] // as `rnnc_plan::Instruction`
-pub(crate) enum Step {
+#[allow(missing_docs)] // as `Instruction`
+pub enum Step {
+    /// By its place.
     Input {
         input: usize,
         to: Register,
@@ -97,9 +108,17 @@ pub(crate) enum Step {
 }
 
 impl Recurrence {
-    /// The recurrences of a track's maps, one for each run of units that all go through the same maps. `None` if the
-    /// maps are not recurrences of single frames: if delays within them are of both signs, or units are moved.
-    pub fn of(direction: Direction, maps: &[&Map]) -> Option<Vec<Recurrence>> {
+    /// The recurrences of a scan's track, one for each run of units that all go through the same maps. `None` if it has
+    /// something else than maps, or they are not recurrences of single frames: if delays within them are of both signs, or
+    /// units are moved.
+    pub fn of(track: &Track) -> Option<Vec<Recurrence>> {
+        let ops = track.phases.iter().flat_map(|phase| &phase.ops);
+        let maps = ops.map(|placed| match &placed.op {
+            Op::Map(map) => Some(map),
+            _ => None,
+        });
+        let maps: Vec<&Map> = maps.collect::<Option<_>>()?;
+        let (direction, maps) = (track.direction, &maps[..]);
         let mut cuts: Vec<usize> = maps.iter().flat_map(|m| [m.first, m.first + m.len]).collect();
         cuts.sort_unstable();
         cuts.dedup();
@@ -121,8 +140,12 @@ impl Recurrence {
         self.states[..state].iter().map(|s| s.depth).sum::<usize>() + delay - 1
     }
 
-    /// Which steps the state of the next frame needs, if it is an affine function of the state.
+    /// Which steps the state of the next frame needs, if it is an affine function of the state, of no more numbers than are
+    /// scanned.
     pub fn affine_steps(&self) -> Option<Vec<bool>> {
+        if !(1..=LARGEST_ORDER).contains(&self.order()) {
+            return None;
+        }
         let mut wanted = vec![false; self.registers];
         self.states.iter().for_each(|state| wanted[state.register] = true);
         let mut steps = vec![false; self.steps.len()];
@@ -154,8 +177,73 @@ impl Recurrence {
     }
 }
 
+/// How a scan's frames are cut into chunks for some workers, which have one each, and the first two.
+///
+/// A chunk can begin once it is known what state the one before leaves. As that is an affine function of the state before
+/// it, workers find these functions first, side by side, and so all states in between, and then run their chunks. The first
+/// worker, which knows its state, runs a chunk meanwhile, and in the second half the last one, of which nobody needs the
+/// function. So chunk 0 is shorter than the others, as finding the function takes less than running.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Chunks {
+    /// What it takes to find a chunk's affine function, in shares of what it takes to run it.
+    pub finding: f64,
+    /// Among how many workers.
+    pub workers: usize,
+}
+
+impl Chunks {
+    /// For a stage's tracks; `None` if it is no scan, or one that has to be run as it stands.
+    pub fn of(tracks: &[Track], workers: usize) -> Option<Chunks> {
+        let (mut finding, mut running) = (0, 0);
+        for track in tracks {
+            for recurrence in Recurrence::of(track)? {
+                let wanted = recurrence.affine_steps()?;
+                let steps = || recurrence.steps.iter().zip(&wanted);
+                let order = recurrence.order();
+                running += recurrence.len * steps().map(|(step, _)| step.operations()).sum::<usize>();
+                let affine = steps().filter(|(_, wanted)| **wanted).map(|(step, _)| step.operations());
+                // The state that a start of zero leads to, and where each of its numbers does.
+                finding += recurrence.len * (affine.sum::<usize>() + 2 * order * order);
+            }
+        }
+        (running > 0).then(|| Chunks { finding: finding as f64 / running as f64, workers: workers.max(1) })
+    }
+
+    /// The frame with which a chunk begins, of `frames`; chunk `workers` is the last, and ends where the next would begin.
+    pub fn begin(&self, chunk: usize, frames: usize) -> usize {
+        match chunk {
+            0 => 0,
+            _ if chunk > self.workers => frames,
+            // In whole numbers of frames, less than all.
+            _ => (frames as f64 * (self.finding + (chunk - 1) as f64) / self.all()) as usize,
+        }
+    }
+
+    /// How long it takes, in shares of what one worker takes.
+    pub fn share(&self) -> f64 {
+        (1.0 + self.finding) / self.all()
+    }
+
+    /// All chunks, in chunks of the usual length.
+    fn all(&self) -> f64 {
+        self.workers as f64 + self.finding
+    }
+}
+
 impl Step {
-    fn reads(&self) -> [Option<Register>; 3] {
+    /// Operations of a unit; one of moving a number counts as one.
+    fn operations(&self) -> usize {
+        match *self {
+            Step::Apply { function, .. } => function_flops(function) as usize,
+            Step::Mask { .. } => 10,
+            Step::MulAdd { .. } => 2,
+            Step::State { .. } | Step::Weight { .. } | Step::Number { .. } => 0,
+            Step::Input { .. } | Step::Store { .. } | Step::Scale { .. } | Step::Binary { .. } => 1,
+        }
+    }
+
+    /// The registers it reads.
+    pub fn reads(&self) -> [Option<Register>; 3] {
         match *self {
             Step::Apply { from, .. } | Step::Scale { from, .. } | Step::Store { from, .. } => {
                 [Some(from), None, None]
@@ -170,7 +258,8 @@ impl Step {
         }
     }
 
-    fn writes(&self) -> Option<Register> {
+    /// The register it writes.
+    pub fn writes(&self) -> Option<Register> {
         match *self {
             Step::Input { to, .. }
             | Step::State { to, .. }
@@ -369,5 +458,28 @@ impl<'a> Builder<'a> {
         });
         states[place].depth = states[place].depth.max(delay);
         Step::State { state: place, delay, start: read.start, to: self.out.registers }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn chunks_have_every_frame_once_and_gain_with_every_worker() {
+        for finding in [0.0, 0.4, 1.0, 1.7] {
+            let mut last = f64::INFINITY;
+            for workers in 1..20 {
+                let chunks = Chunks { finding, workers };
+                for frames in [0, 1, 2, 7, 1000, 65_536] {
+                    let begins: Vec<usize> =
+                        (0..workers + 2).map(|chunk| chunks.begin(chunk, frames)).collect();
+                    assert!(begins.is_sorted(), "{begins:?}");
+                    assert_eq!((begins[0], begins[workers + 1]), (0, frames));
+                }
+                assert!(chunks.share() <= 1.0 && chunks.share() < last);
+                last = chunks.share();
+            }
+        }
     }
 }

@@ -1,19 +1,23 @@
 //! Runs a recurrence's frame on numbers of any kind: on floats, on the texts of generated variables, and on either with
 //! the state left open: as affine forms of the state before some frame.
 
-use super::recurrence::{Input, Recurrence, Step};
+use crate::plan::{Binary, StartValue, View};
+use crate::recurrence::{Input, Recurrence, Step};
 use rnnc_graph::Function;
-use rnnc_plan::{Binary, StartValue};
 
 /// constant + sum over j of slopes[j] * (number j of the state). Without slopes, it does not depend on the state.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Form<N> {
+pub struct Form<N> {
+    /// What does not depend on the state.
     pub constant: N,
+    /// One for each number of the state, or none.
     pub slopes: Vec<N>,
 }
 
 /// What a frame computes with.
-pub(crate) trait Algebra {
+#[allow(missing_docs)] // as the steps of a recurrence
+pub trait Algebra {
+    /// What a register holds.
     type Number: Clone;
 
     fn number(&mut self, value: f64) -> Self::Number;
@@ -28,7 +32,7 @@ pub(crate) trait Algebra {
     fn binary(&mut self, op: Binary, a: Self::Number, b: Self::Number) -> Self::Number;
     /// a * b + c
     fn fused(&mut self, a: Self::Number, b: Self::Number, c: Self::Number) -> Self::Number;
-    fn store(&mut self, to: rnnc_plan::View, value: Self::Number);
+    fn store(&mut self, to: View, value: Self::Number);
 }
 
 impl<N: Clone> Form<N> {
@@ -46,7 +50,7 @@ impl<N: Clone> Form<N> {
 
 /// Runs those steps of a frame that are wanted (see [`Recurrence::affine_steps`]; all, if the state has no slopes). Returns
 /// what it leaves in each of the states; `None` if that is no affine function of the state.
-pub(crate) fn frame<A: Algebra>(
+pub fn frame<A: Algebra>(
     recurrence: &Recurrence,
     wanted: Option<&[bool]>,
     state: &[Form<A::Number>],
@@ -151,11 +155,11 @@ fn multiply_add<A: Algebra>(
 
 #[cfg(test)]
 mod tests {
-    use super::super::recurrence::State;
     use super::*;
+    use crate::plan::{BufferId, Read};
+    use crate::recurrence::State;
     use proptest::prelude::*;
     use rnnc_graph::{Activation, Direction};
-    use rnnc_plan::{BufferId, Read, View};
 
     const VIEW: View = View { buffer: BufferId(0), column: 0, len: 1 };
 
@@ -230,7 +234,7 @@ mod tests {
             direction: Direction::Forward,
             first: 0,
             len: 1,
-            inputs: vec![super::super::recurrence::Input { read, repeat: None }; 2],
+            inputs: vec![Input { read, repeat: None }; 2],
             states,
             steps,
             registers: last + 1,

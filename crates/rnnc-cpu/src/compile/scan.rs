@@ -1,0 +1,432 @@
+//! From a scan's track to code that goes through it a tile of frames at a time: what the coefficients of the affine
+//! recurrence need is computed for all of the tile's frames at once, then the states follow each other, and then whatever
+//! depends on them is computed for all frames again.
+
+use super::map::Places;
+use super::{Compiler, LaneCode, Source, StartPlace, Target};
+use crate::kernels::recurrence::{Affine, Row};
+use crate::ops::scan::{Feed, Fill, ScanOp};
+use rnnc_graph::{Direction, Function};
+use rnnc_plan::affine::{Algebra, Form, frame};
+use rnnc_plan::recurrence::{Chunks, Input, Recurrence, Step};
+use rnnc_plan::{Binary, BufferId, Deal, Instruction, Map, Read, Register, Stage, StartValue, View};
+use std::collections::HashMap;
+
+impl Compiler<'_> {
+    /// Readies a scan whose frames are dealt.
+    pub(super) fn in_chunks(&mut self, stage: &Stage, lane: &mut LaneCode) {
+        let workers = lane.workers.len();
+        let mut scans = Vec::new();
+        // What is found is of no use after the stage.
+        let mut found = 0;
+        for track in &stage.tracks {
+            let recurrences = Recurrence::of(track).unwrap_or_default();
+            let scan: Option<Vec<ScanOp>> = recurrences
+                .iter()
+                .map(|recurrence| {
+                    let op = self.recurrence(recurrence, found)?;
+                    found += op.found_len(self.streams, workers);
+                    Some(op)
+                })
+                .collect();
+            scans.push(scan);
+        }
+        self.found = self.found.max(found);
+        lane.chunks = Chunks::of(&stage.tracks, workers);
+        for (track, scan) in lane.tracks.iter_mut().zip(scans) {
+            match scan {
+                Some(scan) => track.scan = scan,
+                // The plan does not deal such a scan so; but then one worker would have all.
+                None => lane.chunks = None,
+            }
+        }
+        if lane.chunks.is_none() {
+            lane.deal = Deal::Alone;
+        }
+    }
+
+    fn recurrence(&mut self, recurrence: &Recurrence, found: usize) -> Option<ScanOp> {
+        let mut emitter = Emitter::new(recurrence);
+        let mut affine = emitter.before(&recurrence.affine_steps()?)?;
+        emitter.after(&mut affine);
+        let Emitter { tiles, early, feeds, stores, programs, origins, .. } = emitter;
+        let [before, after] = programs.map(|program| {
+            let map =
+                Map { span: 0, first: 0, len: 0, layers: Vec::new(), program, registers: origins.len() };
+            Tiles.compile(&map)
+        });
+        let fills = feeds.into_iter().map(|(feed, tile)| {
+            let what = match feed {
+                Feeding::Input(input) => Fill::Read { from: self.source(&input.read), repeat: input.repeat },
+                Feeding::Weight(offset) => Fill::Weight(offset),
+                Feeding::Mask(key, probability) => {
+                    Fill::Mask { key, probability: f64::from_bits(probability) }
+                }
+            };
+            Feed { what, tile }
+        });
+        let feeds = fills.collect();
+        let backward = recurrence.direction == Direction::Backward;
+        let mut slots = Vec::new();
+        for (n, state) in recurrence.states.iter().enumerate() {
+            for delay in 1..=state.depth {
+                let of = |step: &Step| match *step {
+                    Step::State { state, start, .. } if state == n => Some(start),
+                    _ => None,
+                };
+                // A layer has one start, however late it is read.
+                let start = recurrence.steps.iter().find_map(of).unwrap_or(StartValue::Number(0.0));
+                let delay = if backward { -(delay as i64) } else { delay as i64 };
+                slots.push(self.source(&Read { view: state.view, delay, start, history: state.history }));
+            }
+        }
+        let stores = stores.into_iter().map(|(view, tile)| (self.target(view), tile)).collect();
+        let (first, len) = (recurrence.first, recurrence.len);
+        let op = ScanOp { first, len, affine, early, feeds, before, after, slots, stores, tiles, found };
+        self.tiles = self.tiles.max(op.all_tiles());
+        self.note(&op.before);
+        self.note(&op.after);
+        Some(op)
+    }
+}
+
+/// Of maps that read and write tiles: a view's buffer is the tile.
+struct Tiles;
+
+impl Places for Tiles {
+    fn source(&mut self, read: &Read) -> Source {
+        let Target { base, width, len } = self.target(read.view);
+        Source { base, width, len, delay: 0, start: StartPlace::Constant(0), history: true }
+    }
+
+    fn target(&self, view: View) -> Target {
+        Target { base: view.buffer.0, width: 0, len: 0 }
+    }
+}
+
+fn view(tile: usize) -> View {
+    View { buffer: BufferId(tile), column: 0, len: 1 }
+}
+
+/// A value of a frame.
+#[derive(Clone, Copy, Debug)]
+enum Term {
+    /// Nothing: what does not depend on a number of the state has no slope.
+    Zero,
+    One,
+    Number(f64),
+    Of(Register),
+}
+
+/// What a tile is filled with from outside.
+#[derive(Clone, Copy, Debug)]
+enum Feeding {
+    Input(Input),
+    Weight(usize),
+    Mask(u64, u64),
+}
+
+/// Where the value of a register comes from.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Origin {
+    /// It lies in a tile.
+    Tile(usize),
+    Number(f64),
+    Made,
+}
+
+/// What a register holds. The same is not computed twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Key {
+    Input(usize),
+    Weight(usize),
+    Mask(u64, u64),
+    Number(u64),
+    Apply(Function, Register),
+    Scale(u64, Register),
+    Binary(Binary, Register, Register),
+    MulAdd(Register, Register, Register),
+}
+
+/// Writes the two programs of a tile.
+struct Emitter<'a> {
+    recurrence: &'a Recurrence,
+    tiles: usize,
+    feeds: Vec<(Feeding, usize)>,
+    /// How many of the feeds the first program needs.
+    early: usize,
+    stores: Vec<(View, usize)>,
+    programs: [Vec<Instruction>; 2],
+    /// Which of the two is being written.
+    is_after: bool,
+    origins: Vec<Origin>,
+    /// Which registers the present program has made or loaded.
+    here: Vec<bool>,
+    known: HashMap<Key, Register>,
+    /// The tiles that take the values of registers from the first program on.
+    kept: HashMap<Register, usize>,
+}
+
+impl<'a> Emitter<'a> {
+    fn new(recurrence: &'a Recurrence) -> Emitter<'a> {
+        Emitter {
+            recurrence,
+            tiles: 0,
+            feeds: Vec::new(),
+            early: 0,
+            stores: Vec::new(),
+            programs: [Vec::new(), Vec::new()],
+            is_after: false,
+            origins: Vec::new(),
+            here: Vec::new(),
+            known: HashMap::new(),
+            kept: HashMap::new(),
+        }
+    }
+
+    /// What the coefficients need, and where they are.
+    fn before(&mut self, wanted: &[bool]) -> Option<Affine> {
+        let recurrence = self.recurrence;
+        let order = recurrence.order();
+        let one = |slot: usize, j: usize| if slot == j { Term::One } else { Term::Zero };
+        let open = |slot| Form { constant: Term::Zero, slopes: (0..order).map(|j| one(slot, j)).collect() };
+        let state: Vec<Form<Term>> = (0..order).map(open).collect();
+        let forms = frame(recurrence, Some(wanted), &state, self)?;
+        let mut states = Vec::new();
+        for (n, (form, state)) in forms.into_iter().zip(&recurrence.states).enumerate() {
+            let rest = self.coefficient(form.constant);
+            let mut slopes: Vec<Option<usize>> =
+                form.slopes.into_iter().map(|slope| self.coefficient(slope)).collect();
+            slopes.resize(order, None);
+            let new = self.tile();
+            states.push(Row { slot: recurrence.slot(n, 1), depth: state.depth, slopes, rest, new });
+        }
+        self.early = self.feeds.len();
+        let reads = vec![None; order];
+        Some(Affine { states, reads })
+    }
+
+    fn coefficient(&mut self, term: Term) -> Option<usize> {
+        let register = match term {
+            Term::Zero => return None,
+            term => self.register(term),
+        };
+        Some(self.keep(register))
+    }
+
+    /// What the states lead to, which are tiles now.
+    fn after(&mut self, affine: &mut Affine) {
+        self.is_after = true;
+        self.here.fill(false);
+        let mut recurrence = self.recurrence.clone();
+        let nothing = Input {
+            read: Read { view: view(0), delay: 0, start: StartValue::Number(0.0), history: true },
+            repeat: None,
+        };
+        let is_state = |register| recurrence.states.iter().position(|state| state.register == register);
+        let mut needed = vec![false; recurrence.registers];
+        let mut wanted = vec![false; recurrence.steps.len()];
+        let mut steps = recurrence.steps.clone();
+        for (wanted, step) in wanted.iter_mut().zip(&mut steps).rev() {
+            if let Some(to) = step.writes()
+                && let Some(state) = is_state(to)
+            {
+                *step = Step::Input { input: recurrence.inputs.len() + state, to };
+            }
+            *wanted = step.writes().is_none_or(|to| needed[to]);
+            if *wanted {
+                step.reads().into_iter().flatten().for_each(|from| needed[from] = true);
+            }
+        }
+        let inputs = recurrence.inputs.len();
+        recurrence.steps = steps;
+        recurrence.inputs.extend(recurrence.states.iter().map(|_| nothing));
+        for (n, state) in affine.states.iter().enumerate() {
+            let register = self.new_register(Origin::Tile(state.new));
+            self.known.insert(Key::Input(inputs + n), register);
+        }
+        let reads: Vec<(usize, Register)> = (0..recurrence.order())
+            .map(|_| {
+                let tile = self.tile();
+                (tile, self.new_register(Origin::Tile(tile)))
+            })
+            .collect();
+        let state: Vec<Form<Term>> = reads.iter().map(|&(_, r)| Form::free(Term::Of(r))).collect();
+        // The steps that make the states are not there, and so it has no result.
+        let _ = frame(&recurrence, Some(&wanted), &state, self);
+        for (to, (tile, register)) in affine.reads.iter_mut().zip(reads) {
+            *to = self.here[register].then_some(tile);
+        }
+    }
+
+    fn tile(&mut self) -> usize {
+        self.tiles += 1;
+        self.tiles - 1
+    }
+
+    fn new_register(&mut self, origin: Origin) -> Register {
+        self.origins.push(origin);
+        self.here.push(false);
+        self.origins.len() - 1
+    }
+
+    fn program(&mut self) -> &mut Vec<Instruction> {
+        &mut self.programs[usize::from(self.is_after)]
+    }
+
+    /// The tile that holds a register's value once the first program has run.
+    fn keep(&mut self, register: Register) -> usize {
+        if let Origin::Tile(tile) = self.origins[register] {
+            return tile;
+        }
+        if let Some(&tile) = self.kept.get(&register) {
+            return tile;
+        }
+        let tile = self.tile();
+        self.programs[0].push(Instruction::Store { from: register, to: view(tile) });
+        self.kept.insert(register, tile);
+        tile
+    }
+
+    /// A term as a register that the present program can read.
+    fn register(&mut self, term: Term) -> Register {
+        let number = |value: f64| (Key::Number(value.to_bits()), Origin::Number(value));
+        let register = match term {
+            Term::Of(register) => register,
+            Term::Zero | Term::One | Term::Number(_) => {
+                let (key, origin) = number(match term {
+                    Term::One => 1.0,
+                    Term::Number(value) => value,
+                    _ => 0.0,
+                });
+                match self.known.get(&key) {
+                    Some(&register) => register,
+                    None => {
+                        let register = self.new_register(origin);
+                        self.known.insert(key, register);
+                        register
+                    }
+                }
+            }
+        };
+        if self.here[register] {
+            return register;
+        }
+        let load = |tile| {
+            let read = Read { view: view(tile), delay: 0, start: StartValue::Number(0.0), history: true };
+            Instruction::Load { read, to: register }
+        };
+        let instruction = match self.origins[register] {
+            Origin::Tile(tile) => load(tile),
+            Origin::Number(value) => Instruction::Number { value, to: register },
+            // By the first program; this is the second.
+            Origin::Made => load(self.keep(register)),
+        };
+        self.program().push(instruction);
+        self.here[register] = true;
+        register
+    }
+
+    /// The register of what an instruction makes.
+    fn made(&mut self, key: Key, instruction: impl FnOnce(Register) -> Instruction) -> Term {
+        if let Some(&register) = self.known.get(&key) {
+            return Term::Of(register);
+        }
+        let register = self.new_register(Origin::Made);
+        self.here[register] = true;
+        self.known.insert(key, register);
+        self.program().push(instruction(register));
+        Term::Of(register)
+    }
+
+    /// The register of what a tile is filled with.
+    fn fed(&mut self, key: Key, feeding: Feeding) -> Term {
+        if let Some(&register) = self.known.get(&key) {
+            return Term::Of(register);
+        }
+        let tile = self.tile();
+        self.feeds.push((feeding, tile));
+        let register = self.new_register(Origin::Tile(tile));
+        self.known.insert(key, register);
+        Term::Of(register)
+    }
+
+    fn scaled(&mut self, factor: f64, from: Term) -> Term {
+        let from = self.register(from);
+        self.made(Key::Scale(factor.to_bits(), from), |to| Instruction::Scale { factor, from, to })
+    }
+}
+
+impl Algebra for Emitter<'_> {
+    type Number = Term;
+
+    fn number(&mut self, value: f64) -> Term {
+        Term::Number(value)
+    }
+
+    fn weight(&mut self, offset: usize) -> Term {
+        self.fed(Key::Weight(offset), Feeding::Weight(offset))
+    }
+
+    fn mask(&mut self, key: u64, probability: f64) -> Term {
+        let probability = probability.to_bits();
+        self.fed(Key::Mask(key, probability), Feeding::Mask(key, probability))
+    }
+
+    fn input(&mut self, place: usize, input: &Input) -> Term {
+        self.fed(Key::Input(place), Feeding::Input(*input))
+    }
+
+    // Where a read of the state crosses, the number that it reads is replaced before the frame.
+    fn start(&mut self, _: &StartValue) -> Term {
+        Term::Zero
+    }
+
+    fn crossing(&mut self, _: usize, _: Term, value: Term) -> Term {
+        value
+    }
+
+    fn apply(&mut self, function: Function, a: Term) -> Term {
+        let from = self.register(a);
+        self.made(Key::Apply(function, from), |to| Instruction::Apply { function, from, to })
+    }
+
+    fn binary(&mut self, op: Binary, a: Term, b: Term) -> Term {
+        match (op, a, b) {
+            (Binary::Add, Term::Zero, other) | (Binary::Add, other, Term::Zero) => return other,
+            (Binary::Mul | Binary::Div, Term::Zero, _) | (Binary::Mul, _, Term::Zero) => return Term::Zero,
+            (Binary::Mul, Term::One, other) | (Binary::Mul, other, Term::One) => return other,
+            (Binary::Mul, Term::Number(factor), from) | (Binary::Mul, from, Term::Number(factor)) => {
+                return self.scaled(factor, from);
+            }
+            _ => {}
+        }
+        let (a, b) = (self.register(a), self.register(b));
+        self.made(Key::Binary(op, a, b), |to| Instruction::Binary { op, a, b, to })
+    }
+
+    fn fused(&mut self, a: Term, b: Term, c: Term) -> Term {
+        match (a, b, c) {
+            (Term::Zero, _, _) | (_, Term::Zero, _) => c,
+            (Term::One, other, _) | (other, Term::One, _) => self.binary(Binary::Add, other, c),
+            (_, _, Term::Zero) => self.binary(Binary::Mul, a, b),
+            _ => {
+                let [a, b, c] = [a, b, c].map(|term| self.register(term));
+                self.made(Key::MulAdd(a, b, c), |to| Instruction::MulAdd { a, b, c, to })
+            }
+        }
+    }
+
+    fn store(&mut self, to: View, value: Term) {
+        let from = self.register(value);
+        let tile = match self.origins[from] {
+            Origin::Tile(tile) => tile,
+            _ => {
+                let tile = self.tile();
+                self.program().push(Instruction::Store { from, to: view(tile) });
+                tile
+            }
+        };
+        self.stores.push((to, tile));
+    }
+}
