@@ -181,6 +181,11 @@ impl Model {
 
     /// Microseconds of a window.
     fn us(self, stage: &Stage, deal: Deal) -> f64 {
+        if deal == Deal::Chunks
+            && let Some(us) = self.chunks(stage)
+        {
+            return us;
+        }
         match stage.kind {
             StageKind::Frames => self.all_frames(stage, deal),
             StageKind::Scan | StageKind::Loop => {
