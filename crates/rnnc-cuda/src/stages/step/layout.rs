@@ -4,6 +4,7 @@
 use super::choice::{Choice, Tier, Way, candidates, units};
 use super::exchange;
 use super::product_layout::ProductLayout;
+use super::time::polling_saves;
 use super::track::{Work, is_in_step, products};
 use crate::device::Device;
 use crate::stages::vector::Lanes;
@@ -117,6 +118,14 @@ impl Layout {
             }
             let most = layout.products.iter().map(|p| p.staged * row(p)).max().unwrap_or(0);
             at += most.max(if most > 0 { widest } else { 0 });
+        }
+        if tier == Tier::Grid && stages {
+            let stored = exchange::stored(track);
+            let known = |p: &Product| exchange::lag(track, &stored, p).is_some();
+            for product in layout.products.iter_mut().filter(|p| p.staged > 0) {
+                product.polled = polling_saves(product, threads) > 0.0 && product.parts.iter().all(known);
+                product.copied = product.polled;
+            }
         }
         layout.fixed = at;
         for product in &mut layout.products {

@@ -61,9 +61,10 @@ pub struct ProductLayout {
     pub exchanged: bool,
     /// Where they are.
     pub exchange_at: usize,
-    /// Whether maps of the loop leave copies of all its sources in device memory, in the order in which tensor cores read
-    /// them.
+    /// Whether maps of the loop leave copies of all its sources in device memory, in the order in which they are read.
     pub copied: bool,
+    /// Whether numbers of those copies say themselves that they are there, so that nobody signals.
+    pub polled: bool,
     /// Where its weights begin in shared memory.
     pub weights_at: usize,
 }
@@ -96,6 +97,7 @@ impl ProductLayout {
             exchanged: false,
             exchange_at: 0,
             copied: false,
+            polled: false,
             weights_at: 0,
         }
     }
@@ -223,7 +225,7 @@ impl ProductLayout {
     /// Rows of sources that a thread multiplies together.
     pub fn together(&self) -> usize {
         match self.way {
-            Way::Lanes => (32 / self.thread_rows).clamp(1, 4),
+            Way::Lanes => (32 / self.thread_rows).clamp(1, 4).min(self.streams.max(1)),
             Way::Tiles => 8 * self.stream_tiles(),
         }
     }
@@ -262,17 +264,28 @@ impl ProductLayout {
         self.rows().next_multiple_of(4)
     }
 
-    /// Numbers of device memory that the copies of a frame's sources take: of tiles of 8 streams by 16 columns.
+    /// Numbers of device memory that the copies of a frame's sources take: rows, or tiles of 8 streams by 16 columns.
     pub fn copied_numbers(&self) -> usize {
-        match self.copied {
-            true => self.streams.div_ceil(8) * self.column_tiles() * 32 * self.weight_bytes,
-            false => 0,
+        match (self.copied, self.way) {
+            (false, _) => 0,
+            (true, Way::Lanes) => self.streams * self.copied_chunks() * 4,
+            (true, Way::Tiles) => self.streams.div_ceil(8) * self.column_tiles() * 32 * self.weight_bytes,
         }
+    }
+
+    /// Chunks of all parts.
+    pub fn copied_chunks(&self) -> usize {
+        self.chunks.last().copied().unwrap_or(0)
+    }
+
+    /// Reads of four numbers by which a thread brings a row of sources to shared memory.
+    pub fn reads(&self, threads: usize) -> usize {
+        self.copied_chunks().div_ceil(threads)
     }
 
     /// Tiles of 16 columns.
     pub fn column_tiles(&self) -> usize {
-        self.chunks.last().map_or(0, |chunks| chunks.div_ceil(4))
+        self.copied_chunks().div_ceil(4)
     }
 
     /// Units of a block, of each layer.
