@@ -367,7 +367,7 @@ impl<'a> Kernel<'a> {
         let frame_of = format!("{frame} const u32 stream = q % {streams}u;");
         for (number, &k) in piece.products.iter().enumerate() {
             let p = &self.layout.products[k];
-            if number > 0 && p.staged > 0 {
+            if number > 0 && p.staged > 0 && !p.shares {
                 // The one before is still being read.
                 self.line("        block_sync();");
             }

@@ -56,6 +56,8 @@ pub struct ProductLayout {
     pub staged: usize,
     /// Where they are.
     pub staged_at: usize,
+    /// Whether the product before it has brought them there: it has the same sources.
+    pub shares: bool,
     /// Whether its sources come through shared memory, where the blocks that compute them put them: two buffers of all
     /// rows.
     pub exchanged: bool,
@@ -94,6 +96,7 @@ impl ProductLayout {
             gathered_at: 0,
             staged: 0,
             staged_at: 0,
+            shares: false,
             exchanged: false,
             exchange_at: 0,
             copied: false,
@@ -200,6 +203,15 @@ impl ProductLayout {
         inside.then_some((begin(other)?.checked_sub(begin(self)?)?) / self.span())
     }
 
+    /// Whether what another product of its operation brings to shared memory, all rows at once, is what it needs there.
+    pub(super) fn has_sources_of(&self, other: &ProductLayout, rows: usize) -> bool {
+        let sources = |p: &ProductLayout| p.parts.iter().map(|part| part.from).collect::<Vec<_>>();
+        self.place == other.place
+            && self.padded_chunks() == other.padded_chunks()
+            && [self, other].iter().all(|p| p.staged >= rows)
+            && sources(self) == sources(other)
+    }
+
     /// Lanes side by side along the columns.
     pub fn column_lanes(&self) -> usize {
         match self.way {
@@ -281,6 +293,15 @@ impl ProductLayout {
     /// Reads of four numbers by which a thread brings a row of sources to shared memory.
     pub fn reads(&self, threads: usize) -> usize {
         self.copied_chunks().div_ceil(threads)
+    }
+
+    /// How many ranges of units a warp's reads of a row of sources are of: those of a thread are `threads` chunks apart.
+    pub fn units_read(&self, threads: usize) -> usize {
+        let span = self.span().max(1);
+        let mut first: Vec<usize> = (0..self.reads(threads)).map(|read| read * threads * 4 % span).collect();
+        first.sort_unstable();
+        first.dedup();
+        first.len().max(1)
     }
 
     /// Tiles of 16 columns.

@@ -33,18 +33,24 @@ impl Summed<'_> {
         self.dealt.parts * self.part(streams)
     }
 
-    /// Those of a part of a frame: what a block writes has sectors of its own, for where many write, all wait.
+    /// Those of a part of a frame. What a block posts has sectors of its own: where many write, all who look wait.
     fn part(&self, streams: usize) -> usize {
         const SECTOR: usize = 8;
-        (streams * self.count).next_multiple_of(SECTOR)
+        match self.polled {
+            true => (streams * self.count).next_multiple_of(SECTOR),
+            false => streams * self.count,
+        }
     }
 
     /// Where a sum of a part of `frame` and `stream` is: an expression.
     pub fn address(&self, at: usize, streams: usize, number: usize, part: &str) -> String {
         let (frame, of_part, count) = (self.frame(streams), self.part(streams), self.count);
-        format!(
-            "a.scratch + {at}ull + ((u64)(u32)frame * {frame}ull + ({part}) * {of_part}u + stream * {count}u + {number}u)"
-        )
+        let place = match self.polled {
+            true => format!("({part}) * {of_part}u + stream * {count}u + {number}u"),
+            // Those of a row lie side by side.
+            false => format!("(stream * {count}u + {number}u) * {}u + {part}", self.dealt.parts),
+        };
+        format!("a.scratch + {at}ull + ((u64)(u32)frame * {frame}ull + {place})")
     }
 }
 
@@ -64,7 +70,9 @@ pub(super) fn summed<'a>(track: &'a Track, layout: &Layout) -> Vec<Summed<'a>> {
         let last = last_stored(vector, &stored, offset).filter(|&last| has_parts(vector) && last < phase);
         if let Some(phase) = last {
             let dealt = Dealt { units, parts: len.div_ceil(units) };
-            let (count, polled) = (sums_of_a_part(vector), layout.choice.tier == Tier::Grid);
+            // With many streams, it would be too much to look for.
+            let polled = layout.choice.tier == Tier::Grid && !layout.packs();
+            let count = sums_of_a_part(vector);
             out.push(Summed { vector, phase, offset, dealt, count, polled });
         }
     }
