@@ -164,6 +164,11 @@ impl Layout {
         later.into_iter().any(|p| p.into.is_none() && exchange::overlap(p.to(), own.to()))
     }
 
+    /// At how many meetings of a step blocks look for numbers that others post.
+    pub fn posted(&self) -> usize {
+        self.summed + usize::from(self.products.iter().any(|p| p.polled))
+    }
+
     /// Buffers of partial sums.
     pub fn buffers(&self) -> usize {
         if self.work.rows == 1 { 2 } else { 1 }
