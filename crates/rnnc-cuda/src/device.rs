@@ -85,7 +85,7 @@ impl Device {
                     tf32_tflops: 387.0,
                     memory_tbs: 3.35,
                     launch_us: 2.0,
-                    frame_us: [0.05, 0.22, 0.97],
+                    frame_us: [0.05, 0.46, 1.0],
                     tiles: 1.0,
                 },
             },

@@ -146,12 +146,19 @@ fn faults_between_blocks_that_count_are_seen() {
     all_are_seen(&case, &device([1e3, 1e3, 0.0]), grid_loops, &faults);
 }
 
+const POSTS: [Fault; 4] = [NEVER_ABSENT, ONE_LOOK, PUT_ONLY, NO_FIRST_MEETING];
+
 #[test]
-fn faults_between_blocks_that_look_are_seen() {
-    let device = device([1e3, 1e3, 0.01]);
-    let faults = [NO_BLOCK_SYNC, NEVER_ABSENT, ONE_LOOK, PUT_ONLY, NO_FIRST_MEETING];
-    all_are_seen(&case("lstm_peephole", 17, 2, &[6, 5], 0.1), &device, grid_loops, &faults);
-    all_are_seen(&case("layer_norm_in_a_loop", 18, 1, &[6, 5], 0.1), &device, grid_loops, &faults);
+fn faults_between_blocks_that_look_for_sources_are_seen() {
+    let case = case("lstm_peephole", 17, 2, &[6, 5], 0.1);
+    let faults = [&POSTS[..], &[NO_BLOCK_SYNC]].concat();
+    all_are_seen(&case, &device([1e3, 1e3, 0.01]), grid_loops, &faults);
+}
+
+#[test]
+fn faults_between_blocks_that_look_for_sums_are_seen() {
+    let case = case("layer_norm_in_a_loop", 18, 1, &[6, 5], 0.1);
+    all_are_seen(&case, &device([1e3, 1e3, 0.01]), grid_loops, &POSTS);
 }
 
 #[test]

@@ -25,7 +25,9 @@ impl Posts {
     /// The statement by which all blocks make absent what the loop will post.
     pub fn make_absent(self) -> String {
         let Posts { at, numbers } = self;
-        format!("make_absent(a.scratch + ({at}ull + (u64)(u32)a.first * {numbers}ull), (u64)(u32)n * {numbers}ull);")
+        format!(
+            "make_absent(a.scratch + ({at}ull + (u64)(u32)a.first * {numbers}ull), (u64)(u32)n * {numbers}ull);"
+        )
     }
 }
 
@@ -45,7 +47,10 @@ pub(super) fn functions(out: &mut String, id: &str, p: &ProductLayout, places: &
         let (begin, end, len) = (chunks[0], chunks[1], part.from.view.len);
         let within = product::within(p, begin, end);
         let within = if within.is_empty() { within } else { format!("if ({within}) ") };
-        let _ = writeln!(out, "    {within}{{\n        const u32 column = (chunk - {begin}u) * 4u; (void)column;");
+        let _ = writeln!(
+            out,
+            "    {within}{{\n        const u32 column = (chunk - {begin}u) * 4u; (void)column;"
+        );
         let look = format!(
             "x = look4(a.scratch + ({at}ull + (u64)(u32)(frame + ({})) * {frame}ull + stream * {row}u + chunk * 4u));",
             1 - part.from.delay
