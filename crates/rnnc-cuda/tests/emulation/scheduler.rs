@@ -490,7 +490,10 @@ impl Launch {
                 Some(combine) => unsafe { combine(state.items.as_mut_ptr(), lanes.len() as u32) },
                 None => self.stores.warp_sync(lanes.clone(), warp),
             }
+            // Warps that poll do so together: it is no sign that anything goes on.
+            let idle = self.idle;
             lanes.for_each(|lane| self.wake(lane));
+            self.idle = idle;
         }
         Ok(())
     }
