@@ -305,13 +305,20 @@ impl<'a> Kernel<'a> {
                 }
             }
         } else if number + 1 < self.track.phases.len()
-            || self.layout.buffers() == 1
+            || self.layout.buffers() == 1 && !self.begins_by_staging()
             // Other threads read what a vector function stores.
             || pieces.last().is_some_and(|piece| piece.vector.is_some())
         {
             self.line("        block_sync();");
         }
         self.late_stores();
+    }
+
+    /// Whether all threads of a block meet in a step before any sums are written: where they bring sources to shared memory.
+    fn begins_by_staging(&self) -> bool {
+        let first = self.track.phases.first().map(|phase| self.pieces(0, phase));
+        let piece = first.and_then(|pieces| pieces.into_iter().next());
+        piece.is_some_and(|p| p.products.first().is_some_and(|&k| self.layout.products[k].staged > 0))
     }
 
     /// Cuts a phase into pieces.

@@ -45,10 +45,11 @@ impl<'a> Kernel<'a> {
             let crossing = self.crossing(k);
             copies::first(&mut self.out, &k.to_string(), p, &self.stored, sizes, &crossing);
         }
-        self.line("    }\n    block_sync();");
+        self.line("    }");
         if !self.counts_first() {
             return;
         }
+        self.line("    block_sync();");
         let (c, blocks) = (self.groups(), self.layout.choice.blocks);
         for phase in 0..self.track.phases.len() {
             if !self.is_waited_for(phase) {
