@@ -63,6 +63,64 @@ __global__ void grid_counters(int frames, unsigned *counters) {
     }
 }
 
+// Where numbers of each frame begin, and one that is not there yet.
+constexpr unsigned LINES = 8, NUMBERS = 8, ABSENT = ~0u;
+__device__ unsigned *numbers(unsigned *counters, int frame) {
+    return counters + LINES * 32 + (size_t)frame * gridDim.x * NUMBERS;
+}
+
+// 8 numbers of each block for all blocks, each thread some of them, by counters: a warp waits at that of the blocks whose
+// numbers it reads.
+__global__ void grid_counted(int frames, unsigned *counters) {
+    __shared__ uint4 all[2][2 * THREADS];
+    const unsigned group = blockIdx.x * LINES / gridDim.x, last = gridDim.x * NUMBERS / 4 - 1;
+    unsigned value = 1;
+    for (int frame = 0; frame < frames; frame++) {
+        unsigned *const own = numbers(counters, frame);
+        __syncthreads();
+        if (threadIdx.x < NUMBERS) own[blockIdx.x * NUMBERS + threadIdx.x] = value;
+        if (threadIdx.x < 32) __syncwarp();
+        if (threadIdx.x == 0)
+            asm volatile("red.release.gpu.global.add.u32 [%0], 1;" ::"l"(counters + group * 32) : "memory");
+        for (unsigned at = threadIdx.x; at <= last; at += THREADS) {
+            const unsigned whose = at * 4 / NUMBERS * LINES / gridDim.x;
+            const unsigned members = ((whose + 1) * gridDim.x + LINES - 1) / LINES - (whose * gridDim.x + LINES - 1) / LINES;
+            unsigned seen;
+            do asm volatile("ld.acquire.gpu.global.u32 %0, [%1];" : "=r"(seen) : "l"(counters + whose * 32) : "memory");
+            while (__any_sync(__activemask(), seen < (frame + 1u) * members));
+            uint4 x;
+            asm volatile("ld.relaxed.gpu.global.v4.u32 {%0, %1, %2, %3}, [%4];"
+                         : "=r"(x.x), "=r"(x.y), "=r"(x.z), "=r"(x.w) : "l"(own + at * 4) : "memory");
+            all[frame & 1][at] = x;
+        }
+        __syncthreads();
+        value = (all[frame & 1][threadIdx.x % last].x + 1) & 0xffff;
+    }
+}
+
+// The same without counters: a number is its own flag. Each frame has its own numbers, and all are absent before.
+__global__ void grid_posted(int frames, unsigned *counters) {
+    __shared__ uint4 all[2][2 * THREADS];
+    const unsigned last = gridDim.x * NUMBERS / 4 - 1;
+    unsigned value = 1;
+    for (int frame = 0; frame < frames; frame++) {
+        unsigned *const own = numbers(counters, frame);
+        __syncthreads();
+        if (threadIdx.x < NUMBERS)
+            asm volatile("st.relaxed.gpu.global.u32 [%0], %1;" ::"l"(own + blockIdx.x * NUMBERS + threadIdx.x), "r"(value) : "memory");
+        for (unsigned at = threadIdx.x; at <= last; at += THREADS) {
+            uint4 x;
+            do asm volatile("ld.relaxed.gpu.global.v4.u32 {%0, %1, %2, %3}, [%4];"
+                            : "=r"(x.x), "=r"(x.y), "=r"(x.z), "=r"(x.w) : "l"(own + at * 4) : "memory");
+            // A warp looks together.
+            while (__any_sync(__activemask(), x.x == ABSENT || x.y == ABSENT || x.z == ABSENT || x.w == ABSENT));
+            all[frame & 1][at] = x;
+        }
+        __syncthreads();
+        value = (all[frame & 1][threadIdx.x % last].x + 1) & 0xffff;
+    }
+}
+
 __global__ void grid_sync(int frames, unsigned *) {
     for (int frame = 0; frame < frames; frame++) cooperative_groups::this_grid().sync();
 }
@@ -87,7 +145,8 @@ float launch(Kernel kernel, int blocks, int cluster_size, int frames, unsigned *
     } else {
         attribute[0].id = cudaLaunchAttributeCooperative, attribute[0].val.cooperative = 1;
     }
-    check(cudaMemset(counters, 0, 8 * 128), "clearing");
+    check(cudaMemset(counters, 0, LINES * 128), "clearing");
+    check(cudaMemset(counters + LINES * 32, 0xff, (size_t)frames * blocks * NUMBERS * 4), "making absent");
     cudaEvent_t begin, end;
     check(cudaEventCreate(&begin), "an event"), check(cudaEventCreate(&end), "an event");
     check(cudaEventRecord(begin), "an event");
@@ -120,11 +179,13 @@ int main() {
     int multiprocessors = 0;
     check(cudaDeviceGetAttribute(&multiprocessors, cudaDevAttrMultiProcessorCount, 0), "the device");
     unsigned *counters;
-    check(cudaMalloc(&counters, 8 * 128), "memory");
+    check(cudaMalloc(&counters, LINES * 128 + (size_t)FRAMES * multiprocessors * NUMBERS * 4), "memory");
     measure("block", block, 1, 1, counters);
     measure("cluster of 8", cluster, 8, 8, counters);
     measure("cluster of 16", cluster, 16, 16, counters);
     measure("grid, a counter", grid_counter, multiprocessors, 1, counters);
     measure("grid, 8 counters", grid_counters, multiprocessors, 1, counters);
+    measure("grid, 8 counters, 8 numbers of each block", grid_counted, multiprocessors, 1, counters);
+    measure("grid, 8 numbers of each block, posted", grid_posted, multiprocessors, 1, counters);
     measure("grid, cooperative groups", grid_sync, multiprocessors, 1, counters);
 }

@@ -69,6 +69,26 @@ impl Device {
                     tiles: 1.0,
                 },
             },
+            // Measured: the empty frames; else an H200's with the vendor's memory.
+            Device {
+                name: "h100".into(),
+                architecture: (9, 0),
+                multiprocessors: 132,
+                registers: 65536,
+                shared_bytes: 227 * 1024,
+                cluster: 16,
+                memory_bytes: 79 << 30,
+                loop_threads: 256,
+                rates: Rates {
+                    clock_ghz: 1.98,
+                    f32_tflops: 51.0,
+                    tf32_tflops: 387.0,
+                    memory_tbs: 3.35,
+                    launch_us: 2.0,
+                    frame_us: [0.05, 0.46, 1.0],
+                    tiles: 1.0,
+                },
+            },
             // The vendor's numbers; its empty frames are taken to be an H200's.
             Device {
                 name: "a100".into(),

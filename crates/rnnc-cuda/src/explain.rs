@@ -95,6 +95,8 @@ pub struct LoopExplained {
     pub frames_at_once: usize,
     /// Times that blocks wait for each other in a step.
     pub barriers: usize,
+    /// At how many of these nobody signals: blocks look for numbers that others post.
+    pub posted: usize,
     /// Bytes of weights of its products.
     pub weight_bytes: usize,
     /// The parts of them (0 to 1) that stay in registers,
@@ -228,6 +230,7 @@ fn explain_loop(graph: &Graph, pass: &Pass, track: &Track, share: &Share, setup:
         units: units(widest(track), layout.choice.blocks),
         frames_at_once,
         barriers,
+        posted: layout.posted().min(barriers),
         weight_bytes,
         in_registers: part(in_registers),
         in_shared: part(in_shared),
@@ -368,7 +371,12 @@ impl LoopExplained {
             )?;
         }
         let step = if self.frames_at_once == 1 { "frame" } else { "step" };
-        writeln!(f, "        {} a {step}", count(self.barriers, "barrier"))
+        let posted = match self.posted {
+            0 => String::new(),
+            all if all == self.barriers => ", where blocks look for what others post".into(),
+            some => format!(", at {some} of which blocks look for what others post"),
+        };
+        writeln!(f, "        {} a {step}{posted}", count(self.barriers, "barrier"))
     }
 }
 
@@ -400,7 +408,7 @@ mod tests {
         let found = explained("network n { input x : vector(32)  h = lstm(x; 1024)  output h }", 1, 512);
         let stage = found.passes[0].stages.iter().find(|s| s.kind == StageKind::Loop).unwrap();
         let [lstm] = &stage.loops[..] else { panic!("{stage:?}") };
-        assert_eq!((lstm.tier, lstm.threads, lstm.barriers), (Tier::Grid, 256, 1));
+        assert_eq!((lstm.tier, lstm.threads, lstm.barriers, lstm.posted), (Tier::Grid, 256, 1, 1));
         assert_eq!(lstm.units, 1024usize.div_ceil(lstm.blocks));
         assert_eq!(lstm.weight_bytes, 4 * 4 * 1024 * 1024);
         assert!((lstm.in_registers + lstm.in_shared + lstm.streamed - 1.0).abs() < 1e-9);

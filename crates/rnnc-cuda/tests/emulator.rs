@@ -93,6 +93,27 @@ const EXCHANGE: &str = "
         if (thread() == 0) signal(a.counters);
     }";
 
+/// The same, where numbers say themselves that they are there.
+const POSTS: &str = "
+    float* s = shared_memory();
+    if (thread() == 0) {
+        for (int t = 0; t < a.end; t++) put(a.values + t * 32 + block(), as_float(~0u));
+        signal(a.counters);
+        while (peek(a.counters) < blocks()) {}
+    }
+    block_sync();
+    for (int t = 0; t < a.end; t++) {
+        float* now = a.values + t * 32;
+        float v = 1.f;
+        if (t && thread() < blocks()) do v = look(now - 32 + thread()); while (as_u32(v) == ~0u);
+        if (thread() < blocks()) s[thread()] = v;
+        block_sync();
+        float sum = 0.f;
+        for (u32 b = 0; b < blocks(); b++) sum += s[b];
+        block_sync();
+        if (thread() == 5) post(now + block(), sum + block());
+    }";
+
 fn exchanged() -> Vec<f32> {
     let mut state = vec![1f32; 4];
     let mut all = vec![0.0; LEN];
@@ -184,6 +205,30 @@ fn each_fault_in_an_exchange_shows() {
     for (right, wrong) in &faults {
         assert!(EXCHANGE.contains(right), "{right}");
         let found = run_with(&EXCHANGE.replace(right, wrong), GRID, 16, false);
+        assert!(
+            found.is_err() || found.is_ok_and(|found| found != exchanged()),
+            "{right} -> {wrong} was not seen"
+        );
+    }
+}
+
+#[test]
+fn blocks_find_what_others_post() {
+    assert_eq!(run(POSTS, GRID), exchanged());
+}
+
+#[test]
+fn each_fault_in_an_exchange_by_posts_shows() {
+    let faults = [
+        ("put(a.values + t * 32 + block(), as_float(~0u))", "put(a.values, 0.f)"),
+        ("while (as_u32(v) == ~0u)", "while (false)"),
+        ("while (peek(a.counters) < blocks()) {}", ""),
+        ("post(now", "put(now"),
+        ("block_sync();\n        float sum", "float sum"),
+    ];
+    for (right, wrong) in &faults {
+        assert!(POSTS.contains(right), "{right}");
+        let found = run_with(&POSTS.replace(right, wrong), GRID, 16, false);
         assert!(
             found.is_err() || found.is_ok_and(|found| found != exchanged()),
             "{right} -> {wrong} was not seen"

@@ -30,6 +30,10 @@ const STALE_4: Fault =
 const ONE_BLOCK_LESS: Fault = Fault(&[("(u32)steps * members", "((u32)steps * members - (members > 0))")]);
 const ONE_STEP_LESS: Fault = Fault(&[("(u32)steps * members", "(u32)(steps - 1) * members")]);
 const ONE_CHUNK_LESS: Fault = Fault(&[("peek(counter) < number", "peek(counter) < number - 1u")]);
+const NEVER_ABSENT: Fault = Fault(&[("    make_absent(", "    if (false) make_absent(")]);
+const ONE_LOOK: Fault = Fault(&[("if (!looks_again(", "if (true || !looks_again(")]);
+const PUT_ONLY: Fault = Fault(&[("post(", "put(")]);
+const NO_FIRST_MEETING: Fault = Fault(&[("if (warp == 0) wait_for(", "if (false) wait_for(")]);
 const NO_CLUSTER_BARRIER: Fault = Fault(&[("cluster_arrive();", ";"), ("cluster_wait();", "block_sync();")]);
 
 /// The kernels that faults are put into.
@@ -37,6 +41,10 @@ type Kernels = fn(&Launch, &Geometry) -> bool;
 
 fn grid_loops(launch: &Launch, geometry: &Geometry) -> bool {
     launch.what.contains(" loop of ") && geometry.cooperative
+}
+
+fn forward_grid_loops(launch: &Launch, geometry: &Geometry) -> bool {
+    grid_loops(launch, geometry) && launch.what.contains("forward")
 }
 
 fn cluster_loops(launch: &Launch, geometry: &Geometry) -> bool {
@@ -136,10 +144,25 @@ fn all_are_seen(case: &Case, device: &Device, kernels: Kernels, faults: &[Fault]
 }
 
 #[test]
-fn faults_between_blocks_are_seen() {
-    let case = case("lstm_peephole", 17, 2, &[6, 5], 0.1);
-    let faults = [NO_BLOCK_SYNC, NO_RELEASE, STALE, STALE_4, ONE_BLOCK_LESS, ONE_STEP_LESS];
+fn faults_between_blocks_that_count_are_seen() {
+    let case = case("delays_2_and_3", 16, 2, &[6, 5], 0.1);
+    let faults = [NO_BLOCK_SYNC, NO_RELEASE, STALE_4, ONE_BLOCK_LESS, ONE_STEP_LESS];
     all_are_seen(&case, &device([1e3, 1e3, 0.0]), grid_loops, &faults);
+}
+
+#[test]
+fn faults_between_blocks_that_look_for_sources_are_seen() {
+    let (case, device) = (case("lstm_peephole", 17, 2, &[6, 5], 0.1), device([1e3, 1e3, 0.01]));
+    all_are_seen(&case, &device, grid_loops, &[NEVER_ABSENT, ONE_LOOK, PUT_ONLY]);
+    // Backward, all have met before anything is looked for: a window's last frame reads nothing of one behind it.
+    all_are_seen(&case, &device, forward_grid_loops, &[NO_FIRST_MEETING, NO_BLOCK_SYNC]);
+}
+
+#[test]
+fn faults_between_blocks_that_look_for_sums_are_seen() {
+    let (case, device) = (case("layer_norm_in_a_loop", 18, 1, &[6, 5], 0.1), device([1e3, 1e3, 0.01]));
+    all_are_seen(&case, &device, grid_loops, &[NEVER_ABSENT, ONE_LOOK, PUT_ONLY]);
+    all_are_seen(&case, &device, forward_grid_loops, &[NO_FIRST_MEETING]);
 }
 
 #[test]

@@ -12,7 +12,7 @@ use rnnc_cuda::compile::compile;
 use rnnc_cuda::device::{Device, Rates};
 use rnnc_cuda::driver::Geometry;
 use rnnc_cuda::program::{Command, Launch, Work, commands};
-use rnnc_plan::{Executor, ExecutorError, Plan, Precision, Setup};
+use rnnc_plan::{Executor, ExecutorError, Plan, PlanOptions, Precision, Setup, Values, ValuesMut};
 use rnnc_suite::{Case, Smooth, cases, check, check_refusals, is_well_conditioned, random_case};
 
 /// Relative to the largest number of an array; single precision against double.
@@ -107,6 +107,26 @@ fn loops_whose_blocks_share_rows_in_teams_agree_with_the_reference() {
         assert!(has(&case, device, |g| g.cluster == 2 && g.cooperative), "no loop is shared out in teams");
         check(&case, &on(device), TOLERANCE).unwrap();
     }
+}
+
+#[test]
+fn a_nan_of_the_bits_that_say_absent_goes_through_a_loop_as_any_other() {
+    let text = "network n { input x : vector(24)  h = max(x, dense(h[t-1]; 24))  output h }";
+    let graph = rnnc_lang::compile("n.rnn", text, None).map_err(|errors| errors.to_string()).unwrap();
+    let [_, mut device] = devices();
+    device.rates = Rates { frame_us: [1e3, 1e3, 0.01], ..device.rates };
+    let plan = Plan::new(&graph, PlanOptions::training(1, 4)).unwrap();
+    let program = compile(&plan, Setup::new(1, 4), &device).unwrap();
+    assert!(program.sources.iter().any(|source| source.text.contains("posted_0(")), "nothing is posted");
+    let mut executor = on(&device)(plan, Setup::new(1, 4)).unwrap();
+    let mut x = vec![0.5; 4 * 24];
+    x[24 + 3] = f32::from_bits(u32::MAX);
+    executor.forward(4, &[Values::F32(&x)], None).unwrap();
+    let mut h = vec![0.0; 4 * 24];
+    executor.output(0, ValuesMut::F32(&mut h)).unwrap();
+    let nan: Vec<usize> = (0..h.len()).filter(|&k| h[k].is_nan()).collect();
+    // Behind the frame of that unit, all units are sums with it.
+    assert_eq!(nan, [24 + 3].into_iter().chain(48..96).collect::<Vec<_>>());
 }
 
 #[test]

@@ -46,6 +46,10 @@ DEVICE float4 fresh4(const float* p) {
     asm volatile("ld.relaxed.gpu.global.v4.f32 {%0, %1, %2, %3}, [%4];" : "=f"(v.x), "=f"(v.y), "=f"(v.z), "=f"(v.w) : "l"(p) : "memory");
     return v;
 }
+// Numbers that blocks find without a signal: `post` writes one for all to see, soon; `look` reads what is there by now.
+DEVICE void post(float* p, float v) { asm volatile("st.relaxed.gpu.global.f32 [%0], %1;" ::"l"(p), "f"(v) : "memory"); }
+DEVICE float look(const float* p) { return fresh(p); }
+DEVICE float4 look4(const float* p) { return fresh4(p); }
 // Pairs of bf16: number `at` behind `p`, and four numbers.
 DEVICE void put_bf16(float* p, u64 at, float v) {
     unsigned short half;

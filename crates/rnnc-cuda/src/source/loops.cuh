@@ -18,18 +18,43 @@ template <int N> DEVICE float fold(float (&v)[N], u32 lane) {
     return sum;
 }
 
+// The most times that a wait asks.
+const u32 MOST_POLLS = 20000000u;
+
 // Waits until counters that this warp needs (lane i: counter i, if `members` is not 0) say that `steps` steps are done by
 // all their members. Bounded: a wait that does not end raises the fault flag, and no later wait waits.
 DEVICE void wait_for(const Args& a, u32 counter, u32 lane, u32 members, int steps, u32 code, bool& failed) {
     if (steps <= 0 || failed) return;
     const u32 want = (u32)steps * members;
     for (u32 polls = 0; ballot(members && peek(a.counters + counter + lane * 32) < want); polls++) {
-        if (polls > 20000000u) {
+        if (polls > MOST_POLLS) {
             raise(a.counters, code);
             failed = true;
             return;
         }
     }
+}
+
+// Numbers that are their own flag: where none has been posted yet, there is a NaN of these bits, which none that is posted
+// has.
+const u32 ABSENT = ~0u;
+DEVICE bool absent(float v) { return as_u32(v) == ABSENT; }
+DEVICE bool absent(const float4& v) { return absent(v.x) || absent(v.y) || absent(v.z) || absent(v.w); }
+DEVICE float present(float v) { return absent(v) ? as_float(0x7fffffffu) : v; }
+
+// All blocks together: no number of these is there yet.
+DEVICE void make_absent(float* from, u64 count) {
+    for (u64 i = global_thread(); i < count; i += global_threads()) put(from + i, as_float(ABSENT));
+}
+
+// Whether a warp looks again, because a lane of it misses something. Lanes look together: apart, they would come apart
+// from each other at what follows. Bounded as `wait_for` is.
+DEVICE bool looks_again(const Args& a, bool missing, u32& polls, u32 code, bool& failed) {
+    if (!ballot(missing) || failed) return false;
+    if (polls++ < MOST_POLLS) return true;
+    raise(a.counters, code);
+    failed = true;
+    return false;
 }
 
 // floor(a / b), for b > 0.

@@ -2,7 +2,7 @@
 //!
 //! `choice.rs` has the layouts that a loop can have, `time.rs` predicts what each takes; `layout.rs` and
 //! `product_layout.rs` say which block and thread has what; `exchange.rs` what must be waited for. `kernel.rs` prints the
-//! kernel, `product.rs` and `tiles.rs` its products, `copies.rs` what those read, `site.rs` how its maps read, `sums.rs`
+//! kernel, `product.rs` and `tiles.rs` its products, `copies.rs` and `posts.rs` what those read, `site.rs` how its maps read, `sums.rs`
 //! which functions of whole vectors are summed up by parts. `shares.rs` says which loops share the device.
 
 pub mod choice;
@@ -11,6 +11,7 @@ mod early;
 mod exchange;
 mod kernel;
 pub mod layout;
+mod posts;
 mod product;
 pub mod product_layout;
 pub mod shares;
@@ -51,8 +52,9 @@ pub(crate) fn stage(
         }
         builder.program.watched.push(what.clone());
         let code = builder.program.watched.len();
-        // A counter for each phase and each group of blocks.
-        let counters = builder.counters(track.phases.len() * kernel::meeting::GROUPS);
+        // A counter for each phase and each group of blocks, and for what is before the first step.
+        let lines = (track.phases.len() + 1) * kernel::meeting::GROUPS;
+        let counters = builder.counters(lines);
         let window = builder.places.setup.window;
         let summed = sums::summed(track, &layout);
         let sums: usize = summed.iter().map(|s| s.numbers(window, builder.places.streams())).sum();
@@ -76,7 +78,7 @@ pub(crate) fn stage(
         };
         let mut commands = Vec::new();
         if layout.choice.tier == Tier::Grid {
-            let len = track.phases.len() * kernel::meeting::GROUPS * 32;
+            let len = lines * 32;
             commands.push(Command::Clear { region: Region::Counters, offset: counters, len });
         }
         commands.push(Command::Kernel(Launch { source, kernel: 0, what, work: Work::Grid(geometry) }));

@@ -96,8 +96,15 @@ pub(crate) struct Dealt {
     pub parts: usize,
 }
 
-/// The most sums of a part: [`own_sums`] makes no more.
-pub(crate) const MOST_SUMS: usize = 4;
+/// The sums that [`own_sums`] makes of a part.
+pub(crate) fn sums_of_a_part(vector: &Vector) -> usize {
+    match vector.operation {
+        Operation::Normalize { center, .. } => 1 + usize::from(center),
+        Operation::NormalizeGradient { center, .. } => 2 + 2 * usize::from(center),
+        Operation::SoftmaxGradient { .. } | Operation::LogSoftmaxGradient { .. } => 1,
+        _ => 2,
+    }
+}
 
 /// Whether a vector function can be summed up by parts: if it has one group, and its result the units of its operands.
 pub(crate) fn has_parts(vector: &Vector) -> bool {
@@ -136,13 +143,15 @@ pub(crate) fn own_sums(
 }
 
 /// The statements of as many lanes for a block's own units of a row's result; the sums of part `g_part` are what `get`
-/// makes of their number. The code around defines what [`own_sums`] says.
+/// makes of their number. The code around defines what [`own_sums`] says. If sums say themselves that they are there, the
+/// lanes of a warp look `again` until all are: an expression, of `polls` and of whether some are `missing`.
 pub(crate) fn results(
     vector: &Vector,
     lanes: Lanes,
     dealt: Dealt,
     site: &mut dyn Site,
     get: &dyn Fn(usize) -> String,
+    again: Option<&str>,
 ) -> String {
     let names = {
         let mut code = Code::of_part(vector, lanes, dealt, Scope::Own, site);
@@ -157,6 +166,18 @@ pub(crate) fn results(
         code.line(&format!("float part_{name}[{each}];"));
         let get = get(number);
         code.each_part(&format!("part_{name}[g_k] = {get};"));
+    }
+    if let Some(again) = again {
+        code.line("for (u32 polls = 0;;) {\nbool missing = false;");
+        for name in &names {
+            code.each_part(&format!("missing |= absent(part_{name}[g_k]);"));
+        }
+        code.line(&format!("if (!{again}) break;"));
+        for (number, name) in names.iter().enumerate() {
+            let get = get(number);
+            code.each_part(&format!("if (absent(part_{name}[g_k])) part_{name}[g_k] = {get};"));
+        }
+        code.line("}");
     }
     code.write();
     code.text + "}\n"

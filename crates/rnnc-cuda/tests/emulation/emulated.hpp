@@ -60,6 +60,7 @@ struct Host {
     void (*check_constant)(Lane*, int line, const void*, u32 bytes);
     void (*put)(Lane*, int line, float*, u32 bits);
     void (*put_shared)(Lane*, int line, float*, u32 rank, u32 bits);
+    void (*post)(Lane*, int line, float*, u32 bits);
     u32 (*fresh)(Lane*, int line, const float*);
     u32 (*own)(Lane*, int line, const float*);
     void (*signal)(Lane*, int line, u32*);
@@ -194,6 +195,22 @@ DEVICE float fresh(const float* p, HERE) {
 DEVICE float4 fresh4(const float* p, HERE) {
     check<16>(p, line);
     return {fresh(p, line), fresh(p + 1, line), fresh(p + 2, line), fresh(p + 3, line)};
+}
+DEVICE void post(float* p, float v, HERE) {
+    Lane* l = lane_record();
+    check<4>(p, line);
+    l->host->post(l, line, p, as_u32(v));
+}
+// What came to memory, be it this thread's own.
+DEVICE float look(const float* p, HERE) {
+    Lane* l = lane_record();
+    check<4>(p, line);
+    return as_float(l->host->peek(l, line, (const u32*)p));
+}
+DEVICE float4 look4(const float* p, HERE) {
+    check<16>(p, line);
+    const float first = look(p, line);
+    return {first, p[1], p[2], p[3]};
 }
 // Halves of words are buffered as such: under odd addresses, one behind their own.
 DEVICE void put_bf16(float* p, u64 at, float v, HERE) {

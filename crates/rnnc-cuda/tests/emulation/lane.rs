@@ -40,6 +40,7 @@ pub struct Host {
     check_constant: unsafe extern "C" fn(*mut Lane, c_int, u64, u32),
     put: unsafe extern "C" fn(*mut Lane, c_int, u64, u32),
     put_shared: unsafe extern "C" fn(*mut Lane, c_int, u64, u32, u32),
+    post: unsafe extern "C" fn(*mut Lane, c_int, u64, u32),
     fresh: unsafe extern "C" fn(*mut Lane, c_int, u64) -> u32,
     own: unsafe extern "C" fn(*mut Lane, c_int, u64) -> u32,
     signal: unsafe extern "C" fn(*mut Lane, c_int, *mut u32),
@@ -64,6 +65,7 @@ impl Host {
             check_constant,
             put,
             put_shared,
+            post,
             fresh,
             own,
             signal,
@@ -175,6 +177,13 @@ unsafe extern "C" fn put(lane: *mut Lane, line: c_int, address: u64, bits: u32) 
 
 unsafe extern "C" fn put_shared(lane: *mut Lane, line: c_int, address: u64, rank: u32, bits: u32) {
     with_launch!(lane, line, false, |launch: &mut Launch, id| launch.put_shared(id, address, rank, bits));
+}
+
+unsafe extern "C" fn post(lane: *mut Lane, line: c_int, address: u64, bits: u32) {
+    with_launch!(lane, line, false, |launch: &mut Launch, id| {
+        launch.post(id, address, bits);
+        Ok(())
+    });
 }
 
 unsafe extern "C" fn fresh(lane: *mut Lane, _: c_int, address: u64) -> u32 {

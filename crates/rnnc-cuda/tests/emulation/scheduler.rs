@@ -334,6 +334,11 @@ impl Launch {
     /// Chooses who runs next, and in which order.
     fn choose(&mut self, round: &mut Vec<usize>) {
         round.clear();
+        // What was posted comes when it likes; all of it, before nobody can do anything else.
+        let (random, none) = (&mut self.random, self.ready.is_empty());
+        if self.stores.arrive(|_| none || random.below(8) == 0) {
+            self.word_changed();
+        }
         // Who polls is woken by any word that changes.
         let Launch { polling, fibers, ready, words, .. } = self;
         polling.retain(|&id| {
@@ -485,7 +490,10 @@ impl Launch {
                 Some(combine) => unsafe { combine(state.items.as_mut_ptr(), lanes.len() as u32) },
                 None => self.stores.warp_sync(lanes.clone(), warp),
             }
+            // Warps that poll do so together: it is no sign that anything goes on.
+            let idle = self.idle;
             lanes.for_each(|lane| self.wake(lane));
+            self.idle = idle;
         }
         Ok(())
     }
@@ -544,6 +552,11 @@ impl Launch {
     pub fn put(&mut self, id: usize, address: u64, bits: u32) {
         self.host.buffered = 1;
         self.stores.put(self.seer(id), address, bits);
+    }
+
+    pub fn post(&mut self, id: usize, address: u64, bits: u32) {
+        self.host.buffered = 1;
+        self.stores.post(self.seer(id), address, bits);
     }
 
     /// A thread writes to the shared memory of a block of its cluster.

@@ -1,6 +1,7 @@
 //! Stores that are not there yet. What a thread puts is seen by itself alone; behind a warp_sync by its warp; behind
 //! a block_sync by its block; and by others only when a thread that sees it signals. So a missing fence or barrier
-//! shows as an old value.
+//! shows as an old value. What a thread posts comes to memory some time later, in no order; at the latest when its block
+//! signals.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
@@ -55,6 +56,8 @@ pub struct Stores {
     lanes: Vec<Buffer>,
     warps: Vec<Buffer>,
     blocks: Vec<Buffer>,
+    /// What was posted: address, bits, and the block's number.
+    posted: Vec<(u64, u32, u32)>,
     /// Of blocks that have ended: there when the launch ends.
     left: Vec<(Buffer, u32)>,
     put: ByAddress<Put>,
@@ -96,6 +99,24 @@ impl Stores {
     pub fn put(&mut self, seer: Seer, address: u64, bits: u32) {
         self.put.entry(address).or_insert_with(|| Put { before: memory(address), block: None });
         self.lanes[seer.lane].insert(address, bits);
+    }
+
+    pub fn post(&mut self, seer: Seer, address: u64, bits: u32) {
+        self.put.entry(address).or_insert_with(|| Put { before: memory(address), block: None });
+        self.posted.push((address, bits, seer.block));
+    }
+
+    /// Some of what was posted comes to memory: all that `comes` says. Whether anything did.
+    pub fn arrive(&mut self, mut comes: impl FnMut(u32) -> bool) -> bool {
+        let (coming, later): (Vec<_>, Vec<_>) = self.posted.drain(..).partition(|&(.., block)| comes(block));
+        self.posted = later;
+        for &(address, bits, block) in &coming {
+            set_memory(address, bits);
+            if let Some(put) = self.put.get_mut(&address) {
+                put.block = Some(block);
+            }
+        }
+        !coming.is_empty()
     }
 
     /// Whether the launch put something to an address.
@@ -141,6 +162,7 @@ impl Stores {
 
     /// A thread lets others see all that it sees.
     pub fn release(&mut self, seer: Seer) {
+        self.arrive(|block| block == seer.block);
         let Stores { lanes, warps, blocks, put, .. } = self;
         // The oldest first.
         for buffer in [&mut blocks[seer.slot], &mut warps[seer.warp], &mut lanes[seer.lane]] {
@@ -164,6 +186,7 @@ impl Stores {
 
     /// The launch has ended.
     pub fn launch_ended(&mut self) {
+        self.arrive(|_| true);
         for (mut buffer, block) in std::mem::take(&mut self.left) {
             publish(&mut buffer, block, &mut self.put);
         }

@@ -78,9 +78,9 @@ pub(super) fn candidates(track: &Track, rows: usize, device: &Device, most: usiz
             // What does not fit into whole clusters stays free.
             let most = if team > 2 { most - most / 11 } else { most } / team * team;
             let fewest = units(span, most.max(1));
-            // Powers of two fill the lanes; and fewer blocks may do as well.
+            // Powers of two fill the lanes; and fewer blocks may do as well, or better: each reads all.
             let round = fewest.next_power_of_two();
-            for units in [fewest, round, 2 * round] {
+            for units in [fewest, round, 2 * round, 4 * round] {
                 let blocks = span.div_ceil(units).next_multiple_of(team);
                 if blocks > 1 && blocks <= most {
                     add(Tier::Grid, blocks, team);

@@ -4,7 +4,7 @@
 //! are written once, so nothing waits for readers.
 
 use rnnc_graph::Direction;
-use rnnc_plan::{Instruction, Op, Product, Read, Track, View};
+use rnnc_plan::{Instruction, Op, Product, Read, Track, Vector, View};
 
 /// Values that a track's operations store: columns of a buffer that are units of layers of a size.
 #[derive(Clone, Copy, Debug)]
@@ -136,6 +136,13 @@ pub(super) fn origin(stored: &[Stored], read: &Read, span: usize, first: usize) 
     origin
 }
 
+/// Who reads what other blocks have.
+#[derive(Clone, Copy)]
+pub(super) enum Reader<'a> {
+    Product(&'a Product),
+    Vector(&'a Vector),
+}
+
 /// A phase must see the steps of another: `behind` steps before its own, and all before those.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Wait {
@@ -143,8 +150,14 @@ pub(super) struct Wait {
     pub behind: i64,
 }
 
-/// What a phase must wait for.
-pub(super) fn waits(track: &Track, stored: &[Stored], phase: usize) -> Vec<Wait> {
+/// What a phase must wait for. Of operations that `says_itself` names, with the phase they stand in and their place in it,
+/// what they read says itself that it is there.
+pub(super) fn waits(
+    track: &Track,
+    stored: &[Stored],
+    phase: usize,
+    says_itself: &dyn Fn((usize, usize), Reader<'_>) -> bool,
+) -> Vec<Wait> {
     let mut waits: Vec<Wait> = Vec::new();
     let width = i64::try_from(track.block.max(1)).unwrap_or(i64::MAX);
     let sign = if track.direction == Direction::Forward { 1 } else { -1 };
@@ -158,9 +171,14 @@ pub(super) fn waits(track: &Track, stored: &[Stored], phase: usize) -> Vec<Wait>
             }
         }
     };
-    for placed in &track.phases[phase].ops {
+    for (at, placed) in track.phases[phase].ops.iter().enumerate() {
+        let says_itself = |reader| says_itself((phase, at), reader);
         match &placed.op {
-            Op::MatMul(products) => products.iter().for_each(|p| need(&p.from, placed.offset)),
+            Op::MatMul(products) => {
+                let counted = products.iter().filter(|p| !says_itself(Reader::Product(p)));
+                counted.for_each(|p| need(&p.from, placed.offset));
+            }
+            Op::Vector(v) if says_itself(Reader::Vector(v)) => {}
             Op::Vector(v) => v.operands.iter().for_each(|read| need(read, placed.offset)),
             Op::Map(map) => {
                 for step in &map.program {

@@ -1,16 +1,18 @@
 //! The kernel of a loop: steps in order, each its phases, each its operations in pieces that need no meeting inside.
 
 mod ahead;
+mod first;
 mod items;
 mod maps;
 pub(super) mod meeting;
 mod vectors;
 
-use super::choice::{Choice, Tier, Way, units};
-use super::copies::{self, Copies};
+use super::choice::{Tier, Way, units};
+use super::copies::Copies;
 use super::early::{self, Carry, Early, To};
-use super::exchange::{self, Stored, Wait};
+use super::exchange::{self, Reader, Stored, Wait};
 use super::layout::Layout;
+use super::posts;
 use super::product_layout::ProductLayout;
 use super::sums::Summed;
 use super::track::is_in_step;
@@ -82,7 +84,15 @@ impl<'a> Kernel<'a> {
         code: usize,
     ) -> Kernel<'a> {
         let stored = exchange::stored(track);
-        let waits = (0..track.phases.len()).map(|p| exchange::waits(track, &stored, p)).collect();
+        let says_itself = |place: (usize, usize), reader: Reader<'_>| match reader {
+            Reader::Product(product) => {
+                let here = |p: &&ProductLayout| p.place == place && p.parts.contains(product);
+                layout.products.iter().find(here).is_some_and(|p| p.polled)
+            }
+            Reader::Vector(v) => summed.iter().any(|s| s.polled && std::ptr::eq(s.vector, v)),
+        };
+        let waits =
+            (0..track.phases.len()).map(|p| exchange::waits(track, &stored, p, &says_itself)).collect();
         let mut at = scratch;
         let mut far = Vec::new();
         for p in &layout.products {
@@ -155,7 +165,7 @@ impl<'a> Kernel<'a> {
 
     /// The text: functions, then the kernel.
     pub fn text(mut self, name: &str) -> String {
-        let Layout { threads, choice: Choice { blocks, .. }, .. } = *self.layout;
+        let threads = self.layout.threads;
         for (k, product) in self.layout.products.iter().enumerate() {
             product::functions(&mut self.out, &k.to_string(), product, self.places);
             if product.exchanged {
@@ -167,8 +177,12 @@ impl<'a> Kernel<'a> {
                     self.places,
                 );
             }
-            if let Some(copies) = self.copies[k] {
-                copies.functions(&mut self.out, &k.to_string(), product, self.places);
+            match self.copies[k] {
+                Some(Copies { at, .. }) if product.polled => {
+                    posts::functions(&mut self.out, &k.to_string(), product, self.places, at);
+                }
+                Some(copies) => copies.functions(&mut self.out, &k.to_string(), product, self.places),
+                None => {}
             }
         }
         self.line(&format!("LOOP_KERNEL({name}, {threads}) {{"));
@@ -179,18 +193,7 @@ impl<'a> Kernel<'a> {
         self.line("    const int n = a.end - a.first;");
         self.line("    bool failed = false;");
         if self.layout.choice.tier == Tier::Grid {
-            let c = self.groups();
-            self.line(&format!(
-                "    const u32 members = lane < {c}u ? ((lane + 1u) * {blocks}u + {c}u - 1u) / {c}u - (lane * {blocks}u + {c}u - 1u) / {c}u : 0u;"
-            ));
-            for phase in 0..self.waits.len() {
-                for (number, wait) in self.waits[phase].clone().iter().enumerate() {
-                    let need = self.needs(phase, wait);
-                    self.line(&format!(
-                        "    const u32 members_{phase}_{number} = {need} >> lane & 1u ? members : 0u;"
-                    ));
-                }
-            }
+            self.members();
         }
         for (k, product) in self.layout.products.iter().enumerate() {
             let (id, far) = (k.to_string(), self.far[k]);
@@ -224,6 +227,7 @@ impl<'a> Kernel<'a> {
         self.before_the_first_step();
         self.first_sources();
         self.first_copies();
+        self.first_meeting();
         // Weights in shared memory are their own thread's, so nothing has to be met for.
         self.line("    for (int step = begin; step < stop; step++) {");
         self.before_a_step();
@@ -232,62 +236,6 @@ impl<'a> Kernel<'a> {
         self.line("    }");
         self.line("}");
         self.out
-    }
-
-    /// Brings the first step's sources to shared memory, where later ones will be put.
-    fn first_sources(&mut self) {
-        if self.layout.products.iter().all(|p| !p.exchanged) && self.layout.choice.team == 1 {
-            return;
-        }
-        let frame = self.step_frame("0");
-        self.line(&format!("    const int begin_frame = {frame}; (void)begin_frame;"));
-        let layout = self.layout;
-        for (k, p) in layout.products.iter().enumerate().filter(|(_, p)| p.exchanged) {
-            let crossing = self.crossing(k);
-            product::first_sources(
-                &mut self.out,
-                &k.to_string(),
-                p,
-                layout.work.rows,
-                layout.threads,
-                &crossing,
-            );
-        }
-        // No block may put anything into another's memory before that has begun.
-        match layout.choice.tier == Tier::Cluster || layout.choice.team > 1 {
-            true => self.line("    cluster_arrive();\n    cluster_wait();"),
-            false => self.line("    block_sync();"),
-        }
-    }
-
-    /// Copies what the first step reads of the frame before it, if anything.
-    fn first_copies(&mut self) {
-        if !self.copies_first() {
-            return;
-        }
-        let (layout, sizes) = (self.layout, (self.layout.choice.blocks, self.layout.threads));
-        self.line(&format!("    if (n > 0) {{ const int frame = {};", self.step_frame("begin")));
-        for (k, p) in layout.products.iter().enumerate().filter(|(_, p)| p.copied) {
-            let crossing = self.crossing(k);
-            copies::first(&mut self.out, &k.to_string(), p, &self.stored, sizes, &crossing);
-        }
-        self.line("    }\n    block_sync();");
-        let (c, blocks) = (self.groups(), self.layout.choice.blocks);
-        for phase in 0..self.track.phases.len() {
-            if !self.is_waited_for(phase) {
-                continue;
-            }
-            let counter = self.counter(phase);
-            self.line(&format!(
-                "    if (tid == 0) signal(a.counters + {counter}u + g * {c}u / {blocks}u * 32u);"
-            ));
-        }
-    }
-
-    /// Whether it does.
-    fn copies_first(&self) -> bool {
-        let delayed = |p: &ProductLayout| p.copied && p.parts.iter().any(|part| part.from.delay != 0);
-        self.layout.products.iter().any(delayed)
     }
 
     /// Items of a block.
@@ -328,14 +276,7 @@ impl<'a> Kernel<'a> {
     fn phase(&mut self, number: usize, phase: &'a Phase) {
         let tier = self.layout.choice.tier;
         if tier == Tier::Grid {
-            for (n, wait) in self.waits[number].clone().iter().enumerate() {
-                let counter = self.counter(wait.phase);
-                let steps = format!("step - begin + {}", 1 - wait.behind + i64::from(self.copies_first()));
-                let code = self.code;
-                self.line(&format!(
-                    "        wait_for(a, {counter}u, lane, members_{number}_{n}, {steps}, {code}u, failed);"
-                ));
-            }
+            self.wait(number);
         }
         let pieces = self.pieces(number, phase);
         for (n, piece) in pieces.iter().enumerate() {
@@ -364,13 +305,20 @@ impl<'a> Kernel<'a> {
                 }
             }
         } else if number + 1 < self.track.phases.len()
-            || self.layout.buffers() == 1
+            || self.layout.buffers() == 1 && !self.begins_by_staging()
             // Other threads read what a vector function stores.
             || pieces.last().is_some_and(|piece| piece.vector.is_some())
         {
             self.line("        block_sync();");
         }
         self.late_stores();
+    }
+
+    /// Whether all threads of a block meet in a step before any sums are written: where they bring sources to shared memory.
+    fn begins_by_staging(&self) -> bool {
+        let first = self.track.phases.first().map(|phase| self.pieces(0, phase));
+        let piece = first.and_then(|pieces| pieces.into_iter().next());
+        piece.is_some_and(|p| p.products.first().is_some_and(|&k| self.layout.products[k].staged > 0))
     }
 
     /// Cuts a phase into pieces.
@@ -426,7 +374,7 @@ impl<'a> Kernel<'a> {
         let frame_of = format!("{frame} const u32 stream = q % {streams}u;");
         for (number, &k) in piece.products.iter().enumerate() {
             let p = &self.layout.products[k];
-            if number > 0 && p.staged > 0 {
+            if number > 0 && p.staged > 0 && !p.shares {
                 // The one before is still being read.
                 self.line("        block_sync();");
             }
@@ -441,7 +389,9 @@ impl<'a> Kernel<'a> {
             self.line(&format!("        {{ const int frame = {}; (void)frame;", self.step_frame("step")));
             self.out.push_str(&opening);
             let buffers = self.layout.buffers();
-            let around = product::Around { rows, threads, buffers, frame_of: &frame_of, crossing: &crossing };
+            let code = self.code;
+            let around =
+                product::Around { rows, threads, buffers, frame_of: &frame_of, crossing: &crossing, code };
             match p.way {
                 Way::Lanes => product::sums(&mut self.out, &k.to_string(), p, &around),
                 Way::Tiles => {

@@ -4,6 +4,8 @@
 use super::choice::{Choice, Tier, Way, candidates, units};
 use super::exchange;
 use super::product_layout::ProductLayout;
+use super::sums;
+use super::time;
 use super::track::{Work, is_in_step, products};
 use crate::device::Device;
 use crate::stages::vector::Lanes;
@@ -24,6 +26,8 @@ pub struct Layout {
     pub sums: usize,
     /// Those before the weights.
     pub fixed: usize,
+    /// Functions of whole vectors of which blocks post sums.
+    pub summed: usize,
 }
 
 /// The most products that are one: which of their reads cross are the bits of a number.
@@ -51,7 +55,8 @@ impl Layout {
         let mut ops = track.phases.iter().flat_map(|p| &p.ops);
         // Sums over a block's threads take the first numbers.
         let sums = if ops.any(|placed| matches!(placed.op, Op::Vector(_))) { 32 } else { 0 };
-        let mut layout = Layout { choice, work, threads, products: Vec::new(), sums, fixed: 0 };
+        let mut layout = Layout { choice, work, threads, products: Vec::new(), sums, fixed: 0, summed: 0 };
+        layout.summed = sums::summed(track, &layout).iter().filter(|s| s.polled).count();
         for (place, product) in products(track) {
             match layout.products.last_mut() {
                 // A later product into the same units adds to the one before.
@@ -118,6 +123,20 @@ impl Layout {
             let most = layout.products.iter().map(|p| p.staged * row(p)).max().unwrap_or(0);
             at += most.max(if most > 0 { widest } else { 0 });
         }
+        for k in 1..layout.products.len() {
+            let [before, product] = [k - 1, k].map(|k| &layout.products[k]);
+            layout.products[k].shares = product.has_sources_of(before, rows);
+        }
+        if tier == Tier::Grid && stages {
+            let stored = exchange::stored(track);
+            let known = |p: &Product| exchange::lag(track, &stored, p).is_some();
+            for product in layout.products.iter_mut().filter(|p| p.staged > 0) {
+                let [polled, counted] =
+                    [true, false].map(|polled| time::exchange(product, threads, choice.blocks, polled));
+                product.polled = polled < counted && product.parts.iter().all(known);
+                product.copied = product.polled && !product.shares;
+            }
+        }
         layout.fixed = at;
         for product in &mut layout.products {
             let chunk = product.words() * threads;
@@ -143,6 +162,11 @@ impl Layout {
         let own = &self.products[product];
         let later = self.products[product + 1..].iter().filter(|p| p.place == own.place);
         later.into_iter().any(|p| p.into.is_none() && exchange::overlap(p.to(), own.to()))
+    }
+
+    /// At how many meetings of a step blocks look for numbers that others post.
+    pub fn posted(&self) -> usize {
+        self.summed + usize::from(self.products.iter().any(|p| p.polled))
     }
 
     /// Buffers of partial sums.

@@ -170,6 +170,8 @@ pub(super) struct Around<'a> {
     pub frame_of: &'a str,
     /// What says which reads cross, for `frame` and `stream`.
     pub crossing: &'a str,
+    /// The code of the fault flag.
+    pub code: usize,
 }
 
 /// The statements that bring the sources of the first step to where their blocks put those of later ones.
@@ -261,7 +263,7 @@ pub(super) fn exchange(
 
 /// The statements that leave the partial sums of all rows of a step in shared memory.
 pub(super) fn sums(out: &mut String, id: &str, p: &ProductLayout, around: &Around<'_>) {
-    let Around { rows, threads, frame_of, crossing, .. } = *around;
+    let Around { rows, frame_of, crossing, .. } = *around;
     let chunks = p.thread_chunks;
     if p.exchanged {
         let together = p.together();
@@ -289,14 +291,29 @@ pub(super) fn sums(out: &mut String, id: &str, p: &ProductLayout, around: &Aroun
         out.push_str("            }\n        }\n");
         return;
     }
-    /// Reads that a thread has under way together.
-    const READS: usize = 8;
     let (staged, together, width, at) = (p.staged, p.together(), p.padded_chunks(), p.staged_at);
     let _ = writeln!(out, "        for (u32 q0 = 0; q0 < {rows}u; q0 += {staged}u) {{");
     let _ = writeln!(out, "            float4* const stage = (float4*)(sm + {at}u);");
     if staged < rows {
         out.push_str("            if (q0 > 0) block_sync();\n");
     }
+    if !p.shares {
+        stage(out, id, p, around);
+        out.push_str("            block_sync();\n");
+    }
+    let _ = writeln!(out, "            for (u32 q1 = 0; q1 < {staged}u; q1 += {together}u) {{");
+    out.push_str("            const u32 q = q0 + q1;\n");
+    let source = format!("stage[(q1 + b) * {width}u + chunk_{id} + j * 32u]");
+    rows_together(out, id, p, around, together, &source);
+    out.push_str("            }\n        }\n");
+}
+
+/// The statements that bring sources of the rows from `q0` on to shared memory.
+fn stage(out: &mut String, id: &str, p: &ProductLayout, around: &Around<'_>) {
+    /// Reads that a thread has under way together.
+    const READS: usize = 8;
+    let Around { rows, threads, crossing, code, .. } = *around;
+    let (staged, width) = (p.staged, p.padded_chunks());
     let items = staged * width;
     let reads = READS.min(items.div_ceil(threads));
     let _ = writeln!(
@@ -309,17 +326,18 @@ pub(super) fn sums(out: &mut String, id: &str, p: &ProductLayout, around: &Aroun
     );
     let _ = writeln!(out, "{each} const u32 stream = q0 + i / {width}u;");
     out.push_str("                    x[k].x = x[k].y = x[k].z = x[k].w = 0.f;\n");
-    let _ = writeln!(
-        out,
-        "                    if (i < {items}u && stream < {rows}u) x[k] = source_{id}(a, frame, stream, i % {width}u, {crossing}); }}"
-    );
+    let from = if p.polled { "posted" } else { "source" };
+    let read = format!("x[k] = {from}_{id}(a, frame, stream, i % {width}u, {crossing});");
+    let _ = writeln!(out, "                    if (i < {items}u && stream < {rows}u) {read} }}");
+    if p.polled {
+        let missing = format!("i < {items}u && stream < {rows}u && absent(x[k])");
+        out.push_str("                for (u32 polls = 0;;) {\n                bool missing = false;\n");
+        let _ = writeln!(out, "{each} const u32 stream = q0 + i / {width}u; missing |= {missing}; }}");
+        let _ = writeln!(out, "                if (!looks_again(a, missing, polls, {code}u, failed)) break;");
+        let _ = writeln!(out, "{each} const u32 stream = q0 + i / {width}u; if ({missing}) {read} }}");
+        out.push_str("                }\n");
+    }
     let _ = writeln!(out, "{each} if (i < {items}u) stage[i] = x[k]; }}\n            }}");
-    out.push_str("            block_sync();\n");
-    let _ = writeln!(out, "            for (u32 q1 = 0; q1 < {staged}u; q1 += {together}u) {{");
-    out.push_str("            const u32 q = q0 + q1;\n");
-    let source = format!("stage[(q1 + b) * {width}u + chunk_{id} + j * 32u]");
-    rows_together(out, id, p, around, together, &source);
-    out.push_str("            }\n        }\n");
 }
 
 /// The sums of `together` rows from `q` on: `source` is the expression of four columns of row `b`, chunk `j`.

@@ -56,14 +56,17 @@ pub struct ProductLayout {
     pub staged: usize,
     /// Where they are.
     pub staged_at: usize,
+    /// Whether the product before it has brought them there: it has the same sources.
+    pub shares: bool,
     /// Whether its sources come through shared memory, where the blocks that compute them put them: two buffers of all
     /// rows.
     pub exchanged: bool,
     /// Where they are.
     pub exchange_at: usize,
-    /// Whether maps of the loop leave copies of all its sources in device memory, in the order in which tensor cores read
-    /// them.
+    /// Whether maps of the loop leave copies of all its sources in device memory, in the order in which they are read.
     pub copied: bool,
+    /// Whether numbers of those copies say themselves that they are there, so that nobody signals.
+    pub polled: bool,
     /// Where its weights begin in shared memory.
     pub weights_at: usize,
 }
@@ -93,9 +96,11 @@ impl ProductLayout {
             gathered_at: 0,
             staged: 0,
             staged_at: 0,
+            shares: false,
             exchanged: false,
             exchange_at: 0,
             copied: false,
+            polled: false,
             weights_at: 0,
         }
     }
@@ -198,6 +203,15 @@ impl ProductLayout {
         inside.then_some((begin(other)?.checked_sub(begin(self)?)?) / self.span())
     }
 
+    /// Whether what another product of its operation brings to shared memory, all rows at once, is what it needs there.
+    pub(super) fn has_sources_of(&self, other: &ProductLayout, rows: usize) -> bool {
+        let sources = |p: &ProductLayout| p.parts.iter().map(|part| part.from).collect::<Vec<_>>();
+        self.place == other.place
+            && self.padded_chunks() == other.padded_chunks()
+            && [self, other].iter().all(|p| p.staged >= rows)
+            && sources(self) == sources(other)
+    }
+
     /// Lanes side by side along the columns.
     pub fn column_lanes(&self) -> usize {
         match self.way {
@@ -223,7 +237,7 @@ impl ProductLayout {
     /// Rows of sources that a thread multiplies together.
     pub fn together(&self) -> usize {
         match self.way {
-            Way::Lanes => (32 / self.thread_rows).clamp(1, 4),
+            Way::Lanes => (32 / self.thread_rows).clamp(1, 4).min(self.streams.max(1)),
             Way::Tiles => 8 * self.stream_tiles(),
         }
     }
@@ -262,17 +276,37 @@ impl ProductLayout {
         self.rows().next_multiple_of(4)
     }
 
-    /// Numbers of device memory that the copies of a frame's sources take: of tiles of 8 streams by 16 columns.
+    /// Numbers of device memory that the copies of a frame's sources take: rows, or tiles of 8 streams by 16 columns.
     pub fn copied_numbers(&self) -> usize {
-        match self.copied {
-            true => self.streams.div_ceil(8) * self.column_tiles() * 32 * self.weight_bytes,
-            false => 0,
+        match (self.copied, self.way) {
+            (false, _) => 0,
+            (true, Way::Lanes) => self.streams * self.copied_chunks() * 4,
+            (true, Way::Tiles) => self.streams.div_ceil(8) * self.column_tiles() * 32 * self.weight_bytes,
         }
+    }
+
+    /// Chunks of all parts.
+    pub fn copied_chunks(&self) -> usize {
+        self.chunks.last().copied().unwrap_or(0)
+    }
+
+    /// Reads of four numbers by which a thread brings a row of sources to shared memory.
+    pub fn reads(&self, threads: usize) -> usize {
+        self.copied_chunks().div_ceil(threads)
+    }
+
+    /// How many ranges of units a warp's reads of a row of sources are of: those of a thread are `threads` chunks apart.
+    pub fn units_read(&self, threads: usize) -> usize {
+        let span = self.span().max(1);
+        let mut first: Vec<usize> = (0..self.reads(threads)).map(|read| read * threads * 4 % span).collect();
+        first.sort_unstable();
+        first.dedup();
+        first.len().max(1)
     }
 
     /// Tiles of 16 columns.
     pub fn column_tiles(&self) -> usize {
-        self.chunks.last().map_or(0, |chunks| chunks.div_ceil(4))
+        self.copied_chunks().div_ceil(4)
     }
 
     /// Units of a block, of each layer.

@@ -27,6 +27,8 @@ pub(super) struct LoopSite<'a> {
     pub results: &'a [Result],
     /// What is stored later, elsewhere.
     pub late: &'a [View],
+    /// What a step reads before it stores anything there.
+    pub untouched: &'a [View],
     /// Where loops read ahead: what is read, what is kept from the step before, and the direction of time.
     pub ahead: Option<(&'a mut Early, &'a [Carry], i64)>,
 }
@@ -71,7 +73,10 @@ impl Site for LoopSite<'_> {
                 };
                 early.begin(format!("{value} = {before};"));
                 Some(value)
-            } else if origin == Origin::Outside || (origin == Origin::SameUnit && lag >= 2) {
+            } else if origin == Origin::Outside
+                || (origin == Origin::SameUnit && lag >= 2)
+                || (lag == 0 && !repeated && self.untouched.contains(&read.view))
+            {
                 if crosses.is_some() && !self.places.is_always_inside(read) {
                     return early.value("float", or_start(format!("early({address})")));
                 }

@@ -1,10 +1,10 @@
 //! Vector functions in a loop that need no whole vector: each block sums up its own units before blocks meet, and reads
 //! only the others' sums behind that. Every row has its own sums, so nothing waits for readers.
 
-use super::choice::units;
+use super::choice::{Tier, units};
 use super::exchange::{self, Origin, Stored, overlap};
 use super::layout::Layout;
-use crate::stages::vector::{Dealt, MOST_SUMS, has_parts};
+use crate::stages::vector::{Dealt, has_parts, sums_of_a_part};
 use rnnc_plan::{Op, Track, Vector};
 
 /// A vector function of which blocks make sums.
@@ -16,18 +16,41 @@ pub(super) struct Summed<'a> {
     /// The offset of the frames of both.
     pub offset: i64,
     pub dealt: Dealt,
+    /// Sums of a part.
+    pub count: usize,
+    /// Whether sums say themselves that they are there.
+    pub polled: bool,
 }
 
 impl Summed<'_> {
     /// Numbers of device memory for the sums of a window's rows.
     pub fn numbers(&self, window: usize, streams: usize) -> usize {
-        window * streams * MOST_SUMS * self.dealt.parts
+        window * self.frame(streams)
     }
 
-    /// Where a sum of a part of `row` is: an expression.
-    pub fn address(&self, at: usize, number: usize, part: &str) -> String {
-        let parts = self.dealt.parts;
-        format!("a.scratch + {at}ull + ((u64)row * {MOST_SUMS}u + {number}u) * {parts}u + {part}")
+    /// Those of a frame.
+    pub fn frame(&self, streams: usize) -> usize {
+        self.dealt.parts * self.part(streams)
+    }
+
+    /// Those of a part of a frame. What a block posts has sectors of its own: where many write, all who look wait.
+    fn part(&self, streams: usize) -> usize {
+        const SECTOR: usize = 8;
+        match self.polled {
+            true => (streams * self.count).next_multiple_of(SECTOR),
+            false => streams * self.count,
+        }
+    }
+
+    /// Where a sum of a part of `frame` and `stream` is: an expression.
+    pub fn address(&self, at: usize, streams: usize, number: usize, part: &str) -> String {
+        let (frame, of_part, count) = (self.frame(streams), self.part(streams), self.count);
+        let place = match self.polled {
+            true => format!("({part}) * {of_part}u + stream * {count}u + {number}u"),
+            // Those of a row lie side by side.
+            false => format!("(stream * {count}u + {number}u) * {}u + {part}", self.dealt.parts),
+        };
+        format!("a.scratch + {at}ull + ((u64)(u32)frame * {frame}ull + {place})")
     }
 }
 
@@ -47,7 +70,10 @@ pub(super) fn summed<'a>(track: &'a Track, layout: &Layout) -> Vec<Summed<'a>> {
         let last = last_stored(vector, &stored, offset).filter(|&last| has_parts(vector) && last < phase);
         if let Some(phase) = last {
             let dealt = Dealt { units, parts: len.div_ceil(units) };
-            out.push(Summed { vector, phase, offset, dealt });
+            // With many streams, it would be too much to look for.
+            let polled = layout.choice.tier == Tier::Grid && !layout.packs();
+            let count = sums_of_a_part(vector);
+            out.push(Summed { vector, phase, offset, dealt, count, polled });
         }
     }
     out

@@ -7,10 +7,32 @@ use super::tiles;
 use crate::device::Device;
 
 /// What a meeting costs that is not a frame's first, by tier, beside an empty frame's: what is met for has to be written, and
-/// read again by all. Measured on an H200 in LSTMs whose gates are one layer.
-const AGAIN_US: [f64; 3] = [0.0, 0.3, 1.5];
+/// read again by all. Measured in LSTMs whose gates are one layer, of clusters on an H200, of the grid on an H100.
+const AGAIN_US: [f64; 3] = [0.0, 0.3, 0.2];
+
+/// Microseconds of a product's exchange on the grid, relative to those of an empty frame. Fitted to LSTMs of 512 to 1024
+/// units and one stream on an H100.
+pub(super) fn exchange(p: &ProductLayout, threads: usize, blocks: usize, polled: bool) -> f64 {
+    match polled {
+        // All blocks look at the same: the more of them, and the more a thread looks for, the longer a look takes.
+        true => {
+            0.06 + 0.004 * blocks as f64 + 0.3 * ((p.streams * p.reads(threads)).saturating_sub(1)) as f64
+        }
+        // A warp that asks for several counters waits longer for each.
+        false => 1.0 + 0.6 * (p.units_read(threads) - 1) as f64,
+    }
+}
+
+/// What a meeting costs for which blocks post their sums.
+const POSTED_US: f64 = 0.4;
 
 impl Layout {
+    /// Of the grid's products by lanes, the exchange that takes longest, relative to an empty frame.
+    fn first_exchange(&self) -> f64 {
+        let each = self.products.iter().map(|p| exchange(p, self.threads, self.choice.blocks, p.polled));
+        each.reduce(f64::max).unwrap_or(1.0)
+    }
+
     /// Microseconds of a step, as predicted: what a frame costs at least in the tier, what blocks exchange, and the
     /// products. Its constants were fitted to LSTMs of 128 to 1024 units and 1 to 64 streams on an H200, where it is within
     /// a third of what was measured.
@@ -43,12 +65,24 @@ impl Layout {
                 (0.43, 0.03 * blocks as f64 * puts)
             }
             Tier::Grid if way == Way::Lanes => (0.73, 0.0),
-            Tier::Grid => (0.41, 0.0),
+            // The more blocks there are, the more of them read the same.
+            Tier::Grid => (0.11 + 0.0023 * blocks as f64, 0.0),
         };
-        let meeting = rates.frame_us[tier as usize] + exchange;
-        let again = work.barriers.saturating_sub(1) as f64 * AGAIN_US[tier as usize];
-        let meetings = work.barriers.max(1) as f64 * meeting + again;
-        meetings + self.vectors() + rest + sharing + cycles / (rates.clock_ghz * 1e3)
+        let empty = rates.frame_us[tier as usize];
+        let again = work.barriers.saturating_sub(1);
+        let posted = self.summed.min(again);
+        let counted = (again - posted) as f64 * (empty + exchange + AGAIN_US[tier as usize]);
+        let first = match (tier, way) {
+            (Tier::Grid, Way::Lanes) => self.first_exchange() * empty,
+            _ => empty + exchange,
+        };
+        first
+            + counted
+            + posted as f64 * POSTED_US
+            + self.vectors()
+            + rest
+            + sharing
+            + cycles / (rates.clock_ghz * 1e3)
     }
 
     /// Of functions of whole vectors: a trip to the second-level cache and back for as many rows as there are lanes for.

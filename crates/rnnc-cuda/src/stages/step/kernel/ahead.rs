@@ -150,7 +150,7 @@ impl<'a> Kernel<'a> {
         let sign = if self.track.direction == Direction::Forward { 1 } else { -1 };
         let position = piece.maps.iter().position(|m| std::ptr::eq(*m, map)).unwrap_or(0);
         let reads = |p: &ProductLayout| p.parts.iter().any(|part| overlaps(part.from.view));
-        if self.layout.products.iter().any(|p| !p.exchanged && reads(p)) {
+        if self.layout.products.iter().any(|p| !p.exchanged && !p.polled && reads(p)) {
             return false;
         }
         let ops = self.track.phases.iter().flat_map(|p| &p.ops);

@@ -3,7 +3,7 @@
 use super::{Kernel, Piece};
 use crate::source::map;
 use crate::stages::step::site::{LoopSite, Result};
-use crate::stages::step::{copies, product};
+use crate::stages::step::{copies, exchange, product};
 use rnnc_graph::Direction;
 use rnnc_plan::{Instruction, Map, View};
 use std::fmt::Write;
@@ -37,6 +37,7 @@ impl<'a> Kernel<'a> {
         let guard = format!("mine{inside}");
         let sign = if self.track.direction == Direction::Forward { 1 } else { -1 };
         let carries = self.carries.as_slice();
+        let untouched = self.untouched(map);
         let mut site = LoopSite {
             places: self.places,
             stored: &self.stored,
@@ -44,6 +45,7 @@ impl<'a> Kernel<'a> {
             first: map.first,
             results,
             late: &late,
+            untouched: &untouched,
             ahead: match self.ahead.is_some() {
                 true => self.earlies.last_mut().map(|place| (&mut place.early, carries, sign)),
                 false => None,
@@ -100,5 +102,29 @@ impl<'a> Kernel<'a> {
         }
         self.line("            }");
         results.extend(stores.into_iter().map(|(_, result)| result));
+    }
+
+    /// What a map reads of its own step where nothing but itself stores, later: what lay there before the loop.
+    fn untouched(&self, map: &Map) -> Vec<View> {
+        let stores = |view: View| {
+            let later = map.program.iter().enumerate().filter_map(move |(at, step)| match step {
+                Instruction::Store { to, .. } if exchange::overlap(*to, view) => Some(at),
+                _ => None,
+            });
+            (later.clone().min(), later.count())
+        };
+        let all = |view: View| self.stored.iter().filter(|s| exchange::overlap(s.view, view)).count();
+        let loads = map.program.iter().enumerate();
+        loads
+            .filter_map(|(at, step)| match step {
+                Instruction::Load { read, .. } if read.delay == 0 => Some((at, read.view)),
+                _ => None,
+            })
+            .filter(|&(at, view)| {
+                let (first, count) = stores(view);
+                first.is_some_and(|first| first > at) && count == all(view)
+            })
+            .map(|(_, view)| view)
+            .collect()
     }
 }

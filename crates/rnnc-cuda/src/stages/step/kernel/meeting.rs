@@ -27,8 +27,55 @@ impl<'a> Kernel<'a> {
         self.waits.iter().flatten().any(|w| w.phase == phase)
     }
 
-    /// The groups of blocks that a warp must wait for, as bits: an expression.
-    pub(super) fn needs(&self, phase: usize, wait: &Wait) -> String {
+    /// Of each group of blocks, which a lane asks for: how many blocks it has, if its warp must wait for it.
+    pub(super) fn members(&mut self) {
+        let (c, blocks) = (self.groups(), self.layout.choice.blocks);
+        self.line(&format!(
+            "    const u32 members = lane < {c}u ? ((lane + 1u) * {blocks}u + {c}u - 1u) / {c}u - (lane * {blocks}u + {c}u - 1u) / {c}u : 0u;"
+        ));
+        for (phase, waits) in self.waits.clone().iter().enumerate() {
+            for (number, wait) in waits.iter().enumerate() {
+                let masks = self.needs(phase, wait);
+                if !self.is_for_all(&masks) {
+                    let mask = chosen(&masks, self.layout.threads / 32);
+                    self.line(&format!(
+                        "    const u32 members_{phase}_{number} = {mask} >> lane & 1u ? members : 0u;"
+                    ));
+                }
+            }
+        }
+    }
+
+    /// Waits for what a phase needs. What all warps need of all groups, one waits for: each that asks for all counters makes
+    /// the others' answers come later.
+    pub(super) fn wait(&mut self, phase: usize) {
+        let mut one_waits = false;
+        for (number, wait) in self.waits[phase].clone().iter().enumerate() {
+            let (counter, code) = (self.counter(wait.phase), self.code);
+            let steps = format!("step - begin + {}", 1 - wait.behind + i64::from(self.counts_first()));
+            let all = self.is_for_all(&self.needs(phase, wait));
+            one_waits |= all;
+            let (warp, members) = match all {
+                true => ("if (warp == 0) ", "members".to_string()),
+                false => ("", format!("members_{phase}_{number}")),
+            };
+            self.line(&format!(
+                "        {warp}wait_for(a, {counter}u, lane, {members}, {steps}, {code}u, failed);"
+            ));
+        }
+        if one_waits {
+            self.line("        block_sync();");
+        }
+    }
+
+    /// Whether all warps must wait for all groups of blocks.
+    fn is_for_all(&self, masks: &[u64]) -> bool {
+        let all = (1u64 << self.groups()) - 1;
+        all > 1 && masks.iter().all(|&mask| mask == all)
+    }
+
+    /// The groups of blocks that each warp of a team must wait for, as bits.
+    fn needs(&self, phase: usize, wait: &Wait) -> Vec<u64> {
         let all = (1u64 << self.groups()) - 1;
         let only_products = self.track.phases[phase].ops.iter().all(|placed| match &placed.op {
             Op::MatMul(_) => true,
@@ -42,23 +89,14 @@ impl<'a> Kernel<'a> {
             _ => false,
         });
         let warps = self.layout.threads / 32;
-        let masks: Vec<u64> = (0..warps * self.layout.choice.team)
-            .map(|warp| {
-                if !only_products {
-                    return all;
-                }
-                let products = self.layout.products.iter().filter(|p| p.place.0 == phase);
-                products.map(|p| self.read_groups(p, warp, wait.phase)).fold(0, |a, b| a | b)
-            })
-            .collect();
-        if masks.iter().all(|&m| m == masks[0]) {
-            return format!("{}u", masks[0]);
-        }
-        let mut text = String::new();
-        for (warp, mask) in masks.iter().enumerate().skip(1) {
-            let _ = write!(text, "member * {warps}u + warp == {warp}u ? {mask}u : ");
-        }
-        format!("({text}{}u)", masks[0])
+        let mask = |warp: usize| {
+            if !only_products {
+                return all;
+            }
+            let products = self.layout.products.iter().filter(|p| p.place.0 == phase && !p.polled);
+            products.map(|p| self.read_groups(p, warp, wait.phase)).fold(0, |a, b| a | b)
+        };
+        (0..warps * self.layout.choice.team).map(mask).collect()
     }
 
     /// The groups whose units a warp's columns of a product are, of those that a phase stores. Warps are counted through a
@@ -118,4 +156,16 @@ impl<'a> Kernel<'a> {
         let one = |span: usize| self.items_of(span) == 1;
         self.layout.buffers() == 2 && piece.vector.is_none() && spans.all(one) && !self.has_own_sums(number)
     }
+}
+
+/// The mask of a warp: an expression.
+fn chosen(masks: &[u64], warps: usize) -> String {
+    if masks.iter().all(|&m| m == masks[0]) {
+        return format!("{}u", masks[0]);
+    }
+    let mut text = String::new();
+    for (warp, mask) in masks.iter().enumerate().skip(1) {
+        let _ = write!(text, "member * {warps}u + warp == {warp}u ? {mask}u : ");
+    }
+    format!("({text}{}u)", masks[0])
 }

@@ -70,8 +70,14 @@ impl<'a> Kernel<'a> {
         for (summed, at) in self.summed.clone().into_iter().filter(|(s, _)| s.phase == phase) {
             let Summed { vector: op, dealt, .. } = summed;
             let mut site = VectorSite { places: self.places, stored: &self.stored, op, inside: "own" };
-            let put =
-                |number: usize, name: &str| format!("put({}, {name});", summed.address(at, number, "g"));
+            let streams = self.places.streams();
+            let put = |number: usize, name: &str| {
+                let address = summed.address(at, streams, number, "g");
+                match summed.polled {
+                    true => format!("post({address}, present({name}));"),
+                    false => format!("put({address}, {name});"),
+                }
+            };
             let text = vector::own_sums(op, self.layout.lanes_of_a_row(), dealt, &mut site, &put);
             self.each_row(summed, &text);
         }
@@ -81,8 +87,14 @@ impl<'a> Kernel<'a> {
     fn of_sums(&mut self, summed: Summed<'a>, at: usize) {
         let Summed { vector: op, dealt, .. } = summed;
         let mut site = VectorSite { places: self.places, stored: &self.stored, op, inside: "own" };
-        let get = |number: usize| format!("fresh({})", summed.address(at, number, "g_part"));
-        let text = vector::results(op, self.layout.lanes_of_a_row(), dealt, &mut site, &get);
+        let streams = self.places.streams();
+        let get = |number: usize| {
+            let how = if summed.polled { "look" } else { "fresh" };
+            format!("{how}({})", summed.address(at, streams, number, "g_part"))
+        };
+        let again = format!("looks_again(a, missing, polls, {}u, failed)", self.code);
+        let again = summed.polled.then_some(again.as_str());
+        let text = vector::results(op, self.layout.lanes_of_a_row(), dealt, &mut site, &get, again);
         self.each_row(summed, &text);
     }
 
