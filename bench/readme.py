@@ -1,5 +1,7 @@
-"""The parts of README.md that are made of results: they stand between marks that name the results and the program."""
+"""The parts of README.md that are made of results: they stand between marks that name the results and the program. And the
+tables that stand beside results."""
 
+import json
 import pathlib
 import re
 import textwrap
@@ -10,6 +12,17 @@ README = ROOT / "README.md"
 
 def wrapped(text):
     return textwrap.fill(text, 120, break_long_words=False, break_on_hyphens=False)
+
+
+def outdated(of_a_cpu, make):
+    """The tables.md beside results, those of CPUs or of GPUs, that are not what `make` makes of their directory."""
+    wrong = []
+    for path in sorted(ROOT.glob("bench/results/*/tables.md")):
+        part = json.loads(next(path.parent.glob("*.json")).read_text())
+        # The bound of a CPU is of speeds measured before all else.
+        if ("speeds" in part["machine"]) == of_a_cpu and path.read_text() != make(path.parent):
+            wrong.append(f"{path.relative_to(ROOT)}: differs from the results beside it")
+    return wrong
 
 
 class Section:

@@ -16,7 +16,7 @@ import sys
 sys.path.append(str(pathlib.Path(__file__).resolve().parent))
 
 from common import number, table
-from readme import ROOT, Section, wrapped
+from readme import ROOT, Section, outdated, wrapped
 
 CELLS = ["lstm", "gru", "rnn", "lstm_peephole", "lstm_layer_norm", "fading", "tandem", "scan", "sru", "mingru", "lru"]
 PEERS = {"torch": "PyTorch", "jax": "JAX"}
@@ -251,11 +251,7 @@ SECTION = Section("CPU", "bench/table.py", lambda directory: Results(directory).
 
 def check():
     """The files that are not what the results make of them."""
-    wrong = SECTION.wrong()
-    for path in sorted(ROOT.glob("bench/results/*/tables.md")):
-        if path.read_text() != Results(path.parent).tables():
-            wrong.append(f"{path.relative_to(ROOT)}: differs from the results beside it")
-    return wrong
+    return SECTION.wrong() + outdated(True, lambda directory: Results(directory).tables())
 
 
 def main():

@@ -2,7 +2,7 @@
 
     python3 bench/gpu/table.py bench/results/h200 [--part peers]       prints them
     python3 bench/gpu/table.py --readme bench/results/h200             the README's part, from now on of that directory
-    python3 bench/gpu/table.py --check                                 whether the README agrees with the results
+    python3 bench/gpu/table.py --check                                 whether the README and all tables.md agree with the results
 
 Needs nothing but Python 3.
 """
@@ -16,7 +16,7 @@ sys.path.append(str(pathlib.Path(__file__).resolve().parent.parent))  # for what
 
 import summary
 from common import counted, number, table
-from readme import Section
+from readme import Section, outdated
 from summary import both
 
 SECTION = Section("GPU", "bench/gpu/table.py", summary.readme)
@@ -103,22 +103,24 @@ TABLES = {"prepare": prepare, "suite": suite, "large": large, "sanitizer": sanit
           "synchronization": synchronization, "peers": peers, "cells": cells, "scans": scans, "paper": paper, "training": training}
 
 
-def show(directory, part):
+def tables(directory, part=None):
+    """In Markdown."""
+    texts = []
     for name, make in TABLES.items():
         path = directory / f"{name}.json"
         if part not in (None, name) or not path.is_file():
             continue
         found = json.loads(path.read_text())
         facts = found["machine"]
-        print(f"### {name}\n\n{facts['gpu'] or facts['processor']}, {facts['rnnc']}, PyTorch {facts['torch']}"
-              f", cuDNN {facts.get('cudnn')}.\n" + ("\nA rehearsal: its times mean nothing.\n" if facts["rehearsal"] else ""))
+        texts.append(f"### {name}\n\n{facts['gpu'] or facts['processor']}, {facts['rnnc']}, PyTorch {facts['torch']}"
+                     f", cuDNN {facts.get('cudnn')}.\n" + ("\nA rehearsal: its times mean nothing.\n" if facts["rehearsal"] else ""))
         if found["results"]:
-            print(make(found["results"]) + "\n")
-        for problem in found["wrong"]:
-            print(f"Wrong: {problem}\n")
+            texts.append(make(found["results"]) + "\n")
+        texts += [f"Wrong: {problem}\n" for problem in found["wrong"]]
         if found["left_out"]:
             first = found["left_out"][0]
-            print(f"{counted(len(found['left_out']), 'thing')} left out, such as {first['what']}: {first['why']}.\n")
+            texts.append(f"{counted(len(found['left_out']), 'thing')} left out, such as {first['what']}: {first['why']}.\n")
+    return "".join(f"{text}\n" for text in texts)
 
 
 def main():
@@ -133,13 +135,13 @@ def main():
     if options.part and not options.directory:
         parser.error("--part goes with a directory to print")
     if options.check:
-        wrong = SECTION.wrong()
+        wrong = SECTION.wrong() + outdated(False, tables)
         print("\n".join(wrong) or "the GPU's tables and results agree")
         sys.exit(1 if wrong else 0)
     if options.readme:
         SECTION.write(options.readme.resolve())
     else:
-        show(options.directory, options.part)
+        print(tables(options.directory, options.part), end="")
 
 
 if __name__ == "__main__":
