@@ -5,7 +5,7 @@ use crate::plan::{Binary, StartValue, View};
 use crate::recurrence::{Input, Recurrence, Step};
 use rnnc_graph::Function;
 
-/// constant + sum over j of slopes[j] * (number j of the state). Without slopes, it does not depend on the state.
+/// `constant + sum over j of slopes[j] * (number j of the state)`. Without slopes, it does not depend on the state.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Form<N> {
     /// What does not depend on the state.
