@@ -146,6 +146,23 @@ pub(crate) fn map(shared: &Shared<'_>, map: &MapOp, share: &Share, local: &mut L
     }
 }
 
+/// A dropout mask: of some units, from one on, in a frame of a stream.
+pub(super) fn mask(
+    shared: &Shared<'_>,
+    key: u64,
+    probability: f64,
+    (t, b, unit): (usize, usize, usize),
+    out: &mut [f32],
+) {
+    let kept = (1.0 / (1.0 - probability)) as f32;
+    let Some(seed) = shared.dropout else { return out.fill(1.0) };
+    let frame = shared.clock.absolute(t);
+    for (i, out) in out.iter_mut().enumerate() {
+        let keeps = dropout::keeps(seed, key, frame, b as u64, (unit + i) as u64, probability);
+        *out = if keeps { kept } else { 0.0 };
+    }
+}
+
 /// A tile of a row.
 pub(super) struct Row<'a> {
     pub shared: &'a Shared<'a>,
@@ -224,15 +241,8 @@ impl Row<'_> {
             }
             Step::Fill { value, to } => self.write(to).fill(value),
             Step::Mask { key, probability, to } => {
-                let kept = (1.0 / (1.0 - probability)) as f32;
-                let Some(seed) = self.shared.dropout else { return self.write(to).fill(1.0) };
-                let frame = self.shared.clock.absolute(self.t);
-                let unit = self.map.first + self.first;
-                for (i, out) in self.write(to).iter_mut().enumerate() {
-                    let keeps =
-                        dropout::keeps(seed, key, frame, self.b as u64, (unit + i) as u64, probability);
-                    *out = if keeps { kept } else { 0.0 };
-                }
+                let place = (self.t, self.b, self.map.first + self.first);
+                mask(self.shared, key, probability, place, self.write(to));
             }
             Step::Apply { function, from, to } => {
                 if self.there(from, to) {

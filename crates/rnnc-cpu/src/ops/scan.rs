@@ -7,13 +7,12 @@
 
 #![allow(unsafe_code)] // rows of the shared buffers
 
-use super::map::{MapOp, Row};
+use super::map::{MapOp, Row, mask};
 use super::{Local, Share, TILE};
 use crate::compile::{Source, Target};
 use crate::kernels::isa::multiversion;
 use crate::kernels::recurrence::{Affine, LANES, LARGEST_ORDER, Line, Rows, What, advance};
 use crate::memory::Shared;
-use rnnc_plan::dropout;
 use std::ops::Range;
 
 /// The most lanes of a tile.
@@ -264,7 +263,7 @@ impl Tile<'_> {
                     self.each_row(|at, _, _| tile[at..at + len].copy_from_slice(from));
                 }
                 Fill::Mask { key, probability } => self.each_row(|at, t, b| {
-                    dropout_mask(shared, key, probability, (t, b, first), &mut tile[at..at + len]);
+                    mask(shared, key, probability, (t, b, first), &mut tile[at..at + len]);
                 }),
             }
         }
@@ -412,17 +411,5 @@ fn copy_rows_body<const FMA: bool>(
             // SAFETY: as above.
             unsafe { to.add(n).write(from.add(n).read()) };
         }
-    }
-}
-
-/// The mask of a row from some unit on.
-fn dropout_mask(shared: &Shared<'_>, key: u64, probability: f64, at: (usize, usize, usize), to: &mut [f32]) {
-    let kept = (1.0 / (1.0 - probability)) as f32;
-    let Some(seed) = shared.dropout else { return to.fill(1.0) };
-    let (t, b, unit) = at;
-    let frame = shared.clock.absolute(t);
-    for (i, to) in to.iter_mut().enumerate() {
-        let keeps = dropout::keeps(seed, key, frame, b as u64, (unit + i) as u64, probability);
-        *to = if keeps { kept } else { 0.0 };
     }
 }
