@@ -106,7 +106,7 @@ fn plans_say_what_becomes_of_them_on_a_gpu_that_is_not_there() {
     let kinds = |pass: usize| json["passes"][pass]["stages"].as_array().unwrap().iter().map(|s| &s["kind"]);
     assert!(kinds(0).any(|kind| kind == "loop") && kinds(1).any(|kind| kind == "frames"));
     let cases = [
-        ("--executor cuda --device z80", "no device `z80` is known; there are `h200` and `a100`"),
+        ("--executor cuda --device z80", "no device `z80` is known; there are `h200`, `h100` and `a100`"),
         ("--executor cuda --device h200 --format dot", "leave out `--executor cuda`"),
         ("--device h200", "`--device` goes with `--executor cuda`"),
         ("--executor reference", "the reference executor has no plan"),
