@@ -44,7 +44,7 @@ pub struct CpuExecutor {
     isa: Isa,
     /// Locked only where results are copied out; whoever changes the executor has it to themselves.
     team: Mutex<Team>,
-    workers: usize,
+    /// Of each worker.
     locals: Vec<Mutex<Local>>,
     forward: Program,
     backward: Option<Program>,
@@ -171,7 +171,6 @@ impl CpuExecutor {
             isa,
             locals: (0..workers).map(|_| local()).collect(),
             team: Mutex::new(team),
-            workers,
             forward,
             backward,
             values: Aligned::new((placement.total / 4) as usize),
@@ -204,7 +203,7 @@ impl CpuExecutor {
 
     /// How many workers it has.
     pub fn workers(&self) -> usize {
-        self.workers
+        self.locals.len()
     }
 
     /// The instruction set its kernels use.

@@ -5,22 +5,26 @@
 use super::Share;
 use crate::compile::{GatherOp, Kernel, ProductOp, packed_room, runs};
 use crate::kernels::direct::{axpy_rows, dot_rows};
-use crate::kernels::numbers::Bf16;
+use crate::kernels::numbers::{Bf16, Number};
 use crate::kernels::pack::{PANEL, Strided, pack_panels, packed_len};
 use crate::kernels::skinny::{skinny, skinny_bf16};
 use crate::memory::Shared;
 use rnnc_plan::{Matrix, NO_SYMBOL};
 use std::ops::Range;
 
+/// Rows that are handed over together: what is read of the weights from far away is read once for all of them.
+const MANY: usize = 192;
+
+/// The same where there are no more: a step of a loop need not make room for many.
+const FEW: usize = 24;
+
 /// Runs products, one after the other.
 pub(crate) fn matmul(shared: &Shared<'_>, products: &[ProductOp], share: &Share) {
     for product in products {
-        // What is read of the weights from far away is read once for all rows that are handed over together: of all frames,
-        // many; a step of a loop need not make room for them.
-        if share.rows() > 24 {
-            rows::<192>(shared, product, share)
+        if share.rows() > FEW {
+            rows::<MANY>(shared, product, share)
         } else {
-            rows::<24>(shared, product, share)
+            rows::<FEW>(shared, product, share)
         }
     }
 }
@@ -114,17 +118,32 @@ pub(crate) fn pack_share(
             let from = shared.weights.add(offset + first * row_stride);
             let packed = shared.packed.add(at);
             if p.coarse {
-                let room = packed_len::<Bf16>(PANEL, kk);
-                let packed = packed.cast::<Bf16>().add(own.start * room);
-                let packed = std::slice::from_raw_parts_mut(packed, own.len() * room);
-                pack_panels(shared.isa, from, view, own, packed);
+                pack_part::<Bf16>(shared, from, view, own, packed.cast());
             } else {
-                let room = packed_len::<f32>(PANEL, kk);
-                let packed = std::slice::from_raw_parts_mut(packed.add(own.start * room), own.len() * room);
-                pack_panels(shared.isa, from, view, own, packed);
+                pack_part::<f32>(shared, from, view, own, packed);
             }
         }
         at += packed_room(n, kk, p.coarse);
+    }
+}
+
+/// Packs some panels to their place behind `packed`, where the first one's is.
+///
+/// # Safety
+///
+/// The weights are there to read, and there is room for the panels, which are this worker's alone.
+unsafe fn pack_part<W: Number>(
+    shared: &Shared<'_>,
+    from: *const f32,
+    view: Strided,
+    own: Range<usize>,
+    packed: *mut W,
+) {
+    let room = packed_len::<W>(PANEL, view.kk);
+    // SAFETY: the caller vouches for everything.
+    unsafe {
+        let packed = std::slice::from_raw_parts_mut(packed.add(own.start * room), own.len() * room);
+        pack_panels(shared.isa, from, view, own, packed);
     }
 }
 

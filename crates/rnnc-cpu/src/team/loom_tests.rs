@@ -35,6 +35,24 @@ fn check(preemptions: usize, test: impl Fn() + Sync + Send + 'static) {
     model.check(test);
 }
 
+/// Runs work on so many threads, this one among them.
+fn together<S: Send + Sync + 'static>(
+    count: usize,
+    shared: Arc<S>,
+    work: impl Fn(usize, &S) + Copy + Send + 'static,
+) {
+    let threads: Vec<_> = (1..count)
+        .map(|index| {
+            let shared = Arc::clone(&shared);
+            thread::spawn(move || work(index, &shared))
+        })
+        .collect();
+    work(0, &shared);
+    for thread in threads {
+        thread.join().unwrap();
+    }
+}
+
 fn phases(count: usize, patience: u32, rounds: usize) {
     let shared = Arc::new((Barrier::new(count, patience), Slots::new(count)));
     let work = move |index: usize, (barrier, slots): &(Barrier, Slots)| {
@@ -47,16 +65,7 @@ fn phases(count: usize, patience: u32, rounds: usize) {
             }
         }
     };
-    let threads: Vec<_> = (1..count)
-        .map(|index| {
-            let shared = Arc::clone(&shared);
-            thread::spawn(move || work(index, &shared))
-        })
-        .collect();
-    work(0, &shared);
-    for thread in threads {
-        thread.join().unwrap();
-    }
+    together(count, shared, work);
 }
 
 #[test]
@@ -100,16 +109,7 @@ fn loom_a_part_and_then_all_keep_in_step() {
             all.wait().unwrap();
             assert!(slots.all_are(1));
         };
-        let threads: Vec<_> = (1..3)
-            .map(|index| {
-                let shared = Arc::clone(&shared);
-                thread::spawn(move || work(index, &shared))
-            })
-            .collect();
-        work(0, &shared);
-        for thread in threads {
-            thread.join().unwrap();
-        }
+        together(3, shared, work);
     });
 }
 
