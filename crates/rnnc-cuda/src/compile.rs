@@ -4,7 +4,7 @@ use crate::device::Device;
 use crate::driver::{DriverError, Source};
 use crate::lanes::{self, Draft};
 use crate::places::Places;
-use crate::program::{Command, Job, Launch, Program, Regions, Work};
+use crate::program::{Command, Job, Launch, Needs, Program, Regions, Work};
 use crate::source;
 use crate::stages::{frames, scan, step, update};
 use crate::waves::{self, PassWaves};
@@ -92,11 +92,13 @@ impl<'a> Builder<'a> {
     /// Makes a job of what has been printed since the last.
     pub fn job(&mut self, commands: Vec<Command>, access: Access) -> Draft {
         let rates = self.device.rates;
-        let (flops, bytes) = access.cost(self.places.setup.window * self.places.streams());
+        let rows = self.places.setup.window * self.places.streams();
+        let (flops, bytes) = access.cost(rows);
         // TFLOP/s and TB/s are millions in a microsecond.
         let us = flops / (rates.f32_tflops * 1e6) + bytes / (rates.memory_tbs * 1e6);
         Draft {
             us: us + rates.launch_us * commands.len() as f64,
+            needs: Needs { flops, bytes: access.least_bytes(rows), ..Needs::default() },
             commands,
             access,
             scratch: std::mem::take(&mut self.scratch),

@@ -7,8 +7,10 @@ mod runner;
 mod state;
 mod timing;
 
+use crate::bound::Least;
 use crate::compile::compile;
 use crate::driver::{Cuda, Driver, DriverError};
+use crate::speeds::Speeds;
 use crate::stages::update::update_numbers;
 use memory::{Memory, NUMBER};
 use rnnc_graph::{LayerId, WeightId};
@@ -104,6 +106,12 @@ impl CudaExecutor {
     /// What it runs on.
     pub fn device(&self) -> &crate::device::Device {
         self.runner.driver.device()
+    }
+
+    /// What the forward pass and the backward pass cannot do without, over a whole window, at these speeds.
+    pub fn least(&self, speeds: &Speeds) -> [Least; 2] {
+        let program = self.runner.program();
+        [&program.forward, &program.backward].map(|jobs| Least::of(jobs, speeds))
     }
 
     fn pass(&self, backward: bool) -> Option<&Pass> {

@@ -217,7 +217,6 @@ fn explain_loop(graph: &Graph, pass: &Pass, track: &Track, share: &Share, setup:
         in_shared += share(product.in_shared);
     }
     let part = |some: f64| if weight_bytes == 0 { 0.0 } else { some / weight_bytes as f64 };
-    let barriers = track.barriers_per_step();
     let frames_at_once = track.block.clamp(1, setup.window);
     LoopExplained {
         turn: share.turn,
@@ -229,8 +228,8 @@ fn explain_loop(graph: &Graph, pass: &Pass, track: &Track, share: &Share, setup:
         threads: layout.threads,
         units: units(widest(track), layout.choice.blocks),
         frames_at_once,
-        barriers,
-        posted: layout.posted().min(barriers),
+        barriers: layout.work.barriers,
+        posted: layout.posted(),
         weight_bytes,
         in_registers: part(in_registers),
         in_shared: part(in_shared),

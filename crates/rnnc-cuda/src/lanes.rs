@@ -2,7 +2,7 @@
 //! predicted times.
 
 use crate::device::Device;
-use crate::program::{Command, Frames, Job};
+use crate::program::{Command, Frames, Job, Needs};
 use rnnc_plan::access::{Access, Chunk, Lying};
 
 /// A job, and what must be known of it to find its lane.
@@ -21,13 +21,15 @@ pub(crate) struct Draft {
     /// See [`Job`].
     pub stage: Option<usize>,
     pub frames: Frames,
+    pub needs: Needs,
     /// Where it stands in a wave.
     pub chunk: Option<Chunk>,
 }
 
 impl Draft {
     fn dealt(self, lane: usize, after: Vec<usize>) -> Job {
-        Job { commands: self.commands, lane, after, stage: self.stage, frames: self.frames }
+        let Draft { commands, stage, frames, needs, .. } = self;
+        Job { commands, lane, after, stage, frames, needs }
     }
 
     fn meets(&self, other: &Draft, lying: &Lying) -> bool {

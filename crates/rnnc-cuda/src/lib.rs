@@ -7,6 +7,7 @@
 //! | --- | --- |
 //! | `executor.rs` | the executor: device memory for a program, and the calls that run it |
 //! | `explain.rs` | how a plan would run on a device, with none at hand |
+//! | `speeds.rs`, `bound.rs` | how fast a device is found to be, and the least that a pass could take there |
 //! | `device.rs` | what a GPU is, as far as programs are made for it |
 //! | `compile.rs` | from a plan to a program; `program.rs` is the result: sources and commands |
 //! | `lanes.rs` | which jobs run side by side |
@@ -15,6 +16,7 @@
 //! | `places.rs`, `source/` | where values are; printing CUDA C++ |
 //! | `driver/` | the thin layer below: memory, modules, launches |
 
+mod bound;
 pub mod compile;
 pub mod device;
 pub mod driver;
@@ -24,7 +26,10 @@ mod lanes;
 mod places;
 pub mod program;
 pub mod source;
+mod speeds;
 mod stages;
 mod waves;
 
+pub use bound::Least;
 pub use executor::{CudaExecutor, Timed, Times, Timing};
+pub use speeds::{Copying, Speeds};

@@ -79,6 +79,37 @@ pub struct Job {
     pub stage: Option<usize>,
     /// The frames of the pass that it does.
     pub frames: Frames,
+    /// What it cannot do without, in a whole window.
+    pub needs: Needs,
+}
+
+/// What a job cannot do without, however fast a device is.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Needs {
+    /// Floating-point operations of its products, but for those of the next line.
+    pub flops: f64,
+    /// Those of a loop on tensor cores, as operations in TF32 that take as long: three in single precision, half in bf16.
+    pub tensor_flops: f64,
+    /// Bytes of values and weights.
+    pub bytes: f64,
+    /// Steps of a loop, of which each but the first waits for the one before.
+    pub steps: f64,
+    /// Microseconds that the meetings of a step take at least.
+    pub meetings_us: f64,
+}
+
+impl Needs {
+    /// Of one of so many chunks of the frames.
+    pub fn of_chunk(self, chunks: usize) -> Needs {
+        let part = |all: f64| all / chunks.max(1) as f64;
+        Needs {
+            flops: part(self.flops),
+            tensor_flops: part(self.tensor_flops),
+            bytes: part(self.bytes),
+            steps: part(self.steps),
+            meetings_us: self.meetings_us,
+        }
+    }
 }
 
 /// Some frames of a pass.

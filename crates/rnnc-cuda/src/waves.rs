@@ -109,8 +109,8 @@ pub(crate) fn in_order(stages: Vec<Vec<Draft>>, waves: &[Wave]) -> Vec<Draft> {
             let chunk = Chunk { wave: name, number, direction: wave.direction };
             let frames = Frames::Chunk { number, of: wave.chunks, direction: wave.direction };
             jobs.extend(inside.iter().map(|job| {
-                let us = job.us / wave.chunks as f64;
-                Draft { chunk: Some(chunk), frames, us, ..job.clone() }
+                let (us, needs) = (job.us / wave.chunks as f64, job.needs.of_chunk(wave.chunks));
+                Draft { chunk: Some(chunk), frames, us, needs, ..job.clone() }
             }));
         }
         jobs.extend(after);

@@ -102,6 +102,26 @@ impl Access {
         (self.flops as f64 * rows as f64, 4.0 * self.values as f64 * rows as f64)
     }
 
+    /// Bytes of device memory that so many rows cannot do without: each value once, however often it is touched, and the
+    /// matrices of products once.
+    pub fn least_bytes(&self, rows: usize) -> f64 {
+        let mut columns: Vec<(usize, Range<usize>)> = Vec::new();
+        for area in self.reads.iter().chain(&self.writes) {
+            if let Area::Columns { buffer, columns: range, .. } = area {
+                columns.push((*buffer, range.clone()));
+            }
+        }
+        columns.sort_by_key(|(buffer, columns)| (*buffer, columns.start));
+        let (mut values, mut counted) = (0, (usize::MAX, 0));
+        for (buffer, columns) in columns {
+            let first = if counted.0 == buffer { columns.start.max(counted.1) } else { columns.start };
+            values += columns.end.saturating_sub(first);
+            counted = (buffer, columns.end.max(first));
+        }
+        // A row has two operations for each number of a matrix.
+        4.0 * (values as f64 * rows as f64 + self.flops as f64 / 2.0)
+    }
+
     /// Of a stage's jobs, in their order: of a frames stage one for each part of an operation, of a loop stage one for
     /// each loop, of a scan stage one.
     pub fn of_stage(stage: &Stage) -> Vec<Access> {

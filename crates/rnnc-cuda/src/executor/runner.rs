@@ -73,6 +73,11 @@ impl Runner {
         })
     }
 
+    /// What it runs.
+    pub fn program(&self) -> &Program {
+        &self.program
+    }
+
     /// Runs what the program does there.
     pub fn replay(&mut self, recording: Recording) -> Result<(), ExecutorError> {
         if self.is_empty(recording) {

@@ -24,9 +24,9 @@ pub mod track;
 use crate::compile::Builder;
 use crate::driver::{DriverError, Geometry, Source};
 use crate::lanes::Draft;
-use crate::program::{Command, Launch, Region, Work};
+use crate::program::{Command, Launch, Needs, Region, Work};
 use crate::source;
-use choice::Tier;
+use choice::{Tier, Way};
 use rnnc_plan::access::Access;
 use rnnc_plan::{Op, Stage, Track};
 use shares::Share;
@@ -84,9 +84,20 @@ pub(crate) fn stage(
         commands.push(Command::Kernel(Launch { source, kernel: 0, what, work: Work::Grid(geometry) }));
         let waiting = if layout.choice.tier == Tier::Grid { layout.choice.blocks } else { 0 };
         let job = builder.job(commands, access);
-        jobs.push(Draft { us: share.us, wide: layout.choice.blocks, waiting, ..job });
+        let needs = needs(job.needs, track, &layout, builder);
+        jobs.push(Draft { us: share.us, wide: layout.choice.blocks, waiting, needs, ..job });
     }
     Ok(jobs)
+}
+
+/// What a loop cannot do without, beside what any job needs.
+fn needs(any: Needs, track: &Track, layout: &layout::Layout, builder: &Builder<'_>) -> Needs {
+    let (flops, tensor_flops) = match layout.choice.way {
+        Way::Lanes => (any.flops, 0.0),
+        Way::Tiles => (0.0, any.flops * tiles::beside_tf32(layout.work.precision)),
+    };
+    let steps = shares::steps(track, builder.places.setup) as f64;
+    Needs { flops, tensor_flops, steps, meetings_us: layout.meetings_us(builder.device), ..any }
 }
 
 /// A track's layers, for messages.

@@ -166,7 +166,8 @@ impl Layout {
 
     /// At how many meetings of a step blocks look for numbers that others post.
     pub fn posted(&self) -> usize {
-        self.summed + usize::from(self.products.iter().any(|p| p.polled))
+        let found = self.summed + usize::from(self.products.iter().any(|p| p.polled));
+        found.min(self.work.barriers)
     }
 
     /// Buffers of partial sums.

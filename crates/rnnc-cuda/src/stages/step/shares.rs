@@ -72,6 +72,10 @@ fn work(track: &Track) -> f64 {
 
 /// Predicted microseconds of a loop over a window.
 fn predicted(track: &Track, layout: &Layout, setup: Setup, device: &Device) -> f64 {
-    let step = layout.frame_time(device);
-    step * setup.window.div_ceil(track.block.clamp(1, setup.window.max(1))) as f64
+    layout.frame_time(device) * steps(track, setup) as f64
+}
+
+/// Steps of a loop over a window.
+pub fn steps(track: &Track, setup: Setup) -> usize {
+    setup.window.div_ceil(track.block.clamp(1, setup.window.max(1)))
 }

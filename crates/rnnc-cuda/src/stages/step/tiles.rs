@@ -34,6 +34,11 @@ pub(super) fn turns(precision: Precision) -> usize {
     }
 }
 
+/// Operations in TF32 that take tensor cores as long as one in that precision.
+pub(super) fn beside_tf32(precision: Precision) -> f64 {
+    turns(precision) as f64 / turns(Precision::Tf32) as f64
+}
+
 /// Groups of streams that are multiplied one after the other.
 fn groups(p: &ProductLayout) -> usize {
     p.streams.div_ceil(p.together())

@@ -85,6 +85,15 @@ impl Layout {
             + cycles / (rates.clock_ghz * 1e3)
     }
 
+    /// Microseconds that the meetings of a step take at least: each as long as an empty frame of the tier, and where blocks
+    /// look for what others post, no longer than such a meeting is found to take.
+    pub fn meetings_us(&self, device: &Device) -> f64 {
+        let empty = device.rates.frame_us[self.choice.tier as usize];
+        let posted = self.posted();
+        let counted = self.work.barriers - posted;
+        counted as f64 * empty + posted as f64 * empty.min(POSTED_US)
+    }
+
     /// Of functions of whole vectors: a trip to the second-level cache and back for as many rows as there are lanes for.
     fn vectors(&self) -> f64 {
         let at_once = self.threads / self.lanes_of_a_row().count();
