@@ -154,6 +154,12 @@ def counted(count, noun):
     return f"1 {noun}" if count == 1 else f"{count} {noun}s"
 
 
+def fractions_of(line):
+    """What a line of `rnnc bench` says of the bound, under the names of this script."""
+    keys = {"forward": "forward_fraction_of_bound", "train": "fraction_of_bound"}
+    return {name: line[key] for name, key in keys.items() if f"{name}_us_per_step" in line and line.get(key) is not None}
+
+
 def times_of(line):
     """The fields of a line of `rnnc bench` that are times, under the names of this script."""
     found = {}

@@ -15,7 +15,7 @@ PART.json into the output directory as it goes; `bench/gpu/table.py` makes table
     correctness      gradients of what is timed, against their equations in float64
     peers            LSTM and GRU layers beside PyTorch's (cuDNN), a peephole LSTM beside a PyTorch loop
     cells            custom cells beside an LSTM that has as many products
-    scans            recurrences that run as scans, beside the machine's bandwidth
+    scans            recurrences that run as scans, beside the bound
     paper            a peephole LSTM: streams, layers, window by window and frame by frame
     training         a model of text, trained for some seconds
 

@@ -85,6 +85,15 @@ def predictions(rows):
             f"{len(ratios)} times.")
 
 
+def bounds(rows):
+    """What part of the least possible time is reached. Older results do not say it."""
+    fractions = sorted(fraction for r in rows for fraction in r.get("fraction_of_bound", {}).values())
+    if not fractions:
+        return None
+    return (f"Of the bound that `rnnc bench` gives, these are {fractions[0]:.2f} to {fractions[-1]:.2f}, "
+            f"{fractions[len(fractions) // 2]:.2f} in the median.")
+
+
 def cells(rows):
     """Custom cells over an LSTM."""
     found = by_case(rows)
@@ -104,7 +113,7 @@ def cells(rows):
 def scans(rows):
     def fractions(row):
         found = row.get("fraction_of_bound")
-        return " / ".join(number(found[kind], 2) for kind in KINDS) if found else "-"
+        return " / ".join(number(found[kind], 2) for kind in KINDS if kind in found) if found else "-"
     timed = [r for r in rows if r["program"] == "rnnc"]
     return table(["cell", "units", "streams", "frames", "us", "of the bound"],
                  [[named(r["cell"]), r["size"], r["streams"], r["frames"], both(r), fractions(r)] for r in timed])
@@ -207,8 +216,8 @@ TITLES = {
              "frame of all streams, forward as in training / forward and backward with the gradients of weights and inputs:",
     "cells": "Cells whose products are as many as an LSTM's, the same times: **of an LSTM's** (`cascade` is of no library; sLSTM, "
              "as the others, in one head):",
-    "scans": "Recurrences that run as scans, in f32, the same times, and the parts of a bound that they reach: products at the rate "
-             "of a large one, and all bytes that the stages touch at the rate of a copy, both measured in the same run:",
+    "scans": "Recurrences that run as scans, in f32, the same times, and the parts that they are of a bound: products at the rate "
+             "of a large one, and what is touched in memory at the rate of a copy, both measured in the same run:",
     "paper": "The paper's question: a peephole LSTM forward, in f32, frame by frame / by rnnc's plan, and **their ratio**:",
 }
 
@@ -222,7 +231,7 @@ def readme(directory):
     where = directory.relative_to(ROOT).as_posix()
     right = [found.of("suite", suite), found.of("large", large), found.of("sanitizer", sanitizer), found.of("correctness", correctness)]
     texts = [f"On {found.machine()}. {' '.join(filter(None, right))}"]
-    for name, makers in (("peers", [layers, against_cudnn, predictions]), ("cells", [cells, predictions]), ("scans", [scans]), ("paper", [paper])):
+    for name, makers in (("peers", [layers, against_cudnn, predictions, bounds]), ("cells", [cells, predictions, bounds]), ("scans", [scans]), ("paper", [paper])):
         made = [text for text in (found.of(name, make) for make in makers) if text]
         texts += [TITLES[name], *made] if made else []
         if name == "peers" and (peephole := found.of(name, loops)):

@@ -73,15 +73,17 @@ def points(rows):
 
 
 def peers(rows):
-    parts = [summary.layers(rows), summary.loops(rows), summary.against_cudnn(rows), summary.predictions(rows), points(rows)]
+    parts = [summary.layers(rows), summary.loops(rows), summary.against_cudnn(rows), summary.predictions(rows), summary.bounds(rows),
+             points(rows)]
     return "\n\n".join(part for part in parts if part)
 
 
 def cells(rows):
-    return "\n\n".join([summary.cells(rows), points(rows)])
+    return "\n\n".join(filter(None, [summary.cells(rows), summary.bounds(rows), points(rows)]))
 
 
 def scans(rows):
+    # Of older results, whose bound was made of PyTorch's speeds.
     rates = [f"{r['what']}: {number(r['per_second'] / 1e12)}e12 a second" for r in rows if r["program"] == "torch"]
     return "\n\n".join([*rates, summary.scans(rows), points([r for r in rows if r["program"] == "rnnc"])])
 

@@ -1,11 +1,11 @@
-"""rnnc's times of cases, and the times that its plan predicts for them."""
+"""rnnc's times of cases, beside the bound, and the times that its plan predicts for them."""
 
 import json
 import pathlib
 import tempfile
 
 from cases import grouped
-from common import rounded, times_of
+from common import fractions_of, rounded, times_of
 
 # Of a case: four measurements, and its share of starting the program.
 LEAST_SECONDS = 1.5
@@ -14,32 +14,36 @@ LEAST_SECONDS = 1.5
 def run(part, rnnc, options, cases):
     """Keeps a row for each case."""
     with tempfile.TemporaryDirectory() as folder:
-        path = pathlib.Path(folder) / "net.rnn"
+        folder = pathlib.Path(folder)
         # One process for those that differ in streams alone.
         for group in grouped(cases, "streams"):
-            path.write_text(group[0].text())
+            (folder / "net.rnn").write_text(group[0].text())
             try:
-                together(part, rnnc, path, group, options.seconds)
+                together(part, rnnc, folder, group, options.seconds)
             except RuntimeError as error:
                 if len(group) == 1:
                     part.fail(f"rnnc {group[0]}", error)
                     continue
                 for case in group:  # which of them is it?
                     try:
-                        together(part, rnnc, path, [case], options.seconds)
+                        together(part, rnnc, folder, [case], options.seconds)
                     except RuntimeError as error:
                         part.fail(f"rnnc {case}", error)
 
 
-def together(part, rnnc, path, group, seconds):
+def together(part, rnnc, folder, group, seconds):
     cases = [case for case in group if part.has_time(f"rnnc {case}", LEAST_SECONDS * len(group))]
     if not cases:
         return
-    first = cases[0]
+    first, path = cases[0], folder / "net.rnn"
+    # Measured once for each precision of products.
+    machine = folder / f"machine-{first.precision}.json"
     out = rnnc.run("bench", path, "--streams", ",".join(str(case.streams) for case in cases), "--frames", first.frames,
                    "--schedule", first.schedule, "--precision", first.precision, "--seconds", seconds,
-                   "--format", "json", *(["--no-bound"] if rnnc.executor == "cpu" else []), timeout=part.budget.left())
-    for case, line in zip(cases, map(json.loads, out.splitlines()), strict=True):
+                   "--format", "json", *(["--machine", machine] if machine.is_file() else []), timeout=part.budget.left())
+    lines = [json.loads(line) for line in out.splitlines()]
+    machine.write_text(json.dumps(lines[0]["machine"]))
+    for case, line in zip(cases, lines, strict=True):
         # Of frame after frame, it leaves out what matters: the time between kernels.
         predicted = predict(rnnc, path, case) if case.schedule == "window" else {}
         times = times_of(line)
@@ -47,7 +51,9 @@ def together(part, rnnc, path, group, seconds):
         say = f"rnnc {case}: {told} us"
         if predicted:
             say += f", predicted {predicted['predicted']['forward']} / {predicted['predicted']['train']}"
-        part.add(say, program="rnnc", **case.facts("rnnc"), timed=line["timed"], **times, **predicted)
+        fractions = fractions_of(line)
+        bound = {"fraction_of_bound": fractions} if fractions else {}
+        part.add(say, program="rnnc", **case.facts("rnnc"), timed=line["timed"], **times, **bound, **predicted)
 
 
 def predict(rnnc, path, case):

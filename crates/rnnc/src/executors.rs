@@ -3,7 +3,7 @@
 use crate::failure::BadInput;
 use clap::{Args, ValueEnum};
 use rnnc_cpu::CpuExecutor;
-use rnnc_cuda::CudaExecutor;
+use rnnc_cuda::{CudaExecutor, Speeds};
 use rnnc_graph::Graph;
 use rnnc_plan::{Executor, ExecutorError, Part, Plan, PlanOptions, Setup};
 use rnnc_reference::ReferenceExecutor;
@@ -52,6 +52,15 @@ impl Precision {
             Precision::F32 => rnnc_plan::Precision::F32,
             Precision::Tf32 => rnnc_plan::Precision::Tf32,
             Precision::Bf16 => rnnc_plan::Precision::Bf16,
+        }
+    }
+
+    /// That of a setup.
+    pub fn of(precision: rnnc_plan::Precision) -> Precision {
+        match precision {
+            rnnc_plan::Precision::F32 => Precision::F32,
+            rnnc_plan::Precision::Tf32 => Precision::Tf32,
+            rnnc_plan::Precision::Bf16 => Precision::Bf16,
         }
     }
 }
@@ -165,6 +174,11 @@ impl ExecutorArgs {
     pub fn cuda(&self, plan: Plan, setup: Setup) -> Result<CudaExecutor, ExecutorError> {
         let precision = self.precision.unwrap_or_default().of_setup();
         CudaExecutor::new(plan, Setup { precision, ..setup }).map_err(with_remedy)
+    }
+
+    /// How fast this machine's GPU is, in the precision that is asked for.
+    pub fn speeds(&self) -> Result<Speeds, ExecutorError> {
+        Speeds::measure(self.precision.unwrap_or_default().of_setup()).map_err(with_remedy)
     }
 
     /// Makes an executor for a network in windows of `frames` frames, with these weights.

@@ -2,17 +2,16 @@
 
 mod bound;
 mod latency;
+mod machine;
 mod measure;
 mod memory;
 
 use crate::executors::{ExecutorArgs, ExecutorKind};
-use crate::failure::{BadInput, Outcome, bad_input};
+use crate::failure::{Outcome, bad_input};
 use crate::network::NetworkArgs;
-use bound::{fraction, machine_json, machine_of_json, machine_text, put_bound};
+use bound::{fraction, put_bound};
 use clap::{Args, ValueEnum};
 use measure::{Measured, Spread};
-use rnnc_cpu::Machine;
-use rnnc_cpu::kernels::isa::Isa;
 use rnnc_cuda::Timed;
 use rnnc_graph::Graph;
 use std::io::Write;
@@ -30,17 +29,28 @@ On a GPU, they are the passes' times on the device, by its own clock, with input
 calls take on the host, copies of these arrays from its memory included, stands beside them. In JSON, `timed` says \
 `device` or `host`, and `host_forward_us_per_step` and so on are there as well.
 
-On a CPU, times stand beside a bound: the least that the plan's work could take on this machine. Half a second at the \
-start measures the machine on as many threads: the arithmetic of a large product and of one of few rows with packed \
+Times stand beside a bound: the least that the plan's work could take on this machine, whose speeds are measured at the \
+start. A bound takes the plan as it is: a better plan may have a lower one. In JSON, `flops`, `bytes` and \
+`bound_us_per_step` are those of a frame of all streams, forward and backward, and `fraction_of_bound` is the bound \
+divided by the median; with `forward_` before the names, of the forward pass. `machine` has what was measured.
+
+On a CPU, half a second measures as many threads: the arithmetic of a large product and of one of few rows with packed \
 weights, and the bandwidths of caches and memory. The bound adds up, stage by stage, products at the first of these \
 speeds, those inside loops at the second, or, where that takes longer, the reading of their weights in every step from \
 the cache that holds them; and every value that other operations touch, once a stage, at the speed of copying. It \
 leaves out the arithmetic of activations, waiting between threads, the packing of weights and the copying of inputs and \
-outputs; and it takes the plan as it is, with weights in single precision whatever --precision says: a better plan may have a \
-lower bound. In JSON, `flops`, `bytes` and \
-`bound_us_per_step` are those of a frame of all streams, forward and backward, and `fraction_of_bound` is the bound \
-divided by the median; with `forward_` before the names, of the forward pass. `machine` has what was measured; \
-`memory_planned` and `memory_measured` are the bytes that the plan foresees and those that the executor took.
+outputs; and it has weights in single precision whatever --precision says. In JSON, `memory_planned` and \
+`memory_measured` are the bytes that the plan foresees and those that the executor took.
+
+On a GPU, a large product in the precision that is asked for, one in TF32, and copies within its memory are measured. A job (a \
+loop, the scans of a stage, an operation over all frames) takes what takes longest of three: its products, at the first of \
+these speeds, on tensor cores in loops at the second, or a third of it in f32 and twice in bf16; the moving of its weights and \
+of every value that it touches, once, at the speed of copying as much; and, in a loop, the meetings of its blocks (of the \
+threads of a single one) in every step but the first: each an empty frame of such a loop, but no more than 0.4 microseconds \
+where blocks look for what others post. What meetings take is not measured then, but known of some devices, and of others \
+taken to be an H200's. The bound of a pass is the longest row of jobs that follow each other, or the products, or the moving, \
+of all jobs together, if that takes longer: jobs side by side, in chunks of frames among them, do not add up. It leaves out \
+starting kernels, all arithmetic but products, what loops exchange, and zeros. In JSON, `bytes` are what is moved so.
 
 With --schedule frame, the same network runs in windows of a single frame, one call a frame: nothing runs for all \
 frames at once. Only the forward pass is timed then, since errors do not go back from window to window. On a GPU, all \
@@ -157,7 +167,7 @@ impl Bench {
         let machine = self.machine()?;
         let mut out = std::io::stdout().lock();
         if let (Format::Text, Some(machine)) = (self.format, &machine) {
-            writeln!(out, "{}", machine_text(machine))?;
+            writeln!(out, "{}", machine.text())?;
         }
         for (row, &streams) in self.streams.iter().enumerate() {
             let mut line = if self.schedule == Schedule::Session {
@@ -180,40 +190,12 @@ impl Bench {
                 }
             };
             if let Some(machine) = &machine {
-                line["machine"] = machine_json(machine);
+                line["machine"] = machine.json();
             }
             writeln!(out, "{line}")?;
             out.flush()?;
         }
         Ok(Outcome::Done)
-    }
-
-    /// This machine's speeds, if a bound is wanted.
-    fn machine(&self) -> anyhow::Result<Option<Machine>> {
-        let ExecutorArgs { executor, threads, .. } = self.executor;
-        if executor != ExecutorKind::Cpu {
-            return match self.machine {
-                Some(_) => bad_input("`--machine` goes with `--executor cpu`: others have no bound"),
-                None => Ok(None),
-            };
-        }
-        if self.no_bound {
-            return Ok(None);
-        }
-        if let Some(path) = &self.machine {
-            let text = std::fs::read_to_string(path)
-                .map_err(|error| BadInput(format!("cannot read {}: {error}", path.display())))?;
-            let machine = serde_json::from_str(&text).ok().and_then(|value| machine_of_json(&value));
-            let problem = || BadInput(format!("{} does not hold the speeds of a machine", path.display()));
-            let machine = machine.ok_or_else(problem)?;
-            let (found, threads) = (machine.threads, executor.workers(threads));
-            if found != threads {
-                return bad_input(format!("{} is of {found} threads, not {threads}", path.display()));
-            }
-            return Ok(Some(machine));
-        }
-        executor.check_threads(threads)?;
-        Ok(Some(Machine::measure(Isa::choose().map_err(BadInput)?, executor.workers(threads))?))
     }
 
     fn print(
@@ -251,10 +233,10 @@ impl Bench {
             (None, 1) => format!("{}, 1 thread", measured.executor),
             (None, threads) => format!("{}, {threads} threads", measured.executor),
         };
-        let bounds = [(measured.forward_bound, &times.forward), (measured.train_bound, &times.train)];
+        let bounds = measured.bounds.iter();
         let fractions: Vec<String> = bounds
-            .into_iter()
-            .filter_map(|(bound, spread)| fraction(bound?, spread.as_ref()?, measured.frames_per_call))
+            .flat_map(|bounds| [(bounds.forward, &times.forward), (bounds.train, &times.train)])
+            .filter_map(|(bound, spread)| fraction(bound, spread.as_ref()?, measured.frames_per_call))
             .map(|fraction| format!("{fraction:.2}"))
             .collect();
         let of_bound = match fractions.is_empty() {
@@ -296,12 +278,14 @@ impl Bench {
             put("host_", "train", &measured.host.train);
         }
         let frames = measured.frames_per_call;
-        if let (Some(bound), Some(spread)) = (measured.forward_bound, &times.forward) {
-            put_bound(&mut line, "forward_", bound, spread, frames);
-            put_bound(&mut line, "", bound, spread, frames);
-        }
-        if let (Some(bound), Some(spread)) = (measured.train_bound, &times.train) {
-            put_bound(&mut line, "", bound, spread, frames);
+        if let Some(bounds) = &measured.bounds {
+            if let Some(spread) = &times.forward {
+                put_bound(&mut line, "forward_", bounds.forward, spread, frames);
+                put_bound(&mut line, "", bounds.forward, spread, frames);
+            }
+            if let Some(spread) = &times.train {
+                put_bound(&mut line, "", bounds.train, spread, frames);
+            }
         }
         if let Some((planned, found)) = measured.memory {
             line["memory_planned"] = planned.into();

@@ -216,11 +216,16 @@ fn times_stand_beside_the_bound_that_follows_from_the_machines_speeds() {
     let table = sandbox.succeeds("bench net.rnn --frames 8 --seconds 0 --threads 1 --machine machine.json");
     assert!(table.starts_with("this machine: products ") && table.contains(" of the bound"), "{table}");
     sandbox.write("wrong.json", "{}");
+    let gpu = r#"{"device": "a GPU", "precision": "f32", "product_gflops": 5e4, "tf32_product_gflops": 4e5, "copy_gb_s": [[64, 4e3]]}"#;
+    sandbox.write("gpu.json", gpu);
     for (options, problem) in [
         ("--machine wrong.json", "does not hold the speeds of a machine"),
         ("--machine machine.json --threads 2", "is of 1 threads, not 2"),
         ("--machine nowhere.json", "cannot read nowhere.json"),
-        ("--machine machine.json --executor reference", "`--executor cpu`"),
+        ("--machine machine.json --executor reference", "`--executor cpu` and `cuda`"),
+        ("--machine machine.json --executor cuda", "does not hold the speeds of a GPU"),
+        ("--machine gpu.json", "does not hold the speeds of a machine"),
+        ("--machine gpu.json --executor cuda --precision bf16", "is of products in f32, not bf16"),
         ("--calls 0", "at least 1 call"),
     ] {
         let found = sandbox.fails(2, &format!("bench net.rnn {options}"));

@@ -2,9 +2,10 @@
 
 use super::measure::Spread;
 use super::round;
-use rnnc_cpu::{Bandwidth, Machine};
+use rnnc_cuda::{CudaExecutor, Least, Speeds};
 use rnnc_graph::Graph;
-use rnnc_plan::{Plan, PlanError, PlanOptions, StageKind, StageWork};
+use rnnc_plan::{Executor, Plan, PlanError, PlanOptions, StageKind, StageWork};
+use std::ops::Add;
 
 /// What a call of some frames cannot do without. All counts are of a call.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -22,22 +23,54 @@ pub struct Bounds {
 }
 
 impl Bounds {
-    pub fn of(plan: &Plan, machine: &Machine) -> Bounds {
-        let (forward, backward) = (plan.forward_work(), plan.backward_work());
-        let all: Vec<StageWork> = [&forward[..], &backward[..]].concat();
-        Bounds { forward: Bound::of(&forward, machine), train: Bound::of(&all, machine) }
+    fn new([forward, backward]: [Bound; 2]) -> Bounds {
+        Bounds { forward, train: forward + backward }
+    }
+
+    /// Of a plan on a CPU.
+    pub fn on_cpu(plan: &Plan, machine: &rnnc_cpu::Machine) -> Bounds {
+        Bounds::new([plan.forward_work(), plan.backward_work()].map(|work| Bound::on_cpu(&work, machine)))
     }
 
     /// Of a plan without gradients, for frame after frame.
-    pub fn of_frames(graph: &Graph, streams: usize, machine: &Machine) -> Result<Bounds, PlanError> {
-        Ok(Bounds::of(&Plan::new(graph, PlanOptions::inference(streams, 1))?, machine))
+    pub fn of_frames(
+        graph: &Graph,
+        streams: usize,
+        machine: &rnnc_cpu::Machine,
+    ) -> Result<Bounds, PlanError> {
+        Ok(Bounds::on_cpu(&Plan::new(graph, PlanOptions::inference(streams, 1))?, machine))
     }
+
+    /// Of what an executor runs on a GPU.
+    pub fn on_gpu(executor: &CudaExecutor, speeds: &Speeds) -> Bounds {
+        let plan = executor.plan();
+        let [forward, backward] = executor.least(speeds);
+        let of = |work: Vec<StageWork>, least: Least| Bound {
+            flops: flops(&work),
+            bytes: least.bytes,
+            us: least.us,
+        };
+        Bounds::new([of(plan.forward_work(), forward), of(plan.backward_work(), backward)])
+    }
+}
+
+impl Add for Bound {
+    type Output = Bound;
+
+    /// Of one after the other.
+    fn add(self, next: Bound) -> Bound {
+        Bound { flops: self.flops + next.flops, bytes: self.bytes + next.bytes, us: self.us + next.us }
+    }
+}
+
+fn flops(stages: &[StageWork]) -> f64 {
+    stages.iter().map(|stage| stage.flops() as f64).sum()
 }
 
 impl Bound {
     /// Stage after stage: its products, or the reading of their weights if that takes longer; and the moving of its
     /// values.
-    fn of(stages: &[StageWork], machine: &Machine) -> Bound {
+    fn on_cpu(stages: &[StageWork], machine: &rnnc_cpu::Machine) -> Bound {
         let call: u64 = stages.iter().map(|stage| stage.weight_bytes).sum();
         let seconds = |stage: &StageWork| {
             let speed = match stage.kind {
@@ -51,7 +84,7 @@ impl Bound {
             (stage.product_flops as f64 / speed).max(reading) + moving
         };
         Bound {
-            flops: stages.iter().map(|stage| stage.flops() as f64).sum(),
+            flops: flops(stages),
             bytes: stages.iter().map(|stage| stage.bytes() as f64).sum(),
             us: stages.iter().map(seconds).sum::<f64>() * 1e6,
         }
@@ -78,68 +111,10 @@ pub fn put_bound(
     line[format!("{prefix}fraction_of_bound")] = fraction(bound, spread, frames_per_call).map(round).into();
 }
 
-/// Some of a machine's speeds, for people.
-pub fn machine_text(machine: &Machine) -> String {
-    let giga = |x: f64| format!("{:.0}", x / 1e9);
-    let curve = |points: &[Bandwidth]| {
-        // 32 KiB, 512 KiB, 4 MiB, 32 MiB
-        let texts: Vec<String> = points
-            .iter()
-            .filter(|point| [15, 19, 22, 25].contains(&point.bytes.trailing_zeros()))
-            .map(|point| giga(point.bytes_per_second))
-            .collect();
-        texts.join(", ")
-    };
-    let Machine { product, packed_product, read, copy, .. } = machine;
-    format!(
-        "this machine: products {} GFLOP/s, packed {}; GB/s of 32 KiB, 512 KiB, 4 MiB, 32 MiB a thread: reading {}, \
-         copying {}",
-        giga(*product),
-        giga(*packed_product),
-        curve(read),
-        curve(copy),
-    )
-}
-
-/// All of a machine's speeds; curves are pairs of bytes a thread and GB/s.
-pub fn machine_json(machine: &Machine) -> serde_json::Value {
-    let giga = |x: f64| round(x / 1e9);
-    let curve = |points: &[Bandwidth]| -> serde_json::Value {
-        points.iter().map(|p| serde_json::json!([p.bytes, giga(p.bytes_per_second)])).collect()
-    };
-    serde_json::json!({
-        "threads": machine.threads,
-        "product_gflops": giga(machine.product),
-        "packed_product_gflops": giga(machine.packed_product),
-        "read_gb_s": curve(&machine.read),
-        "copy_gb_s": curve(&machine.copy),
-    })
-}
-
-/// What [`machine_json`] made.
-pub fn machine_of_json(value: &serde_json::Value) -> Option<Machine> {
-    let speed = |value: &serde_json::Value| value.as_f64().filter(|&x| x > 0.0).map(|x| x * 1e9);
-    let curve = |name: &str| -> Option<Vec<Bandwidth>> {
-        let points = value[name].as_array()?.iter();
-        let point = |p: &serde_json::Value| {
-            let bytes = usize::try_from(p[0].as_u64()?).ok()?;
-            Some(Bandwidth { bytes, bytes_per_second: speed(&p[1])? })
-        };
-        points.map(point).collect()
-    };
-    Some(Machine {
-        threads: usize::try_from(value["threads"].as_u64()?).ok().filter(|&threads| threads > 0)?,
-        product: speed(&value["product_gflops"])?,
-        packed_product: speed(&value["packed_product_gflops"])?,
-        read: curve("read_gb_s")?,
-        copy: curve("copy_gb_s")?,
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use rnnc_cpu::Bandwidth;
+    use rnnc_cpu::{Bandwidth, Machine};
 
     fn machine() -> Machine {
         let curve = |speeds: [f64; 2]| {
@@ -155,24 +130,13 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_machine_is_read_as_it_was_written() {
-        let written = machine_json(&machine());
-        assert_eq!(machine_of_json(&written), Some(machine()));
-        for key in ["threads", "product_gflops", "copy_gb_s"] {
-            let mut wrong = written.clone();
-            wrong[key] = "fast".into();
-            assert_eq!(machine_of_json(&wrong), None, "{key}");
-        }
-    }
-
     fn stage(kind: StageKind, readings: u64, weight_bytes: u64, value_bytes: u64) -> StageWork {
         StageWork { kind, readings, weight_bytes, product_flops: 4000, other_flops: 5, value_bytes }
     }
 
     #[test]
     fn a_loop_takes_as_long_as_its_products_or_as_reading_its_weights_from_the_cache_that_holds_them() {
-        let us = |work: StageWork| Bound::of(&[work], &machine()).us;
+        let us = |work: StageWork| Bound::on_cpu(&[work], &machine()).us;
         // 2 us of products, 1 us of reading 4 KiB at 4 bytes a ns.
         assert!((us(stage(StageKind::Loop, 2, 2000, 0)) - 2.0).abs() < 1e-9);
         // 4 us of reading 16,000 bytes.
@@ -184,7 +148,7 @@ mod tests {
     #[test]
     fn values_add_to_the_time_and_all_is_counted() {
         let stages = [stage(StageKind::Frames, 1, 100, 800), stage(StageKind::Scan, 1, 0, 4 << 20)];
-        let found = Bound::of(&stages, &machine());
+        let found = Bound::on_cpu(&stages, &machine());
         assert_eq!((found.flops, found.bytes), (8010.0, 900.0 + 4194304.0));
         assert!((found.us - (4.0 + 0.1 + 4.0 + 8388.608)).abs() < 1e-6, "{found:?}");
     }

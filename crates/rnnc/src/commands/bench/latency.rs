@@ -1,10 +1,11 @@
 //! How long a frame takes in a session, as a distribution.
 
 use super::bound::{Bounds, put_bound};
+use super::machine::Machine;
 use super::measure::{Data, Spread};
 use super::{Bench, round};
 use crate::executors::ExecutorArgs;
-use rnnc_cpu::{Machine, Session};
+use rnnc_cpu::Session;
 use rnnc_graph::{Graph, WeightId};
 use rnnc_plan::{Values, ValuesMut};
 use std::io::Write;
@@ -119,7 +120,7 @@ impl Bench {
                 "max": round(latency.longest),
             },
         });
-        if let Some(machine) = machine {
+        if let Some(Machine::Cpu(machine)) = machine {
             let bound = Bounds::of_frames(graph, streams, machine)?.forward;
             let median = Spread { median: latency.p50, low: latency.p50, high: latency.p50 };
             put_bound(&mut line, "", bound, &median, 1);

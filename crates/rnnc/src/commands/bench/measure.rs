@@ -1,12 +1,12 @@
 //! Measuring: a network with random data, called again and again.
 
-use super::bound::{Bound, Bounds};
+use super::bound::Bounds;
+use super::machine::Machine;
 use super::{Bench, Schedule, memory};
 use crate::executors::{ExecutorArgs, ExecutorKind};
 use crate::numbers::Numbers;
 use crate::trial::Trial;
-use rnnc_cpu::Machine;
-use rnnc_cuda::{CudaExecutor, Timed, Times, Timing};
+use rnnc_cuda::{CudaExecutor, Speeds, Timed, Times, Timing};
 use rnnc_graph::{Graph, WeightId};
 use rnnc_plan::{Executor, ExecutorError, Part, Plan, PlanOptions, Setup, Values};
 use std::time::{Duration, Instant};
@@ -42,9 +42,7 @@ pub struct Measured {
     pub executor: &'static str,
     pub threads: usize,
     /// The least that a call could take.
-    pub forward_bound: Option<Bound>,
-    /// The same of forward and backward.
-    pub train_bound: Option<Bound>,
+    pub bounds: Option<Bounds>,
     /// Bytes of the executor, planned and found.
     pub memory: Option<(u64, u64)>,
 }
@@ -167,14 +165,22 @@ impl Bench {
         // Before the data, for the executor refuses what memory does not hold.
         if kind == ExecutorKind::Cuda {
             let executor = self.executor.cuda(plan, setup)?;
+            let speeds = match machine {
+                Some(Machine::Gpu(speeds)) => Some(speeds),
+                _ => None,
+            };
+            speeds.map_or(Ok(()), |speeds| self.check_device(speeds, &executor.device().name))?;
             let data = Data::draw(graph, streams, self.frames, self.seed)?;
-            return Ok(on_a_device(executor, &data, step, effort, self.kernels)?);
+            return Ok(on_a_device(executor, &data, step, effort, self.kernels, speeds)?);
         }
         let before = memory::resident();
         let mut executor = kind.make(plan, setup, precision)?;
         let made = memory::resident();
         // The executor's own plan, which may do less than the one it was given.
-        let bounds = machine.map(|machine| Bounds::of(executor.plan(), machine));
+        let bounds = match machine {
+            Some(Machine::Cpu(machine)) => Some(Bounds::on_cpu(executor.plan(), machine)),
+            _ => None,
+        };
         let planned = executor.plan().memory(streams, step, false).total();
         let data = Data::draw(graph, streams, self.frames, self.seed)?;
         data.put_weights(&mut *executor)?;
@@ -196,8 +202,7 @@ impl Bench {
             frames_per_call: step,
             executor: executor.name(),
             threads: kind.workers(threads),
-            forward_bound: bounds.as_ref().map(|b| b.forward),
-            train_bound: bounds.as_ref().map(|b| b.train),
+            bounds,
             // The reference keeps its values in other ways than the plan's.
             memory: (kind == ExecutorKind::Cpu)
                 .then_some(taken)
@@ -214,6 +219,7 @@ fn on_a_device(
     step: usize,
     effort: Effort,
     kernels: bool,
+    speeds: Option<&Speeds>,
 ) -> Result<Measured, ExecutorError> {
     data.put_weights(&mut executor)?;
     // Recordings are made anew where timing changes, so calls of each kind warm up.
@@ -266,8 +272,7 @@ fn on_a_device(
         frames_per_call: step,
         executor: executor.name(),
         threads: 1,
-        forward_bound: None,
-        train_bound: None,
+        bounds: speeds.map(|speeds| Bounds::on_gpu(&executor, speeds)),
         memory: None,
     })
 }
@@ -332,16 +337,20 @@ mod tests {
     use super::*;
     use rnnc_cuda::device::Device;
     use rnnc_cuda::driver::Recorder;
+    use rnnc_plan::Precision;
+
+    const TEXT: &str = "network n { input x : symbol(4)  h = lstm(x; 8)  output h }";
 
     fn measured(step: usize) -> Measured {
-        let text = "network n { input x : symbol(4)  h = lstm(x; 8)  output h }";
-        let graph = rnnc_lang::compile("n.rnn", text, None).unwrap();
+        let graph = rnnc_lang::compile("n.rnn", TEXT, None).unwrap();
         let plan = Plan::new(&graph, PlanOptions::training(2, step)).unwrap();
         let (recorder, _) = Recorder::new(Device::named("h200").unwrap());
         let executor = CudaExecutor::with_driver(plan, Setup::new(2, step), Box::new(recorder)).unwrap();
+        let small = Device { memory_bytes: 1 << 20, ..Device::named("h200").unwrap() };
+        let speeds = Speeds::with_driver(&mut Recorder::new(small).0, Precision::F32, None).unwrap();
         let data = Data::draw(&graph, 2, 6, 1).unwrap();
         let effort = Effort { time: Duration::ZERO, calls: 10, forward: false };
-        on_a_device(executor, &data, step, effort, true).unwrap()
+        on_a_device(executor, &data, step, effort, true, Some(&speeds)).unwrap()
     }
 
     #[test]
@@ -354,6 +363,48 @@ mod tests {
         let has = |commands: &[Timed], what: &str| commands.iter().any(|c| c.what.contains(what));
         assert!(has(&found.forward, "stage 1") && has(&found.backward, "stage "));
         assert_eq!(found.frames_per_call, 6);
+    }
+
+    #[test]
+    fn on_a_device_times_stand_beside_a_bound() {
+        let window = measured(6).bounds.unwrap();
+        for bound in [window.forward, window.train] {
+            for count in [bound.flops, bound.bytes, bound.us] {
+                assert!(count.is_finite() && count > 0.0, "{bound:?}");
+            }
+        }
+        assert!(window.train.flops > window.forward.flops && window.train.us > window.forward.us);
+        let frame = measured(1).bounds.unwrap();
+        assert_eq!(frame.forward.flops, window.forward.flops / 6.0);
+    }
+
+    #[derive(clap::Parser)]
+    struct Command {
+        #[command(flatten)]
+        bench: Bench,
+    }
+
+    #[test]
+    fn a_bound_of_a_device_is_printed_as_that_of_a_cpu() {
+        let Command { bench } = clap::Parser::parse_from(["bench", "n.rnn", "--executor", "cuda"]);
+        let (graph, mut found) = (rnnc_lang::compile("n.rnn", TEXT, None).unwrap(), measured(6));
+        let line = bench.json(&graph, 2, &found);
+        for (prefix, time) in [("forward_", "forward_us_per_step"), ("", "train_us_per_step")] {
+            let number = |key: &str| line[key].as_f64().unwrap();
+            let of = |name: &str| number(&format!("{prefix}{name}"));
+            assert!(of("flops") > 0.0 && of("bytes") > 0.0, "{line}");
+            let fraction = of("bound_us_per_step") / number(time);
+            assert!((of("fraction_of_bound") / fraction - 1.0).abs() < 0.1, "{line}");
+        }
+        let printed = |found: &Measured| {
+            let mut text = Vec::new();
+            bench.print(&mut text, &graph, 2, found, true).unwrap();
+            String::from_utf8(text).unwrap()
+        };
+        assert!(printed(&found).contains(" of the bound"));
+        found.bounds = None;
+        assert!(bench.json(&graph, 2, &found)["fraction_of_bound"].is_null());
+        assert!(!printed(&found).contains("bound"));
     }
 
     #[test]
