@@ -248,3 +248,26 @@ impl Access {
 fn area(view: View, delay: i64) -> Area {
     Area::Columns { buffer: view.buffer.0, columns: view.column..view.column + view.len, delay }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::BufferId;
+
+    #[test]
+    fn a_value_counts_once_however_often_it_is_touched() {
+        let view = |buffer, column, len| View { buffer: BufferId(buffer), column, len };
+        let access = Access::of(|a| {
+            a.read_view(view(1, 4, 8));
+            a.write(view(1, 0, 6));
+            a.read_view(view(1, 5, 2));
+            a.read_view(view(0, 4, 8));
+            a.gradients(0..100);
+            a.flops += 2 * 30;
+        });
+        // 12 columns of one buffer and 8 of another; a matrix of 30 numbers, once for all rows.
+        assert_eq!(access.least_bytes(10), 4.0 * (200.0 + 30.0));
+        assert_eq!(access.cost(10), (600.0, 4.0 * 240.0));
+        assert_eq!(Access::default().least_bytes(10), 0.0);
+    }
+}
