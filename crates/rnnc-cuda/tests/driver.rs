@@ -119,9 +119,10 @@ fn what_is_written_beside_is_taken_whole_and_in_order_whatever_is_under_way() {
     // More than what can be under way at once.
     let much: Vec<u8> = (0..50_000_003u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
     busy(&mut cuda);
-    cuda.write_beside(one, &much).unwrap();
-    cuda.take(one, other, much.len()).unwrap();
-    cuda.write_beside(one, &[7; 1000]).unwrap();
+    let room = cuda.allocate(much.len()).unwrap();
+    cuda.write_beside(room, &much).unwrap();
+    cuda.take(room, other, much.len()).unwrap();
+    cuda.write_beside(room, &[7; 1000]).unwrap();
     let mut back = vec![0; much.len()];
     cuda.read(other, &mut back).unwrap();
     assert!(back == much);

@@ -12,7 +12,8 @@ const SEGMENT: usize = 4 << 20;
 /// Segments: so many bytes can be under way.
 const SEGMENTS: usize = 4;
 
-/// Segments of page-locked memory, filled one after the other, round and round. Of one stream, which frees them.
+/// Segments of page-locked memory, filled one after the other, round and round. All its copies must go through
+/// one stream.
 pub(super) struct Staging {
     segments: Vec<Segment>,
     present: usize,
