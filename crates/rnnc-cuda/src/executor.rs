@@ -3,6 +3,7 @@
 //! Weights, gradients, moments and all values stay on the device; what crosses is what callers hand in and ask for.
 
 pub(crate) mod memory;
+mod prefetch;
 mod runner;
 mod state;
 mod timing;
@@ -13,6 +14,7 @@ use crate::driver::{Cuda, Driver, DriverError};
 use crate::speeds::Speeds;
 use crate::stages::update::update_numbers;
 use memory::{Memory, NUMBER};
+use prefetch::Prefetched;
 use rnnc_graph::{LayerId, WeightId};
 use rnnc_plan::{
     Clock, Executor, ExecutorError, Part, Pass, Plan, Setup, State, Update, Values, ValuesMut, View,
@@ -25,7 +27,8 @@ pub use timing::{Timed, Times, Timing};
 /// Runs plans on an NVIDIA GPU, in single precision.
 ///
 /// Forward, backward and update calls return when their work is handed to the device; calls that read numbers wait for
-/// it, and so does [`Executor::finish`]. What a device does wrong shows there.
+/// it, and so does [`Executor::finish`]. What a device does wrong shows there. What is announced by [`Executor::prefetch`] is
+/// copied beside that work, but for inputs in double precision.
 pub struct CudaExecutor {
     plan: Plan,
     setup: Setup,
@@ -35,6 +38,7 @@ pub struct CudaExecutor {
     clock_image: Vec<u32>,
     /// Where numbers pass that are converted, or picked out of wider rows.
     host: RefCell<Vec<f32>>,
+    prefetched: Prefetched,
     /// New frames of the last forward call, 0 before the first.
     new_frames: usize,
     /// Frames that errors can go back through.
@@ -95,6 +99,7 @@ impl CudaExecutor {
             clock,
             runner,
             host: RefCell::default(),
+            prefetched: Prefetched::new(&plan, setup),
             new_frames: 0,
             valid_frames: 0,
             backward_frames: 0,
@@ -258,17 +263,27 @@ impl Executor for CudaExecutor {
         self.clock.advance(frames, resets);
         memory::update_clock_image(&mut self.clock_image, &self.clock);
         self.runner.driver.write(self.runner.memory.clock, bytemuck::cast_slice(&self.clock_image))?;
+        let first = (window - frames) as i64;
         for (place, values) in inputs.iter().enumerate() {
+            if self.take(place, first, *values)? {
+                continue;
+            }
             if let Some(view) = self.view(false, self.plan.forward.inputs()[place]) {
-                self.copy_in(view, (window - frames) as i64, frames, Some(*values))?;
+                self.copy_in(view, first, frames, Some(*values))?;
             }
         }
+        self.prefetched.drop_all();
         self.runner.replay(Recording::Forward(frames))?;
         self.new_frames = frames;
         self.backward_frames = 0;
         let kept = if self.setup.step < window { window - frames } else { 0 };
         self.valid_frames = self.valid_frames.min(kept) + frames;
         Ok(())
+    }
+
+    fn prefetch(&mut self, frames: usize, inputs: &[Values<'_>]) -> Result<(), ExecutorError> {
+        self.plan.check_inputs(self.setup, frames, inputs, None)?;
+        self.bring(inputs)
     }
 
     fn output(&self, output: usize, into: ValuesMut<'_>) -> Result<(), ExecutorError> {

@@ -90,6 +90,48 @@ fn many_small_writes_arrive_in_their_order() {
 
 #[test]
 #[ignore = "needs an NVIDIA GPU"]
+fn what_is_written_beside_is_taken_whole_and_in_order_whatever_is_under_way() {
+    const COUNT: usize = 200_000;
+    const ROUNDS: usize = 30;
+    let mut cuda = cuda();
+    let large = 1 << 28;
+    let [one, other, taken] = [large, large, 4 * COUNT * ROUNDS].map(|bytes| cuda.allocate(bytes).unwrap());
+    assert!(cuda.take(one, other, 4).is_err(), "nothing was written beside");
+    let busy = |cuda: &mut Cuda| (0..10).for_each(|_| cuda.copy(one, other, large).unwrap());
+    let of = |round: usize| -> Vec<f32> { (0..COUNT).map(|i| (i % 1000 + 1000 * round) as f32).collect() };
+    // Its zeros come behind all that is under way, and must not come behind what is written.
+    busy(&mut cuda);
+    let waiting = cuda.allocate(4 * COUNT).unwrap();
+    for round in 0..ROUNDS {
+        cuda.write_beside(waiting, &bytes(&of(round))).unwrap();
+        // Now and then, what was written waits for its take; else the take for what is written.
+        if round % 3 != 0 {
+            busy(&mut cuda);
+        }
+        cuda.take(waiting, taken + (4 * COUNT * round) as u64, 4 * COUNT).unwrap();
+    }
+    cuda.begin_recording(1).unwrap();
+    assert!(cuda.write_beside(waiting, &[0; 4]).is_err() && cuda.take(waiting, taken, 4).is_err());
+    cuda.end_recording().unwrap();
+    for round in 0..ROUNDS {
+        assert!(read(&cuda, taken + (4 * COUNT * round) as u64, COUNT) == of(round), "round {round}");
+    }
+    // More than what can be under way at once.
+    let much: Vec<u8> = (0..50_000_003u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+    busy(&mut cuda);
+    let room = cuda.allocate(much.len()).unwrap();
+    cuda.write_beside(room, &much).unwrap();
+    cuda.take(room, other, much.len()).unwrap();
+    cuda.write_beside(room, &[7; 1000]).unwrap();
+    let mut back = vec![0; much.len()];
+    cuda.read(other, &mut back).unwrap();
+    assert!(back == much);
+    cuda.synchronize().unwrap();
+    cuda.free(waiting);
+}
+
+#[test]
+#[ignore = "needs an NVIDIA GPU"]
 fn memory_that_there_is_not_is_refused_with_how_much_is_free() {
     let mut cuda = cuda();
     let wanted = 2 * cuda.device().memory_bytes as usize;

@@ -1,5 +1,5 @@
 //! Faults put into generated kernels on purpose: barriers taken out, signals that release nothing, reads that may be
-//! stale, waits that end too early. The suite on the emulation must see each of them, else it proves nothing.
+//! stale, waits that end too early; and into the driver. The suite on the emulation must see each of them, else it proves nothing.
 
 mod emulation;
 
@@ -204,4 +204,16 @@ fn faults_in_scans_are_seen() {
     let case = case("gated_scan", 5, 3, &[400, 300], 0.01);
     let faults = [NO_BLOCK_SYNC, NO_RELEASE, STALE, ONE_CHUNK_LESS];
     all_are_seen(&case, &device([1e3, 1e3, 0.05]), scans, &faults);
+}
+
+#[test]
+fn inputs_that_are_taken_before_they_are_there_are_seen() {
+    let (case, device) = (case("gru", 9, 2, &[4, 4, 4], 0.1), device([0.0, 1e3, 1e3]));
+    nothing_is_wrong(&case, &device);
+    let make = |plan, setup| {
+        let driver = Emulated::new(device.clone(), 1)?.hasty();
+        Ok(Box::new(CudaExecutor::with_driver(plan, setup, Box::new(driver))?) as Box<dyn Executor>)
+    };
+    let error = check(&case, &make, TOLERANCE).unwrap_err();
+    assert!(error.contains("window by window: window 1: output"), "{error}");
 }

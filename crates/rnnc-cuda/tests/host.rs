@@ -201,6 +201,7 @@ fn after_the_first_window_nothing_is_allocated_compiled_or_recorded() {
         executor.forward(4, &[Values::F32(&[0.0; 24])], None).unwrap();
         executor.output(0, ValuesMut::F32(&mut [0.0; 40])).unwrap();
         executor.backward(4, &[Some(Values::F32(&[0.0; 40]))]).unwrap();
+        executor.prefetch(4, &[Values::F32(&[0.0; 24])]).unwrap();
         executor.input_gradient(0, ValuesMut::F32(&mut [0.0; 24])).unwrap();
         executor.update(&UPDATE).unwrap();
         taken(&calls)
@@ -212,7 +213,15 @@ fn after_the_first_window_nothing_is_allocated_compiled_or_recorded() {
     let second = window(&mut executor);
     assert_eq!(second, window(&mut executor));
     let known = |call: &Call| {
-        matches!(call, Call::Write { .. } | Call::Read { .. } | Call::Clear { .. } | Call::Replay(_))
+        matches!(
+            call,
+            Call::Write { .. }
+                | Call::WriteBeside { .. }
+                | Call::Take { .. }
+                | Call::Read { .. }
+                | Call::Clear { .. }
+                | Call::Replay(_)
+        )
     };
     assert!(second.iter().all(known), "{second:?}");
 }
@@ -221,6 +230,7 @@ fn after_the_first_window_nothing_is_allocated_compiled_or_recorded() {
 fn what_was_allocated_is_freed_once_when_all_work_is_done() {
     let (mut executor, _, calls) = lstm();
     executor.forward(4, &[Values::F32(&[0.0; 24])], None).unwrap();
+    executor.prefetch(4, &[Values::F32(&[0.0; 24])]).unwrap();
     let mut live = allocated(&taken(&calls));
     drop(executor);
     let last = taken(&calls);

@@ -143,11 +143,12 @@ pub struct Update {
 /// Runs a plan. The contract, in the order of use:
 ///
 /// 1. [`write`](Executor::write) the weights (they begin as 0).
-/// 2. [`forward`](Executor::forward) runs some new frames, carrying history on from the last call.
+/// 2. [`forward`](Executor::forward) runs some new frames, carrying history on from the last call; they may be announced
+///    by [`prefetch`](Executor::prefetch).
 /// 3. [`backward`](Executor::backward) sends errors back through the last frames and leaves gradients.
 /// 4. [`update`](Executor::update) changes the weights.
 ///
-/// No call allocates after the first window.
+/// No call allocates after the first window, or the first that was announced.
 pub trait Executor: Send {
     /// Its name in messages and on the command line.
     fn name(&self) -> &'static str;
@@ -167,7 +168,18 @@ pub trait Executor: Send {
         resets: Option<&[bool]>,
     ) -> Result<(), ExecutorError>;
 
-    /// Copies an output of the last forward call, by its place in the graph's list: `[frames, B, N]`.
+    /// Says what the next call of [`forward`](Executor::forward) will be given, so that an executor with memory of its own
+    /// can bring it there while it still does what was asked before. A hint, never more: results are those of what that
+    /// call is given, and if that is something else, what was brought is dropped. The arrays may be reused when this returns.
+    ///
+    /// # Errors
+    /// What `forward` would say of these frames and inputs; that there is no memory for them.
+    fn prefetch(&mut self, frames: usize, inputs: &[Values<'_>]) -> Result<(), ExecutorError> {
+        self.plan().check_inputs(self.setup(), frames, inputs, None)
+    }
+
+    /// Copies an output of the last forward call, by its place in the graph's list: `[frames, B, N]`. Calls of
+    /// [`backward`](Executor::backward) leave it as it is.
     fn output(&self, output: usize, into: ValuesMut<'_>) -> Result<(), ExecutorError>;
 
     /// Computes all gradients of a scalar from its gradients with respect to the outputs in the new frames of

@@ -1,5 +1,6 @@
 //! The reference executor with something changed: what the suite must see, and what it must not.
 
+use crate::data::Array;
 use rnnc_graph::WeightId;
 use rnnc_plan::{Executor, ExecutorError, Part, Plan, Setup, State, Update, Values, ValuesMut};
 use rnnc_reference::ReferenceExecutor;
@@ -29,6 +30,10 @@ pub enum Alteration {
     NoKept,
     /// Clearing the state does nothing.
     NoClear,
+    /// A forward call takes what was announced, whatever it is given.
+    TakesAnnounced,
+    /// The first value of each output is a hundredth too large once there was a backward call.
+    OutputBehind,
     /// Gradients are not clipped.
     NoClip,
     /// The optimizer forgets its means.
@@ -39,6 +44,10 @@ pub enum Alteration {
 pub struct Altered {
     inner: ReferenceExecutor,
     alteration: Alteration,
+    /// Frames and inputs that were announced.
+    announced: Option<(usize, Vec<Array>)>,
+    /// Whether there was a backward call behind the last forward call.
+    behind: bool,
 }
 
 impl Altered {
@@ -51,7 +60,8 @@ impl Altered {
         setup: Setup,
         alteration: Alteration,
     ) -> Result<Box<dyn Executor>, ExecutorError> {
-        Ok(Box::new(Altered { inner: ReferenceExecutor::new(plan, setup)?, alteration }))
+        let inner = ReferenceExecutor::new(plan, setup)?;
+        Ok(Box::new(Altered { inner, alteration, announced: None, behind: false }))
     }
 
     fn is(&self, alteration: Alteration) -> bool {
@@ -86,12 +96,34 @@ impl Executor for Altered {
         resets: Option<&[bool]>,
     ) -> Result<(), ExecutorError> {
         let resets = if self.is(Alteration::NoResets) { None } else { resets };
-        self.inner.forward(frames, inputs, resets)
+        self.behind = false;
+        match self.announced.take() {
+            Some((announced, arrays)) if announced == frames => {
+                let inputs: Vec<Values<'_>> = arrays.iter().map(Array::values).collect();
+                self.inner.forward(frames, &inputs, resets)
+            }
+            _ => self.inner.forward(frames, inputs, resets),
+        }
+    }
+
+    fn prefetch(&mut self, frames: usize, inputs: &[Values<'_>]) -> Result<(), ExecutorError> {
+        self.inner.prefetch(frames, inputs)?;
+        let array = |values: &Values<'_>| match *values {
+            Values::F32(v) => Array::Numbers(v.to_vec()),
+            Values::F64(v) => Array::Numbers(v.iter().map(|&x| x as f32).collect()),
+            Values::Symbols(v) => Array::Symbols(v.to_vec()),
+        };
+        if self.is(Alteration::TakesAnnounced) {
+            self.announced = Some((frames, inputs.iter().map(array).collect()));
+        }
+        Ok(())
     }
 
     fn output(&self, output: usize, into: ValuesMut<'_>) -> Result<(), ExecutorError> {
         match into {
-            ValuesMut::F64(values) if self.is(Alteration::Output) => {
+            ValuesMut::F64(values)
+                if self.is(Alteration::Output) || self.behind && self.is(Alteration::OutputBehind) =>
+            {
                 self.inner.output(output, ValuesMut::F64(values))?;
                 raise_first(ValuesMut::F64(values));
                 Ok(())
@@ -102,6 +134,7 @@ impl Executor for Altered {
 
     fn backward(&mut self, frames: usize, errors: &[Option<Values<'_>>]) -> Result<(), ExecutorError> {
         self.inner.backward(frames, errors)?;
+        self.behind = true;
         if !self.is(Alteration::ShortBackward) || frames < 2 {
             return Ok(());
         }

@@ -13,7 +13,8 @@ use rnnc_reference::ReferenceExecutor;
 pub type Make<'a> = &'a dyn Fn(Plan, Setup) -> Result<Box<dyn Executor>, ExecutorError>;
 
 /// Compares an executor with the reference on a case: outputs, all gradients and state, window by window; going on
-/// from a state and from the beginning; any split against the whole; losses and weights over some updates.
+/// from a state and from the beginning; any split against the whole; losses and weights over some updates. Some windows
+/// are announced, some of them wrongly.
 ///
 /// Numbers may differ by `tolerance` times the largest magnitude in their array plus a hundredth.
 ///
@@ -85,12 +86,17 @@ impl Bench<'_> {
             forward(&mut reference, window)?;
             forward(candidate.as_mut(), window)?;
             self.compare_outputs(&reference, candidate.as_ref(), window.frames).map_err(says)?;
+            let outputs = self.outputs(candidate.as_ref(), window.frames)?;
             let back = match self.case.step == self.case.window {
                 true => window.frames,
                 false => run.min(self.case.window),
             };
             backward(&mut reference, window, back)?;
             backward(candidate.as_mut(), window, back)?;
+            self.announce(candidate.as_mut(), place)?;
+            for (before, after) in outputs.iter().zip(&self.outputs(candidate.as_ref(), window.frames)?) {
+                compare("an output behind the backward pass", before, after, 0.0).map_err(says)?;
+            }
             if candidate.state_before() != before {
                 return Err(says("the state before is not what the state was".into()));
             }
@@ -131,6 +137,8 @@ impl Bench<'_> {
             let update = update(place);
             let back = window.frames + run.min(self.case.window - self.case.step);
             let expected = train(first.as_mut(), window, back, &update)?;
+            // One of the two is told what comes next.
+            self.announce(first.as_mut(), place)?;
             if place >= half {
                 let found = train(second.as_mut(), window, back, &update)?;
                 compare(&format!("loss and gradient norm of update {place}"), &expected, &found, 0.0)?;
@@ -182,6 +190,20 @@ impl Bench<'_> {
         Ok(())
     }
 
+    /// Says which window comes behind the one at `place`: the right one, the right one after a wrong one, or a wrong one.
+    fn announce(&self, executor: &mut dyn Executor, place: usize) -> Result<(), String> {
+        let [wrong, right] = [place, place + 1].map(|place| self.data.windows.get(place));
+        let announced = match place % 3 {
+            0 => [None, right],
+            1 => [wrong, right],
+            _ => [None, wrong],
+        };
+        announced.into_iter().flatten().try_for_each(|window| {
+            let inputs: Vec<Values<'_>> = window.inputs.iter().map(|input| input.values()).collect();
+            executor.prefetch(window.frames, &inputs).map_err(text)
+        })
+    }
+
     /// Some updates, each executor along its own errors.
     fn training(&self) -> Result<(), String> {
         let (mut reference, mut candidate) = (self.reference()?, self.candidate()?);
@@ -202,6 +224,10 @@ impl Bench<'_> {
             self.compare_weights(&reference, candidate.as_ref(), part, self.tolerance)?;
         }
         Ok(())
+    }
+
+    fn outputs(&self, executor: &dyn Executor, frames: usize) -> Result<Vec<Vec<f64>>, String> {
+        (0..self.case.graph.outputs().len()).map(|output| output_values(executor, output, frames)).collect()
     }
 
     fn compare_outputs(

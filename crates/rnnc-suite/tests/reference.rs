@@ -48,11 +48,21 @@ fn whatever_is_altered_is_seen() {
         (Alteration::NoState, "from a state"),
         (Alteration::NoKept, "from a state"),
         (Alteration::NoClear, "after clear_state"),
+        (Alteration::OutputBehind, "behind the backward pass"),
         (Alteration::NoMoments, "training"),
     ] {
         let error = check(&case, &|plan, setup| Altered::make(plan, setup, alteration), 1e-3).unwrap_err();
         assert!(error.contains(part), "{alteration:?}: {error}");
     }
+}
+
+#[test]
+fn an_executor_that_takes_what_was_announced_is_seen() {
+    // So many windows of one length that one is announced in place of another.
+    let case = Case::new("lstm", named("lstm_peephole"), 2, &[3; 4], 0.3);
+    let make = |plan, setup| Altered::make(plan, setup, Alteration::TakesAnnounced);
+    let error = check(&case, &make, 1e-3).unwrap_err();
+    assert!(error.contains("window by window: window 3: output"), "{error}");
 }
 
 #[test]

@@ -116,6 +116,8 @@ impl Sequences {
 #[derive(Clone, Debug)]
 pub struct Batch {
     frames: usize,
+    /// What was read: so many frames lie before it.
+    position: Option<u64>,
     streams: usize,
     columns: Vec<BatchColumn>,
     /// `[frames, streams]`
@@ -140,6 +142,7 @@ impl Batch {
         };
         Batch {
             frames,
+            position: None,
             streams,
             columns: data.columns.iter().map(column).collect(),
             resets: vec![false; n],
@@ -151,6 +154,7 @@ impl Batch {
     /// the batch was made for; `frames` is at most what it has room for.
     pub fn fill(&mut self, data: &Sequences, position: u64, frames: usize) {
         self.frames = frames;
+        self.position = Some(position);
         for t in 0..frames {
             for b in 0..self.streams {
                 let frame = data.frame(b, self.streams, position + t as u64);
@@ -186,6 +190,11 @@ impl Batch {
         if let Some(BatchColumn::Symbols(target)) = self.columns.last() {
             self.counted[to] &= target[to] != NO_SYMBOL;
         }
+    }
+
+    /// Whether the last [`fill`](Batch::fill) was of that position and so many frames.
+    pub fn holds(&self, position: u64, frames: usize) -> bool {
+        (self.position, self.frames) == (Some(position), frames)
     }
 
     /// How many frames were last read.
@@ -237,7 +246,9 @@ mod tests {
     fn streams_begin_apart_and_go_round_with_resets_where_sequences_begin() {
         let data = text();
         let mut batch = Batch::new(&data, 2, 5);
+        assert!(!batch.holds(0, 5), "nothing was read");
         batch.fill(&data, 0, 5);
+        assert!(batch.holds(0, 5) && !batch.holds(5, 5) && !batch.holds(0, 4));
         // Stream 0 from the first frame, stream 1 from frame 3; interleaved.
         assert_eq!(symbols(&batch, 0), "adbecfdgea");
         assert_eq!(symbols(&batch, 1), "b.cfdg..fb");

@@ -13,6 +13,7 @@ use crate::sequences::{Batch, Sequences};
 use crate::weights::Weights;
 use rnnc_graph::name_key;
 use rnnc_plan::{Executor, ExecutorError, Part, Plan, PlanOptions, Setup, Update, Values, ValuesMut};
+use std::mem;
 
 /// How an executor is made: which one, is for the caller to say.
 pub type MakeExecutor<'a> = &'a dyn Fn(Plan, Setup) -> Result<Box<dyn Executor>, ExecutorError>;
@@ -55,6 +56,8 @@ pub struct Trainer {
     executor: Box<dyn Executor>,
     data: Sequences,
     batch: Batch,
+    /// The window behind it, read while a device works on that one.
+    next: Batch,
     /// `[step, streams]`
     losses: Vec<f64>,
     /// `[step, streams]`
@@ -138,6 +141,7 @@ impl Trainer {
         };
         Ok(Trainer {
             batch: Batch::new(&data, streams, step),
+            next: Batch::new(&data, streams, step),
             losses: vec![0.0; step * streams],
             gradients: vec![0.0; step * streams],
             config: config.clone(),
@@ -188,24 +192,35 @@ impl Trainer {
     pub fn step(&mut self) -> Result<Step, TrainError> {
         let update = self.updates + 1;
         let frames = self.config.step();
-        self.batch.fill(&self.data, self.position, frames);
-        self.executor.forward(frames, &self.batch.inputs(), Some(self.batch.resets()))?;
-        self.executor.output(0, ValuesMut::F64(&mut self.losses))?;
-        if self.losses.iter().any(|loss| !loss.is_finite()) {
-            let problem = self.find_non_finite();
-            return Err(TrainError::NotFinite { update, problem });
+        if self.next.holds(self.position, frames) {
+            mem::swap(&mut self.batch, &mut self.next);
+        } else {
+            self.batch.fill(&self.data, self.position, frames);
         }
+        self.executor.forward(frames, &self.batch.inputs(), Some(self.batch.resets()))?;
 
-        let counted = self.batch.counted();
-        let count = counted.iter().filter(|&&c| c).count();
-        let loss_sum = self.losses.iter().zip(counted).filter(|(_, c)| **c).map(|(loss, _)| loss).sum();
-        for (gradient, &counts) in self.gradients.iter_mut().zip(counted) {
+        // Which losses count is known without them, so that the backward pass follows at once where a device works on.
+        let count = self.batch.counted().iter().filter(|&&c| c).count();
+        for (gradient, &counts) in self.gradients.iter_mut().zip(self.batch.counted()) {
             *gradient = if counts { 1.0 / count as f64 } else { 0.0 };
         }
         // Older frames are kept only where windows overlap.
         let overlap = self.config.window - frames;
         self.kept = self.kept.min(overlap) + frames;
         self.executor.backward(self.kept, &[Some(Values::F64(&self.gradients))])?;
+
+        // Meanwhile comes the next window. This one's batch stays as it is: what went wrong is looked for in it.
+        let position = self.position + frames as u64;
+        self.next.fill(&self.data, position, frames);
+        self.executor.prefetch(frames, &self.next.inputs())?;
+
+        self.executor.output(0, ValuesMut::F64(&mut self.losses))?;
+        if self.losses.iter().any(|loss| !loss.is_finite()) {
+            let problem = self.find_non_finite();
+            return Err(TrainError::NotFinite { update, problem });
+        }
+        let counted = self.losses.iter().zip(self.batch.counted()).filter(|(_, counts)| **counts);
+        let loss_sum = counted.map(|(loss, _)| loss).sum();
 
         let learning_rate = self.config.learning_rate_at(update);
         let gradient_norm = self.executor.update(&Update {
@@ -222,7 +237,7 @@ impl Trainer {
             return Err(TrainError::NotFinite { update, problem });
         }
         self.updates = update;
-        self.position += frames as u64;
+        self.position = position;
         Ok(Step { loss_sum, counted: count, gradient_norm, learning_rate })
     }
 

@@ -169,6 +169,7 @@ mod tests {
     fn the_functions_that_are_called_are_those_that_are_looked_for() {
         let text = [
             include_str!("api.rs"),
+            include_str!("beside.rs"),
             include_str!("clock.rs"),
             include_str!("lanes.rs"),
             include_str!("cuda.rs"),

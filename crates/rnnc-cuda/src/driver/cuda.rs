@@ -1,8 +1,10 @@
-//! A GPU, by NVIDIA's driver: one context, one stream of our own, everything in its order; in recordings, lanes beside.
+//! A GPU, by NVIDIA's driver: one context, one stream of our own, everything in its order; in recordings, lanes beside,
+//! and a stream for copies that are asked for ahead.
 
 #![allow(unsafe_code)] // calls into the driver
 
 use super::api::{self, call};
+use super::beside::Beside;
 use super::cache::{Cache, Key};
 use super::clock::Events;
 use super::cublas::{Products, WORKSPACE};
@@ -34,6 +36,8 @@ pub struct Cuda {
     /// Of the main stream's products.
     workspace: Address,
     staging: Option<Staging>,
+    /// Made when something is first written beside.
+    beside: Option<Beside>,
     events: Events,
     allocations: Vec<Address>,
     modules: Vec<sys::CUmodule>,
@@ -85,6 +89,7 @@ impl Cuda {
             products: None,
             workspace: 0,
             staging: None,
+            beside: None,
             events: Events::default(),
             allocations: Vec::new(),
             modules: Vec::new(),
@@ -259,6 +264,10 @@ impl Driver for Cuda {
         })?;
         self.allocations.push(address);
         self.clear(address, bytes)?;
+        // What is written beside must not come before the zeros.
+        if let Some(beside) = &self.beside {
+            beside.release(self.stream)?;
+        }
         Ok(address)
     }
 
@@ -277,6 +286,32 @@ impl Driver for Cuda {
             // There from the start to the end.
             None => Ok(()),
         }
+    }
+
+    fn write_beside(&mut self, to: Address, data: &[u8]) -> Result<(), DriverError> {
+        self.enter_unrecorded("cuMemcpyHtoDAsync_v2")?;
+        let beside = match &mut self.beside {
+            Some(beside) => beside,
+            none => {
+                let _turn = Turn::take();
+                none.insert(Beside::new(self.stream)?)
+            }
+        };
+        beside.write(to, data)
+    }
+
+    fn take(&mut self, from: Address, to: Address, bytes: usize) -> Result<(), DriverError> {
+        self.enter_unrecorded("cuMemcpyDtoDAsync_v2")?;
+        let Some(beside) = &self.beside else {
+            let what = "nothing was written beside".into();
+            return Err(DriverError::Call { call: "cuMemcpyDtoDAsync_v2", what });
+        };
+        if bytes == 0 {
+            return Ok(());
+        }
+        beside.await_written(self.stream)?;
+        let copied = call!(cuMemcpyDtoDAsync_v2(to, from, bytes, self.stream));
+        copied.and(beside.release(self.stream))
     }
 
     fn read(&self, from: Address, into: &mut [u8]) -> Result<(), DriverError> {
@@ -448,7 +483,8 @@ impl Driver for Cuda {
 
     fn synchronize(&self) -> Result<(), DriverError> {
         self.enter_unrecorded("cuStreamSynchronize")?;
-        call!(cuStreamSynchronize(self.stream))
+        let copied = self.beside.as_ref().map_or(Ok(()), Beside::synchronize);
+        call!(cuStreamSynchronize(self.stream)).and(copied)
     }
 }
 
@@ -462,6 +498,7 @@ impl Drop for Cuda {
         }
         let _turn = self.turn();
         self.products = None;
+        self.beside = None;
         self.staging = None;
         self.events = Events::default();
         self.lanes = Lanes::default();

@@ -5,6 +5,7 @@
 //! | --- | --- |
 //! | `cuda.rs`, `staging.rs` | a GPU by NVIDIA's driver; writes that return before their copies ran |
 //! | `api.rs`, `facts.rs` | calling that driver, if it is there; what it knows of the GPU |
+//! | `beside.rs` | writes beside the commands under way |
 //! | `clock.rs` | moments between commands |
 //! | `lanes.rs` | streams that run side by side |
 //! | `nvrtc.rs`, `cache.rs` | compiling sources; keeping on disk what was compiled |
@@ -13,6 +14,7 @@
 //! | `recorder.rs` | for tests: records calls, runs no kernel |
 
 mod api;
+mod beside;
 mod cache;
 mod clock;
 mod cublas;
@@ -25,6 +27,7 @@ mod recorder;
 mod staging;
 mod turn;
 
+pub use beside::Apart;
 pub use cache::{Cache, Key};
 pub use clock::HostClock;
 pub use cuda::Cuda;
@@ -190,7 +193,7 @@ pub enum DriverError {
     },
 }
 
-/// Runs commands in the order in which they are given. Only `read`, `synchronize`, `elapsed_us` and `occupancy` wait.
+/// Runs commands in the order in which they are given, but for `write_beside`. Only `read`, `synchronize`, `elapsed_us` and `occupancy` wait.
 pub trait Driver: Send {
     /// What it drives.
     fn device(&self) -> &Device;
@@ -203,6 +206,14 @@ pub trait Driver: Send {
 
     /// Copies to the device. The data may be reused when the call returns.
     fn write(&mut self, to: Address, data: &[u8]) -> Result<(), DriverError>;
+
+    /// Copies to the device beside the commands under way, into memory that [`take`](Driver::take) alone reads: a `take`
+    /// that was asked for before still finds there what was there before. The data may be reused when the call returns.
+    fn write_beside(&mut self, to: Address, data: &[u8]) -> Result<(), DriverError>;
+
+    /// Copies within the device what [`write_beside`](Driver::write_beside) wrote, in the order of all other commands, and
+    /// once it is there. The two do not overlap.
+    fn take(&mut self, from: Address, to: Address, bytes: usize) -> Result<(), DriverError>;
 
     /// Copies from the device, after all commands before.
     fn read(&self, from: Address, into: &mut [u8]) -> Result<(), DriverError>;

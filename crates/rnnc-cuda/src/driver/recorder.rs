@@ -2,8 +2,8 @@
 //! calls. Copies and clears are done, kernels and products are only recorded.
 
 use super::{
-    Address, Args, Driver, DriverError, Geometry, GraphId, HostClock, KernelId, Operand, Point, Product,
-    Source, Timestamp,
+    Address, Apart, Args, Driver, DriverError, Geometry, GraphId, HostClock, KernelId, Operand, Point,
+    Product, Source, Timestamp,
 };
 use crate::device::Device;
 use std::collections::BTreeMap;
@@ -16,6 +16,8 @@ pub enum Call {
     Allocate { address: Address, bytes: usize },
     Free { address: Address },
     Write { to: Address, bytes: usize },
+    WriteBeside { to: Address, bytes: usize },
+    Take { from: Address, to: Address, bytes: usize },
     Read { from: Address, bytes: usize },
     Copy { from: Address, to: Address, bytes: usize },
     Clear { at: Address, bytes: usize },
@@ -36,6 +38,7 @@ pub struct Recorder {
     device: Device,
     calls: Arc<Mutex<Vec<Call>>>,
     memory: BTreeMap<Address, Vec<u8>>,
+    apart: Apart,
     next: Address,
     kernels: Vec<String>,
     recording: Option<Vec<Call>>,
@@ -60,6 +63,7 @@ impl Recorder {
             device,
             calls: Arc::clone(&calls),
             memory: BTreeMap::new(),
+            apart: Apart::default(),
             next: FIRST,
             kernels: Vec::new(),
             recording: None,
@@ -188,13 +192,28 @@ impl Driver for Recorder {
     }
 
     fn free(&mut self, address: Address) {
-        self.memory.remove(&address);
+        let freed = self.memory.remove(&address);
+        self.apart.forget(address, freed.map_or(0, |memory| memory.len()));
         self.calls().push(Call::Free { address });
     }
 
     fn write(&mut self, to: Address, data: &[u8]) -> Result<(), DriverError> {
         self.note_unrecorded("write", Call::Write { to, bytes: data.len() })?;
         self.bytes_mut("write", to, data.len())?.copy_from_slice(data);
+        Ok(())
+    }
+
+    fn write_beside(&mut self, to: Address, data: &[u8]) -> Result<(), DriverError> {
+        self.note_unrecorded("write_beside", Call::WriteBeside { to, bytes: data.len() })?;
+        self.place("write_beside", to, data.len())?;
+        self.apart.write(to, data);
+        Ok(())
+    }
+
+    fn take(&mut self, from: Address, to: Address, bytes: usize) -> Result<(), DriverError> {
+        self.note_unrecorded("take", Call::Take { from, to, bytes })?;
+        let data = self.apart.read(from, bytes)?.to_vec();
+        self.bytes_mut("take", to, bytes)?.copy_from_slice(&data);
         Ok(())
     }
 
@@ -333,6 +352,26 @@ mod tests {
     }
 
     #[test]
+    fn what_is_written_beside_is_seen_when_it_is_taken() {
+        let (mut recorder, _) = recorder();
+        let at = recorder.allocate(16).unwrap();
+        assert!(recorder.take(at, at + 8, 4).is_err(), "nothing was written");
+        assert!(recorder.write_beside(at + 13, &[0; 4]).is_err(), "outside");
+        recorder.write_beside(at, &[1, 2, 3, 4]).unwrap();
+        recorder.copy(at, at + 4, 4).unwrap();
+        let mut read = [9; 4];
+        recorder.read(at + 4, &mut read).unwrap();
+        assert_eq!(read, [0; 4]);
+        recorder.take(at, at + 8, 4).unwrap();
+        recorder.read(at + 8, &mut read).unwrap();
+        assert_eq!(read, [1, 2, 3, 4]);
+        assert!(recorder.take(at, at + 13, 4).is_err(), "to outside");
+        recorder.free(at);
+        let other = recorder.allocate(16).unwrap();
+        assert!(recorder.take(at, other, 4).is_err(), "freed");
+    }
+
+    #[test]
     fn what_lies_outside_of_live_memory_is_refused() {
         let (mut recorder, _) = recorder();
         let at = recorder.allocate(64).unwrap();
@@ -359,6 +398,8 @@ mod tests {
         recorder.begin_recording(1).unwrap();
         assert!(recorder.write(at, &[0]).is_err());
         assert!(recorder.read(at, &mut [0]).is_err());
+        assert!(recorder.write_beside(at, &[0]).is_err());
+        assert!(recorder.take(at, at + 2, 1).is_err());
         assert!(recorder.allocate(4).is_err());
         assert!(recorder.synchronize().is_err());
     }

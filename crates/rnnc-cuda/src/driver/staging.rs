@@ -10,9 +10,10 @@ use std::ptr;
 /// Bytes of a segment.
 const SEGMENT: usize = 4 << 20;
 /// Segments: so many bytes can be under way.
-const SEGMENTS: usize = 8;
+const SEGMENTS: usize = 4;
 
-/// Segments of page-locked memory, filled one after the other, round and round.
+/// Segments of page-locked memory, filled one after the other, round and round. All its copies must go through
+/// one stream.
 pub(super) struct Staging {
     segments: Vec<Segment>,
     present: usize,

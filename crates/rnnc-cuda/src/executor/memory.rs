@@ -28,6 +28,8 @@ pub(super) struct Memory {
     /// The numbers of a run, ages, frames ahead: written as one.
     pub clock: Address,
     pub counters: Address,
+    /// Of inputs that wait for the next forward call; 0 until the first.
+    pub waiting: Address,
     /// Of each buffer.
     pub buffers: Vec<BufferPlace>,
     /// Rows of a window.
@@ -93,6 +95,7 @@ impl Memory {
             lanes: program.lanes.iter().map(|&first| scratch + first as u64 * NUMBER).collect(),
             clock: take(sizes.clock)?,
             counters: take(sizes.counters)?,
+            waiting: 0,
             buffers: program.buffers.clone(),
             rows: (setup.window * setup.streams) as u64,
         })
@@ -100,9 +103,10 @@ impl Memory {
 
     /// Gives all of it back.
     pub fn free(&self, driver: &mut dyn Driver) {
-        let [m1, m2] = self.moments;
-        let all =
-            [self.values, self.weights, self.gradients, m1, m2, self.scratch, self.clock, self.counters];
+        let Memory {
+            values, weights, gradients, moments: [m1, m2], scratch, clock, counters, waiting, ..
+        } = *self;
+        let all = [values, weights, gradients, m1, m2, scratch, clock, counters, waiting];
         all.into_iter().filter(|&address| address != 0).for_each(|address| driver.free(address));
     }
 

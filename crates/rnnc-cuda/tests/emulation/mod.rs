@@ -36,8 +36,8 @@ use memory::Memory;
 use recording::Recording;
 use rnnc_cuda::device::{Device, Rates};
 use rnnc_cuda::driver::{
-    Address, Args, Driver, DriverError, Geometry, GraphId, HostClock, KernelId, Operand, Point, Product,
-    Source, Timestamp,
+    Address, Apart, Args, Driver, DriverError, Geometry, GraphId, HostClock, KernelId, Operand, Point,
+    Product, Source, Timestamp,
 };
 use scheduler::{Context, Kernel, Machine, Random, Switch};
 use stacks::Stacks;
@@ -47,6 +47,7 @@ pub struct Emulated {
     device: Device,
     random: Random,
     memory: Memory,
+    apart: Apart,
     stacks: Stacks,
     switch: Switch,
     context: Context,
@@ -61,6 +62,8 @@ pub struct Emulated {
     alter: Option<Alter>,
     /// Waits between lanes that come before the one that is forgotten.
     forget: Option<usize>,
+    /// Whether takes do not wait.
+    hasty: bool,
     /// Held for the kernels in them.
     libraries: Vec<Library>,
 }
@@ -146,6 +149,7 @@ impl Emulated {
             device,
             random: Random(seed),
             memory: Memory::default(),
+            apart: Apart::default(),
             stacks: Stacks::default(),
             switch,
             context,
@@ -157,6 +161,7 @@ impl Emulated {
             mistake: None,
             alter: None,
             forget: None,
+            hasty: false,
             libraries: vec![library],
         })
     }
@@ -170,6 +175,12 @@ impl Emulated {
     /// The same; one wait of a lane for a point, counted through all recordings, is forgotten.
     pub fn forgetting(mut self, wait: usize) -> Emulated {
         self.forget = Some(wait);
+        self
+    }
+
+    /// The same; what is taken is what stood there before it was written beside.
+    pub fn hasty(mut self) -> Emulated {
+        self.hasty = true;
         self
     }
 
@@ -326,6 +337,8 @@ impl Driver for Emulated {
     }
 
     fn free(&mut self, address: Address) {
+        let bytes = self.memory.find(address, 0).map_or(0, |(_, bytes)| bytes);
+        self.apart.forget(address, bytes);
         if !self.memory.free(address) {
             self.mistake = Some(format!("{address:#x} was given back, but is no allocation"));
         }
@@ -334,6 +347,24 @@ impl Driver for Emulated {
     fn write(&mut self, to: Address, data: &[u8]) -> Result<(), DriverError> {
         self.not_recording("write")?;
         let target = self.memory.bytes_mut(to, data.len()).map_err(|what| failed("write", what))?;
+        target.copy_from_slice(data);
+        Ok(())
+    }
+
+    fn write_beside(&mut self, to: Address, data: &[u8]) -> Result<(), DriverError> {
+        self.not_recording("write_beside")?;
+        self.memory.bytes(to, data.len()).map_err(|what| failed("write_beside", what))?;
+        self.apart.write(to, data);
+        Ok(())
+    }
+
+    fn take(&mut self, from: Address, to: Address, bytes: usize) -> Result<(), DriverError> {
+        self.not_recording("take")?;
+        if self.hasty {
+            return self.run(Recorded::Copy { from, to, bytes });
+        }
+        let data = self.apart.read(from, bytes)?;
+        let target = self.memory.bytes_mut(to, bytes).map_err(|what| failed("take", what))?;
         target.copy_from_slice(data);
         Ok(())
     }

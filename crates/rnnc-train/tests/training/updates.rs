@@ -135,6 +135,25 @@ fn with_a_short_step_errors_go_back_through_the_whole_window() {
 }
 
 #[test]
+fn a_trainer_that_is_restored_goes_on_from_there_whatever_it_read_ahead() {
+    let config = TrainingConfig { step: Some(2), ..TrainingConfig::new(2, 4, Loss::CrossEntropy) };
+    let bytes: Vec<u8> = (0..50u32).map(|i| (i * i / 7 % 4) as u8).collect();
+    let mut trainer = trainer(&bigrams(), text(&bytes), &config).unwrap();
+    let begin = trainer.checkpoint(0.0).unwrap();
+    let run = |trainer: &mut Trainer| (0..3).map(|_| trainer.step().unwrap()).collect::<Vec<_>>();
+    let (first, half) = (run(&mut trainer), trainer.checkpoint(0.0).unwrap());
+    let second = run(&mut trainer);
+    trainer.restore(&begin).unwrap();
+    assert_eq!(run(&mut trainer), first);
+    // Where it would have gone on anyway.
+    trainer.restore(&half).unwrap();
+    assert_eq!(run(&mut trainer), second);
+    trainer.restore(&half).unwrap();
+    assert_eq!(run(&mut trainer), second);
+    assert_ne!(first, second);
+}
+
+#[test]
 fn a_layer_that_overflows_is_named_with_its_frame() {
     // s(t) = 1e30 s(t-1) from 1: too large for single precision in frame 1, for double in frame 10.
     let mut graph = Graph::new("explodes");
