@@ -10,6 +10,7 @@ use crate::ops::map::MapOp;
 use crate::ops::scan::ScanOp;
 use rnnc_graph::{Direction, Graph, Operation};
 use rnnc_plan::recurrence::Chunks;
+use rnnc_plan::strips;
 use rnnc_plan::waves::{self, Role, Wave};
 use rnnc_plan::{
     Deal, Lane, Matrix, Op, OuterSum, Pass, Placed, Placement, Plan, Precision, Product, Read, RowSum, Setup,
@@ -27,10 +28,13 @@ pub(crate) struct Source {
     pub width: usize,
     /// Units.
     pub len: usize,
+    pub ring: Ring,
     pub delay: i64,
     pub start: StartPlace,
     /// Frames before the pass's first may be read.
     pub history: bool,
+    /// Written by the forward pass for the backward one: too long ago to be in a cache.
+    pub saved: bool,
 }
 
 /// Where the start values of a read are.
@@ -48,6 +52,30 @@ pub(crate) struct Target {
     pub base: usize,
     pub width: usize,
     pub len: usize,
+    pub ring: Ring,
+}
+
+/// Where in a buffer frames are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Ring {
+    /// The bits of a frame's number that say it.
+    mask: i64,
+}
+
+impl Ring {
+    /// Of a buffer with all frames.
+    pub const NONE: Ring = Ring { mask: -1 };
+
+    /// Of one with so many of them, a power of two, at a time.
+    fn of(length: Option<usize>) -> Ring {
+        length.map_or(Ring::NONE, |length| Ring { mask: length as i64 - 1 })
+    }
+
+    /// The place of a frame.
+    #[inline]
+    pub fn place(self, frame: i64) -> isize {
+        (frame & self.mask) as isize
+    }
 }
 
 /// Operations ready to run.
@@ -136,16 +164,24 @@ pub(crate) struct Program {
     pub first_deal: Option<(StageKind, Deal)>,
 }
 
-/// Stages that run together, chunk after chunk of the frames: a wave, or a stage by itself, whose one chunk is all frames.
-pub(crate) struct TurnCode {
-    pub chunks: usize,
-    /// Whether chunks are counted from the last frame on.
-    pub backward: bool,
-    /// What is so many chunks behind.
-    pub depths: Vec<DepthCode>,
+/// Stages that run together.
+pub(crate) enum TurnCode {
+    /// Strip after strip of so many frames (of a stage by itself: all), in each one stage after the other.
+    Strips { frames: usize, backward: bool, stages: Vec<DepthCode> },
+    /// A wave: chunk after chunk, each depth a chunk behind the one before.
+    Wave { chunks: usize, backward: bool, depths: Vec<DepthCode> },
 }
 
-/// What runs for a chunk: frames stages, and then loops or scans.
+impl TurnCode {
+    /// What runs in it.
+    pub fn depths(&self) -> &[DepthCode] {
+        match self {
+            TurnCode::Strips { stages: depths, .. } | TurnCode::Wave { depths, .. } => depths,
+        }
+    }
+}
+
+/// What runs for some frames: frames stages, and then loops or scans.
 #[derive(Default)]
 pub(crate) struct DepthCode {
     pub frames: Vec<StageCode>,
@@ -206,6 +242,8 @@ pub(crate) struct Compiler<'a> {
     window: usize,
     precision: Precision,
     workers: usize,
+    /// Whether the pass is the backward one.
+    backward: bool,
     /// Start vectors: by the number's bits.
     constant_places: HashMap<u64, usize>,
     pub constants: Vec<(f32, usize)>,
@@ -232,6 +270,7 @@ impl<'a> Compiler<'a> {
             window: setup.window,
             precision: setup.precision,
             workers,
+            backward: false,
             constant_places: HashMap::new(),
             constants: Vec::new(),
             constants_len: 0,
@@ -266,11 +305,12 @@ impl<'a> Compiler<'a> {
         // Sizes were checked against memory before.
         let offset = (self.placement.offsets[view.buffer.0] / 4) as usize;
         let base = offset + buffer.history * self.streams * buffer.width + view.column;
-        Target { base, width: buffer.width, len: view.len }
+        let ring = Ring::of(self.plan.ring(view.buffer.0, self.window));
+        Target { base, width: buffer.width, len: view.len, ring }
     }
 
     pub fn source(&mut self, read: &Read) -> Source {
-        let Target { base, width, len } = self.target(read.view);
+        let Target { base, width, len, ring } = self.target(read.view);
         let start = match read.start {
             StartValue::Weight(offset) => StartPlace::Weight(offset),
             StartValue::Number(number) => {
@@ -286,19 +326,36 @@ impl<'a> Compiler<'a> {
                 StartPlace::Constant(place)
             }
         };
-        Source { base, width, len, delay: read.delay, start, history: read.history }
+        let saved = self.backward && self.plan.buffers[read.view.buffer.0].saved;
+        Source { base, width, len, ring, delay: read.delay, start, history: read.history, saved }
     }
 
-    pub fn program(&mut self, pass: &Pass, graph: &Graph) -> Program {
+    pub fn forward(&mut self) -> Program {
+        self.backward = false;
+        self.program(&self.plan.forward_pass, &self.plan.forward)
+    }
+
+    pub fn backward(&mut self) -> Option<Program> {
+        self.backward = true;
+        Some(self.program(self.plan.backward_pass.as_ref()?, self.plan.adjoint.as_ref()?))
+    }
+
+    fn program(&mut self, pass: &Pass, graph: &Graph) -> Program {
         let mut turns = Vec::new();
         let mut stage = 0;
         while stage < pass.stages.len() {
             let wave = waves::of_stage(&pass.waves, stage);
+            let strip = strips::of_stage(&pass.strips, stage);
+            let last = wave.map(|w| w.stages.1).or(strip.map(|s| s.stages.1)).unwrap_or(stage);
             match wave {
                 Some(wave) => self.wave(pass, wave, &mut turns),
-                None => turns.push(self.stage(&pass.stages[stage])),
+                None => turns.push(TurnCode::Strips {
+                    frames: strip.map_or(usize::MAX, |strip| strip.frames),
+                    backward: strip.is_some_and(|strip| strip.direction == Direction::Backward),
+                    stages: pass.stages[stage..=last].iter().map(|stage| self.stage(stage)).collect(),
+                }),
             }
-            stage = wave.map_or(stage, |wave| wave.stages.1) + 1;
+            stage = last + 1;
         }
         let cleared = pass.cleared.iter().map(|&(at, len)| at..at + len).collect();
         let alone = pass.waves.is_empty() && pass.stages.iter().all(|stage| stage.deal == Deal::Alone);
@@ -307,9 +364,9 @@ impl<'a> Compiler<'a> {
         Program { turns, alone, cleared, inputs: inputs.collect(), first_deal }
     }
 
-    /// A stage by itself.
-    fn stage(&mut self, stage: &Stage) -> TurnCode {
-        let depth = if stage.kind == StageKind::Frames {
+    /// A stage of which all workers have a share.
+    fn stage(&mut self, stage: &Stage) -> DepthCode {
+        if stage.kind == StageKind::Frames {
             DepthCode { frames: vec![self.frames(stage, stage.deal)], lanes: Vec::new() }
         } else {
             let tracks: Vec<&Track> = stage.tracks.iter().collect();
@@ -319,16 +376,19 @@ impl<'a> Compiler<'a> {
                 self.in_chunks(stage, &mut lane);
             }
             DepthCode { frames: Vec::new(), lanes: vec![lane] }
-        };
-        TurnCode { chunks: 1, backward: false, depths: vec![depth] }
+        }
     }
 
     /// What runs before a wave, the wave, and what runs after.
     fn wave(&mut self, pass: &Pass, wave: &Wave<Lane>, turns: &mut Vec<TurnCode>) {
         let (first, last) = wave.stages;
-        for stage in (first..=last).filter_map(|stage| wave.part(pass, stage, Role::Before)) {
-            turns.push(self.stage(&stage));
-        }
+        let beside = |compiler: &mut Self, turns: &mut Vec<TurnCode>, role: Role| {
+            for stage in (first..=last).filter_map(|stage| wave.part(pass, stage, role)) {
+                let stages = vec![compiler.stage(&stage)];
+                turns.push(TurnCode::Strips { frames: usize::MAX, backward: false, stages });
+            }
+        };
+        beside(self, turns, Role::Before);
         // What stands between two loops is as far behind as the second of them.
         let mut depths: Vec<DepthCode> = vec![DepthCode::default()];
         for number in first..=last {
@@ -348,10 +408,8 @@ impl<'a> Compiler<'a> {
         // A wave ends with a loop.
         depths.pop();
         let backward = wave.direction == Direction::Backward;
-        turns.push(TurnCode { chunks: wave.chunks, backward, depths });
-        for stage in (first..=last).filter_map(|stage| wave.part(pass, stage, Role::After)) {
-            turns.push(self.stage(&stage));
-        }
+        turns.push(TurnCode::Wave { chunks: wave.chunks, backward, depths });
+        beside(self, turns, Role::After);
     }
 
     fn frames(&mut self, stage: &Stage, deal: Deal) -> StageCode {

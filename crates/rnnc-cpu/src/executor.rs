@@ -2,7 +2,7 @@
 
 mod state;
 
-use crate::compile::{Compiler, Program, Target};
+use crate::compile::{Compiler, Program, Ring, Target};
 use crate::kernels::isa::Isa;
 use crate::memory::{Aligned, Shared};
 use crate::ops::border::{self, Rows};
@@ -101,9 +101,7 @@ impl Parts {
         plan.deal_out_at(speeds);
         let placement = plan.place(setup.streams, setup.window, setup.step < setup.window);
         let mut compiler = Compiler::new(plan, &placement, setup, workers);
-        let forward = compiler.program(&plan.forward_pass, &plan.forward);
-        let backward = plan.backward_pass.as_ref().zip(plan.adjoint.as_ref());
-        let backward = backward.map(|(pass, graph)| compiler.program(pass, graph));
+        let (forward, backward) = (compiler.forward(), compiler.backward());
         let mut constants = Aligned::new(compiler.constants_len());
         compiler.write_constants(constants.as_mut_slice());
         let outer = if compiler.errors > 0 { gradient::outer_room(compiler.errors) } else { 0 };
@@ -277,7 +275,12 @@ impl CpuExecutor {
     fn target(&self, view: View) -> Target {
         let place = self.buffers[view.buffer.0];
         let width = self.plan.buffers[view.buffer.0].width;
-        Target { base: place.offset + place.history * place.frame + view.column, width, len: view.len }
+        Target {
+            base: place.offset + place.history * place.frame + view.column,
+            width,
+            len: view.len,
+            ring: Ring::NONE,
+        }
     }
 
     /// Copies rows out of a view: frames `first ..` of the window.

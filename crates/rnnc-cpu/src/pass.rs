@@ -1,8 +1,9 @@
 //! Running a pass: stage after stage, each worker its share, meeting where the plan says so.
 
-use crate::compile::{Kernel, LaneCode, OpCode, Program, StageCode, TrackCode, TurnCode};
+use crate::compile::{DepthCode, Kernel, LaneCode, OpCode, Program, StageCode, TrackCode, TurnCode};
 use crate::memory::Shared;
-use crate::ops::{Local, Share, gradient, map, matmul, scan, vector};
+use crate::ops::gradient::{self, Sums};
+use crate::ops::{Local, Share, map, matmul, scan, vector};
 use crate::team::Worker;
 use rnnc_plan::recurrence::Chunks;
 use rnnc_plan::{Deal, StageKind};
@@ -10,29 +11,56 @@ use std::ops::Range;
 
 /// Runs a program. Called by all workers alike.
 pub(crate) fn run(shared: &Shared<'_>, program: &Program, worker: &Worker<'_>, local: &mut Local) {
+    let all = shared.first..shared.end;
     for code in &program.turns {
-        for turn in 0..code.chunks + code.depths.len() - 1 {
-            self::turn(shared, code, turn, worker, local);
+        match code {
+            TurnCode::Strips { frames, backward, stages } => {
+                for (n, strip) in strips(all.clone(), *frames, *backward).enumerate() {
+                    for depth in stages {
+                        together(shared, std::iter::once((depth, strip.clone())), n > 0, worker, local);
+                    }
+                }
+            }
+            // Of each depth the chunk after that of the next depth.
+            TurnCode::Wave { chunks, backward, depths } => {
+                for turn in 0..chunks + depths.len() - 1 {
+                    let depths = depths.iter().enumerate().filter_map(|(behind, depth)| {
+                        let chunk = turn.checked_sub(behind).filter(|chunk| chunk < chunks)?;
+                        let chunk = if *backward { chunks - 1 - chunk } else { chunk };
+                        Some((depth, part(all.clone(), chunk, *chunks)))
+                    });
+                    together(shared, depths, false, worker, local);
+                }
+            }
         }
     }
 }
 
-/// Of stages that run together, the chunks whose turn it is: of each depth the one after that of the next depth.
-fn turn(shared: &Shared<'_>, code: &TurnCode, turn: usize, worker: &Worker<'_>, local: &mut Local) {
-    let depths = || {
-        code.depths.iter().enumerate().filter_map(|(behind, depth)| {
-            let chunk = turn.checked_sub(behind).filter(|&chunk| chunk < code.chunks)?;
-            let chunk = if code.backward { code.chunks - 1 - chunk } else { chunk };
-            Some((depth, part(shared.first..shared.end, chunk, code.chunks)))
-        })
-    };
+/// Parts of so many frames, the last one of what is left.
+fn strips(all: Range<usize>, frames: usize, backward: bool) -> impl Iterator<Item = Range<usize>> {
+    let frames = frames.clamp(1, all.len().max(1));
+    // A pass has frames; without any, nothing is to be done in none.
+    (0..all.len().div_ceil(frames)).map(move |n| match backward {
+        false => all.start + n * frames..all.end.min(all.start + (n + 1) * frames),
+        true => all.start.max(all.end.saturating_sub((n + 1) * frames))..all.end - n * frames,
+    })
+}
+
+/// What runs together, each depth for some frames. `more`: sums over rows go on from the frames before.
+fn together<'a>(
+    shared: &Shared<'_>,
+    depths: impl Iterator<Item = (&'a DepthCode, Range<usize>)> + Clone,
+    more: bool,
+    worker: &Worker<'_>,
+    local: &mut Local,
+) {
     let mut meets = false;
-    for (depth, frames) in depths() {
-        for (n, stage) in depth.frames.iter().enumerate() {
-            if n > 0 {
+    for (depth, frames) in depths.clone() {
+        for stage in &depth.frames {
+            if meets {
                 worker.barrier();
             }
-            self::frames(shared, stage, frames.clone(), worker, local);
+            self::frames(shared, stage, frames.clone(), more, worker, local);
             meets = true;
         }
     }
@@ -41,7 +69,7 @@ fn turn(shared: &Shared<'_>, code: &TurnCode, turn: usize, worker: &Worker<'_>, 
         worker.barrier();
         meets = false;
     }
-    for (depth, frames) in depths() {
+    for (depth, frames) in depths {
         for lane in &depth.lanes {
             if let Some(worker) = worker.part(lane.workers.clone()) {
                 steps(shared, lane, frames.clone(), &worker, local);
@@ -107,12 +135,14 @@ fn frames(
     shared: &Shared<'_>,
     stage: &StageCode,
     frames: Range<usize>,
+    more: bool,
     worker: &Worker<'_>,
     local: &mut Local,
 ) {
-    let share = share(shared, stage.deal, frames, None, worker);
+    let share = share(shared, stage.deal, frames.clone(), None, worker);
     // Gradients of weights are dealt by weights, if at all.
-    let weights = if stage.deal == Deal::Alone { (0, 1) } else { (worker.index, worker.count) };
+    let part = if stage.deal == Deal::Alone { (0, 1) } else { (worker.index, worker.count) };
+    let sums = Sums { frames, part, more };
     for track in &stage.tracks {
         for (n, phase) in track.phases.iter().enumerate() {
             if n > 0 {
@@ -120,23 +150,23 @@ fn frames(
             }
             for (_, op) in phase {
                 if let Some(share) = &share {
-                    run_op(shared, op, share, weights, local);
+                    run_op(shared, op, share, &sums, local);
                 }
             }
         }
     }
 }
 
-/// Runs a worker's share of an operation; of gradients of weights, its part of the weights.
-fn run_op(shared: &Shared<'_>, op: &OpCode, share: &Share, weights: (usize, usize), local: &mut Local) {
+/// Runs a worker's share of an operation; of gradients of weights, its sums.
+fn run_op(shared: &Shared<'_>, op: &OpCode, share: &Share, sums: &Sums, local: &mut Local) {
     match op {
         OpCode::MatMul(products) => matmul::matmul(shared, products, share),
         OpCode::Gather(look_ups) => matmul::gather(shared, look_ups, share),
         OpCode::Map(op) => map::map(shared, op, share, local),
         OpCode::Vector(op) => vector::vector(shared, op, share, local),
-        OpCode::WeightGradient(ops) => gradient::outer(shared, ops, weights, local),
-        OpCode::TableGradient(ops) => gradient::scatter(shared, ops, weights),
-        OpCode::Reduce(ops) => gradient::reduce(shared, ops, weights, local),
+        OpCode::WeightGradient(ops) => gradient::outer(shared, ops, sums, local),
+        OpCode::TableGradient(ops) => gradient::scatter(shared, ops, sums),
+        OpCode::Reduce(ops) => gradient::reduce(shared, ops, sums, local),
     }
 }
 
@@ -153,7 +183,7 @@ fn steps(shared: &Shared<'_>, stage: &LaneCode, pass: Range<usize>, worker: &Wor
         for track in &stage.tracks {
             let share = share(shared, stage.deal, pass.clone(), Some(track), worker);
             if let (Some(op), Some(share)) = (track.only_op(), share) {
-                run_op(shared, op, &share, share.part, local);
+                run_op(shared, op, &share, &Sums::of(&share), local);
             }
         }
         return;
@@ -173,7 +203,7 @@ fn steps(shared: &Shared<'_>, stage: &LaneCode, pass: Range<usize>, worker: &Wor
                     if let Some(share) = share(shared, stage.deal, frames, Some(track), worker)
                         && share.rows() > 0
                     {
-                        run_op(shared, op, &share, share.part, local);
+                        run_op(shared, op, &share, &Sums::of(&share), local);
                     }
                 }
             }
@@ -262,7 +292,7 @@ pub(crate) fn pack(shared: &Shared<'_>, program: &Program, worker: &Worker<'_>) 
     };
     // A program that is worth no sharing has one worker.
     let all = |workers: &Range<usize>| workers.start..workers.end.min(worker.count);
-    for depth in program.turns.iter().flat_map(|turn| &turn.depths) {
+    for depth in program.turns.iter().flat_map(TurnCode::depths) {
         depth.frames.iter().for_each(|stage| pack(&stage.tracks, stage.deal, 0..worker.count));
         depth.lanes.iter().for_each(|lane| pack(&lane.tracks, lane.deal, all(&lane.workers)));
     }
@@ -271,6 +301,23 @@ pub(crate) fn pack(shared: &Shared<'_>, program: &Program, worker: &Worker<'_>) 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn strips_have_every_frame_once_and_follow_each_other_in_time() {
+        for (first, end, frames) in
+            [(0, 1, 1), (3, 10, 1), (3, 10, 2), (0, 8, 4), (2, 9, 7), (2, 9, usize::MAX)]
+        {
+            let forward: Vec<_> = strips(first..end, frames, false).collect();
+            assert_eq!(
+                forward.iter().cloned().flatten().collect::<Vec<_>>(),
+                (first..end).collect::<Vec<_>>()
+            );
+            let backward: Vec<_> = strips(first..end, frames, true).collect();
+            let all: Vec<_> = backward.iter().cloned().rev().flatten().collect();
+            assert_eq!(all, (first..end).collect::<Vec<_>>());
+            assert!(forward.iter().chain(&backward).all(|strip| !strip.is_empty() && strip.len() <= frames));
+        }
+    }
 
     #[test]
     fn every_frame_of_every_operation_is_done_once() {

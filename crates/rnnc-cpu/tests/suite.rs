@@ -55,6 +55,31 @@ fn waves(speeds: Speeds, cases: &[Case], threads: usize) -> [usize; 2] {
     count
 }
 
+/// Cores that fit a frame or some into their caches, and have to move all else from far away: stages run in strips.
+const FORGETFUL: Speeds =
+    Speeds { values: [1e9, 1e-9, 1e-9], caches: (4096.0, 4096.0), barrier: 0.0, ..NIMBLE };
+
+#[test]
+fn every_case_agrees_where_stages_run_in_strips() {
+    for threads in [1, 2, 3] {
+        let [mut strips, mut rings, mut short] = [0; 3];
+        for case in cases() {
+            let setup = Setup { threads, ..case.setup() };
+            let executor = CpuExecutor::for_cores(case.plan().unwrap(), setup, FORGETFUL).unwrap();
+            let plan = executor.plan();
+            for strip in
+                plan.forward_pass.strips.iter().chain(plan.backward_pass.iter().flat_map(|p| &p.strips))
+            {
+                strips += 1;
+                rings += strip.rings.len();
+                short += strip.rings.iter().filter(|(_, frames)| *frames < setup.window).count();
+            }
+        }
+        assert!(strips > 50 && rings > 100 && short > 50, "{threads} workers: {strips}, {rings}, {short}");
+        all_agree_at(FORGETFUL, &cases(), threads);
+    }
+}
+
 #[test]
 fn every_case_agrees_where_everything_is_shared_out() {
     for threads in [2, 3] {

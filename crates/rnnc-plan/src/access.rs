@@ -92,6 +92,20 @@ impl Access {
         any(&self.writes, &other.writes) || any(&self.writes, &other.reads) || any(&self.reads, &other.writes)
     }
 
+    /// Whether a later job can have some frames before this one has the next ones, in that direction of time. Sums over
+    /// rows are no hindrance: they go on from frames to frames.
+    pub fn lets_pass(&self, later: &Access, direction: Direction) -> bool {
+        let chunk = |number| Chunk { wave: 0, number, direction };
+        let meet = |a: &Area, b: &Area| match (a.meets(b, &[]), a) {
+            ((true, _), Area::Columns { .. }) => overlap(&a.chunks(chunk(1)), &b.chunks(chunk(0))),
+            _ => false,
+        };
+        let any = |a: &[Area], b: &[Area]| a.iter().any(|a| b.iter().any(|b| meet(a, b)));
+        !(any(&self.writes, &later.writes)
+            || any(&self.writes, &later.reads)
+            || any(&self.reads, &later.writes))
+    }
+
     /// Whether it has sums over rows, which can only be had of all.
     pub fn sums_rows(&self) -> bool {
         self.writes.iter().any(|area| matches!(area, Area::Gradients(_)))

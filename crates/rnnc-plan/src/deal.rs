@@ -6,8 +6,10 @@
 
 use crate::access::Access;
 use crate::cost::Cost;
-use crate::plan::{Deal, Op, Pass, Plan, PlanOptions, Stage, StageKind, Track};
+use crate::memory::for_each_view;
+use crate::plan::{Deal, Op, Pass, Plan, PlanOptions, Stage, StageKind, Track, View};
 use crate::recurrence::Chunks;
+use crate::strips::{self, Strip};
 use crate::waves::{self, Candidate, Timed};
 use std::ops::Range;
 
@@ -27,6 +29,8 @@ pub struct Speeds {
     pub memory: f64,
     /// How many bytes the core's own cache holds from step to step, and how many the shared one.
     pub caches: (f64, f64),
+    /// Bytes of values that a core moves, from one stage to the next: in its own cache, in the shared one, in memory.
+    pub values: [f64; 3],
     /// Microseconds of beginning an operation, or a row of one that is no product.
     pub step: f64,
     /// Microseconds that a meeting of workers takes, waiting for the slowest included.
@@ -46,11 +50,15 @@ impl Speeds {
         far: 70e3,
         memory: 15e3,
         caches: ((512 << 10) as f64, (16 << 20) as f64),
+        values: [85e3, 60e3, 25e3],
         step: 0.02,
         barrier: 1.0,
         run: 1.0,
         wake: 30.0,
     };
+
+    /// Rows for which a worker reads a matrix once.
+    const ROWS: f64 = 192.0;
 
     /// The most chunks of a wave.
     const MOST_CHUNKS: usize = 64;
@@ -108,6 +116,7 @@ impl Plan {
         for pass in std::iter::once(&mut self.forward_pass).chain(&mut self.backward_pass) {
             model.deal_out(pass);
         }
+        strips::find_rings(self);
     }
 }
 
@@ -118,16 +127,22 @@ impl Model {
     }
 
     fn deal_out(self, pass: &mut Pass) {
-        pass.waves = Vec::new();
+        (pass.waves, pass.strips) = (Vec::new(), Vec::new());
+        let accesses: Vec<Vec<Access>> = pass.stages.iter().map(Access::of_stage).collect();
+        self.share_out(pass, &accesses);
+        pass.strips = strips::find(pass, &accesses).into_iter().filter_map(|s| self.strip(pass, s)).collect();
+    }
+
+    /// How each stage is dealt, and which are waves.
+    fn share_out(self, pass: &mut Pass, accesses: &[Vec<Access>]) {
         for stage in &mut pass.stages {
             stage.deal = if self.workers > 1 { self.best(stage).0 } else { Deal::Alone };
         }
         if self.workers == 1 {
             return;
         }
-        let accesses: Vec<Vec<Access>> = pass.stages.iter().map(Access::of_stage).collect();
         let by_itself = |stage: usize| self.stage(&pass.stages[stage]);
-        pass.waves = waves::find(pass, &accesses, Speeds::LEAST_GAIN, by_itself, |wave| self.wave(wave));
+        pass.waves = waves::find(pass, accesses, Speeds::LEAST_GAIN, by_itself, |wave| self.wave(wave));
         let begin = if self.frames > 1 { self.speeds.run } else { self.speeds.wake };
         // A pass by itself runs on the caller alone, and meets nobody.
         if self.alone(pass) <= self.pass(pass) + begin {
@@ -267,6 +282,52 @@ impl Model {
         };
         let share = span.map_or(1.0, |span| share(span, workers));
         (products + cost.other_flops as f64 * rows / other) * share + step * begun
+    }
+
+    /// Stages in strips of so many frames that what moves between them stays in a cache, if that is faster than all frames at
+    /// once.
+    fn strip(self, pass: &Pass, strip: Strip) -> Option<Strip> {
+        let stages = &pass.stages[strip.stages.0..=strip.stages.1];
+        let shared = stages.iter().any(|stage| stage.deal != Deal::Alone);
+        let model = Model { workers: if shared { self.workers } else { 1 }, ..self };
+        let all = model.moving(stages, self.frames);
+        let lengths = std::iter::successors(Some(1usize), |frames| frames.checked_mul(2));
+        let times = lengths
+            .take_while(|&frames| frames < self.frames)
+            .map(|frames| (frames, model.moving(stages, frames)));
+        let (frames, own) = times.min_by(|(_, a), (_, b)| a.total_cmp(b))?;
+        let rest: f64 = stages.iter().map(|stage| self.us(stage, stage.deal)).sum();
+        (rest + own < (rest + all) * Speeds::LEAST_GAIN).then_some(Strip { frames, ..strip })
+    }
+
+    /// Microseconds of a window that some stages take to move their values, and matrices, in strips of so many frames; and to
+    /// begin them.
+    fn moving(self, stages: &[Stage], frames: usize) -> f64 {
+        let Speeds { values, caches, far, step, barrier, .. } = self.speeds;
+        let workers = self.workers as f64;
+        let bytes = |views: &[View]| {
+            4.0 * views.iter().map(|view| view.len as f64).sum::<f64>() * self.streams as f64
+        };
+        let mut views: Vec<View> = Vec::new();
+        stages.iter().for_each(|stage| for_each_view(stage, &mut |view| views.push(view)));
+        let moved = bytes(&views) * self.frames as f64;
+        views.sort_unstable();
+        views.dedup();
+        let at_once = bytes(&views) * frames as f64;
+        let speed = match () {
+            () if at_once <= caches.0 * workers => values[0],
+            () if at_once <= caches.1 => values[1],
+            () => values[2],
+        };
+        // A loop reads its matrices in any case. Others are read, or gradients added to, once for so many rows.
+        let frames_stages = stages.iter().filter(|stage| stage.kind == StageKind::Frames);
+        let matrices: f64 = frames_stages.map(|stage| stage.cost.weight_bytes as f64).sum();
+        let rows = (frames as f64 * self.streams as f64 / workers / Speeds::ROWS).ceil();
+        let phases = stages.iter().flat_map(|stage| &stage.tracks).flat_map(|track| &track.phases);
+        let ops = phases.map(|phase| phase.ops.len()).sum::<usize>() as f64;
+        let meetings = if self.workers > 1 { stages.len() as f64 } else { 0.0 };
+        let strips = self.frames.div_ceil(frames) as f64;
+        moved / workers / speed + strips * (rows * matrices / far + step * ops + barrier * meetings)
     }
 
     /// How loops share the workers, and the microseconds of a window that the busiest of them takes.

@@ -42,8 +42,8 @@ pub(crate) fn emit(lowering: Lowering<'_>, weights: &WeightLayout) -> Pass {
     }
     let cleared = emitter.accumulations();
     let stages = emitter.stages();
-    let waves = Vec::new();
-    Pass { stages, cleared, waves, storage: lowering.storage, components: lowering.components }
+    let (waves, strips) = (Vec::new(), Vec::new());
+    Pass { stages, cleared, waves, strips, storage: lowering.storage, components: lowering.components }
 }
 
 struct Emitter<'a, 'b> {

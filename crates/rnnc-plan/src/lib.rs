@@ -8,7 +8,8 @@
 //! - `layout.rs` lays out the weights; `maps.rs` writes the elementwise programs; `emit.rs` all other operations, which
 //!   `fuse.rs` fuses;
 //! - `memory.rs` finds lifetimes and shares room; `cost.rs` counts; `deal.rs` shares the work out among
-//!   cores, by predicted times; `access.rs` and `waves.rs` find what can run at the same time; `sink.rs` moves into cycles
+//!   cores, by predicted times; `access.rs` and `waves.rs` find what can run at the same time, and `strips.rs` what
+//!   can run some frames at a time; `sink.rs` moves into cycles
 //!   what is computed for them alone, for executors that ask for it; `work.rs` counts what a window cannot do without;
 //! - `recurrence.rs` and `affine.rs` say of a scan what a unit does in each frame, and what that makes of its state;
 //! - `plan.rs` is the result, `executor.rs` the trait; what all executors need: `checks.rs` refuses wrong arguments, `clock.rs`
@@ -36,6 +37,7 @@ pub mod report;
 mod schedule;
 mod sink;
 mod state;
+pub mod strips;
 pub mod waves;
 mod work;
 

@@ -1,7 +1,7 @@
 //! Memory: when each buffer is in use, and where those that need not outlive their stages share room.
 
-use crate::plan::{Instruction, Op, Plan, Stage, View};
-use crate::waves;
+use crate::plan::{Buffer, Instruction, Op, Plan, Read, Stage, View};
+use crate::{strips, waves};
 use rnnc_graph::LayerKind;
 
 /// Buffers begin at multiples of this many bytes: a cache line.
@@ -46,12 +46,14 @@ impl Plan {
     /// kept when windows overlap).
     pub fn place(&self, streams: usize, frames: usize, keep: bool) -> Placement {
         let passes = std::iter::once(&self.forward_pass).chain(&self.backward_pass);
-        let waves = waves::turns(self, passes.map(|pass| &pass.waves[..]));
-        self.place_apart(streams, frames, keep, &waves)
+        let mut at_once = waves::turns(self, passes.map(|pass| &pass.waves[..]));
+        at_once.extend(strips::turns(self));
+        let frames = |buffer: usize| self.ring(buffer, frames).unwrap_or(frames);
+        self.place_of(streams, &frames, keep, &at_once)
     }
 
     /// The same where all stages of some turns (see [`Plan::turns`]), from the first to the last of each range, may run
-    /// at the same time.
+    /// at the same time, and no buffer is a ring.
     pub fn place_apart(
         &self,
         streams: usize,
@@ -59,14 +61,22 @@ impl Plan {
         keep: bool,
         at_once: &[(usize, usize)],
     ) -> Placement {
-        let sizes: Vec<u128> = self
-            .buffers
-            .iter()
-            .map(|b| {
-                let rows = (frames as u128 + b.history as u128) * streams as u128;
-                (rows * b.width as u128 * 4).next_multiple_of(ALIGNMENT)
-            })
-            .collect();
+        self.place_of(streams, &|_| frames, keep, at_once)
+    }
+
+    /// In windows of which each buffer has so many frames.
+    fn place_of(
+        &self,
+        streams: usize,
+        frames: &dyn Fn(usize) -> usize,
+        keep: bool,
+        at_once: &[(usize, usize)],
+    ) -> Placement {
+        let size = |(place, b): (usize, &Buffer)| {
+            let rows = (frames(place) as u128 + b.history as u128) * streams as u128;
+            (rows * b.width as u128 * 4).next_multiple_of(ALIGNMENT)
+        };
+        let sizes: Vec<u128> = self.buffers.iter().enumerate().map(size).collect();
         let lifetime = |i: usize| {
             let buffer = &self.buffers[i];
             match buffer.lifetime {
@@ -165,38 +175,46 @@ pub(crate) fn find_lifetimes(plan: &mut Plan) {
 
 /// Calls `each` with every view that a stage reads or writes.
 pub(crate) fn for_each_view(stage: &Stage, each: &mut dyn FnMut(View)) {
+    for_each_touch(stage, &mut |view, _| each(view));
+}
+
+/// The same with how many frames back it is read.
+pub(crate) fn for_each_touch(stage: &Stage, each: &mut dyn FnMut(View, i64)) {
+    fn read(read: &Read, each: &mut dyn FnMut(View, i64)) {
+        each(read.view, read.delay);
+    }
     for placed in stage.tracks.iter().flat_map(|t| &t.phases).flat_map(|p| &p.ops) {
         match &placed.op {
             Op::MatMul(products) => products.iter().for_each(|p| {
-                each(p.to);
-                each(p.from.view);
+                each(p.to, 0);
+                read(&p.from, each);
             }),
             Op::Gather(look_ups) => look_ups.iter().for_each(|l| {
-                each(l.to);
-                each(l.symbol.view);
+                each(l.to, 0);
+                read(&l.symbol, each);
             }),
             Op::Map(map) => map.program.iter().for_each(|step| match step {
-                Instruction::Load { read, .. } | Instruction::LoadRepeated { read, .. } => each(read.view),
-                Instruction::Store { to, .. } => each(*to),
+                Instruction::Load { read: from, .. } | Instruction::LoadRepeated { read: from, .. } => {
+                    read(from, each);
+                }
+                Instruction::Store { to, .. } => each(*to, 0),
                 _ => {}
             }),
             Op::Vector(vector) => {
-                each(vector.to);
-                vector.operands.iter().for_each(|read| each(read.view));
+                each(vector.to, 0);
+                vector.operands.iter().for_each(|from| read(from, each));
             }
             Op::WeightGradient(sums) => sums.iter().for_each(|s| {
-                each(s.error);
-                each(s.source.view);
+                each(s.error, 0);
+                read(&s.source, each);
             }),
             Op::TableGradient(sums) => sums.iter().for_each(|s| {
-                each(s.error);
-                each(s.symbol.view);
+                each(s.error, 0);
+                read(&s.symbol, each);
             }),
             Op::Reduce(sums) => sums.iter().for_each(|s| {
-                each(s.error);
-                if let Some(source) = s.source {
-                    each(source.view);
-                }
+                each(s.error, 0);
+                s.source.iter().for_each(|from| read(from, each));
             }),
         }
     }

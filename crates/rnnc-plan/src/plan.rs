@@ -8,6 +8,7 @@ use crate::emit::emit;
 use crate::layout::WeightLayout;
 use crate::lower::{Lowering, Saved};
 use crate::memory;
+use crate::strips::Strip;
 use crate::waves::Wave;
 use rnnc_graph::{
     Adjoint, AdjointOptions, Components, Direction, Function, Graph, GraphError, LayerId, LayerKind,
@@ -98,6 +99,8 @@ pub struct Pass {
     pub cleared: Vec<(usize, usize)>,
     /// Loops that run at the same time on the cores of a CPU.
     pub waves: Vec<Wave<Lane>>,
+    /// Stages that run strip after strip of the frames on the cores of a CPU.
+    pub strips: Vec<Strip>,
 }
 
 /// A buffer, by its place.

@@ -3,6 +3,7 @@
 //! Counts from the plan alone. What time they take at least follows with a machine's speeds.
 
 use crate::plan::{Instruction, Op, Pass, Plan, Stage, StageKind, View};
+use crate::strips;
 use serde::Serialize;
 
 /// The work of a stage in one window.
@@ -21,6 +22,8 @@ pub struct StageWork {
     /// Bytes of the values that anything but products reads or writes, in f32. A value counts once, however often the
     /// stage touches it: it comes from memory, or goes there, once.
     pub value_bytes: u64,
+    /// Those of them that are moved before the first of them is needed again: in strips, of a strip's frames.
+    pub strip_bytes: u64,
 }
 
 impl StageWork {
@@ -34,7 +37,7 @@ impl StageWork {
         self.readings.saturating_mul(self.weight_bytes).saturating_add(self.value_bytes)
     }
 
-    fn of(stage: &Stage, streams: usize, frames: usize) -> StageWork {
+    fn of(stage: &Stage, streams: usize, frames: usize, strip: usize) -> StageWork {
         let rows = (streams as u64).saturating_mul(frames as u64);
         let step = |block: usize| frames.div_ceil(block.clamp(1, frames.max(1))) as u64;
         StageWork {
@@ -47,6 +50,10 @@ impl StageWork {
             product_flops: stage.cost.product_flops.saturating_mul(rows),
             other_flops: stage.cost.other_flops.saturating_mul(rows),
             value_bytes: touched(stage).saturating_mul(rows).saturating_mul(4),
+            strip_bytes: touched(stage)
+                .saturating_mul(streams as u64)
+                .saturating_mul(strip as u64)
+                .saturating_mul(4),
         }
     }
 }
@@ -64,7 +71,10 @@ impl Plan {
 
     fn work_of(&self, pass: &Pass) -> Vec<StageWork> {
         let (streams, frames) = (self.options.streams, self.options.frames);
-        pass.stages.iter().map(|stage| StageWork::of(stage, streams, frames)).collect()
+        let strip =
+            |at: usize| strips::of_stage(&pass.strips, at).map_or(frames, |strip| strip.frames.min(frames));
+        let stages = pass.stages.iter().enumerate();
+        stages.map(|(at, stage)| StageWork::of(stage, streams, frames, strip(at))).collect()
     }
 }
 

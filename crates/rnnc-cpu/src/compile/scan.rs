@@ -3,7 +3,7 @@
 //! depends on them is computed for all frames again.
 
 use super::map::Places;
-use super::{Compiler, LaneCode, Source, StartPlace, Target};
+use super::{Compiler, LaneCode, Ring, Source, StartPlace, Target};
 use crate::kernels::recurrence::{Affine, Row};
 use crate::ops::scan::{Feed, Fill, ScanOp};
 use rnnc_graph::{Direction, Function};
@@ -95,12 +95,21 @@ struct Tiles;
 
 impl Places for Tiles {
     fn source(&mut self, read: &Read) -> Source {
-        let Target { base, width, len } = self.target(read.view);
-        Source { base, width, len, delay: 0, start: StartPlace::Constant(0), history: true }
+        let Target { base, width, len, ring } = self.target(read.view);
+        Source {
+            base,
+            width,
+            len,
+            ring,
+            delay: 0,
+            start: StartPlace::Constant(0),
+            history: true,
+            saved: false,
+        }
     }
 
     fn target(&self, view: View) -> Target {
-        Target { base: view.buffer.0, width: 0, len: 0 }
+        Target { base: view.buffer.0, width: 0, len: 0, ring: Ring::NONE }
     }
 }
 

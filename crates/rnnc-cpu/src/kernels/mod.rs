@@ -6,6 +6,7 @@
 //! | `vecmath` | exp, tanh, sigmoid and the others, written so that the compiler vectorizes them |
 //! | `vector` | registers of numbers, for the kernels that say which register holds what |
 //! | [`elementwise`] | the operations of fused maps, over tiles that stay in the first-level cache |
+//! | [`ahead`] | bringing numbers to the cache before they are needed |
 //! | [`recurrence`] | the states of a scan |
 //! | [`numbers`] | how packed weights are kept: in single precision, or in half the bytes |
 //! | [`pack`] | weights in the order in which products read them |
@@ -17,6 +18,7 @@
 //! Kernels check nothing they could not check cheaply: each says what it asks of its arguments. None
 //! allocates.
 
+pub mod ahead;
 #[cfg(test)]
 mod check;
 pub mod direct;

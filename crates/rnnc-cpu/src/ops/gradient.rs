@@ -2,7 +2,7 @@
 
 #![allow(unsafe_code)] // rows of the shared buffers, parts of the shared gradients
 
-use super::{Local, TILE};
+use super::{Local, Share, TILE};
 use crate::compile::{OuterOp, ReduceOp, ScatterOp, unit_range};
 use crate::kernels::elementwise;
 use crate::kernels::outer::{self as kernel, Out, ROWS};
@@ -17,10 +17,26 @@ const BLOCK: usize = 64;
 /// As many rows as this are added one by one; more are a product of matrices.
 const DIRECT_ROWS: usize = 2;
 
-/// All rows of the pass, whatever the stage deals out: (frame, stream).
-fn all_rows(shared: &Shared<'_>) -> impl Iterator<Item = (usize, usize)> + use<> {
-    let streams = shared.streams;
-    (shared.first..shared.end).flat_map(move |t| (0..streams).map(move |b| (t, b)))
+/// What a worker sums up: of some frames all rows, whatever the stage deals out, for its part of the weights.
+pub(crate) struct Sums {
+    pub frames: Range<usize>,
+    /// (worker, workers)
+    pub part: (usize, usize),
+    /// Whether sums of other frames are there already.
+    pub more: bool,
+}
+
+impl Sums {
+    /// Of a share's frames.
+    pub fn of(share: &Share) -> Sums {
+        Sums { frames: share.frames.clone(), part: share.part, more: false }
+    }
+
+    /// (frame, stream)
+    fn rows(&self, shared: &Shared<'_>) -> impl Iterator<Item = (usize, usize)> + use<> {
+        let streams = shared.streams;
+        self.frames.clone().flat_map(move |t| (0..streams).map(move |b| (t, b)))
+    }
 }
 
 /// Columns of errors that are packed at once.
@@ -32,33 +48,27 @@ pub(crate) fn outer_room(columns: usize) -> usize {
 }
 
 /// Gradients of matrices: errors transposed times sources, each worker a tile.
-pub(crate) fn outer(shared: &Shared<'_>, ops: &[OuterOp], part: (usize, usize), local: &mut Local) {
-    if (shared.end - shared.first) * shared.streams <= DIRECT_ROWS
+pub(crate) fn outer(shared: &Shared<'_>, ops: &[OuterOp], sums: &Sums, local: &mut Local) {
+    if sums.frames.len() * shared.streams <= DIRECT_ROWS
         && ops.iter().all(|op| op.gradient.column_stride == 1)
     {
-        return ops.iter().for_each(|op| outer_by_rows(shared, op, part));
+        return ops.iter().for_each(|op| outer_by_rows(shared, op, sums));
     }
-    let tile_of = |op: &OuterOp| tile(op.error.len, op.source.len, part.0, part.1);
+    let tile_of = |op: &OuterOp| tile(op.error.len, op.source.len, sums.part.0, sums.part.1);
     let rows_of = |op: &OuterOp| tile_of(op).map(|tile| tile.rows);
     // The same rows of the same errors are packed once.
     for group in ops.chunk_by(|a, b| a.error == b.error && rows_of(a) == rows_of(b)) {
         let Some(is) = rows_of(&group[0]) else { continue };
         for first in is.clone().step_by(ERRORS) {
-            outer_of_tiles(shared, group, first..is.end.min(first + ERRORS), part, local);
+            outer_of_tiles(shared, group, first..is.end.min(first + ERRORS), sums, local);
         }
     }
 }
 
 /// Some rows of the tiles of gradients that have the same errors.
-fn outer_of_tiles(
-    shared: &Shared<'_>,
-    group: &[OuterOp],
-    is: Range<usize>,
-    part: (usize, usize),
-    local: &mut Local,
-) {
+fn outer_of_tiles(shared: &Shared<'_>, group: &[OuterOp], is: Range<usize>, sums: &Sums, local: &mut Local) {
     let (room, packed) = local.outer.as_mut_slice().split_at_mut(kernel::ROOM);
-    let mut rows = all_rows(shared);
+    let mut rows = sums.rows(shared);
     let mut places = [(0, 0); ROWS];
     let mut pointers = [std::ptr::null(); ROWS];
     let mut first = true;
@@ -78,7 +88,7 @@ fn outer_of_tiles(
         // SAFETY: the errors are complete, and as wide as the matrices are high.
         unsafe { kernel::pack_errors(shared.isa, pointers, is.clone(), packed) };
         for op in group {
-            let Some(tile) = tile(op.error.len, op.source.len, part.0, part.1) else { continue };
+            let Some(tile) = tile(op.error.len, op.source.len, sums.part.0, sums.part.1) else { continue };
             for (pointer, &(t, b)) in pointers.iter_mut().zip(places) {
                 *pointer = shared.source(&op.source, t, b);
             }
@@ -89,7 +99,7 @@ fn outer_of_tiles(
                     row_stride: op.gradient.row_stride,
                     column_stride: op.gradient.column_stride,
                 };
-                let accumulate = op.accumulate || !first;
+                let accumulate = op.accumulate || sums.more || !first;
                 kernel::outer(shared.isa, packed, is.clone(), pointers, tile.columns, out, accumulate, room);
             }
         }
@@ -98,10 +108,10 @@ fn outer_of_tiles(
 }
 
 /// The same for few rows, each worker for its own rows of the matrix.
-fn outer_by_rows(shared: &Shared<'_>, op: &OuterOp, part: (usize, usize)) {
+fn outer_by_rows(shared: &Shared<'_>, op: &OuterOp, sums: &Sums) {
     let isa = shared.isa;
-    let units = unit_range(op.error.len, part.0, part.1);
-    for (n, (t, b)) in all_rows(shared).enumerate() {
+    let units = unit_range(op.error.len, sums.part.0, sums.part.1);
+    for (n, (t, b)) in sums.rows(shared).enumerate() {
         // SAFETY: errors and sources are complete, and as long as the compiler says.
         let (error, source) = unsafe {
             let error = shared.target(&op.error, t, b).cast_const();
@@ -115,7 +125,7 @@ fn outer_by_rows(shared: &Shared<'_>, op: &OuterOp, part: (usize, usize)) {
             // SAFETY: these rows of the gradient are this worker's.
             let gradient =
                 unsafe { std::slice::from_raw_parts_mut(shared.gradients.add(place), op.source.len) };
-            if n == 0 && !op.accumulate {
+            if n == 0 && !(op.accumulate || sums.more) {
                 elementwise::scale(isa, error[unit], source, gradient);
             } else {
                 elementwise::add_scaled(isa, error[unit], source, gradient);
@@ -125,15 +135,15 @@ fn outer_by_rows(shared: &Shared<'_>, op: &OuterOp, part: (usize, usize)) {
 }
 
 /// Gradients of tables: each row's error is added to its symbol's column, each worker for its own units.
-pub(crate) fn scatter(shared: &Shared<'_>, ops: &[ScatterOp], part: (usize, usize)) {
+pub(crate) fn scatter(shared: &Shared<'_>, ops: &[ScatterOp], sums: &Sums) {
     for op in ops {
-        let units = unit_range(op.error.len, part.0, part.1);
+        let units = unit_range(op.error.len, sums.part.0, sums.part.1);
         let g = op.gradient;
         // SAFETY: the column of a symbol lies in the table's gradient, and these units are this worker's.
         let place = |symbol: usize, unit: usize| unsafe {
             shared.gradients.add(g.offset + symbol * g.column_stride + unit * g.row_stride)
         };
-        if !op.accumulate {
+        if !(op.accumulate || sums.more) {
             for symbol in 0..op.symbols {
                 for unit in units.clone() {
                     // SAFETY: as above.
@@ -141,32 +151,30 @@ pub(crate) fn scatter(shared: &Shared<'_>, ops: &[ScatterOp], part: (usize, usiz
                 }
             }
         }
-        for t in shared.first..shared.end {
-            for b in 0..shared.streams {
-                // SAFETY: a symbol is stored as the bits of a number; errors are complete.
-                let (symbol, error) = unsafe {
-                    let symbol = shared.source(&op.symbol, t, b).cast::<u32>().read();
-                    let error = shared.target(&op.error, t, b);
-                    (symbol, std::slice::from_raw_parts(error.cast_const(), op.error.len))
-                };
-                if symbol == NO_SYMBOL {
-                    continue;
-                }
-                for unit in units.clone() {
-                    // SAFETY: as above.
-                    unsafe { *place(symbol as usize, unit) += error[unit] };
-                }
+        for (t, b) in sums.rows(shared) {
+            // SAFETY: a symbol is stored as the bits of a number; errors are complete.
+            let (symbol, error) = unsafe {
+                let symbol = shared.source(&op.symbol, t, b).cast::<u32>().read();
+                let error = shared.target(&op.error, t, b);
+                (symbol, std::slice::from_raw_parts(error.cast_const(), op.error.len))
+            };
+            if symbol == NO_SYMBOL {
+                continue;
+            }
+            for unit in units.clone() {
+                // SAFETY: as above.
+                unsafe { *place(symbol as usize, unit) += error[unit] };
             }
         }
     }
 }
 
 /// Gradients of vectors: sums over rows of the error, or of its product with a source; each worker for its own units.
-pub(crate) fn reduce(shared: &Shared<'_>, ops: &[ReduceOp], part: (usize, usize), local: &mut Local) {
+pub(crate) fn reduce(shared: &Shared<'_>, ops: &[ReduceOp], sums: &Sums, local: &mut Local) {
     let isa = shared.isa;
     let (block, total) = local.tiles.as_mut_slice()[..2 * TILE].split_at_mut(TILE);
     for op in ops {
-        let units = unit_range(op.error.len, part.0, part.1);
+        let units = unit_range(op.error.len, sums.part.0, sums.part.1);
         let mut first = units.start;
         while first < units.end {
             let len = TILE.min(units.end - first);
@@ -174,40 +182,35 @@ pub(crate) fn reduce(shared: &Shared<'_>, ops: &[ReduceOp], part: (usize, usize)
             block.fill(0.0);
             total.fill(0.0);
             let mut rows = 0;
-            for t in shared.first..shared.end {
-                for b in 0..shared.streams {
-                    if op.crossing.is_some_and(|delay| !shared.clock.crosses(delay, t, b)) {
-                        continue;
+            for (t, b) in sums.rows(shared) {
+                if op.crossing.is_some_and(|delay| !shared.clock.crosses(delay, t, b)) {
+                    continue;
+                }
+                // SAFETY: errors and sources are complete, and as long as the compiler says.
+                let error = unsafe {
+                    std::slice::from_raw_parts(shared.target(&op.error, t, b).add(first).cast_const(), len)
+                };
+                match &op.source {
+                    None => elementwise::binary_in_place(isa, elementwise::Binary::Add, block, error),
+                    Some(source) => {
+                        // SAFETY: as above.
+                        let source = unsafe {
+                            std::slice::from_raw_parts(shared.source(source, t, b).add(first), len)
+                        };
+                        elementwise::mul_add_into(isa, error, source, block);
                     }
-                    // SAFETY: errors and sources are complete, and as long as the compiler says.
-                    let error = unsafe {
-                        std::slice::from_raw_parts(
-                            shared.target(&op.error, t, b).add(first).cast_const(),
-                            len,
-                        )
-                    };
-                    match &op.source {
-                        None => elementwise::binary_in_place(isa, elementwise::Binary::Add, block, error),
-                        Some(source) => {
-                            // SAFETY: as above.
-                            let source = unsafe {
-                                std::slice::from_raw_parts(shared.source(source, t, b).add(first), len)
-                            };
-                            elementwise::mul_add_into(isa, error, source, block);
-                        }
-                    }
-                    rows += 1;
-                    if rows % BLOCK == 0 {
-                        elementwise::binary_in_place(isa, elementwise::Binary::Add, total, block);
-                        block.fill(0.0);
-                    }
+                }
+                rows += 1;
+                if rows % BLOCK == 0 {
+                    elementwise::binary_in_place(isa, elementwise::Binary::Add, total, block);
+                    block.fill(0.0);
                 }
             }
             elementwise::binary_in_place(isa, elementwise::Binary::Add, total, block);
             // SAFETY: these units of the gradient are this worker's.
             let gradient =
                 unsafe { std::slice::from_raw_parts_mut(shared.gradients.add(op.gradient + first), len) };
-            if !op.accumulate {
+            if !(op.accumulate || sums.more) {
                 gradient.fill(0.0);
             }
             elementwise::add_scaled(isa, op.scale, total, gradient);

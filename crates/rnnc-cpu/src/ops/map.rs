@@ -4,6 +4,7 @@
 
 use super::{Local, Share, TILE};
 use crate::compile::{Source, Target};
+use crate::kernels::ahead;
 use crate::kernels::elementwise::{self, Binary};
 use crate::memory::Shared;
 use rnnc_graph::Function;
@@ -114,12 +115,19 @@ pub(crate) fn map(shared: &Shared<'_>, map: &MapOp, share: &Share, local: &mut L
     if lo >= hi {
         return;
     }
+    // Those of many frames lie one after the other, which the CPU sees by itself.
+    let step = share.frames.len() == 1;
     for frame in 0..share.frames.len() {
         // In the order of time, since a row may read what the map wrote in the row before.
         let t = if share.backward { share.frames.end - 1 - frame } else { share.frames.start + frame };
         for b in share.streams.clone() {
             for (pointer, load) in local.pointers.iter_mut().zip(&map.loads) {
                 *pointer = shared.source(load, t, b).cast_mut();
+                if load.saved && step {
+                    let row = (shared.streams * load.width) as isize;
+                    let next = pointer.wrapping_offset(if share.backward { -row } else { row });
+                    ahead::bring(next.wrapping_add(lo), hi - lo);
+                }
             }
             for (pointer, store) in local.pointers[map.loads.len()..].iter_mut().zip(&map.stores) {
                 *pointer = shared.target(store, t, b);

@@ -70,8 +70,9 @@ impl Shared<'_> {
     /// Where a row of a target begins.
     #[inline]
     pub fn target(&self, to: &Target, frame: usize, stream: usize) -> *mut f32 {
+        let row = to.ring.place(frame as i64) * self.streams as isize + stream as isize;
         // SAFETY: frames and streams lie within the window, whose buffers the compiler placed within `values`.
-        unsafe { self.values.add(to.base + (frame * self.streams + stream) * to.width) }
+        unsafe { self.values.offset(to.base as isize + row * to.width as isize) }
     }
 
     /// Where the values of a read begin, for a row: those of another frame, or the start's.
@@ -86,7 +87,7 @@ impl Shared<'_> {
     /// The same for a read that does not cross.
     #[inline]
     pub fn uncrossed(&self, from: &Source, frame: usize, stream: usize) -> *const f32 {
-        let row = (frame as i64 - from.delay) as isize * self.streams as isize + stream as isize;
+        let row = from.ring.place(frame as i64 - from.delay) * self.streams as isize + stream as isize;
         // SAFETY: a read that does not cross lies within the window, or the history before it.
         unsafe { self.values.offset(from.base as isize + row * from.width as isize) }
     }

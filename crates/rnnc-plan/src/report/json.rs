@@ -19,6 +19,8 @@
 //!                  wave: null, or of loops that run at the same time as others: stages: the first and the last of the
 //!                  wave, by their places in the pass; chunks; predicted_us: of a frame, all its loops; loops[]: of each
 //!                  track, workers: the first and how many; deal
+//!                  strip: null, or of stages that run some frames at a time: stages: the first and the last, by their
+//!                  places in the pass; frames
 //!                  flops, bytes, steps, frames_at_once, barriers: of a window
 //!     tracks[]       components[]; direction; block: frames in a step, null for all; barriers_per_step
 //!       phases[]       ops[]: op; offset: in frames; parts[]: for people
@@ -34,7 +36,7 @@ use super::figures::{Figures, StageFigures};
 use super::names::{Names, passes, plain};
 use crate::deal::{self, Lane};
 use crate::plan::{Pass, Plan, PlanOptions, Stage, StageKind, Track};
-use crate::waves;
+use crate::{strips, waves};
 use rnnc_graph::{Component, Direction, Graph, Kind, Weight};
 use serde_json::{Value, json};
 
@@ -121,6 +123,9 @@ fn pass_value<'a>(
                     "loops": wave.loops_of(pass, at).iter().map(lane).collect::<Vec<_>>(),
                 });
             }
+            if let Some(strip) = strips::of_stage(&pass.strips, at) {
+                value["strip"] = json!({ "stages": [strip.stages.0, strip.stages.1], "frames": strip.frames });
+            }
             value
         }).collect();
     let components: Vec<Value> = pass.components.list.iter().map(|c| component_value(graph, c)).collect();
@@ -167,6 +172,7 @@ fn stage_value(graph: &Graph, names: &Names<'_>, stage: &Stage, figures: &StageF
         "deal": stage.deal,
         "predicted_us": null,
         "wave": null,
+        "strip": null,
         "flops": figures.flops,
         "bytes": figures.bytes,
         "steps": figures.steps,

@@ -4,7 +4,7 @@ use super::figures::{ComponentFigures, Figures, StageFigures};
 use super::names::{Names, count, passes, plain, scaled, shorten, thousands};
 use crate::deal;
 use crate::plan::{Deal, Op, Pass, Placed, Plan, Stage, StageKind};
-use crate::waves;
+use crate::{strips, waves};
 use rnnc_graph::{Component, Components, Direction, Graph, Kind, LayerId};
 
 /// The columns of a line.
@@ -298,8 +298,16 @@ fn stage(
     out.blank();
     out.line(4, &format!("{number:>2}  {kind:<6}  level {level}, {how}{beside}  [{cost}]"));
     out.paragraph(8, 8, &deal(plan, pass, stage, number));
-    // Whoever shares out streams, or nothing, need not meet within a loop.
     let at = pass.stages.iter().position(|other| std::ptr::eq(other, stage)).unwrap_or(0);
+    if let Some(strip) = strips::of_stage(&pass.strips, at) {
+        let (first, last) = (number + strip.stages.0 - at, number + strip.stages.1 - at);
+        let frames = count(strip.frames, "frame");
+        let text = format!(
+            "stages {first} to {last} take turns, {frames} at a time: what they move stays in a cache"
+        );
+        out.paragraph(8, 8, &text);
+    }
+    // Whoever shares out streams, or nothing, need not meet within a loop.
     let wave = waves::of_stage(&pass.waves, at);
     for (track_number, track) in stage.tracks.iter().enumerate() {
         let lane =

@@ -37,7 +37,8 @@ divided by the median; with `forward_` before the names, of the forward pass. `m
 On a CPU, half a second measures as many threads: the arithmetic of a large product and of one of few rows with packed \
 weights, and the bandwidths of caches and memory. The bound adds up, stage by stage, products at the first of these \
 speeds, those inside loops at the second, or, where that takes longer, the reading of their weights in every step from \
-the cache that holds them; and every value that other operations touch, once a stage, at the speed of copying. It \
+the cache that holds them; and every value that other operations touch, once a stage, at the speed of copying \
+as much as is there at once. It \
 leaves out the arithmetic of activations, waiting between threads, the packing of weights and the copying of inputs and \
 outputs; and it has weights in single precision whatever --precision says. In JSON, `memory_planned` and \
 `memory_measured` are the bytes that the plan foresees and those that the executor took.

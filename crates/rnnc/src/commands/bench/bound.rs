@@ -80,7 +80,7 @@ impl Bound {
             // What is read between two readings of the same weights: a loop's own, or those of all stages.
             let between = if stage.readings > 1 { stage.weight_bytes } else { call };
             let reading = (stage.readings * stage.weight_bytes) as f64 / machine.reading(between);
-            let moving = stage.value_bytes as f64 / machine.copying(stage.value_bytes);
+            let moving = stage.value_bytes as f64 / machine.copying(stage.strip_bytes);
             (stage.product_flops as f64 / speed).max(reading) + moving
         };
         Bound {
@@ -131,7 +131,16 @@ mod tests {
     }
 
     fn stage(kind: StageKind, readings: u64, weight_bytes: u64, value_bytes: u64) -> StageWork {
-        StageWork { kind, readings, weight_bytes, product_flops: 4000, other_flops: 5, value_bytes }
+        let strip_bytes = value_bytes;
+        StageWork {
+            kind,
+            readings,
+            weight_bytes,
+            product_flops: 4000,
+            other_flops: 5,
+            value_bytes,
+            strip_bytes,
+        }
     }
 
     #[test]
