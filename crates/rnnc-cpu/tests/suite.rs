@@ -185,7 +185,7 @@ proptest! {
     fn random_networks_agree_with_the_reference(
         case in random_case(Smooth::Yes),
         threads in 1usize..6,
-        speeds in prop::sample::select(vec![Speeds::CORE, NIMBLE, TARDY]),
+        speeds in prop::sample::select(vec![Speeds::CORE, NIMBLE, TARDY, FORGETFUL]),
     ) {
         prop_assume!(is_well_conditioned(&case, TOLERANCE));
         check(&case, &at(speeds, threads), TOLERANCE).map_err(TestCaseError::fail)?;
