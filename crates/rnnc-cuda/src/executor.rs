@@ -18,7 +18,7 @@ use prefetch::Prefetched;
 use rnnc_graph::{LayerId, WeightId};
 use rnnc_plan::{
     Clock, Executor, ExecutorError, Part, Pass, Plan, Setup, State, Update, Values, ValuesMut, View,
-    check_len,
+    check_len, check_resets,
 };
 use runner::{Recording, Runner};
 use std::cell::RefCell;
@@ -27,8 +27,8 @@ pub use timing::{Timed, Times, Timing};
 /// Runs plans on an NVIDIA GPU, in single precision.
 ///
 /// Forward, backward and update calls return when their work is handed to the device; calls that read numbers wait for
-/// it, and so does [`Executor::finish`]. What a device does wrong shows there. What is announced by [`Executor::prefetch`] is
-/// copied beside that work, but for inputs in double precision.
+/// it, and so does [`Executor::finish`]. What a device does wrong shows there. What is handed in by [`Executor::prefetch`] is
+/// copied beside that work, unless it is in double precision.
 pub struct CudaExecutor {
     plan: Plan,
     setup: Setup,
@@ -223,6 +223,26 @@ impl CudaExecutor {
         Ok(())
     }
 
+    /// Makes room for new frames, and tells the device of them.
+    fn begin_forward(&mut self, frames: usize, resets: Option<&[bool]>) -> Result<(), ExecutorError> {
+        self.runner.begin_timing();
+        self.runner.replay(Recording::Move(frames))?;
+        self.clock.advance(frames, resets);
+        memory::update_clock_image(&mut self.clock_image, &self.clock);
+        Ok(self.runner.driver.write(self.runner.memory.clock, bytemuck::cast_slice(&self.clock_image))?)
+    }
+
+    /// Runs new frames whose inputs are there.
+    fn end_forward(&mut self, frames: usize) -> Result<(), ExecutorError> {
+        self.runner.replay(Recording::Forward(frames))?;
+        self.new_frames = frames;
+        self.backward_frames = 0;
+        let Setup { step, window, .. } = self.setup;
+        let kept = if step < window { window - frames } else { 0 };
+        self.valid_frames = self.valid_frames.min(kept) + frames;
+        Ok(())
+    }
+
     /// The numbers of a weight's array as they lie on the device, from its first to its last, and each element's place
     /// among them.
     fn weight_span(&self, part: Part, weight: WeightId) -> (u64, usize, impl Iterator<Item = usize> + use<>) {
@@ -257,33 +277,29 @@ impl Executor for CudaExecutor {
         resets: Option<&[bool]>,
     ) -> Result<(), ExecutorError> {
         self.plan.check_inputs(self.setup, frames, inputs, resets)?;
-        let window = self.setup.window;
-        self.runner.begin_timing();
-        self.runner.replay(Recording::Move(frames))?;
-        self.clock.advance(frames, resets);
-        memory::update_clock_image(&mut self.clock_image, &self.clock);
-        self.runner.driver.write(self.runner.memory.clock, bytemuck::cast_slice(&self.clock_image))?;
-        let first = (window - frames) as i64;
+        self.prefetched.drop_all();
+        self.begin_forward(frames, resets)?;
+        let first = (self.setup.window - frames) as i64;
         for (place, values) in inputs.iter().enumerate() {
-            if self.take(place, first, *values)? {
-                continue;
-            }
             if let Some(view) = self.view(false, self.plan.forward.inputs()[place]) {
                 self.copy_in(view, first, frames, Some(*values))?;
             }
         }
-        self.prefetched.drop_all();
-        self.runner.replay(Recording::Forward(frames))?;
-        self.new_frames = frames;
-        self.backward_frames = 0;
-        let kept = if self.setup.step < window { window - frames } else { 0 };
-        self.valid_frames = self.valid_frames.min(kept) + frames;
-        Ok(())
+        self.end_forward(frames)
     }
 
-    fn prefetch(&mut self, frames: usize, inputs: &[Values<'_>]) -> Result<(), ExecutorError> {
+    fn prefetch(&mut self, frames: usize, inputs: &[Values<'_>]) -> Result<bool, ExecutorError> {
         self.plan.check_inputs(self.setup, frames, inputs, None)?;
-        self.bring(inputs)
+        self.bring(frames, inputs)
+    }
+
+    fn forward_prefetched(&mut self, resets: Option<&[bool]>) -> Result<(), ExecutorError> {
+        let frames = self.waiting()?;
+        check_resets(self.setup, frames, resets)?;
+        self.prefetched.drop_all();
+        self.begin_forward(frames, resets)?;
+        self.take_waiting(frames)?;
+        self.end_forward(frames)
     }
 
     fn output(&self, output: usize, into: ValuesMut<'_>) -> Result<(), ExecutorError> {

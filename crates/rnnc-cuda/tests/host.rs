@@ -198,7 +198,9 @@ fn launches_have_the_geometry_that_the_program_asks_for() {
 fn after_the_first_window_nothing_is_allocated_compiled_or_recorded() {
     let (mut executor, _, calls) = lstm();
     let window = |executor: &mut CudaExecutor| {
-        executor.forward(4, &[Values::F32(&[0.0; 24])], None).unwrap();
+        if executor.forward_prefetched(None).is_err() {
+            executor.forward(4, &[Values::F32(&[0.0; 24])], None).unwrap();
+        }
         executor.output(0, ValuesMut::F32(&mut [0.0; 40])).unwrap();
         executor.backward(4, &[Some(Values::F32(&[0.0; 40]))]).unwrap();
         executor.prefetch(4, &[Values::F32(&[0.0; 24])]).unwrap();

@@ -1,5 +1,5 @@
-//! Inputs that are announced: what the executor asks of a driver, in which order, and where they wait. No kernel runs here;
-//! the recorder hands out what was written beside only when it is taken.
+//! Inputs that are handed in ahead: what the executor asks of a driver, in which order, and where they wait. No kernel runs
+//! here; the recorder hands out what was written beside only when it is taken.
 
 use rnnc_cuda::CudaExecutor;
 use rnnc_cuda::device::Device;
@@ -66,12 +66,12 @@ fn training_writes_the_next_inputs_beside_before_it_waits_and_takes_them_then() 
     // Symbols and targets, 4 frames of 2 streams of 4 bytes each.
     let waiting = beside(&first);
     assert!(matches!(waiting[..], [(x, 32), (target, 32)] if target >= x + 32), "{waiting:?}");
-    assert_eq!(takes(&first), [], "nothing was announced");
+    assert_eq!(takes(&first), [], "nothing was handed in ahead");
 
     for _ in 0..2 {
         trainer.step().unwrap();
         let calls = taken(&calls);
-        assert_eq!(takes(&calls), waiting, "what the step before announced");
+        assert_eq!(takes(&calls), waiting, "what the step before handed in");
         assert_eq!(beside(&calls), waiting, "for the next step");
         let all = |is: fn(&Call) -> bool| -> Vec<usize> {
             (0..calls.len()).filter(|&place| is(&calls[place])).collect()
@@ -105,7 +105,7 @@ fn training_writes_the_next_inputs_beside_before_it_waits_and_takes_them_then() 
 }
 
 #[test]
-fn what_was_announced_is_taken_if_it_comes_and_dropped_if_not() {
+fn what_was_handed_in_ahead_last_is_taken_if_it_is_asked_for_and_dropped_if_not() {
     let text = "network one { input x: vector(2) input s: symbol(5) y = dense(x[t-3], s[t-3]; 3) output y }";
     let setup = Setup::new(3, 4);
     let (mut executor, calls) = recorded(text, setup);
@@ -117,40 +117,61 @@ fn what_was_announced_is_taken_if_it_comes_and_dropped_if_not() {
     let [f32s, other, short] = [&x, &other_x, &short_x].map(|numbers| Values::F32(numbers));
     let doubles: Vec<f64> = x.iter().map(|&x| f64::from(x)).collect();
     let (f64s, s, short_s) = (Values::F64(&doubles), Values::Symbols(&s), Values::Symbols(&short_s));
-    // What is announced, what comes, and how many bytes of it are taken.
+    // What is handed in ahead, whether the last of it is asked for, what runs, and how many bytes are taken.
     type Window<'a> = (usize, [Values<'a>; 2]);
-    let rounds: [(&[Window<'_>], Window<'_>, &[usize]); 9] = [
-        (&[], (4, [f32s, s]), &[]),
-        (&[(4, [f32s, s])], (4, [f32s, s]), &[96, 48]),
-        (&[], (4, [f32s, s]), &[]),
-        (&[(4, [other, s])], (4, [f32s, s]), &[48]),
-        (&[(4, [other, s]), (4, [f32s, s])], (4, [f32s, s]), &[96, 48]),
-        (&[(4, [f32s, s]), (4, [other, s])], (4, [f32s, s]), &[48]),
-        (&[(4, [f32s, s])], (2, [short, short_s]), &[]),
-        (&[(2, [short, short_s])], (2, [short, short_s]), &[48, 24]),
-        (&[(4, [f64s, s])], (4, [f64s, s]), &[48]),
+    let rounds: [(&[Window<'_>], bool, Window<'_>, &[usize]); 8] = [
+        (&[], false, (4, [f32s, s]), &[]),
+        (&[(4, [f32s, s])], true, (4, [f32s, s]), &[96, 48]),
+        (&[], false, (4, [f32s, s]), &[]),
+        (&[(4, [other, s])], false, (4, [f32s, s]), &[]),
+        (&[(4, [other, s]), (4, [f32s, s])], true, (4, [f32s, s]), &[96, 48]),
+        (&[(4, [f32s, s]), (2, [short, short_s])], true, (2, [short, short_s]), &[48, 24]),
+        (&[(4, [f32s, s])], false, (2, [short, short_s]), &[]),
+        (&[(4, [other, s])], true, (4, [other, s]), &[96, 48]),
     ];
     let mut plain = recorded(text, setup).0;
-    for (round, (announced, (frames, inputs), expected)) in rounds.into_iter().enumerate() {
-        for (frames, inputs) in announced {
-            executor.prefetch(*frames, inputs).unwrap();
+    for (round, (ahead, asked_for, (frames, inputs), expected)) in rounds.into_iter().enumerate() {
+        for (frames, inputs) in ahead {
+            assert!(executor.prefetch(*frames, inputs).unwrap());
         }
         taken(&calls);
-        executor.forward(frames, &inputs, None).unwrap();
+        match asked_for {
+            true => executor.forward_prefetched(None).unwrap(),
+            false => executor.forward(frames, &inputs, None).unwrap(),
+        }
         plain.forward(frames, &inputs, None).unwrap();
         let calls = taken(&calls);
         let bytes: Vec<usize> = takes(&calls).into_iter().map(|(_, bytes)| bytes).collect();
         assert_eq!(bytes, expected, "round {round}");
         // The last 3 frames of both inputs are part of the state.
         assert_eq!(executor.state().unwrap(), plain.state().unwrap(), "round {round}");
+        let again = executor.forward_prefetched(None);
+        assert!(matches!(again, Err(ExecutorError::Order(_))), "round {round}: nothing waits any more");
     }
-    // What is refused announces nothing, and what was announced stays.
-    executor.prefetch(4, &[f32s, s]).unwrap();
+    // Double precision has to be converted: a forward call does that.
+    assert!(executor.prefetch(4, &[f32s, s]).unwrap());
+    assert!(!executor.prefetch(4, &[f64s, s]).unwrap());
+    assert!(executor.forward_prefetched(None).is_err(), "what waited was dropped");
+    // What is refused changes nothing.
+    assert!(executor.prefetch(4, &[f32s, s]).unwrap());
     assert!(executor.prefetch(4, &[f32s, short_s]).is_err());
     assert!(executor.forward(4, &[short, s], None).is_err());
+    assert!(executor.forward_prefetched(Some(&[false; 5])).is_err());
     taken(&calls);
-    executor.forward(4, &[f32s, s], None).unwrap();
+    executor.forward_prefetched(Some(&[false; 12])).unwrap();
     assert_eq!(takes(&taken(&calls)).len(), 2);
+}
+
+#[test]
+fn inputs_that_lie_between_other_columns_are_left_to_the_forward_call() {
+    // Two inputs of one product lie side by side.
+    let text = "network one { input x: vector(2) input y: vector(3) z = dense(x, y; 4) output z }";
+    let (mut executor, calls) = recorded(text, Setup::new(2, 4));
+    let (x, y) = ([0.0; 16], [0.0; 24]);
+    let brings = executor.prefetch(4, &[Values::F32(&x), Values::F32(&y)]).unwrap();
+    let calls = taken(&calls);
+    assert_eq!(brings, !beside(&calls).is_empty(), "all of them or none: {calls:?}");
+    assert_eq!(executor.forward_prefetched(None).is_ok(), brings);
 }
 
 #[test]

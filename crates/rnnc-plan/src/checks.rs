@@ -42,9 +42,7 @@ impl Plan {
         check_range("the number of frames", frames, 1, setup.step)?;
         let layers = self.forward.inputs();
         check_count("inputs", layers.iter().map(|&i| &*self.forward.layer_at(i).name), inputs.len())?;
-        if let Some(resets) = resets {
-            check_len("reset", &[frames, setup.streams], resets.len())?;
-        }
+        check_resets(setup, frames, resets)?;
         let mut pairs = layers.iter().zip(inputs);
         pairs.try_for_each(|(&id, &values)| {
             check_input(self.forward.layer_at(id), frames, setup.streams, values)
@@ -174,6 +172,14 @@ pub fn check_range(what: &'static str, found: usize, least: usize, most: usize) 
         _ => format!("{least} to {most}"),
     };
     Err(ExecutorError::OutOfRange { what, expected, found })
+}
+
+/// Refuses resets that are not those of so many frames.
+///
+/// # Errors
+/// [`ExecutorError::Length`].
+pub fn check_resets(setup: Setup, frames: usize, resets: Option<&[bool]>) -> Result<(), ExecutorError> {
+    resets.map_or(Ok(()), |resets| check_len("reset", &[frames, setup.streams], resets.len()))
 }
 
 /// An error unless an array of that shape has so many values.

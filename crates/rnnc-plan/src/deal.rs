@@ -2,7 +2,8 @@
 //! speeds that are constants, never measured, so that the same network makes the same choice everywhere.
 //!
 //! A stage is dealt by rows, by units, a scan by chunks of frames too, or not at all; loops that can run at the same time make
-//! a wave (`waves.rs`), in which each has workers of its own.
+//! a wave (`waves.rs`), in which each has workers of its own. Stages that pass on more than caches hold run in strips of frames
+//! (`strips.rs`).
 
 use crate::access::Access;
 use crate::cost::Cost;
@@ -292,6 +293,8 @@ impl Model {
         let model = Model { workers: if shared { self.workers } else { 1 }, ..self };
         let all = model.moving(stages, self.frames);
         let lengths = std::iter::successors(Some(1usize), |frames| frames.checked_mul(2));
+        // Each worker is to have rows of every strip.
+        let lengths = lengths.filter(|&frames| frames.max(self.streams) >= model.workers);
         let times = lengths
             .take_while(|&frames| frames < self.frames)
             .map(|frames| (frames, model.moving(stages, frames)));

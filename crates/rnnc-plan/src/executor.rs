@@ -143,12 +143,12 @@ pub struct Update {
 /// Runs a plan. The contract, in the order of use:
 ///
 /// 1. [`write`](Executor::write) the weights (they begin as 0).
-/// 2. [`forward`](Executor::forward) runs some new frames, carrying history on from the last call; they may be announced
-///    by [`prefetch`](Executor::prefetch).
+/// 2. [`forward`](Executor::forward) runs some new frames, carrying history on from the last call; they may be handed
+///    in ahead, by [`prefetch`](Executor::prefetch).
 /// 3. [`backward`](Executor::backward) sends errors back through the last frames and leaves gradients.
 /// 4. [`update`](Executor::update) changes the weights.
 ///
-/// No call allocates after the first window, or the first that was announced.
+/// No call allocates after the first window, or the first that was handed in ahead.
 pub trait Executor: Send {
     /// Its name in messages and on the command line.
     fn name(&self) -> &'static str;
@@ -168,14 +168,25 @@ pub trait Executor: Send {
         resets: Option<&[bool]>,
     ) -> Result<(), ExecutorError>;
 
-    /// Says what the next call of [`forward`](Executor::forward) will be given, so that an executor with memory of its own
-    /// can bring it there while it still does what was asked before. A hint, never more: results are those of what that
-    /// call is given, and if that is something else, what was brought is dropped. The arrays may be reused when this returns.
+    /// Hands in the next frames ahead, so that an executor with memory of its own brings them there while it still does what
+    /// was asked before. Whether it does: then [`forward_prefetched`](Executor::forward_prefetched) runs them, and a call of
+    /// `forward` drops them, as another of this one does. The arrays may be reused when this returns.
     ///
     /// # Errors
     /// What `forward` would say of these frames and inputs; that there is no memory for them.
-    fn prefetch(&mut self, frames: usize, inputs: &[Values<'_>]) -> Result<(), ExecutorError> {
-        self.plan().check_inputs(self.setup(), frames, inputs, None)
+    fn prefetch(&mut self, frames: usize, inputs: &[Values<'_>]) -> Result<bool, ExecutorError> {
+        self.plan().check_inputs(self.setup(), frames, inputs, None)?;
+        Ok(false)
+    }
+
+    /// [`forward`](Executor::forward), of the frames and inputs that the last call of [`prefetch`](Executor::prefetch)
+    /// brought.
+    ///
+    /// # Errors
+    /// Nothing was brought, or there was a forward call since; those of `forward`.
+    fn forward_prefetched(&mut self, resets: Option<&[bool]>) -> Result<(), ExecutorError> {
+        let _ = resets;
+        Err(ExecutorError::Order("no inputs were brought ahead"))
     }
 
     /// Copies an output of the last forward call, by its place in the graph's list: `[frames, B, N]`. Calls of

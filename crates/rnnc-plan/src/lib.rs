@@ -42,7 +42,7 @@ pub mod waves;
 mod work;
 
 pub use available::check_available;
-pub use checks::{check_len, check_range};
+pub use checks::{check_len, check_range, check_resets};
 pub use clock::Clock;
 pub use cost::Cost;
 pub use deal::{Lane, Speeds};

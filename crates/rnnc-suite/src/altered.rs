@@ -30,8 +30,8 @@ pub enum Alteration {
     NoKept,
     /// Clearing the state does nothing.
     NoClear,
-    /// A forward call takes what was announced, whatever it is given.
-    TakesAnnounced,
+    /// A forward call takes what was handed in ahead, whatever it is given.
+    TakesPrefetched,
     /// The first value of each output is a hundredth too large once there was a backward call.
     OutputBehind,
     /// Gradients are not clipped.
@@ -44,8 +44,8 @@ pub enum Alteration {
 pub struct Altered {
     inner: ReferenceExecutor,
     alteration: Alteration,
-    /// Frames and inputs that were announced.
-    announced: Option<(usize, Vec<Array>)>,
+    /// Frames and inputs that were handed in ahead.
+    prefetched: Option<(usize, Vec<Array>)>,
     /// Whether there was a backward call behind the last forward call.
     behind: bool,
 }
@@ -61,7 +61,7 @@ impl Altered {
         alteration: Alteration,
     ) -> Result<Box<dyn Executor>, ExecutorError> {
         let inner = ReferenceExecutor::new(plan, setup)?;
-        Ok(Box::new(Altered { inner, alteration, announced: None, behind: false }))
+        Ok(Box::new(Altered { inner, alteration, prefetched: None, behind: false }))
     }
 
     fn is(&self, alteration: Alteration) -> bool {
@@ -97,8 +97,8 @@ impl Executor for Altered {
     ) -> Result<(), ExecutorError> {
         let resets = if self.is(Alteration::NoResets) { None } else { resets };
         self.behind = false;
-        match self.announced.take() {
-            Some((announced, arrays)) if announced == frames => {
+        match self.prefetched.take() {
+            Some((prefetched, arrays)) if prefetched == frames => {
                 let inputs: Vec<Values<'_>> = arrays.iter().map(Array::values).collect();
                 self.inner.forward(frames, &inputs, resets)
             }
@@ -106,17 +106,21 @@ impl Executor for Altered {
         }
     }
 
-    fn prefetch(&mut self, frames: usize, inputs: &[Values<'_>]) -> Result<(), ExecutorError> {
-        self.inner.prefetch(frames, inputs)?;
+    fn prefetch(&mut self, frames: usize, inputs: &[Values<'_>]) -> Result<bool, ExecutorError> {
+        let brings = self.inner.prefetch(frames, inputs)?;
         let array = |values: &Values<'_>| match *values {
             Values::F32(v) => Array::Numbers(v.to_vec()),
             Values::F64(v) => Array::Numbers(v.iter().map(|&x| x as f32).collect()),
             Values::Symbols(v) => Array::Symbols(v.to_vec()),
         };
-        if self.is(Alteration::TakesAnnounced) {
-            self.announced = Some((frames, inputs.iter().map(array).collect()));
+        if self.is(Alteration::TakesPrefetched) {
+            self.prefetched = Some((frames, inputs.iter().map(array).collect()));
         }
-        Ok(())
+        Ok(brings)
+    }
+
+    fn forward_prefetched(&mut self, resets: Option<&[bool]>) -> Result<(), ExecutorError> {
+        self.inner.forward_prefetched(resets)
     }
 
     fn output(&self, output: usize, into: ValuesMut<'_>) -> Result<(), ExecutorError> {

@@ -14,7 +14,7 @@ pub type Make<'a> = &'a dyn Fn(Plan, Setup) -> Result<Box<dyn Executor>, Executo
 
 /// Compares an executor with the reference on a case: outputs, all gradients and state, window by window; going on
 /// from a state and from the beginning; any split against the whole; losses and weights over some updates. Some windows
-/// are announced, some of them wrongly.
+/// are handed in ahead, some of them wrongly.
 ///
 /// Numbers may differ by `tolerance` times the largest magnitude in their array plus a hundredth.
 ///
@@ -78,13 +78,13 @@ impl Bench<'_> {
     /// Forward and backward, in all windows.
     fn windows(&self) -> Result<(), String> {
         let (mut reference, mut candidate) = (self.reference()?, self.candidate()?);
-        let mut run = 0;
+        let (mut run, mut brought) = (0, false);
         for (place, window) in self.data.windows.iter().enumerate() {
             let says = |error: String| format!("window {place}: {error}");
             run += window.frames;
             let before = candidate.forward_state();
             forward(&mut reference, window)?;
-            forward(candidate.as_mut(), window)?;
+            forward_brought(candidate.as_mut(), window, brought)?;
             self.compare_outputs(&reference, candidate.as_ref(), window.frames).map_err(says)?;
             let outputs = self.outputs(candidate.as_ref(), window.frames)?;
             let back = match self.case.step == self.case.window {
@@ -93,7 +93,7 @@ impl Bench<'_> {
             };
             backward(&mut reference, window, back)?;
             backward(candidate.as_mut(), window, back)?;
-            self.announce(candidate.as_mut(), place)?;
+            brought = self.prefetch(candidate.as_mut(), place)?;
             for (before, after) in outputs.iter().zip(&self.outputs(candidate.as_ref(), window.frames)?) {
                 compare("an output behind the backward pass", before, after, 0.0).map_err(says)?;
             }
@@ -123,7 +123,7 @@ impl Bench<'_> {
     fn goes_on(&self) -> Result<(), String> {
         let (mut first, mut second) = (self.candidate()?, self.candidate()?);
         let half = self.data.windows.len() / 2;
-        let mut run = 0;
+        let (mut run, mut brought) = (0, false);
         for (place, window) in self.data.windows.iter().enumerate() {
             if place == half {
                 self.copy_weights(first.as_ref(), second.as_mut())?;
@@ -136,11 +136,11 @@ impl Bench<'_> {
             }
             let update = update(place);
             let back = window.frames + run.min(self.case.window - self.case.step);
-            let expected = train(first.as_mut(), window, back, &update)?;
+            let expected = train(first.as_mut(), window, brought, back, &update)?;
             // One of the two is told what comes next.
-            self.announce(first.as_mut(), place)?;
+            brought = self.prefetch(first.as_mut(), place)?;
             if place >= half {
-                let found = train(second.as_mut(), window, back, &update)?;
+                let found = train(second.as_mut(), window, false, back, &update)?;
                 compare(&format!("loss and gradient norm of update {place}"), &expected, &found, 0.0)?;
                 self.compare_input_gradients(first.as_ref(), second.as_ref(), back, 0.0)?;
             }
@@ -190,18 +190,21 @@ impl Bench<'_> {
         Ok(())
     }
 
-    /// Says which window comes behind the one at `place`: the right one, the right one after a wrong one, or a wrong one.
-    fn announce(&self, executor: &mut dyn Executor, place: usize) -> Result<(), String> {
+    /// Hands in ahead what comes behind the window at `place`: the right one, the right one after a wrong one, or a wrong one.
+    /// Whether it is the right one, and the executor brings it.
+    fn prefetch(&self, executor: &mut dyn Executor, place: usize) -> Result<bool, String> {
         let [wrong, right] = [place, place + 1].map(|place| self.data.windows.get(place));
-        let announced = match place % 3 {
+        let ahead = match place % 3 {
             0 => [None, right],
             1 => [wrong, right],
             _ => [None, wrong],
         };
-        announced.into_iter().flatten().try_for_each(|window| {
+        let mut brings = false;
+        for window in ahead.into_iter().flatten() {
             let inputs: Vec<Values<'_>> = window.inputs.iter().map(|input| input.values()).collect();
-            executor.prefetch(window.frames, &inputs).map_err(text)
-        })
+            brings = executor.prefetch(window.frames, &inputs).map_err(text)?;
+        }
+        Ok(brings && right.is_some() && place % 3 < 2)
     }
 
     /// Some updates, each executor along its own errors.
@@ -216,8 +219,8 @@ impl Bench<'_> {
                 true => window.frames,
                 false => run.min(self.case.window),
             };
-            let expected = train(&mut reference, window, back, &update)?;
-            let found = train(candidate.as_mut(), window, back, &update)?;
+            let expected = train(&mut reference, window, false, back, &update)?;
+            let found = train(candidate.as_mut(), window, false, back, &update)?;
             self.compare(&format!("loss and gradient norm of update {place}"), &expected, &found)?;
         }
         for part in [Part::Weight, Part::Moment1, Part::Moment2] {
@@ -371,10 +374,18 @@ fn compare(name: &str, expected: &[f64], found: &[f64], tolerance: f64) -> Resul
 }
 
 fn forward(executor: &mut dyn Executor, window: &WindowData) -> Result<(), String> {
+    forward_brought(executor, window, false)
+}
+
+/// A forward call, where the executor brought the inputs ahead one that takes those.
+fn forward_brought(executor: &mut dyn Executor, window: &WindowData, brought: bool) -> Result<(), String> {
     let inputs: Vec<Values<'_>> = window.inputs.iter().map(|input| input.values()).collect();
     // No reset may be said in two ways.
     let resets = window.resets.as_deref().filter(|r| r.contains(&true) || window.frames.is_multiple_of(2));
-    executor.forward(window.frames, &inputs, resets).map_err(text)
+    match brought {
+        true => executor.forward_prefetched(resets).map_err(text),
+        false => executor.forward(window.frames, &inputs, resets).map_err(text),
+    }
 }
 
 fn backward(executor: &mut dyn Executor, window: &WindowData, frames: usize) -> Result<(), String> {
@@ -408,10 +419,11 @@ fn update(place: usize) -> Update {
 fn train(
     executor: &mut dyn Executor,
     window: &WindowData,
+    brought: bool,
     back: usize,
     update: &Update,
 ) -> Result<[f64; 2], String> {
-    forward(executor, window)?;
+    forward_brought(executor, window, brought)?;
     let (mut loss, mut errors) = (0.0, Vec::new());
     for output in 0..window.errors.len() {
         let values = output_values(executor, output, window.frames)?;

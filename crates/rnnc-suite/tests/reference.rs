@@ -57,10 +57,10 @@ fn whatever_is_altered_is_seen() {
 }
 
 #[test]
-fn an_executor_that_takes_what_was_announced_is_seen() {
-    // So many windows of one length that one is announced in place of another.
+fn an_executor_that_takes_what_was_handed_in_ahead_is_seen() {
+    // So many windows of one length that one is handed in ahead in place of another.
     let case = Case::new("lstm", named("lstm_peephole"), 2, &[3; 4], 0.3);
-    let make = |plan, setup| Altered::make(plan, setup, Alteration::TakesAnnounced);
+    let make = |plan, setup| Altered::make(plan, setup, Alteration::TakesPrefetched);
     let error = check(&case, &make, 1e-3).unwrap_err();
     assert!(error.contains("window by window: window 3: output"), "{error}");
 }

@@ -58,6 +58,8 @@ pub struct Trainer {
     batch: Batch,
     /// The window behind it, read while a device works on that one.
     next: Batch,
+    /// Whether the executor brings that one's inputs to where it needs them.
+    brought: bool,
     /// `[step, streams]`
     losses: Vec<f64>,
     /// `[step, streams]`
@@ -142,6 +144,7 @@ impl Trainer {
         Ok(Trainer {
             batch: Batch::new(&data, streams, step),
             next: Batch::new(&data, streams, step),
+            brought: false,
             losses: vec![0.0; step * streams],
             gradients: vec![0.0; step * streams],
             config: config.clone(),
@@ -192,12 +195,18 @@ impl Trainer {
     pub fn step(&mut self) -> Result<Step, TrainError> {
         let update = self.updates + 1;
         let frames = self.config.step();
-        if self.next.holds(self.position, frames) {
+        let ready = self.next.holds(self.position, frames);
+        if ready {
             mem::swap(&mut self.batch, &mut self.next);
         } else {
             self.batch.fill(&self.data, self.position, frames);
         }
-        self.executor.forward(frames, &self.batch.inputs(), Some(self.batch.resets()))?;
+        let resets = Some(self.batch.resets());
+        if mem::take(&mut self.brought) && ready {
+            self.executor.forward_prefetched(resets)?;
+        } else {
+            self.executor.forward(frames, &self.batch.inputs(), resets)?;
+        }
 
         // Which losses count is known without them, so that the backward pass follows at once where a device works on.
         let count = self.batch.counted().iter().filter(|&&c| c).count();
@@ -212,7 +221,7 @@ impl Trainer {
         // Meanwhile comes the next window. This one's batch stays as it is: what went wrong is looked for in it.
         let position = self.position + frames as u64;
         self.next.fill(&self.data, position, frames);
-        self.executor.prefetch(frames, &self.next.inputs())?;
+        self.brought = self.executor.prefetch(frames, &self.next.inputs())?;
 
         self.executor.output(0, ValuesMut::F64(&mut self.losses))?;
         if self.losses.iter().any(|loss| !loss.is_finite()) {

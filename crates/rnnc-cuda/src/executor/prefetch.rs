@@ -1,7 +1,5 @@
-//! Inputs of the next forward call, brought to the device while it works on what was asked before.
-//!
-//! They wait in memory of their own, and their bytes are kept on the host too. A forward call takes those that are, byte for
-//! byte, what it is given, and copies all others: whatever was announced, it runs with its own inputs.
+//! Inputs of the next forward call, brought to the device while it works on what was asked before. They wait there in memory
+//! of their own.
 
 use super::CudaExecutor;
 use super::memory::NUMBER;
@@ -10,79 +8,88 @@ use rnnc_plan::{ExecutorError, Plan, Setup, Values, View};
 /// Inputs begin at multiples of this many bytes.
 const ALIGNMENT: usize = 256;
 
-/// The inputs that can wait, and those that do.
+/// Where inputs wait, and whether they do.
 pub(super) struct Prefetched {
-    /// Of each input of the graph. One that lies on the device between other columns never waits.
-    inputs: Vec<Option<Waiting>>,
+    /// Of each input that is stored, by its place in the graph's list. `None`: one of them lies on the device between other
+    /// columns, and none waits.
+    inputs: Option<Vec<Waiting>>,
     /// Of all of them.
     bytes: usize,
+    /// Frames that wait; 0: none.
+    frames: usize,
 }
 
 struct Waiting {
+    input: usize,
     /// Where it is stored.
     view: View,
     /// Its first byte in the memory where inputs wait.
     at: u64,
-    /// What it is; none: it does not wait.
-    bytes: Vec<u8>,
+    /// Bytes of a frame.
+    frame: usize,
 }
 
 impl Prefetched {
     /// Nothing waits yet.
     pub fn new(plan: &Plan, setup: Setup) -> Prefetched {
         let mut bytes = 0;
-        let inputs = plan.forward.inputs().iter().map(|input| {
-            let view = plan.forward_pass.storage[input.index()]?;
-            if plan.buffers[view.buffer.0].width != view.len {
-                return None;
-            }
-            let at = bytes as u64;
-            // As many frames as a call can have. Less than the buffer, which was found to fit.
-            let most = setup.step * setup.streams * view.len * NUMBER as usize;
-            bytes += most.next_multiple_of(ALIGNMENT);
-            Some(Waiting { view, at, bytes: Vec::new() })
+        let stored = plan.forward.inputs().iter().enumerate().filter_map(|(input, layer)| {
+            plan.forward_pass.storage[layer.index()].map(|view| (input, view))
         });
-        Prefetched { inputs: inputs.collect(), bytes }
+        let inputs = stored.map(|(input, view)| {
+            let (at, frame) = (bytes as u64, setup.streams * view.len * NUMBER as usize);
+            // As many frames as a call can have. Less than the buffer, which was found to fit.
+            bytes += (setup.step * frame).next_multiple_of(ALIGNMENT);
+            (plan.buffers[view.buffer.0].width == view.len).then_some(Waiting { input, view, at, frame })
+        });
+        Prefetched { inputs: inputs.collect(), bytes, frames: 0 }
     }
 
     /// Nothing waits any more.
     pub fn drop_all(&mut self) {
-        self.inputs.iter_mut().flatten().for_each(|input| input.bytes.clear());
+        self.frames = 0;
     }
 }
 
 impl CudaExecutor {
-    /// Starts to bring inputs, which were checked, in place of those that wait. Numbers that must be converted are left to
-    /// the forward call.
-    pub(super) fn bring(&mut self, inputs: &[Values<'_>]) -> Result<(), ExecutorError> {
+    /// Starts to bring inputs, which were checked, in place of those that wait; whether it does. Numbers that must be converted
+    /// are left to the forward call.
+    pub(super) fn bring(&mut self, frames: usize, inputs: &[Values<'_>]) -> Result<bool, ExecutorError> {
         self.prefetched.drop_all();
-        let (driver, waiting) = (&mut self.runner.driver, &mut self.runner.memory.waiting);
-        for (input, values) in self.prefetched.inputs.iter_mut().zip(inputs) {
-            let (Some(input), Some(bytes)) = (input, bytes_of(*values)) else { continue };
-            if *waiting == 0 {
-                *waiting = driver.allocate(self.prefetched.bytes)?;
-            }
-            driver.write_beside(*waiting + input.at, bytes)?;
-            // Not before: what was not started does not wait.
-            input.bytes.extend_from_slice(bytes);
+        let (driver, memory) = (&mut self.runner.driver, &mut self.runner.memory.waiting);
+        let Some(waiting) = &self.prefetched.inputs else { return Ok(false) };
+        let bytes: Option<Vec<&[u8]>> = waiting.iter().map(|w| bytes_of(inputs[w.input])).collect();
+        let Some(bytes) = bytes else { return Ok(false) };
+        if *memory == 0 {
+            *memory = driver.allocate(self.prefetched.bytes)?;
         }
-        Ok(())
+        for (input, bytes) in waiting.iter().zip(bytes) {
+            driver.write_beside(*memory + input.at, bytes)?;
+        }
+        // Not before: what was not started does not wait.
+        self.prefetched.frames = frames;
+        Ok(true)
     }
 
-    /// Takes an input of a forward call, whose first frame has that place in the window, if it waits; whether it did.
-    pub(super) fn take(
-        &mut self,
-        input: usize,
-        first: i64,
-        values: Values<'_>,
-    ) -> Result<bool, ExecutorError> {
-        let Some(input) = &self.prefetched.inputs[input] else { return Ok(false) };
-        if input.bytes.is_empty() || bytes_of(values) != Some(&*input.bytes) {
-            return Ok(false);
+    /// How many frames wait.
+    ///
+    /// # Errors
+    /// None do.
+    pub(super) fn waiting(&self) -> Result<usize, ExecutorError> {
+        match self.prefetched.frames {
+            0 => Err(ExecutorError::Order("no inputs were brought ahead")),
+            frames => Ok(frames),
         }
-        let (from, (to, _)) = (self.runner.memory.waiting + input.at, self.rows_at(input.view, first));
-        self.runner.driver.take(from, to, input.bytes.len())?;
-        Ok(true)
+    }
+
+    /// Takes the inputs that wait, the last frames of the window, to where they belong.
+    pub(super) fn take_waiting(&mut self, frames: usize) -> Result<(), ExecutorError> {
+        let first = (self.setup.window - frames) as i64;
+        for input in self.prefetched.inputs.iter().flatten() {
+            let (to, _) = self.rows_at(input.view, first);
+            self.runner.driver.take(self.runner.memory.waiting + input.at, to, frames * input.frame)?;
+        }
+        Ok(())
     }
 }
 
