@@ -100,7 +100,8 @@ pub(crate) fn choices(stage: &Stage, options: PlanOptions) -> Vec<(Deal, f64)> {
 /// Predicted microseconds of a window: of a pass as it is dealt, and by one worker alone.
 pub(crate) fn predicted(pass: &Pass, options: PlanOptions) -> (f64, f64) {
     let model = Model::new(Speeds::CORE, options);
-    (model.pass(pass), model.alone(pass))
+    // Of no stages there are -0.
+    (model.pass(pass) + 0.0, model.alone(pass) + 0.0)
 }
 
 impl Plan {

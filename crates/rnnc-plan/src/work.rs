@@ -22,8 +22,10 @@ pub struct StageWork {
     /// Bytes of the values that anything but products reads or writes, in f32. A value counts once, however often the
     /// stage touches it: it comes from memory, or goes there, once.
     pub value_bytes: u64,
-    /// Those of them that are moved before the first of them is needed again: in strips, of a strip's frames.
-    pub strip_bytes: u64,
+    /// Of these, what lies in rings (see [`Strip`](crate::strips::Strip)), and is needed again before it is moved on.
+    pub ring_bytes: u64,
+    /// How much of that there is at once.
+    pub ring_at_once: u64,
 }
 
 impl StageWork {
@@ -37,8 +39,11 @@ impl StageWork {
         self.readings.saturating_mul(self.weight_bytes).saturating_add(self.value_bytes)
     }
 
-    fn of(stage: &Stage, streams: usize, frames: usize, strip: usize) -> StageWork {
-        let rows = (streams as u64).saturating_mul(frames as u64);
+    fn of(plan: &Plan, stage: &Stage, strip: usize) -> StageWork {
+        let (streams, frames) = (plan.options.streams, plan.options.frames);
+        let rows_of = |frames: usize| (streams as u64).saturating_mul(frames as u64);
+        let rows = rows_of(frames);
+        let ring = touched(stage, |view| plan.ring(view.buffer.0, frames).is_some()).saturating_mul(4);
         let step = |block: usize| frames.div_ceil(block.clamp(1, frames.max(1))) as u64;
         StageWork {
             kind: stage.kind,
@@ -49,11 +54,9 @@ impl StageWork {
             weight_bytes: stage.cost.weight_bytes,
             product_flops: stage.cost.product_flops.saturating_mul(rows),
             other_flops: stage.cost.other_flops.saturating_mul(rows),
-            value_bytes: touched(stage).saturating_mul(rows).saturating_mul(4),
-            strip_bytes: touched(stage)
-                .saturating_mul(streams as u64)
-                .saturating_mul(strip as u64)
-                .saturating_mul(4),
+            value_bytes: touched(stage, |_| true).saturating_mul(rows).saturating_mul(4),
+            ring_bytes: ring.saturating_mul(rows),
+            ring_at_once: ring.saturating_mul(rows_of(strip)),
         }
     }
 }
@@ -70,16 +73,16 @@ impl Plan {
     }
 
     fn work_of(&self, pass: &Pass) -> Vec<StageWork> {
-        let (streams, frames) = (self.options.streams, self.options.frames);
+        let frames = self.options.frames;
         let strip =
             |at: usize| strips::of_stage(&pass.strips, at).map_or(frames, |strip| strip.frames.min(frames));
         let stages = pass.stages.iter().enumerate();
-        stages.map(|(at, stage)| StageWork::of(stage, streams, frames, strip(at))).collect()
+        stages.map(|(at, stage)| StageWork::of(self, stage, strip(at))).collect()
     }
 }
 
-/// How many numbers of a row the operations of a stage touch that are no products.
-fn touched(stage: &Stage) -> u64 {
+/// How many numbers of a row the operations of a stage touch that are no products, in some of the views.
+fn touched(stage: &Stage, counts: impl Fn(&View) -> bool) -> u64 {
     let mut views: Vec<View> = Vec::new();
     for placed in stage.tracks.iter().flat_map(|t| &t.phases).flat_map(|p| &p.ops) {
         match &placed.op {
@@ -103,6 +106,7 @@ fn touched(stage: &Stage) -> u64 {
             }
         }
     }
+    views.retain(counts);
     views.sort();
     let (mut count, mut end) = (0, (None, 0));
     for view in views {

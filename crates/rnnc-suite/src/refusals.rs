@@ -52,11 +52,13 @@ pub fn check_refusals(make: Make<'_>) -> Result<(), String> {
         matches!(error, ExecutorError::Symbol { found: 3, symbols: 3, frame: 1, stream: 1, .. })
     };
     expect("a symbol past the last", is_symbol, e.forward(3, &unknown, None))?;
-    expect("a wrong number of frames ahead", is_range, e.prefetch(0, &[x, s]))?;
-    expect("an input too few ahead", is_count, e.prefetch(3, &[x]))?;
-    expect("a short input ahead", is_length, e.prefetch(3, &[Values::F32(&NUMBERS[..11]), s]))?;
-    expect("numbers for a symbol ahead", is_type, e.prefetch(3, &[x, Values::F32(&NUMBERS[..6])]))?;
-    expect("a symbol past the last ahead", is_symbol, e.prefetch(3, &unknown))?;
+    let mut ahead = |frames: usize, inputs: &[Values<'_>]| e.prefetch(frames, inputs).map(|_| ());
+    expect("a wrong number of frames ahead", is_range, ahead(0, &[x, s]))?;
+    expect("an input too few ahead", is_count, ahead(3, &[x]))?;
+    expect("a short input ahead", is_length, ahead(3, &[Values::F32(&NUMBERS[..11]), s]))?;
+    expect("numbers for a symbol ahead", is_type, ahead(3, &[x, Values::F32(&NUMBERS[..6])]))?;
+    expect("a symbol past the last ahead", is_symbol, ahead(3, &unknown))?;
+    expect("a forward call without inputs", is_order, e.forward_prefetched(None))?;
     expect("short resets", is_length, e.forward(3, &[x, s], Some(&[false; 5])))?;
     let mut short = [0.0; 23];
     expect("a short output", is_length, e.output(0, ValuesMut::F32(&mut short)))?;

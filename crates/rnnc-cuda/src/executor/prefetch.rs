@@ -33,9 +33,10 @@ impl Prefetched {
     /// Nothing waits yet.
     pub fn new(plan: &Plan, setup: Setup) -> Prefetched {
         let mut bytes = 0;
-        let stored = plan.forward.inputs().iter().enumerate().filter_map(|(input, layer)| {
-            plan.forward_pass.storage[layer.index()].map(|view| (input, view))
-        });
+        let stored =
+            plan.forward.inputs().iter().enumerate().filter_map(|(input, layer)| {
+                plan.forward_pass.storage[layer.index()].map(|view| (input, view))
+            });
         let inputs = stored.map(|(input, view)| {
             let (at, frame) = (bytes as u64, setup.streams * view.len * NUMBER as usize);
             // As many frames as a call can have. Less than the buffer, which was found to fit.

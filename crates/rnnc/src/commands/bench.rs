@@ -38,7 +38,7 @@ On a CPU, half a second measures as many threads: the arithmetic of a large prod
 weights, and the bandwidths of caches and memory. The bound adds up, stage by stage, products at the first of these \
 speeds, those inside loops at the second, or, where that takes longer, the reading of their weights in every step from \
 the cache that holds them; and every value that other operations touch, once a stage, at the speed of copying \
-as much as is there at once. It \
+as much, or, where stages take turns, as much as is there at a time. It \
 leaves out the arithmetic of activations, waiting between threads, the packing of weights and the copying of inputs and \
 outputs; and it has weights in single precision whatever --precision says. In JSON, `memory_planned` and \
 `memory_measured` are the bytes that the plan foresees and those that the executor took.

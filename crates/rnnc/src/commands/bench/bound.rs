@@ -80,7 +80,9 @@ impl Bound {
             // What is read between two readings of the same weights: a loop's own, or those of all stages.
             let between = if stage.readings > 1 { stage.weight_bytes } else { call };
             let reading = (stage.readings * stage.weight_bytes) as f64 / machine.reading(between);
-            let moving = stage.value_bytes as f64 / machine.copying(stage.strip_bytes);
+            let far = stage.value_bytes - stage.ring_bytes;
+            let moving = far as f64 / machine.copying(far)
+                + stage.ring_bytes as f64 / machine.copying(stage.ring_at_once);
             (stage.product_flops as f64 / speed).max(reading) + moving
         };
         Bound {
@@ -131,7 +133,6 @@ mod tests {
     }
 
     fn stage(kind: StageKind, readings: u64, weight_bytes: u64, value_bytes: u64) -> StageWork {
-        let strip_bytes = value_bytes;
         StageWork {
             kind,
             readings,
@@ -139,7 +140,8 @@ mod tests {
             product_flops: 4000,
             other_flops: 5,
             value_bytes,
-            strip_bytes,
+            ring_bytes: 0,
+            ring_at_once: 0,
         }
     }
 
@@ -152,6 +154,16 @@ mod tests {
         assert!((us(stage(StageKind::Loop, 8, 2000, 0)) - 4.0).abs() < 1e-9);
         // Two threads' caches do not hold 4 MiB.
         assert!((us(stage(StageKind::Loop, 2, 4 << 20, 0)) - 8192.0 * 1.024).abs() < 1e-6);
+    }
+
+    #[test]
+    fn what_lies_in_rings_moves_at_the_speed_of_so_much_as_is_there_at_once() {
+        let us = |work: StageWork| Bound::on_cpu(&[work], &machine()).us;
+        let stage = stage(StageKind::Frames, 1, 0, 16 << 20);
+        let in_rings = StageWork { ring_bytes: 12 << 20, ring_at_once: 1000, ..stage };
+        // All of it at half a byte a ns; and a quarter so, the rest at 8 bytes.
+        assert!((us(stage) - (4.0 + 33554.432)).abs() < 1e-6);
+        assert!((us(in_rings) - (4.0 + 8388.608 + 1572.864)).abs() < 1e-6, "{}", us(in_rings));
     }
 
     #[test]
