@@ -290,6 +290,6 @@ fn an_executor_takes_about_the_memory_that_was_planned() {
     let line: serde_json::Value = serde_json::from_str(&line).unwrap();
     let [planned, measured] =
         ["planned", "measured"].map(|key| line[format!("memory_{key}")].as_f64().unwrap());
-    // Most of it are values, which the plan counts; packed weights, and copies of rows that cross a start, it does not.
-    assert!(planned > 60e6 && (0.95 * planned..1.15 * planned).contains(&measured), "{planned} {measured}");
+    // Most of it are values.
+    assert!(planned > 30e6 && (0.95 * planned..1.15 * planned).contains(&measured), "{planned} {measured}");
 }
