@@ -6,224 +6,19 @@ mod scan;
 
 use crate::kernels::numbers::Bf16;
 use crate::kernels::pack::packed_len;
-use crate::ops::map::MapOp;
-use crate::ops::scan::ScanOp;
-use rnnc_graph::{Direction, Graph, Operation};
-use rnnc_plan::recurrence::Chunks;
+use crate::program::{
+    DepthCode, GatherOp, Kernel, LaneCode, OpCode, OuterOp, ProductOp, Program, ReduceOp, Ring, ScatterOp,
+    Source, StageCode, StartPlace, Target, TrackCode, TurnCode, VectorOp,
+};
+use rnnc_graph::{Direction, Graph};
 use rnnc_plan::strips;
 use rnnc_plan::waves::{self, Role, Wave};
 use rnnc_plan::{
-    Deal, Lane, Matrix, Op, OuterSum, Pass, Placed, Placement, Plan, Precision, Product, Read, RowSum, Setup,
-    Stage, StageKind, StartValue, Track, View,
+    Deal, Lane, Op, OuterSum, Pass, Placed, Placement, Plan, Precision, Product, Read, RowSum, Setup, Stage,
+    StageKind, StartValue, Track, View,
 };
 use std::collections::HashMap;
 use std::ops::Range;
-
-/// Where values are read.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Source {
-    /// Of the first unit in frame 0 of stream 0.
-    pub base: usize,
-    /// Numbers from a row to the next.
-    pub width: usize,
-    /// Units.
-    pub len: usize,
-    pub ring: Ring,
-    pub delay: i64,
-    pub start: StartPlace,
-    /// Frames before the pass's first may be read.
-    pub history: bool,
-    /// Written by the forward pass for the backward one: too long ago to be in a cache.
-    pub saved: bool,
-}
-
-/// Where the start values of a read are.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum StartPlace {
-    /// Among the constants.
-    Constant(usize),
-    /// Among the weights.
-    Weight(usize),
-}
-
-/// Where values are written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Target {
-    pub base: usize,
-    pub width: usize,
-    pub len: usize,
-    pub ring: Ring,
-}
-
-/// Where in a buffer frames are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Ring {
-    /// The bits of a frame's number that say it.
-    mask: i64,
-}
-
-impl Ring {
-    /// Of a buffer with all frames.
-    pub const NONE: Ring = Ring { mask: -1 };
-
-    /// Of one with so many of them, a power of two, at a time.
-    fn of(length: Option<usize>) -> Ring {
-        length.map_or(Ring::NONE, |length| Ring { mask: length as i64 - 1 })
-    }
-
-    /// The place of a frame.
-    #[inline]
-    pub fn place(self, frame: i64) -> isize {
-        (frame & self.mask) as isize
-    }
-}
-
-/// Operations ready to run.
-pub(crate) enum OpCode {
-    MatMul(Vec<ProductOp>),
-    Gather(Vec<GatherOp>),
-    Map(MapOp),
-    Vector(VectorOp),
-    WeightGradient(Vec<OuterOp>),
-    TableGradient(Vec<ScatterOp>),
-    Reduce(Vec<ReduceOp>),
-}
-
-pub(crate) struct ProductOp {
-    pub to: Target,
-    pub span: usize,
-    pub first: usize,
-    pub from: Source,
-    pub weight: Matrix,
-    pub accumulate: bool,
-    pub kernel: Kernel,
-    /// Whether packed weights are of half the bytes.
-    pub coarse: bool,
-}
-
-/// How a product reads its weights.
-#[derive(Clone, Debug)]
-pub(crate) enum Kernel {
-    /// As they lie, a row of the matrix for each output.
-    Dot,
-    /// As they lie, a row of the matrix for each input.
-    Axpy,
-    /// Packed: where, for each worker (one entry if all share), each of its runs of outputs.
-    Packed(Vec<usize>),
-}
-
-pub(crate) struct GatherOp {
-    pub to: Target,
-    pub span: usize,
-    pub symbol: Source,
-    pub table: Matrix,
-    pub accumulate: bool,
-}
-
-pub(crate) struct VectorOp {
-    pub operation: Operation,
-    pub operands: Vec<Source>,
-    pub to: Target,
-}
-
-pub(crate) struct OuterOp {
-    pub error: Target,
-    pub source: Source,
-    pub gradient: Matrix,
-    pub accumulate: bool,
-}
-
-pub(crate) struct ScatterOp {
-    pub error: Target,
-    pub symbol: Source,
-    pub gradient: Matrix,
-    pub symbols: usize,
-    pub accumulate: bool,
-}
-
-pub(crate) struct ReduceOp {
-    pub error: Target,
-    pub source: Option<Source>,
-    pub crossing: Option<i64>,
-    pub scale: f32,
-    pub gradient: usize,
-    pub accumulate: bool,
-}
-
-/// A pass ready to run.
-pub(crate) struct Program {
-    /// In order; workers meet after each.
-    pub turns: Vec<TurnCode>,
-    /// Whether no stage is worth sharing.
-    pub alone: bool,
-    /// Gradients to clear first.
-    pub cleared: Vec<Range<usize>>,
-    /// For each input of the pass's graph, where its values go; `None` if nothing reads it.
-    pub inputs: Vec<Option<Target>>,
-    /// How they are shared out: as is the first stage's work, which reads them.
-    pub first_deal: Option<(StageKind, Deal)>,
-}
-
-/// Stages that run together.
-pub(crate) enum TurnCode {
-    /// Strip after strip of so many frames (of a stage by itself: all), in each one stage after the other.
-    Strips { frames: usize, backward: bool, stages: Vec<DepthCode> },
-    /// A wave: chunk after chunk, each depth a chunk behind the one before.
-    Wave { chunks: usize, backward: bool, depths: Vec<DepthCode> },
-}
-
-impl TurnCode {
-    /// What runs in it.
-    pub fn depths(&self) -> &[DepthCode] {
-        match self {
-            TurnCode::Strips { stages: depths, .. } | TurnCode::Wave { depths, .. } => depths,
-        }
-    }
-}
-
-/// What runs for some frames: frames stages, and then loops or scans.
-#[derive(Default)]
-pub(crate) struct DepthCode {
-    pub frames: Vec<StageCode>,
-    pub lanes: Vec<LaneCode>,
-}
-
-/// All frames of a chunk at once, by all workers.
-pub(crate) struct StageCode {
-    pub deal: Deal,
-    pub tracks: Vec<TrackCode>,
-}
-
-/// Loops or scans that run in step, by some of the workers.
-pub(crate) struct LaneCode {
-    pub kind: StageKind,
-    pub workers: Range<usize>,
-    pub deal: Deal,
-    /// Of a scan whose frames are dealt: how.
-    pub chunks: Option<Chunks>,
-    pub tracks: Vec<TrackCode>,
-}
-
-pub(crate) struct TrackCode {
-    pub backward: bool,
-    pub block: usize,
-    /// The least and the largest offset of its operations.
-    pub offsets: (i64, i64),
-    pub phases: Vec<Vec<(i64, OpCode)>>,
-    pub barrier_at_end: bool,
-    /// Of a scan in chunks: its recurrences.
-    pub scan: Vec<ScanOp>,
-}
-
-impl TrackCode {
-    /// Its operation, if it has but one.
-    pub fn only_op(&self) -> Option<&OpCode> {
-        match &self.phases[..] {
-            [phase] if phase.len() == 1 => Some(&phase[0].1),
-            _ => None,
-        }
-    }
-}
 
 /// Where an operation runs.
 #[derive(Clone, Copy)]
@@ -369,12 +164,13 @@ impl<'a> Compiler<'a> {
         if stage.kind == StageKind::Frames {
             DepthCode { frames: vec![self.frames(stage, stage.deal)], lanes: Vec::new() }
         } else {
-            let tracks: Vec<&Track> = stage.tracks.iter().collect();
-            let all = Lane { workers: 0..self.workers, deal: stage.deal };
-            let mut lane = self.lane(&all, stage.kind, &tracks);
-            if stage.deal == Deal::Chunks {
-                self.in_chunks(stage, &mut lane);
-            }
+            let in_chunks = if stage.deal == Deal::Chunks { self.in_chunks(stage) } else { None };
+            let lane = in_chunks.unwrap_or_else(|| {
+                // The plan deals no scan in chunks that cannot be; but then one worker would have all.
+                let deal = if stage.deal == Deal::Chunks { Deal::Alone } else { stage.deal };
+                let tracks: Vec<&Track> = stage.tracks.iter().collect();
+                self.lane(&Lane { workers: 0..self.workers, deal }, stage.kind, &tracks)
+            });
             DepthCode { frames: Vec::new(), lanes: vec![lane] }
         }
     }

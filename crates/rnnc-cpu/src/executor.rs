@@ -2,17 +2,18 @@
 
 mod state;
 
-use crate::compile::{Compiler, Program, Ring, Target};
+use crate::compile::Compiler;
 use crate::kernels::isa::Isa;
 use crate::memory::{Aligned, Shared};
 use crate::ops::border::{self, Rows};
 use crate::ops::{Local, Share, TILE, gradient, update};
 use crate::pass;
+use crate::program::{Program, Ring, Target};
 use crate::team::{Team, Worker};
 use rnnc_graph::{LayerId, WeightId};
 use rnnc_plan::{
-    Clock, Executor, ExecutorError, Part, Pass, Placement, Plan, Setup, Speeds, State, Update, Values,
-    ValuesMut, View, check_available,
+    Clock, Executor, ExecutorError, Part, Pass, Placement, Plan, PlanOptions, Setup, Speeds, State, Update,
+    Values, ValuesMut, View, check_available,
 };
 use std::sync::{Mutex, PoisonError};
 
@@ -96,9 +97,9 @@ struct Parts {
 impl Parts {
     /// Changes the plan to what the executor runs, and says in it what that takes.
     fn of(plan: &mut Plan, setup: Setup, workers: usize, speeds: Speeds) -> Parts {
-        plan.sink();
-        plan.deal_out(workers, setup.streams, setup.step);
-        plan.deal_out_at(speeds);
+        let Setup { streams, step: frames, .. } = setup;
+        plan.options = PlanOptions { workers, streams, frames, ..plan.options };
+        plan.sink(speeds);
         let placement = plan.place(setup.streams, setup.window, setup.step < setup.window);
         let mut compiler = Compiler::new(plan, &placement, setup, workers);
         let (forward, backward) = (compiler.forward(), compiler.backward());

@@ -7,7 +7,8 @@
 //! | --- | --- |
 //! | `executor.rs`, `session.rs` | memory for a plan, and the calls that run it |
 //! | `compile.rs` | from the plan's views and registers to places in memory and kernels |
-//! | `pass.rs` | stage after stage, each worker its share |
+//! | `program.rs` | a pass ready to run |
+//! | `pass.rs` | running it: stage after stage, each worker its share |
 //! | `machine.rs` | what this machine can do at most |
 //! | `ops/` | what each operation does, for one worker's share |
 //! | `memory.rs` | memory that the workers share |
@@ -21,6 +22,7 @@ mod machine;
 mod memory;
 mod ops;
 mod pass;
+mod program;
 mod session;
 pub mod team;
 

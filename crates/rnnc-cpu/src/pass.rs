@@ -1,9 +1,9 @@
 //! Running a pass: stage after stage, each worker its share, meeting where the plan says so.
 
-use crate::compile::{DepthCode, Kernel, LaneCode, OpCode, Program, StageCode, TrackCode, TurnCode};
 use crate::memory::Shared;
 use crate::ops::gradient::{self, Sums};
 use crate::ops::{Local, Share, map, matmul, scan, vector};
+use crate::program::{DepthCode, Kernel, LaneCode, OpCode, Program, StageCode, TrackCode, TurnCode};
 use crate::team::Worker;
 use rnnc_plan::recurrence::Chunks;
 use rnnc_plan::{Deal, StageKind};

@@ -126,6 +126,16 @@ impl Plan {
         turns
     }
 
+    /// The turns of some ranges of stages: the number of their pass's first stage among those of both passes, and the first and
+    /// the last of a range in it.
+    pub(crate) fn turns_of(
+        &self,
+        ranges: impl Iterator<Item = (usize, (usize, usize))>,
+    ) -> Vec<(usize, usize)> {
+        let turns = self.turns();
+        ranges.map(|(pass, (from, to))| (turns[pass + from], turns[pass + to])).collect()
+    }
+
     /// What running takes, in numbers of 4 bytes. `keep` as in [`Plan::place`].
     pub fn memory(&self, streams: usize, frames: usize, keep: bool) -> Memory {
         let weights = self.weights.len() as u128 * 4;

@@ -5,8 +5,9 @@
 //! the executor's choice.) The instructions that compute it move from the frames stage's map to the one that loads it.
 
 use crate::cost::Cost;
+use crate::deal::Speeds;
 use crate::memory::{find_lifetimes, for_each_view};
-use crate::plan::{Instruction, Map, Op, Pass, Plan, PlanOptions, Read, Register, StageKind, View};
+use crate::plan::{Instruction, Map, Op, Pass, Plan, Read, Register, StageKind, View};
 use rnnc_graph::Graph;
 use std::collections::{HashMap, HashSet};
 
@@ -21,8 +22,9 @@ struct Move {
 }
 
 impl Plan {
-    /// Moves into the maps of cycles whatever is computed for them alone.
-    pub fn sink(&mut self) {
+    /// Moves into the maps of cycles whatever is computed for them alone, and chooses anew how work is shared out, among cores
+    /// of these speeds, as [`Plan::deal_out_at`] does.
+    pub fn sink(&mut self, speeds: Speeds) {
         for backward in [false, true] {
             let moves = match (backward, &self.backward_pass, &self.adjoint) {
                 (false, ..) => find_moves(self, &self.forward_pass, &self.forward),
@@ -63,8 +65,7 @@ impl Plan {
             }
         }
         find_lifetimes(self);
-        let PlanOptions { workers, streams, frames, .. } = self.options;
-        self.deal_out(workers, streams, frames);
+        self.deal_out_at(speeds);
     }
 }
 
@@ -273,6 +274,7 @@ impl Instruction {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::plan::PlanOptions;
     use rnnc_graph::{Activation, Connect, Init};
 
     /// h = tanh(x^2 + W h[t-1]), where x^2 is h's alone.
@@ -297,7 +299,7 @@ mod tests {
         let mut plan = plan(false);
         assert_eq!(plan.forward_pass.stages.len(), 2);
         let room = plan.memory(1, 8, false).buffers;
-        plan.sink();
+        plan.sink(Speeds::CORE);
         let [stage] = &plan.forward_pass.stages[..] else { panic!("{:?}", plan.forward_pass.stages) };
         assert_eq!(stage.kind, StageKind::Loop);
         let (_, map) = maps(&plan.forward_pass).next().unwrap();
@@ -310,7 +312,7 @@ mod tests {
     fn what_something_else_reads_stays() {
         let mut plan = plan(true);
         let before = plan.forward_pass.stages.clone();
-        plan.sink();
+        plan.sink(Speeds::CORE);
         assert_eq!(plan.forward_pass.stages, before);
     }
 }

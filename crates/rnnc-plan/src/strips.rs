@@ -64,10 +64,7 @@ fn all(plan: &Plan) -> impl Iterator<Item = (usize, &Strip)> {
 
 /// The turns (see [`Plan::turns`]) of the stages of each strip.
 pub(crate) fn turns(plan: &Plan) -> Vec<(usize, usize)> {
-    let turns = plan.turns();
-    let turns_of =
-        |(first, strip): (usize, &Strip)| (turns[first + strip.stages.0], turns[first + strip.stages.1]);
-    all(plan).map(turns_of).collect()
+    plan.turns_of(all(plan).map(|(first, strip)| (first, strip.stages)))
 }
 
 /// Finds the rings of each strip.

@@ -232,12 +232,8 @@ pub fn of_stage<L>(waves: &[Wave<L>], stage: usize) -> Option<&Wave<L>> {
 
 /// The turns (see [`Plan::turns`]) that each wave makes one, of the waves of the forward and of the backward pass.
 pub fn turns<'a, L: 'a>(plan: &Plan, passes: impl IntoIterator<Item = &'a [Wave<L>]>) -> Vec<(usize, usize)> {
-    let turns = plan.turns();
-    let stages = |(number, waves): (usize, &'a [Wave<L>])| {
-        let first = if number == 0 { 0 } else { plan.forward_pass.stages.len() };
-        waves.iter().map(|wave| (first + wave.stages.0, first + wave.stages.1)).collect::<Vec<_>>()
-    };
-    passes.into_iter().enumerate().flat_map(stages).map(|(from, to)| (turns[from], turns[to])).collect()
+    let passes = passes.into_iter().zip([0, plan.forward_pass.stages.len()]);
+    plan.turns_of(passes.flat_map(|(waves, first)| waves.iter().map(move |wave| (first, wave.stages))))
 }
 
 /// The loops of some stages.

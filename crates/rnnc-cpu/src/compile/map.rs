@@ -1,9 +1,10 @@
 //! From a map's instructions to its steps: neighbours are fused where one pass over the units does for two, results go
 //! where they are stored, and what is not stored shares few tiles.
 
-use super::{Compiler, Source, Target};
+use super::Compiler;
 use crate::kernels::elementwise;
 use crate::ops::map::{Argument, MapOp, Slot, Step};
+use crate::program::{Source, Target};
 use rnnc_graph::Function;
 use rnnc_plan::{Binary, Instruction, Map, Read, Register, View};
 

@@ -2,10 +2,11 @@
 //! recurrence need is computed for all of the tile's frames at once, then the states follow each other, and then whatever
 //! depends on them is computed for all frames again.
 
+use super::Compiler;
 use super::map::Places;
-use super::{Compiler, LaneCode, Ring, Source, StartPlace, Target};
 use crate::kernels::recurrence::{Affine, Row};
 use crate::ops::scan::{Feed, Fill, ScanOp};
+use crate::program::{LaneCode, Ring, Source, StartPlace, Target, TrackCode};
 use rnnc_graph::{Direction, Function};
 use rnnc_plan::affine::{Algebra, Form, frame};
 use rnnc_plan::recurrence::{Chunks, Input, Recurrence, Step};
@@ -13,36 +14,31 @@ use rnnc_plan::{Binary, BufferId, Deal, Instruction, Map, Read, Register, Stage,
 use std::collections::HashMap;
 
 impl Compiler<'_> {
-    /// Readies a scan whose frames are dealt.
-    pub(super) fn in_chunks(&mut self, stage: &Stage, lane: &mut LaneCode) {
-        let workers = lane.workers.len();
-        let mut scans = Vec::new();
+    /// A scan whose frames are dealt among all workers, if it can be: its recurrences alone, without the steps that others run.
+    pub(super) fn in_chunks(&mut self, stage: &Stage) -> Option<LaneCode> {
+        let chunks = Chunks::of(&stage.tracks, self.workers)?;
+        let mut tracks = Vec::new();
         // What is found is of no use after the stage.
         let mut found = 0;
         for track in &stage.tracks {
-            let recurrences = Recurrence::of(track).unwrap_or_default();
-            let scan: Option<Vec<ScanOp>> = recurrences
-                .iter()
-                .map(|recurrence| {
-                    let op = self.recurrence(recurrence, found)?;
-                    found += op.found_len(self.streams, workers);
-                    Some(op)
-                })
-                .collect();
-            scans.push(scan);
+            let mut scan = Vec::new();
+            for recurrence in Recurrence::of(track)? {
+                let op = self.recurrence(&recurrence, found)?;
+                found += op.found_len(self.streams, self.workers);
+                scan.push(op);
+            }
+            tracks.push(TrackCode {
+                backward: track.direction == Direction::Backward,
+                block: track.block.min(self.window),
+                offsets: (0, 0),
+                phases: Vec::new(),
+                barrier_at_end: track.barrier_at_end,
+                scan,
+            });
         }
         self.found = self.found.max(found);
-        lane.chunks = Chunks::of(&stage.tracks, workers);
-        for (track, scan) in lane.tracks.iter_mut().zip(scans) {
-            match scan {
-                Some(scan) => track.scan = scan,
-                // The plan does not deal such a scan so; but then one worker would have all.
-                None => lane.chunks = None,
-            }
-        }
-        if lane.chunks.is_none() {
-            lane.deal = Deal::Alone;
-        }
+        let (kind, deal) = (stage.kind, Deal::Chunks);
+        Some(LaneCode { kind, workers: 0..self.workers, deal, chunks: Some(chunks), tracks })
     }
 
     fn recurrence(&mut self, recurrence: &Recurrence, found: usize) -> Option<ScanOp> {

@@ -5,8 +5,8 @@
 #![allow(unsafe_code)] // rows of the shared buffers
 
 use super::Share;
-use crate::compile::Target;
 use crate::memory::Shared;
+use crate::program::Target;
 use crate::team::Team;
 use rnnc_plan::Values;
 use std::sync::{Mutex, PoisonError};

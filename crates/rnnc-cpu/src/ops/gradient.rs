@@ -3,11 +3,12 @@
 #![allow(unsafe_code)] // rows of the shared buffers, parts of the shared gradients
 
 use super::{Local, Share, TILE};
-use crate::compile::{OuterOp, ReduceOp, ScatterOp, unit_range};
+use crate::compile::unit_range;
 use crate::kernels::elementwise;
 use crate::kernels::outer::{self as kernel, Out, ROWS};
 use crate::kernels::tile::tile;
 use crate::memory::Shared;
+use crate::program::{OuterOp, ReduceOp, ScatterOp};
 use rnnc_plan::NO_SYMBOL;
 use std::ops::Range;
 

@@ -3,10 +3,10 @@
 #![allow(unsafe_code)] // rows of the shared buffers
 
 use super::{Local, Share, TILE};
-use crate::compile::{Source, Target};
 use crate::kernels::ahead;
 use crate::kernels::elementwise::{self, Binary};
 use crate::memory::Shared;
+use crate::program::{Source, Target};
 use rnnc_graph::Function;
 use rnnc_plan::dropout;
 

@@ -3,12 +3,13 @@
 #![allow(unsafe_code)] // rows of the shared buffers
 
 use super::Share;
-use crate::compile::{GatherOp, Kernel, ProductOp, packed_room, runs};
+use crate::compile::{packed_room, runs};
 use crate::kernels::direct::{axpy_rows, dot_rows};
 use crate::kernels::numbers::{Bf16, Number};
 use crate::kernels::pack::{PANEL, Strided, pack_panels, packed_len};
 use crate::kernels::skinny::{skinny, skinny_bf16};
 use crate::memory::Shared;
+use crate::program::{GatherOp, Kernel, ProductOp};
 use rnnc_plan::{Matrix, NO_SYMBOL};
 use std::ops::Range;
 

@@ -18,8 +18,9 @@ pub(crate) mod scan;
 pub(crate) mod update;
 pub(crate) mod vector;
 
-use crate::compile::{Source, StartPlace, Target, unit_range};
+use crate::compile::unit_range;
 use crate::memory::{Aligned, Shared};
+use crate::program::{Source, StartPlace, Target};
 use std::ops::Range;
 
 /// Units of a tile: a few tiles fit the first-level cache.

@@ -9,10 +9,10 @@
 
 use super::map::{MapOp, Row, mask};
 use super::{Local, Share, TILE};
-use crate::compile::{Source, Target};
 use crate::kernels::isa::multiversion;
 use crate::kernels::recurrence::{Affine, LANES, LARGEST_ORDER, Line, Rows, What, advance};
 use crate::memory::Shared;
+use crate::program::{Source, Target};
 use std::ops::Range;
 
 /// The most lanes of a tile.

@@ -3,9 +3,9 @@
 #![allow(unsafe_code)] // rows of the shared buffers
 
 use super::{Local, Share};
-use crate::compile::VectorOp;
 use crate::kernels::elementwise as tile;
 use crate::memory::Shared;
+use crate::program::VectorOp;
 use rnnc_graph::{Activation, Function, Operation};
 use rnnc_plan::NO_SYMBOL;
 use std::ops::Range;
