@@ -256,7 +256,8 @@ impl<'a> Compiler<'a> {
             Op::Vector(v) => {
                 let operands: Vec<Source> = v.operands.iter().map(|r| self.source(r)).collect();
                 self.group = operands.iter().map(|s| s.len).fold(self.group.max(v.to.len), usize::max);
-                OpCode::Vector(VectorOp { operation: v.operation, operands, to: self.target(v.to) })
+                let (operation, to, span) = (v.operation, self.target(v.to), v.span);
+                OpCode::Vector(VectorOp { operation, operands, to, span })
             }
             Op::WeightGradient(list) => {
                 self.errors = list.iter().map(|o| o.error.len).fold(self.errors, usize::max);

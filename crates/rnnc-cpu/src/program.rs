@@ -113,6 +113,7 @@ pub(crate) struct VectorOp {
     pub operation: Operation,
     pub operands: Vec<Source>,
     pub to: Target,
+    pub span: usize,
 }
 
 pub(crate) struct OuterOp {

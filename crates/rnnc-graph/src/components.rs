@@ -7,6 +7,7 @@ use crate::error::GraphError;
 use crate::graph::Graph;
 use crate::parts::LayerId;
 use crate::scan::{self, ScanForm};
+use crate::spans::Spans;
 use crate::width::{self, Width};
 
 /// The direction of a cycle through time.
@@ -82,12 +83,13 @@ impl Components {
         }
         // `local[layer]` is the layer's place in its component.
         let mut local = vec![0; graph.layers().len()];
+        let spans = Spans::find(graph, |_| false);
         let mut list = Vec::with_capacity(groups.len());
         for (place, group) in groups.into_iter().enumerate() {
             for (i, &layer) in group.iter().enumerate() {
                 local[layer] = i;
             }
-            list.push(component(graph, place, group, &of_layer, &local)?);
+            list.push(component(graph, &spans, place, group, &of_layer, &local)?);
         }
         Ok(Components { list, of_layer })
     }
@@ -105,6 +107,7 @@ impl Components {
 
 fn component(
     graph: &Graph,
+    spans: &Spans,
     place: usize,
     group: Vec<usize>,
     of_layer: &[usize],
@@ -132,7 +135,7 @@ fn component(
     }
     let (direction, digraph, base) = direct(graph, &layers, edges)?;
     let found = width::widest(&digraph, base);
-    let crosses: Vec<bool> = inside().map(|(c, _)| graph.crosses_units(c)).collect();
+    let crosses: Vec<bool> = inside().map(|(c, _)| spans.cross(graph, c)).collect();
     let barrier_bound = (layers.len() <= width::SEARCH_LIMIT).then(|| barriers::bound(&digraph, &crosses));
     let member = |layer: LayerId| of_layer[layer.index()] == place;
     // Zero-delay order within a frame, for the affine elimination.

@@ -397,7 +397,7 @@ impl Graph {
     }
 
     /// Whether a connection reads all units of its source and writes all of its target.
-    fn is_whole(&self, c: &Connection) -> bool {
+    pub(crate) fn is_whole(&self, c: &Connection) -> bool {
         let whole = |range: Range, layer: LayerId| range == Range::new(0, self.layer_at(layer).size);
         whole(c.target_range, c.target) && c.source.is_none_or(|source| whole(c.source_range, source))
     }

@@ -6,7 +6,7 @@
 //! - its strongly connected components, each with its kind, direction, width and the reason for each:
 //!   [`Components`] (`components.rs`; `cycles.rs` finds them and orders their frames, `scan.rs` looks for affine
 //!   recurrences, which `recurrence.rs` writes out, `width.rs` for frames that can run at once, `barriers.rs`
-//!   bounds synchronizations);
+//!   bounds synchronizations, `spans.rs` says by which units layers are shared out);
 //! - the network that carries the errors back: [`Adjoint`] (`adjoint.rs`, after `normalize.rs` and before
 //!   `simplify.rs` and `recompute.rs`).
 //!
@@ -27,6 +27,7 @@ mod recompute;
 mod recurrence;
 mod scan;
 mod simplify;
+mod spans;
 mod validate;
 mod width;
 
@@ -44,5 +45,6 @@ pub use parts::{
 };
 pub use recurrence::Coefficients;
 pub use scan::ScanForm;
+pub use spans::Spans;
 pub use validate::validate;
 pub use width::Width;

@@ -62,6 +62,20 @@ impl Operation {
         }
     }
 
+    /// How many groups of units it treats apart.
+    pub fn groups(self) -> usize {
+        match self {
+            Operation::Softmax { groups }
+            | Operation::LogSoftmax { groups }
+            | Operation::Normalize { groups, .. }
+            | Operation::GroupSum { groups }
+            | Operation::SoftmaxGradient { groups }
+            | Operation::LogSoftmaxGradient { groups }
+            | Operation::NormalizeGradient { groups, .. } => groups,
+            _ => 1,
+        }
+    }
+
     /// How many operands it takes.
     pub fn operands(self) -> usize {
         match self {

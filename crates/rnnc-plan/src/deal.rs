@@ -279,7 +279,7 @@ impl Model {
             Op::MatMul(products) => (products.iter().map(|p| p.span).max(), products.len() as f64),
             Op::Map(map) => (Some(map.span), rows),
             Op::Gather(look_ups) => (look_ups.iter().map(|l| l.span).max(), rows),
-            Op::Vector(vector) => (Some(vector.to.len), rows),
+            Op::Vector(vector) => (Some(vector.span), rows),
             Op::WeightGradient(_) | Op::TableGradient(_) | Op::Reduce(_) => (None, rows),
         };
         let share = span.map_or(1.0, |span| share(span, workers));

@@ -76,6 +76,7 @@ impl Emitter<'_, '_> {
         let Some(storage) = self.lowering.storage[id.index()] else { return };
         let place = self.lowering.place(id);
         let track = (place.slot, self.lowering.cycle(id));
+        let span = self.lowering.spans.of(id).max(1);
         match layer.kind {
             LayerKind::Operation(operation) if !is_elementwise(layer.kind) => {
                 let operands = graph
@@ -84,16 +85,22 @@ impl Emitter<'_, '_> {
                         Some(self.lowering.read(self.weights, c.source?, c.source_range, c.delay))
                     })
                     .collect();
-                let vector = Vector { operation, operands, to: storage };
+                let vector = Vector { operation, operands, to: storage, span };
                 self.parts(track, place.phase).vectors.push((place.offset, vector));
             }
             LayerKind::Parameter(weight) => {
                 // Read as an array: written out for every row.
                 let offset = self.weights.view(weight).offset;
-                let program =
-                    vec![Instruction::Weight { offset, to: 0 }, Instruction::Store { from: 0, to: storage }];
-                let (span, len) = (layer.size, layer.size);
-                let map = Map { span, first: 0, len, layers: vec![id], program, registers: 1 };
+                let slice = |first| {
+                    let to = storage.part(first, span);
+                    [
+                        Instruction::Weight { offset: offset + first, to: first / span },
+                        Instruction::Store { from: first / span, to },
+                    ]
+                };
+                let program: Vec<_> = (0..layer.size).step_by(span).flat_map(slice).collect();
+                let registers = layer.size / span;
+                let map = Map { span, first: 0, len: span, layers: vec![id], program, registers };
                 self.parts((0, None), 0).maps.push((0, map));
             }
             _ => self.products(id),
@@ -103,7 +110,7 @@ impl Emitter<'_, '_> {
     /// The products into a layer. The first to run writes, the others add.
     fn products(&mut self, id: LayerId) {
         let graph = self.lowering.graph;
-        let span = graph.layer_at(id).size;
+        let span = self.lowering.spans.of(id);
         let Some(to) = self.lowering.storage[id.index()] else { return };
         let mut terms: Vec<(TrackKey, usize, bool, i64, &Connection)> = graph
             .incoming(id)

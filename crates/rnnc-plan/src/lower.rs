@@ -8,7 +8,7 @@ use crate::plan::{Buffer, BufferId, PlanError, Read, StartValue, View};
 use crate::schedule::{Place, Schedule, is_elementwise, is_product};
 use rnnc_graph::{
     AccumulationKind, Components, Connection, ConnectionKind, Function, Graph, Kind, LayerId, LayerKind,
-    Range, Start, WeightId,
+    Range, Spans, Start, WeightId,
 };
 use std::collections::{HashMap, HashSet};
 
@@ -20,8 +20,10 @@ pub(crate) struct Lowering<'a> {
     pub symbols: Vec<bool>,
     pub components: Components,
     pub schedule: Schedule,
-    /// For each elementwise layer, the map that computes it (the first, if several do parts of it).
-    pub map_of: Vec<Option<usize>>,
+    /// By which units layers are shared out.
+    pub spans: Spans,
+    /// For each elementwise layer, its pieces, in their order: the first unit of each, and the map that computes it.
+    pieces: Vec<Vec<(usize, usize)>>,
     pub maps: Vec<MapGroup>,
     /// Layers whose values stand in a buffer.
     pub stored: Vec<bool>,
@@ -31,7 +33,16 @@ pub(crate) struct Lowering<'a> {
 /// What the layers of one map share: slot, component, phase, offset, size, and the part of it.
 type MapKey = (usize, Option<usize>, usize, i64, usize, Range);
 
-/// The elementwise layers of one phase that are of one size: they become one map.
+/// A part of an elementwise layer that one map computes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Piece {
+    pub layer: LayerId,
+    /// Its first unit.
+    pub first: usize,
+}
+
+/// The pieces of elementwise layers of one phase that are the same units of layers of one size, or of slices of it: they
+/// become one map.
 #[derive(Clone, Debug)]
 pub(crate) struct MapGroup {
     pub slot: usize,
@@ -42,7 +53,8 @@ pub(crate) struct MapGroup {
     pub span: usize,
     pub first: usize,
     pub len: usize,
-    pub layers: Vec<LayerId>,
+    /// In the order in which they are computed.
+    pub pieces: Vec<Piece>,
 }
 
 /// What the backward pass needs of the forward one: layers saved, and how far back they are read.
@@ -88,7 +100,10 @@ impl<'a> Lowering<'a> {
             (LayerKind::Saved(of), Some(forward)) => forward.layer_at(of).kind == LayerKind::Symbol,
             (kind, _) => kind == LayerKind::Symbol,
         };
-        let schedule = Schedule::new(graph, &components);
+        // A scan's maps are cut by its terms alone: its states are whole layers'.
+        let in_scan = |layer| matches!(components.of(layer).kind, Kind::Scan(_));
+        let spans = Spans::find(graph, in_scan);
+        let schedule = Schedule::new(graph, &components, &spans);
         let count = graph.layers().len();
         let mut lowering = Lowering {
             graph,
@@ -96,7 +111,8 @@ impl<'a> Lowering<'a> {
             symbols: graph.layer_ids().map(is_symbol).collect(),
             components,
             schedule,
-            map_of: vec![None; count],
+            spans,
+            pieces: vec![Vec::new(); count],
             maps: Vec::new(),
             stored: vec![false; count],
             storage: vec![None; count],
@@ -130,10 +146,11 @@ impl<'a> Lowering<'a> {
                 && self.graph.incoming(layer).all(is_product))
     }
 
-    /// The parts of a layer that one program each computes: cut wherever a term begins or ends.
+    /// The parts of a layer that one program each computes: cut wherever a term or a slice begins or ends.
     fn segments(&self, layer: LayerId) -> Vec<Range> {
         let size = self.graph.layer_at(layer).size;
-        let mut cuts = vec![0, size];
+        let mut cuts: Vec<usize> = (0..size).step_by(self.spans.of(layer).max(1)).collect();
+        cuts.extend([0, size]);
         for c in self.graph.incoming(layer) {
             cuts.extend([c.target_range.start, c.target_range.end()]);
         }
@@ -156,7 +173,7 @@ impl<'a> Lowering<'a> {
                 }
                 let at = self.place(layer);
                 let cycle = self.cycle(layer);
-                let span = self.graph.layer_at(layer).size;
+                let span = self.spans.of(layer);
                 // Maps run in order: a layer cannot join one that runs before a source's.
                 let beside = |source: LayerId| {
                     let from = self.place(source);
@@ -170,7 +187,8 @@ impl<'a> Lowering<'a> {
                     .filter_map(|source| last_map[source.index()])
                     .max();
                 for segment in self.segments(layer) {
-                    let key = (at.slot, cycle, at.phase, at.offset, span, segment);
+                    let units = Range::new(segment.start % span.max(1), segment.len);
+                    let key = (at.slot, cycle, at.phase, at.offset, span, units);
                     let last = self.maps.len().checked_sub(1);
                     let map = match open.get(&key) {
                         Some(&map) if Some(map) >= earliest && (in_step || Some(map) == last) => map,
@@ -181,16 +199,16 @@ impl<'a> Lowering<'a> {
                                 phase: at.phase,
                                 offset: at.offset,
                                 span,
-                                first: segment.start,
-                                len: segment.len,
-                                layers: Vec::new(),
+                                first: units.start,
+                                len: units.len,
+                                pieces: Vec::new(),
                             });
                             open.insert(key, self.maps.len() - 1);
                             self.maps.len() - 1
                         }
                     };
-                    self.maps[map].layers.push(layer);
-                    self.map_of[layer.index()].get_or_insert(map);
+                    self.maps[map].pieces.push(Piece { layer, first: segment.start });
+                    self.pieces[layer.index()].push((segment.start, map));
                     // Of the maps of its pieces, the one that runs last.
                     let last = &mut last_map[layer.index()];
                     *last = (*last).max(Some(map));
@@ -199,17 +217,32 @@ impl<'a> Lowering<'a> {
         }
     }
 
-    /// Whether a term is read from a register: its source is computed by the same map, in the same frame.
-    pub fn reads_register(&self, c: &Connection) -> bool {
-        let Some(source) = c.source else { return false };
-        let whole = |range: Range, layer: LayerId| range == Range::new(0, self.graph.layer_at(layer).size);
-        matches!(c.kind, ConnectionKind::Identity { .. } | ConnectionKind::Diagonal { .. })
-            && c.delay == 0
-            && whole(c.source_range, source)
-            && whole(c.target_range, c.target)
-            && self.map_of[source.index()].is_some_and(|map| {
-                self.map_of[c.target.index()] == Some(map) && self.maps[map].len == self.maps[map].span
-            })
+    /// Whether a map computes the layer.
+    fn is_mapped(&self, layer: LayerId) -> bool {
+        !self.pieces[layer.index()].is_empty()
+    }
+
+    /// The map that computes the piece of a layer that begins with that unit.
+    fn map_of(&self, layer: LayerId, first: usize) -> Option<usize> {
+        let pieces = &self.pieces[layer.index()];
+        pieces.binary_search_by_key(&first, |&(first, _)| first).ok().map(|at| pieces[at].1)
+    }
+
+    /// Of a term, the piece of its source that the piece of its target which begins at `first` reads from a register: one
+    /// that the same map computes, in the same frame.
+    pub fn register(&self, c: &Connection, first: usize) -> Option<Piece> {
+        let plain = matches!(c.kind, ConnectionKind::Identity { .. } | ConnectionKind::Diagonal { .. });
+        let source = c.source.filter(|_| plain && c.delay == 0)?;
+        let from = c.source_range.start + (first - c.target_range.start);
+        let map = self.map_of(source, from)?;
+        (self.map_of(c.target, first) == Some(map)).then_some(Piece { layer: source, first: from })
+    }
+
+    /// Whether a term is read from registers alone.
+    fn reads_registers(&self, c: &Connection) -> bool {
+        let inside = |first: usize| c.target_range.start <= first && first < c.target_range.end();
+        let mut pieces = self.pieces[c.target.index()].iter().filter(|&&(first, _)| inside(first)).peekable();
+        pieces.peek().is_some() && pieces.all(|&(first, _)| self.register(c, first).is_some())
     }
 
     /// Whether a term reads a parameter's weights themselves.
@@ -217,11 +250,7 @@ impl<'a> Lowering<'a> {
         let kind = self.graph.layer_at(c.source?).kind;
         let plain = matches!(c.kind, ConnectionKind::Identity { .. } | ConnectionKind::Diagonal { .. });
         match kind {
-            LayerKind::Parameter(weight)
-                if plain && c.delay == 0 && self.map_of[c.target.index()].is_some() =>
-            {
-                Some(weight)
-            }
+            LayerKind::Parameter(weight) if plain && c.delay == 0 && self.is_mapped(c.target) => Some(weight),
             _ => None,
         }
     }
@@ -245,13 +274,9 @@ impl<'a> Lowering<'a> {
             if !is_elementwise(kind) && !parameter {
                 self.stored[id.index()] = true;
             }
-            // Only part of the layer is at hand in each of several maps.
-            if self.map_of[id.index()].is_some_and(|map| self.maps[map].len != self.maps[map].span) {
-                self.stored[id.index()] = true;
-            }
             for c in self.graph.incoming(id) {
                 if let Some(source) = c.source
-                    && !self.reads_register(c)
+                    && !self.reads_registers(c)
                     && self.reads_weight(c).is_none()
                 {
                     self.stored[source.index()] = true;
@@ -298,7 +323,7 @@ impl<'a> Lowering<'a> {
         let key = |layer: LayerId| {
             let mut reads = targets[layer.index()].clone();
             reads.sort_unstable();
-            let fits = !reads.is_empty() && !self.has_products(layer) && self.map_of[layer.index()].is_some();
+            let fits = !reads.is_empty() && !self.has_products(layer) && self.is_mapped(layer);
             fits.then(|| (self.cycle(layer), self.place(layer).slot, reads))
         };
         let mut bundles = bundle(self.graph.layer_ids().filter_map(|layer| Some((key(layer)?, layer))));

@@ -1,7 +1,7 @@
 //! The fused elementwise programs: one for each group of layers of one phase and size.
 
 use crate::layout::WeightLayout;
-use crate::lower::{Lowering, MapGroup};
+use crate::lower::{Lowering, MapGroup, Piece};
 use crate::plan::{Binary, Instruction, Map, Register};
 use rnnc_graph::{Connection, ConnectionKind, Function, LayerId, LayerKind, Operation, Range, name_key};
 use std::collections::HashMap;
@@ -17,19 +17,15 @@ pub(crate) fn build(lowering: &Lowering<'_>, weights: &WeightLayout, group: &Map
         values: HashMap::new(),
         loaded: HashMap::new(),
     };
-    for &layer in &group.layers {
-        builder.layer(layer);
+    for &piece in &group.pieces {
+        builder.piece(piece);
     }
     let Builder { program, registers, .. } = builder;
     let (program, registers) = fuse_multiply_add(program, registers);
-    Map {
-        span: group.span,
-        first: group.first,
-        len: group.len,
-        layers: group.layers.clone(),
-        program,
-        registers,
-    }
+    let mut layers: Vec<LayerId> = group.pieces.iter().map(|piece| piece.layer).collect();
+    // The slices of a layer come one after the other.
+    layers.dedup();
+    Map { span: group.span, first: group.first, len: group.len, layers, program, registers }
 }
 
 struct Builder<'a, 'b> {
@@ -38,8 +34,8 @@ struct Builder<'a, 'b> {
     group: &'a MapGroup,
     program: Vec<Instruction>,
     registers: usize,
-    /// The register of each layer computed here.
-    values: HashMap<LayerId, Register>,
+    /// The register of each piece computed here, by its layer and first unit.
+    values: HashMap<(LayerId, usize), Register>,
     /// What was loaded already: (source, first unit, delay, weight's place).
     loaded: HashMap<(Option<LayerId>, usize, i64, usize), Register>,
 }
@@ -56,40 +52,30 @@ impl Builder<'_, '_> {
         to
     }
 
-    fn layer(&mut self, id: LayerId) {
+    fn piece(&mut self, piece: Piece) {
+        let id = piece.layer;
         let graph = self.lowering.graph;
         let layer = graph.layer_at(id);
         let terms: Vec<Connection> = graph
             .incoming(id)
-            .filter(|c| !crate::schedule::is_product(c) && self.covers(c))
+            .filter(|c| !crate::schedule::is_product(c) && covers(c, piece))
             .cloned()
             .collect();
         let mut value = match layer.kind {
-            LayerKind::Product => self.product(&terms),
-            LayerKind::Operation(op) => self.operation(op, id, &terms),
-            _ => self.sum(id, &terms),
+            LayerKind::Product => self.product(&terms, piece),
+            LayerKind::Operation(op) => self.operation(op, &terms, piece),
+            _ => self.sum(&terms, piece),
         };
         if layer.function != Function::IDENTITY {
             let from = value;
             value = self.push(|to| Instruction::Apply { function: layer.function, from, to });
         }
-        self.values.insert(id, value);
+        self.values.insert((id, piece.first), value);
         if self.lowering.stored[id.index()]
             && let Some(view) = self.lowering.storage[id.index()]
         {
-            self.program
-                .push(Instruction::Store { from: value, to: view.part(self.group.first, self.group.len) });
+            self.program.push(Instruction::Store { from: value, to: view.part(piece.first, self.group.len) });
         }
-    }
-
-    /// Whether a term reaches the units computed here. Maps are cut where terms begin and end.
-    fn covers(&self, c: &Connection) -> bool {
-        c.target_range.start <= self.group.first && self.group.first < c.target_range.end()
-    }
-
-    /// The part of the source that the units computed here read.
-    fn source_part(&self, c: &Connection) -> Range {
-        Range::new(c.source_range.start + self.group.first - c.target_range.start, self.group.len)
     }
 
     fn number(&mut self, value: f64) -> Register {
@@ -116,8 +102,8 @@ impl Builder<'_, '_> {
         register
     }
 
-    /// A term without its scale, and its scale; a constant has only a scale.
-    fn term(&mut self, c: &Connection) -> (Option<Register>, f64) {
+    /// A term of a piece without its scale, and its scale; a constant has only a scale.
+    fn term(&mut self, c: &Connection, piece: Piece) -> (Option<Register>, f64) {
         let Some(source) = c.source else {
             let ConnectionKind::Constant { value } = c.kind else { return (None, 0.0) };
             return (None, value);
@@ -127,13 +113,11 @@ impl Builder<'_, '_> {
             let read = self.lowering.read(self.weights, source, c.source_range, c.delay);
             return (Some(self.push(|to| Instruction::LoadRepeated { read, repeat, to })), scale);
         }
-        let value = if self.lowering.reads_register(c) {
-            // Layers come in the order in which they are computed.
-            self.values.get(&source).copied()
-        } else {
-            None
-        };
-        let part = self.source_part(c);
+        // Pieces come in the order in which they are computed.
+        let register = self.lowering.register(c, piece.first);
+        let value = register.and_then(|from| self.values.get(&(from.layer, from.first)).copied());
+        let skip = piece.first - c.target_range.start;
+        let part = Range::new(c.source_range.start + skip, self.group.len);
         let value = match (value, self.lowering.reads_weight(c)) {
             (Some(register), _) => register,
             (None, Some(weight)) => self.weight(self.weights.view(weight).offset + part.start),
@@ -141,7 +125,7 @@ impl Builder<'_, '_> {
         };
         match c.kind {
             ConnectionKind::Diagonal { weight } => {
-                let offset = self.weights.view(weight).offset + self.group.first - c.target_range.start;
+                let offset = self.weights.view(weight).offset + skip;
                 let weight = self.weight(offset);
                 (Some(self.push(|to| Instruction::Binary { op: Binary::Mul, a: value, b: weight, to })), 1.0)
             }
@@ -158,11 +142,12 @@ impl Builder<'_, '_> {
         }
     }
 
-    fn sum(&mut self, id: LayerId, terms: &[Connection]) -> Register {
+    fn sum(&mut self, terms: &[Connection], piece: Piece) -> Register {
+        let id = piece.layer;
         let mut sum = None;
         if self.lowering.has_products(id) {
             // The products' result stands where the layer's value will be.
-            let view = self.lowering.storage[id.index()].map(|v| v.part(self.group.first, self.group.len));
+            let view = self.lowering.storage[id.index()].map(|v| v.part(piece.first, self.group.len));
             if let Some(view) = view {
                 let read = crate::plan::Read {
                     view,
@@ -174,7 +159,7 @@ impl Builder<'_, '_> {
             }
         }
         for c in terms {
-            let term = self.term(c);
+            let term = self.term(c, piece);
             let term = self.scaled(term);
             sum = Some(match sum {
                 None => term,
@@ -184,11 +169,11 @@ impl Builder<'_, '_> {
         sum.unwrap_or_else(|| self.number(0.0))
     }
 
-    fn product(&mut self, terms: &[Connection]) -> Register {
+    fn product(&mut self, terms: &[Connection], piece: Piece) -> Register {
         let mut product = None;
         let mut factor = 1.0;
         for c in terms {
-            let (register, scale) = self.term(c);
+            let (register, scale) = self.term(c, piece);
             factor *= scale;
             if let Some(b) = register {
                 product = Some(match product {
@@ -200,15 +185,15 @@ impl Builder<'_, '_> {
         self.scaled((product, factor))
     }
 
-    fn operation(&mut self, op: Operation, id: LayerId, terms: &[Connection]) -> Register {
+    fn operation(&mut self, op: Operation, terms: &[Connection], piece: Piece) -> Register {
         if let Operation::DropoutMask { probability } = op {
-            let key = name_key(&self.lowering.graph.layer_at(id).name);
+            let key = name_key(&self.lowering.graph.layer_at(piece.layer).name);
             return self.push(|to| Instruction::Mask { key, probability, to });
         }
         let operands: Vec<Register> = terms
             .iter()
             .map(|c| {
-                let term = self.term(c);
+                let term = self.term(c, piece);
                 self.scaled(term)
             })
             .collect();
@@ -223,6 +208,11 @@ impl Builder<'_, '_> {
             _ => self.number(0.0), // a validated graph has two operands here
         }
     }
+}
+
+/// Whether a term reaches a piece. Pieces are cut where terms begin and end.
+fn covers(c: &Connection, piece: Piece) -> bool {
+    c.target_range.start <= piece.first && piece.first < c.target_range.end()
 }
 
 /// Makes a product that is only added, once, and the sum it is added in, one step.

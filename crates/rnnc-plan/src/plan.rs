@@ -342,9 +342,9 @@ impl Op {
 /// to (+)= W from
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Product {
-    /// The units written: those of `to.len / span` layers side by side, or a part of one.
+    /// The units written: those of `to.len / span` layers (or slices of one) side by side, or a part of one.
     pub to: View,
-    /// The size of the layers written, by which units are shared out.
+    /// The size of the layers (or slices) written, by which units are shared out.
     pub span: usize,
     /// The first of the layer's units written, if a part.
     pub first: usize,
@@ -359,9 +359,9 @@ pub struct Product {
 /// to (+)= the table's row of the symbol
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct LookUp {
-    /// The units written: those of `to.len / span` layers side by side.
+    /// The units written: those of `to.len / span` layers (or slices of one) side by side.
     pub to: View,
-    /// The size of the layers written, by which units are shared out.
+    /// The size of the layers (or slices) written, by which units are shared out.
     pub span: usize,
     /// The symbol.
     pub symbol: Read,
@@ -380,6 +380,8 @@ pub struct Vector {
     pub operands: Vec<Read>,
     /// Its result.
     pub to: View,
+    /// The size of the slices in which its units are shared out: all of them, if there is but one.
+    pub span: usize,
 }
 
 /// gradient (+)= sum over rows of error outer source
@@ -431,7 +433,7 @@ pub struct RowSum {
 /// the frames before (in the track's direction): those come first.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Map {
-    /// The size of its layers, by which units are shared out.
+    /// The size of its layers (or slices of them), by which units are shared out.
     pub span: usize,
     /// The first of their units that it computes.
     pub first: usize,

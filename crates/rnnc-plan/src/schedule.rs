@@ -4,9 +4,7 @@
 //! early as what it reads allows, so components of one slot do not depend on each other and can run side by
 //! side. The products that enter a cycle from outside are hoisted into the slot before it.
 
-use rnnc_graph::{
-    Component, Components, Connection, ConnectionKind, Direction, Graph, Kind, LayerId, LayerKind,
-};
+use rnnc_graph::{Components, Connection, ConnectionKind, Direction, Graph, Kind, LayerId, LayerKind, Spans};
 
 /// When a layer runs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -28,7 +26,7 @@ pub(crate) struct Schedule {
 }
 
 impl Schedule {
-    pub fn new(graph: &Graph, components: &Components) -> Schedule {
+    pub fn new(graph: &Graph, components: &Components, spans: &Spans) -> Schedule {
         let mut schedule = Schedule {
             places: vec![Place::default(); graph.layers().len()],
             barrier_at_end: vec![false; components.list.len()],
@@ -36,16 +34,16 @@ impl Schedule {
         for (at, component) in components.list.iter().enumerate() {
             if component.kind == Kind::Frames {
                 for &layer in &component.layers {
-                    schedule.places[layer.index()] = schedule.frames_place(graph, layer);
+                    schedule.places[layer.index()] = schedule.frames_place(graph, spans, layer);
                 }
             } else {
-                schedule.cycle_places(graph, components, at, component);
+                schedule.cycle_places(graph, components, spans, at);
             }
         }
         schedule
     }
 
-    fn frames_place(&self, graph: &Graph, layer: LayerId) -> Place {
+    fn frames_place(&self, graph: &Graph, spans: &Spans, layer: LayerId) -> Place {
         let mut place = Place::default();
         for (_, source) in computed_sources(graph, layer) {
             let from = self.places[source.index()].slot;
@@ -54,13 +52,16 @@ impl Schedule {
         for (c, source) in computed_sources(graph, layer) {
             let from = self.places[source.index()];
             if from.slot == place.slot {
-                place.phase = place.phase.max(from.phase + usize::from(needs_meeting(graph, c)));
+                // Rows may be shared out: other frames are other workers'.
+                place.phase =
+                    place.phase.max(from.phase + usize::from(c.delay != 0 || spans.cross(graph, c)));
             }
         }
         place
     }
 
-    fn cycle_places(&mut self, graph: &Graph, components: &Components, at: usize, component: &Component) {
+    fn cycle_places(&mut self, graph: &Graph, components: &Components, spans: &Spans, at: usize) {
+        let component = &components.list[at];
         let inside = |layer: LayerId| components.of_layer[layer.index()] == at;
         let mut slot = 1;
         for &layer in &component.layers {
@@ -84,7 +85,7 @@ impl Schedule {
                 let from = self.places[source.index()];
                 if inside(source) {
                     if behind(&self.places, c, source) < width {
-                        place.phase = place.phase.max(from.phase + usize::from(graph.crosses_units(c)));
+                        place.phase = place.phase.max(from.phase + usize::from(spans.cross(graph, c)));
                     }
                 } else if is_product(c) && from.slot + 1 == slot {
                     place.hoisted = place.hoisted.max(from.phase + 1);
@@ -96,7 +97,7 @@ impl Schedule {
         self.barrier_at_end[at] = component.layers.iter().any(|&layer| {
             computed_sources(graph, layer).any(|(c, source)| {
                 inside(source)
-                    && graph.crosses_units(c)
+                    && spans.cross(graph, c)
                     && behind(&self.places, c, source) > 0
                     && self.places[source.index()].phase == last
                     && self.places[layer.index()].phase == 0
@@ -118,12 +119,6 @@ fn computed_sources(graph: &Graph, layer: LayerId) -> impl Iterator<Item = (&Con
 /// Whether a term is a product with a matrix.
 pub(crate) fn is_product(c: &Connection) -> bool {
     matches!(c.kind, ConnectionKind::Full { .. })
-}
-
-/// Whether workers must meet between the two ends of a connection within a frames stage. Rows may be shared out there:
-/// other frames are other workers'.
-fn needs_meeting(graph: &Graph, c: &Connection) -> bool {
-    c.delay != 0 || graph.crosses_units(c)
 }
 
 /// Whether a layer is a step of a map: elementwise.

@@ -3,6 +3,7 @@
 #![allow(unsafe_code)] // rows of the shared buffers
 
 use super::{Local, Share};
+use crate::compile::runs;
 use crate::kernels::elementwise as tile;
 use crate::memory::Shared;
 use crate::program::VectorOp;
@@ -12,10 +13,12 @@ use std::ops::Range;
 
 /// Runs a vector function over a worker's rows and units.
 pub(crate) fn vector(shared: &Shared<'_>, op: &VectorOp, share: &Share, local: &mut Local) {
-    let units = share.units(op.to.len);
-    if units.is_empty() {
-        return;
+    for (first, n) in runs(op.to.len, op.span, 0, &share.units(op.span)) {
+        slice(shared, op, share, first..first + n, local);
     }
+}
+
+fn slice(shared: &Shared<'_>, op: &VectorOp, share: &Share, units: Range<usize>, local: &mut Local) {
     let scratch = local.group.as_mut_slice();
     for t in share.frames.clone() {
         for b in share.streams.clone() {
