@@ -245,7 +245,7 @@ fn widest(track: &Track) -> usize {
     let span = |op: &Op| match op {
         Op::MatMul(products) => products.iter().map(|p| p.span).max().unwrap_or(1),
         Op::Map(map) => map.span,
-        Op::Vector(vector) => vector.to.len,
+        Op::Vector(vector) => vector.span,
         _ => 1,
     };
     ops.map(|placed| span(&placed.op)).max().unwrap_or(1)

@@ -28,12 +28,14 @@ impl Spans {
                 alike.join(source.index(), c.target.index());
             }
         }
-        // The greatest common divisor of all places where slices begin and end.
-        let mut spans: Vec<usize> = graph.layers().iter().map(|layer| layer.size).collect();
+        // All slices of layers that are shared out alike must be of one size.
+        let mut spans = vec![None; graph.layers().len()];
         let mut cut = |layer: LayerId, range: Range| {
             if range != Range::new(0, size(layer)) {
-                let span = &mut spans[alike.first(layer.index())];
-                *span = common_divisor(*span, common_divisor(range.start, range.end()));
+                let (len, span) = (range.len, &mut spans[alike.first(layer.index())]);
+                let even = len > 0 && range.start.is_multiple_of(len) && size(layer).is_multiple_of(len);
+                *span =
+                    if even && span.is_none_or(|span| span == len) { Some(len) } else { Some(size(layer)) };
             }
         };
         for c in graph.connections() {
@@ -48,16 +50,15 @@ impl Spans {
         }
         for layer in graph.layer_ids() {
             let span = &mut spans[alike.first(layer.index())];
-            let thin = size(layer) > MOST * *span;
-            if thin
-                || whole(layer)
-                || counts(graph, layer)
-                || !parts(graph, layer).all(|part| fits(part, *span))
-            {
-                *span = size(layer);
+            let fits = |len: usize| parts(graph, layer).all(|part| part.is_multiple_of(len));
+            let stays =
+                |len: usize| size(layer) > MOST * len || whole(layer) || counts(graph, layer) || !fits(len);
+            if span.is_some_and(stays) {
+                *span = Some(size(layer));
             }
         }
-        Spans((0..spans.len()).map(|layer| spans[alike.first(layer)]).collect())
+        let span = |layer: LayerId| spans[alike.first(layer.index())].unwrap_or_else(|| size(layer));
+        Spans(graph.layer_ids().map(span).collect())
     }
 
     /// The units of a slice: as many as the layer has, if it is not shared out in slices.
@@ -93,7 +94,7 @@ fn counts(graph: &Graph, layer: LayerId) -> bool {
             .any(|c| matches!(c.kind, ConnectionKind::Broadcast { .. }) && graph.crosses_units(c))
 }
 
-/// Of what is computed of a layer's units together, the sizes: of heads, and of groups.
+/// The sizes of what is computed of a layer's units together: of heads, and of groups. Slices must divide them.
 fn parts(graph: &Graph, layer: LayerId) -> impl Iterator<Item = usize> {
     let size = graph.layer_at(layer).size;
     let groups = match graph.layer_at(layer).kind {
@@ -105,18 +106,6 @@ fn parts(graph: &Graph, layer: LayerId) -> impl Iterator<Item = usize> {
         _ => None,
     });
     heads.chain(std::iter::once(groups)).map(move |parts| size / parts.max(1))
-}
-
-/// Whether each slice begins with a part.
-fn fits(part: usize, span: usize) -> bool {
-    span > 0 && part.is_multiple_of(span)
-}
-
-fn common_divisor(mut a: usize, mut b: usize) -> usize {
-    while b != 0 {
-        (a, b) = (b, a % b);
-    }
-    a
 }
 
 /// Sets of layers: of each layer another one of its set, or, of the set's first, itself.
@@ -134,5 +123,83 @@ impl Alike {
     fn join(&mut self, a: usize, b: usize) {
         let (a, b) = (self.first(a), self.first(b));
         self.0[a.max(b)] = a.min(b);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::function::Activation;
+    use crate::graph::Connect;
+    use crate::init::Init;
+
+    /// Four gates in a layer, normalized, each read by a layer of its own.
+    fn gates(n: usize) -> (Graph, [LayerId; 3]) {
+        let mut g = Graph::new("gates");
+        let (x, h) = (g.input("x", n), g.sum("h", n, Activation::Identity));
+        let w = g.weight("w", &[4 * n, n], Init::Zeros);
+        let sums = g.sum("sums", 4 * n, Activation::Identity);
+        g.connect(x, sums, Connect::full(w));
+        g.connect(h, sums, Connect::full(w).delay(1));
+        let normalize = Operation::Normalize { groups: 1, center: true, epsilon: 1e-5 };
+        let normal = g.operation("normal", 4 * n, normalize);
+        g.connect(sums, normal, Connect::identity().to(Range::new(0, 4 * n)));
+        for k in 0..4 {
+            g.connect(normal, h, Connect::identity().from(Range::new(k * n, n)));
+        }
+        (g, [sums, normal, h])
+    }
+
+    fn spans(graph: &Graph, layers: [LayerId; 3]) -> [usize; 3] {
+        let spans = Spans::find(graph, |_| false);
+        layers.map(|layer| spans.of(layer))
+    }
+
+    #[test]
+    fn what_is_read_in_equal_slices_is_shared_out_slice_by_slice_and_so_is_what_it_is_made_of() {
+        let (g, layers) = gates(8);
+        assert_eq!(spans(&g, layers), [8, 8, 8]);
+        let spans = Spans::find(&g, |_| false);
+        let crossing = g.connections().iter().filter(|c| spans.cross(&g, c)).count();
+        assert_eq!(crossing, 3, "two products and the normalization");
+        let spans = Spans::find(&g, |layer| layer == layers[0]);
+        assert_eq!(layers.map(|layer| spans.of(layer)), [32, 32, 8]);
+        assert_eq!(g.connections().iter().filter(|c| spans.cross(&g, c)).count(), 7);
+    }
+
+    #[test]
+    fn unequal_slices_thin_slices_and_places_that_count_keep_a_layer_whole() {
+        let (mut g, layers) = gates(8);
+        let part = g.sum("part", 4, Activation::Identity);
+        g.connect(layers[1], part, Connect::identity().from(Range::new(8, 4)));
+        assert_eq!(spans(&g, layers), [32, 32, 8]);
+        let (mut g, layers) = gates(8);
+        g.connect(layers[1], layers[2], Connect::identity().from(Range::new(4, 8)));
+        assert_eq!(spans(&g, layers), [32, 32, 8]);
+        let (mut g, layers) = gates(8);
+        let mask = LayerKind::Operation(Operation::DropoutMask { probability: 0.5 });
+        let mask = g.layer("mask", 32, mask);
+        g.connect(mask, layers[0], Connect::identity());
+        assert_eq!(spans(&g, layers), [32, 32, 8]);
+        let (mut g, layers) = gates(8);
+        let one = g.sum("one", 1, Activation::Identity);
+        g.connect(one, layers[0], Connect::new(ConnectionKind::Broadcast { scale: 1.0 }));
+        assert_eq!(spans(&g, layers), [32, 32, 8]);
+        let mut g = Graph::new("thin");
+        let wide = g.sum("wide", 17, Activation::Tanh);
+        let one = g.sum("one", 1, Activation::Tanh);
+        g.connect(wide, one, Connect::identity().from(Range::new(3, 1)));
+        assert_eq!(spans(&g, [wide, one, one]), [17, 1, 1]);
+    }
+
+    #[test]
+    fn heads_and_groups_are_of_whole_slices() {
+        for (heads, span) in [(4, 8), (2, 8), (8, 32)] {
+            let (mut g, layers) = gates(8);
+            let w = g.weight("heads", &[heads, 32 / heads, 8 / heads], Init::Zeros);
+            let kind = ConnectionKind::Full { weight: w, heads, transposed: false };
+            g.connect(layers[2], layers[0], Connect::new(kind).delay(1));
+            assert_eq!(spans(&g, layers), [span, span, 8]);
+        }
     }
 }

@@ -62,6 +62,20 @@ impl Net {
         layer
     }
 
+    /// f of the `slice`th of the slices of `len` units of a layer.
+    pub fn slice(
+        &mut self,
+        name: &str,
+        activation: Activation,
+        source: LayerId,
+        slice: usize,
+        len: usize,
+    ) -> LayerId {
+        let layer = self.sum(name, len, activation);
+        self.graph.connect(source, layer, Connect::identity().from(Range::new(slice * len, len)));
+        layer
+    }
+
     /// An operation of the operands, delayed as told.
     pub fn operation(
         &mut self,

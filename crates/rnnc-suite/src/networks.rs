@@ -1,15 +1,18 @@
 //! The suite's networks: between them, every kind of layer, connection, operation and function, and every kind of
 //! component. Each is made for `m` units of input and `n` units of its own. `networks/loops.rs` has those with
-//! cycles, `networks/operations.rs` what layers compute, `networks/reads.rs` what connections read.
+//! cycles, `networks/operations.rs` what layers compute, `networks/reads.rs` what connections read, `networks/slices.rs`
+//! layers in slices.
 
 mod loops;
 mod operations;
 mod reads;
+mod slices;
 
 use loops::*;
 use operations::*;
 use reads::*;
 use rnnc_graph::{Activation, Graph};
+use slices::*;
 
 /// Makes a network for m and n units.
 pub type Build = fn(usize, usize) -> Graph;
@@ -37,7 +40,7 @@ pub fn networks() -> Vec<Network> {
         ("bidirectional", bidirectional),
         ("symbol_model", symbol_model),
     ];
-    let others: [(&'static str, Build); 30] = [
+    let others: [(&'static str, Build); 35] = [
         ("feed_forward", feed_forward),
         ("oscillator", oscillator),
         ("long_memory", long_memory),
@@ -68,6 +71,11 @@ pub fn networks() -> Vec<Network> {
         ("dropout", dropout),
         ("heads_in_sums", heads_in_sums),
         ("softmax_read_back", softmax_read_back),
+        ("gates_in_one_layer", gates_in_one_layer),
+        ("normalized_gates", normalized_gates),
+        ("gates_normalized_apart", gates_normalized_apart),
+        ("shares_side_by_side", shares_side_by_side),
+        ("slices_that_stay_whole", slices_that_stay_whole),
     ];
     let all = usual.into_iter().map(|(name, build)| Network { name, build, usual: true });
     all.chain(others.into_iter().map(|(name, build)| Network { name, build, usual: false })).collect()

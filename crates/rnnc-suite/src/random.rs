@@ -227,7 +227,9 @@ impl Builder<'_> {
                 Connect::new(ConnectionKind::Full { weight, heads: 2, transposed: false })
             }
             3.. if from >= len => {
-                let first = usize::from(read.way) % (from - len + 1);
+                // Of every other, one of equal slices, if it can be.
+                let step = if read.way.is_multiple_of(2) && from.is_multiple_of(len) { len } else { 1 };
+                let first = usize::from(read.way) % ((from - len) / step + 1) * step;
                 Connect::scaled(scale).from(Range::new(first, len))
             }
             3.. if len.is_multiple_of(from) => Connect::new(ConnectionKind::Broadcast { scale }),

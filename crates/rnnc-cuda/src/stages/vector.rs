@@ -89,10 +89,12 @@ pub(crate) fn statements(vector: &Vector, lanes: Lanes, held: usize, site: &mut 
     code.text + "}\n"
 }
 
-/// Units of a vector dealt to blocks: so many each, the last ones to the last of `parts`.
+/// Units of a vector dealt to blocks: of each slice of it so many each, the last ones to the last of `parts`.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Dealt {
     pub units: usize,
+    /// Units of a slice: all of them, if there is but one.
+    pub span: usize,
     pub parts: usize,
 }
 
@@ -125,7 +127,7 @@ pub(crate) fn has_parts(vector: &Vector) -> bool {
 
 /// The statements of half a warp, or all of it, that sum up a block's own units of a row; each sum is written by the
 /// statement that `put` makes of its number and its name. The code around defines `lane` (among those of the row), and
-/// of the block's units `own_first` and `own_end`; no unit, and nothing is read or written.
+/// of the block's units in a slice `own_first` and `own_end`; no unit, and nothing is read or written.
 pub(crate) fn own_sums(
     vector: &Vector,
     lanes: Lanes,
@@ -133,8 +135,9 @@ pub(crate) fn own_sums(
     site: &mut dyn Site,
     put: &dyn Fn(usize, &str) -> String,
 ) -> String {
-    let mut code = Code::of_part(vector, lanes, dealt, Scope::Own, site);
-    code.line("const float g_count = (float)(own_end - own_first); (void)g_count;");
+    let mut code = Code::of_part(vector, lanes, dealt, Scope::Own(dealt), site);
+    let slices = vector.to.len / dealt.span;
+    code.line(&format!("const float g_count = (float)((own_end - own_first) * {slices}u); (void)g_count;"));
     code.write();
     for (number, name) in code.sums.clone().iter().enumerate() {
         code.line(&format!("if (lane == 0 && own_first < own_end) {{ {} }}", put(number, name)));
@@ -154,7 +157,7 @@ pub(crate) fn results(
     again: Option<&str>,
 ) -> String {
     let names = {
-        let mut code = Code::of_part(vector, lanes, dealt, Scope::Own, site);
+        let mut code = Code::of_part(vector, lanes, dealt, Scope::Own(dealt), site);
         code.write();
         code.sums
     };
@@ -189,7 +192,7 @@ enum Scope {
     /// A whole group's.
     Whole,
     /// The sums of a block's own units.
-    Own,
+    Own(Dealt),
     /// A block's own units of the result, from the sums of all parts.
     Parts(Dealt),
 }
@@ -226,7 +229,7 @@ impl<'a> Code<'a> {
     ) -> Code<'a> {
         let size = vector.to.len;
         let (unit, text) = ("g_at".into(), "{\n".into());
-        let per_lane = dealt.units.div_ceil(lanes.count());
+        let per_lane = (size / dealt.span * dealt.units).div_ceil(lanes.count());
         Code {
             vector,
             lanes,
@@ -249,25 +252,39 @@ impl<'a> Code<'a> {
     /// A loop of the lane over its units: `body` is for unit `g_at`, the lane's `g_k`th.
     fn each(&mut self, body: &str) {
         let (count, per_lane) = (self.lanes.count(), self.per_lane);
-        let (first, end, full) = match self.scope {
-            Scope::Whole => ("lane", format!("{}u", self.size), self.size.is_multiple_of(count)),
-            Scope::Own | Scope::Parts(_) => ("own_first + lane", "own_end".into(), false),
+        let slices = match self.scope {
+            Scope::Own(dealt) | Scope::Parts(dealt) if dealt.span < self.size => Some(dealt),
+            _ => None,
+        };
+        let (first, end, full) = match (self.scope, slices) {
+            (Scope::Whole, _) => ("lane", format!("{}u", self.size), self.size.is_multiple_of(count)),
+            (_, None) => ("own_first + lane", "own_end".into(), false),
+            (_, Some(dealt)) => ("lane", format!("{}u", self.size / dealt.span * dealt.units), false),
+        };
+        let (at, body) = match slices {
+            None => ("g_at", body.to_string()),
+            Some(Dealt { units, span, .. }) => {
+                let unit = format!("const u32 g_at = own_first + g_i / {units}u * {span}u + g_i % {units}u;");
+                let unit = defined(body, &[("g_at", &unit)]);
+                ("g_i", format!("if (own_first + g_i % {units}u < own_end) {{ {unit} {body} }}"))
+            }
         };
         let text = if self.held {
-            let body = if full { body.into() } else { format!("if (g_at < {end}) {{ {body} }}") };
-            let at = format!("const u32 g_at = {first} + g_k * {count}u;");
-            let at = defined(&body, &[("g_at", &at)]);
-            format!("UNROLL for (u32 g_k = 0; g_k < {per_lane}u; ++g_k) {{ {} {body} }}", at.trim_end())
+            let body = if full { body } else { format!("if ({at} < {end}) {{ {body} }}") };
+            let place = format!("const u32 {at} = {first} + g_k * {count}u;");
+            let place = defined(&body, &[(at, &place)]);
+            format!("UNROLL for (u32 g_k = 0; g_k < {per_lane}u; ++g_k) {{ {} {body} }}", place.trim_end())
         } else {
-            format!("for (u32 g_at = {first}; g_at < {end}; g_at += {count}u) {{ {body} }}")
+            format!("for (u32 {at} = {first}; {at} < {end}; {at} += {count}u) {{ {body} }}")
         };
         self.line(&text);
     }
 
     /// A loop of the lane over its parts: `body` is for part `g_part`, the lane's `g_k`th, of `g_count` units.
     fn each_part(&mut self, body: &str) {
-        let Scope::Parts(Dealt { units, parts }) = self.scope else { return };
-        let last = self.size - (parts - 1) * units;
+        let Scope::Parts(Dealt { units, span, parts }) = self.scope else { return };
+        let slices = self.size / span;
+        let (units, last) = (units * slices, (span - (parts - 1) * units) * slices);
         let lanes = self.lanes.count();
         let (each, count) =
             (parts.div_ceil(lanes), format!("g_part == {}u ? {last}.f : {units}.f", parts - 1));
@@ -319,7 +336,7 @@ impl<'a> Code<'a> {
         let _ = writeln!(self.text, "float {name}_ = {neutral};");
         match self.scope {
             Scope::Parts(_) => self.each_part(&body(merged)),
-            Scope::Whole | Scope::Own => self.each(&body(value)),
+            Scope::Whole | Scope::Own(_) => self.each(&body(value)),
         }
         self.sums.push(name.into());
         let lanes = self.lanes.name();
@@ -329,21 +346,21 @@ impl<'a> Code<'a> {
     /// How many units a sum is of: an expression.
     fn count(&self) -> String {
         match self.scope {
-            Scope::Own => "g_count".into(),
+            Scope::Own(_) => "g_count".into(),
             Scope::Whole | Scope::Parts(_) => float(self.size as f64),
         }
     }
 
     /// A line that only results need.
     fn for_results(&mut self, line: &str) {
-        if !matches!(self.scope, Scope::Own) {
+        if !matches!(self.scope, Scope::Own(_)) {
             self.line(line);
         }
     }
 
     /// Writes a value to each unit.
     fn store_each(&mut self, value: &str) {
-        if matches!(self.scope, Scope::Own) {
+        if matches!(self.scope, Scope::Own(_)) {
             return;
         }
         let unit = self.unit.clone();
@@ -387,7 +404,7 @@ impl<'a> Code<'a> {
     fn sum_of_exponentials(&mut self, x: &str) {
         let value = match self.scope {
             // A part may have nothing but minus infinity.
-            Scope::Own => format!("(g_max == {LOWEST} ? 0.f : f_exp({x} - g_max))"),
+            Scope::Own(_) => format!("(g_max == {LOWEST} ? 0.f : f_exp({x} - g_max))"),
             Scope::Whole | Scope::Parts(_) => format!("f_exp({x} - g_max)"),
         };
         let merged =

@@ -61,7 +61,10 @@ pub(super) fn stored(track: &Track) -> Vec<Stored> {
                 }
             }
             Op::Vector(v) => {
-                out.push(Stored { view: v.to, span: v.to.len, first: 0, phase, offset, by_map: false })
+                for slice in 0..v.to.len / v.span {
+                    let view = v.to.part(slice * v.span, v.span);
+                    out.push(Stored { view, span: v.span, first: 0, phase, offset, by_map: false });
+                }
             }
             _ => {}
         }

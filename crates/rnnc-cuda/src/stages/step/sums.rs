@@ -5,7 +5,7 @@ use super::choice::{Tier, units};
 use super::exchange::{self, Origin, Stored, overlap};
 use super::layout::Layout;
 use crate::stages::vector::{Dealt, has_parts, sums_of_a_part};
-use rnnc_plan::{Op, Track, Vector};
+use rnnc_plan::{Op, Read, Track, Vector};
 
 /// A vector function of which blocks make sums.
 #[derive(Clone, Copy, Debug)]
@@ -65,11 +65,14 @@ pub(super) fn summed<'a>(track: &'a Track, layout: &Layout) -> Vec<Summed<'a>> {
         track.phases.iter().enumerate().flat_map(|(p, x)| x.ops.iter().map(move |o| (p, o)))
     {
         let Op::Vector(vector) = &placed.op else { continue };
-        let (len, offset) = (vector.to.len, placed.offset);
-        let units = units(len, layout.choice.blocks);
-        let last = last_stored(vector, &stored, offset).filter(|&last| has_parts(vector) && last < phase);
+        if !has_parts(vector) {
+            continue;
+        }
+        let (span, offset) = (vector.span, placed.offset);
+        let last = last_stored(vector, &stored, offset).filter(|&last| last < phase);
         if let Some(phase) = last {
-            let dealt = Dealt { units, parts: len.div_ceil(units) };
+            let units = units(span, layout.choice.blocks);
+            let dealt = Dealt { units, span, parts: span.div_ceil(units) };
             // With many streams, it would be too much to look for.
             let polled = layout.choice.tier == Tier::Grid && !layout.packs();
             let count = sums_of_a_part(vector);
@@ -84,7 +87,10 @@ pub(super) fn summed<'a>(track: &'a Track, layout: &Layout) -> Vec<Summed<'a>> {
 fn last_stored(vector: &Vector, stored: &[Stored], offset: i64) -> Option<usize> {
     let mut last = None;
     for read in &vector.operands {
-        if read.delay != 0 || exchange::origin(stored, read, vector.to.len, 0) == Origin::OtherUnits {
+        let slices = (0..vector.to.len / vector.span).map(|slice| slice * vector.span);
+        let mut slices = slices.map(|first| Read { view: read.view.part(first, vector.span), ..*read });
+        let others = |slice: Read| exchange::origin(stored, &slice, vector.span, 0) == Origin::OtherUnits;
+        if read.delay != 0 || slices.any(others) {
             return None;
         }
         for s in stored.iter().filter(|s| overlap(s.view, read.view)) {

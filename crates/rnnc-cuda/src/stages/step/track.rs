@@ -63,7 +63,7 @@ pub(super) fn spans(track: &Track) -> impl Iterator<Item = usize> + '_ {
     track.phases.iter().flat_map(|p| &p.ops).flat_map(|placed| match &placed.op {
         Op::MatMul(products) => products.iter().map(|p| p.span).collect(),
         Op::Map(map) => vec![map.span],
-        Op::Vector(vector) => vec![vector.to.len],
+        Op::Vector(vector) => vec![vector.span],
         _ => Vec::new(),
     })
 }

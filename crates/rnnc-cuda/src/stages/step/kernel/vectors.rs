@@ -25,8 +25,11 @@ impl<'a> Kernel<'a> {
         let (streams, layout) = (self.places.streams(), self.layout);
         let (groups, _) = vector::groups(op);
         let size = (op.to.len / groups.max(1)).max(1);
-        let own = units(op.to.len, layout.choice.blocks);
-        let most = (own.div_ceil(size) + 1).min(groups);
+        let span = op.span;
+        let own = units(span, layout.choice.blocks);
+        // A group has units of one block or more, or is that of some slices: then each block has some of its units.
+        let sliced = span < op.to.len;
+        let most = if sliced { groups } else { (own.div_ceil(size) + 1).min(groups) };
         let warps = layout.threads / 32;
         let items = layout.work.rows * most;
         // Few groups are the whole block's, one after the other.
@@ -43,8 +46,15 @@ impl<'a> Kernel<'a> {
         self.line(&format!("            {}", self.frame(offset, &format!("q / {streams}u"))));
         self.line(&format!("            const u32 row = (u32)frame * {streams}u + stream;"));
         self.line(&format!("            const u32 own_first = g * {own}u, own_end = own_first + {own}u;"));
-        self.line(&format!("            const u32 group = own_first / {size}u + item % {most}u;"));
-        self.line(&format!("            if (group < {groups}u && group * {size}u < own_end) {{"));
+        let (group, any) = match sliced {
+            true => (format!("item % {most}u"), format!("own_first < {span}u")),
+            false => (
+                format!("own_first / {size}u + item % {most}u"),
+                format!("group < {groups}u && group * {size}u < own_end"),
+            ),
+        };
+        self.line(&format!("            const u32 group = {group};"));
+        self.line(&format!("            if ({any}) {{"));
         let mut site = VectorSite { places: self.places, stored: &self.stored, op, inside: "fresh" };
         let statements = vector::statements(op, lanes, HELD, &mut site);
         self.line(&match together {
@@ -103,7 +113,7 @@ impl<'a> Kernel<'a> {
     fn each_row(&mut self, summed: Summed<'a>, body: &str) {
         let (streams, layout) = (self.places.streams(), self.layout);
         let (rows, threads) = (layout.work.rows, layout.threads);
-        let (own, len) = (summed.dealt.units, summed.vector.to.len);
+        let (own, len) = (summed.dealt.units, summed.dealt.span);
         let lanes = self.layout.lanes_of_a_row().count();
         let at_once = threads / lanes;
         let (index, frame) = self.index_and_frame(summed.offset, &format!("q / {streams}u"));
@@ -152,6 +162,10 @@ impl vector::Site for VectorSite<'_> {
 
     fn store(&mut self, unit: &str, value: &str) -> String {
         let address = self.places.address(self.op.to, "row", unit);
-        format!("if (({unit}) >= own_first && ({unit}) < own_end) put({address}, {value});")
+        let place = match self.op.span < self.op.to.len {
+            true => format!("({unit}) % {}u", self.op.span),
+            false => format!("({unit})"),
+        };
+        format!("if ({place} >= own_first && {place} < own_end) put({address}, {value});")
     }
 }
