@@ -33,8 +33,11 @@ const CELLS: [&str; 26] = [
 ];
 
 fn plan(call: &str) -> Plan {
-    let text = format!("network net {{ input x : vector(32)  h = {call}  output h }}");
-    let graph = rnnc_lang::compile("net.rnn", &text, None);
+    plan_of(&format!("network net {{ input x : vector(32)  h = {call}  output h }}"))
+}
+
+fn plan_of(text: &str) -> Plan {
+    let graph = rnnc_lang::compile("net.rnn", text, None);
     let graph = graph.unwrap_or_else(|errors| panic!("{}", errors.render(false)));
     Plan::new(&graph, PlanOptions::training(1, 64)).unwrap()
 }
@@ -123,6 +126,44 @@ fn gates_written_line_by_line_are_one_product_before_the_loop_and_one_inside() {
             let maps = track.phases.iter().flat_map(|p| &p.ops).filter(|o| matches!(o.op, Op::Map(_)));
             assert_eq!((maps.count(), track.barriers_per_step()), (1, 1), "{cell}");
         }
+    }
+}
+
+#[test]
+fn gates_that_are_slices_of_one_layer_have_the_loops_of_gates_with_a_layer_each() {
+    let sliced = "
+        cell sliced(x; n) {
+            sums = dense(x, h[t-1]; 4 * n)
+            i = sigmoid(slice(sums; 0, n))
+            f = sigmoid(slice(sums; n, 2 * n))
+            z = tanh(slice(sums; 2 * n, 3 * n))
+            o = sigmoid(slice(sums; 3 * n, 4 * n))
+            c = f * c[t-1] + i * z
+            h = o * tanh(c)
+            return h
+        }
+        network net { input x : vector(32)  h = sliced(x; 32)  output h }";
+    let (sliced, whole) = (plan_of(sliced), plan("lstm(x; 32)"));
+    for (sliced, whole) in passes(&sliced).into_iter().zip(passes(&whole)) {
+        assert_eq!(loops(sliced), [(1, 1, (1, 1))]);
+        let ops = |pass: &Pass| -> Vec<_> {
+            let tracks = pass.stages.iter().filter(|s| s.kind == StageKind::Loop).flat_map(|s| &s.tracks);
+            let ops = tracks.flat_map(|t| &t.phases).flat_map(|p| &p.ops);
+            ops.map(|placed| match &placed.op {
+                Op::Map(map) => (map.span, map.len, map.program.len()),
+                Op::MatMul(list) => (list[0].span, list[0].to.len, list[0].from.view.len),
+                other => panic!("{}", other.name()),
+            })
+            .collect()
+        };
+        assert_eq!(ops(sliced), ops(whole));
+    }
+}
+
+#[test]
+fn a_layer_norm_lstm_meets_once_for_its_product_and_once_for_each_norm() {
+    for pass in passes(&plan("lstm_layer_norm(x; 32)")) {
+        assert_eq!(loops(pass), [(3, 1, (3, 1))]);
     }
 }
 
