@@ -2,43 +2,91 @@
 //!
 //! A row is some groups of equal length, one after the other. A worker writes [`Parts`] of a result, but sums whole
 //! groups, always in the same order: how a row is shared out changes no bit of it. Instruction sets may differ in the
-//! last bits. A row lies in the first-level cache, so it is read again rather than kept. All panic if their rows differ in
-//! length, which is a mistake of the caller.
+//! last bits. A row lies in the first-level cache, so it is read again rather than kept. Rows come many at once, since a
+//! short one takes no longer than a call. All panic if the rows of an operation differ in length, which is a mistake of
+//! the caller.
 
 #![allow(unsafe_code)] // parts of rows that other workers write parts of
 
 use super::isa::{mul_add, multiversion};
 use super::vecmath::exp;
+use rnnc_plan::NO_SYMBOL;
 use std::marker::PhantomData;
 use std::ops::Range;
 
-/// The parts of a row that are written.
+/// Rows that are read.
+#[derive(Clone, Copy, Debug)]
+pub struct Rows<'a, T = f32> {
+    first: *const T,
+    stride: usize,
+    len: usize,
+    count: usize,
+    read: PhantomData<&'a T>,
+}
+
+impl<'a, T> Rows<'a, T> {
+    /// So many rows of `len` numbers, the first at `first`, and from each to the next `stride`.
+    ///
+    /// # Safety
+    ///
+    /// They are there, and nobody writes them while this is.
+    pub unsafe fn new(first: *const T, stride: usize, len: usize, count: usize) -> Rows<'a, T> {
+        Rows { first, stride, len, count, read: PhantomData }
+    }
+
+    #[inline(always)]
+    fn each(self) -> impl Iterator<Item = &'a [T]> {
+        // SAFETY: these are the rows that are there.
+        (0..self.count)
+            .map(move |r| unsafe { std::slice::from_raw_parts(self.first.add(r * self.stride), self.len) })
+    }
+}
+
+/// The parts of rows that are written, the same of each.
 #[derive(Debug)]
 pub struct Parts<'a> {
-    row: *mut f32,
+    first: *mut f32,
+    stride: usize,
+    count: usize,
     units: &'a [Range<usize>],
     written: PhantomData<&'a mut f32>,
 }
 
 impl<'a> Parts<'a> {
-    /// The `units` of the row that begins at `row`.
+    /// The `units` of so many rows, the first at `first`, and from each to the next `stride`.
     ///
     /// # Safety
     ///
-    /// The row has these units, they do not overlap, and nobody else reads or writes them while the parts are there.
-    pub unsafe fn new(row: *mut f32, units: &'a [Range<usize>]) -> Parts<'a> {
-        Parts { row, units, written: PhantomData }
+    /// The rows have these units, none of them overlap, and nobody else reads or writes them while this is there.
+    pub unsafe fn new(first: *mut f32, stride: usize, count: usize, units: &'a [Range<usize>]) -> Parts<'a> {
+        Parts { first, stride, count, units, written: PhantomData }
     }
 
-    /// Writes the number everywhere.
-    pub fn fill(&mut self, number: f32) {
-        self.of(0..usize::MAX).for_each(|(_, out)| out.fill(number));
-    }
-
-    /// Whether any of some units are written.
     #[inline(always)]
-    fn touch(&self, units: &Range<usize>) -> bool {
-        self.units.iter().any(|own| own.start.max(units.start) < own.end.min(units.end))
+    fn each(self) -> impl Iterator<Item = RowParts<'a>> {
+        (0..self.count).map(move |r| RowParts {
+            row: self.first.wrapping_add(r * self.stride),
+            units: self.units,
+            written: PhantomData,
+        })
+    }
+}
+
+/// Those of one row.
+struct RowParts<'a> {
+    row: *mut f32,
+    units: &'a [Range<usize>],
+    written: PhantomData<&'a mut f32>,
+}
+
+impl<'a> RowParts<'a> {
+    /// Of a row of `len` numbers in so many groups, the units of each group of which some are written.
+    #[inline(always)]
+    fn groups(&self, len: usize, groups: usize) -> impl Iterator<Item = Range<usize>> + use<'a> {
+        let (units, size) = (self.units, len / groups);
+        let written =
+            move |g: &Range<usize>| units.iter().any(|own| own.start.max(g.start) < own.end.min(g.end));
+        (0..groups).map(move |g| g * size..(g + 1) * size).filter(written)
     }
 
     /// What is written of some units: which, counted from the first of them, and where.
@@ -59,32 +107,42 @@ impl<'a> Parts<'a> {
 
 multiversion! {
     /// out = e^x / (sum of e^x), with room for the exponentials of a group.
-    pub fn softmax(x: &[f32], groups: usize, room: &mut [f32], out: Parts<'_>) = softmax_body;
+    pub fn softmax(x: Rows<'_>, groups: usize, room: &mut [f32], out: Parts<'_>) = softmax_body;
 
     /// out = x - ln (sum of e^x), with room for the exponentials of a group.
-    pub fn log_softmax(x: &[f32], groups: usize, room: &mut [f32], out: Parts<'_>) = log_softmax_body;
+    pub fn log_softmax(x: Rows<'_>, groups: usize, room: &mut [f32], out: Parts<'_>) = log_softmax_body;
 
     /// out = (x - mean) / sqrt(variance + epsilon), with a mean of 0 unless `center`.
-    pub fn normalize(x: &[f32], groups: usize, center: bool, epsilon: f32, out: Parts<'_>) = normalize_body;
+    pub fn normalize(x: Rows<'_>, groups: usize, center: bool, epsilon: f32, out: Parts<'_>) = normalize_body;
 
     /// out = the sum of each group, a unit each.
-    pub fn group_sum(x: &[f32], groups: usize, out: Parts<'_>) = group_sum_body;
+    pub fn group_sum(x: Rows<'_>, groups: usize, out: Parts<'_>) = group_sum_body;
 
-    /// -ln of the symbol's softmax, with room for the exponentials.
-    pub fn cross_entropy(logits: &[f32], symbol: usize, room: &mut [f32]) -> f32 = cross_entropy_body;
+    /// out = -ln of the symbol's softmax, or 0 if there is no symbol, with room for the exponentials.
+    pub fn cross_entropy(
+        logits: Rows<'_>,
+        symbols: Rows<'_, u32>,
+        room: &mut [f32],
+        out: Parts<'_>,
+    ) = cross_entropy_body;
 
     /// What [`softmax`] with the result y makes of errors e: y (e - sum of e y).
-    pub fn softmax_gradient(e: &[f32], y: &[f32], groups: usize, out: Parts<'_>) = softmax_gradient_body;
+    pub fn softmax_gradient(e: Rows<'_>, y: Rows<'_>, groups: usize, out: Parts<'_>) = softmax_gradient_body;
 
     /// What [`log_softmax`] with the result y makes of errors e: e - e^y (sum of e).
-    pub fn log_softmax_gradient(e: &[f32], y: &[f32], groups: usize, out: Parts<'_>) = log_softmax_gradient_body;
+    pub fn log_softmax_gradient(
+        e: Rows<'_>,
+        y: Rows<'_>,
+        groups: usize,
+        out: Parts<'_>,
+    ) = log_softmax_gradient_body;
 
     /// What [`normalize`] of x makes of errors e: with n units, h the normalized ones and r = 1 / deviation,
     /// r (e - mean(e) - h mean(e h)), the first mean only if centered (Ba, Kiros & Hinton 2016, supplement).
     #[allow(clippy::too_many_arguments)]
     pub fn normalize_gradient(
-        e: &[f32],
-        x: &[f32],
+        e: Rows<'_>,
+        x: Rows<'_>,
         groups: usize,
         center: bool,
         epsilon: f32,
@@ -93,9 +151,9 @@ multiversion! {
 
     /// What [`cross_entropy`] makes of an error: error (softmax - 1 at the symbol), with room for the exponentials.
     pub fn cross_entropy_gradient(
-        error: f32,
-        logits: &[f32],
-        symbol: usize,
+        errors: Rows<'_>,
+        logits: Rows<'_>,
+        symbols: Rows<'_, u32>,
         room: &mut [f32],
         out: Parts<'_>,
     ) = cross_entropy_gradient_body;
@@ -212,18 +270,11 @@ fn exponentials<const FMA: bool>(x: &[f32], out: &mut [f32]) -> (f32, f32) {
     (max, sum(out))
 }
 
-/// The units of a group.
 #[inline(always)]
-fn group(index: usize, size: usize) -> Range<usize> {
-    index * size..(index + 1) * size
-}
-
-#[inline(always)]
-fn softmax_body<const FMA: bool>(x: &[f32], groups: usize, room: &mut [f32], mut out: Parts<'_>) {
-    let size = x.len() / groups;
-    let room = &mut room[..size];
-    for g in (0..groups).map(|g| group(g, size)) {
-        if out.touch(&g) {
+fn softmax_body<const FMA: bool>(x: Rows<'_>, groups: usize, room: &mut [f32], out: Parts<'_>) {
+    for (x, mut out) in x.each().zip(out.each()) {
+        for g in out.groups(x.len(), groups) {
+            let room = &mut room[..g.len()];
             let (_, sum) = exponentials::<FMA>(&x[g.clone()], room);
             let inverse = 1.0 / sum;
             for (own, out) in out.of(g) {
@@ -236,13 +287,11 @@ fn softmax_body<const FMA: bool>(x: &[f32], groups: usize, room: &mut [f32], mut
 }
 
 #[inline(always)]
-fn log_softmax_body<const FMA: bool>(x: &[f32], groups: usize, room: &mut [f32], mut out: Parts<'_>) {
-    let size = x.len() / groups;
-    let room = &mut room[..size];
-    for g in (0..groups).map(|g| group(g, size)) {
-        if out.touch(&g) {
+fn log_softmax_body<const FMA: bool>(x: Rows<'_>, groups: usize, room: &mut [f32], out: Parts<'_>) {
+    for (x, mut out) in x.each().zip(out.each()) {
+        for g in out.groups(x.len(), groups) {
             let x = &x[g.clone()];
-            let (max, sum) = exponentials::<FMA>(x, room);
+            let (max, sum) = exponentials::<FMA>(x, &mut room[..g.len()]);
             let log = sum.ln();
             for (own, out) in out.of(g) {
                 for (out, x) in out.iter_mut().zip(&x[own]) {
@@ -254,11 +303,10 @@ fn log_softmax_body<const FMA: bool>(x: &[f32], groups: usize, room: &mut [f32],
 }
 
 #[inline(always)]
-fn normalize_body<const FMA: bool>(x: &[f32], groups: usize, center: bool, epsilon: f32, mut out: Parts<'_>) {
-    let size = x.len() / groups;
-    let n = size as f32;
-    for g in (0..groups).map(|g| group(g, size)) {
-        if out.touch(&g) {
+fn normalize_body<const FMA: bool>(x: Rows<'_>, groups: usize, center: bool, epsilon: f32, out: Parts<'_>) {
+    let n = (x.len / groups) as f32;
+    for (x, mut out) in x.each().zip(out.each()) {
+        for g in out.groups(x.len(), groups) {
             let x = &x[g.clone()];
             let mean = if center { sum(x) / n } else { 0.0 };
             let [squares] = sums(x, x, (mean, mean), |[squares], x, _| {
@@ -276,26 +324,42 @@ fn normalize_body<const FMA: bool>(x: &[f32], groups: usize, center: bool, epsil
 }
 
 #[inline(always)]
-fn group_sum_body<const FMA: bool>(x: &[f32], groups: usize, mut out: Parts<'_>) {
-    let size = x.len() / groups;
-    for (own, out) in out.of(0..groups) {
-        for (out, g) in out.iter_mut().zip(own) {
-            *out = sum(&x[group(g, size)]);
+fn group_sum_body<const FMA: bool>(x: Rows<'_>, groups: usize, out: Parts<'_>) {
+    let size = x.len / groups;
+    for (x, mut out) in x.each().zip(out.each()) {
+        for (own, out) in out.of(0..groups) {
+            for (out, x) in out.iter_mut().zip(x[own.start * size..own.end * size].chunks_exact(size)) {
+                *out = sum(x);
+            }
         }
     }
 }
 
 #[inline(always)]
-fn cross_entropy_body<const FMA: bool>(logits: &[f32], symbol: usize, room: &mut [f32]) -> f32 {
-    let (max, sum) = exponentials::<FMA>(logits, &mut room[..logits.len()]);
-    sum.ln() - (logits[symbol] - max)
+fn cross_entropy_body<const FMA: bool>(
+    logits: Rows<'_>,
+    symbols: Rows<'_, u32>,
+    room: &mut [f32],
+    out: Parts<'_>,
+) {
+    for ((x, symbol), mut out) in logits.each().zip(symbols.each()).zip(out.each()) {
+        let loss = match symbol[0] {
+            NO_SYMBOL => 0.0,
+            symbol => {
+                let (max, sum) = exponentials::<FMA>(x, &mut room[..x.len()]);
+                sum.ln() - (x[symbol as usize] - max)
+            }
+        };
+        for (_, out) in out.of(0..1) {
+            out.fill(loss);
+        }
+    }
 }
 
 #[inline(always)]
-fn softmax_gradient_body<const FMA: bool>(e: &[f32], y: &[f32], groups: usize, mut out: Parts<'_>) {
-    let size = y.len() / groups;
-    for g in (0..groups).map(|g| group(g, size)) {
-        if out.touch(&g) {
+fn softmax_gradient_body<const FMA: bool>(e: Rows<'_>, y: Rows<'_>, groups: usize, out: Parts<'_>) {
+    for ((e, y), mut out) in e.each().zip(y.each()).zip(out.each()) {
+        for g in out.groups(y.len(), groups) {
             let (e, y) = (&e[g.clone()], &y[g.clone()]);
             let [dot] = sums(e, y, (0.0, 0.0), |[dot], e, y| [mul_add::<FMA>(e, y, dot)]);
             for (own, out) in out.of(g) {
@@ -308,10 +372,9 @@ fn softmax_gradient_body<const FMA: bool>(e: &[f32], y: &[f32], groups: usize, m
 }
 
 #[inline(always)]
-fn log_softmax_gradient_body<const FMA: bool>(e: &[f32], y: &[f32], groups: usize, mut out: Parts<'_>) {
-    let size = y.len() / groups;
-    for g in (0..groups).map(|g| group(g, size)) {
-        if out.touch(&g) {
+fn log_softmax_gradient_body<const FMA: bool>(e: Rows<'_>, y: Rows<'_>, groups: usize, out: Parts<'_>) {
+    for ((e, y), mut out) in e.each().zip(y.each()).zip(out.each()) {
+        for g in out.groups(y.len(), groups) {
             let (e, y) = (&e[g.clone()], &y[g.clone()]);
             let sum = sum(e);
             for (own, out) in out.of(g) {
@@ -325,17 +388,16 @@ fn log_softmax_gradient_body<const FMA: bool>(e: &[f32], y: &[f32], groups: usiz
 
 #[inline(always)]
 fn normalize_gradient_body<const FMA: bool>(
-    e: &[f32],
-    x: &[f32],
+    e: Rows<'_>,
+    x: Rows<'_>,
     groups: usize,
     center: bool,
     epsilon: f32,
-    mut out: Parts<'_>,
+    out: Parts<'_>,
 ) {
-    let size = x.len() / groups;
-    let n = size as f32;
-    for g in (0..groups).map(|g| group(g, size)) {
-        if out.touch(&g) {
+    let n = (x.len / groups) as f32;
+    for ((e, x), mut out) in e.each().zip(x.each()).zip(out.each()) {
+        for g in out.groups(x.len(), groups) {
             let (e, x) = (&e[g.clone()], &x[g.clone()]);
             let (mean, mean_error) = if center {
                 let [x, e] = sums(x, e, (0.0, 0.0), |[x_sum, e_sum], x, e| [x_sum + x, e_sum + e]);
@@ -360,21 +422,31 @@ fn normalize_gradient_body<const FMA: bool>(
 
 #[inline(always)]
 fn cross_entropy_gradient_body<const FMA: bool>(
-    error: f32,
-    logits: &[f32],
-    symbol: usize,
+    errors: Rows<'_>,
+    logits: Rows<'_>,
+    symbols: Rows<'_, u32>,
     room: &mut [f32],
-    mut out: Parts<'_>,
+    out: Parts<'_>,
 ) {
-    let room = &mut room[..logits.len()];
-    let (_, sum) = exponentials::<FMA>(logits, room);
-    let scale = error / sum;
-    for (own, out) in out.of(0..logits.len()) {
-        for (out, e) in out.iter_mut().zip(&room[own.clone()]) {
-            *out = scale * e;
+    let rows = errors.each().zip(logits.each()).zip(symbols.each()).zip(out.each());
+    for (((error, x), symbol), mut out) in rows {
+        let (error, symbol) = (error[0], symbol[0]);
+        if symbol == NO_SYMBOL {
+            for (_, out) in out.of(0..x.len()) {
+                out.fill(0.0);
+            }
+            continue;
         }
-        if own.contains(&symbol) {
-            out[symbol - own.start] -= error;
+        let room = &mut room[..x.len()];
+        let (_, sum) = exponentials::<FMA>(x, room);
+        let scale = error / sum;
+        for (own, out) in out.of(0..x.len()) {
+            for (out, e) in out.iter_mut().zip(&room[own.clone()]) {
+                *out = scale * e;
+            }
+            if own.contains(&(symbol as usize)) {
+                out[symbol as usize - own.start] -= error;
+            }
         }
     }
 }
@@ -407,11 +479,17 @@ mod tests {
         a.iter().zip(b).map(|(a, b)| a * b).sum()
     }
 
+    /// A row by itself.
+    fn row<T>(x: &[T]) -> Rows<'_, T> {
+        // SAFETY: it is there, and borrowed.
+        unsafe { Rows::new(x.as_ptr(), x.len(), x.len(), 1) }
+    }
+
     /// Writes a row of so many units in parts.
     fn written(len: usize, parts: &[Range<usize>], write: Write<'_>) -> Vec<f32> {
         let mut out = vec![f32::NAN; len];
         // SAFETY: the row has these units, which do not overlap, and nobody else sees it.
-        write(unsafe { Parts::new(out.as_mut_ptr(), parts) });
+        write(unsafe { Parts::new(out.as_mut_ptr(), len, 1, parts) });
         out
     }
 
@@ -475,9 +553,9 @@ mod tests {
                 e.iter().zip(y).map(|(e, y)| y * (e - dot)).collect()
             });
             for isa in Isa::available() {
-                let softmax = |out: Parts<'_>| softmax(isa, &x, groups, &mut vec![0.0; size], out);
+                let softmax = |out: Parts<'_>| softmax(isa, row(&x), groups, &mut vec![0.0; size], out);
                 check(&format!("softmax ({isa})"), &want, 5e-7, &softmax);
-                let back = |out: Parts<'_>| softmax_gradient(isa, &e, &y, groups, out);
+                let back = |out: Parts<'_>| softmax_gradient(isa, row(&e), row(&y), groups, out);
                 check(&format!("softmax_gradient ({isa})"), &gradient, 5e-7, &back);
             }
         }
@@ -495,9 +573,10 @@ mod tests {
                 e.iter().zip(y).map(|(e, y)| e - y.exp() * sum).collect()
             });
             for isa in Isa::available() {
-                let log_softmax = |out: Parts<'_>| log_softmax(isa, &x, groups, &mut vec![0.0; size], out);
+                let log_softmax =
+                    |out: Parts<'_>| log_softmax(isa, row(&x), groups, &mut vec![0.0; size], out);
                 check(&format!("log_softmax ({isa})"), &want, 5e-6, &log_softmax);
-                let back = |out: Parts<'_>| log_softmax_gradient(isa, &e, &y, groups, out);
+                let back = |out: Parts<'_>| log_softmax_gradient(isa, row(&e), row(&y), groups, out);
                 check(&format!("log_softmax_gradient ({isa})"), &gradient, 5e-6, &back);
             }
         }
@@ -522,9 +601,11 @@ mod tests {
                     e.iter().zip(&centered).map(|(e, c)| inverse * (e - mean - c * along)).collect()
                 });
                 for isa in Isa::available() {
-                    let normalize = |out: Parts<'_>| normalize(isa, &x, groups, center, epsilon, out);
+                    let normalize = |out: Parts<'_>| normalize(isa, row(&x), groups, center, epsilon, out);
                     check(&format!("normalize, {offset} ({isa})"), &want, within, &normalize);
-                    let back = |out: Parts<'_>| normalize_gradient(isa, &e, &x, groups, center, epsilon, out);
+                    let back = |out: Parts<'_>| {
+                        normalize_gradient(isa, row(&e), row(&x), groups, center, epsilon, out)
+                    };
                     check(&format!("normalize_gradient, {offset} ({isa})"), &gradient, 10.0 * within, &back);
                 }
             }
@@ -537,7 +618,7 @@ mod tests {
             let x = numbers(groups * size, 3);
             let want = by_group(&x, size, |x| vec![x.iter().sum()]);
             for isa in Isa::available() {
-                let group_sum = |out: Parts<'_>| group_sum(isa, &x, groups, out);
+                let group_sum = |out: Parts<'_>| group_sum(isa, row(&x), groups, out);
                 check(&format!("group_sum, {size} ({isa})"), &want, 5e-7 * size as f64, &group_sum);
             }
         }
@@ -550,13 +631,16 @@ mod tests {
             let softmax = exact_softmax(&double(&x));
             for (isa, symbol) in Isa::available().flat_map(|isa| [(isa, 0), (isa, size / 2), (isa, size - 1)])
             {
-                let got = f64::from(cross_entropy(isa, &x, symbol, &mut vec![0.0; size]));
-                let want = -softmax[symbol].ln();
-                assert!((got - want).abs() <= 5e-6, "{size}, symbol {symbol} ({isa}): {got:e}, not {want:e}");
+                let symbols = [symbol as u32];
+                let loss = |out: Parts<'_>| {
+                    cross_entropy(isa, row(&x), row(&symbols), &mut vec![0.0; size], out);
+                };
+                check(&format!("cross_entropy ({isa})"), &[-softmax[symbol].ln()], 5e-6, &loss);
                 let mut gradient: Vec<f64> = softmax.iter().map(|y| 0.7 * y).collect();
                 gradient[symbol] -= 0.7;
                 let back = |out: Parts<'_>| {
-                    cross_entropy_gradient(isa, 0.7, &x, symbol, &mut vec![0.0; size], out);
+                    let (errors, room) = ([0.7], &mut vec![0.0; size]);
+                    cross_entropy_gradient(isa, row(&errors), row(&x), row(&symbols), room, out);
                 };
                 check(&format!("cross_entropy_gradient ({isa})"), &gradient, 5e-7, &back);
             }
@@ -573,22 +657,29 @@ mod tests {
                 x[size + at] = f32::NAN;
                 let room = || vec![0.0; size];
                 let functions: [(&str, Write<'_>); 6] = [
-                    ("softmax", &|out| softmax(isa, &x, 3, &mut room(), out)),
-                    ("log_softmax", &|out| log_softmax(isa, &x, 3, &mut room(), out)),
-                    ("normalize", &|out| normalize(isa, &x, 3, true, 1e-5, out)),
-                    ("softmax_gradient", &|out| softmax_gradient(isa, &e, &x, 3, out)),
-                    ("log_softmax_gradient", &|out| log_softmax_gradient(isa, &x, &e, 3, out)),
-                    ("normalize_gradient", &|out| normalize_gradient(isa, &e, &x, 3, true, 1e-5, out)),
+                    ("softmax", &|out| softmax(isa, row(&x), 3, &mut room(), out)),
+                    ("log_softmax", &|out| log_softmax(isa, row(&x), 3, &mut room(), out)),
+                    ("normalize", &|out| normalize(isa, row(&x), 3, true, 1e-5, out)),
+                    ("softmax_gradient", &|out| softmax_gradient(isa, row(&e), row(&x), 3, out)),
+                    ("log_softmax_gradient", &|out| log_softmax_gradient(isa, row(&x), row(&e), 3, out)),
+                    ("normalize_gradient", &|out| {
+                        normalize_gradient(isa, row(&e), row(&x), 3, true, 1e-5, out)
+                    }),
                 ];
                 for (name, write) in functions {
                     for (i, y) in written(3 * size, &[0..3 * size], write).iter().enumerate() {
                         assert_eq!(y.is_nan(), i / size == 1, "{name}, unit {i}, NaN in unit {at} ({isa})");
                     }
                 }
-                assert!(cross_entropy(isa, &x[size..2 * size], 0, &mut room()).is_nan());
             }
+            let (x, room) = ([0.0, f32::NAN, 1.0], &mut [0.0; 3]);
+            let mut loss = 0.0;
+            // SAFETY: one number, borrowed here alone.
+            let out = unsafe { Parts::new(&raw mut loss, 1, 1, &[0..1]) };
+            cross_entropy(isa, row(&x), row(&[0]), room, out);
+            assert!(loss.is_nan(), "cross_entropy ({isa})");
             let nothing = [f32::NAN; 40];
-            let out = written(40, &[0..40], &|out| softmax(isa, &nothing, 1, &mut [0.0; 40], out));
+            let out = written(40, &[0..40], &|out| softmax(isa, row(&nothing), 1, &mut [0.0; 40], out));
             assert!(out.iter().all(|y| y.is_nan()), "all NaN ({isa})");
         }
     }
@@ -598,15 +689,43 @@ mod tests {
         for isa in Isa::available() {
             let mut x = vec![-3e38; 45];
             x[40] = 3e38;
-            let out = written(45, &[0..45], &|out| softmax(isa, &x, 1, &mut [0.0; 45], out));
+            let out = written(45, &[0..45], &|out| softmax(isa, row(&x), 1, &mut [0.0; 45], out));
             assert!(out.iter().enumerate().all(|(i, &y)| y == f32::from(i == 40)), "{out:?} ({isa})");
         }
     }
 
     #[test]
-    fn filling_writes_the_parts_only() {
-        let out = written(9, &[1..3, 5..6], &|mut out| out.fill(2.0));
-        let filled: Vec<usize> = (0..9).filter(|&i| out[i] == 2.0).collect();
-        assert_eq!(filled, [1, 2, 5]);
+    fn rows_are_independent_and_may_lie_apart() {
+        let (count, size, stride) = (5, 43, 50);
+        let x = numbers(count * stride, 6);
+        let units = [3..7, 20..43];
+        for isa in Isa::available() {
+            let mut out = vec![f32::NAN; count * stride];
+            // SAFETY: the rows lie in the vectors, and their units do not overlap.
+            let (rows, parts) = unsafe {
+                let rows = Rows::new(x.as_ptr(), stride, size, count);
+                (rows, Parts::new(out.as_mut_ptr(), stride, count, &units))
+            };
+            normalize(isa, rows, 1, true, 1e-5, parts);
+            for (x, out) in x.chunks(stride).zip(out.chunks(stride)) {
+                let alone = |out: Parts<'_>| normalize(isa, row(&x[..size]), 1, true, 1e-5, out);
+                let want = written(stride, &units, &alone);
+                assert!(out.iter().zip(&want).all(|(a, b)| a.to_bits() == b.to_bits()), "{out:?} ({isa})");
+            }
+        }
+    }
+
+    #[test]
+    fn without_a_symbol_there_is_no_loss_and_no_error() {
+        let (x, symbols) = (numbers(20, 1), [NO_SYMBOL]);
+        for isa in Isa::available() {
+            let room = || vec![0.0; 20];
+            let loss = |out: Parts<'_>| cross_entropy(isa, row(&x), row(&symbols), &mut room(), out);
+            check("cross_entropy", &[0.0], 0.0, &loss);
+            let back = |out: Parts<'_>| {
+                cross_entropy_gradient(isa, row(&[1.0]), row(&x), row(&symbols), &mut room(), out);
+            };
+            check("cross_entropy_gradient", &[0.0; 20], 0.0, &back);
+        }
     }
 }

@@ -3,11 +3,10 @@
 #![allow(unsafe_code)] // rows of the shared buffers
 
 use super::{Local, Share};
-use crate::kernels::rows::{self, Parts};
+use crate::kernels::rows::{self, Parts, Rows};
 use crate::memory::Shared;
 use crate::program::VectorOp;
 use rnnc_graph::Operation;
-use rnnc_plan::NO_SYMBOL;
 use std::ops::Range;
 
 /// Runs a vector function over a worker's rows and units.
@@ -17,24 +16,37 @@ pub(crate) fn vector(shared: &Shared<'_>, op: &VectorOp, share: &Share, local: &
         return;
     }
     for t in share.frames.clone() {
-        for b in share.streams.clone() {
-            row(shared, op, (t, b), &units, local.group.as_mut_slice());
+        // A frame's rows lie side by side, unless a read crosses a reset in some.
+        let apart = op.operands.iter().any(|from| from.delay != 0 && shared.may_cross(from, t));
+        let count = if apart { 1 } else { share.streams.len() };
+        for b in share.streams.clone().step_by(count.max(1)) {
+            rows(shared, op, (t, b, count), &units, local.group.as_mut_slice());
         }
     }
 }
 
-/// Runs it for some units of a row.
-fn row(shared: &Shared<'_>, op: &VectorOp, (t, b): (usize, usize), units: &[Range<usize>], room: &mut [f32]) {
+/// Runs it for some units of so many rows of a frame, from one on.
+fn rows(
+    shared: &Shared<'_>,
+    op: &VectorOp,
+    (t, b, count): (usize, usize, usize),
+    units: &[Range<usize>],
+    room: &mut [f32],
+) {
     let isa = shared.isa;
     // SAFETY: operands are as long as the compiler says, and were written before the last barrier; of the result only this
     // worker's units are written, and no operand is the result.
     let operand = |i: usize| unsafe {
-        std::slice::from_raw_parts(shared.source(&op.operands[i], t, b), op.operands[i].len)
+        let from = &op.operands[i];
+        Rows::new(shared.source(from, t, b), from.width, from.len, count)
     };
-    // SAFETY: a symbol is stored as the bits of a number.
-    let symbol = |i: usize| unsafe { shared.source(&op.operands[i], t, b).cast::<u32>().read() };
+    // SAFETY: as above; a symbol is stored as the bits of a number.
+    let symbol = |i: usize| unsafe {
+        let from = &op.operands[i];
+        Rows::new(shared.source(from, t, b).cast::<u32>(), from.width, 1, count)
+    };
     // SAFETY: these units are the worker's alone, and no two ranges of them overlap.
-    let mut out = unsafe { Parts::new(shared.target(&op.to, t, b), units) };
+    let out = unsafe { Parts::new(shared.target(&op.to, t, b), op.to.width, count, units) };
     match op.operation {
         Operation::Softmax { groups } => rows::softmax(isa, operand(0), groups, room, out),
         Operation::LogSoftmax { groups } => rows::log_softmax(isa, operand(0), groups, room, out),
@@ -42,10 +54,7 @@ fn row(shared: &Shared<'_>, op: &VectorOp, (t, b): (usize, usize), units: &[Rang
             rows::normalize(isa, operand(0), groups, center, epsilon as f32, out)
         }
         Operation::GroupSum { groups } => rows::group_sum(isa, operand(0), groups, out),
-        Operation::CrossEntropy => out.fill(match symbol(1) {
-            NO_SYMBOL => 0.0,
-            symbol => rows::cross_entropy(isa, operand(0), symbol as usize, room),
-        }),
+        Operation::CrossEntropy => rows::cross_entropy(isa, operand(0), symbol(1), room, out),
         Operation::SoftmaxGradient { groups } => {
             rows::softmax_gradient(isa, operand(0), operand(1), groups, out)
         }
@@ -55,13 +64,9 @@ fn row(shared: &Shared<'_>, op: &VectorOp, (t, b): (usize, usize), units: &[Rang
         Operation::NormalizeGradient { groups, center, epsilon } => {
             rows::normalize_gradient(isa, operand(0), operand(1), groups, center, epsilon as f32, out)
         }
-        Operation::CrossEntropyGradient => match symbol(2) {
-            NO_SYMBOL => out.fill(0.0),
-            symbol => {
-                let error = operand(0)[0];
-                rows::cross_entropy_gradient(isa, error, operand(1), symbol as usize, room, out)
-            }
-        },
+        Operation::CrossEntropyGradient => {
+            rows::cross_entropy_gradient(isa, operand(0), operand(1), symbol(2), room, out)
+        }
         // Elementwise ones are steps of maps.
         _ => {}
     }
