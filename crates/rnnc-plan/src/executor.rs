@@ -186,7 +186,7 @@ pub trait Executor: Send {
     /// Nothing was brought, or there was a forward call since; those of `forward`.
     fn forward_prefetched(&mut self, resets: Option<&[bool]>) -> Result<(), ExecutorError> {
         let _ = resets;
-        Err(ExecutorError::Order("no inputs were brought ahead"))
+        Err(ExecutorError::NOTHING_AHEAD)
     }
 
     /// Copies an output of the last forward call, by its place in the graph's list: `[frames, B, N]`. Calls of
@@ -348,6 +348,9 @@ pub enum ExecutorError {
 }
 
 impl ExecutorError {
+    /// There are no inputs for [`Executor::forward_prefetched`].
+    pub const NOTHING_AHEAD: ExecutorError = ExecutorError::Order("no inputs were brought ahead");
+
     /// Whether what was asked for is at fault, rather than the order of calls or the device.
     pub fn is_bad_input(&self) -> bool {
         !matches!(self, ExecutorError::Order(_) | ExecutorError::Device { .. })

@@ -78,7 +78,7 @@ impl CudaExecutor {
     /// None do.
     pub(super) fn waiting(&self) -> Result<usize, ExecutorError> {
         match self.prefetched.frames {
-            0 => Err(ExecutorError::Order("no inputs were brought ahead")),
+            0 => Err(ExecutorError::NOTHING_AHEAD),
             frames => Ok(frames),
         }
     }
