@@ -8,7 +8,8 @@ from readme import ROOT, wrapped
 
 PRECISIONS = ["f32", "tf32", "bf16", "fp16"]
 KINDS = ["forward", "train"]
-NAMES = {"lstm": "LSTM", "gru": "GRU", "lstm_peephole": "peephole LSTM", "lstm_layer_norm": "layer-norm LSTM", "slstm": "sLSTM",
+NAMES = {"lstm": "LSTM", "gru": "GRU", "lstm_peephole": "peephole LSTM", "lstm_layer_norm": "layer-norm LSTM",
+         "lstm_sliced": "sliced LSTM", "slstm": "sLSTM",
          "sru": "SRU", "mingru": "minGRU", "lru": "LRU", "tf32": "TF32"}
 IN_WORDS = {"forward": "forward", "train": "forward and backward"}
 # Of cuDNN's precisions, those that rnnc's stand beside.
@@ -214,8 +215,8 @@ class Results:
 TITLES = {
     "peers": "One layer, with as many inputs as units, in windows of 1024 frames, with the data on the device: microseconds per "
              "frame of all streams, forward as in training / forward and backward with the gradients of weights and inputs:",
-    "cells": "Cells whose products are as many as an LSTM's, the same times: **of an LSTM's** (`cascade` is of no library; sLSTM, "
-             "as the others, in one head):",
+    "cells": "Cells whose products are as many as an LSTM's, the same times: **of an LSTM's** (`cascade` is of no library, nor is the "
+             "sliced LSTM, whose gates are slices of one layer; sLSTM, as the others, in one head):",
     "scans": "Recurrences that run as scans, in f32, the same times, and the parts that they are of a bound: products at the rate "
              "of a large one, and what is touched in memory at the rate of a copy, both measured in the same run:",
     "paper": "The paper's question: a peephole LSTM forward, in f32, frame by frame / by rnnc's plan, and **their ratio**:",
