@@ -169,6 +169,10 @@ class Results:
         head = ["layers", "units", "streams", "frame by frame, frames/s", "as planned, frames/s", "ratio"]
         return table(head, lines) if lines else None
 
+    def saving(self):
+        """What the passes of the paper's experiment do not do, if so."""
+        return " with nothing saved for a backward pass" if any(r.get("inference") for r in self.rows("paper")) else ""
+
     def gains(self):
         """The paper's experiment, for the README: ratios over streams."""
         rows = {(r["layers"], r["size"], r["streams"]): r["ratio"]["median"] for r in self.rows("paper")}
@@ -208,7 +212,7 @@ class Results:
              "medians over rounds (lowest .. highest). Ratios and fractions of the bound are taken within rounds.", self.points()),
             ("Cells", "How many times as long as rnnc the others take: geometric means over the points of a cell.", self.summary()),
             ("Fractions of the bound", "Forward and backward, 256 units. `rnnc bench --help` says what the bound is.", self.bounds()),
-            ("Streams and schedules", "A peephole LSTM, forward, 256 frames: frame by frame, and as planned.", self.paper()),
+            ("Streams and schedules", f"A peephole LSTM, forward{self.saving()}, 256 frames: frame by frame, and as planned.", self.paper()),
             ("Long windows", "One LSTM layer of 256 units, one stream, forward and backward.", self.windows()),
             ("Sessions", "Frame by frame, one stream: microseconds from inputs in to outputs out.", self.latencies()),
             ("Threads", "How many times as fast as with one thread, forward and backward: measured / predicted by `rnnc plan`.",
@@ -230,7 +234,8 @@ class Results:
             ("Of the least time that the plan's work could take on this machine (`rnnc bench --help` says what that is), forward and "
              "backward, 256 units (`fading` and `tandem` are cells of no library; `scan` is a recurrence without products, so "
              "its bound is the bandwidth of copying):", self.bounds()),
-            ("A peephole LSTM, forward, 256 frames at hand: how many times as many frames a second as the same kernels frame by frame:",
+            (f"A peephole LSTM, forward{self.saving()}, 256 frames at hand: how many times as many frames a second as the same "
+             "kernels frame by frame:",
              self.gains()),
             ("One LSTM layer of 256 units, one stream, in longer windows:", self.windows()),
             ("Inference frame by frame in a session, one stream, microseconds:", self.latencies()),

@@ -1,5 +1,6 @@
 """The experiment of Hwang & Sung (2015): a peephole LSTM of some layers, its forward pass as planned, all frames of a window
-at hand, and frame by frame, with the same kernels, where only parallel streams help."""
+at hand, and frame by frame, with the same kernels, where only parallel streams help. Neither saves anything for a backward
+pass."""
 
 import statistics
 
@@ -28,7 +29,7 @@ def run(part, rnnc, _, options):
                 break
             try:
                 for schedule, times in found.items():
-                    line = rnnc.bench(point, "--schedule", schedule, "--forward", "--seconds", options.seconds,
+                    line = rnnc.bench(point, "--schedule", schedule, "--inference", "--seconds", options.seconds,
                                       "--calls", point.calls(), timeout=60 + part.budget.left())
                     times.append(line["forward_us_per_step"])
             except RuntimeError as error:
@@ -39,5 +40,5 @@ def run(part, rnnc, _, options):
             gain = [frame / window for frame, window in zip(found["frame"], found["window"])]
             rates = {f"{schedule}_frames_per_second": rounded(1e6 * point.streams / statistics.median(times))
                      for schedule, times in found.items()}
-            part.add(**point.row(), rounds=rounds, window=over(found["window"]), frame=over(found["frame"]), **rates,
+            part.add(**point.row(), inference=True, rounds=rounds, window=over(found["window"]), frame=over(found["frame"]), **rates,
                      ratio=over(gain), say=f"{point}: {over(gain)['median']} times as many frames a second as frame by frame")

@@ -6,14 +6,14 @@ use crate::graph::Graph;
 use crate::operation::Operation;
 use crate::parts::{Connection, ConnectionKind, LayerId, LayerKind, Range};
 
-/// The most slices that a layer is shared out in: units of many thin slices would be too few for many to share.
-const MOST: usize = 16;
-
 /// For each layer, the size of the slices in which its units are shared out.
 #[derive(Clone, Debug)]
 pub struct Spans(Vec<usize>);
 
 impl Spans {
+    /// The most slices that a layer is shared out in: units of many thin slices would be too few for many to share.
+    pub const MOST: usize = 16;
+
     /// Finds them. Layers that depend on each other unit by unit are shared out alike, so a layer that must stay `whole` keeps
     /// those whole, too. Takes time linear in layers and connections.
     pub fn find(graph: &Graph, whole: impl Fn(LayerId) -> bool) -> Spans {
@@ -51,8 +51,9 @@ impl Spans {
         for layer in graph.layer_ids() {
             let span = &mut spans[alike.first(layer.index())];
             let fits = |len: usize| parts(graph, layer).all(|part| part.is_multiple_of(len));
-            let stays =
-                |len: usize| size(layer) > MOST * len || whole(layer) || counts(graph, layer) || !fits(len);
+            let stays = |len: usize| {
+                size(layer) > Spans::MOST * len || whole(layer) || counts(graph, layer) || !fits(len)
+            };
             if span.is_some_and(stays) {
                 *span = Some(size(layer));
             }

@@ -131,7 +131,7 @@ fn buffers_of_known_networks_in_use_together_never_share_room() {
 
 #[test]
 fn buffers_whose_lifetimes_do_not_overlap_share_room() {
-    let (streams, frames) = (2, 64);
+    let (streams, frames) = (2, 32);
     let plan = Plan::new(&nets::text_model(20, 32), PlanOptions::training(streams, frames)).unwrap();
     let placement = plan.place(streams, frames, false);
     let apart: u128 = placement.sizes.iter().sum();

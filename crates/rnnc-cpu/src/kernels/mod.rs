@@ -6,6 +6,7 @@
 //! | `vecmath` | exp, tanh, sigmoid and the others, written so that the compiler vectorizes them |
 //! | `vector` | registers of numbers, for the kernels that say which register holds what |
 //! | [`elementwise`] | the operations of fused maps, over tiles that stay in the first-level cache |
+//! | [`rows`] | softmax, normalization and their like, over whole rows |
 //! | [`ahead`] | bringing numbers to the cache before they are needed |
 //! | [`recurrence`] | the states of a scan |
 //! | [`numbers`] | how packed weights are kept: in single precision, or in half the bytes |
@@ -28,6 +29,7 @@ pub mod numbers;
 pub mod outer;
 pub mod pack;
 pub mod recurrence;
+pub mod rows;
 pub mod skinny;
 pub mod tile;
 mod vecmath;

@@ -192,7 +192,7 @@ unsafe fn product<B: Blocking, W: Load>(
             for block in 0..blocks {
                 let own = block * rows.len() / blocks..(block + 1) * rows.len() / blocks;
                 let (mut rows, outs) = (&rows[own.clone()], &outs[own]);
-                if blocks > 1 && group.len() >= WORTH_COPYING {
+                if blocks > 1 && group.len() >= WORTH_COPYING && lie_apart(rows) {
                     // SAFETY: the inputs of each row are there to read.
                     rows = unsafe { copies.of(rows, inputs) };
                 }
@@ -206,6 +206,14 @@ unsafe fn product<B: Blocking, W: Load>(
             }
         }
     }
+}
+
+/// Bytes from a row to the next, more than which are far.
+const FAR: usize = 2048;
+
+/// Whether rows lie far from each other.
+fn lie_apart(rows: &[*const f32]) -> bool {
+    rows.windows(2).any(|pair| pair[0].addr().abs_diff(pair[1].addr()) > FAR)
 }
 
 /// A block's inputs, copied side by side. Where they lie, rows may be a power of two apart, so that their lines share few

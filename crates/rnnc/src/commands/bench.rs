@@ -53,6 +53,8 @@ taken to be an H200's. The bound of a pass is the longest row of jobs that follo
 of all jobs together, if that takes longer: jobs side by side, in chunks of frames among them, do not add up. It leaves out \
 starting kernels, all arithmetic but products, what loops exchange, and zeros. In JSON, `bytes` are what is moved so.
 
+With --inference, nothing is saved for a backward pass, and only the forward pass is timed.
+
 With --schedule frame, the same network runs in windows of a single frame, one call a frame: nothing runs for all \
 frames at once. Only the forward pass is timed then, since errors do not go back from window to window. On a GPU, all \
 frames' passes stand in its queue one behind the other, and all have the same input.
@@ -80,6 +82,9 @@ pub struct Bench {
     /// Time the forward pass alone
     #[arg(long)]
     forward: bool,
+    /// Plan the forward pass only, as `run` does, and time that
+    #[arg(long)]
+    inference: bool,
     /// Do not measure the machine, and say nothing of the bound
     #[arg(long)]
     no_bound: bool,
@@ -260,6 +265,7 @@ impl Bench {
             "streams": streams,
             "frames": self.frames,
             "schedule": self.schedule.name(),
+            "inference": self.inference,
             "threads": measured.threads,
             "executor": measured.executor,
             "timed": if measured.device.is_some() { "device" } else { "host" },

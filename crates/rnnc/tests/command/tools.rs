@@ -175,6 +175,10 @@ fn timings_are_one_json_object_a_line() {
     let frames: serde_json::Value = serde_json::from_str(&frames).unwrap();
     assert_eq!((&frames["schedule"], &frames["timed"]), (&"frame".into(), &"host".into()));
     assert!(frames["forward_us_per_step"].as_f64().unwrap() > 0.0 && frames["train_us_per_step"].is_null());
+    let run = sandbox.succeeds("bench net.rnn --inference --streams 2 --frames 8 --seconds 0 --format json");
+    let run: serde_json::Value = serde_json::from_str(&run).unwrap();
+    assert!(run["inference"].as_bool().unwrap() && !frames["inference"].as_bool().unwrap());
+    assert!(run["forward_us_per_step"].as_f64().unwrap() > 0.0 && run["train_us_per_step"].is_null());
     for option in ["--kernels", "--prepare"] {
         assert!(sandbox.fails(2, &format!("bench net.rnn {option}")).contains("`--executor cuda`"));
     }

@@ -140,7 +140,10 @@ impl Bench {
             Schedule::Window => self.frames,
             Schedule::Frame | Schedule::Session => 1,
         };
-        let options = PlanOptions::training(streams, step).with_input_gradients();
+        let options = match self.inference {
+            true => PlanOptions::inference(streams, step),
+            false => PlanOptions::training(streams, step).with_input_gradients(),
+        };
         let options = PlanOptions { workers: kind.workers(threads), ..options };
         Ok((Plan::new(graph, options)?, Setup { threads, ..Setup::new(streams, step) }, step))
     }
@@ -159,7 +162,7 @@ impl Bench {
         time: Duration,
         machine: Option<&Machine>,
     ) -> anyhow::Result<Measured> {
-        let effort = Effort { time, calls: self.calls, forward: self.forward };
+        let effort = Effort { time, calls: self.calls, forward: self.forward || self.inference };
         let ExecutorArgs { executor: kind, threads, precision } = self.executor;
         let (plan, setup, step) = self.plan(graph, streams)?;
         // Before the data, for the executor refuses what memory does not hold.
