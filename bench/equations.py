@@ -47,6 +47,18 @@ def lstm_peephole(torch, w, x):
     return torch.stack(outputs)
 
 
+def lstm_sliced(torch, w, x):
+    inputs, inner = stacked(torch, w, x, ["sums"])
+    h, c = zeros(x, inner.shape[0], 2)
+    outputs = []
+    for frame in inputs.unbind(0):
+        f, i, o, z = (frame + h @ inner).chunk(4, 1)
+        c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(z)
+        h = torch.sigmoid(o) * torch.tanh(c)
+        outputs.append(h)
+    return torch.stack(outputs)
+
+
 def lstm_layer_norm(torch, w, x):
     def norm(v, name):
         return torch.nn.functional.layer_norm(v, v.shape[-1:], w[f"{name}.gain"], w[f"{name}.bias"], 1e-5)
@@ -138,4 +150,4 @@ def scan(torch, _, x):
 
 
 CELLS = {cell.__name__: cell for cell in (
-    lstm, lstm_peephole, lstm_layer_norm, slstm, cascade, gru, sru, mingru, lru, scan)}
+    lstm, lstm_peephole, lstm_sliced, lstm_layer_norm, slstm, cascade, gru, sru, mingru, lru, scan)}

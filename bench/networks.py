@@ -32,6 +32,18 @@ OWN = {
     return h
 }
 """,
+    # An LSTM whose four gates are one layer, which others read in slices.
+    "lstm_sliced": """cell lstm_sliced(x; n) {
+    sums = dense(x, h[t-1]; 4 * n)
+    f = sigmoid(slice(sums; 0, n))
+    i = sigmoid(slice(sums; n, 2 * n))
+    o = sigmoid(slice(sums; 2 * n, 3 * n))
+    z = tanh(slice(sums; 3 * n, 4 * n))
+    c = f * c[t-1] + i * z
+    h = o * tanh(c)
+    return h
+}
+""",
     "tandem": """cell tandem(x; n) {
     g = sigmoid(dense(x, s[t-1]; n))
     m = tanh(dense(x, s[t-1]; n) * dense(x; n))

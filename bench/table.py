@@ -58,7 +58,8 @@ class Results:
     def machine(self):
         """What was measured, on what."""
         facts = self.facts
-        peers = [f"{name} {facts[key]}" for name, key in (("PyTorch", "torch"), ("JAX", "jax")) if facts.get(key)]
+        peers = [f"{name} {facts[key]}" for name, key in (("PyTorch", "torch"), ("JAX", "jax"))
+                 if facts.get(key) and self.rows("peers")]
         texts = [f"{facts['processor']}, {facts['threads']} of {facts['cores']} cores, {facts['threads']} threads", facts["rnnc"],
                  f"commit {facts['commit']}", *peers]
         return "; ".join(texts) + "."

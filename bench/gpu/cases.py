@@ -6,7 +6,7 @@ import networks
 from common import counted
 
 LOOP_STREAMS = [1, 16]
-CUSTOM = ["lstm_peephole", "lstm_layer_norm", "slstm", "cascade"]
+CUSTOM = ["lstm_peephole", "lstm_sliced", "lstm_layer_norm", "slstm", "cascade"]
 SCANS = ["scan", "sru", "mingru", "lru"]
 
 
@@ -68,9 +68,10 @@ def scans(options):
 
 
 def sanitized(_):
-    """A loop in a cluster, one in a block, one with vector functions, and a scan; few frames, since tools slow them down."""
-    return [Case(cell, size, streams, 8) for cell, size in (("lstm", 256), ("gru", 72), ("lstm_layer_norm", 128), ("sru", 128))
-            for streams in LOOP_STREAMS]
+    """A loop in a cluster, one in a block, one of slices, one with vector functions, and a scan; few frames, since tools
+    slow them down."""
+    chosen = (("lstm", 256), ("gru", 72), ("lstm_sliced", 256), ("lstm_layer_norm", 128), ("sru", 128))
+    return [Case(cell, size, streams, 8) for cell, size in chosen for streams in LOOP_STREAMS]
 
 
 TIMED = {"peers": peers, "cells": cells, "paper": paper, "scans": scans}

@@ -1,5 +1,6 @@
 """What a GPU's results come to: tables and sentences, for the README among others."""
 
+import collections
 import json
 import math
 
@@ -8,7 +9,8 @@ from readme import ROOT, wrapped
 
 PRECISIONS = ["f32", "tf32", "bf16", "fp16"]
 KINDS = ["forward", "train"]
-NAMES = {"lstm": "LSTM", "gru": "GRU", "lstm_peephole": "peephole LSTM", "lstm_layer_norm": "layer-norm LSTM", "slstm": "sLSTM",
+NAMES = {"lstm": "LSTM", "gru": "GRU", "lstm_peephole": "peephole LSTM", "lstm_layer_norm": "layer-norm LSTM",
+         "lstm_sliced": "sliced LSTM", "slstm": "sLSTM",
          "sru": "SRU", "mingru": "minGRU", "lru": "LRU", "tf32": "TF32"}
 IN_WORDS = {"forward": "forward", "train": "forward and backward"}
 # Of cuDNN's precisions, those that rnnc's stand beside.
@@ -155,8 +157,13 @@ def correctness(rows):
         texts += [f"{whose}in {named(p)} within {max(found):.1e} ({counted(len(found), 'network')})" for p, found in errors.items() if found]
     cases = listed(dict.fromkeys(f"{named(r['cell'])}s" for r in rows))
     sizes = listed(str(size) for size in sorted({r["size"] for r in rows}))
-    return (f"Gradients of {cases} with {sizes} units, against those of their equations in float64, relative to the norm of an "
-            f"array: {'; '.join(texts)}.")
+    layers = max(r.get("layers", 1) for r in rows)
+    stacked = f" and up to {layers} layers" if layers > 1 else ""
+    # What an older commit was compared of says so.
+    older = listed(f"{count} of these are of commit {commit}" for commit, count in
+                   collections.Counter(r["commit"] for r in rows if "commit" in r).items())
+    return (f"Gradients of {cases} with {sizes} units{stacked}, against those of their equations in float64, relative to the norm of an "
+            f"array: {'; '.join(texts + [older] if older else texts)}.")
 
 
 def suite(rows):
@@ -198,7 +205,16 @@ class Results:
         gpu, driver = facts["gpu"].split(", ")
         cudnn = facts["cudnn"]
         versions = f"PyTorch {facts['torch']}, cuDNN {cudnn // 10000}.{cudnn // 100 % 100}.{cudnn % 100}, CUDA {facts['cuda']}"
-        return f"{gpu}, driver {driver}, {versions}; {facts['rnnc']}, commit {facts['commit']}"
+        return f"{gpu}, driver {driver}, {versions}; {facts['rnnc']}, {self.commits()}"
+
+    def commits(self):
+        """That of most parts shown, and what parts are of others."""
+        parts = {}
+        for name in sorted(set(self.parts) & SHOWN):
+            parts.setdefault(self.parts[name]["machine"]["commit"], []).append(name)
+        (most, _), *others = sorted(parts.items(), key=lambda entry: -len(entry[1]))
+        but = listed(f"{listed(WHAT.get(name, name) for name in names)} of {commit}" for commit, names in others)
+        return f"commit {most}" + (f" ({but})" if but else "")
 
     def remarks(self):
         texts = []
@@ -214,13 +230,16 @@ class Results:
 TITLES = {
     "peers": "One layer, with as many inputs as units, in windows of 1024 frames, with the data on the device: microseconds per "
              "frame of all streams, forward as in training / forward and backward with the gradients of weights and inputs:",
-    "cells": "Cells whose products are as many as an LSTM's, the same times: **of an LSTM's** (`cascade` is of no library; sLSTM, "
-             "as the others, in one head):",
+    "cells": "Cells whose products are as many as an LSTM's, the same times: **of an LSTM's** (`cascade` is of no library, nor is the "
+             "sliced LSTM, whose gates are slices of one layer; sLSTM, as the others, in one head):",
     "scans": "Recurrences that run as scans, in f32, the same times, and the parts that they are of a bound: products at the rate "
              "of a large one, and what is touched in memory at the rate of a copy, both measured in the same run:",
     "paper": "The paper's question: a peephole LSTM forward, in f32, frame by frame / by rnnc's plan, and **their ratio**:",
 }
 
+
+# Parts, in a sentence.
+WHAT = {"peers": "layers beside PyTorch's", "cells": "custom cells", "paper": "the paper's question"}
 
 SHOWN = {"suite", "large", "sanitizer", "correctness", "training", *TITLES}
 

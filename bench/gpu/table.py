@@ -114,7 +114,7 @@ def tables(directory, part=None):
             continue
         found = json.loads(path.read_text())
         facts = found["machine"]
-        texts.append(f"### {name}\n\n{facts['gpu'] or facts['processor']}, {facts['rnnc']}, PyTorch {facts['torch']}"
+        texts.append(f"### {name}\n\n{facts['gpu'] or facts['processor']}, {facts['rnnc']}, commit {facts['commit']}, PyTorch {facts['torch']}"
                      f", cuDNN {facts.get('cudnn')}.\n" + ("\nA rehearsal: its times mean nothing.\n" if facts["rehearsal"] else ""))
         if found["results"]:
             texts.append(make(found["results"]) + "\n")
