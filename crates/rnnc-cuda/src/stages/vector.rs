@@ -62,15 +62,8 @@ impl Lanes {
 pub(crate) fn groups(vector: &Vector) -> (usize, usize) {
     let units = |operand: usize| vector.operands.get(operand).map_or(0, |read| read.view.len);
     match vector.operation {
-        Operation::Softmax { groups }
-        | Operation::LogSoftmax { groups }
-        | Operation::Normalize { groups, .. }
-        | Operation::GroupSum { groups }
-        | Operation::SoftmaxGradient { groups }
-        | Operation::LogSoftmaxGradient { groups }
-        | Operation::NormalizeGradient { groups, .. } => (groups, units(0) / groups.max(1)),
         Operation::CrossEntropyGradient => (1, units(1)),
-        _ => (1, units(0)),
+        operation => (operation.groups(), units(0) / operation.groups().max(1)),
     }
 }
 
