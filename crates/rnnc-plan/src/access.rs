@@ -88,8 +88,7 @@ impl Access {
             (true, by_frames) => !by_frames || at_once(a, b),
             (false, _) => false,
         };
-        let any = |a: &[Area], b: &[Area]| a.iter().any(|a| b.iter().any(|b| meet(a, b)));
-        any(&self.writes, &other.writes) || any(&self.writes, &other.reads) || any(&self.reads, &other.writes)
+        self.any_meet(other, meet)
     }
 
     /// Whether a later job can have some frames before this one has the next ones, in that direction of time. Sums over
@@ -100,10 +99,13 @@ impl Access {
             ((true, _), Area::Columns { .. }) => overlap(&a.chunks(chunk(1)), &b.chunks(chunk(0))),
             _ => false,
         };
+        !self.any_meet(later, meet)
+    }
+
+    /// Whether any area that one of the two writes meets one that the other touches.
+    fn any_meet(&self, other: &Access, meet: impl Fn(&Area, &Area) -> bool) -> bool {
         let any = |a: &[Area], b: &[Area]| a.iter().any(|a| b.iter().any(|b| meet(a, b)));
-        !(any(&self.writes, &later.writes)
-            || any(&self.writes, &later.reads)
-            || any(&self.reads, &later.writes))
+        any(&self.writes, &other.writes) || any(&self.writes, &other.reads) || any(&self.reads, &other.writes)
     }
 
     /// Whether it has sums over rows, which can only be had of all.
