@@ -188,6 +188,11 @@ impl View {
     pub fn part(self, start: usize, len: usize) -> View {
         View { column: self.column + start, len, ..self }
     }
+
+    /// Layers of so many units, or slices of one, that lie side by side in it.
+    pub fn slices(self, span: usize) -> impl Iterator<Item = View> {
+        (0..self.len / span.max(1)).map(move |slice| self.part(slice * span, span))
+    }
 }
 
 /// What a read gives where it crosses a reset.

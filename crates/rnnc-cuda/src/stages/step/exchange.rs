@@ -40,8 +40,7 @@ pub(super) fn stored(track: &Track) -> Vec<Stored> {
                         });
                         continue;
                     }
-                    for layer in 0..p.to.len / p.span {
-                        let view = p.to.part(layer * p.span, p.span);
+                    for view in p.to.slices(p.span) {
                         out.push(Stored { view, span: p.span, first: 0, phase, offset, by_map: false });
                     }
                 }
@@ -61,8 +60,7 @@ pub(super) fn stored(track: &Track) -> Vec<Stored> {
                 }
             }
             Op::Vector(v) => {
-                for slice in 0..v.to.len / v.span {
-                    let view = v.to.part(slice * v.span, v.span);
+                for view in v.to.slices(v.span) {
                     out.push(Stored { view, span: v.span, first: 0, phase, offset, by_map: false });
                 }
             }

@@ -87,10 +87,9 @@ pub(super) fn summed<'a>(track: &'a Track, layout: &Layout) -> Vec<Summed<'a>> {
 fn last_stored(vector: &Vector, stored: &[Stored], offset: i64) -> Option<usize> {
     let mut last = None;
     for read in &vector.operands {
-        let slices = (0..vector.to.len / vector.span).map(|slice| slice * vector.span);
-        let mut slices = slices.map(|first| Read { view: read.view.part(first, vector.span), ..*read });
-        let others = |slice: Read| exchange::origin(stored, &slice, vector.span, 0) == Origin::OtherUnits;
-        if read.delay != 0 || slices.any(others) {
+        let others =
+            |view| exchange::origin(stored, &Read { view, ..*read }, vector.span, 0) == Origin::OtherUnits;
+        if read.delay != 0 || read.view.slices(vector.span).any(others) {
             return None;
         }
         for s in stored.iter().filter(|s| overlap(s.view, read.view)) {
