@@ -58,11 +58,11 @@ impl Spans {
                 *span = Some(size(layer));
             }
         }
-        let span = |layer: LayerId| spans[alike.first(layer.index())].unwrap_or_else(|| size(layer));
+        let span = |layer: LayerId| spans[alike.first(layer.index())].unwrap_or_else(|| size(layer)).max(1);
         Spans(graph.layer_ids().map(span).collect())
     }
 
-    /// The units of a slice: as many as the layer has, if it is not shared out in slices.
+    /// The units of a slice, at least 1: as many as the layer has, if it is not shared out in slices.
     pub fn of(&self, layer: LayerId) -> usize {
         self.0[layer.index()]
     }
@@ -75,7 +75,7 @@ impl Spans {
         match (c.kind, c.source) {
             (ConnectionKind::Identity { .. } | ConnectionKind::Diagonal { .. }, Some(source)) if !vector => {
                 let (from, to) = (self.of(source), self.of(c.target));
-                from != to || (c.source_range.start % from.max(1) != c.target_range.start % to.max(1))
+                from != to || c.source_range.start % from != c.target_range.start % to
             }
             _ => graph.crosses_units(c),
         }

@@ -76,7 +76,7 @@ impl Emitter<'_, '_> {
         let Some(storage) = self.lowering.storage[id.index()] else { return };
         let place = self.lowering.place(id);
         let track = (place.slot, self.lowering.cycle(id));
-        let span = self.lowering.spans.of(id).max(1);
+        let span = self.lowering.spans.of(id);
         match layer.kind {
             LayerKind::Operation(operation) if !is_elementwise(layer.kind) => {
                 let operands = graph

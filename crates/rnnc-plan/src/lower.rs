@@ -149,7 +149,7 @@ impl<'a> Lowering<'a> {
     /// The parts of a layer that one program each computes: cut wherever a term or a slice begins or ends.
     fn segments(&self, layer: LayerId) -> Vec<Range> {
         let size = self.graph.layer_at(layer).size;
-        let mut cuts: Vec<usize> = (0..size).step_by(self.spans.of(layer).max(1)).collect();
+        let mut cuts: Vec<usize> = (0..size).step_by(self.spans.of(layer)).collect();
         cuts.extend([0, size]);
         for c in self.graph.incoming(layer) {
             cuts.extend([c.target_range.start, c.target_range.end()]);
@@ -187,7 +187,7 @@ impl<'a> Lowering<'a> {
                     .filter_map(|source| last_map[source.index()])
                     .max();
                 for segment in self.segments(layer) {
-                    let units = Range::new(segment.start % span.max(1), segment.len);
+                    let units = Range::new(segment.start % span, segment.len);
                     let key = (at.slot, cycle, at.phase, at.offset, span, units);
                     let last = self.maps.len().checked_sub(1);
                     let map = match open.get(&key) {
