@@ -8,6 +8,7 @@
 #![allow(unsafe_code)] // to call code for instructions that an Isa has shown to be there
 
 use super::isa::{mul_add, multiversion};
+use super::rows::{BLOCK, LANES, join};
 use super::vecmath;
 use rnnc_graph::{Activation, Function};
 
@@ -321,11 +322,6 @@ fn add_scaled_body<const FMA: bool>(c: f32, x: &[f32], acc: &mut [f32]) {
     }
 }
 
-/// Partial sums side by side: enough to keep the adders busy, and each of them short.
-const LANES: usize = 32;
-/// Elements whose sum is formed in single precision; the blocks are added in double.
-const BLOCK: usize = 1024;
-
 #[inline(always)]
 fn dot_body<const FMA: bool>(a: &[f32], b: &[f32]) -> f32 {
     same_length(a.len(), b.len());
@@ -342,22 +338,9 @@ fn dot_body<const FMA: bool>(a: &[f32], b: &[f32]) -> f32 {
         for ((lane, &a), &b) in lanes.iter_mut().zip(a_rest).zip(b_rest) {
             *lane = mul_add::<FMA>(a, b, *lane);
         }
-        total += f64::from(sum_lanes(lanes));
+        total += f64::from(join(lanes, |a, b| a + b));
     }
     total as f32
-}
-
-/// The sum of the lanes, in halves.
-#[inline(always)]
-fn sum_lanes(mut lanes: [f32; LANES]) -> f32 {
-    let mut width = LANES / 2;
-    while width > 0 {
-        for lane in 0..width {
-            lanes[lane] += lanes[lane + width];
-        }
-        width /= 2;
-    }
-    lanes[0]
 }
 
 #[inline(always)]

@@ -160,12 +160,12 @@ multiversion! {
 }
 
 /// Partial sums side by side: enough to keep the adders busy, and each of them short.
-const LANES: usize = 32;
+pub(super) const LANES: usize = 32;
 /// Numbers whose sum is formed in single precision; the blocks are added in double.
-const BLOCK: usize = 1024;
+pub(super) const BLOCK: usize = 1024;
 
 /// Partial results of one fold over a row.
-type Lanes = [f32; LANES];
+pub(super) type Lanes = [f32; LANES];
 
 /// One step of K folds over two rows, in every lane.
 #[inline(always)]
@@ -214,7 +214,7 @@ fn fold<const K: usize>(
 
 /// One result of all lanes, in halves.
 #[inline(always)]
-fn join(mut lanes: Lanes, of: impl Fn(f32, f32) -> f32) -> f32 {
+pub(super) fn join(mut lanes: Lanes, of: impl Fn(f32, f32) -> f32) -> f32 {
     let mut width = LANES / 2;
     while width > 0 {
         for lane in 0..width {
