@@ -1,8 +1,8 @@
-"""Makes tables of what bench/run measured: DIRECTORY/tables.md, and the README's part of them.
+"""Makes tables of what bench/run measured: DIRECTORY/tables.md, and the parts of docs/performance.md and README.md.
 
-    python3 bench/table.py --write bench/results/DIRECTORY    tables.md of that directory
-    python3 bench/table.py --readme bench/results/DIRECTORY   that, and the README's part, from now on of that directory
-    python3 bench/table.py --check                            whether the README and all tables.md agree with the results
+    python3 bench/table.py --write bench/results/DIRECTORY     tables.md of that directory
+    python3 bench/table.py --publish bench/results/DIRECTORY   that, and the pages' parts, from now on of that directory
+    python3 bench/table.py --check                             whether the pages and all tables.md agree with the results
 
 Needs nothing but Python 3.
 """
@@ -16,7 +16,7 @@ import sys
 sys.path.append(str(pathlib.Path(__file__).resolve().parent))
 
 from common import number, table
-from readme import ROOT, Section, outdated, wrapped
+from pages import PERFORMANCE, README, ROOT, Section, outdated, wrapped
 
 CELLS = ["lstm", "gru", "rnn", "lstm_peephole", "lstm_layer_norm", "fading", "tandem", "scan", "sru", "mingru", "lru"]
 PEERS = {"torch": "PyTorch", "jax": "JAX"}
@@ -98,21 +98,27 @@ class Results:
                 texts.append(f"{len(part['left_out'])} of {name} left out, such as {first['what']}: {first['why']}.")
         return texts
 
+    def ratios(self):
+        """How many times as long PyTorch takes for one layer of LSTM: sizes over streams."""
+        return self.lstm_grid(lambda row: f"{row['torch']['ratio']['train']['median']:.2f}")
+
     def grid(self):
-        """One layer of LSTM beside PyTorch's: sizes over streams."""
+        """One layer of LSTM beside PyTorch's, times and ratios: sizes over streams."""
+        def entry(row):
+            own, theirs = (number(row[name]["train"]["median"]) for name in ("rnnc", "torch"))
+            return f"{own} / {theirs}: **{row['torch']['ratio']['train']['median']:.2f}**"
+        return self.lstm_grid(entry)
+
+    def lstm_grid(self, entry):
+        """A table of one layer of LSTM, where PyTorch was measured too: sizes over streams."""
         rows = {(r["size"], r["streams"]): r for r in self.rows("peers")
                 if r["cell"] == "lstm" and r["layers"] == 1 and "torch" in r}
         if not rows:
             return None
         sizes, streams = (sorted({key[place] for key in rows}) for place in (0, 1))
-
-        def entry(row):
-            if row is None:
-                return "-"
-            own, theirs = (number(row[name]["train"]["median"]) for name in ("rnnc", "torch"))
-            return f"{own} / {theirs}: **{row['torch']['ratio']['train']['median']:.2f}**"
         head = ["units", *("1 stream" if count == 1 else f"{count} streams" for count in streams)]
-        return table(head, [[size, *(entry(rows.get((size, count))) for count in streams)] for size in sizes])
+        return table(head, [[size, *(entry(rows[(size, count)]) if (size, count) in rows else "-" for count in streams)]
+                            for size in sizes])
 
     def summary(self):
         """Over all points of a cell."""
@@ -174,7 +180,7 @@ class Results:
         return " with nothing saved for a backward pass" if any(r.get("inference") for r in self.rows("paper")) else ""
 
     def gains(self):
-        """The paper's experiment, for the README: ratios over streams."""
+        """The paper's experiment, for the page: ratios over streams."""
         rows = {(r["layers"], r["size"], r["streams"]): r["ratio"]["median"] for r in self.rows("paper")}
         streams = sorted({key[2] for key in rows})
         kinds = sorted({key[:2] for key in rows})
@@ -222,8 +228,15 @@ class Results:
         texts += [f"## {title}\n\n{text}\n\n{found}" for title, text, found in sections if found]
         return "\n\n".join(texts) + "\n"
 
-    def readme(self):
+    def short(self):
         """The README's part."""
+        found = self.ratios()
+        if found is None:
+            return "No results beside PyTorch's are there.\n"
+        return f"{found}\n\n{wrapped(f'On {self.machine()}')}\n"
+
+    def page(self):
+        """The part of docs/performance.md."""
         where = self.directory.relative_to(ROOT).as_posix()
         sections = [
             ("One LSTM layer, with as many inputs as units, in windows of 256 frames, forward and backward with the gradients of weights "
@@ -243,7 +256,7 @@ class Results:
         texts = [f"{wrapped(text)}\n\n{found}" for text, found in sections if found]
         texts.append(f"On {self.machine()} Medians of rounds in which the programs take turns on the same cores"
                      f"{', by `bench/run --peers`' if self.facts.get('torch') else ''}; all points, with spreads, are in "
-                     f"[{where}]({where}/tables.md).")
+                     f"[{where}](../{where}/tables.md).")
         texts[-1] = wrapped(texts[-1])
         return "\n\n".join([*texts, *map(wrapped, self.remarks())]) + "\n"
 
@@ -252,30 +265,34 @@ def mebibytes(count):
     return "-" if count is None else f"{number(count / 2 ** 20)} MiB"
 
 
-SECTION = Section("CPU", "bench/table.py", lambda directory: Results(directory).readme())
+SECTIONS = [
+    Section(PERFORMANCE, "CPU", "bench/table.py", lambda directory: Results(directory).page()),
+    Section(README, "CPU", "bench/table.py", lambda directory: Results(directory).short()),
+]
 
 
 def check():
     """The files that are not what the results make of them."""
-    return SECTION.wrong() + outdated(True, lambda directory: Results(directory).tables())
+    return [wrong for section in SECTIONS for wrong in section.wrong()] + outdated(True, lambda directory: Results(directory).tables())
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--write", type=pathlib.Path, metavar="DIRECTORY")
-    what.add_argument("--readme", type=pathlib.Path, metavar="DIRECTORY")
+    what.add_argument("--publish", type=pathlib.Path, metavar="DIRECTORY")
     what.add_argument("--check", action="store_true")
     options = parser.parse_args()
     if options.check:
         wrong = check()
         print("\n".join(wrong) or "tables and results agree")
         sys.exit(1 if wrong else 0)
-    directory = (options.write or options.readme).resolve()
+    directory = (options.write or options.publish).resolve()
     results = Results(directory)
     (directory / "tables.md").write_text(results.tables())
-    if options.readme:
-        SECTION.write(directory)
+    if options.publish:
+        for section in SECTIONS:
+            section.write(directory)
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
-"""What a GPU's results come to: tables and sentences, for the README among others."""
+"""What a GPU's results come to: tables and sentences, for docs/performance.md among others."""
 
 import collections
 import json
 import math
 
 from common import counted, number, table
-from readme import ROOT, wrapped
+from pages import ROOT, wrapped
 
 PRECISIONS = ["f32", "tf32", "bf16", "fp16"]
 KINDS = ["forward", "train"]
@@ -244,8 +244,8 @@ WHAT = {"peers": "layers beside PyTorch's", "cells": "custom cells", "paper": "t
 SHOWN = {"suite", "large", "sanitizer", "correctness", "training", *TITLES}
 
 
-def readme(directory):
-    """The README's part."""
+def page(directory):
+    """The part of docs/performance.md."""
     found = Results(directory)
     where = directory.relative_to(ROOT).as_posix()
     right = [found.of("suite", suite), found.of("large", large), found.of("sanitizer", sanitizer), found.of("correctness", correctness)]

@@ -1,8 +1,8 @@
-"""Makes Markdown tables of the results of run.py, and the README's part of them.
+"""Makes Markdown tables of the results of run.py, and the part of docs/performance.md.
 
     python3 bench/gpu/table.py bench/results/h200 [--part peers]       prints them
-    python3 bench/gpu/table.py --readme bench/results/h200             the README's part, from now on of that directory
-    python3 bench/gpu/table.py --check                                 whether the README and all tables.md agree with the results
+    python3 bench/gpu/table.py --publish bench/results/h200            the page's part, from now on of that directory
+    python3 bench/gpu/table.py --check                                 whether the page and all tables.md agree with the results
 
 Needs nothing but Python 3.
 """
@@ -16,10 +16,10 @@ sys.path.append(str(pathlib.Path(__file__).resolve().parent.parent))  # for what
 
 import summary
 from common import counted, number, table
-from readme import Section, outdated
+from pages import PERFORMANCE, Section, outdated
 from summary import both
 
-SECTION = Section("GPU", "bench/gpu/table.py", summary.readme)
+SECTION = Section(PERFORMANCE, "GPU", "bench/gpu/table.py", summary.page)
 
 
 def suite(rows):
@@ -129,19 +129,19 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("directory", type=pathlib.Path, nargs="?", help="the output directory of run.py")
     parser.add_argument("--part", choices=TABLES, help="one part alone")
-    parser.add_argument("--readme", type=pathlib.Path, metavar="DIRECTORY", help="write the README's part")
-    parser.add_argument("--check", action="store_true", help="compare the README's part with the results that it names")
+    parser.add_argument("--publish", type=pathlib.Path, metavar="DIRECTORY", help="write the page's part")
+    parser.add_argument("--check", action="store_true", help="compare the page's part with the results that it names")
     options = parser.parse_args()
-    if bool(options.directory) + bool(options.readme) + options.check != 1:
-        parser.error("name a directory, or --readme DIRECTORY, or --check")
+    if bool(options.directory) + bool(options.publish) + options.check != 1:
+        parser.error("name a directory, or --publish DIRECTORY, or --check")
     if options.part and not options.directory:
         parser.error("--part goes with a directory to print")
     if options.check:
         wrong = SECTION.wrong() + outdated(False, tables)
         print("\n".join(wrong) or "the GPU's tables and results agree")
         sys.exit(1 if wrong else 0)
-    if options.readme:
-        SECTION.write(options.readme.resolve())
+    if options.publish:
+        SECTION.write(options.publish.resolve())
     else:
         print(tables(options.directory, options.part), end="")
 

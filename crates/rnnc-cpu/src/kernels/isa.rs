@@ -4,7 +4,7 @@
 //! choice is made once, at the start; kernels take the [`Isa`] as their first argument and branch on it,
 //! which costs a predicted jump.
 //!
-//! The tests run every level that the CPU has; that they passed with AVX-512, README says. `RNNC_ISA=avx2` turns it off.
+//! The tests run every level that the CPU has; that they passed with AVX-512, docs/correctness.md says. `RNNC_ISA=avx2` turns it off.
 
 use std::env;
 use std::fmt;

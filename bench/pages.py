@@ -1,5 +1,5 @@
-"""The parts of README.md that are made of results: they stand between marks that name the results and the program. And the
-tables that stand beside results."""
+"""The parts of pages that are made of results: they stand between marks that name the results and the program. And the tables that
+stand beside results."""
 
 import json
 import pathlib
@@ -8,6 +8,7 @@ import textwrap
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
+PERFORMANCE = ROOT / "docs/performance.md"
 
 
 def wrapped(text):
@@ -26,34 +27,35 @@ def outdated(of_a_cpu, make):
 
 
 class Section:
-    """A part. `make` gives its text of a directory of results."""
+    """A part of a page. `make` gives its text of a directory of results."""
 
-    def __init__(self, name, program, make):
-        self.name, self.program, self.make = name, program, make
+    def __init__(self, page, name, program, make):
+        self.page, self.name, self.program, self.make = page, name, program, make
         self.begin = re.compile(rf"<!-- {name}: made of (\S+) by {re.escape(program)} -->\n")
         self.end = f"<!-- end of {name} -->\n"
 
-    def replaced(self, readme, directory):
-        """The README with this part anew."""
-        begin = self.begin.search(readme)
-        if begin is None or self.end not in readme[begin.end():]:
-            raise SystemExit(f"README.md has no part for the tables of {self.name}")
-        rest = readme[begin.end():].split(self.end, 1)[1]
+    def replaced(self, text, directory):
+        """The page with this part anew."""
+        begin = self.begin.search(text)
+        if begin is None or self.end not in text[begin.end():]:
+            raise SystemExit(f"{self.page.relative_to(ROOT)} has no part for the tables of {self.name}")
+        rest = text[begin.end():].split(self.end, 1)[1]
         where = directory.relative_to(ROOT).as_posix()
         mark = f"<!-- {self.name}: made of {where} by {self.program} -->\n"
-        return f"{readme[:begin.start()]}{mark}{self.make(directory)}{self.end}{rest}"
+        return f"{text[:begin.start()]}{mark}{self.make(directory)}{self.end}{rest}"
 
     def write(self, directory):
-        README.write_text(self.replaced(README.read_text(), directory))
+        self.page.write_text(self.replaced(self.page.read_text(), directory))
 
     def wrong(self):
         """What is wrong with it, if it is not what the results make of it."""
-        readme = README.read_text()
-        begin = self.begin.search(readme)
+        text = self.page.read_text()
+        name = self.page.relative_to(ROOT)
+        begin = self.begin.search(text)
         if begin and begin[1] == "none":
             return []  # written by hand, before there were results
         if begin is None or not (ROOT / begin[1]).is_dir():
-            return [f"README.md: the results of its part for {self.name} are not there"]
-        if self.replaced(readme, ROOT / begin[1]) != readme:
-            return [f"README.md: differs from {begin[1]}; `python3 {self.program} --readme {begin[1]}` mends it"]
+            return [f"{name}: the results of its part for {self.name} are not there"]
+        if self.replaced(text, ROOT / begin[1]) != text:
+            return [f"{name}: differs from {begin[1]}; `python3 {self.program} --publish {begin[1]}` mends it"]
         return []
