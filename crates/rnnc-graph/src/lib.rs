@@ -10,7 +10,7 @@
 //! - the network that carries the errors back: [`Adjoint`] (`adjoint.rs`, after `normalize.rs` and before
 //!   `simplify.rs` and `recompute.rs`).
 //!
-//! `function.rs` defines the elementwise functions, `init.rs` the initial weights.
+//! `function.rs` defines the elementwise functions, `init.rs` the initial weights; `nearest.rs` says which name was meant.
 
 mod adjoint;
 mod barriers;
@@ -20,6 +20,7 @@ mod error;
 mod function;
 mod graph;
 mod init;
+mod nearest;
 mod normalize;
 mod operation;
 mod parts;
@@ -37,6 +38,7 @@ pub use error::GraphError;
 pub use function::{Activation, Function, SlopeReads};
 pub use graph::{Connect, Graph};
 pub use init::{Init, initial_values, name_key};
+pub use nearest::nearest;
 pub use normalize::normalize;
 pub use operation::Operation;
 pub use parts::{

@@ -3,6 +3,7 @@
 
 use crate::syntax::Span;
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
+use rnnc_graph::nearest;
 use std::collections::HashSet;
 use std::fmt;
 use std::ops::Range;
@@ -187,23 +188,6 @@ pub(crate) fn shortened(name: &str) -> String {
 /// "did you mean `tanh`?", if a candidate is near enough to be meant.
 pub(crate) fn suggestion<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<String> {
     nearest(name, candidates).map(|near| format!("did you mean `{near}`?"))
-}
-
-/// The candidate fewest edits away, if they are at most a third of the name's letters: short names are meant.
-pub(crate) fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    // No one mistypes a word longer than this, and the distance takes time in the product of both lengths.
-    const LONGEST: usize = 40;
-    if name.len() > LONGEST {
-        return None;
-    }
-    let allowed = name.chars().count() / 3;
-    candidates
-        .into_iter()
-        .filter(|c| c.len() <= LONGEST && c.len().abs_diff(name.len()) <= allowed)
-        .map(|c| (strsim::damerau_levenshtein(name, c), c))
-        .filter(|&(distance, _)| distance <= allowed)
-        .min()
-        .map(|(_, c)| c)
 }
 
 /// "`a`, `b` and `c`"

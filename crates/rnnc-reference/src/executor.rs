@@ -56,7 +56,7 @@ pub struct ReferenceExecutor {
 }
 
 /// A value that is not finite, or too large for single precision.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct NonFinite {
     /// The layer, of the plan's forward graph.
     pub layer: LayerId,
@@ -66,6 +66,8 @@ pub struct NonFinite {
     pub stream: usize,
     /// The unit.
     pub unit: usize,
+    /// What it is.
+    pub value: f64,
 }
 
 impl ReferenceExecutor {
@@ -121,7 +123,8 @@ impl ReferenceExecutor {
             (0..self.setup.streams).find_map(|stream| {
                 let units = self.forward.tracks[layer.index()].at(Place { frame, stream });
                 let unit = units.iter().position(|x| x.is_nan() || x.abs() > f64::from(f32::MAX))?;
-                Some(NonFinite { layer, frame: frame - self.new_frames().start, stream, unit })
+                let value = units[unit];
+                Some(NonFinite { layer, frame: frame - self.new_frames().start, stream, unit, value })
             })
         })
     }

@@ -10,10 +10,12 @@
 //! - `order.rs`: all layers in all frames, each after what it reads;
 //! - `gradients.rs`: the gradients of the weights, from the errors that the adjoint network computed;
 //! - `adam.rs`: one step of the optimizer;
-//! - `executor.rs`: all of it behind the [`rnnc_plan::Executor`] trait, `borders.rs` what passes in and out.
+//! - `executor.rs`: all of it behind the [`rnnc_plan::Executor`] trait, `borders.rs` what passes in and out;
+//! - `differences.rs`: whether a gradient is one, by differences: what checks this executor in turn.
 
 mod adam;
 mod borders;
+mod differences;
 mod executor;
 mod gradients;
 mod network;
@@ -21,4 +23,5 @@ mod operations;
 mod order;
 mod window;
 
+pub use differences::{Verdict, judge};
 pub use executor::{NonFinite, ReferenceExecutor};

@@ -31,13 +31,11 @@ pub(crate) fn of_window(
         return Ok("the loss is not finite, but in double precision every layer is".into());
     };
     let layer = reference.plan().forward.layer_at(found.layer);
-    let values = reference.layer_values(found.layer);
-    let width = values.len() / (frames * setup.streams);
-    let value = values[(found.frame * setup.streams + found.stream) * width + found.unit];
     Ok(format!(
-        "layer `{}` is the first to be too large or no number: {value:.3e} in unit {} of stream {}, frame {} (frame {} of \
+        "layer `{}` is the first to be too large or no number: {:.3e} in unit {} of stream {}, frame {} (frame {} of \
          the window)",
         layer.name,
+        found.value,
         found.unit,
         found.stream,
         before.frames + found.frame as u64,

@@ -35,10 +35,25 @@ pub fn gradient_name(name: &str) -> String {
     format!("d_{name}")
 }
 
+/// What becomes of the gradients with respect to outputs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OutputGradients {
+    /// They may be there, so that one file serves `run` and `grad`, and are not read.
+    Unread,
+    /// All are read.
+    Needed,
+    /// All are read if one of them is there.
+    IfThere,
+}
+
 impl Sequence {
-    /// Reads the file. The gradients with respect to outputs are needed for `grad`; `run` lets them be, so that one
-    /// file serves both.
-    pub fn read(path: &Path, graph: &Graph, gradients: bool, double: bool) -> anyhow::Result<Sequence> {
+    /// Reads the file.
+    pub fn read(
+        path: &Path,
+        graph: &Graph,
+        gradients: OutputGradients,
+        double: bool,
+    ) -> anyhow::Result<Sequence> {
         let inputs: Vec<_> = graph.inputs().iter().map(|&id| graph.layer_at(id)).collect();
         let outputs: Vec<_> =
             graph.outputs().iter().map(|o| (gradient_name(&o.name), graph.layer_at(o.layer).size)).collect();
@@ -71,7 +86,12 @@ impl Sequence {
             });
         }
         let mut output_gradients = Vec::new();
-        for (name, size) in outputs.iter().filter(|_| gradients) {
+        let are_read = match gradients {
+            OutputGradients::Unread => false,
+            OutputGradients::Needed => true,
+            OutputGradients::IfThere => outputs.iter().any(|(name, _)| file.contains(name)),
+        };
+        for (name, size) in outputs.iter().filter(|_| are_read) {
             let array = file.read(name)?;
             extent.check(&array, Some(*size))?;
             output_gradients.push(Numbers::floats(&array, double)?);
@@ -103,6 +123,16 @@ impl Sequence {
     /// The resets in some of the frames.
     pub fn resets(&self, frames: &Range<usize>) -> Option<&[bool]> {
         self.resets.as_deref().map(|r| &r[frames.start * self.streams..frames.end * self.streams])
+    }
+
+    /// The resets in all frames, none if none are given.
+    pub fn all_resets(&self) -> Vec<bool> {
+        self.resets.clone().unwrap_or_else(|| vec![false; self.frames * self.streams])
+    }
+
+    /// The inputs, and the gradients with respect to the outputs, in all frames.
+    pub fn into_numbers(self) -> (Vec<Numbers>, Vec<Numbers>) {
+        (self.inputs, self.output_gradients)
     }
 
     /// The gradients with respect to the outputs, in all frames.

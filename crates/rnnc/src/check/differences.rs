@@ -1,165 +1,186 @@
-//! Gradients against central differences, on the reference executor, in double precision.
+//! Gradients against differences, on the reference executor, in double precision.
 //!
 //! For each weight and each vector input: the derivative along one random direction through all of its entries, and
-//! along a few entries alone.
+//! along a few entries alone. `rnnc_reference::judge` tells a wrong gradient from what differences cannot do.
 
-use crate::check::Finding;
 use crate::check::stopped::Stopped;
+use crate::check::{Finding, Progress};
 use crate::numbers::Numbers;
 use crate::trial::Trial;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use rnnc_graph::{Graph, LayerKind, WeightId};
-use rnnc_plan::{Executor, Part, Plan, PlanOptions, Setup, Values, ValuesMut};
-use rnnc_reference::ReferenceExecutor;
+use rnnc_graph::{Graph, WeightId};
+use rnnc_plan::{Executor, ExecutorError, Part, Plan, PlanOptions, Setup, Values, ValuesMut};
+use rnnc_reference::{ReferenceExecutor, Verdict, judge};
 
-/// Entries of each array that are moved alone.
-const ENTRIES: usize = 3;
+/// What differences say of a network.
+#[derive(Debug)]
+pub struct Differences {
+    /// Of each weight and vector input.
+    pub findings: Vec<Finding>,
+    /// Where the outputs themselves are no numbers, so that nothing can be said of any gradient.
+    pub outside: Option<String>,
+    /// Whether some entries were not moved alone.
+    pub sampled: bool,
+}
 
-/// Steps of the differences: the first that agrees counts. Rounding blurs small steps and curvature large ones, and a
-/// step may cross a kink.
-const STEPS: [f64; 3] = [1e-5, 1e-6, 1e-4];
+/// Makes the executor whose gradients are checked.
+pub type Make<'a> = &'a dyn Fn(Plan, Setup) -> Result<Box<dyn Executor>, ExecutorError>;
 
-/// Of the larger of derivative and difference.
-const RELATIVE: f64 = 1e-6;
+/// Checks the reference executor's gradients of all weights and vector inputs, at most `entries` of each moved alone.
+pub fn check(graph: &Graph, trial: &Trial, entries: usize) -> anyhow::Result<Differences> {
+    let reference: Make<'_> = &|plan, setup| Ok(Box::new(ReferenceExecutor::new(plan, setup)?));
+    check_made(graph, trial, entries, reference)
+}
 
-/// Of the sum of the magnitudes that the differences are taken of: rounding, blown up by the step.
-const ABSOLUTE: f64 = 1e-9;
-
-/// Checks the gradients of all weights and vector inputs.
-pub fn check(graph: &Graph, trial: &Trial, seed: u64) -> anyhow::Result<Vec<Finding>> {
-    let mut random = ChaCha8Rng::seed_from_u64(seed);
-    let gradients = Gradients::compute(graph, trial)?;
+fn check_made(graph: &Graph, trial: &Trial, entries: usize, make: Make<'_>) -> anyhow::Result<Differences> {
     let mut objective = Objective::new(graph, trial)?;
-    let mut findings = Vec::new();
-    for (place, weight) in graph.weights().iter().enumerate() {
-        let id = WeightId::from_index(place);
-        let directions = directions(weight.len(), &mut random);
-        let finding =
-            compare(&weight.name, &gradients.weights[place], &directions, objective.magnitude, |moved| {
-                objective.with_weight(id, &trial.weights[place], moved)
-            });
-        findings.push(finding?);
-    }
-    for (place, &id) in graph.inputs().iter().enumerate() {
-        let layer = graph.layer_at(id);
-        let (Some(gradient), Numbers::Double(values)) = (&gradients.inputs[place], &trial.inputs[place])
-        else {
-            continue;
-        };
-        let directions = directions(values.len(), &mut random);
-        let name = format!("input {}", layer.name);
-        let finding = compare(&name, gradient, &directions, objective.magnitude, |moved| {
-            objective.with_input(place, values, moved)
+    let outside = match objective.magnitude.is_finite() {
+        true => None,
+        false => Some(objective.first_non_finite()),
+    };
+    let moved = Moved::all(graph, trial);
+    let sampled = moved.iter().any(|m| m.values.len() > entries);
+    if outside.is_some() {
+        return Ok(Differences {
+            findings: moved.into_iter().map(|m| Finding::of(m.name)).collect(),
+            outside,
+            sampled,
         });
-        findings.push(finding?);
     }
-    Ok(findings)
+    let gradients = gradients(graph, trial, &moved, make)?;
+    let mut random = ChaCha8Rng::seed_from_u64(trial.seed);
+    let derivatives = moved.iter().map(|m| 1 + entries.min(m.values.len()) as u64).sum();
+    let mut progress = Progress::new("derivatives", derivatives);
+    let mut findings = Vec::new();
+    for (moved, gradient) in moved.iter().zip(&gradients) {
+        let mut finding = Finding::of(&*moved.name);
+        for direction in &directions(moved.values.len(), entries, &mut random) {
+            let derivative = direction.iter().map(|&(i, far)| gradient[i] * far).sum();
+            let verdict = judge(derivative, objective.magnitude, |step| {
+                let mut elsewhere = moved.values.to_vec();
+                direction.iter().for_each(|&(i, far)| elsewhere[i] += step * far);
+                objective.with(moved, elsewhere)
+            })?;
+            progress.advance();
+            note(&mut finding, direction, derivative, verdict);
+        }
+        findings.push(finding);
+    }
+    Ok(Differences { findings, outside, sampled })
+}
+
+/// Adds what differences say of one derivative.
+fn note(finding: &mut Finding, direction: &Direction, derivative: f64, verdict: Verdict) {
+    let along = || match direction.as_slice() {
+        [(i, _)] => format!("along entry {i}"),
+        _ => "along a random direction".into(),
+    };
+    match verdict {
+        Verdict::Agrees(off) => finding.error = finding.error.max(off),
+        Verdict::Differs(difference) if finding.problem.is_none() => {
+            let off = (derivative - difference).abs() / derivative.abs().max(difference.abs());
+            finding.error = if off.is_nan() { f64::INFINITY } else { off };
+            finding.problem = Some(format!(
+                "the derivative {} is {derivative:e}, and differences give {difference:e}",
+                along()
+            ));
+        }
+        Verdict::Differs(_) => {}
+        Verdict::Outside => {
+            let why = format!("the data lies on the edge of a function's domain {}", along());
+            finding.unchecked.get_or_insert(why);
+        }
+        Verdict::Unsettled => {
+            let why = format!("differences settle on no number {} (rounding, or kinks)", along());
+            finding.unchecked.get_or_insert(why);
+        }
+    }
 }
 
 /// Where to move: (entry, how far) pairs.
 type Direction = Vec<(usize, f64)>;
 
-fn directions(len: usize, random: &mut ChaCha8Rng) -> Vec<Direction> {
+fn directions(len: usize, entries: usize, random: &mut ChaCha8Rng) -> Vec<Direction> {
     // Of length 1 in all.
     let far = 1.0 / (len as f64).sqrt();
     let all = (0..len).map(|i| (i, if random.random::<bool>() { far } else { -far })).collect();
-    let alone = (0..ENTRIES.min(len)).map(|_| vec![(random.random_range(0..len), 1.0)]);
-    std::iter::once(all).chain(alone).collect()
+    let alone = rand::seq::index::sample(random, len, entries.min(len));
+    std::iter::once(all).chain(alone.into_iter().map(|i| vec![(i, 1.0)])).collect()
 }
 
-fn compare(
-    name: &str,
-    gradient: &[f64],
-    directions: &[Direction],
-    magnitude: f64,
-    mut objective: impl FnMut(&dyn Fn(&mut [f64])) -> anyhow::Result<f64>,
-) -> anyhow::Result<Finding> {
-    let mut finding = Finding { array: name.into(), error: 0.0, problem: None };
-    for direction in directions {
-        let derivative: f64 = direction.iter().map(|&(i, far)| gradient[i] * far).sum();
-        let mut best: Option<(f64, f64)> = None;
-        for step in STEPS {
-            let mut at = |step: f64| {
-                objective(&|values: &mut [f64]| {
-                    direction.iter().for_each(|&(i, far)| values[i] += step * far)
-                })
-            };
-            let difference = (at(step)? - at(-step)?) / (2.0 * step);
-            let larger = derivative.abs().max(difference.abs());
-            let off = (derivative - difference).abs();
-            let excess = off / (RELATIVE * larger + ABSOLUTE * (1.0 + magnitude));
-            // A NaN is off by more than any number.
-            let excess = if excess.is_nan() { f64::INFINITY } else { excess };
-            if best.is_none_or(|(least, _)| excess < least) {
-                best = Some((excess, difference));
-            }
-            if excess <= 1.0 {
-                let blurred = ABSOLUTE * (1.0 + magnitude);
-                finding.error = finding.error.max(off / larger.max(blurred));
-                break;
-            }
-        }
-        if let Some((excess, difference)) = best
-            && excess > 1.0
-        {
-            finding.error = (derivative - difference).abs() / derivative.abs().max(difference.abs());
-            finding.problem = Some(format!(
-                "the derivative along {} is {derivative:e}, and differences give {difference:e}",
-                match direction.as_slice() {
-                    [(i, _)] => format!("entry {i}"),
-                    _ => "a random direction".into(),
-                }
-            ));
-            break;
-        }
+/// Whose gradient is checked.
+struct Moved<'a> {
+    name: String,
+    part: MovedPart,
+    values: &'a [f64],
+}
+
+#[derive(Clone, Copy)]
+enum MovedPart {
+    Weight(WeightId),
+    Input(usize),
+}
+
+impl<'a> Moved<'a> {
+    /// All weights, then all vector inputs.
+    fn all(graph: &Graph, trial: &'a Trial) -> Vec<Moved<'a>> {
+        let weights = graph.weights().iter().zip(&trial.weights).enumerate();
+        let weights = weights.map(|(place, (weight, values))| Moved {
+            name: weight.name.clone(),
+            part: MovedPart::Weight(WeightId::from_index(place)),
+            values,
+        });
+        let inputs = graph.inputs().iter().zip(&trial.inputs).enumerate();
+        let inputs = inputs.filter_map(|(place, (&id, values))| match values {
+            Numbers::Double(values) => Some(Moved {
+                name: format!("input {}", graph.layer_at(id).name),
+                part: MovedPart::Input(place),
+                values,
+            }),
+            // Symbols do not move.
+            Numbers::Single(_) | Numbers::Symbols(_) => None,
+        });
+        weights.chain(inputs).collect()
     }
-    Ok(finding)
 }
 
 /// What the adjoint network says.
-struct Gradients {
-    weights: Vec<Vec<f64>>,
-    /// None for symbols.
-    inputs: Vec<Option<Vec<f64>>>,
-}
-
-impl Gradients {
-    fn compute(graph: &Graph, trial: &Trial) -> anyhow::Result<Gradients> {
-        let (frames, streams) = (trial.frames, trial.streams);
-        let options = PlanOptions::training(streams, frames).with_input_gradients();
-        let mut executor = reference(graph, options, trial)?;
-        let values: Vec<_> = trial.inputs.iter().map(Numbers::all).collect();
-        executor.forward(frames, &values, Some(&trial.resets))?;
-        let errors: Vec<_> = trial.output_gradients.iter().map(|g| Some(Values::F64(g))).collect();
-        executor.backward(frames, &errors)?;
-        let mut weights = Vec::new();
-        for (place, weight) in graph.weights().iter().enumerate() {
-            let mut gradient = vec![0.0; weight.len()];
-            executor.read(Part::Gradient, WeightId::from_index(place), ValuesMut::F64(&mut gradient))?;
-            weights.push(gradient);
+fn gradients(
+    graph: &Graph,
+    trial: &Trial,
+    moved: &[Moved<'_>],
+    make: Make<'_>,
+) -> anyhow::Result<Vec<Vec<f64>>> {
+    let options = PlanOptions::training(trial.streams, trial.frames).with_input_gradients();
+    let mut executor = make(Plan::new(graph, options)?, trial.setup())?;
+    write_weights(&mut *executor, trial)?;
+    let values: Vec<_> = trial.inputs.iter().map(Numbers::all).collect();
+    executor.forward(trial.frames, &values, Some(&trial.resets))?;
+    let errors: Vec<_> = trial.output_gradients.iter().map(|g| Some(Values::F64(g))).collect();
+    executor.backward(trial.frames, &errors)?;
+    let mut gradients = Vec::new();
+    for Moved { part, values, .. } in moved {
+        let mut gradient = vec![0.0; values.len()];
+        match *part {
+            MovedPart::Weight(id) => executor.read(Part::Gradient, id, ValuesMut::F64(&mut gradient))?,
+            MovedPart::Input(place) => executor.input_gradient(place, ValuesMut::F64(&mut gradient))?,
         }
-        let mut inputs = Vec::new();
-        for (place, &id) in graph.inputs().iter().enumerate() {
-            let layer = graph.layer_at(id);
-            if layer.kind == LayerKind::Symbol {
-                inputs.push(None);
-                continue;
-            }
-            let mut gradient = vec![0.0; frames * streams * layer.size];
-            executor.input_gradient(place, ValuesMut::F64(&mut gradient))?;
-            inputs.push(Some(gradient));
-        }
-        Ok(Gradients { weights, inputs })
+        gradients.push(gradient);
     }
+    Ok(gradients)
 }
 
-fn reference(graph: &Graph, options: PlanOptions, trial: &Trial) -> anyhow::Result<ReferenceExecutor> {
-    let setup = Setup::new(trial.streams, trial.frames);
-    let mut executor = ReferenceExecutor::new(Plan::new(graph, options)?, setup)?;
+fn write_weights(executor: &mut dyn Executor, trial: &Trial) -> Result<(), ExecutorError> {
     for (place, weight) in trial.weights.iter().enumerate() {
         executor.write(Part::Weight, WeightId::from_index(place), Values::F64(weight))?;
     }
+    Ok(())
+}
+
+fn reference(graph: &Graph, options: PlanOptions, trial: &Trial) -> anyhow::Result<ReferenceExecutor> {
+    let mut executor = ReferenceExecutor::new(Plan::new(graph, options)?, trial.setup())?;
+    write_weights(&mut executor, trial)?;
     Ok(executor)
 }
 
@@ -191,32 +212,37 @@ impl<'a> Objective<'a> {
         Ok(objective)
     }
 
-    fn with_weight(
-        &mut self,
-        id: WeightId,
-        values: &[f64],
-        moved: &dyn Fn(&mut [f64]),
-    ) -> anyhow::Result<f64> {
-        let mut elsewhere = values.to_vec();
-        moved(&mut elsewhere);
-        self.executor.write(Part::Weight, id, Values::F64(&elsewhere))?;
-        let (sum, _) = self.evaluate()?;
-        self.executor.write(Part::Weight, id, Values::F64(values))?;
-        Ok(sum)
+    /// The scalar with other numbers for one weight or input.
+    fn with(&mut self, moved: &Moved<'_>, elsewhere: Vec<f64>) -> anyhow::Result<f64> {
+        match moved.part {
+            MovedPart::Weight(id) => {
+                self.executor.write(Part::Weight, id, Values::F64(&elsewhere))?;
+                let (sum, _) = self.evaluate()?;
+                self.executor.write(Part::Weight, id, Values::F64(moved.values))?;
+                Ok(sum)
+            }
+            MovedPart::Input(place) => {
+                let before = std::mem::replace(&mut self.inputs[place], Numbers::Double(elsewhere));
+                let result = self.evaluate();
+                self.inputs[place] = before;
+                Ok(result?.0)
+            }
+        }
     }
 
-    fn with_input(
-        &mut self,
-        place: usize,
-        values: &[f64],
-        moved: &dyn Fn(&mut [f64]),
-    ) -> anyhow::Result<f64> {
-        let mut elsewhere = values.to_vec();
-        moved(&mut elsewhere);
-        let before = std::mem::replace(&mut self.inputs[place], Numbers::Double(elsewhere));
-        let result = self.evaluate();
-        self.inputs[place] = before;
-        Ok(result?.0)
+    /// Where the last evaluation left the numbers that are finite.
+    fn first_non_finite(&self) -> String {
+        match self.executor.first_non_finite() {
+            Some(found) => format!(
+                "layer `{}` is {:.3e} in unit {} of stream {}, frame {}",
+                self.executor.plan().forward.layer_at(found.layer).name,
+                found.value,
+                found.unit,
+                found.stream,
+                found.frame
+            ),
+            None => "the outputs are too large to be added up".into(),
+        }
     }
 
     fn evaluate(&mut self) -> anyhow::Result<(f64, f64)> {
@@ -246,42 +272,121 @@ fn output(executor: &ReferenceExecutor, place: usize) -> anyhow::Result<Vec<f64>
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rnnc_suite::{Alteration, Altered};
 
-    fn findings(text: &str) -> Vec<Finding> {
-        let graph = rnnc_lang::compile("net.rnn", text, None).unwrap();
-        check(&graph, &Trial::draw(&graph, 2, 6, 5, 1).unwrap(), 1).unwrap()
+    const SQRT: &str = "network n { input x : vector(4)  y = sqrt(dense(x; 3))  output y }";
+    const RECIPROCAL: &str = "network n { input x : vector(4)  y = 1 / dense(x; 3)  output y }";
+    const LSTM: &str = "network n { input x : vector(3)  input s : symbol(4)  h = lstm(x; 5)
+        g = relu(dense(s, h; 4))  start g = learned  y = dense(g, g[t-2]; 2)  output y }";
+    const DROPOUT: &str =
+        "network n { input x : vector(3)  h = dropout(lstm(x; 5); 0.4)  y = dense(h, h[t-1]; 2)  output y }";
+
+    fn compiled(text: &str) -> Graph {
+        rnnc_lang::compile("net.rnn", text, None).unwrap()
+    }
+
+    fn found(text: &str, trial: impl Fn(&Graph) -> Trial, alteration: Alteration) -> Differences {
+        let graph = compiled(text);
+        let make: Make<'_> = &|plan, setup| Altered::make(plan, setup, alteration);
+        check_made(&graph, &trial(&graph), 3, make).unwrap()
+    }
+
+    fn drawn(seed: u64) -> impl Fn(&Graph) -> Trial {
+        move |graph| Trial::draw(graph, 2, 6, 5, seed).unwrap()
+    }
+
+    /// A trial inside the domain of [`SQRT`].
+    fn positive(seed: u64) -> impl Fn(&Graph) -> Trial {
+        move |graph| {
+            let mut trial = drawn(seed)(graph);
+            let ranges = ["0:1", "y.W.x=0:1", "y.bias=0:1"].map(|r| r.parse().unwrap());
+            trial.draw_from(&ranges, graph).unwrap();
+            trial
+        }
+    }
+
+    fn with_dropout(seed: u64) -> impl Fn(&Graph) -> Trial {
+        move |graph| Trial { dropout: true, ..drawn(seed)(graph) }
+    }
+
+    fn is_wrong(found: &Differences) -> bool {
+        found.findings.iter().any(|f| f.problem.is_some())
+    }
+
+    fn is_right(found: &Differences) -> bool {
+        found.outside.is_none()
+            && found.findings.iter().all(|f| f.problem.is_none() && f.unchecked.is_none() && f.error < 1e-4)
     }
 
     #[test]
     fn right_gradients_agree_with_differences() {
-        let found = findings(
-            "network n { input x : vector(3)  input s : symbol(4)  h = lstm(x; 5)  g = relu(dense(s, h; 4))
-             start g = learned  y = dense(g, g[t-2]; 2)  output y }",
-        );
-        assert_eq!(found.len(), 20);
-        assert!(found.iter().all(|f| f.problem.is_none() && f.error < 1e-5), "{found:#?}");
+        let found = found(LSTM, drawn(1), Alteration::Nothing);
+        assert_eq!(found.findings.len(), 20);
+        assert!(is_right(&found) && found.sampled, "{found:#?}");
     }
 
     #[test]
     fn a_stopped_read_stands_still_under_differences() {
-        let found = findings(
+        let text =
             "network n { input x : vector(3)  h = tanh(dense(x, h[t-1]; 3) + stop_gradient(h[t-1]) * x)
-             start h = 0.5  output h }",
-        );
-        assert!(found.iter().all(|f| f.problem.is_none()), "{found:#?}");
+             start h = 0.5  output h }";
+        assert!(is_right(&found(text, drawn(1), Alteration::Nothing)));
     }
 
     #[test]
-    fn a_wrong_gradient_is_found() {
-        let objective = |moved: &dyn Fn(&mut [f64])| {
-            let mut x = [0.5, 2.0];
-            moved(&mut x);
-            Ok(x[0] * x[1])
+    fn outside_a_functions_domain_no_gradient_is_called_wrong_and_the_layer_is_named() {
+        for seed in 0..24 {
+            let found = found(SQRT, drawn(seed), Alteration::Nothing);
+            assert!(!is_wrong(&found), "{seed}: {found:#?}");
+            assert!(found.outside.unwrap().starts_with("layer `y` is NaN in unit "));
+        }
+    }
+
+    #[test]
+    fn inside_a_functions_domain_and_near_poles_right_gradients_agree() {
+        for seed in 0..48 {
+            let inside = found(SQRT, positive(seed), Alteration::Nothing);
+            assert!(is_right(&inside), "{seed}: {inside:#?}");
+            let near_poles = found(RECIPROCAL, drawn(seed), Alteration::Nothing);
+            assert!(!is_wrong(&near_poles) && near_poles.outside.is_none(), "{seed}: {near_poles:#?}");
+        }
+    }
+
+    #[test]
+    fn wrong_gradients_are_found_near_poles_too() {
+        for seed in 0..8 {
+            for (text, alteration) in [
+                (LSTM, Alteration::Gradient),
+                (LSTM, Alteration::ShortBackward),
+                (LSTM, Alteration::LateInputGradient),
+                (RECIPROCAL, Alteration::LateInputGradient),
+            ] {
+                let found = found(text, drawn(seed), alteration);
+                assert!(is_wrong(&found), "{alteration:?}, {seed}: {found:#?}");
+            }
+            let found = found(SQRT, positive(seed), Alteration::Gradient);
+            assert!(is_wrong(&found), "{seed}: {found:#?}");
+        }
+    }
+
+    #[test]
+    fn gradients_with_dropout_masks_are_checked_with_the_same_masks() {
+        for seed in 0..8 {
+            let masked = found(DROPOUT, with_dropout(seed), Alteration::Nothing);
+            assert!(is_right(&masked), "{seed}: {masked:#?}");
+            assert!(is_wrong(&found(DROPOUT, with_dropout(seed), Alteration::Gradient)), "{seed}");
+        }
+    }
+
+    #[test]
+    fn a_gradient_at_a_kink_is_a_subgradient() {
+        let text = "network n { input x : vector(3)  y = relu(x)  z = max(x, 0 * x)  output y, z }";
+        let at_kinks = |graph: &Graph| {
+            let mut trial = drawn(1)(graph);
+            trial.inputs[0] = Numbers::Double(vec![0.0; 36]);
+            trial
         };
-        let along = [vec![(0, 1.0)], vec![(1, 1.0)]];
-        let right = compare("x", &[2.0, 0.5], &along, 1.0, objective).unwrap();
-        assert!(right.problem.is_none() && right.error < 1e-9, "{right:?}");
-        let wrong = compare("x", &[2.0, 0.5001], &along, 1.0, objective).unwrap();
-        assert!(wrong.problem.unwrap().starts_with("the derivative along entry 1 is 5.001e-1"));
+        let found = found(text, at_kinks, Alteration::Nothing);
+        assert!(is_right(&found), "{found:#?}");
     }
 }

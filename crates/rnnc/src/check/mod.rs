@@ -2,7 +2,10 @@
 
 pub mod agreement;
 pub mod differences;
+mod progress;
 mod stopped;
+
+pub use progress::Progress;
 
 /// What a check found.
 #[derive(Clone, Debug)]
@@ -13,4 +16,12 @@ pub struct Finding {
     pub error: f64,
     /// What differs by more than is allowed.
     pub problem: Option<String>,
+    /// Why nothing can be said of it, or of some of it.
+    pub unchecked: Option<String>,
+}
+
+impl Finding {
+    fn of(array: impl Into<String>) -> Finding {
+        Finding { array: array.into(), error: 0.0, problem: None, unchecked: None }
+    }
 }

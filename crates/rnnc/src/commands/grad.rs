@@ -4,7 +4,7 @@ use crate::executors::ExecutorArgs;
 use crate::failure::Outcome;
 use crate::network::NetworkArgs;
 use crate::numbers::Numbers;
-use crate::sequence::{Sequence, gradient_name};
+use crate::sequence::{OutputGradients, Sequence, gradient_name};
 use clap::Args;
 use rnnc_graph::{LayerKind, WeightId};
 use rnnc_plan::{Part, PlanOptions};
@@ -42,7 +42,7 @@ impl Grad {
         let double = self.executor.executor.is_double();
         let graph = self.network.read()?;
         let weights = Weights::load(&self.weights, &graph)?;
-        let sequence = Sequence::read(&self.input, &graph, true, double)?;
+        let sequence = Sequence::read(&self.input, &graph, OutputGradients::Needed, double)?;
         let (frames, streams) = (sequence.frames, sequence.streams);
 
         let options = PlanOptions::training(streams, frames).with_input_gradients();

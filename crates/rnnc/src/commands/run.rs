@@ -4,7 +4,7 @@ use crate::executors::ExecutorArgs;
 use crate::failure::Outcome;
 use crate::network::NetworkArgs;
 use crate::numbers::Numbers;
-use crate::sequence::Sequence;
+use crate::sequence::{OutputGradients, Sequence};
 use crate::states::{read_state, write_state};
 use clap::Args;
 use rnnc_plan::PlanOptions;
@@ -54,7 +54,7 @@ impl Run {
         let double = self.executor.executor.is_double();
         let graph = self.network.read()?;
         let weights = Weights::load(&self.weights, &graph)?;
-        let sequence = Sequence::read(&self.input, &graph, false, double)?;
+        let sequence = Sequence::read(&self.input, &graph, OutputGradients::Unread, double)?;
         let (frames, streams) = (sequence.frames, sequence.streams);
 
         // What looks ahead must see all.

@@ -63,13 +63,64 @@ fn a_sound_network_passes_its_checks_and_one_that_overflows_fails_them() {
     let refused = sandbox.fails(2, "check net.rnn --no-differences --executor reference");
     assert!(refused.contains("leave out `--no-differences`"), "{refused}");
 
-    sandbox.write(
-        "net.rnn",
-        "network n { input x : vector(2)  y = exp(exp(exp(dense(x; 2, bias = 9))))  output y }",
-    );
+    sandbox.write("net.rnn", "network n { input x : vector(2)  y = exp(dense(x; 2, bias = 100))  output y }");
     let done = sandbox.run("check net.rnn");
     assert_eq!(done.code, 1, "{done:?}");
-    assert!(done.out.contains("FAILED"), "{done:?}");
+    assert!(done.out.contains("cpu against reference: FAILED"), "{done:?}");
+}
+
+#[test]
+fn a_check_says_where_the_data_leaves_a_functions_domain_and_takes_ranges_that_stay_inside() {
+    let sandbox = Sandbox::new();
+    sandbox.write("net.rnn", "network n { input x : vector(4)  y = sqrt(dense(x; 3))  output y }");
+    let found = sandbox.succeeds("check net.rnn");
+    assert!(found.contains("gradients against differences: not checked (3 arrays)"), "{found}");
+    assert!(found.contains("layer `y` is NaN in unit 0 of stream 0, frame 0"), "{found}");
+    assert!(found.contains("`--range x=0.1:2`") && found.contains("cpu against reference: ok"), "{found}");
+    let inside = "check net.rnn --range 0:1 --range y.W.x=0:1 --range y.bias=0:1";
+    let found = sandbox.succeeds(inside);
+    assert!(found.contains("gradients against differences: ok (3 arrays"), "{found}");
+    assert!(found.contains("each along a random direction and 3 of its entries"), "{found}");
+    let found = sandbox.succeeds(&format!("{inside} --entries 1000"));
+    assert!(found.contains("; every entry)"), "{found}");
+}
+
+#[test]
+fn a_check_takes_weights_inputs_and_gradients_of_its_user() {
+    let sandbox = Sandbox::with_network();
+    sandbox.write_arrays("in.npz", &Sandbox::all_arrays());
+    let found = sandbox.succeeds("check net.rnn --weights w.safetensors --input in.npz");
+    assert!(found.starts_with("network n: 2 streams, 9 frames of the file's data\n"), "{found}");
+    assert!(found.contains("differences: ok") && found.contains("reference: ok"), "{found}");
+    sandbox.write_arrays("in.npz", &Sandbox::all_arrays()[..4]);
+    let refused = sandbox.fails(2, "check net.rnn --input in.npz");
+    assert!(refused.contains("array `d_g`"), "{refused}");
+
+    for (arguments, message) in [
+        ("--input in.npz --range x=0:1", "the inputs are those of the file"),
+        ("--weights w.safetensors --range y.bias=0:1", "the weights are those of the file"),
+        ("--range h.i.W.y=0:1", "did you mean `h.i.W.x`?"),
+        ("--range s=0:1", "`s` is a symbol input"),
+        ("--range x=2:1", "LOW must be less than HIGH"),
+        ("--range x=a", "a range is two numbers"),
+    ] {
+        let refused = sandbox.fails(2, &format!("check net.rnn {arguments}"));
+        assert!(refused.contains(message), "{arguments}: {refused}");
+    }
+}
+
+#[test]
+fn a_check_draws_dropout_masks_if_asked_to_and_says_so() {
+    let sandbox = Sandbox::new();
+    sandbox.write(
+        "net.rnn",
+        "network n { input x : vector(4)  y = dense(dropout(lstm(x; 3); 0.5); 2)  output y }",
+    );
+    let without = sandbox.succeeds("check net.rnn");
+    assert!(without.contains("without dropout (`--dropout` draws its masks)"), "{without}");
+    let with = sandbox.succeeds("check net.rnn --dropout --seed 2");
+    assert!(with.contains("data, with dropout\n"), "{with}");
+    assert!(with.contains("differences: ok") && with.contains("reference: ok"), "{with}");
 }
 
 #[test]
