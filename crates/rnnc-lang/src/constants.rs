@@ -2,6 +2,7 @@
 
 use crate::builtins::Builtin;
 use crate::diagnostics::{Diagnostic, listed, shortened, suggestion};
+use crate::habits;
 use crate::ir::Constant;
 use crate::syntax::{Call, Expr, ExprKind, GivenOption, Name, Span};
 use rnnc_graph::Init;
@@ -66,6 +67,9 @@ fn named(options: &Options<'_>, name: Name<'_>) -> Result<Constant, Diagnostic> 
     names.sort_unstable();
     let known = names.clone();
     let error = Diagnostic::new(name.span, format!("`{}` is no constant", shortened(name.text)));
+    if let Some(help) = habits::of_constant(name.text) {
+        return Err(error.label("unknown").help(help));
+    }
     Err(match suggestion(name.text, names.into_iter().chain(WORDS.into_iter().map(|(word, _)| word))) {
         Some(near) => error.label(near),
         None if known.is_empty() => error.label("a number belongs here").help("here only numbers can stand"),
@@ -230,7 +234,9 @@ pub(crate) fn matched<'e, 't>(
                     );
                     return Err(match suggestion(name.text, names.iter().copied()) {
                         Some(near) => error.label(near),
-                        None => error.label("unknown").help(known()),
+                        None => error
+                            .label("unknown")
+                            .help(habits::of_option(name.text, names).map_or_else(known, String::from)),
                     });
                 };
                 index

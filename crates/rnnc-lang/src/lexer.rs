@@ -1,6 +1,7 @@
 //! Text to tokens: names, numbers, signs. White space and comments go.
 
 use crate::diagnostics::{Diagnostic, shortened};
+use crate::habits;
 use crate::syntax::Span;
 use std::fmt;
 use winnow::Parser;
@@ -40,10 +41,11 @@ pub(crate) struct Token<'t> {
 }
 
 /// The tokens of a text, the last an end mark. Passes over characters that are no part of the language, with an
-/// error for each run of them; stops, with an error, at brackets nested too deep.
+/// error for each kind of run of them; stops, with an error, at brackets nested too deep.
 pub(crate) fn tokens<'t>(text_number: u32, text: &'t str) -> (Vec<Token<'t>>, Vec<Diagnostic>) {
     let place = |start: usize, end: usize| Span { text: text_number, start: start as u32, end: end as u32 };
     let (mut tokens, mut errors) = (Vec::new(), Vec::new());
+    let mut strange_before: Vec<&str> = Vec::new();
     let mut depth = 0usize;
     let mut rest = text.strip_prefix('\u{feff}').unwrap_or(text);
     loop {
@@ -54,15 +56,18 @@ pub(crate) fn tokens<'t>(text_number: u32, text: &'t str) -> (Vec<Token<'t>>, Ve
                 tokens.push(Token { kind: Kind::End, span: place(start, start) });
                 return (tokens, errors);
             };
-            let shown: String = strange.chars().take(8).flat_map(char::escape_debug).collect();
-            errors.push(
-                Diagnostic::new(
-                    place(start, start + strange.len()),
-                    format!("`{shown}` is no part of the language"),
-                )
-                .label("here")
-                .help("names are made of the letters a-z and A-Z, digits and `_`; a comment begins with `#`"),
-            );
+            // Once: a text from a word processor has many of a kind.
+            if !strange_before.contains(&strange) {
+                strange_before.push(strange);
+                let shown: String = strange.chars().take(8).flat_map(shown).collect();
+                let help = habits::of_character(rest).unwrap_or_else(|| {
+                    "names are made of the letters a-z and A-Z, digits and `_`; a comment begins with `#`"
+                        .into()
+                });
+                let place = place(start, start + strange.len());
+                let error = Diagnostic::new(place, format!("`{shown}` is no part of the language"));
+                errors.push(error.label("here").help(help));
+            }
             rest = &rest[strange.len()..];
             continue;
         };
@@ -88,6 +93,13 @@ pub(crate) fn tokens<'t>(text_number: u32, text: &'t str) -> (Vec<Token<'t>>, Ve
         }
         tokens.push(Token { kind, span });
     }
+}
+
+/// A character that is seen as it is, or by its code.
+fn shown(c: char) -> impl Iterator<Item = char> {
+    let plain = matches!(c, '"' | '\'' | '\\').then_some(c);
+    let escaped = plain.is_none().then(|| c.escape_debug());
+    plain.into_iter().chain(escaped.into_iter().flatten())
 }
 
 // The parsers below only say yes or no; what a no means is said above.

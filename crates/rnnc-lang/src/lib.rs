@@ -7,7 +7,7 @@
 //! - `expand.rs`, `instances.rs`, `calls.rs`, `constants.rs`, `builtins.rs`: cells expanded where they are called (`ir.rs`);
 //! - `resolve.rs`: names to layers; `sizes.rs`, `checks.rs`: how many units each has, and whether they fit;
 //! - `lower.rs`, `terms.rs`: layers and connections; `graph_errors.rs`: what the graph says against them;
-//! - `diagnostics.rs`: how all that is wrong is shown.
+//! - `diagnostics.rs`: how all that is wrong is shown; `habits.rs`: what people write by habit, and how it is written here.
 
 mod builtins;
 mod calls;
@@ -16,6 +16,7 @@ mod constants;
 mod diagnostics;
 mod expand;
 mod graph_errors;
+mod habits;
 mod instances;
 mod ir;
 mod lexer;

@@ -2,6 +2,7 @@
 //! error inside a cell or network is reported, and parsing goes on at the next one.
 
 use crate::diagnostics::Diagnostic;
+use crate::habits;
 use crate::lexer::{Kind, Token, tokens};
 use crate::syntax::{
     Call, Cell, Expr, ExprKind, File, GivenOption, Name, Network, OptionDeclaration, Span, Statement, join,
@@ -139,6 +140,9 @@ fn describe(tokens: &[Token<'_>], error: &Unexpected) -> Diagnostic {
     };
     let error = Diagnostic::new(found.span, format!("expected {wanted}, found {}", found.kind))
         .label(format!("expected {wanted}"));
+    if let Some(help) = habits::of_token(tokens, index, &expected) {
+        return error.help(help);
+    }
     let help = match found.kind {
         Kind::Name(word) if RESERVED.contains(&word) && expected.iter().any(|e| e.contains("name") || *e == "an expression") => {
             format!("`{word}` is a word of the language; choose another name")

@@ -3,9 +3,10 @@
 
 use crate::builtins::Builtin;
 use crate::diagnostics::{Diagnostic, MAX_ERRORS, SourceText, counted, listed, suggestion};
+use crate::habits;
 use crate::library::{self, LibraryCell};
 use crate::parser::parse;
-use crate::syntax::{Call, Cell, File, Name, Network, Statement};
+use crate::syntax::{Call, Cell, ExprKind, File, Name, Network, Statement};
 use std::collections::HashMap;
 
 /// The number of the user's text; the library's cells follow in their order.
@@ -77,10 +78,19 @@ impl<'t> Program<'t> {
     pub fn unknown_function(&self, call: &Call<'_>) -> Diagnostic {
         let kind = if call.reversed { "cell" } else { "cell or function" };
         let error = Diagnostic::new(call.name.span, format!("there is no {kind} `{}`", shown(call.name)));
+        if is_frame(call) {
+            let name = shown(call.name);
+            return error.label("unknown").help(format!(
+                "if `{name}` is a layer, its value in the frame before is written in square brackets: `{name}[t-1]`"
+            ));
+        }
         let mut names: Vec<&str> = self.user_cells.keys().copied().collect();
         library::cells().iter().for_each(|cell| names.push(cell.name));
         Builtin::names().for_each(|name| names.push(name));
         names.sort_unstable();
+        if let Some(help) = habits::of_function(call.name.text) {
+            return error.label("unknown").help(help);
+        }
         match suggestion(call.name.text, names) {
             Some(near) => error.label(near),
             None => error.label("unknown").help("`rnnc cells` lists the cells of the library"),
@@ -354,4 +364,16 @@ fn check_network(network: &Network<'_>, errors: &mut Vec<Diagnostic>) {
                 .help("write `output NAME` for each value that the network hands out"),
         );
     }
+}
+
+/// Whether a call is written like the value of a function of time: `h(t-1)`.
+fn is_frame(call: &Call<'_>) -> bool {
+    let [argument] = call.arguments.as_slice() else { return false };
+    let first = match &argument.kind {
+        ExprKind::Sum(terms) => terms.first().map(|(_, term)| term),
+        _ => Some(argument),
+    };
+    first.is_some_and(
+        |e| matches!(&e.kind, ExprKind::Read { path, .. } if path.len() == 1 && path[0].text == "t"),
+    )
 }

@@ -1,6 +1,7 @@
 //! Names looked up: every read gets the layer it reads and its whole delay, through any number of aliases.
 
 use crate::diagnostics::{Diagnostic, MAX_ERRORS, listed, shortened, suggestion};
+use crate::habits;
 use crate::ir::{Binding, BindingId, Expanded, InstanceId, Op, Place, Reference, Target};
 use crate::syntax::Span;
 
@@ -170,11 +171,15 @@ impl<'t> Resolver<'_, 't> {
         if let Some(near) = suggestion(name, names()) {
             return error.label(near);
         }
+        let is_known = |name: &str| names().any(|known| known == name);
+        if let Some(help) = habits::of_name(name, is_known) {
+            return error.label("unknown").help(help);
+        }
         let mut names: Vec<&str> = names().collect();
         names.sort_unstable();
         error.label("unknown").help(match names[..] {
-            [] => "give it an equation, or an `input` line".to_owned(),
-            _ => format!("the names of this block: {}", listed(names)),
+            [] => format!("give it an equation, or an `input` line{}", habits::of_weight(name)),
+            _ => format!("the names of this block: {}{}", listed(names), habits::of_weight(name)),
         })
     }
 

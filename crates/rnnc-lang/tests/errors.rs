@@ -180,3 +180,114 @@ fn colour_is_only_there_when_asked_for() {
     assert!(errors.render(true).contains('\u{1b}'));
     assert!(!errors.render(false).contains('\u{1b}'));
 }
+
+/// What is said of an equation for `h` beside an input `x` of 3 units.
+fn said_of(equation: &str) -> String {
+    rejected(&format!("network n {{\n    input x : vector(3)\n    {equation}\n    output h\n}}"))
+}
+
+#[test]
+fn what_is_written_otherwise_elsewhere_is_answered_with_how_it_is_written_here() {
+    let previous = "the frame before is written `h[t-1]`";
+    let product = "a product, unit by unit, is written `*`";
+    let power = "a square is `square(x)` or `x * x`";
+    let cases = [
+        // Reads in other frames.
+        ("h = tanh(dense(x, h[-1]; 4))", previous),
+        ("h = tanh(dense(x, h[1]; 4))", previous),
+        ("h = tanh(dense(x, h[n-1]; 4))", previous),
+        ("h = tanh(dense(x, h_{t-1}; 4))", previous),
+        ("h = tanh(dense(x, h[t]; 4))", "such as `h[t-1]`"),
+        ("h = tanh(dense(x, h(t-1); 4))", "in square brackets: `h[t-1]`"),
+        ("h = tanh(dense(x, h[t - 1.5]; 4))", "write `h[t-1]`"),
+        ("h = tanh(dense(x, h_prev; 4))", "the value of another frame is written `h[t-1]`"),
+        ("h = tanh(dense(x, h_tm1; 4))", "the value of another frame is written `h[t-1]`"),
+        ("h = tanh(dense(x_t, h[t-1]; 4))", "`x` is its value in the frame t itself"),
+        ("h[t] = tanh(x)", "its name stands alone: `h = ...`"),
+        ("h[0] = 0", "`start h = 0`"),
+        ("h = x[0:2]", "some units of a vector are `slice(x; from, to)`"),
+        // Functions and options of libraries.
+        ("h = LSTM(x; 4)", "did you mean `lstm`?"),
+        ("h = Lstm(x, 64)", "did you mean `lstm`?"),
+        ("h = Dense(x; 4)", "did you mean `dense`?"),
+        ("h = Tanh(x)", "did you mean `tanh`?"),
+        ("h = ReLU(x)", "did you mean `relu`?"),
+        ("h = linear(x; 4)", "`dense(x; n)` is a weight matrix"),
+        ("h = Linear(x; 4)", "`dense(x; n)` is a weight matrix"),
+        ("h = nn.Linear(x; 4)", "functions belong to nothing"),
+        ("h = Linear(3, 4)(x)", "in one pair of brackets"),
+        ("h = cat(x, x)", "`concat(a, b)`"),
+        ("h = dense([x, x]; 4)", "`concat(a, b)`"),
+        ("h = pow(x, 2)", power),
+        ("h = lstm(x, 4)", "inputs stand before the `;`, sizes and other options after it"),
+        ("h = lstm(x, hidden_size = 4)", "write `;` before `hidden_size`"),
+        ("h = lstm(x; hidden_size = 4)", "the number of units is its option `n`"),
+        ("h = dense(x; 4, bias = False)", "`bias = none`"),
+        ("h = tanh(W * x)", "weights need none: `dense(x; n)`"),
+        ("h = x * pi", "write 3.14159265"),
+        // Signs.
+        ("h = σ(x)", "`sigmoid(x)`"),
+        ("h = x ** 2", power),
+        ("h = x ^ 2", power),
+        ("h = W @ x", "`dense(x; n)`"),
+        ("h = x % 2", "there is no remainder"),
+        ("h = x > 0", "there are no comparisons"),
+        ("h == tanh(x)", "an equation has one `=`"),
+        ("h := tanh(x)", "written with `=`"),
+        ("h <- tanh(x)", "a name, `=` and an expression"),
+        ("h tanh(x)", "a name, `=` and an expression"),
+        ("let h = tanh(x)", "leave out `let`"),
+        ("h = x − 1", "write `-`"),
+        ("h = x ⊙ x", product),
+        ("h = x × 2", product),
+        ("h = x（1）", "this looks like `(`"),
+        ("h\u{a0}= x", "write a space"),
+        ("h = dense(x; 4, init = “glorot”)", "words stand without quotes"),
+        ("h = dense(x; 4, init = \"glorot\")", "`\"` is no part of the language"),
+        ("h = \\tanh(x)", "`tanh(x)`"),
+        ("h = tanh(x) // a", "a comment begins with `#`"),
+        ("h = tanh(x) /* a */", "a comment begins with `#`"),
+        ("h = tanh(x);", "leave out `;`"),
+        ("h = dense(x x; 4)", "is a `,` missing before `x`?"),
+        ("h = tanh((x)", "is a `)` missing?"),
+        ("h = tanh(x))", "is this `)` one too many"),
+        // Numbers.
+        ("h = 0.5f * x", "`f` is stuck to the number 0.5"),
+        ("h = 1_000 * x", "`_000` is stuck to the number 1"),
+        ("h = .5 * x", "write `0.5`"),
+        ("h = 5. * x", "write `5.0`"),
+        ("h = 1e400 * x", "a number too large to hold"),
+        // Inputs and outputs.
+        ("input z", "`input z : vector(3)`"),
+        ("input z[3]", "`input z : vector(3)`"),
+        ("input z : 3", "an input is `vector(3)`"),
+        ("output tanh(x)", "an output is a name"),
+        ("output y = tanh(x)", "write `output y`"),
+    ];
+    for (equation, help) in cases {
+        let said = said_of(equation);
+        assert!(said.contains(help), "{equation}\n{said}");
+    }
+    for (text, help) in [
+        ("network n:\n    input x : vector(3)", "a block stands in braces"),
+        ("network n(x) { output x }", "`network n { input x : vector(3) ... }`"),
+        ("def n(x):\n    return x", "`cell NAME(inputs; options) { ... }`"),
+    ] {
+        let said = rejected(text);
+        assert!(said.contains(help), "{text}\n{said}");
+    }
+}
+
+#[test]
+fn tabs_byte_order_marks_and_line_ends_of_other_systems_are_blank_and_shift_no_place() {
+    let text = "network n {\n\tinput x : vector(3)\n\th = tahn(x)\n\toutput h\n}";
+    for text in [text.to_string(), format!("\u{feff}{text}"), text.replace('\n', "\r\n")] {
+        assert!(rejected(&text).contains("net.rnn:3:6"), "{text:?}");
+        assert!(rnnc_lang::compile("net.rnn", &text.replace("tahn", "tanh"), None).is_ok(), "{text:?}");
+    }
+}
+
+#[test]
+fn a_character_from_outside_is_told_once() {
+    assert_eq!(said_of("h\u{a0}=\u{a0}x\u{a0}+\u{a0}1").matches("no part of the language").count(), 1);
+}

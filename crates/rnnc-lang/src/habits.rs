@@ -1,0 +1,283 @@
+//! What people write by habit, from other languages and libraries, from papers and word processors; and how it is
+//! written here. For the help of messages alone: nothing here decides what is right.
+
+use crate::lexer::{Kind, Token};
+
+/// What to write instead of text that begins with a character from outside the language.
+pub(crate) fn of_character(rest: &str) -> Option<String> {
+    let mut characters = rest.chars();
+    let first = characters.next()?;
+    let second = characters.next();
+    Some(match first {
+        '^' => "a square is `square(x)` or `x * x`; other powers are `exp(p * log(x))`".into(),
+        '@' => "a matrix times a vector is `dense(x; n)`, with a weight matrix of its own and a bias".into(),
+        '<' if second == Some('-') => "an equation is a name, `=` and an expression".into(),
+        '<' | '>' | '!' | '&' | '|' | '?' => {
+            "there are no comparisons and conditions; `max`, `min`, `relu` and `sigmoid` can stand for many"
+                .into()
+        }
+        '%' => "there is no remainder".into(),
+        '"' | '\'' | '`' | '“' | '”' | '„' | '‘' | '’' | '′' => {
+            "words stand without quotes, as in `init = glorot`; names have no quotes either".into()
+        }
+        '\\' => "functions are written as they are called: `tanh(x)`; names are made of letters".into(),
+        '$' | '~' => {
+            "names are made of the letters a-z and A-Z, digits and `_`, and nothing stands before them".into()
+        }
+        '\u{2010}'..='\u{2015}' | '\u{2212}' | '\u{fe63}' => "this looks like a minus sign: write `-`".into(),
+        '×' | '⊙' | '·' | '∘' | '∗' | '⋅' | '•' => {
+            "a product, unit by unit, is written `*`".into()
+        }
+        '÷' | '∕' => "a quotient is written `/`".into(),
+        '←' | '→' | '≔' | '≡' => "an equation is a name, `=` and an expression".into(),
+        '²' => "a square is `square(x)` or `x * x`".into(),
+        '₀'..='₎' | 'ₐ'..='ₜ' => "a read of the frame before is written `h[t-1]`".into(),
+        'σ' => "the logistic function is `sigmoid(x)`".into(),
+        'α'..='ω' | 'Α'..='Ω' => {
+            "names are made of the letters a-z and A-Z: write this one out, as in `alpha`".into()
+        }
+        // What stands for a sign of ASCII in East Asian texts.
+        '\u{ff01}'..='\u{ff5e}' => match char::from_u32(first as u32 - 0xfee0) {
+            Some(sign) => format!("this looks like `{sign}`: write that"),
+            None => return None,
+        },
+        c if c.is_whitespace() => "this looks like a space, and is another character: write a space".into(),
+        '\u{200b}'..='\u{200f}' | '\u{feff}' | '\u{2060}' => {
+            "this character cannot be seen: delete it".into()
+        }
+        _ => return None,
+    })
+}
+
+/// What to write instead of a function that there is none of.
+pub(crate) fn of_function(name: &str) -> Option<&'static str> {
+    let plain: String = name.chars().filter(|&c| c != '_').flat_map(char::to_lowercase).collect();
+    Some(match plain.as_str() {
+        "linear" | "fc" | "fullyconnected" | "affine" | "projection" | "proj" | "mlp" | "matmul" | "mm"
+        | "bmm" | "mv" | "einsum" => "`dense(x; n)` is a weight matrix to n units and a bias",
+        "embedding" | "embed" | "lookup" => "`dense(s; n)` of a symbol input is a table look-up",
+        "dot" | "inner" => "a dot product is `sum(a * b)`; a weight matrix is in `dense(x; n)`",
+        "logistic" | "expit" | "sigma" | "sigm" => "the logistic function is `sigmoid`",
+        "swish" => "it is called `silu`",
+        "lrelu" | "leaky" => "it is called `leaky_relu`",
+        "ln" => "the natural logarithm is `log`",
+        "cat" | "concatenate" | "stack" | "hstack" | "join" => "vectors are joined by `concat(a, b)`",
+        "split" | "chunk" | "narrow" | "part" => "a part of a vector is `slice(a; from, to)`",
+        "repeat" | "expand" | "tile" => "`broadcast(a; n)` repeats each unit, to n units",
+        "pow" | "power" => "a square is `square(x)` or `x * x`; other powers are `exp(p * log(x))`",
+        "rsqrt" => "write `1 / sqrt(x)`",
+        "identity" | "id" => "leave it out: a name or an expression is itself",
+        "batchnorm" | "batchnorm1d" | "norm" | "normalize" => "there are `layer_norm(a)` and `rms_norm(a)`",
+        "clamp" | "clip" => "write `max(low, min(high, x))`",
+        "detach" | "nograd" => "it is called `stop_gradient`",
+        "rnn" | "simplernn" | "rnncell" => "the simple recurrent network is `elman(x; n)`",
+        "lstmcell" => "it is called `lstm`",
+        "grucell" => "it is called `gru`",
+        "bilstm" | "bidirectional" | "bigru" | "birnn" => {
+            "both directions are `concat(lstm(x; n), reversed lstm(x; n))`, or so with another cell"
+        }
+        "conv" | "conv1d" | "convolution" => "a convolution over frames is `dense(x, x[t-1], x[t-2]; n)`",
+        "delay" | "lag" | "prev" | "previous" | "last" | "shift" | "roll" => {
+            "a value of the frame before is written `h[t-1]`"
+        }
+        "parameter" | "variable" | "weight" | "bias" => "`param(n)` is n learned numbers",
+        "where" | "select" | "cond" => {
+            "there are no conditions; `max`, `min`, `relu` and `sigmoid` can stand for many"
+        }
+        _ => return None,
+    })
+}
+
+/// What to write instead of an option that there is none of: its size goes by many names.
+pub(crate) fn of_option(name: &str, options: &[&str]) -> Option<&'static str> {
+    let plain: String = name.chars().filter(|&c| c != '_').flat_map(char::to_lowercase).collect();
+    match plain.as_str() {
+        "units" | "numunits" | "hidden" | "hiddensize" | "hiddendim" | "size" | "dim" | "outfeatures"
+        | "features" | "outputsize" | "width" | "numhidden" | "d" | "hidden_units"
+            if options.contains(&"n") =>
+        {
+            Some("the number of units is its option `n`")
+        }
+        "usebias" | "nobias" if options.contains(&"bias") => Some("`bias = none` leaves the bias out"),
+        _ => None,
+    }
+}
+
+/// What to write instead of a constant that there is none of.
+pub(crate) fn of_constant(name: &str) -> Option<&'static str> {
+    match name {
+        "True" | "False" | "true" | "false" | "None" | "null" | "no" | "off" => {
+            Some("there are no truth values; `none` leaves out what can be left out, as in `bias = none`")
+        }
+        "pi" | "PI" => Some("write 3.14159265"),
+        _ => None,
+    }
+}
+
+/// What to write instead of a name that there is none of, where `is_known` says which there are.
+pub(crate) fn of_name(name: &str, is_known: impl Fn(&str) -> bool) -> Option<String> {
+    for (suffix, read) in
+        [("_prev", "[t-1]"), ("_tm1", "[t-1]"), ("_last", "[t-1]"), ("_old", "[t-1]"), ("_next", "[t+1]")]
+    {
+        if let Some(of) = name.strip_suffix(suffix) {
+            let of = of.strip_suffix("_t").filter(|&of| is_known(of)).unwrap_or(of);
+            let shown = if is_known(of) { of } else { "h" };
+            return Some(format!("the value of another frame is written `{shown}{read}`"));
+        }
+    }
+    if let Some(of) = name.strip_suffix("_t").filter(|&of| is_known(of)) {
+        return Some(format!(
+            "`{of}` is its value in the frame t itself; in the frame before it is `{of}[t-1]`"
+        ));
+    }
+    if matches!(name, "pi" | "PI") {
+        return Some("write 3.14159265".into());
+    }
+    if name == "t" {
+        return Some("the number of the frame is no value; `t` stands in `h[t-1]` alone".into());
+    }
+    None
+}
+
+/// What to say more of a name that there is none of, if it looks like that of a weight.
+pub(crate) fn of_weight(name: &str) -> &'static str {
+    let stem = name.split('_').next().unwrap_or(name);
+    match matches!(stem, "W" | "U" | "V" | "R" | "b" | "w") || name.starts_with('W') && name.len() <= 4 {
+        true => {
+            "; weights need none: `dense(x; n)` has a weight matrix and a bias, `diag(x)` a weight for each unit, and `param(n)` is \
+             n learned numbers"
+        }
+        false => "",
+    }
+}
+
+/// Whether a name is the first word of a statement or block.
+fn begins_a_statement(name: &str, next: Option<&Token<'_>>) -> bool {
+    ["output", "input", "return", "start", "cell", "network"].contains(&name)
+        || next.is_some_and(|t| t.kind == Kind::Sign('='))
+}
+
+/// What to write where a token does not fit.
+pub(crate) fn of_token(tokens: &[Token<'_>], index: usize, expected: &[&str]) -> Option<String> {
+    let at = |back: usize| index.checked_sub(back).map(|i| tokens[i]);
+    let kind = |back: usize| at(back).map(|t| t.kind);
+    let (found, before, two_before) = (tokens[index].kind, kind(1), kind(2));
+    // Whether a token goes on where the one before ended.
+    let adjoins = |back: usize| match (at(back + 1), at(back)) {
+        (Some(a), Some(b)) => a.span.end == b.span.start,
+        _ => false,
+    };
+    let expects = |what: &str| expected.contains(&what);
+    Some(match (two_before, before, found) {
+        // Numbers.
+        (_, Some(Kind::Number(number)), Kind::Sign('.')) if adjoins(0) => format!("write `{number}.0`"),
+        (_, _, Kind::Sign('.')) if expects("an expression") => {
+            "a number begins with a digit: write `0.5`".into()
+        }
+        (Some(Kind::Number(number)), Some(Kind::Name(name)), _) if adjoins(1) => format!(
+            "`{}` is stuck to the number {number}: numbers are digits with a point and an exponent, as in `1000`, `0.5` and \
+             `1e-3`, and a product is written `2 * x`",
+            crate::diagnostics::shortened(name)
+        ),
+        // Signs of other languages.
+        (_, Some(Kind::Sign('*')), Kind::Sign('*')) if adjoins(0) => {
+            "a square is `square(x)` or `x * x`; other powers are `exp(p * log(x))`".into()
+        }
+        (_, Some(Kind::Sign('/')), Kind::Sign('/' | '*')) if adjoins(0) => "a comment begins with `#`".into(),
+        (_, Some(Kind::Sign('=')), Kind::Sign('=')) => {
+            "an equation has one `=`; there are no comparisons".into()
+        }
+        (_, Some(Kind::Sign('+' | '-' | '*' | '/')), Kind::Sign('=')) if adjoins(0) => {
+            "an equation gives a layer its whole value: `h = h[t-1] + x`".into()
+        }
+        // Reads in other frames.
+        (_, Some(Kind::Name(name)), Kind::Sign('{')) if name.ends_with('_') && adjoins(0) => {
+            let of = name.trim_end_matches('_');
+            format!("a read of the frame before is written `{of}[t-1]`, of the next one `{of}[t+1]`")
+        }
+        (Some(Kind::Name(name)), Some(Kind::Sign('[')), _) if expects("`t`") => {
+            let inside = tokens[index..].iter().map(|t| t.kind).take_while(|&k| k != Kind::Sign(']'));
+            let slices = inside.clone().any(|k| k == Kind::Sign(':'));
+            match inside.take(8).any(|k| k == Kind::Sign(',')) || slices {
+                true => format!("some units of a vector are `slice({name}; from, to)`"),
+                false => format!(
+                    "a read of the frame before is written `{name}[t-1]`, of the next one `{name}[t+1]`; one unit is \
+                     `slice({name}; 0, 1)`"
+                ),
+            }
+        }
+        (_, Some(Kind::Name(name)), Kind::Sign('[')) if expects("`=`") => format!(
+            "an equation holds in every frame, so its name stands alone: `{name} = ...`; what it is before a sequence begins is \
+             `start {name} = 0`"
+        ),
+        (_, _, Kind::Sign('[')) if expects("an expression") => {
+            "several vectors are read by `dense(a, b; n)`, and joined by `concat(a, b)`; there are no lists"
+                .into()
+        }
+        // Inputs and blocks.
+        (Some(Kind::Name("input")), Some(Kind::Name(name)), _) if expects("`:`") => {
+            format!(
+                "an input has a size: `input {name} : vector(3)`, or `input {name} : symbol(256)` for one of 256 symbols"
+            )
+        }
+        (_, Some(Kind::Sign(':')), _) if expects("`vector`") => {
+            "an input is `vector(3)`, 3 numbers in each frame, or `symbol(256)`, one of 256 symbols".into()
+        }
+        (_, _, Kind::Sign(':')) if expects("`{`") => "a block stands in braces: `network n { ... }`".into(),
+        (Some(Kind::Name("network")), Some(Kind::Name(name)), Kind::Sign('(')) if expects("`{`") => format!(
+            "a network says in its block what it is given: `network {name} {{ input x : vector(3) ... }}`; only cells have \
+             inputs in brackets"
+        ),
+        // Equations.
+        (Some(Kind::Name(_)), Some(Kind::Sign(':')), _) | (_, Some(Kind::Name(_)), Kind::Sign(':'))
+            if expects("`=`") =>
+        {
+            "an equation and a start are written with `=`, as in `h = tanh(x)` and `start h = 0`".into()
+        }
+        (
+            _,
+            Some(Kind::Name(word @ ("let" | "var" | "const" | "def" | "float" | "double" | "auto"))),
+            Kind::Name(name),
+        ) if expects("`=`") => {
+            format!("leave out `{word}`: `{name} = ...`")
+        }
+        (_, _, Kind::Name(_) | Kind::Number(_)) if expects("`=`") => {
+            "an equation is a name, `=` and an expression, as in `h = tanh(x)`".into()
+        }
+        (_, Some(Kind::Name(name)), Kind::Sign('=')) if expects("`)`") => {
+            format!("options stand after a `;`, as in `lstm(x; n = 4)`: write `;` before `{name}`")
+        }
+        (_, _, Kind::Name(name)) if expects("`)`") && begins_a_statement(name, tokens.get(index + 1)) => {
+            "is a `)` missing?".into()
+        }
+        (_, _, Kind::Name(_) | Kind::Number(_)) if expects("`,`") && expects("`)`") => {
+            format!("is a `,` missing before {found}?")
+        }
+        (_, _, Kind::Sign(sign @ (';' | ','))) if expects("an equation") => {
+            format!("nothing stands at the end of an equation: leave out `{sign}`")
+        }
+        (_, _, Kind::Sign(sign @ (')' | ']'))) if expects("an equation") => {
+            format!("is this `{sign}` one too many, or the one that opens missing?")
+        }
+        (Some(Kind::Sign('.')), Some(Kind::Name(name)), Kind::Sign('(')) => {
+            format!("functions belong to nothing: write `{name}(...)`")
+        }
+        (_, Some(Kind::Sign(')')), Kind::Sign('(')) => {
+            "a call has its inputs and options in one pair of brackets, as in `dense(x; 64)`".into()
+        }
+        (
+            Some(Kind::Name("output") | Kind::Sign(',')),
+            Some(Kind::Name(name)),
+            Kind::Sign('(' | '=' | '+' | '-' | '*' | '/'),
+        ) if expects("an equation") => {
+            format!(
+                "an output is a name: give the expression an equation, as in `y = ...`, and write `output {}`",
+                match found {
+                    Kind::Sign('=') => name,
+                    _ => "y",
+                }
+            )
+        }
+        _ => return None,
+    })
+}
