@@ -5,6 +5,7 @@
 use crate::array::Array;
 use crate::error::TrainError;
 use crate::files::write_whole;
+use crate::kind::{self, Wanted};
 use crate::npy;
 use std::fs::File;
 use std::io::{BufReader, Read, Write};
@@ -33,6 +34,7 @@ impl ArrayFile {
     /// Opens the file and reads its table of contents.
     pub fn open(path: impl Into<PathBuf>) -> Result<ArrayFile, TrainError> {
         let path = path.into();
+        kind::check(&path, Wanted::Arrays)?;
         let file = File::open(&path).map_err(|e| TrainError::read(&path, e))?;
         let archive = ZipArchive::new(BufReader::new(file))
             .map_err(|e| TrainError::file(&path, format!("not a whole .npz file (cut short?): {e}")))?;

@@ -1,6 +1,7 @@
 //! What `train.toml` says, and whether it makes sense.
 
 use crate::error::TrainError;
+use crate::kind::{self, Wanted};
 use crate::loss::Loss;
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
@@ -211,6 +212,7 @@ impl Config {
     /// # Errors
     /// What cannot be read, what is no setting (with its line), and settings out of their bounds.
     pub fn load(path: &Path) -> Result<Config, TrainError> {
+        kind::check(path, Wanted::Settings)?;
         let text = std::fs::read_to_string(path).map_err(|e| TrainError::read(path, e))?;
         let base = path.parent().unwrap_or(Path::new(""));
         Config::parse(text, base).map_err(|problem| TrainError::file(path, problem))

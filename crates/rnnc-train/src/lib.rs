@@ -9,7 +9,7 @@
 //! - `train.rs`: a whole run, with what `observer.rs` tells and what `directory.rs` keeps; `sample.rs`: text out of
 //!   the result;
 //! - `weights.rs`, `checkpoint.rs`: what is learned, in files of `tensors.rs` (safetensors); `array.rs`, `arrays.rs`,
-//!   `npy.rs`: NumPy's; `files.rs`: whole or not at all.
+//!   `npy.rs`: NumPy's; `files.rs`: whole or not at all; `kind.rs`: what a file is that is none of these.
 
 mod array;
 mod arrays;
@@ -20,6 +20,7 @@ mod directory;
 mod error;
 mod evaluation;
 mod files;
+mod kind;
 mod loss;
 mod npy;
 mod observer;
@@ -40,6 +41,7 @@ pub use directory::{MetricsFile, RunDirectory};
 pub use error::TrainError;
 pub use evaluation::Evaluator;
 pub use files::write_whole;
+pub use kind::{Wanted, mistaken};
 pub use loss::{Loss, LossNetwork};
 pub use observer::{Beginning, Evaluated, Event, Metrics, Observer, UpdateReport};
 pub use sample::Sampler;

@@ -3,6 +3,7 @@
 use crate::array::index_of;
 use crate::error::TrainError;
 use crate::files::write_whole;
+use crate::kind::{self, Wanted};
 use safetensors::tensor::{SafeTensorError, TensorView};
 use safetensors::{Dtype, SafeTensors, View};
 use std::borrow::Cow;
@@ -42,6 +43,7 @@ pub struct TensorFile {
 impl TensorFile {
     /// Reads a file. Floats of 16, 32 and 64 bits are accepted.
     pub fn read(path: &Path) -> Result<TensorFile, TrainError> {
+        kind::check(path, Wanted::Weights)?;
         let bytes = std::fs::read(path).map_err(|e| TrainError::read(path, e))?;
         let whole = |e: SafeTensorError| match e {
             SafeTensorError::HeaderTooSmall
@@ -201,7 +203,8 @@ mod tests {
         for length in 0..whole.len() {
             std::fs::write(&path, &whole[..length]).unwrap();
             let error = TensorFile::read(&path).unwrap_err().to_string();
-            assert!(error.contains("w.safetensors") && error.contains("cut short"), "{error}");
+            let problem = if length == 0 { "an empty file" } else { "cut short" };
+            assert!(error.contains("w.safetensors") && error.contains(problem), "{error}");
         }
     }
 

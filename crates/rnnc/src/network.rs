@@ -3,6 +3,7 @@
 use crate::failure::BadInput;
 use clap::Args;
 use rnnc_graph::Graph;
+use rnnc_train::{Wanted, mistaken};
 use std::path::{Path, PathBuf};
 
 /// The arguments of commands that read a network.
@@ -25,6 +26,9 @@ impl NetworkArgs {
 
 /// Reads a file of equations.
 pub fn read_text(path: &Path) -> Result<String, BadInput> {
+    if let Some(problem) = mistaken(path, Wanted::Network) {
+        return Err(BadInput(format!("{}: {problem}", path.display())));
+    }
     std::fs::read_to_string(path)
         .map_err(|error| BadInput(format!("cannot read {}: {error}", path.display())))
 }
