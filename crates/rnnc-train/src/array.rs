@@ -172,10 +172,44 @@ impl Array {
                 Dimension::Any(name) => name.to_string(),
             })
             .collect();
-        Err(self.error(format!("shape [{}]", words.join(", ")), format!("shape {:?}", self.shape)))
+        let hint = self.shape_hint(expected);
+        Err(self.error(format!("shape [{}]", words.join(", ")), format!("shape {:?}{hint}", self.shape)))
     }
 
-    /// Floats, in single precision; those that are too large for it are an error.
+    /// What to do with an array that lacks a dimension, or has the first two in the other order.
+    fn shape_hint(&self, expected: &[Dimension<'_>]) -> String {
+        let fits = |shape: &[usize]| {
+            shape.len() == expected.len()
+                && shape.iter().zip(expected).all(|(&s, e)| match *e {
+                    Dimension::Size(size) => s == size,
+                    Dimension::Any(_) => true,
+                })
+        };
+        let name = &self.name;
+        if let [frames, rest @ ..] = &*self.shape
+            && fits(&[&[*frames, 1], rest].concat())
+        {
+            return format!(" (of a single stream, `{name}[:, None]` has it)");
+        }
+        if fits(&[&*self.shape, &[1]].concat()) {
+            return format!(" (of a single unit, `{name}[..., None]` has it)");
+        }
+        if let [first, second, rest @ ..] = &*self.shape
+            && fits(&[&[*second, *first], rest].concat())
+        {
+            return format!(" (frames come before streams: `{name}.swapaxes(0, 1)`)");
+        }
+        String::new()
+    }
+
+    /// An error of a type that does not fit, with what NumPy makes of it.
+    fn type_error(&self, expected: &str, fitting: &str) -> TrainError {
+        let found = format!("{}: `{}.astype({fitting:?})` makes them", self.element.name(), self.name);
+        self.error(expected, found)
+    }
+
+    /// Floats, in single precision; those that are too large for it are an error, and so are integers that it does not
+    /// hold exactly. Truth values are 0 and 1.
     pub fn f32s(&self) -> Result<Cow<'_, [f32]>, TrainError> {
         match &self.elements {
             Elements::F32(v) => Ok(Cow::Borrowed(v)),
@@ -187,16 +221,40 @@ impl Array {
                 }
                 Ok(Cow::Owned(v.iter().map(|&x| x as f32).collect()))
             }
-            _ => Err(self.error("float32 or float64", self.element.name())),
+            Elements::Integers(v) => {
+                // Through the widest integers, for the largest of 64 bits rounds to one more.
+                self.check_exact(v, |x| x as f32 as i128, "float32")?;
+                Ok(Cow::Owned(v.iter().map(|&x| x as f32).collect()))
+            }
+            Elements::Booleans(v) => Ok(Cow::Owned(v.iter().map(|&x| f32::from(u8::from(x))).collect())),
         }
     }
 
-    /// Floats, in double precision.
+    fn check_exact(
+        &self,
+        values: &[i64],
+        there_and_back: fn(i64) -> i128,
+        float: &str,
+    ) -> Result<(), TrainError> {
+        match values.iter().position(|&x| there_and_back(x) != i128::from(x)) {
+            None => Ok(()),
+            Some(place) => {
+                let found = format!("{} at {}", values[place], self.place(place));
+                Err(self.error(format!("floats, or integers that {float} holds exactly"), found))
+            }
+        }
+    }
+
+    /// Floats, in double precision; integers that it does not hold exactly are an error. Truth values are 0 and 1.
     pub fn f64s(&self) -> Result<Cow<'_, [f64]>, TrainError> {
         match &self.elements {
             Elements::F32(v) => Ok(Cow::Owned(v.iter().map(|&x| f64::from(x)).collect())),
             Elements::F64(v) => Ok(Cow::Borrowed(v)),
-            _ => Err(self.error("float32 or float64", self.element.name())),
+            Elements::Integers(v) => {
+                self.check_exact(v, |x| x as f64 as i128, "float64")?;
+                Ok(Cow::Owned(v.iter().map(|&x| x as f64).collect()))
+            }
+            Elements::Booleans(v) => Ok(Cow::Owned(v.iter().map(|&x| f64::from(u8::from(x))).collect())),
         }
     }
 
@@ -204,7 +262,7 @@ impl Array {
     pub fn integers(&self) -> Result<&[i64], TrainError> {
         match &self.elements {
             Elements::Integers(v) => Ok(v),
-            _ => Err(self.error("integers", self.element.name())),
+            _ => Err(self.type_error("integers", "int64")),
         }
     }
 
@@ -235,7 +293,7 @@ impl Array {
                 };
                 v.iter().enumerate().map(flag).collect()
             }
-            _ => Err(self.error("bool or uint8", self.element.name())),
+            _ => Err(self.type_error("bool or uint8", "bool")),
         }
     }
 

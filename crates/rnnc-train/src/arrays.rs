@@ -7,6 +7,7 @@ use crate::error::TrainError;
 use crate::files::write_whole;
 use crate::kind::{self, Wanted};
 use crate::npy;
+use rnnc_graph::nearest;
 use std::fs::File;
 use std::io::{BufReader, Read, Write};
 use std::path::{Path, PathBuf};
@@ -65,12 +66,18 @@ impl ArrayFile {
     pub fn refuse_others(&self, known: &[&str], what: &str) -> Result<(), TrainError> {
         match self.names().into_iter().find(|name| !known.contains(&name.as_str())) {
             None => Ok(()),
-            Some(array) => Err(TrainError::Array {
-                path: self.path.clone(),
-                array,
-                expected: format!("{what} ({})", list(known)),
-                found: "an array of another name".into(),
-            }),
+            Some(array) => {
+                let meant = match nearest(&array, known.iter().copied()) {
+                    Some(near) => format!(" (did you mean `{near}`?)"),
+                    None => String::new(),
+                };
+                Err(TrainError::Array {
+                    path: self.path.clone(),
+                    array,
+                    expected: format!("{what} ({})", list(known)),
+                    found: format!("an array of another name{meant}"),
+                })
+            }
         }
     }
 
@@ -228,8 +235,14 @@ mod tests {
             after(x.check_finite().unwrap_err()),
             "array `x`: expected finite numbers, found NaN at [1, 0]"
         );
-        assert_eq!(after(x.symbols(4, false).unwrap_err()), "array `x`: expected integers, found float32");
-        assert_eq!(after(s.f32s().unwrap_err()), "array `s`: expected float32 or float64, found int64");
+        assert_eq!(
+            after(x.symbols(4, false).unwrap_err()),
+            "array `x`: expected integers, found float32: `x.astype(\"int64\")` makes them"
+        );
+        assert_eq!(s.f32s().unwrap()[..], [0.0, 9.0, -1.0]);
+        let large = Array::new("l", &[2], Elements::Integers(vec![1 << 24, i64::MAX]));
+        assert!(large.f32s().unwrap_err().to_string().ends_with("found 9223372036854775807 at [1]"));
+        assert!(large.f64s().unwrap_err().to_string().ends_with("found 9223372036854775807 at [1]"));
         assert_eq!(
             after(s.symbols(5, false).unwrap_err()),
             "array `s`: expected symbols from 0 to 4, found 9 at [1]"

@@ -3,6 +3,7 @@
 use crate::error::TrainError;
 use crate::kind::{self, Wanted};
 use crate::loss::Loss;
+use crate::settings_errors::explain;
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
 
@@ -220,7 +221,7 @@ impl Config {
 
     /// Reads the text of a file that stands in the directory `base`. The error is what is wrong with it.
     pub fn parse(text: String, base: &Path) -> Result<Config, String> {
-        let mut config: Config = toml::from_str(&text).map_err(|e| e.to_string())?;
+        let mut config: Config = toml::from_str(&text).map_err(|e| explain(&e, &text))?;
         config.check()?;
         config.network.file = base.join(&config.network.file);
         config.network.weights = config.network.weights.map(|w| base.join(w));

@@ -2,7 +2,7 @@
 //!
 //! In come a network ([`rnnc_graph::Graph`]), data and a [`Config`]; out come weights, in checkpoints, and what is
 //! worth telling, to an [`Observer`]. Nothing here prints, and which executor runs is for the caller to say.
-//! - `config.rs`: `train.toml`;
+//! - `config.rs`: `train.toml`; `settings_errors.rs`: what is said where it is none;
 //! - `text.rs`, `series.rs`: text and arrays as data; `sequences.rs` lays them end to end on B streams;
 //! - `loss.rs`: the loss, as layers of the network; `trainer.rs`: BPTT(h; h'), one update at a time, and
 //!   `diagnosis.rs` what went non-finite first; `evaluation.rs`: the loss on other data;
@@ -27,6 +27,7 @@ mod observer;
 mod sample;
 mod sequences;
 mod series;
+mod settings_errors;
 mod tensors;
 mod text;
 mod train;

@@ -292,7 +292,7 @@ mod tests {
         );
         assert_eq!(
             error(&[floats("x", &[3, 2, 2]), floats("target", &[3, 2])]),
-            "array `target`: expected shape [T, B, 1], found shape [3, 2]"
+            "array `target`: expected shape [T, B, 1], found shape [3, 2] (of a single unit, `target[..., None]` has it)"
         );
         let bad = Array::new("target", &[1, 1, 1], Elements::F64(vec![f64::NAN]));
         assert_eq!(

@@ -2,7 +2,7 @@
 
 use crate::error::TrainError;
 use crate::tensors::{Precision, Tensor, TensorFile};
-use rnnc_graph::{Graph, WeightId, initial_values};
+use rnnc_graph::{Graph, WeightId, initial_values, nearest};
 use rnnc_plan::{Executor, Part, Values, ValuesMut};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -95,8 +95,11 @@ impl Weights {
             match tensors.remove(&format!("{prefix}{}", weight.name)) {
                 None => differences.missing.push(weight.name.clone()),
                 Some(tensor) if tensor.shape != weight.shape => differences.shapes.push(format!(
-                    "`{}` is {:?} in the file and {:?} in the network",
-                    weight.name, tensor.shape, weight.shape
+                    "`{}` is {:?} in the file and {:?} in the network{}",
+                    weight.name,
+                    tensor.shape,
+                    weight.shape,
+                    if tensor.shape.iter().rev().eq(&weight.shape) { " (transposed?)" } else { "" }
                 )),
                 Some(tensor) => all.push(tensor.values),
             }
@@ -104,6 +107,22 @@ impl Weights {
         let others =
             |name: &&String| if prefix.is_empty() { is_weight(name) } else { name.starts_with(prefix) };
         differences.unexpected = tensors.keys().filter(others).cloned().collect();
+        let shapes: BTreeMap<&str, &[usize]> =
+            graph.weights().iter().map(|w| (&*w.name, &*w.shape)).collect();
+        let twin = |name: &String| {
+            let shape = *shapes.get(name.as_str())?;
+            let others =
+                differences.unexpected.iter().map(|other| other.strip_prefix(prefix).unwrap_or(other));
+            let fitting: Vec<&str> =
+                others.filter(|other| tensors[&format!("{prefix}{other}")].shape == shape).collect();
+            let near = nearest(name, fitting.iter().copied())?;
+            // Of several that may be meant, none is.
+            let is_alone = nearest(name, fitting.into_iter().filter(|&other| other != near)).is_none();
+            is_alone.then(|| near.to_owned())
+        };
+        differences.twins = differences.missing.iter().map(twin).collect();
+        differences.has_none =
+            !graph.weights().is_empty() && differences.missing.len() == graph.weights().len();
         if differences.is_empty() { Ok(Weights(all)) } else { Err(differences) }
     }
 
@@ -121,8 +140,12 @@ impl Weights {
 pub(crate) struct Differences {
     network: String,
     missing: Vec<String>,
+    /// Of each missing weight, which of the unexpected ones may be meant by it.
+    twins: Vec<Option<String>>,
     unexpected: Vec<String>,
     shapes: Vec<String>,
+    /// Whether the file has not one of the network's weights.
+    has_none: bool,
 }
 
 impl Differences {
@@ -137,8 +160,12 @@ impl fmt::Display for Differences {
         const NAMED: usize = 10;
         let quoted = |names: &[String]| names.iter().map(|n| format!("`{n}`")).collect::<Vec<_>>();
         write!(out, "these are not the weights of network `{}`", self.network)?;
+        let missing = self.missing.iter().zip(&self.twins).map(|(name, twin)| match twin {
+            Some(twin) => format!("`{name}` (is it the file's `{twin}`?)"),
+            None => format!("`{name}`"),
+        });
         let parts = [
-            ("missing: ", quoted(&self.missing)),
+            ("missing: ", missing.collect()),
             ("not in the network: ", quoted(&self.unexpected)),
             ("of another shape: ", self.shapes.clone()),
         ];
@@ -149,6 +176,11 @@ impl fmt::Display for Differences {
             if names.len() > NAMED {
                 write!(out, " and {} more", names.len() - NAMED)?;
             }
+        }
+        if self.has_none {
+            out.write_str(
+                "; none of the network's weights is in the file: they are named after their equations, as `rnnc init` writes them",
+            )?;
         }
         Ok(())
     }
@@ -190,11 +222,33 @@ mod tests {
         assert_eq!(
             Weights::load(&path, &new).unwrap_err().to_string(),
             format!(
-                "{}: these are not the weights of network `net`; missing: `y.bias`; not in the network: `h.bias`; \
+                "{}: these are not the weights of network `net`; missing: `y.bias` (is it the file's `h.bias`?); not in the network: `h.bias`; \
                  of another shape: `h.W.x` is [2, 3] in the file and [4, 3] in the network",
                 path.display()
             )
         );
+    }
+
+    #[test]
+    fn a_missing_weight_is_shown_beside_the_one_that_may_be_meant() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("w.safetensors");
+        let error = |old: &[(&str, &[usize])], new: &[(&str, &[usize])]| {
+            let old = network(old);
+            Weights::initial(&old, 3).save(&path, &old, Precision::Single).unwrap();
+            let message = Weights::load(&path, &network(new)).unwrap_err().to_string();
+            message.split_once("`net`; ").unwrap().1.to_string()
+        };
+        assert_eq!(
+            error(
+                &[("h.W.x", &[3, 2]), ("h1.bias", &[2]), ("h2.bias", &[4])],
+                &[("h.W.x", &[2, 3]), ("h.bias", &[4])]
+            ),
+            "missing: `h.bias` (is it the file's `h2.bias`?); not in the network: `h1.bias`, `h2.bias`; of another shape: \
+             `h.W.x` is [3, 2] in the file and [2, 3] in the network (transposed?)"
+        );
+        let foreign = error(&[("weight_ih_l0", &[2, 3])], &[("h.W.x", &[2, 3])]);
+        assert!(foreign.contains("none of the network's weights is in the file"), "{foreign}");
     }
 
     #[test]

@@ -2,7 +2,8 @@
 //!
 //! One array for each input of the network, `[T, B, N]` floats or `[T, B]` integers for a symbol input; `reset`,
 //! `[T, B]` of bool or uint8, may be left out; and for `grad`, for each output, the gradient of a scalar with
-//! respect to it, `d_NAME`, `[T, B, N]`.
+//! respect to it, `d_NAME`, `[T, B, N]`. What only `train` reads, `target` and `mask`, may be there too, so that one file
+//! serves all.
 
 use crate::failure::bad_input;
 use crate::numbers::Numbers;
@@ -13,6 +14,9 @@ use std::ops::Range;
 use std::path::Path;
 
 const RESET: &str = "reset";
+
+/// What `train` reads beside inputs and resets.
+const OF_TRAINING: [&str; 2] = ["target", "mask"];
 
 /// T frames of B streams.
 #[derive(Clone, Debug)]
@@ -69,9 +73,26 @@ impl Sequence {
         }
 
         let mut file = ArrayFile::open(path)?;
-        let known: Vec<&str> =
-            inputs.iter().map(|i| &*i.name).chain(outputs.iter().map(|(d, _)| &**d)).chain([RESET]).collect();
-        file.refuse_others(&known, "the network's inputs, gradients of its outputs and `reset`")?;
+        if inputs.iter().any(|i| file.contains(&format!("{}.0", i.name))) {
+            let name = &inputs[0].name;
+            return bad_input(format!(
+                "{}: this is a list of sequences (`{name}.0`, ..), as `rnnc train` reads them; here an array holds streams side \
+                 by side, [T, B, ..]. One sequence as one stream: `numpy.savez(\"one.npz\", {name}=numpy.load({:?})[\"{name}.0\"][:, None])`",
+                path.display(),
+                path.display().to_string()
+            ));
+        }
+        let known: Vec<&str> = inputs
+            .iter()
+            .map(|i| &*i.name)
+            .chain(outputs.iter().map(|(d, _)| &**d))
+            .chain([RESET])
+            .chain(OF_TRAINING)
+            .collect();
+        file.refuse_others(
+            &known,
+            "the network's inputs, gradients of its outputs, `reset`, and `target` and `mask` of training",
+        )?;
 
         let mut extent = Extent::default();
         let mut values = Vec::new();

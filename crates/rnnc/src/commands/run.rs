@@ -19,7 +19,7 @@ const WINDOW: usize = 1024;
 #[command(after_help = "\
 IN.npz holds one array for each input of the network, named like it: [T, B, N] float32 or float64, or [T, B] \
 integers for a symbol input; and it may hold `reset`, [T, B] bool or uint8, which is true where a stream begins a \
-new sequence. (Arrays `d_NAME`, which `grad` reads, may be there too.) OUT.npz gets one array [T, B, N] for each \
+new sequence. (Arrays `d_NAME`, which `grad` reads, and `target` and `mask`, which `train` reads, may be there too.) OUT.npz gets one array [T, B, N] for each \
 output.
 
 A state file holds, for each layer that is read with a delay, `LAYER` [D, B, N], its last D frames, oldest first; and \

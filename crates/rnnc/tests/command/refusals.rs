@@ -39,9 +39,24 @@ fn an_unknown_array_is_named() {
     refused(
         RUN,
         &with(Array::new("z", &[1], Elements::F32(vec![1.0]))),
-        "array `z`: expected the network's inputs, gradients of its outputs and `reset` (`x`, `s`, `d_y`, `d_g`, \
-         `reset`), found an array of another name",
+        "array `z`: expected the network's inputs, gradients of its outputs, `reset`, and `target` and `mask` of training \
+         (`x`, `s`, `d_y`, `d_g`, `reset`, `target`, `mask`), found an array of another name",
     );
+    let resets = Array::new("resets", &[FRAMES, STREAMS], Elements::Booleans(vec![false; 18]));
+    let sandbox = Sandbox::with_network();
+    sandbox.write_arrays("in.npz", &with(resets));
+    assert!(sandbox.fails(2, RUN).contains("another name (did you mean `reset`?)"));
+}
+
+#[test]
+fn what_only_training_reads_may_be_there_and_a_list_of_sequences_may_not() {
+    let sandbox = Sandbox::with_network();
+    let target = Array::new("target", &[FRAMES, STREAMS], Elements::Integers(vec![0; 18]));
+    sandbox.write_arrays("in.npz", &with(target));
+    sandbox.succeeds(RUN);
+    sandbox.write_arrays("in.npz", &[Array::new("x.0", &[4, 3], Elements::F32(vec![0.0; 12]))]);
+    let found = sandbox.fails(2, RUN);
+    assert!(found.contains("this is a list of sequences (`x.0`, ..), as `rnnc train` reads them"), "{found}");
 }
 
 #[test]
@@ -53,6 +68,14 @@ fn a_wrong_shape_is_shown_beside_the_right_one() {
             "array `x`: expected shape [T, B, 3], found shape [9, 2, 4]",
         ),
         (Array::new("x", &[54], zeros(54)), "array `x`: expected shape [T, B, 3], found shape [54]"),
+        (
+            Array::new("x", &[18, 3], zeros(54)),
+            "array `x`: expected shape [T, B, 3], found shape [18, 3] (of a single stream, `x[:, None]` has it)",
+        ),
+        (
+            Array::new("s", &[2, 9], Elements::Integers(vec![0; 18])),
+            "array `s`: expected shape [9, 2], found shape [2, 9] (frames come before streams: `s.swapaxes(0, 1)`)",
+        ),
         (
             Array::new("x", &[0, 2, 3], zeros(0)),
             "array `x`: expected at least one frame and one stream, found shape [0, 2, 3]",
@@ -79,16 +102,16 @@ fn a_wrong_type_is_shown_beside_the_right_one() {
     let (vector, symbols) = ([FRAMES, STREAMS, 3], [FRAMES, STREAMS]);
     let cases = [
         (
-            Array::new("x", &vector, Elements::Integers(vec![0; 54])),
-            "array `x`: expected float32 or float64, found int64",
+            Array::new("x", &vector, Elements::Integers(vec![(1 << 24) + 1; 54])),
+            "array `x`: expected floats, or integers that float32 holds exactly, found 16777217 at [0, 0, 0]",
         ),
         (
             Array::new("s", &symbols, Elements::F32(vec![0.0; 18])),
-            "array `s`: expected integers, found float32",
+            "array `s`: expected integers, found float32: `s.astype(\"int64\")` makes them",
         ),
         (
             Array::new("reset", &symbols, Elements::F32(vec![0.0; 18])),
-            "array `reset`: expected bool or uint8, found float32",
+            "array `reset`: expected bool or uint8, found float32: `reset.astype(\"bool\")` makes them",
         ),
         (
             Array::new("reset", &symbols, Elements::Integers(vec![2; 18])),
@@ -119,7 +142,7 @@ fn files_cut_short_or_of_another_kind_are_refused() {
         ("w.safetensors", "cut.safetensors", "not a whole safetensors file"),
     ] {
         let bytes = std::fs::read(sandbox.path(file)).unwrap();
-        for len in [0, 5, bytes.len() / 2, bytes.len() - 1] {
+        for len in [5, bytes.len() / 2, bytes.len() - 1] {
             sandbox.write("in.npz", std::fs::read(sandbox.path("whole.npz")).unwrap());
             sandbox.write("cut.safetensors", std::fs::read(sandbox.path("w.safetensors")).unwrap());
             sandbox.write(argument, &bytes[..len]);
@@ -127,8 +150,20 @@ fn files_cut_short_or_of_another_kind_are_refused() {
                 sandbox.fails(2, "run net.rnn --weights cut.safetensors --input in.npz --output out.npz");
             assert!(found.starts_with(&format!("error: {argument}: {message}")), "{found}");
         }
-        sandbox.write(argument, "some text that is neither, and longer than a header would be");
-        sandbox.fails(2, "run net.rnn --weights cut.safetensors --input in.npz --output out.npz");
+        for (other, kind) in [
+            (&b""[..], "an empty file"),
+            (b"some text that is neither, and longer than a header would be", "a text"),
+            (NETWORK.as_bytes(), "a text of networks (.rnn)"),
+            (b"\x80\x04\x95 and so on", "a Python pickle"),
+        ] {
+            sandbox.write(argument, other);
+            let found =
+                sandbox.fails(2, "run net.rnn --weights cut.safetensors --input in.npz --output out.npz");
+            assert!(
+                found.starts_with(&format!("error: {argument}: this is {kind}, not a file of ")),
+                "{found}"
+            );
+        }
     }
 }
 
@@ -142,10 +177,47 @@ fn files_that_cannot_be_read_are_named() {
         RUN.replace("in.npz", "no.file"),
         format!("{RUN} --state-in no.file"),
         "train no.file".into(),
+        "plan no.file".into(),
     ] {
         let found = sandbox.fails(2, &command);
         assert!(found.starts_with("error: cannot read no.file: "), "{found}");
     }
+}
+
+#[test]
+fn files_in_each_others_places_are_told_apart() {
+    let sandbox = Sandbox::with_network();
+    sandbox.write_arrays("in.npz", &Sandbox::inputs(0, FRAMES));
+    sandbox.write("train.toml", "[network]\nfile = \"net.rnn\"\n");
+    std::fs::create_dir(sandbox.path("directory")).unwrap();
+    for (command, message) in [
+        (
+            RUN.replace("net.rnn", "in.npz"),
+            "in.npz: this is a file of NumPy arrays (.npz), not a text of networks",
+        ),
+        (RUN.replace("net.rnn", "train.toml"), "`rnnc train` takes it"),
+        (RUN.replace("net.rnn", "directory"), "directory: this is a directory, not a text of networks"),
+        (RUN.replace("w.safetensors", "in.npz"), "`safetensors.numpy.save_file(dict(numpy.load(\"in.npz\"))"),
+        (RUN.replace("in.npz", "w.safetensors"), "**safetensors.numpy.load_file(\"w.safetensors\"))`"),
+        ("train net.rnn".into(), "net.rnn: this is a text of networks (.rnn), not a file of settings"),
+        ("train w.safetensors".into(), "this is a safetensors file, not a file of settings"),
+    ] {
+        let found = sandbox.fails(2, &command);
+        assert!(found.contains(message), "{command}: {found}");
+    }
+}
+
+#[test]
+fn integers_and_truth_values_that_floats_hold_exactly_serve_as_floats() {
+    let sandbox = Sandbox::with_network();
+    let outputs = |x: Elements| {
+        sandbox.write_arrays("in.npz", &with(Array::new("x", &[FRAMES, STREAMS, 3], x)));
+        sandbox.succeeds(RUN);
+        sandbox.floats("out.npz", "y")
+    };
+    let floats = outputs(Elements::F32((0..54).map(|i| (i % 2) as f32).collect()));
+    assert_eq!(outputs(Elements::Integers((0..54).map(|i| i % 2).collect())), floats);
+    assert_eq!(outputs(Elements::Booleans((0..54).map(|i| i % 2 == 1).collect())), floats);
 }
 
 #[test]
@@ -197,7 +269,7 @@ fn a_state_of_other_layers_or_sizes_is_refused_by_name() {
             1,
             array("h.o", [1, 2, 4]),
             "array `h.o`: expected the layers that the network reads with a delay, and `age` (`h.c`, `h.h`, `g`, `age`), \
-             found an array of another name",
+             found an array of another name (did you mean `h.c`?)",
         ),
     ];
     for (place, array, message) in cases {
