@@ -8,6 +8,7 @@ use std::path::PathBuf;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs)] // the names say it
 pub enum ElementType {
+    F16,
     F32,
     F64,
     I8,
@@ -25,6 +26,7 @@ impl ElementType {
     /// NumPy's name of it.
     pub fn name(self) -> &'static str {
         match self {
+            ElementType::F16 => "float16",
             ElementType::F32 => "float32",
             ElementType::F64 => "float64",
             ElementType::I8 => "int8",
@@ -43,7 +45,7 @@ impl ElementType {
     pub fn size(self) -> usize {
         match self {
             ElementType::I8 | ElementType::U8 | ElementType::Bool => 1,
-            ElementType::I16 | ElementType::U16 => 2,
+            ElementType::F16 | ElementType::I16 | ElementType::U16 => 2,
             ElementType::F32 | ElementType::I32 | ElementType::U32 => 4,
             ElementType::F64 | ElementType::I64 | ElementType::U64 => 8,
         }

@@ -152,7 +152,7 @@ pub(crate) fn list(names: &[&str]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::array::{Dimension, Elements};
+    use crate::array::{Dimension, ElementType, Elements};
     use proptest::prelude::*;
 
     fn written(arrays: &[Array]) -> (tempfile::TempDir, PathBuf) {
@@ -191,6 +191,50 @@ mod tests {
         let array = npy::decode(&bytes).ok().unwrap();
         assert_eq!(array.shape, [2, 3]);
         assert_eq!(array.elements, Elements::Integers(vec![0, 2, 4, 1, 3, 5]));
+    }
+
+    /// An array that is written by hand, of 3 elements.
+    fn read_raw(descr: &str, data: &[u8]) -> Result<Array, TrainError> {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("in.npz");
+        let header = format!("{{'descr': {descr}, 'fortran_order': False, 'shape': (3,), }}");
+        let mut bytes = b"\x93NUMPY\x01\x00\x76\x00".to_vec();
+        bytes.extend(format!("{header:<117}\n").as_bytes());
+        bytes.extend(data);
+        let mut zip = ZipWriter::new(File::create(&path).unwrap());
+        zip.start_file("x.npy", SimpleFileOptions::default()).unwrap();
+        zip.write_all(&bytes).unwrap();
+        zip.finish().unwrap();
+        ArrayFile::open(&path).unwrap().read("x")
+    }
+
+    #[test]
+    fn half_precision_in_both_byte_orders_is_read_as_single() {
+        // One, minus two and the smallest of all.
+        let expected = Elements::F32(vec![1.0, -2.0, 5.9604645e-8]);
+        let array = read_raw("'<f2'", &[0, 0x3c, 0, 0xc0, 1, 0]).unwrap();
+        assert_eq!((array.elements(), array.element()), (&expected, ElementType::F16));
+        assert_eq!(read_raw("'>f2'", &[0x3c, 0, 0xc0, 0, 0, 1]).unwrap().elements(), &expected);
+    }
+
+    #[test]
+    fn types_that_are_not_read_are_named_with_what_to_do() {
+        for (descr, found) in [
+            ("'<c8'", "complex numbers ('<c8'): save their real and imaginary parts"),
+            ("'|O'", "Python objects ('|O'): build it of numbers of one shape"),
+            ("'<U4'", "text ('<U4'): number its words or characters"),
+            ("'<M8[D]'", "dates or times ('<M8[D]'): make numbers of them"),
+            ("'|V2'", "raw bytes (bfloat16?) ('|V2'): convert it before saving: `.astype(\"float32\")`"),
+            ("'<f16'", "long doubles ('<f16'): `.astype(\"float32\")`"),
+            (
+                "[('a', '<f4'), ('b', '<i4')]",
+                "a structured array ('[('a', '<f4'), ('b', '<i4')]'): save each",
+            ),
+        ] {
+            let error = read_raw(descr, &[0; 24]).unwrap_err().to_string();
+            let expected = format!("array `x`: expected floats, integers or booleans, found {found}");
+            assert!(error.contains(&expected), "{descr}: {error}");
+        }
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! The form is fixed by NumPy's "NEP 1: a simple file format for NumPy arrays".
 
 use crate::array::{ElementType, Elements};
+use crate::tensors::half;
 
 const MAGIC: &[u8] = b"\x93NUMPY";
 
@@ -35,7 +36,7 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<Npy, String> {
         Header::parse(header).ok_or_else(|| format!("a header that says type and shape, not {header:?}"))?;
 
     let (swapped, element) = element_type(&header.descr)
-        .ok_or_else(|| format!("floats, integers or booleans; the type is '{}'", header.descr))?;
+        .ok_or_else(|| format!("floats, integers or booleans; {}", unsupported(&header.descr)))?;
     let count = header.shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d));
     let size = count.and_then(|n| n.checked_mul(element.size()));
     if size != Some(data.len()) {
@@ -89,6 +90,7 @@ pub(crate) fn encode(shape: &[usize], elements: &Elements) -> Vec<u8> {
 /// Whether the bytes are big-endian, and the type.
 fn element_type(descr: &str) -> Option<(bool, ElementType)> {
     let element = match descr.get(1..)? {
+        "f2" => ElementType::F16,
         "f4" => ElementType::F32,
         "f8" => ElementType::F64,
         "i1" => ElementType::I8,
@@ -109,6 +111,25 @@ fn element_type(descr: &str) -> Option<(bool, ElementType)> {
     }
 }
 
+/// A type that is not read, and what to do about it.
+fn unsupported(descr: &str) -> String {
+    let float = "`.astype(\"float32\")` makes floats of it";
+    let (name, remedy) = match descr.trim_start_matches(['<', '>', '|', '=']).chars().next() {
+        _ if descr.starts_with('[') => ("a structured array", "save each of its fields as an array"),
+        Some('c') => ("complex numbers", "save their real and imaginary parts, `.real` and `.imag`"),
+        Some('f') => ("long doubles", float),
+        Some('O') => {
+            ("Python objects", "build it of numbers of one shape: `numpy.array(.., dtype=\"float32\")`")
+        }
+        Some('U' | 'S') => ("text", "number its words or characters, from 0"),
+        Some('M' | 'm') => ("dates or times", "make numbers of them: `.astype(\"int64\")`"),
+        // NumPy has no bfloat16 of its own, and writes that of others as raw bytes.
+        Some('V') => ("raw bytes (bfloat16?)", "convert it before saving: `.astype(\"float32\")`"),
+        _ => ("a type that is not known", float),
+    };
+    format!("{name} ('{descr}'): {remedy}")
+}
+
 fn elements(data: &[u8], element: ElementType, swapped: bool) -> Result<Elements, String> {
     // `chunks_exact` gives slices of the element's size, so that the conversion to an array cannot fail.
     macro_rules! read {
@@ -125,6 +146,8 @@ fn elements(data: &[u8], element: ElementType, swapped: bool) -> Result<Elements
         };
     }
     Ok(match element {
+        // Each is one of single precision.
+        ElementType::F16 => Elements::F32(read!(u16).map(|x| half(x) as f32).collect()),
         ElementType::F32 => Elements::F32(read!(f32).collect()),
         ElementType::F64 => Elements::F64(read!(f64).collect()),
         ElementType::I8 => integers!(i8),
@@ -157,6 +180,12 @@ impl Header {
             let (key, after) = quoted(rest)?;
             let value = after.trim_start().strip_prefix(':')?.trim_start();
             rest = match key {
+                "descr" if value.starts_with('[') => {
+                    // A list of fields, in which other keys do not occur as keys.
+                    let end = value.find("], ")? + 1;
+                    descr = Some(value[..end].to_string());
+                    &value[end..]
+                }
                 "descr" => {
                     let (value, after) = quoted(value)?;
                     descr = Some(value.to_string());

@@ -155,7 +155,7 @@ fn numbers(view: &TensorView<'_>) -> Option<Vec<f64>> {
 }
 
 /// IEEE 754 binary16: a sign, 5 bits of exponent, 10 of fraction.
-fn half(bits: u16) -> f64 {
+pub(crate) fn half(bits: u16) -> f64 {
     let sign = if bits & 0x8000 == 0 { 1.0 } else { -1.0 };
     let (exponent, fraction) = (i32::from(bits >> 10 & 0x1f), f64::from(bits & 0x3ff));
     sign * match exponent {

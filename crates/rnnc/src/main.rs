@@ -5,6 +5,7 @@
 //! - `executors.rs` knows the executors;
 //! - `trial.rs` draws random data; `check/` compares gradients with differences, and executors with each other;
 //! - `screen.rs` shows training as it goes;
+//! - `outputs.rs` keeps outputs from replacing inputs;
 //! - `failure.rs` says how a command ends.
 
 mod check;
@@ -13,12 +14,13 @@ mod executors;
 mod failure;
 mod network;
 mod numbers;
+mod outputs;
 mod screen;
 mod sequence;
 mod states;
 mod trial;
 
-use clap::Parser;
+use clap::{Arg, CommandFactory, FromArgMatches, Parser};
 use commands::Command;
 use std::process::ExitCode;
 
@@ -33,5 +35,12 @@ struct Cli {
 }
 
 fn main() -> ExitCode {
-    failure::conclude(Cli::parse().command.run())
+    // A negative number is a value, for its option to refuse, and no option that is not known.
+    let negative = |argument: Arg| {
+        let has_value = argument.get_action().takes_values();
+        if has_value { argument.allow_negative_numbers(true) } else { argument }
+    };
+    let command = Cli::command().mut_subcommands(|command| command.mut_args(negative));
+    let cli = Cli::from_arg_matches(&command.get_matches()).unwrap_or_else(|error| error.exit());
+    failure::conclude(cli.command.run())
 }

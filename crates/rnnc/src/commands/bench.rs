@@ -63,7 +63,11 @@ With --schedule session, a session without gradients steps through the frames, a
 inputs in to outputs out: the times are a distribution, in JSON `latency_us`.
 
 With --kernels, each command of a pass runs alone, between two timestamps, which take time themselves: the sum is \
-more than the pass takes.")]
+more than the pass takes.
+
+Examples:
+  rnnc bench net.rnn --streams 1,16 --frames 128
+  rnnc bench net.rnn --schedule session --streams 1 --format json")]
 pub struct Bench {
     #[command(flatten)]
     network: NetworkArgs,
@@ -74,7 +78,7 @@ pub struct Bench {
     #[arg(long, default_value_t = 256, value_name = "T")]
     frames: usize,
     /// How long each measurement takes, in seconds
-    #[arg(long, default_value_t = 2.0)]
+    #[arg(long, default_value_t = 2.0, value_name = "S")]
     seconds: f64,
     /// Calls of each measurement, at least; of a session, times that it goes through the window's frames
     #[arg(long, default_value_t = 10, value_name = "N")]

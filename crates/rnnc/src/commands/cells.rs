@@ -2,10 +2,15 @@
 
 use crate::failure::{Outcome, bad_input};
 use clap::Args;
+use rnnc_graph::nearest;
 use std::io::Write;
 
 /// The arguments.
 #[derive(Args)]
+#[command(after_help = "\
+Examples:
+  rnnc cells
+  rnnc cells lstm")]
 pub struct Cells {
     /// The cell whose equations to print
     name: Option<String>,
@@ -28,7 +33,14 @@ impl Cells {
             Some(cell) => write!(out, "{}", cell.text)?,
             None => {
                 let names: Vec<&str> = cells.iter().map(|cell| cell.name).collect();
-                return bad_input(format!("the library has no cell `{name}`; it has {}", names.join(", ")));
+                let meant = match nearest(name, names.iter().copied()) {
+                    Some(near) => format!(" (did you mean `{near}`?)"),
+                    None => String::new(),
+                };
+                return bad_input(format!(
+                    "the library has no cell `{name}`{meant}; it has {}",
+                    names.join(", ")
+                ));
             }
         }
         Ok(Outcome::Done)

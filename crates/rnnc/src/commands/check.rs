@@ -79,6 +79,7 @@ impl Check {
                 "the reference executor is compared with differences alone: leave out `--no-differences`",
             );
         }
+        executor.check_threads(self.executor.threads)?;
         let trial = self.trial(&graph)?;
         let mut out = std::io::stdout().lock();
         let data = if self.input.is_some() { "of the file's data" } else { "of random data" };

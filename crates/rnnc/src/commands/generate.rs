@@ -10,6 +10,9 @@ use std::path::PathBuf;
 
 /// The arguments.
 #[derive(Args)]
+#[command(after_help = "\
+Example:
+  rnnc generate my_model/run --prompt 'fn ' --length 1000")]
 pub struct Generate {
     /// The directory of a run, as `rnnc train` leaves it
     #[arg(value_name = "RUN_DIR")]
@@ -18,10 +21,10 @@ pub struct Generate {
     #[arg(long, value_name = "TEXT")]
     prompt: Option<String>,
     /// Bytes to write after the prompt
-    #[arg(long, default_value_t = 400)]
+    #[arg(long, default_value_t = 400, value_name = "N")]
     length: usize,
     /// Below 1 the likely becomes likelier; 0 takes the likeliest always
-    #[arg(long, default_value_t = 0.7)]
+    #[arg(long, default_value_t = 0.7, value_name = "X")]
     temperature: f64,
     /// What the random numbers begin with
     #[arg(long, default_value_t = 1, value_name = "S")]

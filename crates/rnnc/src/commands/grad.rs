@@ -4,6 +4,7 @@ use crate::executors::ExecutorArgs;
 use crate::failure::Outcome;
 use crate::network::NetworkArgs;
 use crate::numbers::Numbers;
+use crate::outputs::check_output;
 use crate::sequence::{OutputGradients, Sequence, gradient_name};
 use clap::Args;
 use rnnc_graph::{LayerKind, WeightId};
@@ -19,7 +20,10 @@ respect to that output. GRADS.npz gets that scalar's gradients: one array for ea
 its shape, and `d_NAME` [T, B, N] for each vector input. Errors go back through all T frames; all streams begin at \
 their start.
 
-Numbers are written as float32, and by the reference executor as float64.")]
+Numbers are written as float32, and by the reference executor as float64.
+
+Example:
+  rnnc grad net.rnn --weights w.safetensors --input in.npz --output grads.npz")]
 pub struct Grad {
     #[command(flatten)]
     network: NetworkArgs,
@@ -39,6 +43,9 @@ pub struct Grad {
 impl Grad {
     /// Computes the gradients.
     pub fn run(&self) -> anyhow::Result<Outcome> {
+        let network = ("the network", Some(&*self.network.file));
+        let weights = ("its weights", Some(&*self.weights));
+        check_output("--output", &self.output, &[network, weights, ("its input", Some(&*self.input))])?;
         let double = self.executor.executor.is_double();
         let graph = self.network.read()?;
         let weights = Weights::load(&self.weights, &graph)?;

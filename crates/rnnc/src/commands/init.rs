@@ -2,6 +2,7 @@
 
 use crate::failure::Outcome;
 use crate::network::NetworkArgs;
+use crate::outputs::check_output;
 use clap::Args;
 use rnnc_plan::check_available;
 use rnnc_train::{Precision, Weights};
@@ -9,6 +10,12 @@ use std::path::PathBuf;
 
 /// The arguments.
 #[derive(Args)]
+#[command(after_help = "\
+The file is one of safetensors. Each weight has a name that says where it stands in the network, such as `h.i.W.x`: the names and \
+shapes that weights from elsewhere must have.
+
+Example:
+  rnnc init net.rnn --seed 7 --output w.safetensors")]
 pub struct Init {
     #[command(flatten)]
     network: NetworkArgs,
@@ -23,6 +30,7 @@ pub struct Init {
 impl Init {
     /// Writes the weights.
     pub fn run(&self) -> anyhow::Result<Outcome> {
+        check_output("--output", &self.output, &[("the network", Some(&*self.network.file))])?;
         let graph = self.network.read()?;
         // As drawn, and as they lie in the file.
         let bytes = graph.weights().iter().map(|w| 12 * w.len() as u128).sum();

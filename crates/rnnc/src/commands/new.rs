@@ -7,6 +7,10 @@ use std::path::PathBuf;
 
 /// The arguments.
 #[derive(Args)]
+#[command(after_help = "\
+Example:
+  rnnc new my_model
+  rnnc train my_model/train.toml")]
 pub struct New {
     /// The directory to make; files that are there already stay as they are
     #[arg(value_name = "DIR")]

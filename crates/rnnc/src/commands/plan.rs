@@ -3,6 +3,7 @@
 use crate::executors::{ExecutorKind, Precision, in_words};
 use crate::failure::{BadInput, Outcome, bad_input};
 use crate::network::NetworkArgs;
+use crate::outputs::check_output;
 use clap::{Args, ValueEnum};
 use rnnc_cpu::CpuExecutor;
 use rnnc_cuda::device::Device;
@@ -14,6 +15,11 @@ use std::path::PathBuf;
 
 /// The arguments.
 #[derive(Args)]
+#[command(after_help = "\
+Examples:
+  rnnc plan net.rnn
+  rnnc plan net.rnn --streams 16 --frames 128 --format svg --output net.svg
+  rnnc plan net.rnn --executor cuda --device h200")]
 pub struct Plan {
     #[command(flatten)]
     network: NetworkArgs,
@@ -67,6 +73,10 @@ impl Plan {
     pub fn run(&self) -> anyhow::Result<Outcome> {
         if self.frames == 0 || self.streams == 0 {
             return bad_input("a plan needs at least 1 stream and 1 frame");
+        }
+        self.executor.check_threads(self.threads)?;
+        if let Some(path) = &self.output {
+            check_output("--output", path, &[("the network", Some(&*self.network.file))])?;
         }
         let graph = self.network.read()?;
         let options = match self.inference {
@@ -127,7 +137,10 @@ impl Plan {
 fn known_device(name: &str) -> Result<Device, BadInput> {
     Device::named(name).ok_or_else(|| {
         let known: Vec<String> = Device::known().iter().map(|d| format!("`{}`", d.name)).collect();
-        BadInput(format!("no device `{name}` is known; there are {}", in_words(&known)))
+        BadInput(format!(
+            "no device `{name}` is known; there are {}. Without `--device`, it is this machine's",
+            in_words(&known)
+        ))
     })
 }
 

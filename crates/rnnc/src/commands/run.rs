@@ -1,9 +1,10 @@
 //! `rnnc run`: a network over arrays.
 
 use crate::executors::ExecutorArgs;
-use crate::failure::Outcome;
+use crate::failure::{Outcome, bad_input};
 use crate::network::NetworkArgs;
 use crate::numbers::Numbers;
+use crate::outputs::check_output;
 use crate::sequence::{OutputGradients, Sequence};
 use crate::states::{read_state, write_state};
 use clap::Args;
@@ -17,15 +18,20 @@ const WINDOW: usize = 1024;
 /// The arguments.
 #[derive(Args)]
 #[command(after_help = "\
-IN.npz holds one array for each input of the network, named like it: [T, B, N] float32 or float64, or [T, B] \
-integers for a symbol input; and it may hold `reset`, [T, B] bool or uint8, which is true where a stream begins a \
+IN.npz holds one array for each input of the network, named like it: [T, B, N] (T frames of B streams) \
+floats of any width, or integers that these hold exactly, or [T, B] integers for a symbol input; and it may hold `reset`, [T, B] bool or uint8, which is true where a stream begins a \
 new sequence. (Arrays `d_NAME`, which `grad` reads, and `target` and `mask`, which `train` reads, may be there too.) OUT.npz gets one array [T, B, N] for each \
 output.
 
 A state file holds, for each layer that is read with a delay, `LAYER` [D, B, N], its last D frames, oldest first; and \
 `age` [B], how many frames ago each stream began or was reset. Without --state-in all streams begin.
 
-Numbers are written as float32, and by the reference executor as float64.")]
+Numbers are written as float32, and by the reference executor as float64.
+
+Examples:
+  rnnc init net.rnn --output w.safetensors
+  rnnc run net.rnn --weights w.safetensors --input in.npz --output out.npz
+  python -c 'import numpy; numpy.savez(\"in.npz\", x=numpy.zeros((100, 1, 3), \"float32\"))'  # 100 frames of 1 stream")]
 pub struct Run {
     #[command(flatten)]
     network: NetworkArgs,
@@ -51,6 +57,20 @@ pub struct Run {
 impl Run {
     /// Runs the network.
     pub fn run(&self) -> anyhow::Result<Outcome> {
+        let network = ("the network", Some(&*self.network.file));
+        let weights = ("its weights", Some(&*self.weights));
+        let input = ("its input", Some(&*self.input));
+        let state = ("the state to go on from", self.state_in.as_deref());
+        check_output("--output", &self.output, &[network, weights, input, state])?;
+        if let Some(path) = &self.state_out {
+            // A state may be brought up to date.
+            check_output("--state-out", path, &[network, weights, input])?;
+            if *path == self.output {
+                return bad_input(
+                    "`--output` and `--state-out` name the same file: name another for one of them",
+                );
+            }
+        }
         let double = self.executor.executor.is_double();
         let graph = self.network.read()?;
         let weights = Weights::load(&self.weights, &graph)?;

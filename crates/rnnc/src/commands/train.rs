@@ -15,7 +15,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 #[command(after_help = "\
 Ctrl-C ends the run after the current window, with a checkpoint; a second one ends it at once. The run's directory holds \
 checkpoint, metrics, and copies of network and settings: `--resume` goes on from there, `rnnc generate` writes text, and \
-the checkpoint serves as --weights of `rnnc run`.")]
+the checkpoint serves as --weights of `rnnc run`.
+
+Examples:
+  rnnc train train.toml
+  rnnc train train.toml --resume --threads 4")]
 pub struct Train {
     /// The settings
     #[arg(value_name = "TRAIN.toml")]

@@ -325,3 +325,46 @@ fn sizes_that_no_memory_holds_are_refused_with_the_amount() {
     let found = sandbox.fails(2, "bench net.rnn --threads 100000");
     assert!(found.contains("at most 4096, not 100000"), "{found}");
 }
+
+#[test]
+fn an_output_does_not_replace_what_the_command_reads() {
+    let sandbox = Sandbox::with_network();
+    sandbox.write_arrays("in.npz", &Sandbox::all_arrays());
+    sandbox.succeeds(&format!("{RUN} --state-out state.npz"));
+    let before: Vec<Vec<u8>> =
+        ["net.rnn", "w.safetensors", "in.npz"].map(|f| std::fs::read(sandbox.path(f)).unwrap()).into();
+    for (command, message) in [
+        (RUN.replace("out.npz", "in.npz"), "`--output in.npz` would replace its input: name another file"),
+        (RUN.replace("out.npz", "./w.safetensors"), "`--output ./w.safetensors` would replace its weights"),
+        (GRAD.replace("out.npz", "net.rnn"), "would replace the network"),
+        (format!("{RUN} --state-out in.npz"), "`--state-out in.npz` would replace its input"),
+        ("init net.rnn --output net.rnn".into(), "would replace the network"),
+        ("plan net.rnn --output net.rnn".into(), "would replace the network"),
+    ] {
+        let found = sandbox.fails(2, &command);
+        assert!(found.contains(message), "{command}: {found}");
+    }
+    for (file, before) in ["net.rnn", "w.safetensors", "in.npz"].iter().zip(before) {
+        assert_eq!(std::fs::read(sandbox.path(file)).unwrap(), before);
+    }
+    sandbox.succeeds(&format!("{RUN} --state-in state.npz --state-out state.npz"));
+}
+
+#[test]
+fn numbers_that_make_no_sense_are_refused_with_their_option() {
+    let sandbox = Sandbox::with_network();
+    for (arguments, message) in [
+        ("check net.rnn --frames -1", "invalid value '-1' for '--frames <T>'"),
+        ("check net.rnn --streams 0", "at least 1 stream"),
+        ("check net.rnn --threads 100000", "the number of threads must be at most 4096"),
+        ("plan net.rnn --threads 100000", "the number of threads must be at most 4096"),
+        ("plan net.rnn --streams 0", "at least 1 stream"),
+        ("bench net.rnn --seconds -1", "`--seconds` must be at least 0"),
+        ("plan net.rnn --executor cuda --device h300", "no device `h300` is known"),
+        ("plan net.rnn --executor gpu", "[possible values: cpu, cuda, reference]"),
+        ("cells LSTM", "did you mean `lstm`?"),
+    ] {
+        let found = sandbox.fails(2, arguments);
+        assert!(found.contains(message), "{arguments}: {found}");
+    }
+}
