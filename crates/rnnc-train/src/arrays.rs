@@ -68,6 +68,10 @@ impl ArrayFile {
             None => Ok(()),
             Some(array) => {
                 let meant = match nearest(&array, known.iter().copied()) {
+                    _ if array.starts_with("arr_") => {
+                        " (what NumPy calls one without a name: `numpy.savez(path, x=...)` gives it one)"
+                            .into()
+                    }
                     Some(near) => format!(" (did you mean `{near}`?)"),
                     None => String::new(),
                 };

@@ -93,7 +93,7 @@ impl Weights {
         let mut all = Vec::with_capacity(graph.weights().len());
         for weight in graph.weights() {
             match tensors.remove(&format!("{prefix}{}", weight.name)) {
-                None => differences.missing.push(weight.name.clone()),
+                None => differences.missing.push((weight.name.clone(), None)),
                 Some(tensor) if tensor.shape != weight.shape => differences.shapes.push(format!(
                     "`{}` is {:?} in the file and {:?} in the network{}",
                     weight.name,
@@ -109,8 +109,8 @@ impl Weights {
         differences.unexpected = tensors.keys().filter(others).cloned().collect();
         let shapes: BTreeMap<&str, &[usize]> =
             graph.weights().iter().map(|w| (&*w.name, &*w.shape)).collect();
-        let twin = |name: &String| {
-            let shape = *shapes.get(name.as_str())?;
+        let twin = |name: &str| {
+            let shape = *shapes.get(name)?;
             let others =
                 differences.unexpected.iter().map(|other| other.strip_prefix(prefix).unwrap_or(other));
             let fitting: Vec<&str> =
@@ -120,7 +120,11 @@ impl Weights {
             let is_alone = nearest(name, fitting.into_iter().filter(|&other| other != near)).is_none();
             is_alone.then(|| near.to_owned())
         };
-        differences.twins = differences.missing.iter().map(twin).collect();
+        let twins: Vec<Option<String>> =
+            differences.missing.iter().take(NAMED).map(|(name, _)| twin(name)).collect();
+        for ((_, into), twin) in differences.missing.iter_mut().zip(twins) {
+            *into = twin;
+        }
         differences.has_none =
             !graph.weights().is_empty() && differences.missing.len() == graph.weights().len();
         if differences.is_empty() { Ok(Weights(all)) } else { Err(differences) }
@@ -135,13 +139,15 @@ impl Weights {
     }
 }
 
+/// More weights than these are counted, not named.
+const NAMED: usize = 10;
+
 /// How the weights of a file differ from a network's.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Differences {
     network: String,
-    missing: Vec<String>,
-    /// Of each missing weight, which of the unexpected ones may be meant by it.
-    twins: Vec<Option<String>>,
+    /// Each with the unexpected one that may be meant by it.
+    missing: Vec<(String, Option<String>)>,
     unexpected: Vec<String>,
     shapes: Vec<String>,
     /// Whether the file has not one of the network's weights.
@@ -156,11 +162,9 @@ impl Differences {
 
 impl fmt::Display for Differences {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        /// More than these are counted, not named.
-        const NAMED: usize = 10;
         let quoted = |names: &[String]| names.iter().map(|n| format!("`{n}`")).collect::<Vec<_>>();
         write!(out, "these are not the weights of network `{}`", self.network)?;
-        let missing = self.missing.iter().zip(&self.twins).map(|(name, twin)| match twin {
+        let missing = self.missing.iter().map(|(name, twin)| match twin {
             Some(twin) => format!("`{name}` (is it the file's `{twin}`?)"),
             None => format!("`{name}`"),
         });

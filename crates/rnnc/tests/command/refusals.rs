@@ -46,6 +46,8 @@ fn an_unknown_array_is_named() {
     let sandbox = Sandbox::with_network();
     sandbox.write_arrays("in.npz", &with(resets));
     assert!(sandbox.fails(2, RUN).contains("another name (did you mean `reset`?)"));
+    sandbox.write_arrays("in.npz", &with(Array::new("arr_0", &[1], Elements::F32(vec![1.0]))));
+    assert!(sandbox.fails(2, RUN).contains("`numpy.savez(path, x=...)` gives it one"));
 }
 
 #[test]
