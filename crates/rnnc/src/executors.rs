@@ -4,7 +4,7 @@ use crate::failure::BadInput;
 use clap::{Args, ValueEnum};
 use rnnc_cpu::CpuExecutor;
 use rnnc_cuda::{CudaExecutor, Speeds};
-use rnnc_graph::{Graph, nearest};
+use rnnc_graph::Graph;
 use rnnc_plan::{Executor, ExecutorError, Part, Plan, PlanOptions, Setup};
 use rnnc_reference::ReferenceExecutor;
 use rnnc_train::Weights;
@@ -73,7 +73,10 @@ impl ExecutorKind {
                 ExecutorKind::value_variants().iter().map(|k| format!("`{}`", k.name())).collect();
             let meant = match name.to_lowercase().as_str() {
                 "gpu" | "nvidia" => Some("cuda"),
-                _ => nearest(name, ExecutorKind::value_variants().iter().map(|k| k.name())),
+                // Of names this short, each is a letter or two from the others.
+                lower => {
+                    ExecutorKind::value_variants().iter().map(|k| k.name()).find(|&known| known == lower)
+                }
             };
             let meant = meant.map_or(String::new(), |meant| format!(" (did you mean `{meant}`?)"));
             BadInput(format!("there is no executor `{name}`{meant}; there are {}", in_words(&names)))
