@@ -13,7 +13,7 @@ use rnnc_reference::ReferenceExecutor;
 pub type Make<'a> = &'a dyn Fn(Plan, Setup) -> Result<Box<dyn Executor>, ExecutorError>;
 
 /// Compares an executor with the reference on a case: outputs, all gradients and state, window by window; going on
-/// from a state and from the beginning; any split against the whole; losses and weights over some updates. Some windows
+/// from a state and from the beginning; other weights, written later; any split against the whole; losses and weights over some updates. Some windows
 /// are handed in ahead, some of them wrongly.
 ///
 /// Numbers may differ by `tolerance` times the largest magnitude in their array plus a hundredth.
@@ -65,8 +65,14 @@ impl Bench<'_> {
     }
 
     fn write_weights(&self, executor: &mut dyn Executor) -> Result<(), String> {
+        self.write_scaled(executor, 1.0)
+    }
+
+    /// Writes the case's weights times a power of two.
+    fn write_scaled(&self, executor: &mut dyn Executor, scale: f32) -> Result<(), String> {
         for (id, values) in self.data.weights.iter().enumerate() {
-            executor.write(Part::Weight, WeightId::from_index(id), Values::F32(values)).map_err(text)?;
+            let values: Vec<f32> = values.iter().map(|value| scale * value).collect();
+            executor.write(Part::Weight, WeightId::from_index(id), Values::F32(&values)).map_err(text)?;
         }
         Ok(())
     }
@@ -114,6 +120,18 @@ impl Bench<'_> {
             forward(candidate.as_mut(), window)?;
             let says = |error| format!("after clear_state: {error}");
             self.compare_outputs(&reference, candidate.as_ref(), window.frames).map_err(says)?;
+            // What an executor has made of its weights, packed or copied, it makes anew once others are written.
+            let says = |error| format!("with other weights: {error}");
+            self.write_scaled(&mut reference, 0.5)?;
+            self.write_scaled(candidate.as_mut(), 0.5)?;
+            for executor in [&mut reference as &mut dyn Executor, candidate.as_mut()] {
+                executor.clear_state();
+                forward(executor, window)?;
+                backward(executor, window, window.frames)?;
+            }
+            self.compare_outputs(&reference, candidate.as_ref(), window.frames).map_err(says)?;
+            self.compare_weights(&reference, candidate.as_ref(), Part::Gradient, self.tolerance)
+                .map_err(says)?;
         }
         Ok(())
     }

@@ -48,6 +48,7 @@ fn whatever_is_altered_is_seen() {
         (Alteration::NoState, "from a state"),
         (Alteration::NoKept, "from a state"),
         (Alteration::NoClear, "after clear_state"),
+        (Alteration::OldWeights, "with other weights"),
         (Alteration::OutputBehind, "behind the backward pass"),
         (Alteration::NoMoments, "training"),
     ] {
