@@ -2,7 +2,9 @@
 
 use super::Team;
 use super::barrier::{Barrier, Poisoned};
+use super::sharing::Watch;
 use super::sync::Arc;
+use super::{Policy, Work};
 use loom::cell::UnsafeCell;
 use loom::thread;
 
@@ -58,10 +60,10 @@ fn phases(count: usize, patience: u32, rounds: usize) {
     let work = move |index: usize, (barrier, slots): &(Barrier, Slots)| {
         for round in 1..=rounds {
             slots.set(index, round);
-            barrier.wait().unwrap();
+            barrier.wait(&Watch::none()).unwrap();
             assert!(slots.all_are(round));
             if round < rounds {
-                barrier.wait().unwrap();
+                barrier.wait(&Watch::none()).unwrap();
             }
         }
     };
@@ -89,7 +91,7 @@ fn loom_poison_wakes_whoever_waits() {
         let barrier = Arc::new(Barrier::new(2, 1));
         let waiter = {
             let barrier = Arc::clone(&barrier);
-            thread::spawn(move || barrier.wait())
+            thread::spawn(move || barrier.wait(&Watch::none()))
         };
         barrier.poison();
         assert_eq!(waiter.join().unwrap(), Err(Poisoned));
@@ -104,9 +106,9 @@ fn loom_a_part_and_then_all_keep_in_step() {
         let work = |index: usize, (all, part, slots): &(Barrier, Barrier, Slots)| {
             slots.set(index, 1);
             if index < 2 {
-                part.wait_for(2).unwrap();
+                part.wait_for(2, false, &Watch::none()).unwrap();
             }
-            all.wait().unwrap();
+            all.wait(&Watch::none()).unwrap();
             assert!(slots.all_are(1));
         };
         together(3, shared, work);
@@ -126,4 +128,29 @@ fn loom_a_team_runs_and_ends() {
         team.run(&|worker| slots.set(worker.index, 2));
         assert!(slots.all_are(2));
     });
+}
+
+#[test]
+fn loom_the_caller_goes_on_alone_from_a_barrier_on() {
+    // Behind the first barrier, then behind the second; and then all run together again.
+    for barriers in 0..2 {
+        check(2, move || {
+            let slots = Slots::new(2);
+            let mut team = Team::new(2).unwrap();
+            team.set_policy(Policy::SharedUntil(barriers));
+            team.share(Work::Forward, 1, &|worker| {
+                for round in 1..=3 {
+                    worker.shares().for_each(|share| slots.set(share, round));
+                    worker.barrier();
+                    if !worker.shares().is_empty() {
+                        assert!(slots.all_are(round));
+                    }
+                    worker.barrier();
+                }
+            });
+            assert!(slots.all_are(3));
+            team.run(&|worker| slots.set(worker.index, 4));
+            assert!(slots.all_are(4));
+        });
+    }
 }
