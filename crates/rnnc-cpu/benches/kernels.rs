@@ -1,5 +1,5 @@
 //! How fast the kernels are on one core: products for few rows at the shapes of LSTM layers, gradients of
-//! weights, and elementwise functions.
+//! weights, and elementwise functions; and whether a frame of a session takes longer for some inputs than for others.
 //!
 //! `cargo bench -p rnnc-cpu`; criterion prints elements a second, an element of a product being one
 //! multiply-add (two floating-point operations).
@@ -7,9 +7,12 @@
 #![allow(unsafe_code)] // the kernels take raw rows
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use rnnc_cpu::Session;
 use rnnc_cpu::kernels::isa::Isa;
 use rnnc_cpu::kernels::{direct, elementwise, outer, pack, skinny};
-use rnnc_graph::{Activation, Function};
+use rnnc_graph::{Activation, Function, WeightId};
+use rnnc_plan::Values;
+use rnnc_suite::{Case, Data, networks};
 use std::hint::black_box;
 use std::time::Duration;
 
@@ -132,6 +135,33 @@ fn elementwise_functions(criterion: &mut Criterion) {
     }
 }
 
+/// A frame of an LSTM whose inputs are about 1, about 1e-36, whose products with weights are subnormal, and 0. The times should be
+/// the same: see `flush.rs`.
+fn frames_of_loud_and_quiet_inputs(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("session");
+    let lstm = networks().into_iter().find(|network| network.name == "lstm_peephole");
+    let graph = (lstm.expect("the suite has it").build)(1, 64);
+    let case = Case::new("lstm", graph, 1, &[1], 0.0);
+    for (name, scale) in [("loud", 1.0), ("quiet", 1e-36), ("silent", 0.0)] {
+        let mut session = Session::new(&case.graph, 1, 1).expect("it is a network");
+        for (id, values) in Data::draw(&case).weights.iter().enumerate() {
+            // Without biases, states stay as quiet as inputs.
+            let scale = if case.graph.weights()[id].shape.len() > 1 { 1.0 } else { 0.0 };
+            let values: Vec<f32> = values.iter().map(|value| scale * value).collect();
+            session.write(WeightId::from_index(id), Values::F32(&values)).expect("it is of its length");
+        }
+        let x: Vec<f32> = numbers(1009).iter().map(|x| scale * x).collect();
+        let mut frames = x.iter().cycle();
+        group.bench_function(name, |bencher| {
+            bencher.iter(|| {
+                let x = [*frames.next().expect("they go round")];
+                session.step(&[Values::F32(black_box(&x))], None).expect("an input of one number");
+            });
+        });
+    }
+    group.finish();
+}
+
 fn quick() -> Criterion {
     Criterion::default().warm_up_time(Duration::from_millis(100)).measurement_time(Duration::from_millis(300))
 }
@@ -139,6 +169,7 @@ fn quick() -> Criterion {
 criterion_group! {
     name = kernels;
     config = quick();
-    targets = products_for_few_rows, products_without_packing, gradients_of_weights, elementwise_functions
+    targets = products_for_few_rows, products_without_packing, gradients_of_weights, elementwise_functions,
+        frames_of_loud_and_quiet_inputs
 }
 criterion_main!(kernels);

@@ -3,13 +3,14 @@
 mod state;
 
 use crate::compile::Compiler;
+use crate::flush::FlushSubnormals;
 use crate::kernels::isa::Isa;
 use crate::memory::{Aligned, Shared};
 use crate::ops::border::{self, Rows};
 use crate::ops::{Local, Share, TILE, gradient, update};
 use crate::pass;
 use crate::program::{Program, Ring, Target};
-use crate::team::{Team, Worker};
+use crate::team::{self, Policy, Team, Work, Worker};
 use rnnc_graph::{LayerId, WeightId};
 use rnnc_plan::{
     Clock, Executor, ExecutorError, Part, Pass, Placement, Plan, PlanOptions, Setup, Speeds, State, Update,
@@ -117,29 +118,39 @@ impl Parts {
 }
 
 impl CpuExecutor {
-    /// Takes the memory for a plan and starts the workers.
+    /// Takes the memory for a plan and starts the workers: as many as the setup says, but no more than there are cores
+    /// ([`team::workers`]).
     ///
     /// # Errors
     ///
     /// If streams, window or step are 0, if the memory is not there, or if `RNNC_ISA` asks for what the CPU lacks.
     pub fn new(plan: Plan, setup: Setup) -> Result<CpuExecutor, ExecutorError> {
-        CpuExecutor::for_cores(plan, setup, Speeds::CORE)
+        CpuExecutor::with_workers(plan, setup, team::workers(setup.threads), Speeds::CORE)
     }
 
-    /// The same with work dealt out as for cores of other speeds. Results depend on how it is only as far as sums are
-    /// rounded: this is for tests, and for finding speeds.
+    /// The same with just as many workers as the setup says, and work dealt out as for cores of other speeds. Results depend on
+    /// how it is only as far as sums are rounded: this is for tests, and for finding speeds.
     ///
     /// # Errors
     ///
     /// As [`CpuExecutor::new`].
-    pub fn for_cores(mut plan: Plan, setup: Setup, speeds: Speeds) -> Result<CpuExecutor, ExecutorError> {
+    pub fn for_cores(plan: Plan, setup: Setup, speeds: Speeds) -> Result<CpuExecutor, ExecutorError> {
+        CpuExecutor::with_workers(plan, setup, setup.threads, speeds)
+    }
+
+    fn with_workers(
+        mut plan: Plan,
+        setup: Setup,
+        workers: usize,
+        speeds: Speeds,
+    ) -> Result<CpuExecutor, ExecutorError> {
         plan.check_setup(NAME, setup)?;
         let isa = Isa::choose().map_err(|what| ExecutorError::Unsupported { executor: NAME, what })?;
         let keep = setup.step < setup.window;
         let name = format!("network `{}`", plan.forward.name());
         // Before anything is counted in numbers of the machine's size.
         check_available(&name, plan.memory(setup.streams, setup.window, keep).total())?;
-        let team = Team::new(setup.threads).map_err(|error| ExecutorError::Unsupported {
+        let team = Team::new(workers).map_err(|error| ExecutorError::Unsupported {
             executor: NAME,
             what: format!("so many threads: {error}"),
         })?;
@@ -188,6 +199,11 @@ impl CpuExecutor {
             plan,
             setup,
         })
+    }
+
+    /// Decides, for tests, whether passes are shared out: results are the same to the bit.
+    pub fn set_policy(&mut self, policy: Policy) {
+        self.team.get_mut().unwrap_or_else(PoisonError::into_inner).set_policy(policy);
     }
 
     /// Makes of a plan what the executor would run on so many workers, and counts what that would take, without taking it:
@@ -257,8 +273,10 @@ impl CpuExecutor {
         let job = |worker: Worker<'_>| {
             // Its own worker is the only one to take it.
             let mut local = locals[worker.index].lock().unwrap_or_else(PoisonError::into_inner);
-            if by_all && let Some(share) = pass::first_share(&shared, program, &worker) {
-                fill(&share);
+            for index in worker.shares().filter(|_| by_all) {
+                if let Some(share) = pass::first_share(&shared, program, (index, worker.count)) {
+                    fill(&share);
+                }
             }
             if !packed {
                 pass::pack(&shared, program, &worker);
@@ -269,7 +287,11 @@ impl CpuExecutor {
             pass::run(&shared, program, &worker, &mut local);
         };
         let team = self.team.get_mut().unwrap_or_else(PoisonError::into_inner);
-        if program.alone { team.alone(&job) } else { team.run(&job) }
+        if program.alone {
+            return team.alone(&job);
+        }
+        let kind = if backward { Work::Backward } else { Work::Forward };
+        team.share(kind, window - first, &job);
     }
 
     /// The place of a stored layer's view.
@@ -293,6 +315,7 @@ impl CpuExecutor {
         name: &str,
         into: ValuesMut<'_>,
     ) -> Result<(), ExecutorError> {
+        let _flush = FlushSubnormals::begin();
         let streams = self.setup.streams;
         let expected = frames * streams * view.len;
         if into.len() != expected {
@@ -347,6 +370,7 @@ impl Executor for CpuExecutor {
         resets: Option<&[bool]>,
     ) -> Result<(), ExecutorError> {
         self.plan.check_inputs(self.setup, frames, inputs, resets)?;
+        let _flush = FlushSubnormals::begin();
         let window = self.setup.window;
         // Move what is kept to the front: the frames before the new ones, as far as history (or, where windows
         // overlap, the window) goes back.
@@ -385,6 +409,7 @@ impl Executor for CpuExecutor {
     ) -> Result<(), ExecutorError> {
         let (new, most) = (self.new_frames, self.valid_frames);
         self.plan.check_output_gradients(self.setup, new, most, frames, output_gradients)?;
+        let _flush = FlushSubnormals::begin();
         let window = self.setup.window;
         let given = |place| output_gradients.get(place).copied().flatten();
         self.run(true, window - frames, new, &given);
@@ -402,6 +427,7 @@ impl Executor for CpuExecutor {
 
     fn update(&mut self, update: &Update) -> Result<f64, ExecutorError> {
         self.plan.check_update(update)?;
+        let _flush = FlushSubnormals::begin();
         let team = self.team.get_mut().unwrap_or_else(PoisonError::into_inner);
         let norm = update::run(team, update, &mut self.weights, &self.gradients, &mut self.moments);
         self.packed_for = [false; 2];

@@ -12,11 +12,13 @@
 //! | `machine.rs` | what this machine can do at most |
 //! | `ops/` | what each operation does, for one worker's share |
 //! | `memory.rs` | memory that the workers share |
+//! | `flush.rs` | subnormal numbers are zero meanwhile |
 //! | [`team`] | the workers and their barrier |
 //! | [`kernels`] | the arithmetic, in versions for each instruction set |
 
 mod compile;
 mod executor;
+mod flush;
 pub mod kernels;
 mod machine;
 mod memory;
@@ -27,5 +29,6 @@ mod session;
 pub mod team;
 
 pub use executor::CpuExecutor;
+pub use flush::FlushSubnormals;
 pub use machine::{Bandwidth, Machine};
 pub use session::{Session, SessionError};

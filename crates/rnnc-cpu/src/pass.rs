@@ -1,4 +1,6 @@
-//! Running a pass: stage after stage, each worker its share, meeting where the plan says so.
+//! Running a pass: stage after stage, each worker its shares, meeting where the plan says so.
+//!
+//! A worker has one share of what lies between two meetings, or all of them, or none: see [`crate::team`].
 
 use crate::memory::Shared;
 use crate::ops::gradient::{self, Sums};
@@ -71,7 +73,9 @@ fn together<'a>(
     }
     for (depth, frames) in depths {
         for lane in &depth.lanes {
-            if let Some(worker) = worker.part(lane.workers.clone()) {
+            if lane.workers.len() == worker.count {
+                steps(shared, lane, frames.clone(), worker, local);
+            } else if let Some(worker) = worker.part(lane.workers.clone()) {
                 steps(shared, lane, frames.clone(), &worker, local);
             }
             meets = true;
@@ -88,16 +92,15 @@ fn part(range: Range<usize>, index: usize, count: usize) -> Range<usize> {
     at(index)..at(index + 1)
 }
 
-/// A worker's share of some frames of all streams; `None` if it has none. The frames of a track's step are not split, since
-/// those of one stream depend on each other.
+/// One of `count` shares of some frames of all streams; `None` if there is nothing in it. The frames of a track's step are not
+/// split, since those of one stream depend on each other.
 fn share(
     shared: &Shared<'_>,
     deal: Deal,
     frames: Range<usize>,
     track: Option<&TrackCode>,
-    worker: &Worker<'_>,
+    (index, count): (usize, usize),
 ) -> Option<Share> {
-    let (index, count) = (worker.index, worker.count);
     let backward = track.is_some_and(|track| track.backward);
     let all = Share { frames: frames.clone(), streams: 0..shared.streams, part: (0, 1), backward };
     match deal {
@@ -116,17 +119,19 @@ pub(crate) fn whole(shared: &Shared<'_>) -> Share {
     Share { frames: shared.first..shared.end, streams: 0..shared.streams, part: (0, 1), backward: false }
 }
 
-/// What a worker has of the rows that the first stage reads.
-pub(crate) fn first_share(shared: &Shared<'_>, program: &Program, worker: &Worker<'_>) -> Option<Share> {
+/// What one of `count` shares has of the rows that the first stage reads.
+pub(crate) fn first_share(
+    shared: &Shared<'_>,
+    program: &Program,
+    (index, count): (usize, usize),
+) -> Option<Share> {
     let (kind, deal) = program.first_deal?;
     let (frames, all) = (shared.first..shared.end, whole(shared));
     match kind {
-        StageKind::Frames => share(shared, deal, frames, None, worker),
+        StageKind::Frames => share(shared, deal, frames, None, (index, count)),
         // As the frames of a step are.
-        _ if deal == Deal::Rows => {
-            Some(Share { streams: part(0..shared.streams, worker.index, worker.count), ..all })
-        }
-        _ => share(shared, deal, frames, None, worker),
+        _ if deal == Deal::Rows => Some(Share { streams: part(0..shared.streams, index, count), ..all }),
+        _ => share(shared, deal, frames, None, (index, count)),
     }
 }
 
@@ -139,19 +144,18 @@ fn frames(
     worker: &Worker<'_>,
     local: &mut Local,
 ) {
-    let share = share(shared, stage.deal, frames.clone(), None, worker);
-    // Gradients of weights are dealt by weights, if at all.
-    let part = if stage.deal == Deal::Alone { (0, 1) } else { (worker.index, worker.count) };
-    let sums = Sums { frames, part, more };
     for track in &stage.tracks {
         for (n, phase) in track.phases.iter().enumerate() {
             if n > 0 {
                 worker.barrier();
             }
-            for (_, op) in phase {
-                if let Some(share) = &share {
-                    run_op(shared, op, share, &sums, local);
-                }
+            for index in worker.shares() {
+                let all = (index, worker.count);
+                let Some(share) = share(shared, stage.deal, frames.clone(), None, all) else { continue };
+                // Gradients of weights are dealt by weights, if at all.
+                let part = if stage.deal == Deal::Alone { (0, 1) } else { all };
+                let sums = Sums { frames: frames.clone(), part, more };
+                phase.iter().for_each(|(_, op)| run_op(shared, op, &share, &sums, local));
             }
         }
     }
@@ -172,7 +176,7 @@ fn run_op(shared: &Shared<'_>, op: &OpCode, share: &Share, sums: &Sums, local: &
 
 /// Frame after frame (block after block), all tracks in step.
 fn steps(shared: &Shared<'_>, stage: &LaneCode, pass: Range<usize>, worker: &Worker<'_>, local: &mut Local) {
-    if stage.deal == Deal::Alone && worker.index > 0 {
+    if stage.deal == Deal::Alone && !worker.shares().contains(&0) {
         return;
     }
     if let Some(chunks) = &stage.chunks {
@@ -181,9 +185,11 @@ fn steps(shared: &Shared<'_>, stage: &LaneCode, pass: Range<usize>, worker: &Wor
     if stage.kind == StageKind::Scan && stage.tracks.iter().all(|track| track.only_op().is_some()) {
         // Of one operation there is nothing to be in step with: it goes through all frames by itself.
         for track in &stage.tracks {
-            let share = share(shared, stage.deal, pass.clone(), Some(track), worker);
-            if let (Some(op), Some(share)) = (track.only_op(), share) {
-                run_op(shared, op, &share, &Sums::of(&share), local);
+            for index in worker.shares() {
+                let share = share(shared, stage.deal, pass.clone(), Some(track), (index, worker.count));
+                if let (Some(op), Some(share)) = (track.only_op(), share) {
+                    run_op(shared, op, &share, &Sums::of(&share), local);
+                }
             }
         }
         return;
@@ -198,12 +204,15 @@ fn steps(shared: &Shared<'_>, stage: &LaneCode, pass: Range<usize>, worker: &Wor
             for track in &stage.tracks {
                 let first = step_range(track, frames).start;
                 let Some(ops) = track.phases.get(phase) else { continue };
-                for (offset, op) in ops {
-                    let frames = block(track, first + step, *offset, pass.clone());
-                    if let Some(share) = share(shared, stage.deal, frames, Some(track), worker)
-                        && share.rows() > 0
-                    {
-                        run_op(shared, op, &share, &Sums::of(&share), local);
+                for index in worker.shares() {
+                    for (offset, op) in ops {
+                        let frames = block(track, first + step, *offset, pass.clone());
+                        let all = (index, worker.count);
+                        if let Some(share) = share(shared, stage.deal, frames, Some(track), all)
+                            && share.rows() > 0
+                        {
+                            run_op(shared, op, &share, &Sums::of(&share), local);
+                        }
                     }
                 }
             }
@@ -235,22 +244,26 @@ fn chunks(
         };
         Share { frames, streams: 0..shared.streams, part: (0, 1), backward: track.backward }
     };
-    for track in &stage.tracks {
-        let own = share(track, worker.index);
-        for op in &track.scan {
-            match worker.index {
-                0 => scan::run(shared, op, &own, None, local),
-                chunk => scan::find(shared, op, &own, chunk, local),
+    for index in worker.shares() {
+        for track in &stage.tracks {
+            let own = share(track, index);
+            for op in &track.scan {
+                match index {
+                    0 => scan::run(shared, op, &own, None, local),
+                    chunk => scan::find(shared, op, &own, chunk, local),
+                }
             }
         }
     }
     worker.barrier();
-    let own = if worker.index == 0 { worker.count } else { worker.index };
-    for track in &stage.tracks {
-        // Where chunk 0 has come to.
-        let known = share(track, 1);
-        for op in &track.scan {
-            scan::run(shared, op, &share(track, own), Some((own, &known)), local);
+    for index in worker.shares() {
+        let own = if index == 0 { worker.count } else { index };
+        for track in &stage.tracks {
+            // Where chunk 0 has come to.
+            let known = share(track, 1);
+            for op in &track.scan {
+                scan::run(shared, op, &share(track, own), Some((own, &known)), local);
+            }
         }
     }
 }
@@ -272,11 +285,11 @@ fn block(track: &TrackCode, step: i64, offset: i64, pass: Range<usize>) -> Range
 
 /// Packs the weights of a program. Called by all workers alike.
 pub(crate) fn pack(shared: &Shared<'_>, program: &Program, worker: &Worker<'_>) {
-    let pack = |tracks: &[TrackCode], deal: Deal, workers: Range<usize>| {
-        if !workers.contains(&worker.index) {
+    let pack = |index: usize, tracks: &[TrackCode], deal: Deal, workers: Range<usize>| {
+        if !workers.contains(&index) {
             return;
         }
-        let (index, count) = (worker.index - workers.start, workers.len());
+        let (index, count) = (index - workers.start, workers.len());
         let ops = tracks.iter().flat_map(|t| &t.phases).flatten();
         let products =
             ops.filter_map(|(_, op)| if let OpCode::MatMul(list) = op { Some(list) } else { None });
@@ -292,9 +305,11 @@ pub(crate) fn pack(shared: &Shared<'_>, program: &Program, worker: &Worker<'_>) 
     };
     // A program that is worth no sharing has one worker.
     let all = |workers: &Range<usize>| workers.start..workers.end.min(worker.count);
-    for depth in program.turns.iter().flat_map(TurnCode::depths) {
-        depth.frames.iter().for_each(|stage| pack(&stage.tracks, stage.deal, 0..worker.count));
-        depth.lanes.iter().for_each(|lane| pack(&lane.tracks, lane.deal, all(&lane.workers)));
+    for index in worker.shares() {
+        for depth in program.turns.iter().flat_map(TurnCode::depths) {
+            depth.frames.iter().for_each(|stage| pack(index, &stage.tracks, stage.deal, 0..worker.count));
+            depth.lanes.iter().for_each(|lane| pack(index, &lane.tracks, lane.deal, all(&lane.workers)));
+        }
     }
 }
 

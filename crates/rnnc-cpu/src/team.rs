@@ -5,6 +5,11 @@
 //! vain for a while sleeps, so that an idle team costs nothing. With more workers than cores, waiting gives
 //! way at once.
 //!
+//! Work has as many *shares* as there are workers. [`Team::run`] gives each worker its own. Where other programs have the
+//! cores, waiting for each other may take longer than the work: [`Team::share`] notices it by the time that runs take
+//! (`team/sharing.rs`), and then the caller does all shares itself, one after the other between two barriers. So results do
+//! not depend on who does them.
+//!
 //! All waiting is done by one thing, the barrier (`team/barrier.rs`). The loom tests go through the interleavings of a few
 //! threads:
 //!
@@ -15,14 +20,21 @@
 mod barrier;
 #[cfg(all(test, loom))]
 mod loom_tests;
+mod sharing;
 mod sync;
 
+pub use sharing::Policy;
+
+use crate::flush::FlushSubnormals;
 use barrier::{Barrier, PATIENCE, Poisoned, lock};
+use sharing::{Sharing, Watch, Way};
 use std::any::Any;
+use std::cell::Cell;
 use std::io;
 use std::marker::PhantomData;
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::time::Instant;
 use sync::{Arc, AtomicPtr, JoinHandle, Mutex, Ordering};
 
 /// What a run does, on each worker.
@@ -48,6 +60,25 @@ type Job<'a> = &'a (dyn Fn(Worker<'_>) + Sync);
 pub struct Team {
     shared: Arc<Shared>,
     threads: Vec<JoinHandle<()>>,
+    /// Of each kind of work.
+    sharings: [Sharing; Work::KINDS],
+}
+
+/// Kinds of work, of which each has its own experience with sharing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Work {
+    /// A forward pass.
+    Forward,
+    /// A backward pass.
+    Backward,
+    /// A step of the optimizer.
+    Update,
+    /// Copying results.
+    Copy,
+}
+
+impl Work {
+    const KINDS: usize = 4;
 }
 
 /// What the threads of a team share.
@@ -69,39 +100,62 @@ struct Shared {
 /// A worker's place in the team, for the time of a run.
 #[derive(Debug)]
 pub struct Worker<'a> {
-    /// Which of the workers; 0 is the caller.
+    /// Which of the team's threads; 0 is the caller's.
     pub index: usize,
-    /// How many workers there are.
+    /// How many shares the work has.
     pub count: usize,
+    /// Which of them are this worker's: the first, and one past the last.
+    own: Cell<(usize, usize)>,
     barrier: &'a Barrier,
+    /// Whether all of the team meet there.
+    whole: bool,
     parts: &'a [Barrier],
+    watch: &'a Watch,
     /// Stays on its thread: a second one that waits in its place would be counted as another worker.
     stays: PhantomData<*const ()>,
 }
 
 impl Worker<'_> {
+    /// The shares that are to be done on this thread: one, or all, or none. That may change at every barrier.
+    #[inline]
+    pub fn shares(&self) -> Range<usize> {
+        let (first, end) = self.own.get();
+        first..end
+    }
+
     /// Waits until every worker of the run has come here; what they wrote before can be read after.
     ///
     /// Every worker must call it equally often in a run. If one panics, the others do not wait for it: their
     /// runs end here, by unwinding.
     #[inline]
     pub fn barrier(&self) {
-        if self.count > 1 && self.barrier.wait_for(self.count).is_err() {
+        // Whoever does all shares, or none, meets nobody.
+        if self.count == 1 || self.shares().len() != 1 {
+            return;
+        }
+        let ask = self.whole && self.watch.asks();
+        match self.barrier.wait_for(self.count, ask, self.watch) {
+            Ok(false) => {}
+            Ok(true) => self.own.set(if ask { (0, self.count) } else { (0, 0) }),
             // Quietly, since the panic that counts has been reported.
-            resume_unwind(Box::new(Poisoned));
+            Err(Poisoned) => resume_unwind(Box::new(Poisoned)),
         }
     }
 
-    /// The same worker as one of a part of the team, whose barriers are for its workers alone: `None` if it is none of
-    /// them. Between two barriers of the whole team, each worker may be in one part, which is the same for all in it.
+    /// The same worker as one of a part of the team, whose barriers are for its workers alone: `None` if it has no share
+    /// of theirs. Between two barriers of the whole team, each worker may be in one part, which is the same for all in it;
+    /// whoever does all shares may be in all, one after the other.
     pub fn part(&self, workers: Range<usize>) -> Option<Worker<'_>> {
         let barrier = self.parts.get(workers.start)?;
-        workers.contains(&self.index).then(|| Worker {
-            index: self.index - workers.start,
+        let own = self.shares();
+        let (first, end) = (own.start.max(workers.start), own.end.min(workers.end));
+        (first < end).then(|| Worker {
             count: workers.len(),
-            barrier: if workers.len() == self.count { self.barrier } else { barrier },
+            own: Cell::new((first - workers.start, end - workers.start)),
+            barrier,
+            whole: false,
             parts: &[],
-            stays: PhantomData,
+            ..*self
         })
     }
 }
@@ -127,7 +181,8 @@ impl Team {
             panic: Mutex::new(None),
         });
         // As a team from the start, so that its end sends home those that began if a later one is refused.
-        let mut team = Team { shared, threads: Vec::new() };
+        let sharings = std::array::from_fn(|_| Sharing::new());
+        let mut team = Team { shared, threads: Vec::new(), sharings };
         for index in 1..count {
             let shared = Arc::clone(&team.shared);
             let thread = sync::Builder::new().name(format!("rnnc-{index}"));
@@ -141,9 +196,36 @@ impl Team {
         self.shared.inside.count
     }
 
+    /// Decides, for tests, whether runs are shared out: see [`Team::share`].
+    pub fn set_policy(&mut self, policy: Policy) {
+        self.sharings.iter_mut().for_each(|sharing| sharing.policy = policy);
+    }
+
     /// Runs the closure on the caller alone, as the one worker there is: for what is too little to share.
     pub fn alone(&mut self, job: Job<'_>) {
-        job(Worker { count: 1, ..self.shared.worker(0) });
+        job(Worker { count: 1, ..self.shared.worker(0, &Watch::none()) });
+    }
+
+    /// Runs the closure so that all shares are done, by all workers or by the caller alone: whichever has taken less time
+    /// of late for so much work of this kind. Allocates nothing.
+    ///
+    /// # Panics
+    ///
+    /// As [`Team::run`].
+    pub fn share(&mut self, kind: Work, work: usize, job: Job<'_>) {
+        let count = self.size();
+        if count == 1 {
+            return self.alone(job);
+        }
+        let sharing = &self.sharings[kind as usize];
+        let begun = Instant::now();
+        let watch = sharing.watch(work, begun);
+        match sharing.way() {
+            Way::Shared => self.together(&watch, job),
+            Way::Alone => job(Worker { own: Cell::new((0, count)), ..self.shared.worker(0, &watch) }),
+        }
+        let now = Instant::now();
+        self.sharings[kind as usize].ended(work, now - begun, watch.all(), now);
     }
 
     /// Runs the closure on every worker, and returns when all have ended. Allocates nothing.
@@ -152,19 +234,22 @@ impl Team {
     ///
     /// If the closure panics on one of them, then with its panic. The team can be used again.
     pub fn run(&mut self, job: Job<'_>) {
-        let shared = &*self.shared;
-        let worker = shared.worker(0);
-        if worker.count == 1 {
+        if self.size() == 1 {
             return self.alone(job);
         }
+        self.together(&Watch::none(), job);
+    }
+
+    fn together(&mut self, watch: &Watch, job: Job<'_>) {
+        let shared = &*self.shared;
         shared.job.store((&raw const job).cast_mut().cast(), Ordering::Relaxed);
         // Neither this barrier nor `finish` is ever poisoned while the team lives.
-        let _ = shared.start.wait();
-        let mut panic = catch_unwind(AssertUnwindSafe(|| job(worker))).err();
+        let _ = shared.start.wait(watch);
+        let mut panic = catch_unwind(AssertUnwindSafe(|| job(shared.worker(0, watch)))).err();
         if panic.is_some() {
             shared.poison();
         }
-        let _ = shared.finish.wait();
+        let _ = shared.finish.wait(watch);
         // All are through with the job, and wait for the next.
         if shared.inside.is_poisoned() {
             shared.barriers().for_each(Barrier::reset);
@@ -172,14 +257,26 @@ impl Team {
             if let Some(panic) = theirs.or(panic.take()) {
                 resume_unwind(panic);
             }
+        } else if shared.inside.is_dismissed() {
+            shared.inside.reset();
         }
     }
 }
 
 impl Shared {
-    fn worker(&self, index: usize) -> Worker<'_> {
+    fn worker<'a>(&'a self, index: usize, watch: &'a Watch) -> Worker<'a> {
         let Shared { inside, parts, .. } = self;
-        Worker { index, count: inside.count, barrier: inside, parts, stays: PhantomData }
+        let own = Cell::new((index, index + 1));
+        Worker {
+            index,
+            count: inside.count,
+            own,
+            barrier: inside,
+            whole: true,
+            parts,
+            watch,
+            stays: PhantomData,
+        }
     }
 
     /// Those at which workers may wait within a job.
@@ -194,18 +291,19 @@ impl Shared {
 
     /// The life of a thread.
     fn serve(&self, index: usize) {
-        while self.start.wait().is_ok() {
+        let _flush = FlushSubnormals::begin();
+        while self.start.wait(&Watch::none()).is_ok() {
             let job: *const Job<'_> = self.job.load(Ordering::Relaxed).cast_const().cast();
             // SAFETY: the caller of `run` put it there before it came to `start`; it lives until that caller
             // gets past `finish`, to which this thread comes only when it is through with it.
             let job = unsafe { *job };
-            if let Err(panic) = catch_unwind(AssertUnwindSafe(|| job(self.worker(index)))) {
+            if let Err(panic) = catch_unwind(AssertUnwindSafe(|| job(self.worker(index, &Watch::none())))) {
                 if !panic.is::<Poisoned>() {
                     lock(&self.panic).get_or_insert(panic);
                 }
                 self.poison();
             }
-            let _ = self.finish.wait();
+            let _ = self.finish.wait(&Watch::none());
         }
     }
 }
@@ -218,6 +316,13 @@ impl Drop for Team {
             let _ = thread.join();
         }
     }
+}
+
+/// How many workers a run should have if so many threads are asked for; 0 asks for as many as there are cores. More than these
+/// would only wait for each other.
+pub fn workers(threads: usize) -> usize {
+    let cores = cores();
+    if threads == 0 { cores } else { threads.min(cores) }
 }
 
 /// How many threads the process may run at once.
@@ -256,7 +361,7 @@ mod tests {
                 for split in 1..size {
                     for (part, times) in [(0..split, 300), (split..size, 100)] {
                         let Some(own) = worker.part(part.clone()) else { continue };
-                        assert_eq!((own.index + part.start, own.count), (worker.index, part.len()));
+                        assert_eq!((own.shares().start + part.start, own.count), (worker.index, part.len()));
                         for round in 1..=times {
                             came[worker.index].store(1000 * split + round, Ordering::Relaxed);
                             own.barrier();
@@ -400,6 +505,109 @@ mod tests {
         }
     }
 
+    /// All ways to run.
+    const POLICIES: [Policy; 6] = [
+        Policy::Measured,
+        Policy::Shared,
+        Policy::Alone,
+        Policy::SharedUntil(0),
+        Policy::SharedUntil(1),
+        Policy::SharedUntil(5),
+    ];
+
+    #[test]
+    fn every_share_is_done_once_between_two_barriers_whoever_does_it() {
+        for (size, policy) in SIZES.into_iter().flat_map(|size| POLICIES.map(|policy| (size, policy))) {
+            let mut team = Team::new(size).unwrap();
+            team.set_policy(policy);
+            let done: Vec<AtomicUsize> = (0..size).map(|_| AtomicUsize::new(0)).collect();
+            let (came, split) = (|share: &AtomicUsize| share.load(Ordering::Relaxed), size.div_ceil(2));
+            for run in 0..20 {
+                team.share(Work::Forward, 1, &|worker| {
+                    for round in 1..=8 {
+                        // By themselves, and then in parts of the team.
+                        for share in worker.shares() {
+                            done[share].fetch_add(1, Ordering::Relaxed);
+                        }
+                        worker.barrier();
+                        let all = || done.iter().all(|share| came(share) == 16 * run + 2 * round - 1);
+                        assert!(worker.shares().is_empty() || all());
+                        worker.barrier();
+                        for part in [0..split, split..size] {
+                            let Some(own) = worker.part(part.clone()) else { continue };
+                            for share in own.shares() {
+                                done[part.start + share].fetch_add(1, Ordering::Relaxed);
+                            }
+                            own.barrier();
+                            assert!(done[part].iter().all(|share| came(share) == 16 * run + 2 * round));
+                        }
+                        worker.barrier();
+                    }
+                });
+                assert!(done.iter().all(|share| came(share) == 16 * (run + 1)), "{size} workers, {policy:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_panic_of_the_caller_alone_ends_the_run_and_the_team_lives_on() {
+        for policy in POLICIES {
+            let mut team = Team::new(3).unwrap();
+            team.set_policy(policy);
+            for _ in 0..3 {
+                let panic = catch_unwind(AssertUnwindSafe(|| {
+                    team.share(Work::Forward, 1, &|worker| {
+                        (0..4).for_each(|_| worker.barrier());
+                        if worker.shares().contains(&0) {
+                            resume_unwind(Box::new(7));
+                        }
+                        worker.barrier();
+                    });
+                }));
+                assert_eq!(panic.unwrap_err().downcast_ref::<i32>(), Some(&7), "{policy:?}");
+            }
+            let count = AtomicUsize::new(0);
+            team.run(&|worker| {
+                worker.barrier();
+                count.fetch_add(1, Ordering::Relaxed);
+            });
+            assert_eq!(count.into_inner(), 3);
+        }
+    }
+
+    #[test]
+    fn a_caller_that_waits_for_long_does_the_rest_alone() {
+        let mut team = Team::new(2).unwrap();
+        let shares = Mutex::new(Vec::new());
+        let late = AtomicBool::new(true);
+        team.share(Work::Forward, 1, &|worker| {
+            for _ in 0..3 {
+                if worker.index == 1 && late.swap(false, Ordering::Relaxed) {
+                    sleep(Duration::from_millis(200));
+                }
+                if worker.index == 0 {
+                    lock(&shares).push(worker.shares());
+                }
+                worker.barrier();
+            }
+        });
+        // It notices at the end of a wait, and asks at the next barrier.
+        assert_eq!(shares.into_inner().unwrap(), [0..1, 0..1, 0..2]);
+    }
+
+    #[test]
+    fn on_every_thread_but_the_callers_subnormal_numbers_are_zero() {
+        let mut team = Team::new(3).unwrap();
+        let quarters: Vec<_> = (0..3).map(|_| Mutex::new(1.0)).collect();
+        team.run(&|worker| {
+            let least = std::hint::black_box(f32::MIN_POSITIVE);
+            *lock(&quarters[worker.index]) = least / std::hint::black_box(4.0);
+        });
+        let zero: Vec<_> = quarters.iter().map(|quarter| *lock(quarter) == 0.0).collect();
+        let flushes = cfg!(any(target_arch = "x86_64", target_arch = "aarch64"));
+        assert_eq!(zero, [false, flushes, flushes]);
+    }
+
     #[test]
     fn the_end_of_a_team_ends_its_threads() {
         for size in SIZES {
@@ -413,5 +621,6 @@ mod tests {
     #[test]
     fn no_number_of_threads_means_all_cores() {
         assert_eq!(Team::new(0).unwrap().size(), cores());
+        assert_eq!([0, 1, 100_000].map(workers), [cores(), 1, cores()]);
     }
 }

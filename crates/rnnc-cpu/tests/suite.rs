@@ -3,8 +3,14 @@
 use proptest::prelude::*;
 use proptest::test_runner::contextualize_config;
 use rnnc_cpu::CpuExecutor;
-use rnnc_plan::{Deal, Executor, ExecutorError, Plan, Precision, Setup, Speeds};
-use rnnc_suite::{Case, Smooth, cases, check, check_refusals, is_well_conditioned, networks, random_case};
+use rnnc_cpu::team::Policy;
+use rnnc_graph::WeightId;
+use rnnc_plan::{
+    Deal, Executor, ExecutorError, Part, Plan, Precision, Setup, Speeds, Update, Values, ValuesMut,
+};
+use rnnc_suite::{
+    Case, Data, Smooth, cases, check, check_refusals, is_well_conditioned, networks, random_case,
+};
 
 /// Relative to the largest number of an array; single precision against double.
 const TOLERANCE: f64 = 2e-4;
@@ -140,6 +146,61 @@ fn scans_agree_wherever_chunks_and_sequences_begin() {
         }
     }
     assert!(scans > 300, "{scans} scans in chunks");
+}
+
+/// The bits of all outputs, gradients and weights in some updates, whoever does the workers' shares.
+fn bits(case: &Case, speeds: Speeds, threads: usize, policy: Policy) -> Vec<u32> {
+    let data = Data::draw(case);
+    let setup = Setup { threads, ..case.setup() };
+    let mut executor = CpuExecutor::for_cores(case.plan().unwrap(), setup, speeds).unwrap();
+    executor.set_policy(policy);
+    for (id, values) in data.weights.iter().enumerate() {
+        executor.write(Part::Weight, WeightId::from_index(id), Values::F32(values)).unwrap();
+    }
+    let mut bits = Vec::new();
+    for (step, window) in (1..).zip(&data.windows) {
+        let inputs: Vec<Values<'_>> = window.inputs.iter().map(|input| input.values()).collect();
+        executor.forward(window.frames, &inputs, window.resets.as_deref()).unwrap();
+        let errors: Vec<_> = window.errors.iter().map(|e| e.as_deref().map(Values::F32)).collect();
+        executor.backward(window.frames, &errors).unwrap();
+        let update = Update {
+            learning_rate: 1e-3,
+            beta1: 0.9,
+            beta2: 0.99,
+            epsilon: 1e-8,
+            step,
+            clip_norm: Some(1.0),
+        };
+        bits.push((executor.update(&update).unwrap() as f32).to_bits());
+        for (output, o) in case.graph.outputs().iter().enumerate() {
+            let size = case.graph.layer_at(o.layer).size;
+            let mut values = vec![0.0; window.frames * case.streams * size];
+            executor.output(output, ValuesMut::F32(&mut values)).unwrap();
+            bits.extend(values.into_iter().map(f32::to_bits));
+        }
+        for (id, weight) in case.graph.weights().iter().enumerate() {
+            for part in [Part::Gradient, Part::Weight] {
+                let mut values = vec![0.0; weight.len()];
+                executor.read(part, WeightId::from_index(id), ValuesMut::F32(&mut values)).unwrap();
+                bits.extend(values.into_iter().map(f32::to_bits));
+            }
+        }
+    }
+    bits
+}
+
+#[test]
+fn results_are_the_same_to_the_bit_whoever_does_the_workers_shares() {
+    for (n, (threads, speeds)) in [(3, NIMBLE), (4, TARDY), (2, FORGETFUL)].into_iter().enumerate() {
+        // Each of some: it takes long where the machine is busy.
+        for case in cases().into_iter().skip(n).step_by(5) {
+            let shared = bits(&case, speeds, threads, Policy::Shared);
+            for policy in [Policy::Alone, Policy::SharedUntil(0), Policy::SharedUntil(3)] {
+                let found = bits(&case, speeds, threads, policy);
+                assert!(found == shared, "{}, {threads} workers, {policy:?}", case.name);
+            }
+        }
+    }
 }
 
 #[test]

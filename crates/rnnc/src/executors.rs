@@ -129,10 +129,11 @@ impl ExecutorKind {
         })
     }
 
-    /// How many threads it works with when `threads` are asked for; 0 asks for as many as the process may use.
+    /// How many threads it works with when `threads` are asked for; 0 asks for as many as there are cores that the process may
+    /// use, and more than these are not used.
     pub fn workers(self, threads: usize) -> usize {
         match self {
-            ExecutorKind::Cpu => resolve_threads(threads),
+            ExecutorKind::Cpu => rnnc_cpu::team::workers(threads),
             ExecutorKind::Cuda | ExecutorKind::Reference => 1,
         }
     }
@@ -156,20 +157,13 @@ pub fn in_words(names: &[String]) -> String {
     }
 }
 
-fn resolve_threads(threads: usize) -> usize {
-    match threads {
-        0 => std::thread::available_parallelism().map_or(1, usize::from),
-        n => n,
-    }
-}
-
 /// The options of commands that run networks.
 #[derive(Args, Clone, Copy, Debug)]
 pub struct ExecutorArgs {
     /// What runs the network
     #[arg(long, value_enum, default_value_t)]
     pub executor: ExecutorKind,
-    /// Threads of the cpu executor; 0 means as many as there are cores that the process may use
+    /// Threads of the cpu executor, no more than there are cores that the process may use; 0 means as many as these
     #[arg(long, default_value_t = 0, value_name = "N")]
     pub threads: usize,
     /// How coarsely products of matrices may round their operands [default: f32]

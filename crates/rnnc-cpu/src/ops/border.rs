@@ -7,7 +7,7 @@
 use super::Share;
 use crate::memory::Shared;
 use crate::program::Target;
-use crate::team::Team;
+use crate::team::{Team, Work};
 use rnnc_plan::Values;
 use std::sync::{Mutex, PoisonError};
 
@@ -74,7 +74,7 @@ pub(crate) fn copy_out<T: From<f32> + Send>(team: &Mutex<Team>, rows: &Rows<'_>,
     const PIECE: usize = 1 << 14;
     let Rows { values, width, len } = *rows;
     let several = (PIECE / len.max(1)).max(1);
-    let many = out.len() >= SHARED;
+    let numbers = out.len();
     let pieces = Mutex::new(out.chunks_mut(several * len.max(1)).zip(0..));
     let next = || pieces.lock().unwrap_or_else(PoisonError::into_inner).next();
     let copy = || {
@@ -87,8 +87,8 @@ pub(crate) fn copy_out<T: From<f32> + Send>(team: &Mutex<Team>, rows: &Rows<'_>,
             }
         }
     };
-    if many {
-        team.lock().unwrap_or_else(PoisonError::into_inner).run(&|_| copy());
+    if numbers >= SHARED {
+        team.lock().unwrap_or_else(PoisonError::into_inner).share(Work::Copy, numbers, &|_| copy());
     } else {
         copy();
     }

@@ -3,7 +3,7 @@
 #![allow(unsafe_code)] // parts of flat buffers
 
 use crate::memory::Aligned;
-use crate::team::Team;
+use crate::team::{Team, Work, Worker};
 use rnnc_plan::Update;
 use std::ops::Range;
 use std::sync::Mutex;
@@ -21,6 +21,9 @@ unsafe impl Sync for Flat {}
 
 /// The most workers whose parts of the norm are kept apart.
 const PARTS: usize = 64;
+
+/// Fewer weights than these are not worth a meeting.
+const SHARED: usize = 1 << 15;
 
 /// Runs the step on all workers; returns the norm of all gradients before clipping.
 pub(crate) fn run(
@@ -40,25 +43,33 @@ pub(crate) fn run(
     let squares: Mutex<[f64; PARTS]> = Mutex::new([0.0; PARTS]);
     // Added in their order, so that the sum does not depend on who came first.
     let norm = || squares.lock().unwrap_or_else(PoisonError::into_inner).iter().sum::<f64>().sqrt();
-    let parts = team.size().min(PARTS);
-    team.run(&|worker| {
-        let own = if worker.index < parts { part(gradients.len(), worker.index, parts) } else { 0..0 };
-        if !own.is_empty() {
-            let sum = sum_of_squares(&gradients[own.clone()]);
-            squares.lock().unwrap_or_else(PoisonError::into_inner)[worker.index] = sum;
+    let shared = gradients.len() >= SHARED;
+    let parts = if shared { team.size().min(PARTS) } else { 1 };
+    let job = |worker: Worker<'_>| {
+        let own = |index: usize| part(gradients.len(), index, parts);
+        for index in worker.shares().filter(|&index| index < parts) {
+            let sum = sum_of_squares(&gradients[own(index)]);
+            squares.lock().unwrap_or_else(PoisonError::into_inner)[index] = sum;
         }
         worker.barrier();
         let factor = clip_factor(update, norm());
-        // SAFETY: the buffers are as long as the gradients, and the parts do not overlap.
-        let (weights, moments1, moments2) = unsafe {
-            (
-                std::slice::from_raw_parts_mut(flat.weights.add(own.start), own.len()),
-                std::slice::from_raw_parts_mut(flat.moments1.add(own.start), own.len()),
-                std::slice::from_raw_parts_mut(flat.moments2.add(own.start), own.len()),
-            )
-        };
-        adam(update, factor, weights, &gradients[own], moments1, moments2);
-    });
+        for own in worker.shares().filter(|&index| index < parts).map(own) {
+            // SAFETY: the buffers are as long as the gradients, and the parts do not overlap.
+            let (weights, moments1, moments2) = unsafe {
+                (
+                    std::slice::from_raw_parts_mut(flat.weights.add(own.start), own.len()),
+                    std::slice::from_raw_parts_mut(flat.moments1.add(own.start), own.len()),
+                    std::slice::from_raw_parts_mut(flat.moments2.add(own.start), own.len()),
+                )
+            };
+            adam(update, factor, weights, &gradients[own], moments1, moments2);
+        }
+    };
+    if shared {
+        team.share(Work::Update, 1, &job)
+    } else {
+        team.alone(&job)
+    }
     norm()
 }
 

@@ -84,7 +84,12 @@ impl Plan {
             false => PlanOptions::training(self.streams, self.frames),
         };
         let options = if self.input_gradients { options.with_input_gradients() } else { options };
-        let options = PlanOptions { workers: self.executor.workers(self.threads), ..options };
+        let workers = match (self.executor, self.threads) {
+            // Of another machine's cores, too.
+            (ExecutorKind::Cpu, 1..) => self.threads,
+            (executor, threads) => executor.workers(threads),
+        };
+        let options = PlanOptions { workers, ..options };
         let mut plan = Lowered::new(&graph, options)?;
         if self.executor == ExecutorKind::Cpu {
             let precision = self.precision.unwrap_or_default().of_setup();
