@@ -248,6 +248,12 @@ impl Emitter<'_, '_> {
 
     fn stages(self) -> Vec<Stage> {
         let lowering = self.lowering;
+        // Of each slot, the components of its frames stage.
+        let mut frames: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+        for layer in lowering.graph.layer_ids().filter(|&layer| lowering.cycle(layer).is_none()) {
+            let component = lowering.components.of_layer[layer.index()];
+            frames.entry(lowering.place(layer).slot).or_default().push(component);
+        }
         // By slot, and in an odd one scans and loops apart.
         let mut stages: BTreeMap<(usize, bool), Vec<Track>> = BTreeMap::new();
         for ((slot, cycle), phases) in self.tracks {
@@ -257,12 +263,7 @@ impl Emitter<'_, '_> {
             }
             let track = match cycle {
                 None => Track {
-                    components: lowering
-                        .graph
-                        .layer_ids()
-                        .filter(|&l| lowering.place(l).slot == slot && lowering.cycle(l).is_none())
-                        .map(|l| lowering.components.of_layer[l.index()])
-                        .collect(),
+                    components: frames.remove(&slot).unwrap_or_default(),
                     direction: Direction::Forward,
                     block: usize::MAX,
                     phases,

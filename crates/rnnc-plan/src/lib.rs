@@ -7,7 +7,7 @@
 //! - `lower.rs` groups layers into maps and gives values their buffers;
 //! - `layout.rs` lays out the weights; `maps.rs` writes the elementwise programs; `emit.rs` all other operations, which
 //!   `fuse.rs` fuses;
-//! - `memory.rs` finds lifetimes and shares room; `cost.rs` counts; `deal.rs` shares the work out among
+//! - `memory.rs` finds lifetimes and shares room, as `first_fit.rs` finds it; `cost.rs` counts; `deal.rs` shares the work out among
 //!   cores, by predicted times; `access.rs` and `waves.rs` find what can run at the same time, and `strips.rs` what
 //!   can run some frames at a time; `sink.rs` moves into cycles
 //!   what is computed for them alone, for executors that ask for it; `work.rs` counts what a window cannot do without;
@@ -26,11 +26,13 @@ mod deal;
 pub mod dropout;
 mod emit;
 mod executor;
+mod first_fit;
 mod fuse;
 mod layout;
 mod lower;
 mod maps;
 mod memory;
+mod overlaps;
 mod plan;
 pub mod recurrence;
 pub mod report;

@@ -56,11 +56,7 @@ impl Builder<'_, '_> {
         let id = piece.layer;
         let graph = self.lowering.graph;
         let layer = graph.layer_at(id);
-        let terms: Vec<Connection> = graph
-            .incoming(id)
-            .filter(|c| !crate::schedule::is_product(c) && covers(c, piece))
-            .cloned()
-            .collect();
+        let terms = self.lowering.terms(piece);
         let mut value = match layer.kind {
             LayerKind::Product => self.product(&terms, piece),
             LayerKind::Operation(op) => self.operation(op, &terms, piece),
@@ -142,7 +138,7 @@ impl Builder<'_, '_> {
         }
     }
 
-    fn sum(&mut self, terms: &[Connection], piece: Piece) -> Register {
+    fn sum(&mut self, terms: &[&Connection], piece: Piece) -> Register {
         let id = piece.layer;
         let mut sum = None;
         if self.lowering.has_products(id) {
@@ -169,7 +165,7 @@ impl Builder<'_, '_> {
         sum.unwrap_or_else(|| self.number(0.0))
     }
 
-    fn product(&mut self, terms: &[Connection], piece: Piece) -> Register {
+    fn product(&mut self, terms: &[&Connection], piece: Piece) -> Register {
         let mut product = None;
         let mut factor = 1.0;
         for c in terms {
@@ -185,7 +181,7 @@ impl Builder<'_, '_> {
         self.scaled((product, factor))
     }
 
-    fn operation(&mut self, op: Operation, terms: &[Connection], piece: Piece) -> Register {
+    fn operation(&mut self, op: Operation, terms: &[&Connection], piece: Piece) -> Register {
         if let Operation::DropoutMask { probability } = op {
             let key = name_key(&self.lowering.graph.layer_at(piece.layer).name);
             return self.push(|to| Instruction::Mask { key, probability, to });
@@ -208,11 +204,6 @@ impl Builder<'_, '_> {
             _ => self.number(0.0), // a validated graph has two operands here
         }
     }
-}
-
-/// Whether a term reaches a piece. Pieces are cut where terms begin and end.
-fn covers(c: &Connection, piece: Piece) -> bool {
-    c.target_range.start <= piece.first && piece.first < c.target_range.end()
 }
 
 /// Makes a product that is only added, once, and the sum it is added in, one step.
