@@ -1,5 +1,6 @@
 //! How a command ends: 0, 1 for a failed run, 2 for bad input; and the message.
 
+use rnnc_cpu::SessionError;
 use rnnc_graph::GraphError;
 use rnnc_lang::Errors;
 use rnnc_plan::report::PictureError;
@@ -61,6 +62,12 @@ fn is_bad_input(error: &anyhow::Error) -> bool {
     }
     if let Some(error) = error.downcast_ref::<ExecutorError>() {
         return error.is_bad_input();
+    }
+    if let Some(error) = error.downcast_ref::<SessionError>() {
+        return match error {
+            SessionError::Executor(error) => error.is_bad_input(),
+            SessionError::Plan(_) | SessionError::LooksAhead(_) => true,
+        };
     }
     error.is::<BadInput>()
         || error.is::<Errors>()
