@@ -1,8 +1,8 @@
 //! Networks from files.
 
-use crate::failure::BadInput;
 use clap::Args;
 use rnnc_graph::Graph;
+use rnnc_train::read_text;
 use std::path::{Path, PathBuf};
 
 /// The arguments of commands that read a network.
@@ -21,12 +21,6 @@ impl NetworkArgs {
     pub fn read(&self) -> anyhow::Result<Graph> {
         Ok(compile(&self.file, &read_text(&self.file)?, self.network.as_deref())?)
     }
-}
-
-/// Reads a file of equations.
-pub fn read_text(path: &Path) -> Result<String, BadInput> {
-    std::fs::read_to_string(path)
-        .map_err(|error| BadInput(format!("cannot read {}: {error}", path.display())))
 }
 
 /// Compiles a network of a text.
