@@ -21,6 +21,9 @@ pub const CHECKPOINT_VERSION: u64 = 1;
 
 const FORMAT: &str = "checkpoint";
 
+/// More updates and frames than any run makes: counts can go on from there.
+const MOST: u64 = 1 << 53;
+
 /// What a checkpoint says of itself.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct About {
@@ -164,7 +167,7 @@ impl Checkpoint {
     /// A file that is none, or of a newer form, or of another network (which weights differ), or cut short.
     pub fn load(path: &Path, graph: &Graph) -> Result<Checkpoint, TrainError> {
         let mut file = TensorFile::read(path)?;
-        let about = About::of(&file, path)?;
+        let about = About::of(&file.about, path)?;
         let streams = about.ages.len();
         // Taken out before numbers are looked at: a layer may be infinite where the loss is not.
         let histories = take_layers(&mut file.tensors, STATE, about.histories, streams, path)?;
@@ -227,17 +230,17 @@ fn take_layers(
 impl About {
     /// Reads what a checkpoint says of itself.
     pub fn read(path: &Path) -> Result<About, TrainError> {
-        About::of(&TensorFile::read(path)?, path)
+        About::of(&TensorFile::read_about(path)?, path)
     }
 
-    fn of(file: &TensorFile, path: &Path) -> Result<About, TrainError> {
+    fn of(about: &BTreeMap<String, String>, path: &Path) -> Result<About, TrainError> {
         #[derive(Deserialize)]
         struct Form {
             format: String,
             version: u64,
         }
         let none = || TrainError::file(path, "not a checkpoint of rnnc (a file of weights alone?)");
-        let text = file.about.get(ABOUT).ok_or_else(none)?;
+        let text = about.get(ABOUT).ok_or_else(none)?;
         let form: Form = serde_json::from_str(text).map_err(|_| none())?;
         if form.format != FORMAT {
             return Err(none());
@@ -252,8 +255,21 @@ impl About {
                 ),
             ));
         }
-        serde_json::from_str(text)
-            .map_err(|e| TrainError::file(path, format!("what it says of itself is damaged: {e}")))
+        let damaged =
+            |problem: String| TrainError::file(path, format!("what it says of itself is damaged: {problem}"));
+        let about: About = serde_json::from_str(text).map_err(|e| damaged(e.to_string()))?;
+        let Progress { updates, position, seconds } = about.progress;
+        for (name, count) in
+            [("updates", updates), ("position", position), ("state_frames", about.state_frames)]
+        {
+            if count > MOST {
+                return Err(damaged(format!("`{name}` is {count}, more than any run makes")));
+            }
+        }
+        if !(seconds.is_finite() && seconds >= 0.0) {
+            return Err(damaged(format!("`seconds` is {seconds}")));
+        }
+        Ok(about)
     }
 }
 
@@ -354,11 +370,52 @@ mod tests {
     }
 
     #[test]
+    fn counts_that_no_run_makes_are_refused_by_name() {
+        for (from, to) in [("\"updates\":3", "\"updates\":18446744073709551615"), ("0.1}", "-0.1}")] {
+            let (_kept, path) = saved();
+            let mut file = TensorFile::read(&path).unwrap();
+            let about = file.about.get_mut(ABOUT).unwrap();
+            assert!(about.contains(from), "{about}");
+            *about = about.replace(from, to);
+            file.write(&path, Precision::Lossless).unwrap();
+            let error = Checkpoint::load(&path, &graph("w")).unwrap_err().to_string();
+            assert!(error.contains("what it says of itself is damaged: `"), "{error}");
+        }
+    }
+
+    #[test]
     fn a_weights_file_is_no_checkpoint() {
         let (_kept, path) = saved();
         checkpoint().weights.save(&path, &graph("w"), Precision::Single).unwrap();
         let error = Checkpoint::load(&path, &graph("w")).unwrap_err().to_string();
         assert!(error.contains("not a checkpoint of rnnc"), "{error}");
+    }
+
+    #[test]
+    fn whatever_fails_the_old_checkpoint_or_the_new_is_there_and_a_second_try_succeeds() {
+        use crate::disk::faults::{all_faults, with_fault};
+        let (_kept, path) = saved();
+        let (old, graph) = (checkpoint(), graph("w"));
+        let new = Checkpoint { progress: Progress { updates: 4, ..old.progress }, ..old.clone() };
+        for fault in all_faults() {
+            for place in 0.. {
+                old.save(&path, &graph).unwrap();
+                let (written, done) = with_fault(Some((place, fault)), || new.save(&path, &graph));
+                let found = Checkpoint::load(&path, &graph).unwrap();
+                match written {
+                    Ok(()) => assert_eq!(found, new),
+                    Err(error) => {
+                        assert!(error.to_string().contains("checkpoint.safetensors: "), "{error}");
+                        assert!(found == old || found == new);
+                    }
+                }
+                new.save(&path, &graph).unwrap();
+                assert_eq!(Checkpoint::load(&path, &graph).unwrap(), new);
+                if done.len() <= place {
+                    break;
+                }
+            }
+        }
     }
 
     #[test]

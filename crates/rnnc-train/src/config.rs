@@ -1,6 +1,7 @@
 //! What `train.toml` says, and whether it makes sense.
 
 use crate::error::TrainError;
+use crate::inputs::read_text;
 use crate::kind::{self, Wanted};
 use crate::loss::Loss;
 use crate::settings_errors::explain;
@@ -47,7 +48,8 @@ use std::path::{Path, PathBuf};
 /// validate_every = 100           # updates between validations; 0: only at the end
 /// validation_streams = 16        # the validation data is read by so many streams side by side
 /// validation_frames = 100000     # at most so many frames in all; all if left out
-/// checkpoint_every = 1000        # updates between checkpoints; 0: only at the end
+/// checkpoint_every = 1000        # updates between checkpoints; 0: not by updates
+/// checkpoint_minutes = 10.0      # a checkpoint also after so long without one; 0: not by time
 /// sample_prompt = "fn "          # at the end a network of text writes on from here
 /// sample_length = 400            # so many bytes
 /// sample_temperature = 0.7
@@ -167,6 +169,7 @@ pub struct RunConfig {
     pub validation_streams: usize,
     pub validation_frames: Option<usize>,
     pub checkpoint_every: u64,
+    pub checkpoint_minutes: f64,
     pub sample_prompt: String,
     pub sample_length: usize,
     pub sample_temperature: f64,
@@ -200,6 +203,7 @@ impl Default for RunConfig {
             validation_streams: 16,
             validation_frames: None,
             checkpoint_every: 1000,
+            checkpoint_minutes: 10.0,
             sample_prompt: "\n".into(),
             sample_length: 0,
             sample_temperature: 0.7,
@@ -214,7 +218,7 @@ impl Config {
     /// What cannot be read, what is no setting (with its line), and settings out of their bounds.
     pub fn load(path: &Path) -> Result<Config, TrainError> {
         kind::check(path, Wanted::Settings)?;
-        let text = std::fs::read_to_string(path).map_err(|e| TrainError::read(path, e))?;
+        let text = read_text(path)?;
         let base = path.parent().unwrap_or(Path::new(""));
         Config::parse(text, base).map_err(|problem| TrainError::file(path, problem))
     }
@@ -280,6 +284,11 @@ impl Config {
             (positive(training.epsilon), "training.epsilon", "must be more than 0"),
             (training.clip_norm.is_none_or(positive), "training.clip_norm", "must be more than 0"),
             (run.log_every > 0, "run.log_every", "must be at least 1"),
+            (
+                run.checkpoint_minutes.is_finite() && run.checkpoint_minutes >= 0.0,
+                "run.checkpoint_minutes",
+                "must be at least 0",
+            ),
             (run.validation_streams > 0, "run.validation_streams", "must be at least 1"),
             (run.validation_frames != Some(0), "run.validation_frames", "must be at least 1"),
             (

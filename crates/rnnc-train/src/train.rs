@@ -5,6 +5,7 @@ use crate::config::{Config, DataKind};
 use crate::directory::{MetricsFile, RunDirectory};
 use crate::error::TrainError;
 use crate::evaluation::Evaluator;
+use crate::lock::DirectoryLock;
 use crate::loss::{Loss, LossNetwork};
 use crate::observer::{Beginning, Evaluated, Event, Metrics, Observer, UpdateReport};
 use crate::sample::{Sampler, symbol_input};
@@ -67,8 +68,8 @@ pub fn train(job: &Job<'_>, observer: &mut dyn Observer) -> Result<Summary, Trai
         Trainer::new(network.clone(), job.network_text, split.train, training, config.run.threads, job.make)?;
 
     let mut seconds = 0.0;
-    let directory = if job.resume {
-        let directory = RunDirectory::open(&config.run.directory)?;
+    let (directory, lock) = if job.resume {
+        let (directory, lock) = RunDirectory::resume(&config.run.directory)?;
         let checkpoint = Checkpoint::load(&directory.checkpoint(), &network.graph)?;
         for difference in checkpoint.facts.differences(trainer.facts()) {
             let warning = format!("the run goes on otherwise than it began: {difference}");
@@ -76,13 +77,24 @@ pub fn train(job: &Job<'_>, observer: &mut dyn Observer) -> Result<Summary, Trai
         }
         trainer.restore(&checkpoint)?;
         seconds = checkpoint.progress.seconds;
-        directory
+        (directory, lock)
     } else {
         if let Some(path) = &config.network.weights {
             trainer.set_weights(&Weights::load(path, &network.graph)?)?;
         }
-        RunDirectory::create(&config.run.directory, config.run.overwrite)?
+        let run = &config.run;
+        let (directory, lock) =
+            RunDirectory::create(&run.directory, run.overwrite, &config.text, job.network_text)?;
+        // At once, so that there always is a checkpoint, and a disk that takes none is known early; and first, so that an
+        // old run is whole until a new one is.
+        trainer.checkpoint(0.0)?.save(&directory.checkpoint(), &network.graph)?;
+        (directory, lock)
     };
+    if !lock.is_held() {
+        observer.event(Event::Warning(
+            "the file system of the run's directory has no locks: take care that no other run writes there",
+        ));
+    }
     if network.graph.looks_ahead() {
         observer.event(Event::Warning(
             "the network looks ahead: splitting the data into windows changes what it computes, for the last frames \
@@ -92,6 +104,7 @@ pub fn train(job: &Job<'_>, observer: &mut dyn Observer) -> Result<Summary, Trai
     directory.keep(&config.text, job.network_text)?;
     let metrics = directory.metrics_after(trainer.updates())?;
 
+    let written_at = trainer.updates();
     let mut run = Run {
         job,
         observer,
@@ -99,16 +112,18 @@ pub fn train(job: &Job<'_>, observer: &mut dyn Observer) -> Result<Summary, Trai
         validation,
         test,
         directory,
+        _lock: lock,
         metrics,
         validated: None,
         seconds_before: seconds,
         begun: Instant::now(),
-        written_at: None,
+        written_at,
+        saved: Instant::now(),
         interval: Interval::default(),
         busy: Duration::ZERO,
         frames_run: 0,
     };
-    run.begin(parts)?;
+    run.begin(parts);
     run.all_updates()?;
     run.end()
 }
@@ -176,14 +191,18 @@ struct Run<'a> {
     /// Read once, at the end.
     test: Option<Sequences>,
     directory: RunDirectory,
+    /// Held until the run ends.
+    _lock: DirectoryLock,
     metrics: MetricsFile,
     /// The newest evaluation on the validation data.
     validated: Option<Evaluated>,
     /// Seconds of the sittings before.
     seconds_before: f64,
     begun: Instant,
-    /// The update of the newest checkpoint of this sitting.
-    written_at: Option<u64>,
+    /// The update of the newest checkpoint.
+    written_at: u64,
+    /// When a checkpoint was last tried.
+    saved: Instant,
     interval: Interval,
     /// Time spent on updates alone, in this sitting.
     busy: Duration,
@@ -192,10 +211,7 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    fn begin(
-        &mut self,
-        [train_frames, validation_frames, test_frames]: [usize; 3],
-    ) -> Result<(), TrainError> {
+    fn begin(&mut self, [train_frames, validation_frames, test_frames]: [usize; 3]) {
         let facts = self.trainer.facts();
         let beginning = Beginning {
             network: facts.network.clone(),
@@ -209,12 +225,10 @@ impl Run<'_> {
             threads: facts.threads,
         };
         self.observer.event(Event::Begin(&beginning));
-        if self.job.resume {
-            self.written_at = Some(self.trainer.updates());
-            return Ok(());
+        if !self.job.resume {
+            let path = self.directory.checkpoint();
+            self.observer.event(Event::Checkpoint { update: self.written_at, path: &path });
         }
-        // At once, so that there always is a checkpoint, and a disk that takes none is known early.
-        self.checkpoint()
     }
 
     fn all_updates(&mut self) -> Result<(), TrainError> {
@@ -229,7 +243,9 @@ impl Run<'_> {
             if self.done() < 1.0 && due(run.validate_every, update) {
                 self.validate()?;
             }
-            if self.done() < 1.0 && due(run.checkpoint_every, update) {
+            let long = run.checkpoint_minutes > 0.0
+                && self.saved.elapsed().as_secs_f64() >= 60.0 * run.checkpoint_minutes;
+            if self.done() < 1.0 && (long || due(run.checkpoint_every, update)) {
                 // A full disk now may be none later; the checkpoint before still stands.
                 if let Err(error) = self.checkpoint() {
                     self.warn(&error);
@@ -273,7 +289,7 @@ impl Run<'_> {
                 update,
                 problem: format!(
                     "{problem}; the checkpoint after update {} is kept in {}",
-                    self.written_at.unwrap_or(0),
+                    self.written_at,
                     self.directory.checkpoint().display()
                 ),
             },
@@ -285,7 +301,7 @@ impl Run<'_> {
         if self.interval.frames > 0 {
             self.log();
         }
-        if self.written_at != Some(self.trainer.updates()) {
+        if self.written_at != self.trainer.updates() {
             self.checkpoint()?;
         }
         let (mut validation, mut test) = (None, None);
@@ -351,7 +367,7 @@ impl Run<'_> {
         let loss = (interval.counted > 0).then(|| interval.loss_sum / interval.counted as f64);
         let metrics = Metrics::Training {
             update: self.trainer.updates(),
-            frames: self.trainer.position() * self.job.config.training.streams as u64,
+            frames: self.trainer.position().saturating_mul(self.job.config.training.streams as u64),
             seconds: self.seconds(),
             loss,
             bits_per_symbol: loss.and_then(|loss| self.bits(loss)),
@@ -367,11 +383,13 @@ impl Run<'_> {
     }
 
     fn checkpoint(&mut self) -> Result<(), TrainError> {
+        // Whether or not it can be written: else a full disk would be tried at every update.
+        self.saved = Instant::now();
         let checkpoint = self.trainer.checkpoint(self.seconds())?;
         let path = self.directory.checkpoint();
         checkpoint.save(&path, &self.trainer.network().graph)?;
         let update = self.trainer.updates();
-        self.written_at = Some(update);
+        self.written_at = update;
         self.observer.event(Event::Checkpoint { update, path: &path });
         Ok(())
     }

@@ -21,15 +21,6 @@ impl Numbers {
         if double { Numbers::Double(vec![0.0; count]) } else { Numbers::Single(vec![0.0; count]) }
     }
 
-    /// These numbers, rounded if need be.
-    pub fn new(values: Vec<f64>, double: bool) -> Numbers {
-        if double {
-            Numbers::Double(values)
-        } else {
-            Numbers::Single(values.iter().map(|&x| x as f32).collect())
-        }
-    }
-
     /// The floats of an array.
     pub fn floats(array: &Array, double: bool) -> Result<Numbers, TrainError> {
         Ok(if double {

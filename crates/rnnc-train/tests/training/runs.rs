@@ -148,12 +148,15 @@ fn a_run_can_begin_with_given_weights() {
 #[test]
 fn a_disk_that_fills_up_costs_neither_the_run_nor_the_old_checkpoint() {
     let place = Workplace::new(text_network(), SMALL, "checkpoint_every = 4");
-    // A directory in the way of the file that is written first, as good as a full disk.
-    let obstacle = place.path("run/.checkpoint.safetensors.partial");
+    // A directory in the way of the file, as good as a full disk.
+    let (checkpoint, aside) = (place.path("run/checkpoint.safetensors"), place.path("aside"));
     let mut warnings = Vec::new();
     let error = place
         .train(false, |event| match event {
-            Event::Update(report) if report.update == 6 => std::fs::create_dir(&obstacle).unwrap(),
+            Event::Update(report) if report.update == 6 => {
+                std::fs::rename(&checkpoint, &aside).unwrap();
+                std::fs::create_dir(&checkpoint).unwrap();
+            }
             Event::Warning(warning) => warnings.push(warning.to_string()),
             _ => {}
         })
@@ -165,9 +168,10 @@ fn a_disk_that_fills_up_costs_neither_the_run_nor_the_old_checkpoint() {
         "{warnings:?}"
     );
     assert!(!error.is_bad_input(), "{error}");
-    assert_eq!(place.checkpoint().progress.updates, 4);
 
-    std::fs::remove_dir(&obstacle).unwrap();
+    std::fs::remove_dir(&checkpoint).unwrap();
+    std::fs::rename(&aside, &checkpoint).unwrap();
+    assert_eq!(place.checkpoint().progress.updates, 4);
     assert_eq!(place.train(true, |_| {}).unwrap().updates, 12);
 }
 
