@@ -5,7 +5,8 @@
 //! - `config.rs`: `train.toml`; `settings_errors.rs`: what is said where it is none;
 //! - `text.rs`, `series.rs`: text and arrays as data; `sequences.rs` lays them end to end on B streams;
 //! - `loss.rs`: the loss, as layers of the network; `trainer.rs`: BPTT(h; h'), one update at a time, and
-//!   `diagnosis.rs` what went non-finite first; `evaluation.rs`: the loss on other data;
+//!   `diagnosis.rs` what went non-finite first; `evaluation.rs`: the loss on other data,
+//!   whose sequences `packing.rs` lays on streams;
 //! - `train.rs`: a whole run, with what `observer.rs` tells and what `directory.rs` keeps; `sample.rs`: text out of
 //!   the result;
 //! - `weights.rs`, `checkpoint.rs`: what is learned, in files of `tensors.rs` (safetensors); `array.rs`, `arrays.rs`,
@@ -24,6 +25,7 @@ mod kind;
 mod loss;
 mod npy;
 mod observer;
+mod packing;
 mod sample;
 mod sequences;
 mod series;

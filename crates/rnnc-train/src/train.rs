@@ -1,7 +1,9 @@
 //! A whole run: data, trainer and directory together, from the first window or the last checkpoint to the end.
 
+use crate::arrays::list;
 use crate::checkpoint::Checkpoint;
 use crate::config::{Config, DataKind};
+use crate::diagnosis;
 use crate::directory::{MetricsFile, RunDirectory};
 use crate::error::TrainError;
 use crate::evaluation::Evaluator;
@@ -14,6 +16,7 @@ use crate::text::Text;
 use crate::trainer::{MakeExecutor, Step, Trainer};
 use crate::weights::Weights;
 use rnnc_graph::Graph;
+use rnnc_plan::{Plan, Setup};
 use std::f64::consts::LN_2;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -26,7 +29,8 @@ pub struct Job<'a> {
     pub network: &'a Graph,
     /// The text that it was compiled from.
     pub network_text: &'a str,
-    /// Makes the executor that `config.run.executor` names.
+    /// Makes the executor that `config.run.executor` names. Setups have the precision in which the run that goes on began,
+    /// or the default one.
     pub make: MakeExecutor<'a>,
     /// Go on from the run directory's checkpoint.
     pub resume: bool,
@@ -54,34 +58,66 @@ pub struct Summary {
 /// Trains as the job says.
 ///
 /// # Errors
-/// All input is checked before the first window, and before anything is written. After that: a loss that is not
-/// finite (the last checkpoint is kept), and a last checkpoint that cannot be written (the one before is kept).
+/// All input is checked before the first window, and before anything is written: settings, data and targets of all parts,
+/// the sample's prompt, the checkpoint to go on from; and all executors are made. After that: a loss, gradient, weight or
+/// moment that is not finite (the last checkpoint is kept), and a last checkpoint that cannot be written (the one before is
+/// kept).
 pub fn train(job: &Job<'_>, observer: &mut dyn Observer) -> Result<Summary, TrainError> {
     let (config, training) = (job.config, &job.config.training);
+    config.check().map_err(TrainError::Setting)?;
     let network = training.loss.of(job.network, training.output.as_deref())?;
-    let split = read_data(job, &network)?;
-    let parts = [split.train.frames, split.validation.frames, split.test.frames];
-    let validation = if parts[1] > 0 { Some(evaluator(job, &network, split.validation)?) } else { None };
-    let test = (parts[2] > 0).then_some(split.test);
-    let mut trainer =
-        Trainer::new(network.clone(), job.network_text, split.train, training, config.run.threads, job.make)?;
-
-    let mut seconds = 0.0;
-    let directory = if job.resume {
+    let previous = if job.resume {
         let directory = RunDirectory::open(&config.run.directory)?;
         let checkpoint = Checkpoint::load(&directory.checkpoint(), &network.graph)?;
+        Some((directory, checkpoint))
+    } else {
+        None
+    };
+    // In the precision in which the run began, unless told otherwise.
+    let precision = previous.as_ref().map(|(_, checkpoint)| checkpoint.facts.precision).unwrap_or_default();
+    let make = |plan: Plan, setup: Setup| (job.make)(plan, Setup { precision, ..setup });
+
+    let split = read_data(job, &network)?;
+    if !split.cuts.is_empty() && config.data.kind == DataKind::Arrays && split.has_several() {
+        let places: Vec<String> = split.cuts.iter().map(usize::to_string).collect();
+        observer.event(Event::Warning(&format!(
+            "no sequence of the data begins near where `data.validation` and `data.test` say: one is cut at frame {} of all \
+             {}, and its tail begins without the state before it",
+            places.join(" and one at "),
+            split.train.frames + split.validation.frames + split.test.frames
+        )));
+    }
+    let parts = [split.train.frames, split.validation.frames, split.test.frames];
+    let evaluator = |data: Sequences| {
+        if data.frames == 0 {
+            return Ok(None);
+        }
+        let (run, window) = (&config.run, training.window);
+        let (streams, frames) = (run.validation_streams, run.validation_frames);
+        Evaluator::new(&network, data, streams, window, frames, run.threads, &make).map(Some)
+    };
+    let (validation, test) = (evaluator(split.validation)?, evaluator(split.test)?);
+    let mut trainer =
+        Trainer::new(network.clone(), job.network_text, split.train, training, config.run.threads, &make)?;
+    let sampler = sampler(job, &trainer, &make)?;
+
+    let mut seconds = 0.0;
+    if let Some((_, checkpoint)) = &previous {
         for difference in checkpoint.facts.differences(trainer.facts()) {
             let warning = format!("the run goes on otherwise than it began: {difference}");
             observer.event(Event::Warning(&warning));
         }
-        trainer.restore(&checkpoint)?;
+        trainer.restore(checkpoint)?;
         seconds = checkpoint.progress.seconds;
-        directory
-    } else {
-        if let Some(path) = &config.network.weights {
-            trainer.set_weights(&Weights::load(path, &network.graph)?)?;
-        }
-        RunDirectory::create(&config.run.directory, config.run.overwrite)?
+    } else if let Some(path) = &config.network.weights {
+        trainer.set_weights(&Weights::load(path, &network.graph)?)?;
+    }
+    if let Some(place) = diagnosis::first_non_finite(&network.graph, &trainer.weights()?) {
+        return Err(TrainError::Setting(format!("before the first update, weight {place}")));
+    }
+    let directory = match previous {
+        Some((directory, _)) => directory,
+        None => RunDirectory::create(&config.run.directory, config.run.overwrite)?,
     };
     if network.graph.looks_ahead() {
         observer.event(Event::Warning(
@@ -98,6 +134,7 @@ pub fn train(job: &Job<'_>, observer: &mut dyn Observer) -> Result<Summary, Trai
         trainer,
         validation,
         test,
+        sampler,
         directory,
         metrics,
         validated: None,
@@ -113,10 +150,16 @@ pub fn train(job: &Job<'_>, observer: &mut dyn Observer) -> Result<Summary, Trai
     run.end()
 }
 
-fn evaluator(job: &Job<'_>, network: &LossNetwork, data: Sequences) -> Result<Evaluator, TrainError> {
-    let (run, window) = (&job.config.run, job.config.training.window);
-    let (streams, frames) = (run.validation_streams, run.validation_frames);
-    Evaluator::new(network, data, streams, window, frames, run.threads, job.make)
+/// What writes the sample at the end, if there is to be one: a network or a prompt that cannot are refused at once.
+fn sampler(job: &Job<'_>, trainer: &Trainer, make: MakeExecutor<'_>) -> Result<Option<Sampler>, TrainError> {
+    let (run, seed) = (&job.config.run, job.config.training.seed);
+    if run.sample_length == 0 {
+        return Ok(None);
+    }
+    let output = Some(trainer.facts().output.as_str());
+    let sampler = Sampler::new(job.network, &trainer.weights()?, output, run.threads, seed, make)?;
+    sampler.check(run.sample_prompt.as_bytes(), run.sample_temperature)?;
+    Ok(Some(sampler))
 }
 
 /// Reads the data and splits it.
@@ -153,6 +196,19 @@ fn read_data(job: &Job<'_>, network: &LossNetwork) -> Result<Split, TrainError> 
             )));
         }
     }
+    let mut from = 0;
+    for (part, name) in [(&split.train, "training"), (&split.validation, "validation"), (&split.test, "test")]
+    {
+        if part.frames > 0 && !part.has_counted() {
+            let files: Vec<&str> = data.files.iter().map(String::as_str).collect();
+            return Err(TrainError::Setting(format!(
+                "the {name} data, frames {from} to {} of {}, has no frame with a target whose loss counts",
+                from + part.frames - 1,
+                list(&files)
+            )));
+        }
+        from += part.frames;
+    }
     Ok(split)
 }
 
@@ -173,8 +229,9 @@ struct Run<'a> {
     observer: &'a mut dyn Observer,
     trainer: Trainer,
     validation: Option<Evaluator>,
-    /// Read once, at the end.
-    test: Option<Sequences>,
+    /// For the end.
+    test: Option<Evaluator>,
+    sampler: Option<Sampler>,
     directory: RunDirectory,
     metrics: MetricsFile,
     /// The newest evaluation on the validation data.
@@ -230,9 +287,12 @@ impl Run<'_> {
                 self.validate()?;
             }
             if self.done() < 1.0 && due(run.checkpoint_every, update) {
-                // A full disk now may be none later; the checkpoint before still stands.
-                if let Err(error) = self.checkpoint() {
-                    self.warn(&error);
+                match self.checkpoint() {
+                    // Weights that are not finite do not become so again.
+                    Err(error @ TrainError::NotFinite { .. }) => return Err(error),
+                    // A full disk now may be none later; the checkpoint before still stands.
+                    Err(error) => self.warn(&error),
+                    Ok(()) => {}
                 }
             }
         }
@@ -268,16 +328,15 @@ impl Run<'_> {
 
     /// Says where the last good checkpoint is.
     fn with_checkpoint(&self, error: TrainError) -> TrainError {
-        match error {
-            TrainError::NotFinite { update, problem } => TrainError::NotFinite {
+        match (error, self.written_at) {
+            (TrainError::NotFinite { update, problem }, Some(written)) => TrainError::NotFinite {
                 update,
                 problem: format!(
-                    "{problem}; the checkpoint after update {} is kept in {}",
-                    self.written_at.unwrap_or(0),
+                    "{problem}; the checkpoint after update {written} is kept in {}",
                     self.directory.checkpoint().display()
                 ),
             },
-            other => other,
+            (other, _) => other,
         }
     }
 
@@ -351,7 +410,7 @@ impl Run<'_> {
         let loss = (interval.counted > 0).then(|| interval.loss_sum / interval.counted as f64);
         let metrics = Metrics::Training {
             update: self.trainer.updates(),
-            frames: self.trainer.position() * self.job.config.training.streams as u64,
+            frames: self.trainer.position().saturating_mul(self.job.config.training.streams as u64),
             seconds: self.seconds(),
             loss,
             bits_per_symbol: loss.and_then(|loss| self.bits(loss)),
@@ -369,7 +428,8 @@ impl Run<'_> {
     fn checkpoint(&mut self) -> Result<(), TrainError> {
         let checkpoint = self.trainer.checkpoint(self.seconds())?;
         let path = self.directory.checkpoint();
-        checkpoint.save(&path, &self.trainer.network().graph)?;
+        let saved = checkpoint.save(&path, &self.trainer.network().graph);
+        saved.map_err(|error| self.with_checkpoint(error))?;
         let update = self.trainer.updates();
         self.written_at = Some(update);
         self.observer.event(Event::Checkpoint { update, path: &path });
@@ -389,8 +449,7 @@ impl Run<'_> {
     }
 
     fn evaluate_test(&mut self) -> Result<Option<Evaluated>, TrainError> {
-        let Some(data) = self.test.take() else { return Ok(None) };
-        let mut evaluator = evaluator(self.job, self.trainer.network(), data)?;
+        let Some(mut evaluator) = self.test.take() else { return Ok(None) };
         let evaluated = self.evaluate(&mut evaluator)?;
         if let Some(evaluated) = evaluated {
             self.write(&Metrics::Test(evaluated));
@@ -411,12 +470,8 @@ impl Run<'_> {
     /// What the network writes by now.
     fn sample(&mut self) -> Result<(), TrainError> {
         let (config, job) = (&self.job.config.run, self.job);
-        if config.sample_length == 0 || self.stopped() {
-            return Ok(());
-        }
-        let (output, seed) = (Some(self.trainer.facts().output.as_str()), job.config.training.seed);
-        let weights = self.trainer.weights()?;
-        let mut sampler = Sampler::new(job.network, &weights, output, config.threads, seed, job.make)?;
+        let Some(mut sampler) = self.sampler.take().filter(|_| !self.stopped()) else { return Ok(()) };
+        sampler.set_weights(&self.trainer.weights()?)?;
         let mut text = Vec::with_capacity(config.sample_length);
         sampler.write(
             config.sample_prompt.as_bytes(),

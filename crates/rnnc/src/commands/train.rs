@@ -33,7 +33,7 @@ pub struct Train {
     /// Threads to run on, instead of the settings' `run.threads`
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
-    /// How coarsely products of matrices may round their operands [default: f32]
+    /// How coarsely products of matrices may round their operands [default: f32, or that of the checkpoint with --resume]
     #[arg(long, value_enum)]
     precision: Option<Precision>,
 }
