@@ -219,8 +219,14 @@ impl Checkpoint {
         let mut file = TensorFile::read(path)?;
         let about = About::of(&file, path)?;
         let damaged =
-            |problem| TrainError::file(path, format!("what it says of itself is damaged: {problem}"));
+            |problem: String| TrainError::file(path, format!("what it says of itself is damaged: {problem}"));
         about.progress.check().map_err(damaged)?;
+        if about.state_frames > MOST_UPDATES {
+            return Err(damaged(format!(
+                "`state_frames` must be at most {MOST_UPDATES}, not {}",
+                about.state_frames
+            )));
+        }
         let streams = about.ages.len();
         // Taken out before numbers are looked at: a layer may be infinite where the loss is not.
         let histories = take_layers(&mut file.tensors, STATE, about.histories, streams, path)?;
@@ -477,6 +483,7 @@ mod tests {
             ("\"updates\":3", "\"updates\":-1", "what it says of itself is damaged"),
             ("\"updates\":3", "\"updates\":0.5", "what it says of itself is damaged"),
             ("\"position\":24", "\"position\":18446744073709551600", "`position` must be at most"),
+            ("\"state_frames\":24", "\"state_frames\":9300000000000000000", "`state_frames` must be at most"),
             ("\"seconds\":0.1", "\"seconds\":-1.0", "`seconds` must be at least 0"),
             ("\"seconds\":0.1", "\"seconds\":1e300", "`seconds` must be at least 0"),
             ("\"seconds\":0.1", "\"seconds\":1e999", "what it says of itself is damaged"),

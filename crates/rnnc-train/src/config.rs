@@ -22,6 +22,8 @@ use std::path::{Path, PathBuf};
 /// files = ["src/**/*.rs"]        # files and globs
 /// validation = 0.05              # of all frames, watched while training: the last but `test`
 /// test = 0.05                    # of all frames, reported at the end: the last
+/// # validation_files = ["v.npz"] # instead of `validation`: files of one's own
+/// # test_files = ["t.npz"]       # instead of `test`
 ///
 /// [training]
 /// streams = 16                   # B, side by side
@@ -119,6 +121,12 @@ pub struct DataConfig {
     /// Of all frames, 0 to 1.
     #[serde(default)]
     pub test: f64,
+    /// Files and globs to validate with, instead of a share of `files`.
+    #[serde(default)]
+    pub validation_files: Vec<String>,
+    /// Files and globs to test with.
+    #[serde(default)]
+    pub test_files: Vec<String>,
 }
 
 /// How the learning rate goes after the warm-up.
@@ -250,6 +258,16 @@ impl Config {
                 data.validation + data.test < 1.0,
                 "data",
                 "must leave some frames to train on: `validation` and `test` take all",
+            ),
+            rule(
+                data.validation == 0.0 || data.validation_files.is_empty(),
+                "data.validation",
+                "is for data that is split: there are `data.validation_files`",
+            ),
+            rule(
+                data.test == 0.0 || data.test_files.is_empty(),
+                "data.test",
+                "is for data that is split: there are `data.test_files`",
             ),
             rule(
                 training.updates.is_some() || training.minutes.is_some(),

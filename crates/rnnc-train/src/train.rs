@@ -12,12 +12,14 @@ use crate::observer::{Beginning, Evaluated, Event, Metrics, Observer, UpdateRepo
 use crate::sample::{Sampler, symbol_input};
 use crate::sequences::{Sequences, Split};
 use crate::series::read_series;
-use crate::text::Text;
+use crate::text::{Text, matches};
 use crate::trainer::{MakeExecutor, Step, Trainer};
 use crate::weights::Weights;
 use rnnc_graph::Graph;
 use rnnc_plan::{Plan, Setup};
+use std::collections::BTreeSet;
 use std::f64::consts::LN_2;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -81,10 +83,9 @@ pub fn train(job: &Job<'_>, observer: &mut dyn Observer) -> Result<Summary, Trai
     if !split.cuts.is_empty() && config.data.kind == DataKind::Arrays && split.has_several() {
         let places: Vec<String> = split.cuts.iter().map(usize::to_string).collect();
         observer.event(Event::Warning(&format!(
-            "no sequence of the data begins near where `data.validation` and `data.test` say: one is cut at frame {} of all \
-             {}, and its tail begins without the state before it",
-            places.join(" and one at "),
-            split.train.frames + split.validation.frames + split.test.frames
+            "no sequence of the data begins near where `data.validation` and `data.test` say: one is cut at frame {}, and \
+             its tail begins without the state before it",
+            places.join(" and one at ")
         )));
     }
     let parts = [split.train.frames, split.validation.frames, split.test.frames];
@@ -162,10 +163,76 @@ fn sampler(job: &Job<'_>, trainer: &Trainer, make: MakeExecutor<'_>) -> Result<O
     Ok(Some(sampler))
 }
 
-/// Reads the data and splits it.
+/// Reads the data and splits it, and refuses parts that are empty or have no target.
 fn read_data(job: &Job<'_>, network: &LossNetwork) -> Result<Split, TrainError> {
-    let (config, data) = (job.config, &job.config.data);
-    let sequences = match data.kind {
+    let data = &job.config.data;
+    let own = [("validation_files", &data.validation_files), ("test_files", &data.test_files)];
+    for (name, files) in own {
+        check_apart(job, name, files)?;
+    }
+    let mut split = read_files(job, network, &data.files)?.split(data.validation, data.test);
+    for (fraction, part, name) in
+        [(data.validation, &split.validation, "validation"), (data.test, &split.test, "test")]
+    {
+        if fraction > 0.0 && part.frames < 2 {
+            return Err(TrainError::Setting(format!(
+                "`data.{name} = {fraction}` leaves {} frames to it: there is too little data",
+                part.frames
+            )));
+        }
+    }
+    for ((_, files), part) in own.into_iter().zip([&mut split.validation, &mut split.test]) {
+        if !files.is_empty() {
+            *part = read_files(job, network, files)?;
+        }
+    }
+    let parts = [
+        ("training", &split.train, &Vec::new()),
+        ("validation", &split.validation, &data.validation_files),
+        ("test", &split.test, &data.test_files),
+    ];
+    let mut from = 0;
+    for (name, part, own) in parts {
+        let (first, files) = if own.is_empty() { (from, &data.files) } else { (0, own) };
+        if part.frames > 0 && !part.has_counted() {
+            let files: Vec<&str> = files.iter().map(String::as_str).collect();
+            return Err(TrainError::Setting(format!(
+                "the {name} data, frames {first} to {} of {}, has no frame with a target whose loss counts",
+                first + part.frames - 1,
+                list(&files)
+            )));
+        }
+        from += part.frames;
+    }
+    Ok(split)
+}
+
+/// Refuses a file to validate or test with that is trained on too.
+fn check_apart(job: &Job<'_>, name: &str, own: &[String]) -> Result<(), TrainError> {
+    let paths = |patterns: &[String]| -> Result<BTreeSet<PathBuf>, TrainError> {
+        let mut paths = BTreeSet::new();
+        for pattern in patterns {
+            for path in matches(pattern, &job.config.base)? {
+                paths.insert(path.canonicalize().map_err(|e| TrainError::read(&path, e))?);
+            }
+        }
+        Ok(paths)
+    };
+    if own.is_empty() {
+        return Ok(());
+    }
+    match paths(&job.config.data.files)?.intersection(&paths(own)?).next() {
+        None => Ok(()),
+        Some(both) => Err(TrainError::Setting(format!(
+            "{} is in `data.files` and in `data.{name}`: a loss on what is trained on says nothing about other data",
+            both.display()
+        ))),
+    }
+}
+
+fn read_files(job: &Job<'_>, network: &LossNetwork, files: &[String]) -> Result<Sequences, TrainError> {
+    let config = job.config;
+    match config.data.kind {
         DataKind::Text => {
             let symbols = symbol_input(job.network)?;
             let problem =
@@ -181,35 +248,10 @@ fn read_data(job: &Job<'_>, network: &LossNetwork) -> Result<Split, TrainError> 
                     network.target_size
                 )));
             }
-            Text::read(&data.files, &config.base)?.sequences(symbols)?
+            Text::read(files, &config.base)?.sequences(symbols)
         }
-        DataKind::Arrays => read_series(&data.files, &config.base, &network.graph)?,
-    };
-    let split = sequences.split(data.validation, data.test);
-    for (fraction, part, name) in
-        [(data.validation, &split.validation, "validation"), (data.test, &split.test, "test")]
-    {
-        if fraction > 0.0 && part.frames < 2 {
-            return Err(TrainError::Setting(format!(
-                "`data.{name} = {fraction}` leaves {} frames to it: there is too little data",
-                part.frames
-            )));
-        }
+        DataKind::Arrays => read_series(files, &config.base, &network.graph),
     }
-    let mut from = 0;
-    for (part, name) in [(&split.train, "training"), (&split.validation, "validation"), (&split.test, "test")]
-    {
-        if part.frames > 0 && !part.has_counted() {
-            let files: Vec<&str> = data.files.iter().map(String::as_str).collect();
-            return Err(TrainError::Setting(format!(
-                "the {name} data, frames {from} to {} of {}, has no frame with a target whose loss counts",
-                from + part.frames - 1,
-                list(&files)
-            )));
-        }
-        from += part.frames;
-    }
-    Ok(split)
 }
 
 /// What the updates since the last line of metrics did.

@@ -548,5 +548,31 @@ fn a_sequence_that_has_to_be_cut_is_told() {
         })
         .unwrap();
     assert_eq!(warnings.len(), 1);
-    assert!(warnings[0].contains("one is cut at frame 540 of all 600"), "{warnings:?}");
+    assert!(warnings[0].contains("one is cut at frame 540, and its tail"), "{warnings:?}");
+}
+
+#[test]
+fn files_of_ones_own_are_validated_and_tested_with_and_none_is_trained_on_too() {
+    let mut place = Workplace::new(text_network(), SMALL, "");
+    std::fs::write(place.path("own.text"), "the dog sat, ".repeat(20)).unwrap();
+    std::fs::write(place.path("last.text"), "a cat ran. ".repeat(9)).unwrap();
+    (place.config.data.validation, place.config.data.test) = (0.0, 0.0);
+    place.config.data.validation_files = vec!["own.text".into()];
+    place.config.data.test_files = vec!["l*.text".into()];
+    let mut parts = [0; 3];
+    let summary = place
+        .train(false, |event| {
+            if let Event::Begin(begin) = event {
+                parts = [begin.train_frames, begin.validation_frames, begin.test_frames];
+            }
+        })
+        .unwrap();
+    assert_eq!(parts, [24 * 30 + 11 * 44, 13 * 20, 11 * 9]);
+    assert!(summary.validation.is_some() && summary.test.is_some());
+
+    place.config.run.overwrite = true;
+    place.config.data.test_files = vec!["./b.txt".into()];
+    let error = place.train(false, |_| panic!("the run began")).unwrap_err();
+    assert!(error.is_bad_input());
+    assert!(error.to_string().contains("b.txt is in `data.files` and in `data.test_files`"), "{error}");
 }

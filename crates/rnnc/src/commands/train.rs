@@ -19,7 +19,11 @@ the checkpoint serves as --weights of `rnnc run`.
 
 Examples:
   rnnc train train.toml
-  rnnc train train.toml --resume --threads 4")]
+  rnnc train train.toml --resume --threads 4
+
+Validation and test data are whole sequences (files of text, columns or lists of arrays) from the end of the data, as near to \
+the settings' shares as they come; where none begins near there, the tail of one is taken, and begins without the state \
+before it. Reported losses are those of whole sequences with their state carried on.")]
 pub struct Train {
     /// The settings
     #[arg(value_name = "TRAIN.toml")]
