@@ -62,7 +62,7 @@ pub(crate) fn run(
                 std::slice::from_raw_parts_mut(flat.moments2.add(own.start), own.len()),
             )
         };
-        adam(&single, update.clip_factor(norm), weights, &gradients[own], moments1, moments2);
+        adam(&single, update.clip_factors(norm), weights, &gradients[own], moments1, moments2);
     });
     norm()
 }
@@ -89,15 +89,14 @@ fn sum_of_squares(gradients: &[f32]) -> f64 {
 /// Adam's step for some weights; `scale` is what the gradients are multiplied with first.
 fn adam(
     update: &SingleUpdate,
-    scale: f64,
+    scale: [f32; 2],
     weights: &mut [f32],
     gradients: &[f32],
     moments1: &mut [f32],
     roots: &mut [f32],
 ) {
     for (((w, g), m), r) in weights.iter_mut().zip(gradients).zip(moments1).zip(roots) {
-        // The factor of a very large norm may be too small for single precision.
-        let g = (f64::from(*g) * scale) as f32;
+        let g = *g * scale[0] * scale[1];
         *m = update.beta1 * *m + update.rest1 * g;
         *r = update.root(*r, g);
         *w -= update.rate * (*m / (*r + update.epsilon));

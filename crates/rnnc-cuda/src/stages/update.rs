@@ -2,7 +2,6 @@
 
 use crate::compile::Builder;
 use crate::driver::Geometry;
-use crate::places::float;
 use crate::program::{Command, Work};
 use rnnc_plan::{SingleUpdate, Update};
 
@@ -60,10 +59,7 @@ UNROLL for (u32 j = 0; j < 4; ++j) sum += (double)g[j] * (double)g[j];
 if (thread() == 0) ((double*)a.scratch)[1 + block()] = parts[0];
 }}"
     );
-    // As `SingleUpdate::root` has it. If the norm is not finite, nothing changes.
-    let [large, small, up, down] =
-        [SingleUpdate::LARGE, SingleUpdate::SMALL, SingleUpdate::SCALE, 1.0 / SingleUpdate::SCALE]
-            .map(|number| float(number.into()));
+    // As `Update::clip_factors` and `SingleUpdate::root` have it. If the norm is not finite, nothing changes.
     let adam = format!(
         "{{
 double* parts = (double*)shared_memory();
@@ -71,7 +67,8 @@ const double sum = thread() < {parts}u ? ((const double*)a.scratch)[1 + thread()
 {sum}
 const double norm = sqrt(parts[0]), limit = as_double(a.run[RUN_LIMIT]);
 if (global_thread() == 0) *(double*)a.scratch = norm;
-const double scale = norm > limit ? limit / norm : 1.0;
+const double factor = norm > limit ? limit / norm : 1.0, small = 1.0 / (double)(1ull << 60);
+const float scale = (float)(factor < small ? small : factor), rest = factor < small ? (float)(factor / small) : 1.f;
 const float rate = as_float((u32)a.run[RUN_RATE]), epsilon = as_float((u32)a.run[RUN_EPSILON]);
 const float beta1 = as_float((u32)a.run[RUN_BETA1]), rest1 = as_float((u32)a.run[RUN_REST1]);
 const float beta2 = as_float((u32)a.run[RUN_BETA2]), rest2 = as_float((u32)a.run[RUN_REST2]);
@@ -83,12 +80,11 @@ get4(g, a.gradients + i);
 get4(m, a.moments1 + i);
 get4(r, a.moments2 + i);
 UNROLL for (u32 j = 0; j < 4; ++j) {{
-const float scaled = (float)((double)g[j] * scale), size = f_abs(scaled), largest = r[j] > size ? r[j] : size;
-const float up = largest > {large} ? {down} : largest < {small} ? {up} : 1.f;
-const float down = largest > {large} ? {up} : largest < {small} ? {down} : 1.f;
-const float before = r[j] * up, now = scaled * up;
+const float scaled = g[j] * scale * rest, size = f_abs(scaled);
+const u32 down = ((as_u32(r[j] > size ? r[j] : size) >> 1) + (64u << 23)) & (255u << 23);
+const float up = as_float((254u << 23) - down), before = r[j] * up, now = scaled * up;
 m[j] = beta1 * m[j] + rest1 * scaled;
-r[j] = f_sqrt(beta2 * (before * before) + rest2 * (now * now)) * down;
+r[j] = f_sqrt(beta2 * (before * before) + rest2 * (now * now)) * as_float(down);
 w[j] -= rate * (m[j] / (r[j] + epsilon));
 }}
 set4(a.weights + i, w);

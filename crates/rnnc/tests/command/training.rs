@@ -239,7 +239,7 @@ fn reported_losses_are_those_of_what_run_computes_of_the_same_data() {
     let reported = |kind: &str| {
         let metrics = sandbox.read("run/metrics.jsonl");
         let lines = metrics.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
-        lines.filter(|line| line["kind"] == kind).last().unwrap()["loss"].as_f64().unwrap()
+        lines.rev().find(|line| line["kind"] == kind).unwrap()["loss"].as_f64().unwrap()
     };
     for (kind, k) in [("validation", 3), ("test", 4)] {
         let n = lengths[k];
