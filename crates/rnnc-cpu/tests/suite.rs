@@ -4,7 +4,9 @@ use proptest::prelude::*;
 use proptest::test_runner::contextualize_config;
 use rnnc_cpu::CpuExecutor;
 use rnnc_plan::{Deal, Executor, ExecutorError, Plan, Precision, Setup, Speeds};
-use rnnc_suite::{Case, Smooth, cases, check, check_refusals, is_well_conditioned, networks, random_case};
+use rnnc_suite::{
+    Case, Smooth, cases, check, check_refusals, check_updates, is_well_conditioned, networks, random_case,
+};
 
 /// Relative to the largest number of an array; single precision against double.
 const TOLERANCE: f64 = 2e-4;
@@ -176,6 +178,13 @@ fn coarser_products_agree_with_the_reference_as_far_as_they_round() {
 #[test]
 fn what_an_executor_must_refuse_is_refused() {
     check_refusals(&on(1)).unwrap();
+}
+
+#[test]
+fn gradients_of_any_size_move_weights_and_what_is_no_number_changes_nothing() {
+    for threads in [1, 3] {
+        check_updates(&on(threads)).unwrap();
+    }
 }
 
 proptest! {

@@ -13,7 +13,9 @@ use rnnc_cuda::device::{Device, Rates};
 use rnnc_cuda::driver::Geometry;
 use rnnc_cuda::program::{Command, Launch, Work, commands};
 use rnnc_plan::{Executor, ExecutorError, Plan, PlanOptions, Precision, Setup, Values, ValuesMut};
-use rnnc_suite::{Case, Smooth, cases, check, check_refusals, is_well_conditioned, random_case};
+use rnnc_suite::{
+    Case, Smooth, cases, check, check_refusals, check_updates, is_well_conditioned, random_case,
+};
 
 /// Relative to the largest number of an array; single precision against double.
 const TOLERANCE: f64 = 2e-4;
@@ -148,6 +150,11 @@ fn coarser_products_agree_with_the_reference_as_far_as_they_round() {
 #[test]
 fn what_an_executor_must_refuse_is_refused() {
     check_refusals(&on(&devices()[0])).unwrap();
+}
+
+#[test]
+fn gradients_of_any_size_move_weights_and_what_is_no_number_changes_nothing() {
+    check_updates(&on(&devices()[0])).unwrap();
 }
 
 proptest! {

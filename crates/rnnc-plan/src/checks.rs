@@ -2,8 +2,9 @@
 //!
 //! Each check comes before anything changes.
 
-use crate::executor::{ExecutorError, NO_SYMBOL, Part, Setup, Update, Values};
+use crate::executor::{ExecutorError, NO_SYMBOL, Part, Setup, Values};
 use crate::plan::Plan;
+use crate::update::Update;
 use rnnc_graph::{Graph, Layer, LayerId, LayerKind, Output, WeightId};
 
 impl Plan {
@@ -147,10 +148,10 @@ impl Plan {
     /// Checks what [`update`](crate::Executor::update) is given.
     ///
     /// # Errors
-    /// A plan without gradients; an update that is not counted from 1.
+    /// A plan without gradients; settings that [`Update::check`] refuses.
     pub fn check_update(&self, update: &Update) -> Result<(), ExecutorError> {
         self.check_trained()?;
-        check_range("the update's number", usize::try_from(update.step).unwrap_or(usize::MAX), 1, usize::MAX)
+        update.check()
     }
 
     fn check_trained(&self) -> Result<&Graph, ExecutorError> {

@@ -12,7 +12,7 @@
 //!   can run some frames at a time; `sink.rs` moves into cycles
 //!   what is computed for them alone, for executors that ask for it; `work.rs` counts what a window cannot do without;
 //! - `recurrence.rs` and `affine.rs` say of a scan what a unit does in each frame, and what that makes of its state;
-//! - `plan.rs` is the result, `executor.rs` the trait; what all executors need: `checks.rs` refuses wrong arguments, `clock.rs`
+//! - `plan.rs` is the result, `executor.rs` the trait, `update.rs` the optimizer's step; what all executors need: `checks.rs` refuses wrong arguments, `clock.rs`
 //!   says which reads cross a reset, `state.rs` what a run carries from window to window, `dropout.rs` draws masks,
 //!   `available.rs` asks for memory; `report` prints and draws plans.
 
@@ -38,6 +38,7 @@ mod schedule;
 mod sink;
 mod state;
 pub mod strips;
+mod update;
 pub mod waves;
 mod work;
 
@@ -46,7 +47,7 @@ pub use checks::{check_len, check_range, check_resets};
 pub use clock::Clock;
 pub use cost::Cost;
 pub use deal::{Lane, Speeds};
-pub use executor::{Executor, ExecutorError, NO_SYMBOL, Part, Precision, Setup, Update, Values, ValuesMut};
+pub use executor::{Executor, ExecutorError, NO_SYMBOL, Part, Precision, Setup, Values, ValuesMut};
 pub use layout::{WeightLayout, WeightView};
 pub use memory::{Memory, Placement};
 pub use plan::{
@@ -55,4 +56,5 @@ pub use plan::{
     Track, Vector, View,
 };
 pub use state::{History, Kept, State};
+pub use update::{Bounds, SingleUpdate, Update};
 pub use work::StageWork;

@@ -6,7 +6,8 @@
 //! - `cells.rs`: the language's cell library, as networks;
 //! - `random.rs`: networks drawn at random, for property tests;
 //! - `case.rs`: a network with a number of streams, windows and resets; `data.rs` draws its numbers;
-//! - `check.rs`: runs a case on both executors and compares; `refusals.rs` hands them what they must refuse;
+//! - `check.rs`: runs a case on both executors and compares; `refusals.rs` hands them what they must refuse, and
+//!   `updates.rs` gradients of any size;
 //! - `altered.rs`: the reference with something wrong, to show that the suite sees it.
 
 mod altered;
@@ -18,6 +19,7 @@ mod net;
 mod networks;
 mod random;
 mod refusals;
+mod updates;
 
 pub use altered::{Alteration, Altered};
 pub use case::{Case, cases};
@@ -28,3 +30,4 @@ pub use net::Net;
 pub use networks::{Build, Network, activation_networks, networks};
 pub use random::{Smooth, random_case, random_graph};
 pub use refusals::check_refusals;
+pub use updates::check_updates;

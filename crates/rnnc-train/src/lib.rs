@@ -6,7 +6,8 @@
 //! - `data_files.rs`: the files that `data.files` names; `text.rs`, `series.rs`: text and arrays as data; `sequences.rs` lays
 //!   them end to end on B streams;
 //! - `loss.rs`: the loss, as layers of the network; `trainer.rs`: BPTT(h; h'), one update at a time, and
-//!   `diagnosis.rs` what went non-finite first; `evaluation.rs`: the loss on other data;
+//!   `diagnosis.rs` what went non-finite first; `evaluation.rs`: the loss on other data, whose sequences `packing.rs` lays on
+//!   streams;
 //! - `train.rs`: a whole run, with what `observer.rs` tells and what `directory.rs` keeps, for one process at a time
 //!   (`lock.rs`); `sample.rs`: text out of the result;
 //! - `weights.rs`, `checkpoint.rs`: what is learned, in files of `tensors.rs` (safetensors); `array.rs`, `arrays.rs`,
@@ -31,6 +32,7 @@ mod lock;
 mod loss;
 mod npy;
 mod observer;
+mod packing;
 mod sample;
 mod sequences;
 mod series;

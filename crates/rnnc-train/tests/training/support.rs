@@ -3,7 +3,10 @@
 use rnnc_graph::{Activation, Connect, Function, Graph, Init, Layer, LayerId, LayerKind, Operation, Start};
 use rnnc_plan::{Executor, ExecutorError, Plan, Setup};
 use rnnc_reference::ReferenceExecutor;
-use rnnc_train::{Checkpoint, Config, Event, Job, RunDirectory, Summary, TrainError, train};
+use rnnc_train::{
+    Array, Checkpoint, Config, Event, Job, MakeExecutor, RunDirectory, Summary, TrainError, train,
+    write_arrays,
+};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
@@ -85,6 +88,18 @@ impl Workplace {
         Workplace { directory, config, network }
     }
 
+    /// The same for arrays in `data.npz`.
+    pub fn of_arrays(network: Graph, arrays: &[Array], data: &str, training: &str, run: &str) -> Workplace {
+        let directory = tempfile::tempdir().unwrap();
+        write_arrays(&directory.path().join("data.npz"), arrays).unwrap();
+        let text = format!(
+            "[network]\nfile = \"net.rnn\"\n[data]\nkind = \"arrays\"\nfiles = [\"data.npz\"]\n{data}\n\
+             [training]\n{training}\n[run]\n{run}\n"
+        );
+        let config = Config::parse(text, directory.path()).unwrap();
+        Workplace { directory, config, network }
+    }
+
     pub fn path(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
     }
@@ -99,11 +114,22 @@ impl Workplace {
         stop: &AtomicBool,
         observer: &mut dyn FnMut(Event<'_>),
     ) -> Result<Summary, TrainError> {
+        self.train_on(&reference, resume, stop, observer)
+    }
+
+    /// With another executor.
+    pub fn train_on(
+        &self,
+        make: MakeExecutor<'_>,
+        resume: bool,
+        stop: &AtomicBool,
+        observer: &mut dyn FnMut(Event<'_>),
+    ) -> Result<Summary, TrainError> {
         let job = Job {
             config: &self.config,
             network: &self.network,
             network_text: "network text { .. }",
-            make: &reference,
+            make,
             resume,
             stop,
         };

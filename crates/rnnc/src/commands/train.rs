@@ -21,7 +21,11 @@ generate` writes text, and the checkpoint serves as --weights of `rnnc run`. One
 
 Examples:
   rnnc train train.toml
-  rnnc train train.toml --resume --threads 4")]
+  rnnc train train.toml --resume --threads 4
+
+Validation and test data are whole sequences (files of text, columns or lists of arrays) from the end of the data, as near to \
+the settings' shares as they come; where none begins near there, the tail of one is taken, and begins without the state \
+before it. Reported losses are those of whole sequences with their state carried on.")]
 pub struct Train {
     /// The settings
     #[arg(value_name = "TRAIN.toml")]
@@ -35,7 +39,7 @@ pub struct Train {
     /// Threads to run on, instead of the settings' `run.threads`
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
-    /// How coarsely products of matrices may round their operands [default: f32]
+    /// How coarsely products of matrices may round their operands [default: f32, or that of the checkpoint with --resume]
     #[arg(long, value_enum)]
     precision: Option<Precision>,
 }
