@@ -174,6 +174,7 @@ impl Plan {
             Plan { options, forward, adjoint, weights, buffers, forward_pass, backward_pass, working: 0 };
         memory::find_lifetimes(&mut plan);
         plan.deal_out(options.workers, options.streams, options.frames);
+        debug_assert_eq!(plan.verify(), Ok(()));
         Ok(plan)
     }
 
@@ -216,6 +217,52 @@ pub struct Read {
     /// Whether frames before the pass's first hold values (of the forward pass), or are as far as a reset (of the
     /// backward pass).
     pub history: bool,
+}
+
+impl Read {
+    /// Some of what it reads.
+    pub fn part(self, start: usize, len: usize) -> Read {
+        let from = match self.start {
+            StartValue::Weight(offset) => StartValue::Weight(offset + start),
+            number => number,
+        };
+        Read { view: self.view.part(start, len), start: from, ..self }
+    }
+}
+
+/// How values are repeated: unit u, counted from the first of those that read them, reads place (first + u) / times of the
+/// view. Whoever reads repeated values asks here, and needs to know of no layer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Repeat {
+    /// How many units in a row read the same place.
+    pub times: usize,
+    /// How many of those that read the view's first place come before the first unit; less than `times`.
+    pub first: usize,
+}
+
+impl Repeat {
+    /// Each place so many times.
+    pub fn of(times: usize) -> Repeat {
+        Repeat { times, first: 0 }
+    }
+
+    /// The place that a unit reads.
+    #[inline]
+    pub fn place(self, unit: usize) -> usize {
+        (self.first + unit) / self.times
+    }
+
+    /// How many places so many units read.
+    pub fn places(self, len: usize) -> usize {
+        (self.first + len).div_ceil(self.times)
+    }
+
+    /// What `len` of the units read, from unit `start` on, of whatever is read.
+    pub fn part(self, read: Read, start: usize, len: usize) -> (Read, Repeat) {
+        let first = self.first + start;
+        let repeat = Repeat { first: first % self.times, ..self };
+        (read.part(first / self.times, repeat.places(len)), repeat)
+    }
 }
 
 /// A matrix in the flat weight (or gradient) buffer: element (row, column) at
@@ -461,14 +508,14 @@ pub type Register = usize;
 pub enum Instruction {
     /// Values of a buffer.
     Load { read: Read, to: Register },
-    /// Values of a buffer, each repeated: unit u, counted from the layer's first, reads place u / repeat.
-    LoadRepeated { read: Read, repeat: usize, to: Register },
+    /// Values of a buffer, repeated: all that it views, and nothing else.
+    LoadRepeated { read: Read, repeat: Repeat, to: Register },
     /// A weight vector, from its place in the flat buffer.
     Weight { offset: usize, to: Register },
     /// A number.
     Number { value: f64, to: Register },
-    /// A dropout mask; `key` is that of its layer's name.
-    Mask { key: u64, probability: f64, to: Register },
+    /// Of the dropout mask with that key, the units from `first` on.
+    Mask { key: u64, probability: f64, first: usize, to: Register },
     /// f(from)
     Apply { function: Function, from: Register, to: Register },
     /// factor * from
