@@ -13,7 +13,8 @@
 //!   what is computed for them alone, for executors that ask for it; `work.rs` counts what a window cannot do without;
 //! - `recurrence.rs` and `affine.rs` say of a scan what a unit does in each frame, and what that makes of its state;
 //! - `plan.rs` is the result, `executor.rs` the trait; what all executors need: `checks.rs` refuses wrong arguments, `clock.rs`
-//!   says which reads cross a reset, `verify.rs` whether a plan stays within its memory, `state.rs` what a run carries from
+//!   says which reads cross a reset, `repeat.rs` which place of a repeated operand a unit reads, `verify.rs` whether a plan stays within its memory,
+//!   `state.rs` what a run carries from
 //!   window to window, `dropout.rs` draws masks, `available.rs` asks for memory; `report` prints and draws plans.
 
 pub mod access;
@@ -33,6 +34,7 @@ mod maps;
 mod memory;
 mod plan;
 pub mod recurrence;
+mod repeat;
 pub mod report;
 mod schedule;
 mod sink;
@@ -52,8 +54,9 @@ pub use layout::{WeightLayout, WeightView};
 pub use memory::{Memory, Placement};
 pub use plan::{
     Binary, Buffer, BufferId, Deal, Instruction, LookUp, Map, Matrix, Op, OuterSum, Pass, Phase, Placed,
-    Plan, PlanError, PlanOptions, Product, Read, Register, Repeat, RowSum, ScatterSum, Stage, StageKind,
-    StartValue, Track, Vector, View,
+    Plan, PlanError, PlanOptions, Product, Read, Register, RowSum, ScatterSum, Stage, StageKind, StartValue,
+    Track, Vector, View,
 };
+pub use repeat::Repeat;
 pub use state::{History, Kept, State};
 pub use work::StageWork;

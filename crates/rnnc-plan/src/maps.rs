@@ -2,7 +2,8 @@
 
 use crate::layout::WeightLayout;
 use crate::lower::{Lowering, MapGroup, Piece};
-use crate::plan::{Binary, Instruction, Map, Register, Repeat};
+use crate::plan::{Binary, Instruction, Map, Register};
+use crate::repeat::Repeat;
 use rnnc_graph::{Connection, ConnectionKind, Function, LayerId, LayerKind, Operation, Range};
 use std::collections::HashMap;
 

@@ -8,6 +8,7 @@ use crate::emit::emit;
 use crate::layout::WeightLayout;
 use crate::lower::{Lowering, Saved};
 use crate::memory;
+use crate::repeat::Repeat;
 use crate::strips::Strip;
 use crate::waves::Wave;
 use rnnc_graph::{
@@ -227,41 +228,6 @@ impl Read {
             number => number,
         };
         Read { view: self.view.part(start, len), start: from, ..self }
-    }
-}
-
-/// How values are repeated: unit u, counted from the first of those that read them, reads place (first + u) / times of the
-/// view. Whoever reads repeated values asks here, and needs to know of no layer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Repeat {
-    /// How many units in a row read the same place.
-    pub times: usize,
-    /// How many of those that read the view's first place come before the first unit; less than `times`.
-    pub first: usize,
-}
-
-impl Repeat {
-    /// Each place so many times.
-    pub fn of(times: usize) -> Repeat {
-        Repeat { times, first: 0 }
-    }
-
-    /// The place that a unit reads.
-    #[inline]
-    pub fn place(self, unit: usize) -> usize {
-        (self.first + unit) / self.times
-    }
-
-    /// How many places so many units read.
-    pub fn places(self, len: usize) -> usize {
-        (self.first + len).div_ceil(self.times)
-    }
-
-    /// What `len` of the units read, from unit `start` on, of whatever is read.
-    pub fn part(self, read: Read, start: usize, len: usize) -> (Read, Repeat) {
-        let first = self.first + start;
-        let repeat = Repeat { first: first % self.times, ..self };
-        (read.part(first / self.times, repeat.places(len)), repeat)
     }
 }
 

@@ -2,7 +2,8 @@
 //! known which reads are of its own past.
 
 use crate::cost::function_flops;
-use crate::plan::{Binary, Instruction, Map, Op, Read, Register, Repeat, StartValue, Track, View};
+use crate::plan::{Binary, Instruction, Map, Op, Read, Register, StartValue, Track, View};
+use crate::repeat::Repeat;
 use rnnc_graph::{Direction, Function};
 use std::collections::HashMap;
 

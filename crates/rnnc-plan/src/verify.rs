@@ -210,7 +210,7 @@ mod tests {
                 repeats.push((read.view.column, read.view.len, *repeat));
             }
         });
-        assert_eq!(repeats, [(0, 2, crate::plan::Repeat { times: 2, first: 0 })]);
+        assert_eq!(repeats, [(0, 2, crate::repeat::Repeat::of(2))]);
         assert_eq!(plan.verify(), Ok(()));
     }
 
