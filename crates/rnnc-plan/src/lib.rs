@@ -13,9 +13,9 @@
 //!   what is computed for them alone, for executors that ask for it; `work.rs` counts what a window cannot do without;
 //! - `recurrence.rs` and `affine.rs` say of a scan what a unit does in each frame, and what that makes of its state;
 //! - `plan.rs` is the result, `executor.rs` the trait; what all executors need: `checks.rs` refuses wrong arguments, `clock.rs`
-//!   says which reads cross a reset, `repeat.rs` which place of a repeated operand a unit reads, `verify.rs` whether a plan stays within its memory,
-//!   `state.rs` what a run carries from
-//!   window to window, `dropout.rs` draws masks, `available.rs` asks for memory; `report` prints and draws plans.
+//!   says which reads cross a reset, `repeat.rs` which place of a repeated operand a unit reads, `verify.rs` whether a plan
+//!   stays within its memory, `state.rs` what a run carries from window to window, `dropout.rs` draws masks, `available.rs`
+//!   asks for memory; `report` prints and draws plans.
 
 pub mod access;
 pub mod affine;
