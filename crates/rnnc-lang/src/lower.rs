@@ -279,9 +279,9 @@ impl Lowering<'_, '_> {
             }
             Op::Dropout { operand, probability, mask } => {
                 let scale = self.factors(*operand, into)?;
-                let kind = LayerKind::Operation(Operation::DropoutMask { probability: *probability });
                 let size = self.size(id);
-                let layer = self.add(mask.clone(), size, kind, expr.span)?;
+                let layer = self.add(mask.clone(), size, LayerKind::Sum, expr.span)?;
+                self.graph.make_mask(layer, *probability);
                 let range = Range::new(0, size);
                 into.push(Read { layer, delay: 0, range, scale: 1.0, stops_gradient: false });
                 Ok(scale)

@@ -3,7 +3,8 @@
 use crate::layout::WeightLayout;
 use crate::lower::{Lowering, MapGroup, Piece};
 use crate::plan::{Binary, Instruction, Map, Register};
-use rnnc_graph::{Connection, ConnectionKind, Function, LayerId, LayerKind, Operation, Range, name_key};
+use crate::repeat::Repeat;
+use rnnc_graph::{Connection, ConnectionKind, Function, LayerId, LayerKind, Operation, Range};
 use std::collections::HashMap;
 
 /// Writes the program of a group of layers.
@@ -108,15 +109,16 @@ impl Builder<'_, '_> {
             let ConnectionKind::Constant { value } = c.kind else { return (None, 0.0) };
             return (None, value);
         };
+        let skip = piece.first - c.target_range.start;
         if let ConnectionKind::Broadcast { scale } = c.kind {
-            let repeat = c.target_range.len / c.source_range.len;
-            let read = self.lowering.read(self.weights, source, c.source_range, c.delay);
+            let whole = self.lowering.read(self.weights, source, c.source_range, c.delay);
+            let repeat = Repeat::of(c.target_range.len / c.source_range.len);
+            let (read, repeat) = repeat.part(whole, skip, self.group.len);
             return (Some(self.push(|to| Instruction::LoadRepeated { read, repeat, to })), scale);
         }
         // Pieces come in the order in which they are computed.
         let register = self.lowering.register(c, piece.first);
         let value = register.and_then(|from| self.values.get(&(from.layer, from.first)).copied());
-        let skip = piece.first - c.target_range.start;
         let part = Range::new(c.source_range.start + skip, self.group.len);
         let value = match (value, self.lowering.reads_weight(c)) {
             (Some(register), _) => register,
@@ -186,9 +188,9 @@ impl Builder<'_, '_> {
     }
 
     fn operation(&mut self, op: Operation, terms: &[Connection], piece: Piece) -> Register {
-        if let Operation::DropoutMask { probability } = op {
-            let key = name_key(&self.lowering.graph.layer_at(piece.layer).name);
-            return self.push(|to| Instruction::Mask { key, probability, to });
+        if let Operation::DropoutMask { probability, key } = op {
+            let first = piece.first;
+            return self.push(|to| Instruction::Mask { key, probability, first, to });
         }
         let operands: Vec<Register> = terms
             .iter()

@@ -14,18 +14,6 @@ pub fn reference(plan: Plan, setup: Setup) -> Result<Box<dyn Executor>, Executor
     Ok(Box::new(ReferenceExecutor::new(plan, setup)?))
 }
 
-/// A layer that is an operation.
-pub fn operation(graph: &mut Graph, name: &str, size: usize, operation: Operation) -> LayerId {
-    graph.add_layer(Layer {
-        name: name.into(),
-        size,
-        kind: LayerKind::Operation(operation),
-        function: Function::IDENTITY,
-        start: Start::Zero,
-        origin: None,
-    })
-}
-
 pub fn symbol(graph: &mut Graph, name: &str, size: usize) -> LayerId {
     graph.add_layer(Layer {
         name: name.into(),
@@ -56,7 +44,7 @@ pub fn text_network() -> Graph {
     dense(&mut graph, h, h, 1);
     let start = graph.weight("h.start", &[8], Init::Uniform(0.1));
     graph.set_start(h, Start::Learned(start));
-    let mask = operation(&mut graph, "mask", 8, Operation::DropoutMask { probability: 0.1 });
+    let mask = graph.mask("mask", 8, 0.1);
     let kept = graph.product("kept", 8, Activation::Identity);
     graph.connect(h, kept, Connect::identity());
     graph.connect(mask, kept, Connect::identity());

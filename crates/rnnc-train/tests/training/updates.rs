@@ -1,7 +1,7 @@
 //! Single updates: the loss, its gradient, windows, and what is said when numbers go wrong.
 
-use crate::support::{dense, operation, reference, symbol};
-use rnnc_graph::{Activation, Connect, Graph, Init, LayerKind, Operation, Start, WeightId};
+use crate::support::{dense, reference, symbol};
+use rnnc_graph::{Activation, Connect, Graph, Init, LayerKind, Start, WeightId};
 use rnnc_plan::{ExecutorError, NO_SYMBOL, Plan, Setup};
 use rnnc_train::{Column, Evaluator, Loss, Sequences, TrainError, Trainer, TrainingConfig, Weights};
 use std::sync::atomic::AtomicBool;
@@ -364,7 +364,7 @@ fn an_evaluation_is_without_dropout_and_can_be_stopped() {
     let x = symbol(&mut graph, "x", 4);
     let e = graph.sum("e", 4, Activation::Identity);
     dense(&mut graph, x, e, 0);
-    let mask = operation(&mut graph, "mask", 4, Operation::DropoutMask { probability: 0.5 });
+    let mask = graph.mask("mask", 4, 0.5);
     let y = graph.product("y", 4, Activation::Identity);
     graph.connect(e, y, Connect::identity());
     graph.connect(mask, y, Connect::identity());
