@@ -4,7 +4,10 @@ use proptest::prelude::*;
 use proptest::test_runner::contextualize_config;
 use rnnc_cpu::CpuExecutor;
 use rnnc_plan::{Deal, Executor, ExecutorError, Plan, Precision, Setup, Speeds};
-use rnnc_suite::{Case, Smooth, cases, check, check_refusals, is_well_conditioned, networks, random_case};
+use rnnc_suite::{
+    Case, Smooth, cases, check, check_cells, check_functions, check_refusals, is_well_conditioned, networks,
+    random_case,
+};
 
 /// Relative to the largest number of an array; single precision against double.
 const TOLERANCE: f64 = 2e-4;
@@ -190,4 +193,14 @@ proptest! {
         prop_assume!(is_well_conditioned(&case, TOLERANCE));
         check(&case, &at(speeds, threads), TOLERANCE).map_err(TestCaseError::fail)?;
     }
+}
+
+#[test]
+fn functions_and_their_derivatives_are_accurate_over_all_numbers() {
+    check_functions(&on(1)).unwrap_or_else(|wrong| panic!("{wrong}"));
+}
+
+#[test]
+fn cells_stay_finite_and_right_for_inputs_and_biases_of_any_size() {
+    check_cells(&on(1)).unwrap_or_else(|wrong| panic!("{wrong}"));
 }

@@ -96,7 +96,9 @@ impl<'n, 't> Inference<'n, 't> {
         let mut some = false;
         if is_elementwise(op) {
             // Numbers in sums and products go with any size.
-            let goes = |operand: &Expr<'_>| matches!((&operand.op, op), (Op::Number(_), Op::Sum { .. } | Op::Product { .. }));
+            let goes = |operand: &Expr<'_>| {
+                matches!((&operand.op, op), (Op::Number(_), Op::Sum { .. } | Op::Product { .. }))
+            };
             op.each_operand(|operand| {
                 let operand = self.network.expr(operand);
                 some |= operand.size == Some(1) && !goes(operand);
@@ -234,7 +236,10 @@ pub(crate) fn source(network: &Expanded<'_>, id: ExprId) -> Option<Span> {
                 let mut from = None;
                 op.each_operand(|operand| {
                     let operand_is = network.expr(operand);
-                    if from.is_none() && operand_is.size == expr.size && !matches!(operand_is.op, Op::Number(_)) {
+                    if from.is_none()
+                        && operand_is.size == expr.size
+                        && !matches!(operand_is.op, Op::Number(_))
+                    {
                         from = Some(operand);
                     }
                 });

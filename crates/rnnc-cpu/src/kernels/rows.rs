@@ -641,12 +641,19 @@ mod tests {
             for value in [1000.7, 123_456.7, -1e30, 3e38] {
                 let x = vec![value; size];
                 let normalize = |out: Parts<'_>| normalize(isa, row(&x), 1, true, 1e-5, out);
-                check(&format!("normalize {size} times {value:e} ({isa})"), &vec![0.0; size], 0.0, &normalize);
+                check(
+                    &format!("normalize {size} times {value:e} ({isa})"),
+                    &vec![0.0; size],
+                    0.0,
+                    &normalize,
+                );
             }
             let (small, e) = (numbers(size, 2), numbers(size, 5));
             let huge: Vec<f32> = small.iter().map(|x| x * 2f32.powi(100)).collect();
             for center in [true, false] {
-                let want = double(&written(size, &[0..size], &|out| normalize(isa, row(&small), 1, center, 0.0, out)));
+                let want = double(&written(size, &[0..size], &|out| {
+                    normalize(isa, row(&small), 1, center, 0.0, out)
+                }));
                 let normalize = |out: Parts<'_>| normalize(isa, row(&huge), 1, center, 1e-5, out);
                 // A number alone is its mean, and there is no deviation to divide by.
                 if size > 1 {
@@ -659,7 +666,10 @@ mod tests {
                         normalize_gradient(isa, row(&e), row(&huge), 1, center, 1e-5, out);
                     });
                     for (got, want) in got.iter().zip(&want) {
-                        assert!((got * 2f32.powi(100) - want).abs() <= 1e-6 * largest, "{got:e} {want:e} ({isa})");
+                        assert!(
+                            (got * 2f32.powi(100) - want).abs() <= 1e-6 * largest,
+                            "{got:e} {want:e} ({isa})"
+                        );
                     }
                 }
             }
