@@ -32,13 +32,15 @@ DEVICE float normal_tail(float t) {
     UNROLL for (int i = 1; i < 10; ++i) sum = fused(sum, u, p[i]);
     return sum * u;
 }
-DEVICE float normal_e(float t) {
+// y times that e, whose root is no subnormal where the product is none.
+DEVICE float times_normal(float y, float t) {
     float high = as_float(as_u32(t) & 0xfffff000u), low = (t - high) * (t + high);
-    return expf(-0.5f * (high * high)) * expf(-0.5f * low);
+    float h = expf(-0.25f * (high * high));
+    return y * expf(-0.5f * low) * h * h;
 }
 DEVICE float f_gelu(float x) {
-    float t = f_clip(fabsf(x), 0.f, 15.f), tail = normal_tail(t), e = normal_e(t);
-    return x > 0.f ? x * (1.f - tail * e) : -t * tail * e;
+    float t = f_clip(fabsf(x), 0.f, 15.f), tail = normal_tail(t);
+    return x > 0.f ? x * (1.f - times_normal(tail, t)) : times_normal(-t * tail, t);
 }
 // By the root of exp(-|x|), which is no subnormal where the result is none.
 DEVICE float f_silu(float x) {
@@ -65,11 +67,11 @@ DEVICE float d_softplus(float v) { return -expm1f(-v); }
 DEVICE float d_softsign(float v) { float d = 1.f + fabsf(v); return 1.f / (d * d); }
 // About their roots, where sums cancel, by Taylor series.
 DEVICE float d_gelu(float v) {
-    const float q[8] = {-2.23953807e-3f, 4.53922838e-3f, 1.94216798e-2f, -1.47715221e-2f, -1.14008233e-1f, -1.81996764e-2f, 3.88284983e-1f, 4.31493992e-1f};
+    const float q[10] = {1.86339746e-4f, -7.44826837e-4f, -2.23953807e-3f, 4.53922838e-3f, 1.94216798e-2f, -1.47715221e-2f, -1.14008233e-1f, -1.81996764e-2f, 3.88284983e-1f, 4.31493992e-1f};
     float r = (v + 0.7517915368f) - 1.211444946e-8f, series = q[0];
-    UNROLL for (int i = 1; i < 8; ++i) series = fused(series, r, q[i]);
-    float t = f_clip(fabsf(v), 0.f, 15.f), y = fused(-0.39894228f, t, normal_tail(t)) * normal_e(t);
-    return fabsf(r) < 0.25f ? series * r : v > 0.f ? 1.f - y : y;
+    UNROLL for (int i = 1; i < 10; ++i) series = fused(series, r, q[i]);
+    float t = f_clip(fabsf(v), 0.f, 15.f), y = times_normal(fused(-0.39894228f, t, normal_tail(t)), t);
+    return fabsf(r) < 0.4f ? series * r : v > 0.f ? 1.f - y : y;
 }
 DEVICE float d_silu(float v) {
     const float q[9] = {-4.09053424e-5f, 1.85707244e-4f, 7.98521882e-4f, 1.26627410e-4f, -6.60658914e-3f, -1.52226552e-2f, 1.88748142e-2f, 1.46648797e-1f, 2.17811706e-1f};
