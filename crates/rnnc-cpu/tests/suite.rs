@@ -10,7 +10,8 @@ use rnnc_plan::{
     Deal, Executor, ExecutorError, Plan, PlanOptions, Precision, Setup, Speeds, Values, ValuesMut,
 };
 use rnnc_suite::{
-    Case, Smooth, cases, check, check_refusals, check_updates, is_well_conditioned, networks, random_case,
+    Case, Smooth, cases, check, check_cells, check_functions, check_refusals, check_updates,
+    is_well_conditioned, networks, random_case,
 };
 use speeds::{FORGETFUL, NIMBLE, TARDY};
 
@@ -227,4 +228,14 @@ proptest! {
         prop_assume!(is_well_conditioned(&case, TOLERANCE));
         check(&case, &at(speeds, threads), TOLERANCE).map_err(TestCaseError::fail)?;
     }
+}
+
+#[test]
+fn functions_and_their_derivatives_are_accurate_over_all_numbers() {
+    check_functions(&on(1)).unwrap_or_else(|wrong| panic!("{wrong}"));
+}
+
+#[test]
+fn cells_stay_finite_and_right_for_inputs_and_biases_of_any_size() {
+    check_cells(&on(1)).unwrap_or_else(|wrong| panic!("{wrong}"));
 }

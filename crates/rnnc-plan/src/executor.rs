@@ -271,6 +271,16 @@ pub enum ExecutorError {
         /// What was given.
         found: &'static str,
     },
+    /// A number that single precision cannot hold.
+    #[error("`{name}`: number {place} (from 0) is {found:e}, and single precision holds at most 3.4e38")]
+    TooLarge {
+        /// The input, output, weight or layer.
+        name: String,
+        /// Which of its numbers.
+        place: usize,
+        /// The number.
+        found: f64,
+    },
     /// A symbol past the last.
     #[error(
         "`{name}`: symbol {found} in frame {frame} of stream {stream}, but there are only {symbols} (from 0)"

@@ -172,19 +172,34 @@ impl Builder<'_, '_> {
     }
 
     fn product(&mut self, terms: &[Connection], piece: Piece) -> Register {
+        // From left to right, each factor with its number first; only signs may wait.
         let mut product = None;
-        let mut factor = 1.0;
+        let mut sign = 1.0;
         for c in terms {
             let (register, scale) = self.term(c, piece);
-            factor *= scale;
-            if let Some(b) = register {
-                product = Some(match product {
-                    None => b,
-                    Some(a) => self.push(|to| Instruction::Binary { op: Binary::Mul, a, b, to }),
-                });
-            }
+            let factor = match register {
+                Some(_) if scale == -1.0 => {
+                    sign = -sign;
+                    self.scaled((register, 1.0))
+                }
+                Some(_) => self.scaled((register, scale)),
+                None => match product {
+                    None => self.number(scale),
+                    Some(from) => {
+                        product = Some(self.scaled((Some(from), scale)));
+                        continue;
+                    }
+                },
+            };
+            product = Some(match product {
+                None => factor,
+                Some(a) => self.push(|to| Instruction::Binary { op: Binary::Mul, a, b: factor, to }),
+            });
         }
-        self.scaled((product, factor))
+        match product {
+            Some(_) => self.scaled((product, sign)),
+            None => self.number(1.0),
+        }
     }
 
     fn operation(&mut self, op: Operation, terms: &[Connection], piece: Piece) -> Register {

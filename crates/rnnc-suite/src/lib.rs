@@ -8,6 +8,7 @@
 //! - `case.rs`: a network with a number of streams, windows and resets; `data.rs` draws its numbers;
 //! - `check.rs`: runs a case on both executors and compares; `refusals.rs` hands them what they must refuse, and
 //!   `updates.rs` gradients of any size;
+//! - `extremes.rs`: functions over all numbers, and cells with inputs and biases of any size;
 //! - `altered.rs`: the reference with something wrong, to show that the suite sees it.
 
 mod altered;
@@ -15,6 +16,7 @@ mod case;
 mod cells;
 mod check;
 mod data;
+mod extremes;
 mod net;
 mod networks;
 mod random;
@@ -26,6 +28,7 @@ pub use case::{Case, cases};
 pub use cells::cell_networks;
 pub use check::{Make, check, is_well_conditioned};
 pub use data::{Array, Data, Random, WindowData};
+pub use extremes::{check_cells, check_functions};
 pub use net::Net;
 pub use networks::{Build, Network, activation_networks, networks};
 pub use random::{Smooth, random_case, random_graph};

@@ -1,6 +1,6 @@
 //! What the tests of whole runs share: tiny networks, a text, a directory, and a run with the reference executor.
 
-use rnnc_graph::{Activation, Connect, Function, Graph, Init, Layer, LayerId, LayerKind, Operation, Start};
+use rnnc_graph::{Activation, Connect, Function, Graph, Init, Layer, LayerId, LayerKind, Start};
 use rnnc_plan::{Executor, ExecutorError, Plan, Setup};
 use rnnc_reference::ReferenceExecutor;
 use rnnc_train::{

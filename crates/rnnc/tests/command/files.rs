@@ -232,7 +232,11 @@ fn checkpoints_come_by_time_too() {
     let out = sandbox.succeeds("train train.toml");
     assert_eq!(out.matches("checkpoint written").count(), 1, "{out}");
     sandbox.write("train.toml", settings(40, "checkpoint_minutes = -1.0"));
-    assert!(sandbox.fails(2, "train train.toml").contains("`run.checkpoint_minutes` must be a finite number of at least 0"));
+    assert!(
+        sandbox
+            .fails(2, "train train.toml")
+            .contains("`run.checkpoint_minutes` must be a finite number of at least 0")
+    );
 }
 
 #[test]
