@@ -2,6 +2,7 @@
 //! kernels.
 
 mod map;
+mod rounds;
 mod scan;
 
 use crate::kernels::numbers::Bf16;
@@ -15,9 +16,10 @@ use rnnc_graph::{Direction, Graph};
 use rnnc_plan::strips;
 use rnnc_plan::waves::{self, Role, Wave};
 use rnnc_plan::{
-    Deal, Lane, Op, OuterSum, Pass, Placed, Placement, Plan, Precision, Product, Read, RowSum, Setup, Stage,
-    StageKind, StartValue, Track, View,
+    Deal, Lane, Op, OuterSum, Pass, Phase, Placed, Placement, Plan, Precision, Product, Read, RowSum, Setup,
+    Stage, StageKind, StartValue, Track, View,
 };
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::ops::Range;
 
@@ -235,15 +237,18 @@ impl<'a> Compiler<'a> {
     fn track(&mut self, track: &Track, site: Site) -> TrackCode {
         let placed = || track.phases.iter().flat_map(|p| &p.ops).map(|p| p.offset);
         let block = track.block.min(self.window);
+        // Only frames stages have gradients, and workers to share out their sums.
+        let phases: Vec<Cow<'_, Phase>> = match site.kind {
+            StageKind::Frames if site.deal != Deal::Alone => {
+                track.phases.iter().flat_map(rounds::rounds).map(Cow::Owned).collect()
+            }
+            _ => track.phases.iter().map(Cow::Borrowed).collect(),
+        };
         TrackCode {
             backward: track.direction == Direction::Backward,
             block,
             offsets: (placed().min().unwrap_or(0), placed().max().unwrap_or(0)),
-            phases: track
-                .phases
-                .iter()
-                .map(|p| p.ops.iter().map(|o| self.op(o, site, block)).collect())
-                .collect(),
+            phases: phases.iter().map(|p| p.ops.iter().map(|o| self.op(o, site, block)).collect()).collect(),
             barrier_at_end: track.barrier_at_end,
             scan: Vec::new(),
         }

@@ -4,7 +4,7 @@ mod state;
 
 use crate::compile::{Compiler, Constants};
 use crate::kernels::isa::Isa;
-use crate::memory::{Aligned, Shared};
+use crate::memory::{Aligned, Room, Shared};
 use crate::ops::border::{self, Rows};
 use crate::ops::{Local, Share, TILE, gradient, update};
 use crate::pass;
@@ -231,6 +231,12 @@ impl CpuExecutor {
             constants: self.constants.as_slice().as_ptr(),
             packed: self.packed.as_mut_ptr(),
             found: self.found.as_mut_ptr(),
+            room: Room {
+                values: self.values.as_slice().len(),
+                weights: self.weights.as_slice().len(),
+                gradients: self.gradients.as_slice().len(),
+                constants: self.constants.as_slice().len(),
+            },
             clock: &self.clock,
             isa: self.isa,
             streams: self.setup.streams,

@@ -144,11 +144,7 @@ impl Emitter<'_, '_> {
                     m
                 };
                 let first = head * rows;
-                let mut from = from;
-                from.view = from.view.part(head * columns, columns);
-                if let crate::plan::StartValue::Weight(offset) = &mut from.start {
-                    *offset += head * columns;
-                }
+                let from = from.part(head * columns, columns);
                 let product = Product { to: to.part(first, rows), span, first, from, weight, accumulate };
                 self.parts(track, phase).products.entry(offset).or_default().push(product);
             }
@@ -220,11 +216,7 @@ impl Emitter<'_, '_> {
                 }
                 let (rows, columns) = (error.len / heads, source_range.len / heads);
                 for head in 0..heads {
-                    let mut source = source_read;
-                    source.view = source.view.part(head * columns, columns);
-                    if let crate::plan::StartValue::Weight(offset) = &mut source.start {
-                        *offset += head * columns;
-                    }
+                    let source = source_read.part(head * columns, columns);
                     let error = error.part(head * rows, rows);
                     parts.outers.push(OuterSum { error, source, gradient: view.matrix(head), accumulate });
                 }

@@ -88,6 +88,7 @@ impl Plan {
         }
         find_lifetimes(self);
         self.deal_out_at(speeds);
+        debug_assert_eq!(self.verify(), Ok(()));
     }
 }
 

@@ -28,15 +28,6 @@ impl Numbers {
         rows.saturating_mul(row).saturating_mul(if double { 8 } else { 4 })
     }
 
-    /// These numbers, rounded if need be.
-    pub fn new(values: Vec<f64>, double: bool) -> Numbers {
-        if double {
-            Numbers::Double(values)
-        } else {
-            Numbers::Single(values.iter().map(|&x| x as f32).collect())
-        }
-    }
-
     /// The floats of an array.
     pub fn floats(array: &Array, double: bool) -> Result<Numbers, TrainError> {
         Ok(if double {

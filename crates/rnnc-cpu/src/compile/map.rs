@@ -94,9 +94,9 @@ pub(super) trait Places {
                     let to = slot(self, &mut out);
                     (Step::Fill { value: value as f32, to }, (register, to))
                 }
-                Fused::Of(Instruction::Mask { key, probability, to: register }) => {
+                Fused::Of(Instruction::Mask { key, probability, first, to: register }) => {
                     let to = slot(self, &mut out);
-                    (Step::Mask { key, probability, to }, (register, to))
+                    (Step::Mask { key, probability, first, to }, (register, to))
                 }
                 Fused::Of(Instruction::Apply { function, from, to: register }) => {
                     let to = slot(self, &mut out);

@@ -6,10 +6,9 @@ use crate::network::NetworkArgs;
 use crate::numbers::Numbers;
 use crate::outputs::check_output;
 use crate::sequence::{OutputGradients, Sequence};
-use crate::states::{read_state, write_state};
 use clap::Args;
 use rnnc_plan::{PlanOptions, check_available};
-use rnnc_train::{Weights, write_arrays};
+use rnnc_train::{Weights, read_state, write_arrays, write_state};
 use std::path::PathBuf;
 
 /// Long inputs run in windows of so many frames. Of a causal network, that changes no value.
