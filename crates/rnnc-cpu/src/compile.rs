@@ -2,10 +2,12 @@
 //! kernels.
 
 mod map;
+mod rounds;
 mod scan;
 
 use crate::kernels::numbers::Bf16;
 use crate::kernels::pack::packed_len;
+use crate::memory::Aligned;
 use crate::program::{
     DepthCode, GatherOp, Kernel, LaneCode, OpCode, OuterOp, ProductOp, Program, ReduceOp, Ring, ScatterOp,
     Source, StageCode, StartPlace, Target, TrackCode, TurnCode, VectorOp,
@@ -14,11 +16,42 @@ use rnnc_graph::{Direction, Graph};
 use rnnc_plan::strips;
 use rnnc_plan::waves::{self, Role, Wave};
 use rnnc_plan::{
-    Deal, Lane, Op, OuterSum, Pass, Placed, Placement, Plan, Precision, Product, Read, RowSum, Setup, Stage,
-    StageKind, StartValue, Track, View,
+    Deal, Lane, Op, OuterSum, Pass, Phase, Placed, Placement, Plan, Precision, Product, Read, RowSum, Setup,
+    Stage, StageKind, StartValue, Track, View,
 };
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::ops::Range;
+
+/// Vectors of start values, side by side, before memory is taken for them.
+#[derive(Default)]
+pub(crate) struct Constants {
+    /// The value and the length of each.
+    vectors: Vec<(f32, usize)>,
+    /// Numbers of all.
+    pub len: usize,
+}
+
+impl Constants {
+    /// Adds a vector, and returns its place.
+    fn add(&mut self, value: f32, len: usize) -> usize {
+        self.vectors.push((value, len));
+        self.len += len;
+        self.len - len
+    }
+
+    /// Takes the memory.
+    pub fn allocate(&self) -> Aligned {
+        let mut numbers = Aligned::new(self.len);
+        let mut rest = numbers.as_mut_slice();
+        for &(value, len) in &self.vectors {
+            let (vector, behind) = rest.split_at_mut(len);
+            vector.fill(value);
+            rest = behind;
+        }
+        numbers
+    }
+}
 
 /// Where an operation runs.
 #[derive(Clone, Copy)]
@@ -33,16 +66,17 @@ struct Site {
 pub(crate) struct Compiler<'a> {
     plan: &'a Plan,
     placement: &'a Placement,
+    /// See [`Plan::rings`].
+    rings: Vec<Option<usize>>,
     streams: usize,
     window: usize,
     precision: Precision,
     workers: usize,
     /// Whether the pass is the backward one.
     backward: bool,
-    /// Start vectors: by the number's bits.
-    constant_places: HashMap<u64, usize>,
-    pub constants: Vec<(f32, usize)>,
-    constants_len: usize,
+    /// Start vectors: by the number's bits and their length.
+    constant_places: HashMap<(u32, usize), usize>,
+    pub constants: Constants,
     /// Numbers of packed weights.
     pub packed_len: usize,
     /// Columns of the widest errors of a sum of outer products.
@@ -61,14 +95,14 @@ impl<'a> Compiler<'a> {
         Compiler {
             plan,
             placement,
+            rings: plan.rings(setup.window),
             streams: setup.streams,
             window: setup.window,
             precision: setup.precision,
             workers,
             backward: false,
             constant_places: HashMap::new(),
-            constants: Vec::new(),
-            constants_len: 0,
+            constants: Constants::default(),
             packed_len: 0,
             errors: 0,
             tiles: 0,
@@ -78,29 +112,12 @@ impl<'a> Compiler<'a> {
         }
     }
 
-    /// Numbers of the start vectors.
-    pub fn constants_len(&self) -> usize {
-        self.constants_len
-    }
-
-    /// The vectors of start values, each as long as the widest buffer.
-    pub fn write_constants(&self, to: &mut [f32]) {
-        let width = self.widest();
-        for &(value, place) in &self.constants {
-            to[place..place + width].fill(value);
-        }
-    }
-
-    fn widest(&self) -> usize {
-        self.plan.buffers.iter().map(|b| b.width).max().unwrap_or(0)
-    }
-
     pub fn target(&self, view: View) -> Target {
         let buffer = &self.plan.buffers[view.buffer.0];
         // Sizes were checked against memory before.
         let offset = (self.placement.offsets[view.buffer.0] / 4) as usize;
         let base = offset + buffer.history * self.streams * buffer.width + view.column;
-        let ring = Ring::of(self.plan.ring(view.buffer.0, self.window));
+        let ring = Ring::of(self.rings[view.buffer.0]);
         Target { base, width: buffer.width, len: view.len, ring }
     }
 
@@ -112,12 +129,10 @@ impl<'a> Compiler<'a> {
                 // Of symbols: none, whose bits are all ones.
                 let symbols = self.plan.buffers[read.view.buffer.0].symbols;
                 let value = if symbols { f32::from_bits(rnnc_plan::NO_SYMBOL) } else { number as f32 };
-                let width = self.widest();
-                let place = *self.constant_places.entry(u64::from(value.to_bits())).or_insert_with(|| {
-                    self.constants.push((value, self.constants_len));
-                    self.constants_len += width.next_multiple_of(16);
-                    self.constants_len - width.next_multiple_of(16)
-                });
+                // Few lengths, so that reads share vectors, and none is much longer than what reads it.
+                let key = (value.to_bits(), len.next_power_of_two().max(16));
+                let place =
+                    *self.constant_places.entry(key).or_insert_with(|| self.constants.add(value, key.1));
                 StartPlace::Constant(place)
             }
         };
@@ -222,15 +237,18 @@ impl<'a> Compiler<'a> {
     fn track(&mut self, track: &Track, site: Site) -> TrackCode {
         let placed = || track.phases.iter().flat_map(|p| &p.ops).map(|p| p.offset);
         let block = track.block.min(self.window);
+        // Only frames stages have gradients, and workers to share out their sums.
+        let phases: Vec<Cow<'_, Phase>> = match site.kind {
+            StageKind::Frames if site.deal != Deal::Alone => {
+                track.phases.iter().flat_map(rounds::rounds).map(Cow::Owned).collect()
+            }
+            _ => track.phases.iter().map(Cow::Borrowed).collect(),
+        };
         TrackCode {
             backward: track.direction == Direction::Backward,
             block,
             offsets: (placed().min().unwrap_or(0), placed().max().unwrap_or(0)),
-            phases: track
-                .phases
-                .iter()
-                .map(|p| p.ops.iter().map(|o| self.op(o, site, block)).collect())
-                .collect(),
+            phases: phases.iter().map(|p| p.ops.iter().map(|o| self.op(o, site, block)).collect()).collect(),
             barrier_at_end: track.barrier_at_end,
             scan: Vec::new(),
         }

@@ -2,10 +2,10 @@
 
 mod state;
 
-use crate::compile::Compiler;
+use crate::compile::{Compiler, Constants};
 use crate::flush::FlushSubnormals;
 use crate::kernels::isa::Isa;
-use crate::memory::{Aligned, Shared};
+use crate::memory::{Aligned, Room, Shared};
 use crate::ops::border::{self, Rows};
 use crate::ops::{Local, Share, TILE, gradient, update};
 use crate::pass;
@@ -85,7 +85,7 @@ struct Parts {
     placement: Placement,
     forward: Program,
     backward: Option<Program>,
-    constants: Aligned,
+    constants: Constants,
     packed: usize,
     found: usize,
     /// Of each worker.
@@ -104,15 +104,13 @@ impl Parts {
         let placement = plan.place(setup.streams, setup.window, setup.step < setup.window);
         let mut compiler = Compiler::new(plan, &placement, setup, workers);
         let (forward, backward) = (compiler.forward(), compiler.backward());
-        let mut constants = Aligned::new(compiler.constants_len());
-        compiler.write_constants(constants.as_mut_slice());
         let outer = if compiler.errors > 0 { gradient::outer_room(compiler.errors) } else { 0 };
         let tiles = compiler.tiles.max(2) * TILE;
-        let Compiler { packed_len: packed, found, pointers, group, .. } = compiler;
+        let Compiler { packed_len: packed, found, pointers, group, constants, .. } = compiler;
         let clock = Clock::bytes(setup.streams, setup.window);
-        let own = tiles + group + outer + 2 * pointers;
-        let numbers = packed + found + workers * own + constants.as_slice().len();
-        plan.working = numbers as u128 * 4 + clock;
+        let of_all = [packed, found, constants.len].iter().map(|&numbers| numbers as u128).sum::<u128>();
+        let own = [tiles, group, outer, 2 * pointers].iter().map(|&numbers| numbers as u128).sum::<u128>();
+        plan.working = (of_all + own * workers as u128) * 4 + clock;
         Parts { placement, forward, backward, constants, packed, found, tiles, pointers, group, outer }
     }
 }
@@ -187,7 +185,7 @@ impl CpuExecutor {
             weights: Aligned::new(plan.weights.len()),
             gradients: Aligned::new(trained),
             moments: [Aligned::new(trained), Aligned::new(trained)],
-            constants,
+            constants: constants.allocate(),
             packed: Aligned::new(packed),
             found: Aligned::new(found),
             clock: Clock::new(setup.streams, setup.window),
@@ -249,6 +247,12 @@ impl CpuExecutor {
             constants: self.constants.as_slice().as_ptr(),
             packed: self.packed.as_mut_ptr(),
             found: self.found.as_mut_ptr(),
+            room: Room {
+                values: self.values.as_slice().len(),
+                weights: self.weights.as_slice().len(),
+                gradients: self.gradients.as_slice().len(),
+                constants: self.constants.as_slice().len(),
+            },
             clock: &self.clock,
             isa: self.isa,
             streams: self.setup.streams,

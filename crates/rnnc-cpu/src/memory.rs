@@ -47,6 +47,27 @@ impl Aligned {
     }
 }
 
+/// How many numbers there are of each kind. Debug builds hold every access against it; what the plan says of its views and
+/// weights is checked when it is made (`Plan::verify`).
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Room {
+    pub values: usize,
+    pub weights: usize,
+    /// As many as weights, if there is a backward pass.
+    pub gradients: usize,
+    pub constants: usize,
+}
+
+/// Stops a debug build where so many numbers from a place on are not all there.
+#[inline]
+#[track_caller]
+pub(crate) fn assert_inside(place: isize, len: usize, room: usize) {
+    debug_assert!(
+        usize::try_from(place).is_ok_and(|place| place + len <= room),
+        "{len} numbers from {place} on, of {room}"
+    );
+}
+
 /// What all workers see while a pass runs.
 pub(crate) struct Shared<'a> {
     /// The buffers of the plan.
@@ -61,6 +82,7 @@ pub(crate) struct Shared<'a> {
     pub packed: *mut f32,
     /// What scans in chunks make of their states.
     pub found: *mut f32,
+    pub room: Room,
     pub clock: &'a Clock,
     pub isa: Isa,
     pub streams: usize,

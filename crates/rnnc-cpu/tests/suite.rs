@@ -1,16 +1,21 @@
 //! The executor suite on the CPU executor: every network against the reference, on one worker and on several.
 
+mod speeds;
+
 use proptest::prelude::*;
 use proptest::test_runner::contextualize_config;
 use rnnc_cpu::CpuExecutor;
 use rnnc_cpu::team::Policy;
-use rnnc_graph::WeightId;
+use rnnc_graph::{Activation, Connect, Graph, Range, WeightId};
 use rnnc_plan::{
-    Deal, Executor, ExecutorError, Part, Plan, Precision, Setup, Speeds, Update, Values, ValuesMut,
+    Deal, Executor, ExecutorError, Part, Plan, PlanOptions, Precision, Setup, Speeds, Update, Values,
+    ValuesMut,
 };
 use rnnc_suite::{
-    Case, Data, Smooth, cases, check, check_refusals, is_well_conditioned, networks, random_case,
+    Case, Data, Smooth, cases, check, check_cells, check_functions, check_refusals, check_updates,
+    is_well_conditioned, networks, random_case,
 };
+use speeds::{FORGETFUL, NIMBLE, TARDY};
 
 /// Relative to the largest number of an array; single precision against double.
 const TOLERANCE: f64 = 2e-4;
@@ -30,12 +35,6 @@ fn on(threads: usize) -> impl Fn(Plan, Setup) -> Result<Box<dyn Executor>, Execu
 fn at(speeds: Speeds, threads: usize) -> impl Fn(Plan, Setup) -> Result<Box<dyn Executor>, ExecutorError> {
     move |plan, setup| Ok(Box::new(CpuExecutor::for_cores(plan, Setup { threads, ..setup }, speeds)?))
 }
-
-/// Cores so slow that meetings cost nothing beside: all is shared out.
-const NIMBLE: Speeds = Speeds { product: 1.0, other: 1.0, near: 1.0, far: 1.0, memory: 1.0, ..CORE };
-/// Such cores that take long to meet: loops run at the same time where they can.
-const TARDY: Speeds = Speeds { barrier: 20.0, ..NIMBLE };
-const CORE: Speeds = Speeds { run: 0.0, wake: 0.0, step: 0.0, ..Speeds::CORE };
 
 fn all_agree(cases: &[Case], threads: usize) {
     all_agree_at(Speeds::CORE, cases, threads);
@@ -60,10 +59,6 @@ fn waves(speeds: Speeds, cases: &[Case], threads: usize) -> [usize; 2] {
     }
     count
 }
-
-/// Cores that fit a frame or some into their caches, and have to move all else from far away: stages run in strips.
-const FORGETFUL: Speeds =
-    Speeds { values: [1e9, 1e-9, 1e-9], caches: (4096.0, 4096.0), barrier: 0.0, ..NIMBLE };
 
 #[test]
 fn every_case_agrees_where_stages_run_in_strips() {
@@ -239,6 +234,45 @@ fn what_an_executor_must_refuse_is_refused() {
     check_refusals(&on(1)).unwrap();
 }
 
+#[test]
+fn gradients_of_any_size_move_weights_and_what_is_no_number_changes_nothing() {
+    for threads in [1, 3] {
+        check_updates(&on(threads)).unwrap();
+    }
+}
+
+/// y = concat(c, broadcast(a; n)), where c is 0, 1, 2, ... and a is -1, -2, ...
+fn repeated_behind(c: usize, a: usize, n: usize, threads: usize) -> Vec<f32> {
+    let mut graph = Graph::new("n");
+    let (x, few) = (graph.input("c", c), graph.input("a", a));
+    let y = graph.sum("y", c + n, Activation::Identity);
+    graph.connect(x, y, Connect::identity().to(Range::new(0, c)));
+    graph.connect(few, y, Connect::broadcast().to(Range::new(c, n)));
+    graph.output("y", y);
+    let plan = Plan::new(&graph, PlanOptions::inference(1, 1)).unwrap();
+    let mut executor = at(NIMBLE, threads)(plan, Setup::new(1, 1)).unwrap();
+    let numbers: Vec<f32> = (0..c).map(|k| k as f32).collect();
+    let repeated: Vec<f32> = (0..a).map(|k| -1.0 - k as f32).collect();
+    executor.forward(1, &[Values::F32(&numbers), Values::F32(&repeated)], None).unwrap();
+    let mut y = vec![0.0; c + n];
+    executor.output(0, ValuesMut::F32(&mut y)).unwrap();
+    assert_eq!(y[..c], numbers);
+    y.split_off(c)
+}
+
+#[test]
+fn repeated_values_behind_any_number_of_units_are_those_that_were_given() {
+    assert_eq!(repeated_behind(4, 2, 4, 1), [-1.0, -1.0, -2.0, -2.0]);
+    assert_eq!(repeated_behind(4_000_000, 1, 2, 2), [-1.0, -1.0]);
+    // Through borders of tiles and of workers.
+    for threads in [1, 3] {
+        for (c, a, times) in [(300, 3, 300), (5, 700, 3), (255, 1, 600), (1, 40, 17)] {
+            let expected: Vec<f32> = (0..a * times).map(|u| -1.0 - (u / times) as f32).collect();
+            assert_eq!(repeated_behind(c, a, a * times, threads), expected, "{a} units {times} times");
+        }
+    }
+}
+
 proptest! {
     #![proptest_config(contextualize_config(ProptestConfig { cases: 150, ..ProptestConfig::default() }))]
 
@@ -246,9 +280,19 @@ proptest! {
     fn random_networks_agree_with_the_reference(
         case in random_case(Smooth::Yes),
         threads in 1usize..6,
-        speeds in prop::sample::select(vec![Speeds::CORE, NIMBLE, TARDY, FORGETFUL]),
+        speeds in prop::sample::select(speeds::ALL.to_vec()),
     ) {
         prop_assume!(is_well_conditioned(&case, TOLERANCE));
         check(&case, &at(speeds, threads), TOLERANCE).map_err(TestCaseError::fail)?;
     }
+}
+
+#[test]
+fn functions_and_their_derivatives_are_accurate_over_all_numbers() {
+    check_functions(&on(1)).unwrap_or_else(|wrong| panic!("{wrong}"));
+}
+
+#[test]
+fn cells_stay_finite_and_right_for_inputs_and_biases_of_any_size() {
+    check_cells(&on(1)).unwrap_or_else(|wrong| panic!("{wrong}"));
 }

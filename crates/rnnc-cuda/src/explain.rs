@@ -134,17 +134,22 @@ pub fn explain(plan: &Plan, setup: Setup, device: &Device) -> Result<Explanation
     for ((name, graph, pass), of_pass) in passes(plan).zip(PassWaves::of_plan(plan, setup, device)) {
         let waves = &of_pass.waves;
         let jobs = if name == "forward" { &program.forward } else { &program.backward };
+        // Of each stage; what runs in chunks counts once.
+        let mut own: Vec<Vec<&Job>> = vec![Vec::new(); pass.stages.len()];
+        for job in jobs.iter().filter(|job| job.frames.is_first()) {
+            if let Some(own) = job.stage.and_then(|stage| own.get_mut(stage.checked_sub(first)?)) {
+                own.push(job);
+            }
+        }
+        let names = Names::of(graph, pass);
         let mut stages = Vec::new();
         for (number, stage) in pass.stages.iter().enumerate() {
             let shares = match stage.kind {
                 StageKind::Loop => waves::shares(pass, waves, number, setup, device),
                 _ => Vec::new(),
             };
-            // What runs in chunks counts once.
-            let own = |job: &&Job| job.stage == Some(first + number) && job.frames.is_first();
-            let own: Vec<Job> = jobs.iter().filter(own).cloned().collect();
             let chunks = rnnc_plan::waves::of_stage(waves, number).map_or(1, |wave| wave.chunks);
-            let explained = explain_stage(graph, pass, stage, &own, shares, setup, device);
+            let explained = explain_stage((graph, &names), pass, stage, &own[number], shares, setup, device);
             stages.push(StageExplained { chunks, ..explained });
         }
         first += stages.len();
@@ -165,15 +170,14 @@ pub fn explain(plan: &Plan, setup: Setup, device: &Device) -> Result<Explanation
 }
 
 fn explain_stage(
-    graph: &Graph,
+    (graph, names): (&Graph, &Names<'_>),
     pass: &Pass,
     stage: &Stage,
-    jobs: &[Job],
+    jobs: &[&Job],
     shares: Vec<Share>,
     setup: Setup,
     device: &Device,
 ) -> StageExplained {
-    let names = Names::of(graph, pass);
     let ops = stage.tracks.iter().flat_map(|t| &t.phases).flat_map(|p| &p.ops);
     let rows = (setup.streams * setup.window) as f64;
     let Cost { product_flops, value_bytes, weight_bytes, .. } = stage.cost;
@@ -193,8 +197,8 @@ fn explain_stage(
     StageExplained {
         kind: stage.kind,
         operations: ops.flat_map(|placed| names.words(&placed.op, graph)).collect(),
-        kernels: commands(jobs).filter(|c| matches!(c, Command::Kernel(_))).count(),
-        products: commands(jobs).filter(|c| matches!(c, Command::Product(_))).count(),
+        kernels: commands(jobs.iter().copied()).filter(|c| matches!(c, Command::Kernel(_))).count(),
+        products: commands(jobs.iter().copied()).filter(|c| matches!(c, Command::Product(_))).count(),
         product_flops,
         bytes,
         predicted_us: window_us / setup.window as f64,

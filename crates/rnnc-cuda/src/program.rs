@@ -153,8 +153,8 @@ impl Frames {
 }
 
 /// The commands of some jobs, in an order in which they can run.
-pub fn commands(jobs: &[Job]) -> impl Iterator<Item = &Command> {
-    jobs.iter().flat_map(|job| &job.commands)
+pub fn commands<'a>(jobs: impl IntoIterator<Item = &'a Job>) -> impl Iterator<Item = &'a Command> {
+    jobs.into_iter().flat_map(|job| &job.commands)
 }
 
 /// One thing a device does. Frames are those of the pass: `first .. end` of the window.

@@ -4,7 +4,7 @@
 
 use rnnc_cuda::CudaExecutor;
 use rnnc_plan::{Executor, ExecutorError, Plan, Setup};
-use rnnc_suite::{Case, cases, check, check_refusals};
+use rnnc_suite::{Case, cases, check, check_refusals, check_updates};
 
 /// Relative to the largest number of an array; single precision against double.
 const TOLERANCE: f64 = 2e-4;
@@ -57,4 +57,10 @@ fn executors_of_several_threads_do_not_disturb_each_other() {
 #[ignore = "needs an NVIDIA GPU"]
 fn what_an_executor_must_refuse_is_refused() {
     check_refusals(&make).unwrap();
+}
+
+#[test]
+#[ignore = "needs an NVIDIA GPU"]
+fn gradients_of_any_size_move_weights_and_what_is_no_number_changes_nothing() {
+    check_updates(&make).unwrap();
 }

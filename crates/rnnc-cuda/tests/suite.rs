@@ -13,7 +13,10 @@ use rnnc_cuda::device::{Device, Rates};
 use rnnc_cuda::driver::Geometry;
 use rnnc_cuda::program::{Command, Launch, Work, commands};
 use rnnc_plan::{Executor, ExecutorError, Plan, PlanOptions, Precision, Setup, Values, ValuesMut};
-use rnnc_suite::{Case, Smooth, cases, check, check_refusals, is_well_conditioned, random_case};
+use rnnc_suite::{
+    Case, Smooth, cases, check, check_cells, check_functions, check_refusals, check_updates,
+    is_well_conditioned, random_case,
+};
 
 /// Relative to the largest number of an array; single precision against double.
 const TOLERANCE: f64 = 2e-4;
@@ -150,6 +153,11 @@ fn what_an_executor_must_refuse_is_refused() {
     check_refusals(&on(&devices()[0])).unwrap();
 }
 
+#[test]
+fn gradients_of_any_size_move_weights_and_what_is_no_number_changes_nothing() {
+    check_updates(&on(&devices()[0])).unwrap();
+}
+
 proptest! {
     #![proptest_config(contextualize_config(ProptestConfig { cases: 20, ..ProptestConfig::default() }))]
 
@@ -158,4 +166,14 @@ proptest! {
         prop_assume!(is_well_conditioned(&case, TOLERANCE));
         check(&case, &on(&devices()[which]), TOLERANCE).map_err(TestCaseError::fail)?;
     }
+}
+
+#[test]
+fn functions_and_their_derivatives_are_accurate_over_all_numbers() {
+    check_functions(&on(&devices()[0])).unwrap_or_else(|wrong| panic!("{wrong}"));
+}
+
+#[test]
+fn cells_stay_finite_and_right_for_inputs_and_biases_of_any_size() {
+    check_cells(&on(&devices()[1])).unwrap_or_else(|wrong| panic!("{wrong}"));
 }

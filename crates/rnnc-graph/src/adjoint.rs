@@ -172,7 +172,6 @@ impl<'a> Derivation<'a> {
             }
             _ => LayerKind::Saved(id),
         };
-        // The same name: a dropout mask is keyed by it.
         let value = self.out.add_layer(Layer { kind, function: Function::IDENTITY, ..layer.clone() });
         self.values[id.index()] = Some(value);
         value

@@ -165,9 +165,19 @@ impl Activation {
                     x.exp().ln_1p()
                 }
             }
-            Softsign => x / (1.0 + x.abs()),
-            Gelu => 0.5 * x * libm::erfc(-x * std::f64::consts::FRAC_1_SQRT_2),
-            Silu => x * sigmoid(x),
+            // Bounded where infinity over infinity, or times 0, would be no limit.
+            Softsign => {
+                let x = x.clamp(f64::MIN, f64::MAX);
+                x / (1.0 + x.abs())
+            }
+            Gelu => {
+                let x = x.clamp(-FAR, f64::INFINITY);
+                0.5 * x * libm::erfc(-x * std::f64::consts::FRAC_1_SQRT_2)
+            }
+            Silu => {
+                let x = x.clamp(-FAR, f64::INFINITY);
+                x * sigmoid(x)
+            }
             Exp => x.exp(),
             Log => x.ln(),
             Sqrt => x.sqrt(),
@@ -184,15 +194,21 @@ impl Activation {
     pub fn slope_reads(self) -> SlopeReads {
         use Activation::*;
         match self {
-            Identity | Sigmoid | Tanh | Relu | LeakyRelu | Elu | Softplus | Exp | Sqrt | HardSigmoid
-            | HardTanh => SlopeReads::Value,
+            Identity | Sigmoid | Tanh | Relu | LeakyRelu | Softplus | Exp | Sqrt | HardTanh => {
+                SlopeReads::Value
+            }
+            // Of a value that was rounded to -1, or to 1, too little could be told.
+            Elu | HardSigmoid => SlopeReads::Argument,
             Softsign | Gelu | Silu | Log | Abs | Square | Sin | Cos => SlopeReads::Argument,
         }
     }
 
-    /// f', as a function of the value or of the argument (see [`Activation::slope_reads`]).
+    /// f', as a function of the value or of the argument (see [`Activation::slope_reads`]); NaN of NaN.
     pub fn slope(self, v: f64) -> f64 {
         use Activation::*;
+        if v.is_nan() && self != Identity {
+            return v;
+        }
         match self {
             Identity => 1.0,
             Sigmoid => v * (1.0 - v),
@@ -209,7 +225,7 @@ impl Activation {
                 if v > 0.0 {
                     1.0
                 } else {
-                    v + 1.0
+                    v.exp()
                 }
             }
             Softplus => -(-v).exp_m1(),
@@ -218,12 +234,13 @@ impl Activation {
                 1.0 / (d * d)
             }
             Gelu => {
+                let v = v.clamp(-FAR, FAR);
                 let density = (-0.5 * v * v).exp() / (2.0 * std::f64::consts::PI).sqrt();
                 0.5 * libm::erfc(-v * std::f64::consts::FRAC_1_SQRT_2) + v * density
             }
             Silu => {
-                let g = sigmoid(v);
-                g + v * g * (1.0 - g)
+                let v = v.clamp(-FAR, FAR);
+                sigmoid(v) * (1.0 + v * sigmoid(-v))
             }
             Exp => v,
             Log => 1.0 / v,
@@ -241,7 +258,7 @@ impl Activation {
             Sin => v.cos(),
             Cos => -v.sin(),
             HardSigmoid => {
-                if v > 0.0 && v < 1.0 {
+                if v > -3.0 && v < 3.0 {
                     1.0 / 6.0
                 } else {
                     0.0
@@ -251,6 +268,9 @@ impl Activation {
         }
     }
 }
+
+/// Past this, e^-x is 0, and infinity may be taken for it.
+const FAR: f64 = 1e4;
 
 fn sigmoid(x: f64) -> f64 {
     // The half that does not overflow; NaN takes the second.
@@ -290,6 +310,28 @@ mod tests {
     fn nan_passes_through_every_function() {
         for f in Activation::ALL {
             assert!(f.apply(f64::NAN).is_nan(), "{}", f.name());
+            assert!(f == Activation::Identity || f.slope(f64::NAN).is_nan(), "slope of {}", f.name());
+        }
+    }
+
+    #[test]
+    fn infinities_give_limits() {
+        use Activation::*;
+        for (f, below, above) in [
+            (Sigmoid, (0.0, 0.0), (1.0, 0.0)),
+            (Tanh, (-1.0, 0.0), (1.0, 0.0)),
+            (Elu, (-1.0, 0.0), (f64::INFINITY, 1.0)),
+            (Softplus, (0.0, 0.0), (f64::INFINITY, 1.0)),
+            (Softsign, (-1.0, 0.0), (1.0, 0.0)),
+            (Gelu, (0.0, 0.0), (f64::INFINITY, 1.0)),
+            (Silu, (0.0, 0.0), (f64::INFINITY, 1.0)),
+            (HardSigmoid, (0.0, 0.0), (1.0, 0.0)),
+        ] {
+            for (x, (value, slope)) in [(f64::NEG_INFINITY, below), (f64::INFINITY, above)] {
+                assert_eq!(f.apply(x), value, "{} of {x}", f.name());
+                let read = if f.slope_reads() == SlopeReads::Value { value } else { x };
+                assert_eq!(f.slope(read), slope, "slope of {} at {x}", f.name());
+            }
         }
     }
 

@@ -4,7 +4,7 @@
 //! an index into the graph that made it.
 
 use crate::function::{Activation, Function};
-use crate::init::Init;
+use crate::init::{Init, name_key};
 use crate::operation::Operation;
 use crate::parts::{
     Accumulation, Connection, ConnectionId, ConnectionKind, Layer, LayerId, LayerKind, Output, Range, Start,
@@ -185,6 +185,21 @@ impl Graph {
     /// Adds a layer that is an operation; connect its operands in order.
     pub fn operation(&mut self, name: impl Into<String>, size: usize, operation: Operation) -> LayerId {
         self.layer(name, size, LayerKind::Operation(operation))
+    }
+
+    /// Adds a dropout mask.
+    pub fn mask(&mut self, name: impl Into<String>, size: usize, probability: f64) -> LayerId {
+        let id = self.layer(name, size, LayerKind::Sum);
+        self.make_mask(id, probability);
+        id
+    }
+
+    /// Makes a layer a dropout mask. Its key is that of the name which the layer has in this graph, where no other has it;
+    /// from now on it is the mask's own, and graphs that are made of this one keep it, whatever they call the layer.
+    pub fn make_mask(&mut self, layer: LayerId, probability: f64) {
+        let layer = &mut self.layers[layer.index()];
+        let key = name_key(&layer.name);
+        layer.kind = LayerKind::Operation(Operation::DropoutMask { probability, key });
     }
 
     /// Adds a learned vector as a layer.

@@ -46,7 +46,7 @@ pub fn initial_values(weight: &Weight, seed: u64) -> Vec<f64> {
     }
 }
 
-/// A number that stands for a name: FNV-1a, 64 bits. Also the key of a layer's dropout mask.
+/// A number that stands for a name: FNV-1a, 64 bits.
 pub fn name_key(name: &str) -> u64 {
     name.bytes()
         .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))

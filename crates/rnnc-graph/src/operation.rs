@@ -23,8 +23,9 @@ pub enum Operation {
     /// frames without a symbol.
     CrossEntropy,
     /// No operands. In training 1 / (1 - p) with probability 1 - p and else 0, drawn afresh for each frame,
-    /// stream and unit, keyed by the layer's name; otherwise 1.
-    DropoutMask { probability: f64 },
+    /// stream and unit; otherwise 1. What is drawn follows from the key, which is the mask's own: the same for all that
+    /// read it, forward and back, and no other mask's, whatever layers are called. [`crate::Graph::mask`] gives it one.
+    DropoutMask { probability: f64, key: u64 },
 
     /// For the adjoints of max and min: 1 where a > b, 1/2 where a = b, else 0.
     Step,

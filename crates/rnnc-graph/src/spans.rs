@@ -178,8 +178,7 @@ mod tests {
         g.connect(layers[1], layers[2], Connect::identity().from(Range::new(4, 8)));
         assert_eq!(spans(&g, layers), [32, 32, 8]);
         let (mut g, layers) = gates(8);
-        let mask = LayerKind::Operation(Operation::DropoutMask { probability: 0.5 });
-        let mask = g.layer("mask", 32, mask);
+        let mask = g.mask("mask", 32, 0.5);
         g.connect(mask, layers[0], Connect::identity());
         assert_eq!(spans(&g, layers), [32, 32, 8]);
         let (mut g, layers) = gates(8);

@@ -5,7 +5,7 @@ use crate::function::Function;
 use crate::graph::Graph;
 use crate::operation::Operation;
 use crate::parts::{Connection, ConnectionKind, LayerId, LayerKind, Range, Start, WeightId};
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 /// The longest delay. Its only purpose is that sums of delays cannot overflow.
 const LONGEST_DELAY: i64 = 1 << 31;
@@ -30,8 +30,21 @@ pub fn validate(graph: &Graph) -> Result<(), GraphError> {
             return wrong(format!("shape {:?} is too large to address", weight.shape));
         }
     }
+    let mut masks = HashMap::new();
     for id in graph.layer_ids() {
         layer(graph, id)?;
+        if let LayerKind::Operation(Operation::DropoutMask { key, .. }) = graph.layer_at(id).kind
+            && let Some(other) = masks.insert(key, id)
+        {
+            let other = &graph.layer_at(other).name;
+            return wrong(
+                graph,
+                id,
+                format!(
+                    "its dropout mask has the key of that of `{other}`, {key:#018x}; give it another name, or another key"
+                ),
+            );
+        }
         for connection in graph.incoming(id) {
             self::connection(graph, connection)?;
         }
@@ -116,7 +129,7 @@ fn operation(graph: &Graph, id: LayerId, op: Operation, count: usize) -> Result<
             }
             return Ok(());
         }
-        Operation::DropoutMask { probability } => {
+        Operation::DropoutMask { probability, .. } => {
             return if (0.0..1.0).contains(&probability) {
                 Ok(())
             } else {

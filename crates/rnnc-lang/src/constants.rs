@@ -141,10 +141,20 @@ pub(crate) fn division_by_zero(place: Span) -> Diagnostic {
     Diagnostic::new(place, "a division by 0").label("this is 0").help("divide by another number")
 }
 
-/// The number, unless it is none that an executor could hold.
+/// The number, unless it is none that an executor in single precision could hold.
 pub(crate) fn finite(value: f64, place: Span) -> Result<f64, Diagnostic> {
     if value.is_finite() {
-        return Ok(value);
+        let single = value as f32;
+        if single.is_finite() && (single != 0.0 || value == 0.0) {
+            return Ok(value);
+        }
+        let (what, bound) = match single == 0.0 {
+            true => ("small", "the smallest number but 0 is about 1.4e-45"),
+            false => ("large", "the largest number is about 3.4e38"),
+        };
+        return Err(Diagnostic::new(place, format!("a number too {what} for single precision"))
+            .label(format!("this is {value:e}"))
+            .help(format!("networks are computed in single precision, where {bound}")));
     }
     Err(Diagnostic::new(
         place,

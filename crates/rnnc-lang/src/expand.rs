@@ -336,19 +336,27 @@ impl<'t> Expander<'t> {
             }
             ExprKind::Sum(parts) => {
                 let mut terms = Vec::new();
-                let mut constant = 0.0;
+                let mut leading = 0.0;
                 for (negative, part) in parts {
                     let sign = if *negative { -1.0 } else { 1.0 };
                     let term = self.expr(at, part)?;
                     match self.as_number(term) {
-                        Some(number) => constant += sign * number,
-                        None => terms.push((sign, term)),
+                        Some(0.0) => {}
+                        Some(number) if terms.is_empty() => leading += sign * number,
+                        _ => terms.push((sign, term)),
                     }
                 }
+                if terms.is_empty() {
+                    return self.push(Op::Number(leading), expr.span);
+                }
+                if leading != 0.0 {
+                    // Behind the first term: a sum of two is the same either way.
+                    let number = self.push(Op::Number(leading), expr.span)?;
+                    terms.insert(1, (1.0, number));
+                }
                 match terms[..] {
-                    [] => self.push(Op::Number(constant), expr.span),
-                    [(1.0, only)] if constant == 0.0 => Ok(only),
-                    _ => self.push(Op::Sum { terms, constant }, expr.span),
+                    [(1.0, only)] => Ok(only),
+                    _ => self.push(Op::Sum { terms }, expr.span),
                 }
             }
             ExprKind::Product(parts) => self.product(at, parts, expr.span),
@@ -367,7 +375,7 @@ impl<'t> Expander<'t> {
         }
     }
 
-    /// From left to right; what is divided by something that is no number becomes a quotient on the way.
+    /// From left to right; a division becomes a quotient on the way, but for one that is as exact as a product.
     fn product(
         &mut self,
         at: &mut Context<'t>,
@@ -380,10 +388,16 @@ impl<'t> Expander<'t> {
             let factor = self.expr(at, part)?;
             match (self.as_number(factor), *divide) {
                 (Some(0.0), true) => return Err(crate::constants::division_by_zero(part.span)),
-                (Some(number), true) => scale /= number,
-                (Some(number), false) => scale *= number,
-                (None, false) => factors.push(factor),
-                (None, true) => {
+                (Some(number), true) if factors.is_empty() => scale /= number,
+                (Some(number), false) if factors.is_empty() => scale *= number,
+                // A product of two is the same either way.
+                (Some(number), false) if factors.len() == 1 && scale == 1.0 => scale = number,
+                (Some(number), true) if factors.len() == 1 && scale == 1.0 && is_power_of_two(number) => {
+                    scale = 1.0 / number;
+                }
+                (Some(1.0), _) => {}
+                (_, false) => factors.push(factor),
+                (_, true) => {
                     let above = self.product_of(scale, std::mem::take(&mut factors), span)?;
                     factors.push(self.push(Op::Pair(rnnc_graph::Operation::Quotient, above, factor), span)?);
                     scale = 1.0;
@@ -397,7 +411,13 @@ impl<'t> Expander<'t> {
         match factors[..] {
             [] => self.push(Op::Number(scale), span),
             [only] if scale == 1.0 => Ok(only),
-            _ => self.push(Op::Product { scale, factors }, span),
+            _ => self.push(Op::Product { scale: finite(scale, span)?, factors }, span),
         }
     }
+}
+
+/// Whether to divide by the number and to multiply by its inverse is the same, to the last bit.
+fn is_power_of_two(number: f64) -> bool {
+    let (number, inverse) = (number as f32, (1.0 / number) as f32);
+    number.is_normal() && inverse.is_normal() && number * inverse == 1.0 && number.to_bits() << 9 == 0
 }

@@ -160,16 +160,17 @@ pub(crate) struct Expr<'t> {
     pub size: Option<usize>,
 }
 
-/// What an expression computes. Numbers are folded away, but for an expression that is one.
+/// What an expression computes, in the order that is written: numbers are worked out beforehand only where they stand
+/// beside each other, or where that changes no bit.
 #[derive(Debug)]
 pub(crate) enum Op<'t> {
     Number(f64),
     Read(Box<Reference<'t>>),
-    /// The sum of the terms, each with a factor, and of a number.
+    /// The sum of the terms from left to right, each with a sign, 1 or -1. A first one is no number.
     Sum {
         terms: Vec<(f64, ExprId)>,
-        constant: f64,
     },
+    /// The number times the first factor, times the others from left to right. A first one is no number.
     Product {
         scale: f64,
         factors: Vec<ExprId>,
@@ -237,7 +238,7 @@ impl Op<'_> {
     pub fn each_operand(&self, mut visit: impl FnMut(ExprId)) {
         match self {
             Op::Number(_) | Op::Read(_) | Op::Parameter { .. } => {}
-            Op::Sum { terms, .. } => terms.iter().for_each(|&(_, e)| visit(e)),
+            Op::Sum { terms } => terms.iter().for_each(|&(_, e)| visit(e)),
             Op::Product { factors, .. } => factors.iter().for_each(|&e| visit(e)),
             Op::Concat(parts) => parts.iter().for_each(|&e| visit(e)),
             Op::Dense(dense) => dense.inputs.iter().for_each(|&(e, _)| visit(e)),

@@ -55,6 +55,12 @@ fn order(network: &Expanded<'_>) -> Vec<NodeId> {
     order
 }
 
+/// A factor of a product layer.
+enum Factor {
+    Read(Read),
+    Number(f64),
+}
+
 pub(crate) struct Lowering<'n, 't> {
     pub network: &'n Expanded<'t>,
     pub graph: Graph,
@@ -225,7 +231,7 @@ impl Lowering<'_, '_> {
             _ => {}
         }
         let range = Range::new(0, self.graph.layer_at(layer).size);
-        self.terms(id, 1.0, layer, range)
+        self.terms(id, 1.0, layer, range, true)
     }
 
     pub fn operation(
@@ -257,40 +263,45 @@ impl Lowering<'_, '_> {
         self.graph.layer_at_mut(layer).kind = LayerKind::Product;
         let range = Range::new(0, self.graph.layer_at(layer).size);
         let mut factors = Vec::new();
-        let mut scale = self.factors(id, &mut factors)?;
-        for mut read in factors {
-            // The first factor takes the product's number.
-            read.scale *= std::mem::replace(&mut scale, 1.0);
-            self.connect(read, layer, range);
+        self.factors(id, &mut factors)?;
+        for factor in factors {
+            match factor {
+                Factor::Read(read) => self.connect(read, layer, range),
+                Factor::Number(number) => self.constant(number, layer, range),
+            }
         }
         Ok(())
     }
 
-    /// The factors of a product, of products within it too; returns their number.
-    fn factors(&mut self, id: ExprId, into: &mut Vec<Read>) -> Result<f64, Diagnostic> {
+    /// The factors of a product, from left to right. A product at its beginning is more of them; one elsewhere is a layer.
+    fn factors(&mut self, id: ExprId, into: &mut Vec<Factor>) -> Result<(), Diagnostic> {
         let expr = self.network.expr(id);
         match &expr.op {
             Op::Product { scale, factors } => {
-                let mut scale = *scale;
-                for &factor in factors {
-                    scale *= self.factors(factor, into)?;
+                let (&first, others) = factors.split_first().unwrap_or((&id, &[]));
+                if *scale == 1.0 {
+                    self.factors(first, into)?;
+                } else {
+                    let read = self.read(first)?;
+                    into.push(Factor::Read(self.times(read, *scale, first)?));
                 }
-                Ok(scale)
+                for &factor in others {
+                    into.push(match self.network.expr(factor).op {
+                        Op::Number(number) => Factor::Number(number),
+                        _ => Factor::Read(self.read(factor)?),
+                    });
+                }
             }
             Op::Dropout { operand, probability, mask } => {
-                let scale = self.factors(*operand, into)?;
-                let kind = LayerKind::Operation(Operation::DropoutMask { probability: *probability });
+                self.factors(*operand, into)?;
                 let size = self.size(id);
-                let layer = self.add(mask.clone(), size, kind, expr.span)?;
+                let layer = self.add(mask.clone(), size, LayerKind::Sum, expr.span)?;
+                self.graph.make_mask(layer, *probability);
                 let range = Range::new(0, size);
-                into.push(Read { layer, delay: 0, range, scale: 1.0, stops_gradient: false });
-                Ok(scale)
+                into.push(Factor::Read(Read { layer, delay: 0, range, scale: 1.0, stops_gradient: false }));
             }
-            _ => {
-                let read = self.read(id)?;
-                into.push(read);
-                Ok(1.0)
-            }
+            _ => into.push(Factor::Read(self.read(id)?)),
         }
+        Ok(())
     }
 }

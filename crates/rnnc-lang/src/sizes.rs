@@ -2,7 +2,7 @@
 //! the size of the first operand known to have more than one unit. Then every use is checked.
 
 use crate::diagnostics::{Diagnostic, counted, shortened};
-use crate::ir::{Expanded, ExprId, NodeId, NodeKind, Op};
+use crate::ir::{Expanded, Expr, ExprId, NodeId, NodeKind, Op};
 use crate::syntax::Span;
 use std::collections::HashSet;
 
@@ -95,7 +95,14 @@ impl<'n, 't> Inference<'n, 't> {
         let op = &self.network.expr(id).op;
         let mut some = false;
         if is_elementwise(op) {
-            op.each_operand(|operand| some |= self.network.expr(operand).size == Some(1));
+            // Numbers in sums and products go with any size.
+            let goes = |operand: &Expr<'_>| {
+                matches!((&operand.op, op), (Op::Number(_), Op::Sum { .. } | Op::Product { .. }))
+            };
+            op.each_operand(|operand| {
+                let operand = self.network.expr(operand);
+                some |= operand.size == Some(1) && !goes(operand);
+            });
         }
         some
     }
@@ -228,7 +235,11 @@ pub(crate) fn source(network: &Expanded<'_>, id: ExprId) -> Option<Span> {
                 // The operand that has the size.
                 let mut from = None;
                 op.each_operand(|operand| {
-                    if from.is_none() && network.expr(operand).size == expr.size {
+                    let operand_is = network.expr(operand);
+                    if from.is_none()
+                        && operand_is.size == expr.size
+                        && !matches!(operand_is.op, Op::Number(_))
+                    {
                         from = Some(operand);
                     }
                 });

@@ -1,5 +1,9 @@
 //! Expressions as terms of sum layers, and as reads of layers: what needs no layer of its own gets none.
+//!
+//! A layer's terms are added from left to right, so a sum within a sum is its terms only at the beginning; elsewhere, and
+//! as part of a product, it is a layer. Only a sign is moved from one number to another: all else would round anew.
 
+use crate::constants::finite;
 use crate::diagnostics::Diagnostic;
 use crate::ir::{Dense, ExprId, NodeKind, Op};
 use crate::lower::{EPSILON, Lowering};
@@ -18,26 +22,33 @@ pub(crate) struct Read {
 
 // Expressions nest only as deep as their expansion allows, so these may recurse.
 impl Lowering<'_, '_> {
-    /// Adds an expression to a sum layer, or to a part of one, times a number.
-    pub fn terms(&mut self, id: ExprId, scale: f64, layer: LayerId, range: Range) -> Result<(), Diagnostic> {
+    /// Adds an expression to a sum layer, or to a part of one, times a number. `first` says that nothing was added there
+    /// before.
+    pub fn terms(
+        &mut self,
+        id: ExprId,
+        scale: f64,
+        layer: LayerId,
+        range: Range,
+        first: bool,
+    ) -> Result<(), Diagnostic> {
         let expr = self.network.expr(id);
         let same_size = self.size(id) == range.len;
         let whole = same_size && range.len == self.graph.layer_at(layer).size;
         match &expr.op {
-            &Op::Number(number) => self.constant(scale * number, layer, range),
+            &Op::Number(number) => self.constant(finite(scale * number, expr.span)?, layer, range),
             &Op::Broadcast { operand, .. } if matches!(self.network.expr(operand).op, Op::Number(_)) => {
-                self.terms(operand, scale, layer, range)?;
+                self.terms(operand, scale, layer, range, first)?;
             }
-            Op::Sum { terms, constant } => {
-                for &(factor, term) in terms {
-                    self.terms(term, scale * factor, layer, range)?;
-                }
-                if *constant != 0.0 {
-                    self.constant(scale * constant, layer, range);
+            Op::Sum { terms } if terms.len() == 1 || (first && is_sign(scale)) => {
+                for (place, &(sign, term)) in terms.iter().enumerate() {
+                    self.terms(term, scale * sign, layer, range, first && place == 0)?;
                 }
             }
-            Op::Product { scale: own, factors } if factors.len() == 1 => {
-                self.terms(factors[0], scale * own, layer, range)?;
+            Op::Product { scale: own, factors }
+                if factors.len() == 1 && (is_sign(scale) || is_sign(*own)) =>
+            {
+                self.terms(factors[0], scale * own, layer, range, first)?;
             }
             Op::Dense(dense) if whole && scale == 1.0 => self.dense(dense, layer, expr.span)?,
             Op::Diagonal { operand, weight, init } if whole && scale == 1.0 => {
@@ -66,17 +77,23 @@ impl Lowering<'_, '_> {
                 let mut start = range.start;
                 for &part in parts {
                     let len = self.size(part);
-                    self.terms(part, scale, layer, Range::new(start, len))?;
+                    self.terms(part, scale, layer, Range::new(start, len), first)?;
                     start += len;
                 }
             }
             _ => {
-                let mut read = self.read(id)?;
-                read.scale *= scale;
+                let read = self.read(id)?;
+                let read = self.times(read, scale, id)?;
                 self.connect(read, layer, range);
             }
         }
         Ok(())
+    }
+
+    /// A read times a number. If it has one already, it becomes a layer before, so that both round as they are written.
+    pub fn times(&mut self, read: Read, scale: f64, id: ExprId) -> Result<Read, Diagnostic> {
+        let read = if is_sign(read.scale) || is_sign(scale) { read } else { self.copied(read, id)? };
+        Ok(Read { scale: read.scale * scale, ..read })
     }
 
     /// An expression as a read of a layer: of one that is there, or of a new one without a name.
@@ -100,14 +117,12 @@ impl Lowering<'_, '_> {
             &Op::Broadcast { operand, .. } => return self.read(operand),
             &Op::StopGradient(operand) => return Ok(Read { stops_gradient: true, ..self.read(operand)? }),
             Op::Product { scale, factors } if factors.len() == 1 => {
-                let mut read = self.read(factors[0])?;
-                read.scale *= scale;
-                return Ok(read);
+                let read = self.read(factors[0])?;
+                return self.times(read, *scale, id);
             }
-            Op::Sum { terms, constant: 0.0 } if terms.len() == 1 => {
-                let mut read = self.read(terms[0].1)?;
-                read.scale *= terms[0].0;
-                return Ok(read);
+            Op::Sum { terms } if terms.len() == 1 => {
+                let read = self.read(terms[0].1)?;
+                return self.times(read, terms[0].0, id);
             }
             &Op::Reduce { operand, groups, mean: true } => {
                 let name = self.anonymous_name(self.equation);
@@ -235,4 +250,9 @@ impl Lowering<'_, '_> {
             stops_gradient: false,
         });
     }
+}
+
+/// Whether a product with the number changes a sign at most.
+fn is_sign(number: f64) -> bool {
+    number.abs() == 1.0
 }

@@ -35,6 +35,11 @@ rejected! {
     a_newer_version_is_refused_by_name: "rnn 2\nnetwork n { input x : vector(3)  output x }";
     a_version_is_a_number: "rnn one\nnetwork n { input x : vector(3)  output x }";
     stray_text_between_blocks_is_marked: "input x : vector(3)\nnetwork n { output x }";
+    a_number_past_single_precision_is_told: "network n { input x : vector(3)  y = 1e39 * x  output y }";
+    a_number_that_single_precision_takes_for_0_is_told: "network n { input x : vector(3)  y = x / 1e-46  output y }";
+    a_product_of_numbers_past_single_precision_is_told: "network n { input x : vector(3)  y = 1e30 * 1e30 * x  output y }";
+    a_start_past_single_precision_is_told: "network n { input x : vector(3)  y = x + y[t-1]  start y = -1e39  output y }";
+    an_initial_value_past_single_precision_is_told: "network n { input x : vector(3)  y = dense(x; 3, bias = 1e39)  output y }";
     a_number_can_be_too_large: "network n { input x : vector(3)  y = 1e999 * x  output y }";
 }
 

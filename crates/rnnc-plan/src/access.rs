@@ -1,11 +1,13 @@
 //! What a job (an operation, a part of one, or a loop) reads and writes: two jobs that touch the same must run in their
 //! order.
 
+use crate::overlaps::Overlaps;
 use crate::plan::{
     Instruction, LookUp, Map, Matrix, Op, OuterSum, Placed, Product, Read, RowSum, ScatterSum, Stage,
     StageKind, Track, Vector, View,
 };
 use rnnc_graph::Direction;
+use std::collections::HashMap;
 use std::ops::Range;
 
 /// Some numbers.
@@ -48,6 +50,21 @@ fn overlap(a: &Range<usize>, b: &Range<usize>) -> bool {
 }
 
 impl Area {
+    /// The buffer, if it is of one.
+    fn buffer(&self) -> Option<usize> {
+        match self {
+            Area::Columns { buffer, .. } => Some(*buffer),
+            Area::Gradients(_) => None,
+        }
+    }
+
+    /// Which columns or gradients.
+    fn numbers(&self) -> Range<usize> {
+        match self {
+            Area::Columns { columns: numbers, .. } | Area::Gradients(numbers) => numbers.clone(),
+        }
+    }
+
     /// Whether the two have a number in common, and whether only in frames that the chunks say.
     fn meets(&self, other: &Area, lying: &Lying) -> (bool, bool) {
         match (self, other) {
@@ -88,7 +105,7 @@ impl Access {
             (true, by_frames) => !by_frames || at_once(a, b),
             (false, _) => false,
         };
-        self.any_meet(other, meet)
+        self.any_meet(other, lying, meet)
     }
 
     /// Whether a later job can have some frames before this one has the next ones, in that direction of time. Sums over
@@ -99,12 +116,21 @@ impl Access {
             ((true, _), Area::Columns { .. }) => overlap(&a.chunks(chunk(1)), &b.chunks(chunk(0))),
             _ => false,
         };
-        !self.any_meet(later, meet)
+        !self.any_meet(later, &[], meet)
     }
 
-    /// Whether any area that one of the two writes meets one that the other touches.
-    fn any_meet(&self, other: &Access, meet: impl Fn(&Area, &Area) -> bool) -> bool {
-        let any = |a: &[Area], b: &[Area]| a.iter().any(|a| b.iter().any(|b| meet(a, b)));
+    /// Whether any area that one of the two writes meets one that the other touches. `meet` holds for no areas but those that
+    /// [`Area::meets`] lets meet.
+    fn any_meet(&self, other: &Access, lying: &Lying, meet: impl Fn(&Area, &Area) -> bool) -> bool {
+        /// Fewer pairs than these are looked at one by one.
+        const PAIRS: usize = 1 << 12;
+        let any = |a: &[Area], b: &[Area]| match a.len().saturating_mul(b.len()) < PAIRS {
+            true => a.iter().any(|a| b.iter().any(|b| meet(a, b))),
+            false => {
+                let areas = Areas::new(b, lying);
+                a.iter().any(|a| areas.near(a).any(|b| meet(a, b)))
+            }
+        };
         any(&self.writes, &other.writes) || any(&self.writes, &other.reads) || any(&self.reads, &other.writes)
     }
 
@@ -265,10 +291,62 @@ fn area(view: View, delay: i64) -> Area {
     Area::Columns { buffer: view.buffer.0, columns: view.column..view.column + view.len, delay }
 }
 
+/// Many areas, to find those that may meet one.
+struct Areas<'a> {
+    /// Of each buffer, and of the gradients.
+    same: HashMap<Option<usize>, Overlaps<&'a Area>>,
+    /// Of each buffer one, by where the buffer lies.
+    places: Overlaps<&'a Area>,
+    lying: &'a Lying,
+}
+
+impl<'a> Areas<'a> {
+    fn new(areas: &'a [Area], lying: &'a Lying) -> Areas<'a> {
+        let mut same: HashMap<Option<usize>, Vec<(Range<usize>, &Area)>> = HashMap::new();
+        for area in areas {
+            same.entry(area.buffer()).or_default().push((area.numbers(), area));
+        }
+        let place = |(buffer, areas): (&Option<usize>, &Vec<(Range<usize>, &'a Area)>)| {
+            Some((lying.get((*buffer)?)?.clone(), areas[0].1))
+        };
+        let places = Overlaps::new(same.iter().filter_map(place).collect());
+        let same = same.into_iter().map(|(buffer, areas)| (buffer, Overlaps::new(areas))).collect();
+        Areas { same, places, lying }
+    }
+
+    fn near(&self, area: &Area) -> impl Iterator<Item = &'a Area> {
+        let (buffer, numbers) = (area.buffer(), area.numbers());
+        let same = self.same.get(&buffer).into_iter().flat_map(move |areas| areas.with(numbers.clone()));
+        let place = buffer.and_then(|buffer| self.lying.get(buffer));
+        let others = place.into_iter().flat_map(|place| self.places.with(place.clone()));
+        same.chain(others.filter(move |other| other.buffer() != buffer)).copied()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::plan::BufferId;
+
+    #[test]
+    fn jobs_of_many_areas_meet_where_any_two_of_them_do() {
+        let view = |buffer, column| View { buffer: BufferId(buffer), column, len: 2 };
+        let many = |buffer: usize, write: bool| {
+            Access::of(|a| {
+                let views = (0..100).map(|place| view(buffer, 4 * place));
+                views.for_each(|view| if write { a.write(view) } else { a.read_view(view) });
+            })
+        };
+        let meets = |a: &Access, b: &Access, lying: &Lying| a.meets(None, b, None, lying);
+        let mut other = Access::of(|a| (0..100).for_each(|place| a.read_view(view(1, 4 * place + 2))));
+        assert!(!meets(&many(1, true), &other, &[]), "every other two columns");
+        other.write(view(1, 4 * 50 + 1));
+        assert!(meets(&many(1, true), &other, &[]) && meets(&other, &many(1, true), &[]));
+        assert!(meets(&many(1, false), &other, &[]) && !meets(&many(1, false), &many(1, false), &[]));
+        // Two buffers in one place, and apart.
+        assert!(meets(&many(1, true), &many(2, false), &[0..0, 0..400, 300..700]));
+        assert!(!meets(&many(1, true), &many(2, false), &[0..0, 0..400, 400..800]));
+    }
 
     #[test]
     fn a_value_counts_once_however_often_it_is_touched() {

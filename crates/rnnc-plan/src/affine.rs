@@ -22,7 +22,8 @@ pub trait Algebra {
 
     fn number(&mut self, value: f64) -> Self::Number;
     fn weight(&mut self, offset: usize) -> Self::Number;
-    fn mask(&mut self, key: u64, probability: f64) -> Self::Number;
+    /// Units of a mask, from `first` on.
+    fn mask(&mut self, key: u64, probability: f64, first: usize) -> Self::Number;
     /// With its start where it crosses.
     fn input(&mut self, place: usize, input: &Input) -> Self::Number;
     fn start(&mut self, start: &StartValue) -> Self::Number;
@@ -76,7 +77,9 @@ pub fn frame<A: Algebra>(
             }
             Step::Weight { offset, to } => (to, Form::free(algebra.weight(offset))),
             Step::Number { value, to } => (to, Form::free(algebra.number(value))),
-            Step::Mask { key, probability, to } => (to, Form::free(algebra.mask(key, probability))),
+            Step::Mask { key, probability, first, to } => {
+                (to, Form::free(algebra.mask(key, probability, first)))
+            }
             Step::Apply { function, from, to } => {
                 let from = read(from)?;
                 if !from.slopes.is_empty() {
@@ -259,7 +262,7 @@ mod tests {
             0.25 * offset as f64
         }
 
-        fn mask(&mut self, _: u64, _: f64) -> f64 {
+        fn mask(&mut self, _: u64, _: f64, _: usize) -> f64 {
             1.0
         }
 

@@ -14,19 +14,22 @@ pub fn check_available(what: &str, bytes: u128) -> Result<(), ExecutorError> {
     Err(ExecutorError::Memory { what: what.into(), bytes, available })
 }
 
-/// Bytes that a process can still get: what the system says is available, or the control group's limit if less. `None`
-/// where neither is known.
+/// Bytes that a process can still get: the least of what the system says is available, the control group's limit, and
+/// what is left of the process's own (`ulimit -v`). `None` where none is known.
 fn available_memory() -> Option<u128> {
-    let system = std::fs::read_to_string("/proc/meminfo").ok().and_then(|text| {
-        let line = text.lines().find(|line| line.starts_with("MemAvailable:"))?;
+    let read = |path: &str| std::fs::read_to_string(path).ok();
+    let kib = |text: &str, name: &str| {
+        let line = text.lines().find(|line| line.starts_with(name))?;
         line.split_whitespace().nth(1)?.parse::<u128>().ok().map(|kib| kib * 1024)
+    };
+    let system = read("/proc/meminfo").and_then(|text| kib(&text, "MemAvailable:"));
+    let group = read("/sys/fs/cgroup/memory.max").and_then(|text| text.trim().parse::<u128>().ok());
+    let own = read("/proc/self/limits").zip(read("/proc/self/status")).and_then(|(limits, status)| {
+        let limit = limits.lines().find_map(|line| line.strip_prefix("Max address space"))?;
+        let limit = limit.split_whitespace().next()?.parse::<u128>().ok()?;
+        Some(limit.saturating_sub(kib(&status, "VmSize:")?))
     });
-    let group =
-        std::fs::read_to_string("/sys/fs/cgroup/memory.max").ok().and_then(|t| t.trim().parse::<u128>().ok());
-    match (system, group) {
-        (Some(a), Some(b)) => Some(a.min(b)),
-        (a, b) => a.or(b),
-    }
+    [system, group, own].into_iter().flatten().min()
 }
 
 #[cfg(test)]

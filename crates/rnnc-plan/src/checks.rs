@@ -2,8 +2,9 @@
 //!
 //! Each check comes before anything changes.
 
-use crate::executor::{ExecutorError, NO_SYMBOL, Part, Setup, Update, Values};
+use crate::executor::{ExecutorError, NO_SYMBOL, Part, Setup, Values};
 use crate::plan::Plan;
+use crate::update::Update;
 use rnnc_graph::{Graph, Layer, LayerId, LayerKind, Output, WeightId};
 
 impl Plan {
@@ -30,8 +31,8 @@ impl Plan {
     /// Checks what [`forward`](crate::Executor::forward) is given.
     ///
     /// # Errors
-    /// A wrong number of frames or inputs; an input of the wrong length or type; a symbol past the last; resets of the
-    /// wrong length.
+    /// A wrong number of frames or inputs; an input of the wrong length or type; a symbol past the last; a number that
+    /// single precision cannot hold; resets of the wrong length.
     pub fn check_inputs(
         &self,
         setup: Setup,
@@ -127,7 +128,7 @@ impl Plan {
     /// Checks what [`write`](crate::Executor::write) is given.
     ///
     /// # Errors
-    /// Those of [`Plan::check_weight`]; symbols.
+    /// Those of [`Plan::check_weight`]; symbols; a number that single precision cannot hold.
     pub fn check_written(
         &self,
         part: Part,
@@ -136,7 +137,8 @@ impl Plan {
     ) -> Result<(), ExecutorError> {
         self.check_weight(part, weight, values.len())?;
         match values {
-            Values::F32(_) | Values::F64(_) => Ok(()),
+            Values::F32(_) => Ok(()),
+            Values::F64(numbers) => check_single(&self.forward.weight_at(weight).name, numbers),
             Values::Symbols(_) => {
                 let name = self.forward.weight_at(weight).name.clone();
                 Err(ExecutorError::Type { name, expected: "numbers", found: "symbols" })
@@ -147,10 +149,10 @@ impl Plan {
     /// Checks what [`update`](crate::Executor::update) is given.
     ///
     /// # Errors
-    /// A plan without gradients; an update that is not counted from 1.
+    /// A plan without gradients; settings that [`Update::check`] refuses.
     pub fn check_update(&self, update: &Update) -> Result<(), ExecutorError> {
         self.check_trained()?;
-        check_range("the update's number", usize::try_from(update.step).unwrap_or(usize::MAX), 1, usize::MAX)
+        update.check()
     }
 
     fn check_trained(&self) -> Result<&Graph, ExecutorError> {
@@ -194,6 +196,18 @@ pub fn check_len(name: &str, shape: &[usize], found: usize) -> Result<(), Execut
     Err(ExecutorError::Length { name: name.into(), shape: format!("{shape:?}"), expected, found })
 }
 
+/// An error if a finite number would be infinite in single precision: what comes in means the same to every executor.
+///
+/// # Errors
+/// [`ExecutorError::TooLarge`].
+pub fn check_single(name: &str, numbers: &[f64]) -> Result<(), ExecutorError> {
+    let too_large = |&x: &f64| x.is_finite() && (x as f32).is_infinite();
+    match numbers.iter().position(too_large) {
+        None => Ok(()),
+        Some(place) => Err(ExecutorError::TooLarge { name: name.into(), place, found: numbers[place] }),
+    }
+}
+
 /// An error unless one array was given for each of the names.
 fn check_count<'a>(
     what: &'static str,
@@ -217,7 +231,13 @@ fn check_input(
     let wrong = |expected, found| Err(ExecutorError::Type { name: layer.name.clone(), expected, found });
     match (layer.kind == LayerKind::Symbol, values) {
         (false, Values::Symbols(_)) => wrong("numbers", "symbols"),
-        (false, values) => check_len(&layer.name, &[frames, streams, layer.size], values.len()),
+        (false, values) => {
+            check_len(&layer.name, &[frames, streams, layer.size], values.len())?;
+            match values {
+                Values::F64(numbers) => check_single(&layer.name, numbers),
+                _ => Ok(()),
+            }
+        }
         (true, Values::F32(_) | Values::F64(_)) => wrong("symbols", "numbers"),
         (true, Values::Symbols(symbols)) => {
             check_len(&layer.name, &[frames, streams], symbols.len())?;

@@ -45,7 +45,7 @@ impl Clock {
     /// What the clock of such a window takes.
     pub fn bytes(streams: usize, window: usize) -> u128 {
         let (streams, window) = (streams as u128, window as u128);
-        8 * (streams * window + window + streams)
+        streams.saturating_mul(window).saturating_add(window + streams).saturating_mul(8)
     }
 
     /// Moves the window on by `frames` frames, at most as many as it has. `resets` is `[frames, B]`.

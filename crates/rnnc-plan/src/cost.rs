@@ -64,7 +64,7 @@ impl Cost {
                     let (flops, bytes) = match step {
                         Instruction::Load { .. } | Instruction::Store { .. } => (0, number),
                         Instruction::LoadRepeated { repeat, .. } => {
-                            (0, number / (*repeat as u64).min(number))
+                            (0, number / (repeat.times as u64).min(number))
                         }
                         Instruction::Weight { .. } | Instruction::Number { .. } => (0, 0),
                         Instruction::Apply { function, .. } => (function_flops(*function), 0),

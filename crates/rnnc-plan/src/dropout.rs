@@ -1,8 +1,8 @@
 //! Which units a dropout mask keeps: a pure function of where the unit stands, so that the adjoint, a resumed run and
 //! every executor draw the same.
 
-/// Whether unit `unit` of `stream` is kept in absolute frame `frame`. `key` is [`rnnc_graph::name_key`] of the mask's
-/// layer.
+/// Whether unit `unit` of `stream` is kept in absolute frame `frame`. `key` is the mask's: see
+/// [`rnnc_graph::Operation::DropoutMask`].
 pub fn keeps(seed: u64, key: u64, frame: u64, stream: u64, unit: u64, probability: f64) -> bool {
     let mut hash = mix(seed ^ mix(key));
     hash = mix(hash ^ frame);

@@ -144,11 +144,7 @@ impl Emitter<'_, '_> {
                     m
                 };
                 let first = head * rows;
-                let mut from = from;
-                from.view = from.view.part(head * columns, columns);
-                if let crate::plan::StartValue::Weight(offset) = &mut from.start {
-                    *offset += head * columns;
-                }
+                let from = from.part(head * columns, columns);
                 let product = Product { to: to.part(first, rows), span, first, from, weight, accumulate };
                 self.parts(track, phase).products.entry(offset).or_default().push(product);
             }
@@ -220,11 +216,7 @@ impl Emitter<'_, '_> {
                 }
                 let (rows, columns) = (error.len / heads, source_range.len / heads);
                 for head in 0..heads {
-                    let mut source = source_read;
-                    source.view = source.view.part(head * columns, columns);
-                    if let crate::plan::StartValue::Weight(offset) = &mut source.start {
-                        *offset += head * columns;
-                    }
+                    let source = source_read.part(head * columns, columns);
                     let error = error.part(head * rows, rows);
                     parts.outers.push(OuterSum { error, source, gradient: view.matrix(head), accumulate });
                 }
@@ -248,6 +240,12 @@ impl Emitter<'_, '_> {
 
     fn stages(self) -> Vec<Stage> {
         let lowering = self.lowering;
+        // Of each slot, the components of its frames stage.
+        let mut frames: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+        for layer in lowering.graph.layer_ids().filter(|&layer| lowering.cycle(layer).is_none()) {
+            let component = lowering.components.of_layer[layer.index()];
+            frames.entry(lowering.place(layer).slot).or_default().push(component);
+        }
         // By slot, and in an odd one scans and loops apart.
         let mut stages: BTreeMap<(usize, bool), Vec<Track>> = BTreeMap::new();
         for ((slot, cycle), phases) in self.tracks {
@@ -257,12 +255,7 @@ impl Emitter<'_, '_> {
             }
             let track = match cycle {
                 None => Track {
-                    components: lowering
-                        .graph
-                        .layer_ids()
-                        .filter(|&l| lowering.place(l).slot == slot && lowering.cycle(l).is_none())
-                        .map(|l| lowering.components.of_layer[l.index()])
-                        .collect(),
+                    components: frames.remove(&slot).unwrap_or_default(),
                     direction: Direction::Forward,
                     block: usize::MAX,
                     phases,

@@ -5,6 +5,7 @@
 
 use crate::plan::Plan;
 use crate::state::State;
+use crate::update::Update;
 use rnnc_graph::WeightId;
 use thiserror::Error;
 
@@ -118,26 +119,8 @@ pub enum Part {
     Gradient,
     /// Adam's mean of gradients.
     Moment1,
-    /// Adam's mean of squared gradients.
+    /// The root of Adam's mean of squared gradients.
     Moment2,
-}
-
-/// One optimizer step: Adam (Kingma & Ba 2015, algorithm 1, with the epsilon outside the root's correction as
-/// PyTorch has it), after the gradients' global norm is cut to `clip_norm`.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Update {
-    /// The step size.
-    pub learning_rate: f64,
-    /// Decay of the mean of gradients.
-    pub beta1: f64,
-    /// Decay of the mean of squared gradients.
-    pub beta2: f64,
-    /// Added to the root.
-    pub epsilon: f64,
-    /// Which update this is, from 1.
-    pub step: u64,
-    /// Gradients are scaled so that their norm over all weights is at most this.
-    pub clip_norm: Option<f64>,
 }
 
 /// Runs a plan. The contract, in the order of use:
@@ -207,7 +190,8 @@ pub trait Executor: Send {
     /// call: `[frames, B, N]`. Only for plans made with input gradients.
     fn input_gradient(&self, input: usize, into: ValuesMut<'_>) -> Result<(), ExecutorError>;
 
-    /// Changes the weights along their gradients; returns the gradients' norm before clipping.
+    /// Changes the weights along their gradients; returns the gradients' norm before clipping. If that is not finite,
+    /// since a gradient is not, nothing changes.
     fn update(&mut self, update: &Update) -> Result<f64, ExecutorError>;
 
     /// Copies out an array of a weight.
@@ -255,6 +239,16 @@ pub enum ExecutorError {
         /// What was given.
         found: usize,
     },
+    /// A setting of an update outside its bounds.
+    #[error("{what} must be {expected}, not {found:?}")]
+    Setting {
+        /// Which.
+        what: &'static str,
+        /// The bounds.
+        expected: &'static str,
+        /// What was given.
+        found: f64,
+    },
     /// An array of the wrong length.
     #[error("`{name}` must hold {expected} values ({shape}), not {found}")]
     Length {
@@ -276,6 +270,16 @@ pub enum ExecutorError {
         expected: &'static str,
         /// What was given.
         found: &'static str,
+    },
+    /// A number that single precision cannot hold.
+    #[error("`{name}`: number {place} (from 0) is {found:e}, and single precision holds at most 3.4e38")]
+    TooLarge {
+        /// The input, output, weight or layer.
+        name: String,
+        /// Which of its numbers.
+        place: usize,
+        /// The number.
+        found: f64,
     },
     /// A symbol past the last.
     #[error(

@@ -7,14 +7,15 @@
 //! - `lower.rs` groups layers into maps and gives values their buffers;
 //! - `layout.rs` lays out the weights; `maps.rs` writes the elementwise programs; `emit.rs` all other operations, which
 //!   `fuse.rs` fuses;
-//! - `memory.rs` finds lifetimes and shares room; `cost.rs` counts; `deal.rs` shares the work out among
+//! - `memory.rs` finds lifetimes and shares room, as `first_fit.rs` finds it; `cost.rs` counts; `deal.rs` shares the work out among
 //!   cores, by predicted times; `access.rs` and `waves.rs` find what can run at the same time, and `strips.rs` what
 //!   can run some frames at a time; `sink.rs` moves into cycles
 //!   what is computed for them alone, for executors that ask for it; `work.rs` counts what a window cannot do without;
 //! - `recurrence.rs` and `affine.rs` say of a scan what a unit does in each frame, and what that makes of its state;
-//! - `plan.rs` is the result, `executor.rs` the trait; what all executors need: `checks.rs` refuses wrong arguments, `clock.rs`
-//!   says which reads cross a reset, `state.rs` what a run carries from window to window, `dropout.rs` draws masks,
-//!   `available.rs` asks for memory; `report` prints and draws plans.
+//! - `plan.rs` is the result, `executor.rs` the trait, `update.rs` the optimizer's step; what all executors need: `checks.rs`
+//!   refuses wrong arguments, `clock.rs` says which reads cross a reset, `repeat.rs` which place of a repeated operand a unit
+//!   reads, `verify.rs` whether a plan stays within its memory, `state.rs` what a run carries from window to window,
+//!   `dropout.rs` draws masks, `available.rs` asks for memory; `report` prints and draws plans.
 
 pub mod access;
 pub mod affine;
@@ -26,18 +27,23 @@ mod deal;
 pub mod dropout;
 mod emit;
 mod executor;
+mod first_fit;
 mod fuse;
 mod layout;
 mod lower;
 mod maps;
 mod memory;
+mod overlaps;
 mod plan;
 pub mod recurrence;
+mod repeat;
 pub mod report;
 mod schedule;
 mod sink;
 mod state;
 pub mod strips;
+mod update;
+mod verify;
 pub mod waves;
 mod work;
 
@@ -46,7 +52,7 @@ pub use checks::{check_len, check_range, check_resets};
 pub use clock::Clock;
 pub use cost::Cost;
 pub use deal::{Lane, Speeds};
-pub use executor::{Executor, ExecutorError, NO_SYMBOL, Part, Precision, Setup, Update, Values, ValuesMut};
+pub use executor::{Executor, ExecutorError, NO_SYMBOL, Part, Precision, Setup, Values, ValuesMut};
 pub use layout::{WeightLayout, WeightView};
 pub use memory::{Memory, Placement};
 pub use plan::{
@@ -54,5 +60,7 @@ pub use plan::{
     Plan, PlanError, PlanOptions, Product, Read, Register, RowSum, ScatterSum, Stage, StageKind, StartValue,
     Track, Vector, View,
 };
+pub use repeat::Repeat;
 pub use state::{History, Kept, State};
+pub use update::{Bounds, SingleUpdate, Update};
 pub use work::StageWork;

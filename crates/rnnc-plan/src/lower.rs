@@ -4,6 +4,7 @@
 //! them buffers, those of one product side by side. Then `emit.rs` writes the operations.
 
 use crate::layout::WeightLayout;
+use crate::overlaps::Overlaps;
 use crate::plan::{Buffer, BufferId, PlanError, Read, StartValue, View};
 use crate::schedule::{Place, Schedule, is_elementwise, is_product};
 use rnnc_graph::{
@@ -22,6 +23,10 @@ pub(crate) struct Lowering<'a> {
     pub schedule: Schedule,
     /// By which units layers are shared out.
     pub spans: Spans,
+    /// For each layer, whether its values begin as the result of products, in its buffer.
+    products: Vec<bool>,
+    /// Of each layer in more than one piece, which of its terms reach which units.
+    reaching: HashMap<LayerId, Overlaps<usize>>,
     /// For each elementwise layer, its pieces, in their order: the first unit of each, and the map that computes it.
     pieces: Vec<Vec<(usize, usize)>>,
     pub maps: Vec<MapGroup>,
@@ -112,6 +117,8 @@ impl<'a> Lowering<'a> {
             components,
             schedule,
             spans,
+            products: graph.layer_ids().map(|layer| graph.incoming(layer).any(is_product)).collect(),
+            reaching: HashMap::new(),
             pieces: vec![Vec::new(); count],
             maps: Vec::new(),
             stored: vec![false; count],
@@ -134,7 +141,20 @@ impl<'a> Lowering<'a> {
 
     /// Whether the layer's values begin as the result of products, in its buffer.
     pub fn has_products(&self, layer: LayerId) -> bool {
-        self.graph.incoming(layer).any(is_product)
+        self.products[layer.index()]
+    }
+
+    /// The terms of a piece that are no products, in the order in which they are written.
+    pub fn terms(&self, piece: Piece) -> Vec<&'a Connection> {
+        let all = self.graph.incoming_ids(piece.layer);
+        let mut terms: Vec<usize> = match self.reaching.get(&piece.layer) {
+            // Pieces are cut where terms begin and end.
+            Some(reaching) => reaching.with(piece.first..piece.first + 1).copied().collect(),
+            None => (0..all.len()).collect(),
+        };
+        terms.sort_unstable();
+        let terms = terms.into_iter().map(|term| self.graph.connection_at(all[term]));
+        terms.filter(|c| !is_product(c)).collect()
     }
 
     /// Whether a map computes (or finishes) the layer.
@@ -186,7 +206,13 @@ impl<'a> Lowering<'a> {
                     .filter(|&source| source != layer && beside(source))
                     .filter_map(|source| last_map[source.index()])
                     .max();
-                for segment in self.segments(layer) {
+                let segments = self.segments(layer);
+                if segments.len() > 1 {
+                    let reaches = |c: &Connection| c.target_range.start..c.target_range.end();
+                    let terms = self.graph.incoming(layer).map(reaches).zip(0..).collect();
+                    self.reaching.insert(layer, Overlaps::new(terms));
+                }
+                for segment in segments {
                     let units = Range::new(segment.start % span, segment.len);
                     let key = (at.slot, cycle, at.phase, at.offset, span, units);
                     let last = self.maps.len().checked_sub(1);
@@ -240,9 +266,10 @@ impl<'a> Lowering<'a> {
 
     /// Whether a term is read from registers alone.
     fn reads_registers(&self, c: &Connection) -> bool {
-        let inside = |first: usize| c.target_range.start <= first && first < c.target_range.end();
-        let mut pieces = self.pieces[c.target.index()].iter().filter(|&&(first, _)| inside(first)).peekable();
-        pieces.peek().is_some() && pieces.all(|&(first, _)| self.register(c, first).is_some())
+        let pieces = &self.pieces[c.target.index()];
+        let before = |unit: usize| pieces.partition_point(|&(first, _)| first < unit);
+        let inside = &pieces[before(c.target_range.start)..before(c.target_range.end())];
+        !inside.is_empty() && inside.iter().all(|&(first, _)| self.register(c, first).is_some())
     }
 
     /// Whether a term reads a parameter's weights themselves.

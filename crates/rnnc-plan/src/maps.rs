@@ -3,7 +3,8 @@
 use crate::layout::WeightLayout;
 use crate::lower::{Lowering, MapGroup, Piece};
 use crate::plan::{Binary, Instruction, Map, Register};
-use rnnc_graph::{Connection, ConnectionKind, Function, LayerId, LayerKind, Operation, Range, name_key};
+use crate::repeat::Repeat;
+use rnnc_graph::{Connection, ConnectionKind, Function, LayerId, LayerKind, Operation, Range};
 use std::collections::HashMap;
 
 /// Writes the program of a group of layers.
@@ -56,11 +57,7 @@ impl Builder<'_, '_> {
         let id = piece.layer;
         let graph = self.lowering.graph;
         let layer = graph.layer_at(id);
-        let terms: Vec<Connection> = graph
-            .incoming(id)
-            .filter(|c| !crate::schedule::is_product(c) && covers(c, piece))
-            .cloned()
-            .collect();
+        let terms = self.lowering.terms(piece);
         let mut value = match layer.kind {
             LayerKind::Product => self.product(&terms, piece),
             LayerKind::Operation(op) => self.operation(op, &terms, piece),
@@ -108,15 +105,16 @@ impl Builder<'_, '_> {
             let ConnectionKind::Constant { value } = c.kind else { return (None, 0.0) };
             return (None, value);
         };
+        let skip = piece.first - c.target_range.start;
         if let ConnectionKind::Broadcast { scale } = c.kind {
-            let repeat = c.target_range.len / c.source_range.len;
-            let read = self.lowering.read(self.weights, source, c.source_range, c.delay);
+            let whole = self.lowering.read(self.weights, source, c.source_range, c.delay);
+            let repeat = Repeat::of(c.target_range.len / c.source_range.len);
+            let (read, repeat) = repeat.part(whole, skip, self.group.len);
             return (Some(self.push(|to| Instruction::LoadRepeated { read, repeat, to })), scale);
         }
         // Pieces come in the order in which they are computed.
         let register = self.lowering.register(c, piece.first);
         let value = register.and_then(|from| self.values.get(&(from.layer, from.first)).copied());
-        let skip = piece.first - c.target_range.start;
         let part = Range::new(c.source_range.start + skip, self.group.len);
         let value = match (value, self.lowering.reads_weight(c)) {
             (Some(register), _) => register,
@@ -142,7 +140,7 @@ impl Builder<'_, '_> {
         }
     }
 
-    fn sum(&mut self, terms: &[Connection], piece: Piece) -> Register {
+    fn sum(&mut self, terms: &[&Connection], piece: Piece) -> Register {
         let id = piece.layer;
         let mut sum = None;
         if self.lowering.has_products(id) {
@@ -169,26 +167,41 @@ impl Builder<'_, '_> {
         sum.unwrap_or_else(|| self.number(0.0))
     }
 
-    fn product(&mut self, terms: &[Connection], piece: Piece) -> Register {
+    fn product(&mut self, terms: &[&Connection], piece: Piece) -> Register {
+        // From left to right, each factor with its number first; only signs may wait.
         let mut product = None;
-        let mut factor = 1.0;
+        let mut sign = 1.0;
         for c in terms {
             let (register, scale) = self.term(c, piece);
-            factor *= scale;
-            if let Some(b) = register {
-                product = Some(match product {
-                    None => b,
-                    Some(a) => self.push(|to| Instruction::Binary { op: Binary::Mul, a, b, to }),
-                });
-            }
+            let factor = match register {
+                Some(_) if scale == -1.0 => {
+                    sign = -sign;
+                    self.scaled((register, 1.0))
+                }
+                Some(_) => self.scaled((register, scale)),
+                None => match product {
+                    None => self.number(scale),
+                    Some(from) => {
+                        product = Some(self.scaled((Some(from), scale)));
+                        continue;
+                    }
+                },
+            };
+            product = Some(match product {
+                None => factor,
+                Some(a) => self.push(|to| Instruction::Binary { op: Binary::Mul, a, b: factor, to }),
+            });
         }
-        self.scaled((product, factor))
+        match product {
+            Some(_) => self.scaled((product, sign)),
+            None => self.number(1.0),
+        }
     }
 
-    fn operation(&mut self, op: Operation, terms: &[Connection], piece: Piece) -> Register {
-        if let Operation::DropoutMask { probability } = op {
-            let key = name_key(&self.lowering.graph.layer_at(piece.layer).name);
-            return self.push(|to| Instruction::Mask { key, probability, to });
+    fn operation(&mut self, op: Operation, terms: &[&Connection], piece: Piece) -> Register {
+        if let Operation::DropoutMask { probability, key } = op {
+            let first = piece.first;
+            return self.push(|to| Instruction::Mask { key, probability, first, to });
         }
         let operands: Vec<Register> = terms
             .iter()
@@ -208,11 +221,6 @@ impl Builder<'_, '_> {
             _ => self.number(0.0), // a validated graph has two operands here
         }
     }
-}
-
-/// Whether a term reaches a piece. Pieces are cut where terms begin and end.
-fn covers(c: &Connection, piece: Piece) -> bool {
-    c.target_range.start <= piece.first && piece.first < c.target_range.end()
 }
 
 /// Makes a product that is only added, once, and the sum it is added in, one step.

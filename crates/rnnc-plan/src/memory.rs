@@ -1,11 +1,15 @@
 //! Memory: when each buffer is in use, and where those that need not outlive their stages share room.
 
+use crate::first_fit::FirstFit;
 use crate::plan::{Buffer, Instruction, Op, Plan, Read, Stage, View};
 use crate::{strips, waves};
 use rnnc_graph::LayerKind;
 
 /// Buffers begin at multiples of this many bytes: a cache line.
 const ALIGNMENT: u128 = 64;
+
+/// Buffers of more bytes count as of these, so that sums of them can be had. No machine has them.
+const MOST: u128 = u128::MAX >> 40;
 
 /// Where the buffers lie in one piece of memory.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,7 +52,8 @@ impl Plan {
         let passes = std::iter::once(&self.forward_pass).chain(&self.backward_pass);
         let mut at_once = waves::turns(self, passes.map(|pass| &pass.waves[..]));
         at_once.extend(strips::turns(self));
-        let frames = |buffer: usize| self.ring(buffer, frames).unwrap_or(frames);
+        let rings = self.rings(frames);
+        let frames = |buffer: usize| rings[buffer].unwrap_or(frames);
         self.place_of(streams, &frames, keep, &at_once)
     }
 
@@ -73,42 +78,34 @@ impl Plan {
         at_once: &[(usize, usize)],
     ) -> Placement {
         let size = |(place, b): (usize, &Buffer)| {
-            let rows = (frames(place) as u128 + b.history as u128) * streams as u128;
-            (rows * b.width as u128 * 4).next_multiple_of(ALIGNMENT)
+            let rows = (frames(place) as u128 + b.history as u128).saturating_mul(streams as u128);
+            rows.saturating_mul(b.width as u128 * 4).min(MOST).next_multiple_of(ALIGNMENT)
         };
         let sizes: Vec<u128> = self.buffers.iter().enumerate().map(size).collect();
-        let lifetime = |i: usize| {
-            let buffer = &self.buffers[i];
-            match buffer.lifetime {
-                Some(lifetime) if !(keep && buffer.saved) => {
-                    let meet = at_once.iter().filter(|range| range.0 <= lifetime.1 && lifetime.0 <= range.1);
-                    meet.fold(lifetime, |a, b| (a.0.min(b.0), a.1.max(b.1)))
-                }
-                _ => (0, usize::MAX),
-            }
+        // Of each turn, the first and the last of those with which it may run at once, if it is the last or the first of a
+        // lifetime.
+        let turns =
+            self.buffers.iter().filter_map(|b| b.lifetime).map(|(_, last)| last + 1).max().unwrap_or(1);
+        let turns = at_once.iter().map(|range| range.1 + 1).fold(turns, usize::max);
+        let (mut firsts, mut lasts): (Vec<usize>, Vec<usize>) = (0..turns).map(|turn| (turn, turn)).unzip();
+        for &(first, last) in at_once {
+            (firsts[last], lasts[first]) = (firsts[last].min(first), lasts[first].max(last));
+        }
+        (1..turns).rev().for_each(|turn| firsts[turn - 1] = firsts[turn - 1].min(firsts[turn]));
+        (1..turns).for_each(|turn| lasts[turn] = lasts[turn].max(lasts[turn - 1]));
+        let lifetime = |i: usize| match self.buffers[i].lifetime {
+            Some((first, last)) if !(keep && self.buffers[i].saved) => (firsts[first], lasts[last]),
+            _ => (0, usize::MAX),
         };
         // The largest first, each at the lowest place that is free during its life.
         let mut order: Vec<usize> = (0..sizes.len()).collect();
         order.sort_by_key(|&i| (std::cmp::Reverse(sizes[i]), i));
         let mut offsets = vec![0u128; sizes.len()];
-        let mut placed: Vec<usize> = Vec::new(); // by place
+        let mut places = FirstFit::new(turns);
         let mut total = 0;
         for i in order {
-            let (first, last) = lifetime(i);
-            let mut at = 0;
-            for &other in &placed {
-                let (a, b) = lifetime(other);
-                if a <= last && first <= b {
-                    if at + sizes[i] <= offsets[other] {
-                        break;
-                    }
-                    at = at.max(offsets[other] + sizes[other]);
-                }
-            }
-            offsets[i] = at;
-            total = total.max(at + sizes[i]);
-            let place = placed.partition_point(|&other| offsets[other] <= at);
-            placed.insert(place, i);
+            offsets[i] = places.take(sizes[i], lifetime(i));
+            total = total.max(offsets[i] + sizes[i]);
         }
         Placement { offsets, sizes, total }
     }

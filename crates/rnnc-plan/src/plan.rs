@@ -8,6 +8,7 @@ use crate::emit::emit;
 use crate::layout::WeightLayout;
 use crate::lower::{Lowering, Saved};
 use crate::memory;
+use crate::repeat::Repeat;
 use crate::strips::Strip;
 use crate::waves::Wave;
 use rnnc_graph::{
@@ -174,6 +175,7 @@ impl Plan {
             Plan { options, forward, adjoint, weights, buffers, forward_pass, backward_pass, working: 0 };
         memory::find_lifetimes(&mut plan);
         plan.deal_out(options.workers, options.streams, options.frames);
+        debug_assert_eq!(plan.verify(), Ok(()));
         Ok(plan)
     }
 
@@ -216,6 +218,17 @@ pub struct Read {
     /// Whether frames before the pass's first hold values (of the forward pass), or are as far as a reset (of the
     /// backward pass).
     pub history: bool,
+}
+
+impl Read {
+    /// Some of what it reads.
+    pub fn part(self, start: usize, len: usize) -> Read {
+        let from = match self.start {
+            StartValue::Weight(offset) => StartValue::Weight(offset + start),
+            number => number,
+        };
+        Read { view: self.view.part(start, len), start: from, ..self }
+    }
 }
 
 /// A matrix in the flat weight (or gradient) buffer: element (row, column) at
@@ -461,14 +474,14 @@ pub type Register = usize;
 pub enum Instruction {
     /// Values of a buffer.
     Load { read: Read, to: Register },
-    /// Values of a buffer, each repeated: unit u, counted from the layer's first, reads place u / repeat.
-    LoadRepeated { read: Read, repeat: usize, to: Register },
+    /// Values of a buffer, repeated: all that it views, and nothing else.
+    LoadRepeated { read: Read, repeat: Repeat, to: Register },
     /// A weight vector, from its place in the flat buffer.
     Weight { offset: usize, to: Register },
     /// A number.
     Number { value: f64, to: Register },
-    /// A dropout mask; `key` is that of its layer's name.
-    Mask { key: u64, probability: f64, to: Register },
+    /// Of the dropout mask with that key, the units from `first` on.
+    Mask { key: u64, probability: f64, first: usize, to: Register },
     /// f(from)
     Apply { function: Function, from: Register, to: Register },
     /// factor * from

@@ -3,6 +3,7 @@
 
 use crate::cost::function_flops;
 use crate::plan::{Binary, Instruction, Map, Op, Read, Register, StartValue, Track, View};
+use crate::repeat::Repeat;
 use rnnc_graph::{Direction, Function};
 use std::collections::HashMap;
 
@@ -33,8 +34,8 @@ pub struct Recurrence {
 pub struct Input {
     /// Which.
     pub read: Read,
-    /// Unit u of the track's layers reads place u / repeat of the view; `None`: place u - `first`.
-    pub repeat: Option<usize>,
+    /// How it is repeated, for the recurrence's units; `None`: unit u reads place u of the view.
+    pub repeat: Option<Repeat>,
 }
 
 /// A value that frames read of up to `depth` frames before.
@@ -77,6 +78,7 @@ pub enum Step {
     Mask {
         key: u64,
         probability: f64,
+        first: usize,
         to: Register,
     },
     Apply {
@@ -397,12 +399,9 @@ impl<'a> Builder<'a> {
         for instruction in &map.program {
             let to = self.out.registers;
             let step = match *instruction {
-                Instruction::Load { mut read, to: of_map } => {
+                Instruction::Load { read, to: of_map } => {
                     let (own, cell) = (self.own(&read, map), cell(read.view, map));
-                    read.view = part(read.view);
-                    if let StartValue::Weight(offset) = &mut read.start {
-                        *offset += skip;
-                    }
+                    let read = read.part(skip, len);
                     match (own, self.present.get(&cell)) {
                         (Some(Ok(0)), Some(&register)) => {
                             names[of_map] = register;
@@ -415,12 +414,15 @@ impl<'a> Builder<'a> {
                     }
                 }
                 Instruction::LoadRepeated { read, repeat, .. } if self.own(&read, map).is_none() => {
+                    let (read, repeat) = repeat.part(read, skip, len);
                     self.input(Input { read, repeat: Some(repeat) })
                 }
                 Instruction::LoadRepeated { .. } => return None,
                 Instruction::Weight { offset, .. } => Step::Weight { offset: offset + skip, to },
                 Instruction::Number { value, .. } => Step::Number { value, to },
-                Instruction::Mask { key, probability, .. } => Step::Mask { key, probability, to },
+                Instruction::Mask { key, probability, first, .. } => {
+                    Step::Mask { key, probability, first: first + skip, to }
+                }
                 Instruction::Apply { function, from, .. } => Step::Apply { function, from: names[from], to },
                 Instruction::Scale { factor, from, .. } => Step::Scale { factor, from: names[from], to },
                 Instruction::Binary { op, a, b, .. } => Step::Binary { op, a: names[a], b: names[b], to },

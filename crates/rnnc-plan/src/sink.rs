@@ -7,9 +7,11 @@
 use crate::cost::Cost;
 use crate::deal::Speeds;
 use crate::memory::{find_lifetimes, for_each_view};
-use crate::plan::{Instruction, Map, Op, Pass, Plan, Read, Register, StageKind, View};
-use rnnc_graph::Graph;
-use std::collections::{HashMap, HashSet};
+use crate::overlaps::Overlaps;
+use crate::plan::{BufferId, Instruction, Map, Op, Pass, Plan, Read, Register, StageKind, View};
+use rnnc_graph::{Graph, LayerId};
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::ops::Range;
 
 /// An operation's place in a pass: stage, track, phase, and which of its operations.
 type Place = (usize, usize, usize, usize);
@@ -19,6 +21,28 @@ struct Move {
     from: Place,
     to: Place,
     views: Vec<View>,
+}
+
+/// Which views of each buffer something is known of.
+struct Views<T>(HashMap<BufferId, Overlaps<T>>);
+
+impl<T> Views<T> {
+    fn new(views: impl Iterator<Item = (View, T)>) -> Views<T> {
+        let mut of_buffer: HashMap<BufferId, Vec<(Range<usize>, T)>> = HashMap::new();
+        for (view, what) in views {
+            of_buffer.entry(view.buffer).or_default().push((columns(view), what));
+        }
+        Views(of_buffer.into_iter().map(|(buffer, views)| (buffer, Overlaps::new(views))).collect())
+    }
+
+    /// What is known of those that overlap one.
+    fn with(&self, view: View) -> impl Iterator<Item = &T> {
+        self.0.get(&view.buffer).into_iter().flat_map(move |views| views.with(columns(view)))
+    }
+}
+
+fn columns(view: View) -> Range<usize> {
+    view.column..view.column + view.len
 }
 
 impl Plan {
@@ -36,9 +60,7 @@ impl Plan {
             else {
                 continue;
             };
-            for each in &moves {
-                carry_out(pass, each);
-            }
+            carry_out(pass, &moves);
             for stage in &mut pass.stages {
                 for track in &mut stage.tracks {
                     for phase in &mut track.phases {
@@ -60,12 +82,13 @@ impl Plan {
             used.extend(pass.storage.iter().flatten().map(|view| view.buffer));
         }
         for (place, buffer) in self.buffers.iter_mut().enumerate() {
-            if !used.contains(&crate::plan::BufferId(place)) {
+            if !used.contains(&BufferId(place)) {
                 buffer.width = 0;
             }
         }
         find_lifetimes(self);
         self.deal_out_at(speeds);
+        debug_assert_eq!(self.verify(), Ok(()));
     }
 }
 
@@ -83,29 +106,32 @@ fn maps(pass: &Pass) -> impl Iterator<Item = (Place, &Map)> {
     })
 }
 
-fn map_at(pass: &mut Pass, (s, t, p, o): Place) -> Option<&mut Map> {
+fn map_at(pass: &Pass, (s, t, p, o): Place) -> Option<&Map> {
+    match &pass.stages.get(s)?.tracks.get(t)?.phases.get(p)?.ops.get(o)?.op {
+        Op::Map(map) => Some(map),
+        _ => None,
+    }
+}
+
+fn map_at_mut(pass: &mut Pass, (s, t, p, o): Place) -> Option<&mut Map> {
     match &mut pass.stages.get_mut(s)?.tracks.get_mut(t)?.phases.get_mut(p)?.ops.get_mut(o)?.op {
         Op::Map(map) => Some(map),
         _ => None,
     }
 }
 
-fn overlap(a: View, b: View) -> bool {
-    a.buffer == b.buffer && a.column < b.column + b.len && b.column < a.column + a.len
-}
-
+/// What may move, in the order of the maps that it moves from.
 fn find_moves(plan: &Plan, pass: &Pass, graph: &Graph) -> Vec<Move> {
-    // How often each buffer's views are named, anywhere.
-    let mut named: HashMap<usize, Vec<View>> = HashMap::new();
-    plan.stages()
-        .for_each(|stage| for_each_view(stage, &mut |v| named.entry(v.buffer.0).or_default().push(v)));
+    // All views that are named, anywhere.
+    let mut named: Vec<(View, ())> = Vec::new();
+    plan.stages().for_each(|stage| for_each_view(stage, &mut |view| named.push((view, ()))));
     // Outputs are copied out, and older frames of saved layers may be.
     let saved = if std::ptr::eq(graph, &plan.forward) { plan.saved_layers() } else { Vec::new() };
-    for layer in graph.outputs().iter().map(|output| output.layer).chain(saved) {
-        if let Some(view) = pass.storage[layer.index()] {
-            named.entry(view.buffer.0).or_default().push(view);
-        }
-    }
+    let kept = graph.outputs().iter().map(|output| output.layer).chain(saved);
+    named.extend(kept.filter_map(|layer| pass.storage[layer.index()]).map(|view| (view, ())));
+    let named = Views::new(named.into_iter());
+    // The stages that write views.
+    let written = Views::new(written(pass).into_iter());
     // Where in cycles' maps each view is loaded, as it is and in its own frame.
     let mut loads: HashMap<View, (Place, usize, usize, usize)> = HashMap::new();
     for (place, map) in maps(pass).filter(|(place, _)| pass.stages[place.0].kind != StageKind::Frames) {
@@ -117,48 +143,92 @@ fn find_moves(plan: &Plan, pass: &Pass, graph: &Graph) -> Vec<Move> {
     }
     let mut moves = Vec::new();
     for (from, map) in maps(pass).filter(|(place, _)| pass.stages[place.0].kind == StageKind::Frames) {
-        // By the map that loads them, the views that it alone reads.
-        let mut wanted: Vec<(Place, View)> = Vec::new();
-        for step in &map.program {
+        // Of each store, the map that loads its view, if that alone reads it.
+        let mut wanted: Vec<Option<Place>> = vec![None; map.program.len()];
+        for (step, wanted) in map.program.iter().zip(&mut wanted) {
             let Instruction::Store { to: view, .. } = *step else { continue };
-            let alone = named[&view.buffer.0].iter().filter(|&&other| overlap(view, other)).count() == 2;
             if let Some(&(to, span, first, len)) = loads.get(&view)
-                && alone
+                && named.with(view).take(3).count() == 2
                 && to.0 > from.0
                 && plan.buffers[view.buffer.0].history == 0
                 && (span, first, len) == (map.span, map.first, map.len)
             {
-                wanted.push((to, view));
+                *wanted = Some(to);
             }
         }
-        wanted.sort();
-        for group in wanted.chunk_by(|a, b| a.0 == b.0) {
-            let to = group[0].0;
-            let mut views: Vec<View> = group.iter().map(|&(_, view)| view).collect();
-            // Nothing is computed twice, and what it is computed of is still there.
-            loop {
-                let stays = needed(map, |view| !views.contains(&view));
-                let before = views.len();
-                views.retain(|&view| {
-                    let takes = needed(map, |other| other == view);
-                    (0..map.program.len()).filter(|&i| takes[i]).all(|i| match map.program[i] {
-                        Instruction::Load { read, .. } | Instruction::LoadRepeated { read, .. } => {
-                            !written_between(pass, from.0, to.0, read.view)
-                        }
-                        Instruction::Weight { .. } | Instruction::Number { .. } => true,
-                        _ => !stays[i],
-                    })
-                });
-                if views.len() == before {
-                    break;
-                }
+        if wanted.iter().all(Option::is_none) {
+            continue;
+        }
+        let is_there =
+            |view: View, to: Place| !written.with(view).any(|&stage| from.0 < stage && stage <= to.0);
+        keep_movable(map, &mut wanted, is_there);
+        let mut movable: Vec<(Place, View)> = Vec::new();
+        for (step, wanted) in map.program.iter().zip(wanted) {
+            if let (Instruction::Store { to: view, .. }, Some(to)) = (step, wanted) {
+                movable.push((to, *view));
             }
-            if !views.is_empty() {
-                moves.push(Move { from, to, views });
-            }
+        }
+        movable.sort();
+        for group in movable.chunk_by(|a, b| a.0 == b.0) {
+            moves.push(Move { from, to: group[0].0, views: group.iter().map(|&(_, view)| view).collect() });
         }
     }
     moves
+}
+
+/// Of the stores that are to move, keeps those of which nothing is computed twice, and what they are computed of is still
+/// there where they move to. Instructions that one computes and another reads go together, or stay together; loads, weights
+/// and numbers can be had in both places.
+fn keep_movable(map: &Map, wanted: &mut [Option<Place>], is_there: impl Fn(View, Place) -> bool) {
+    let anywhere = |i: usize| {
+        matches!(
+            map.program[i],
+            Instruction::Load { .. }
+                | Instruction::LoadRepeated { .. }
+                | Instruction::Weight { .. }
+                | Instruction::Number { .. }
+        )
+    };
+    let made_at = made_at(map);
+    let needed = needed(map, |_| true);
+    let needed = || (0..map.program.len()).filter(|&i| needed[i]);
+    let sources = |i: usize| map.program[i].reads().map(|register| made_at[register]);
+    let mut together = Sets::new(map.program.len());
+    for i in needed() {
+        sources(i).filter(|&source| !anywhere(source)).for_each(|source| together.join(source, i));
+    }
+    // Where each set of instructions goes: `None` if it stays.
+    let mut goes: HashMap<usize, Option<Place>> = HashMap::new();
+    for i in needed().filter(|&i| map.program[i].writes().is_none()) {
+        let to = goes.entry(together.first(i)).or_insert(wanted[i]);
+        if *to != wanted[i] {
+            *to = None;
+        }
+    }
+    for i in needed() {
+        let Some(Some(to)) = goes.get(&together.first(i)).copied() else { continue };
+        let missing = sources(i).any(|source| match map.program[source] {
+            Instruction::Load { read, .. } | Instruction::LoadRepeated { read, .. } => {
+                !is_there(read.view, to)
+            }
+            _ => false,
+        });
+        if missing {
+            goes.insert(together.first(i), None);
+        }
+    }
+    for (i, wanted) in wanted.iter_mut().enumerate().filter(|(_, wanted)| wanted.is_some()) {
+        *wanted = goes.get(&together.first(i)).copied().flatten();
+    }
+}
+
+/// For each register, the instruction that writes it.
+fn made_at(map: &Map) -> Vec<usize> {
+    let mut made_at = vec![0; map.registers];
+    for (i, step) in map.program.iter().enumerate() {
+        step.writes().into_iter().for_each(|to| made_at[to] = i);
+    }
+    made_at
 }
 
 /// Which instructions the stores of some views need, themselves included.
@@ -177,77 +247,197 @@ fn needed(map: &Map, of: impl Fn(View) -> bool) -> Vec<bool> {
     needed
 }
 
-/// Whether any stage after one, up to another, writes to a view.
-fn written_between(pass: &Pass, after: usize, last: usize, view: View) -> bool {
-    let mut found = false;
-    let mut note = |to: View| found |= overlap(view, to);
-    let ops = pass.stages[after + 1..=last].iter().flat_map(|s| &s.tracks).flat_map(|t| &t.phases);
-    for placed in ops.flat_map(|phase| &phase.ops) {
-        match &placed.op {
-            Op::MatMul(products) => products.iter().for_each(|p| note(p.to)),
-            Op::Gather(look_ups) => look_ups.iter().for_each(|l| note(l.to)),
-            Op::Vector(vector) => note(vector.to),
-            Op::Map(map) => map.program.iter().for_each(|step| {
-                if let Instruction::Store { to, .. } = step {
-                    note(*to);
-                }
-            }),
-            Op::WeightGradient(_) | Op::TableGradient(_) | Op::Reduce(_) => {}
+/// What stages write, with their numbers.
+fn written(pass: &Pass) -> Vec<(View, usize)> {
+    let mut written = Vec::new();
+    for (number, stage) in pass.stages.iter().enumerate() {
+        for placed in stage.tracks.iter().flat_map(|t| &t.phases).flat_map(|phase| &phase.ops) {
+            match &placed.op {
+                Op::MatMul(products) => written.extend(products.iter().map(|p| (p.to, number))),
+                Op::Gather(look_ups) => written.extend(look_ups.iter().map(|l| (l.to, number))),
+                Op::Vector(vector) => written.push((vector.to, number)),
+                Op::Map(map) => written.extend(map.program.iter().filter_map(|step| match step {
+                    Instruction::Store { to, .. } => Some((*to, number)),
+                    _ => None,
+                })),
+                Op::WeightGradient(_) | Op::TableGradient(_) | Op::Reduce(_) => {}
+            }
         }
     }
-    found
+    written
+}
+/// What comes into a map.
+struct Arrival {
+    /// Where it loads each view, in its own frame.
+    loads: HashMap<View, usize>,
+    /// How many registers there are.
+    registers: usize,
+    /// In place of a load, what computes its value, as far as that is not there yet.
+    instructions: HashMap<usize, Vec<Instruction>>,
+    /// For the register of a load, that of its value.
+    values: HashMap<Register, Register>,
+    /// The last to come stand first.
+    layers: Vec<Vec<LayerId>>,
 }
 
-fn carry_out(pass: &mut Pass, each: &Move) {
-    let is_moved = |view: View| each.views.contains(&view);
-    let sunk: Vec<_> = (0..pass.storage.len()).filter(|&l| pass.storage[l].is_some_and(is_moved)).collect();
-    let Some(from) = map_at(pass, each.from) else { return };
-    let (moving, staying) = (needed(from, is_moved), needed(from, |view| !is_moved(view)));
-    let source = from.clone();
-    let mut place = 0..;
-    from.program.retain(|_| place.next().is_some_and(|i| staying[i]));
-    let layers: Vec<_> = match from.program.is_empty() {
-        true => std::mem::take(&mut from.layers),
-        false => from.layers.extract_if(.., |layer| sunk.contains(&layer.index())).collect(),
-    };
-    let Some(to) = map_at(pass, each.to) else { return };
-    to.layers.splice(0..0, layers);
-    let mut renamed: HashMap<Register, Register> = HashMap::new();
-    // In place of each load, what computes its value, as far as that is not there yet.
-    let mut program = Vec::with_capacity(to.program.len() + source.program.len());
-    let mut replaced: HashMap<Register, Register> = HashMap::new();
-    for step in to.program.drain(..) {
-        let mut step = step;
-        step.rename(|r| replaced.get(&r).copied().unwrap_or(r));
-        let Instruction::Load { read, to: register } = step else {
-            program.push(step);
-            continue;
-        };
-        let stored = source.program.iter().find_map(|s| match *s {
-            Instruction::Store { from, to } if to == read.view && is_moved(to) => Some(from),
+impl Arrival {
+    fn new(map: &Map) -> Arrival {
+        let mut loads = HashMap::new();
+        for (i, step) in map.program.iter().enumerate() {
+            if let Instruction::Load { read: Read { view, delay: 0, .. }, .. } = *step {
+                loads.insert(view, i);
+            }
+        }
+        let (instructions, values, layers) = (HashMap::new(), HashMap::new(), Vec::new());
+        Arrival { loads, registers: map.registers, instructions, values, layers }
+    }
+
+    /// Takes in what computes the values of some views.
+    fn take(&mut self, to: &Map, from: &Departure<'_>, views: &[View]) {
+        let mut loads: Vec<(usize, Register)> =
+            views.iter().filter_map(|view| Some((*self.loads.get(view)?, *from.stored.get(view)?))).collect();
+        loads.sort_unstable();
+        let mut renamed: HashMap<Register, Register> = HashMap::new();
+        for (load, value) in loads {
+            let Some(register) = to.program[load].writes() else { continue };
+            // In their order.
+            let (mut taken, mut open) = (BTreeSet::new(), vec![value]);
+            while let Some(value) = open.pop() {
+                let i = from.made_at[value];
+                if !renamed.contains_key(&value) && taken.insert(i) {
+                    open.extend(from.map.program[i].reads());
+                }
+            }
+            let mut copies = Vec::with_capacity(taken.len());
+            for i in taken {
+                let mut copy = from.map.program[i];
+                copy.writes().into_iter().for_each(|result| {
+                    renamed.insert(result, self.registers);
+                    self.registers += 1;
+                });
+                copy.rename(|r| renamed[&r]);
+                copies.push(copy);
+            }
+            self.instructions.insert(load, copies);
+            self.values.insert(register, renamed[&value]);
+        }
+    }
+
+    /// The map with all that has come.
+    fn finish(mut self, map: &mut Map) {
+        self.layers.reverse();
+        self.layers.push(std::mem::take(&mut map.layers));
+        (map.layers, map.registers) = (self.layers.concat(), self.registers);
+        let mut program = Vec::with_capacity(map.program.len());
+        for (i, mut step) in map.program.drain(..).enumerate() {
+            step.rename(|r| self.values.get(&r).copied().unwrap_or(r));
+            match self.instructions.remove(&i) {
+                Some(instead) => program.extend(instead),
+                None => program.push(step),
+            }
+        }
+        map.program = program;
+    }
+}
+
+/// A map from which something goes.
+struct Departure<'a> {
+    map: &'a Map,
+    /// For each register, the instruction that writes it.
+    made_at: Vec<usize>,
+    /// The register of each view that is stored.
+    stored: HashMap<View, Register>,
+}
+
+impl Departure<'_> {
+    fn new(map: &Map) -> Departure<'_> {
+        let stored = map.program.iter().filter_map(|step| match *step {
+            Instruction::Store { from, to } => Some((to, from)),
             _ => None,
         });
-        let Some(value) = stored.filter(|_| read.delay == 0) else {
-            program.push(step);
-            continue;
-        };
-        let takes = needed(&source, |view| view == read.view);
-        for (i, instruction) in source.program.iter().enumerate() {
-            let Some(result) = instruction.writes().filter(|_| takes[i] && moving[i]) else { continue };
-            if renamed.contains_key(&result) {
-                continue;
-            }
-            renamed.insert(result, to.registers);
-            to.registers += 1;
-            let mut copy = *instruction;
-            copy.rename(|r| renamed[&r]);
-            program.push(copy);
-        }
-        replaced.insert(register, renamed[&value]);
+        Departure { map, made_at: made_at(map), stored: stored.collect() }
     }
-    to.program = program;
-    for layer in sunk {
-        pass.storage[layer] = None;
+}
+
+/// Moves all that is to move.
+fn carry_out(pass: &mut Pass, moves: &[Move]) {
+    let moving: HashMap<View, usize> = moves
+        .iter()
+        .enumerate()
+        .flat_map(|(n, each)| each.views.iter().map(move |&view| (view, n)))
+        .collect();
+    // Of each layer that is no longer stored, the move that takes it along.
+    let taken: HashMap<LayerId, usize> = (0..pass.storage.len())
+        .filter_map(|layer| Some((LayerId::from_index(layer), *moving.get(&pass.storage[layer]?)?)))
+        .collect();
+    let mut arrivals: HashMap<Place, Arrival> = HashMap::new();
+    let mut left: Vec<(Place, Vec<Instruction>, Vec<LayerId>)> = Vec::new();
+    let mut next = 0;
+    for of_map in moves.chunk_by(|a, b| a.from == b.from) {
+        let first = next;
+        next += of_map.len();
+        let Some(map) = map_at(pass, of_map[0].from) else { continue };
+        let from = Departure::new(map);
+        let stays = needed(map, |view| !moving.contains_key(&view));
+        let program: Vec<Instruction> =
+            map.program.iter().zip(stays).filter(|(_, stays)| *stays).map(|(step, _)| *step).collect();
+        // The last move takes along what has nothing left to be computed by.
+        let last = next - 1;
+        let mut layers: Vec<Vec<LayerId>> = vec![Vec::new(); of_map.len()];
+        let mut staying = Vec::new();
+        for &layer in &map.layers {
+            match taken
+                .get(&layer)
+                .copied()
+                .filter(|n| (first..next).contains(n))
+                .or(program.is_empty().then_some(last))
+            {
+                Some(n) => layers[n - first].push(layer),
+                None => staying.push(layer),
+            }
+        }
+        left.push((of_map[0].from, program, staying));
+        for (each, layers) in of_map.iter().zip(layers) {
+            let Some(to) = map_at(pass, each.to) else { continue };
+            let arrival = arrivals.entry(each.to).or_insert_with(|| Arrival::new(to));
+            arrival.take(to, &from, &each.views);
+            arrival.layers.push(layers);
+        }
+    }
+    for (place, program, layers) in left {
+        if let Some(map) = map_at_mut(pass, place) {
+            (map.program, map.layers) = (program, layers);
+        }
+    }
+    for (place, arrival) in arrivals {
+        if let Some(map) = map_at_mut(pass, place) {
+            arrival.finish(map);
+        }
+    }
+    for layer in taken.into_keys() {
+        pass.storage[layer.index()] = None;
+    }
+}
+
+/// Sets of numbers: of each one another of its set, or, of the set's first, itself.
+struct Sets(Vec<usize>);
+
+impl Sets {
+    fn new(count: usize) -> Sets {
+        Sets((0..count).collect())
+    }
+
+    fn first(&mut self, mut one: usize) -> usize {
+        while self.0[one] != one {
+            self.0[one] = self.0[self.0[one]];
+            one = self.0[one];
+        }
+        one
+    }
+
+    fn join(&mut self, a: usize, b: usize) {
+        let (a, b) = (self.first(a), self.first(b));
+        self.0[a.max(b)] = a.min(b);
     }
 }
 

@@ -1,5 +1,6 @@
 //! What a run carries from one window to the next, and whether it fits a plan.
 
+use crate::checks::check_single;
 use crate::executor::{ExecutorError, Setup};
 use crate::plan::Plan;
 use rnnc_graph::{LayerId, LayerKind};
@@ -155,6 +156,7 @@ fn check_layers(
             let found = say(history.depth, history.size, history.symbols);
             return fail(format!("`{}` has {found}, not {}", layer.name, say(depth, size, symbols)));
         }
+        check_single(&layer.name, &history.values)?;
         // A symbol is an address in a table: none may lie past its end.
         let valid = |&x: &f64| x == -1.0 || (x >= 0.0 && x < layer.size as f64 && x.fract() == 0.0);
         if symbols && let Some(wrong) = history.values.iter().find(|x| !valid(x)) {

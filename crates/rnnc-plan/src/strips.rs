@@ -6,7 +6,7 @@
 
 use crate::access::Access;
 use crate::memory::for_each_touch;
-use crate::plan::{Buffer, BufferId, Deal, Pass, Plan, Stage, StageKind};
+use crate::plan::{BufferId, Deal, Pass, Plan, Stage, StageKind};
 use crate::waves;
 use rnnc_graph::Direction;
 
@@ -43,7 +43,7 @@ pub fn find(pass: &Pass, accesses: &[Vec<Access>]) -> Vec<Strip> {
         open = if longer.is_empty() { (at, from(at, &own)) } else { (open.0, longer) };
         let (first, Some(&direction)) = (open.0, open.1.first()) else { continue };
         if first < at {
-            strips.retain(|strip| strip.stages.0 != first);
+            strips.pop_if(|strip| strip.stages.0 == first);
             strips.push(Strip { stages: (first, at), frames: usize::MAX, direction, rings: Vec::new() });
         }
     }
@@ -52,7 +52,8 @@ pub fn find(pass: &Pass, accesses: &[Vec<Access>]) -> Vec<Strip> {
 
 /// The strip that a stage is part of.
 pub fn of_stage(strips: &[Strip], stage: usize) -> Option<&Strip> {
-    strips.iter().find(|strip| (strip.stages.0..=strip.stages.1).contains(&stage))
+    // They stand in the order of their stages.
+    strips.get(strips.partition_point(|strip| strip.stages.1 < stage)).filter(|strip| strip.stages.0 <= stage)
 }
 
 /// The strips of both passes, with the number of the pass's first stage among those of both.
@@ -78,27 +79,34 @@ pub(crate) fn find_rings(plan: &mut Plan) {
             touched[view.buffer.0] = Some((first, number, furthest.max(delay)));
         });
     }
-    let rings = all(plan).map(|(begin, strip)| {
-        let (begin, end) = (begin + strip.stages.0, begin + strip.stages.1);
-        let ring = |(place, buffer): (usize, &Buffer)| {
-            let (first, last, furthest) = touched[place]?;
-            // Without a lifetime it must outlive the stages.
-            buffer.lifetime.filter(|_| buffer.history == 0 && begin <= first && last <= end)?;
-            Some((BufferId(place), strip.frames.checked_add(furthest)?.checked_next_power_of_two()?))
-        };
-        plan.buffers.iter().enumerate().filter_map(ring).collect::<Vec<_>>()
-    });
-    let rings: Vec<_> = rings.collect();
+    // In the order of their stages.
+    let strips: Vec<(usize, usize, usize)> =
+        all(plan).map(|(pass, strip)| (pass + strip.stages.0, pass + strip.stages.1, strip.frames)).collect();
+    let mut rings: Vec<Vec<(BufferId, usize)>> = vec![Vec::new(); strips.len()];
+    for (place, buffer) in plan.buffers.iter().enumerate() {
+        let Some((first, last, furthest)) = touched[place] else { continue };
+        let strip = strips.partition_point(|&(_, end, _)| end < first);
+        let Some(&(begin, end, frames)) = strips.get(strip) else { continue };
+        // Without a lifetime it must outlive the stages.
+        let fits = buffer.lifetime.is_some() && buffer.history == 0 && begin <= first && last <= end;
+        let length = frames.checked_add(furthest).and_then(usize::checked_next_power_of_two);
+        if let Some(length) = length.filter(|_| fits) {
+            rings[strip].push((BufferId(place), length));
+        }
+    }
     let passes = std::iter::once(&mut plan.forward_pass).chain(&mut plan.backward_pass);
     let strips = passes.flat_map(|pass| &mut pass.strips);
     strips.zip(rings).for_each(|(strip, rings)| strip.rings = rings);
 }
 
 impl Plan {
-    /// How many frames of a buffer are there at a time, in windows of so many, if it is a ring that is shorter.
-    pub fn ring(&self, buffer: usize, frames: usize) -> Option<usize> {
-        let rings = all(self).flat_map(|(_, strip)| &strip.rings);
-        rings.copied().find(|(ring, length)| ring.0 == buffer && *length < frames).map(|(_, length)| length)
+    /// Of each buffer, how many frames of it are there at a time, in windows of so many, if it is a ring that is shorter.
+    pub fn rings(&self, frames: usize) -> Vec<Option<usize>> {
+        let mut rings = vec![None; self.buffers.len()];
+        for &(ring, length) in all(self).flat_map(|(_, strip)| &strip.rings).filter(|ring| ring.1 < frames) {
+            rings[ring.0] = Some(length);
+        }
+        rings
     }
 }
 
@@ -188,8 +196,8 @@ mod tests {
             let ring = &plan.buffers[buffer.0];
             assert!(ring.history == 0 && ring.lifetime.is_some() && !ring.saved, "{ring:?}");
             assert!(frames >= strip.frames && frames < 256 && frames.is_power_of_two());
-            assert_eq!(plan.ring(buffer.0, 256), Some(frames));
-            assert_eq!(plan.ring(buffer.0, frames), None, "no window is shorter than its ring");
+            assert_eq!(plan.rings(256)[buffer.0], Some(frames));
+            assert_eq!(plan.rings(frames)[buffer.0], None, "no window is shorter than its ring");
         }
         // The loop's errors are read a frame behind, those of y in the same frame.
         for behind in [false, true] {

@@ -227,7 +227,8 @@ pub fn find<L>(
 
 /// The wave that a stage is part of.
 pub fn of_stage<L>(waves: &[Wave<L>], stage: usize) -> Option<&Wave<L>> {
-    waves.iter().find(|wave| (wave.stages.0..=wave.stages.1).contains(&stage))
+    // They stand in the order of their stages.
+    waves.get(waves.partition_point(|wave| wave.stages.1 < stage)).filter(|wave| wave.stages.0 <= stage)
 }
 
 /// The turns (see [`Plan::turns`]) that each wave makes one, of the waves of the forward and of the backward pass.

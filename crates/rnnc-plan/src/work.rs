@@ -39,11 +39,12 @@ impl StageWork {
         self.readings.saturating_mul(self.weight_bytes).saturating_add(self.value_bytes)
     }
 
-    fn of(plan: &Plan, stage: &Stage, strip: usize) -> StageWork {
+    /// `rings` are those of [`Plan::rings`].
+    fn of(plan: &Plan, stage: &Stage, strip: usize, rings: &[Option<usize>]) -> StageWork {
         let (streams, frames) = (plan.options.streams, plan.options.frames);
         let rows_of = |frames: usize| (streams as u64).saturating_mul(frames as u64);
         let rows = rows_of(frames);
-        let ring = touched(stage, |view| plan.ring(view.buffer.0, frames).is_some()).saturating_mul(4);
+        let ring = touched(stage, |view| rings[view.buffer.0].is_some()).saturating_mul(4);
         let step = |block: usize| frames.div_ceil(block.clamp(1, frames.max(1))) as u64;
         StageWork {
             kind: stage.kind,
@@ -76,8 +77,9 @@ impl Plan {
         let frames = self.options.frames;
         let strip =
             |at: usize| strips::of_stage(&pass.strips, at).map_or(frames, |strip| strip.frames.min(frames));
+        let rings = self.rings(frames);
         let stages = pass.stages.iter().enumerate();
-        stages.map(|(at, stage)| StageWork::of(self, stage, strip(at))).collect()
+        stages.map(|(at, stage)| StageWork::of(self, stage, strip(at), &rings)).collect()
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::operations;
 use crate::window::Window;
-use rnnc_graph::{Connection, ConnectionKind, Graph, LayerId, LayerKind, Operation, Range, Start, name_key};
+use rnnc_graph::{Connection, ConnectionKind, Graph, LayerId, LayerKind, Operation, Range, Start};
 use std::borrow::Cow;
 
 /// A frame of the window and a stream.
@@ -198,8 +198,8 @@ impl Network {
                 product.iter_mut().for_each(|p| *p = layer.function.apply(*p));
                 product
             }
-            LayerKind::Operation(Operation::DropoutMask { probability }) => {
-                self.mask(around, id, probability, at)
+            LayerKind::Operation(Operation::DropoutMask { probability, key }) => {
+                self.mask(around, layer.size, (key, probability), at)
             }
             LayerKind::Operation(Operation::CrossEntropy) => {
                 let logits = terms().next().unwrap_or_default();
@@ -217,9 +217,13 @@ impl Network {
     }
 
     /// A dropout mask, drawn by the number of the frame since the streams began.
-    fn mask(&self, around: &Surroundings<'_>, id: LayerId, probability: f64, at: Place) -> Vec<f64> {
-        let layer = self.graph.layer_at(id);
-        let key = name_key(&layer.name);
+    fn mask(
+        &self,
+        around: &Surroundings<'_>,
+        size: usize,
+        (key, probability): (u64, f64),
+        at: Place,
+    ) -> Vec<f64> {
         let frame = around.frames_before.wrapping_add(at.frame as u64);
         let value = |unit| {
             if !around.training {
@@ -237,7 +241,7 @@ impl Network {
                 0.0
             }
         };
-        (0..layer.size).map(value).collect()
+        (0..size).map(value).collect()
     }
 
     /// The last operand of an operation, where that is a symbol.

@@ -14,7 +14,8 @@ pub(crate) fn apply(operation: Operation, operands: &[Vec<f64>]) -> Vec<f64> {
         Operation::Step => pairs(|a, b| match a.partial_cmp(&b) {
             Some(std::cmp::Ordering::Greater) => 1.0,
             Some(std::cmp::Ordering::Equal) => 0.5,
-            _ => 0.0,
+            Some(std::cmp::Ordering::Less) => 0.0,
+            None => f64::NAN,
         }),
         Operation::Softmax { groups } => by_group(groups, a(), softmax),
         Operation::LogSoftmax { groups } => by_group(groups, a(), log_softmax),
@@ -90,10 +91,12 @@ fn softmax(a: &[f64]) -> Vec<f64> {
 /// The normalized vector, and what it was divided by.
 fn normalize(a: &[f64], center: bool, epsilon: f64) -> (Vec<f64>, f64) {
     let n = a.len() as f64;
-    let mean = if center { a.iter().sum::<f64>() / n } else { 0.0 };
-    let variance = a.iter().map(|a| (a - mean) * (a - mean)).sum::<f64>() / n;
-    let deviation = (variance + epsilon).sqrt();
-    (a.iter().map(|a| (a - mean) / deviation).collect(), deviation)
+    // From the first of them: equal numbers deviate by nothing, not by how their mean is rounded.
+    let origin = if center { a.first().copied().unwrap_or(0.0) } else { 0.0 };
+    let mean = if center { a.iter().map(|a| a - origin).sum::<f64>() / n } else { 0.0 };
+    let centered: Vec<f64> = a.iter().map(|a| (a - origin) - mean).collect();
+    let deviation = (dot(&centered, &centered) / n + epsilon).sqrt();
+    (centered.iter().map(|c| c / deviation).collect(), deviation)
 }
 
 #[cfg(test)]
@@ -108,7 +111,17 @@ mod tests {
         assert_eq!(max[..3], [2.0, 2.0, 2.0]);
         assert_eq!(min[..3], [1.0, 1.0, 2.0]);
         assert!(max[3..].iter().chain(&min[3..]).all(|v| v.is_nan()));
-        assert_eq!(apply(Operation::Step, &operands), [0.0, 1.0, 0.5, 0.0, 0.0]);
+        let step = apply(Operation::Step, &operands);
+        assert_eq!(step[..3], [0.0, 1.0, 0.5]);
+        assert!(step[3..].iter().all(|v| v.is_nan()));
+    }
+
+    #[test]
+    fn equal_numbers_deviate_by_nothing() {
+        for value in [0.1, 1000.7, 1e30, -1e300] {
+            let y = apply(Operation::Normalize { groups: 1, center: true, epsilon: 1e-5 }, &[vec![value; 7]]);
+            assert_eq!(y, [0.0; 7], "{value:e}");
+        }
     }
 
     #[test]

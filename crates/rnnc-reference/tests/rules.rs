@@ -1,8 +1,6 @@
 //! The rules of starts, resets, delays and windows, on networks small enough to work out by hand.
 
-use rnnc_graph::{
-    Activation, Connect, ConnectionKind, Graph, Init, LayerId, LayerKind, Operation, Range, Start, WeightId,
-};
+use rnnc_graph::{Activation, Connect, ConnectionKind, Graph, Init, LayerId, Range, Start, WeightId};
 use rnnc_plan::{
     Executor, ExecutorError, NO_SYMBOL, Part, Plan, PlanOptions, Setup, State, Update, Values, ValuesMut,
 };
@@ -394,7 +392,7 @@ fn each_kind_of_connection_gives_its_term() {
 fn a_dropout_mask_is_one_but_in_training_and_then_the_same_however_the_run_is_split() {
     let mut graph = Graph::new("dropout");
     let x = graph.input("x", 1);
-    let mask = graph.layer("mask", 1, LayerKind::Operation(Operation::DropoutMask { probability: 0.25 }));
+    let mask = graph.mask("mask", 1, 0.25);
     let y = graph.product("y", 1, Activation::Identity);
     graph.connect(x, y, Connect::identity());
     graph.connect(mask, y, Connect::identity());

@@ -1,4 +1,4 @@
-//! The cells of the language's library, each as a network, and a few that put cells together.
+//! The cells of the language's library, each as a network, and a few other networks in the language.
 
 use rnnc_graph::Graph;
 
@@ -19,6 +19,7 @@ pub fn cell_networks(m: usize, n: usize) -> Vec<(String, Graph)> {
         ("bidirectional_lstm", format!("h = concat(lstm(x; {n}), reversed lstm(x; {n}))")),
         ("stacked_cells", format!("a = lstm_peephole(x; {n}) b = gru(a; {n}) h = sru(b; {n})")),
         ("residual_cells", format!("a = gru_reset_after(x; {n}) b = lstm(a; {n}) h = layer_norm(a + b)")),
+        ("order_of_operations", order_of_operations(n)),
     ];
     cells
         .chain(others.map(|(name, body)| (name.to_owned(), body)))
@@ -30,4 +31,21 @@ pub fn cell_networks(m: usize, n: usize) -> Vec<(String, Graph)> {
             }
         })
         .collect()
+}
+
+/// Equations whose results in single precision are right in the order that is written, and in another lost.
+fn order_of_operations(n: usize) -> String {
+    format!(
+        "u = tanh(dense(x; {n}))
+        one = stop_gradient(exp(0 * u))
+        large = one * 1000000
+        huge = one * 1000000000000000000000000000000
+        tiny = one * 0.000000000000000000000000000001
+        a = u + (one - 1) * 1000000
+        b = u - (1000000 - large)
+        c = u * (huge * (huge * tiny * tiny))
+        d = u * tiny * 1000000000000000000000000000000 * 3
+        e = tanh(dense(u, e[t-1]; {n}) + (large - 1000000))
+        h = a + b + c + d + e"
+    )
 }

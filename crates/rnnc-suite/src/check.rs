@@ -53,6 +53,7 @@ impl Bench<'_> {
     fn candidate(&self) -> Result<Box<dyn Executor>, String> {
         let plan = self.case.plan().map_err(text)?;
         let mut executor = (self.make)(plan, self.case.setup()).map_err(text)?;
+        executor.plan().verify()?;
         self.write_weights(executor.as_mut())?;
         Ok(executor)
     }

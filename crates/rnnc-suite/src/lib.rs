@@ -6,7 +6,9 @@
 //! - `cells.rs`: the language's cell library, as networks;
 //! - `random.rs`: networks drawn at random, for property tests;
 //! - `case.rs`: a network with a number of streams, windows and resets; `data.rs` draws its numbers;
-//! - `check.rs`: runs a case on both executors and compares; `refusals.rs` hands them what they must refuse;
+//! - `check.rs`: runs a case on both executors and compares; `refusals.rs` hands them what they must refuse, and
+//!   `updates.rs` gradients of any size;
+//! - `extremes.rs`: functions over all numbers, and cells with inputs and biases of any size;
 //! - `altered.rs`: the reference with something wrong, to show that the suite sees it.
 
 mod altered;
@@ -14,17 +16,21 @@ mod case;
 mod cells;
 mod check;
 mod data;
+mod extremes;
 mod net;
 mod networks;
 mod random;
 mod refusals;
+mod updates;
 
 pub use altered::{Alteration, Altered};
 pub use case::{Case, cases};
 pub use cells::cell_networks;
 pub use check::{Make, check, is_well_conditioned};
 pub use data::{Array, Data, Random, WindowData};
+pub use extremes::{check_cells, check_functions};
 pub use net::Net;
 pub use networks::{Build, Network, activation_networks, networks};
 pub use random::{Smooth, random_case, random_graph};
 pub use refusals::check_refusals;
+pub use updates::check_updates;

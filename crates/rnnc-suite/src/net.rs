@@ -1,6 +1,6 @@
 //! A short hand for building the suite's networks.
 
-use rnnc_graph::{Activation, Connect, ConnectionKind, Graph, Init, LayerId, LayerKind, Operation, Range};
+use rnnc_graph::{Activation, Connect, ConnectionKind, Graph, Init, LayerId, Operation, Range};
 
 /// A graph under construction, whose weights name themselves.
 #[derive(Debug)]
@@ -94,7 +94,7 @@ impl Net {
 
     /// A dropout mask.
     pub fn mask(&mut self, name: &str, size: usize, probability: f64) -> LayerId {
-        self.graph.layer(name, size, LayerKind::Operation(Operation::DropoutMask { probability }))
+        self.graph.mask(name, size, probability)
     }
 
     /// A learned vector.

@@ -1,13 +1,15 @@
 //! The suite's networks: between them, every kind of layer, connection, operation and function, and every kind of
 //! component. Each is made for `m` units of input and `n` units of its own. `networks/loops.rs` has those with
 //! cycles, `networks/operations.rs` what layers compute, `networks/reads.rs` what connections read, `networks/slices.rs`
-//! layers in slices.
+//! layers in slices, `networks/concats.rs` layers of parts.
 
+mod concats;
 mod loops;
 mod operations;
 mod reads;
 mod slices;
 
+use concats::*;
 use loops::*;
 use operations::*;
 use reads::*;
@@ -40,7 +42,7 @@ pub fn networks() -> Vec<Network> {
         ("bidirectional", bidirectional),
         ("symbol_model", symbol_model),
     ];
-    let others: [(&'static str, Build); 35] = [
+    let others: [(&'static str, Build); 39] = [
         ("feed_forward", feed_forward),
         ("oscillator", oscillator),
         ("long_memory", long_memory),
@@ -76,6 +78,10 @@ pub fn networks() -> Vec<Network> {
         ("gates_normalized_apart", gates_normalized_apart),
         ("shares_side_by_side", shares_side_by_side),
         ("slices_that_stay_whole", slices_that_stay_whole),
+        ("concat_of_all", concat_of_all),
+        ("concat_in_a_loop", concat_in_a_loop),
+        ("concat_in_a_scan", concat_in_a_scan),
+        ("masks", masks),
     ];
     let all = usual.into_iter().map(|(name, build)| Network { name, build, usual: true });
     all.chain(others.into_iter().map(|(name, build)| Network { name, build, usual: false })).collect()

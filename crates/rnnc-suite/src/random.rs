@@ -1,6 +1,9 @@
 //! Networks drawn at random: several components, cycles through delays of 1 to 3 in either direction, all kinds of
 //! layers and connections. Every draw is a valid network.
 //!
+//! Among the layers are such whose terms reach parts of them, side by side and overlapping: sums, products, broadcasts and
+//! recurrences within a concatenation. Whatever reads a layer may read a slice of it.
+//!
 //! A draw is a list of genes, one for each layer, so that a failing one shrinks by dropping layers. Layers stand in
 //! segments. A layer reads layers before it without delay, and any layer of its own segment or an earlier one with
 //! delay; within a segment, all delays have the segment's sign. So every cycle has a delay, and of one sign.
@@ -8,7 +11,9 @@
 use crate::case::Case;
 use crate::net::Net;
 use proptest::prelude::*;
-use rnnc_graph::{Activation, Connect, ConnectionKind, Graph, Init, LayerId, Operation, Range, Start};
+use rnnc_graph::{
+    Activation, Connect, Connection, ConnectionKind, Graph, Init, LayerId, Operation, Range, Start,
+};
 
 /// Whether random networks keep clear of kinks (relu, max and such), whose derivatives finite differences miss.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,9 +58,11 @@ pub fn random_graph(smooth: Smooth) -> impl Strategy<Value = Graph> {
 pub fn random_case(smooth: Smooth) -> impl Strategy<Value = Case> {
     let windows = prop::collection::vec(1usize..7, 1..5);
     let resets = prop_oneof![Just(0.0), Just(0.2)];
-    (random_graph(smooth), 1usize..5, windows, 0usize..6, resets, any::<u64>()).prop_map(
-        |(graph, streams, windows, older, resets, seed)| {
-            let case = Case { seed, ..Case::new("random", graph, streams, &windows, resets) };
+    // Dropout is on in half of them; it matters where a layer is a mask.
+    let drawn = (any::<u64>(), any::<bool>());
+    (random_graph(smooth), 1usize..5, windows, 0usize..6, resets, drawn).prop_map(
+        |(graph, streams, windows, older, resets, (seed, training))| {
+            let case = Case { seed, training, ..Case::new("random", graph, streams, &windows, resets) };
             let window = case.window + older;
             if older == 0 || case.graph.looks_ahead() { case } else { case.with_window(window) }
         },
@@ -74,7 +81,8 @@ const KINKED: [Activation; 6] = [
     Activation::HardSigmoid,
     Activation::HardTanh,
 ];
-const SIZES: [usize; 6] = [1, 2, 3, 4, 6, 8];
+/// Of the largest, two workers have units each.
+const SIZES: [usize; 8] = [1, 2, 3, 4, 6, 8, 12, 24];
 
 /// What the gene's kind stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,11 +99,12 @@ enum Form {
     GroupSum,
     Parameter,
     Mask,
+    Concat,
 }
 
 fn form(gene: &Gene, smooth: Smooth) -> Form {
     use Form::*;
-    const FORMS: [Form; 16] = [
+    const FORMS: [Form; 20] = [
         Dense,
         Dense,
         Dense,
@@ -112,6 +121,10 @@ fn form(gene: &Gene, smooth: Smooth) -> Form {
         Normalize,
         GroupSum,
         Parameter,
+        Concat,
+        Concat,
+        Concat,
+        Concat,
     ];
     match FORMS[usize::from(gene.kind) % FORMS.len()] {
         Larger | Smaller if smooth == Smooth::Yes => Product,
@@ -141,7 +154,12 @@ fn build(genes: &[Gene], backward: &[bool], smooth: Smooth) -> Graph {
     let forms: Vec<Form> = genes.iter().map(|gene| form(gene, smooth)).collect();
     let mut layers = vec![x];
     for (place, (gene, &form)) in genes.iter().zip(&forms).enumerate() {
-        layers.push(make_layer(&mut net, &format!("l{place}"), gene, form, smooth));
+        // Some masks are called as the adjoint calls the error of the last output: names must not matter to them.
+        let name = match form {
+            Form::Mask if gene.function.is_multiple_of(2) => format!("d_l{}", genes.len() - 1),
+            _ => format!("l{place}"),
+        };
+        layers.push(make_layer(&mut net, &name, gene, form, smooth));
     }
     let mut builder = Builder { net, genes, forms, layers, backward, symbol };
     for place in 0..genes.len() {
@@ -165,7 +183,7 @@ fn make_layer(net: &mut Net, name: &str, gene: &Gene, form: Form, smooth: Smooth
         _ => pick(&BOUNDED, gene.function / 4),
     };
     match form {
-        Form::Dense => net.sum(name, size, free(gene)),
+        Form::Dense | Form::Concat => net.sum(name, size, free(gene)),
         Form::Sum | Form::Accumulator => net.sum(name, size, Activation::Identity),
         Form::Product => net.graph.product(name, size, [Activation::Identity, Activation::Tanh][groups - 1]),
         Form::Quotient => net.graph.operation(name, size, Operation::Quotient),
@@ -212,15 +230,22 @@ impl Builder<'_> {
         (self.layers[index], if backward { -distance } else { distance })
     }
 
-    /// Adds a read as a term of `len` units, by whatever connection fits the sizes.
-    fn term(&mut self, place: usize, read: &Read, target: LayerId, len: usize, scale: f64) {
+    /// Adds a read as a term of some units, by whatever connection fits the sizes.
+    fn term(&mut self, place: usize, read: &Read, target: LayerId, to: Range, scale: f64) {
         let (source, delay) = self.source(place, read);
-        let from = self.net.size(source);
+        let (from, len) = (self.net.size(source), to.len);
+        // A part of the source, where it does not fit as it is.
+        let slice = |len: usize| Range::new(usize::from(read.way / 8) % (from - len + 1), len);
         let name = format!("w{}", self.net.graph.weights().len());
         let connect = match read.way % 8 {
-            0 | 1 if from == len => {
+            0 if from >= len => {
                 let weight = self.net.graph.weight(name, &[len], Init::Uniform(0.5));
-                Connect::diagonal(weight)
+                Connect::diagonal(weight).from(slice(len))
+            }
+            1 if len > 1 => {
+                // The largest part of the source whose units repeat evenly, but for all of them.
+                let part = (1..=from.min(len / 2)).rev().find(|part| len.is_multiple_of(*part)).unwrap_or(1);
+                Connect::new(ConnectionKind::Broadcast { scale }).from(slice(part))
             }
             2 if from.is_multiple_of(2) && len.is_multiple_of(2) => {
                 let weight = self.net.graph.weight(name, &[2, len / 2, from / 2], Init::Glorot);
@@ -234,11 +259,12 @@ impl Builder<'_> {
             }
             3.. if len.is_multiple_of(from) => Connect::new(ConnectionKind::Broadcast { scale }),
             _ => {
-                let weight = self.net.graph.weight(name, &[len, from], Init::Glorot);
-                Connect::full(weight)
+                let part = slice(if read.way.is_multiple_of(3) { from.div_ceil(2) } else { from });
+                let weight = self.net.graph.weight(name, &[len, part.len], Init::Glorot);
+                Connect::full(weight).from(part)
             }
         };
-        let connect = connect.delay(delay).to(Range::new(0, len));
+        let connect = connect.delay(delay).to(to);
         let connect = if read.stops { connect.stop_gradient() } else { connect };
         self.net.graph.connect(source, target, connect);
     }
@@ -262,13 +288,13 @@ impl Builder<'_> {
             // Scaled so that no cycle of sums grows.
             Form::Sum => {
                 for (k, r) in gene.reads.iter().enumerate() {
-                    self.term(place, r, target, size, [0.3, -0.3, 0.25][k % 3]);
+                    self.term(place, r, target, Range::new(0, size), [0.3, -0.3, 0.25][k % 3]);
                 }
                 let one = Connect::scaled(0.5).from(Range::new(0, 1)).to(Range::new(size / 2, 1));
                 self.net.graph.connect(self.layers[0], target, one);
             }
             Form::Product => {
-                self.term(place, read(0), target, size, 0.9);
+                self.term(place, read(0), target, Range::new(0, size), 0.9);
                 let gate = self.gate(place, read(1), size);
                 self.net.add(gate, target, 1.0, 0);
                 if gene.reads.len() > 2 {
@@ -282,10 +308,10 @@ impl Builder<'_> {
                 let delay = sign * i64::from(1 + gene.function % 3);
                 let kept = self.net.product(&format!("l{place}.kept"), &[(gate, 0), (target, delay)]);
                 self.net.add(kept, target, 1.0, 0);
-                self.term(place, read(1), target, size, 0.5);
+                self.term(place, read(1), target, Range::new(0, size), 0.5);
             }
             Form::Quotient => {
-                self.term(place, read(0), target, size, 0.7);
+                self.term(place, read(0), target, Range::new(0, size), 0.7);
                 let gate = self.gate(place, read(1), size);
                 let below = self.net.sum(&format!("l{place}.below"), size, Activation::Identity);
                 self.net.graph.connect_constant(1.0, below);
@@ -293,13 +319,74 @@ impl Builder<'_> {
                 self.net.add(below, target, 1.0, 0);
             }
             Form::Larger | Form::Smaller => {
-                self.term(place, read(0), target, size, 0.9);
+                self.term(place, read(0), target, Range::new(0, size), 0.9);
                 let gate = self.gate(place, read(1), size);
                 self.net.add(gate, target, 1.0, 0);
             }
-            Form::Softmax | Form::Normalize => self.term(place, read(0), target, size, 0.8),
-            Form::GroupSum => self.term(place, read(0), target, 2 * size, 0.4),
+            Form::Softmax | Form::Normalize => self.term(place, read(0), target, Range::new(0, size), 0.8),
+            Form::GroupSum => self.term(place, read(0), target, Range::new(0, 2 * size), 0.4),
+            Form::Concat => self.concat(place),
             Form::Parameter | Form::Mask => {}
+        }
+    }
+
+    /// Parts side by side, of one to three terms each; the last may reach into the part before.
+    fn concat(&mut self, place: usize) {
+        let gene = &self.genes[place];
+        let target = self.layers[place + 1];
+        let size = self.net.size(target);
+        let parts = (1 + usize::from(gene.start / 4) % 4).min(size);
+        let mut first = 0;
+        for part in 0..parts {
+            let len = match part + 1 == parts {
+                true => size - first,
+                // Equal parts, or such as get smaller.
+                false if gene.start.is_multiple_of(2) => size / parts,
+                false => ((size - first) / 2).clamp(1, size - first - (parts - 1 - part)),
+            };
+            let read = |k: usize| &gene.reads[(part + k) % gene.reads.len()];
+            // Now and then a unit more, before the part, or a part that nothing reaches but one term.
+            let early = usize::from(part > 0 && gene.function.is_multiple_of(7));
+            let to = Range::new(first - early, len + early);
+            for k in 0..1 + usize::from(read(0).way / 16) % 2 {
+                self.part(place, read(k), target, to);
+            }
+            first += len;
+        }
+    }
+
+    /// A term of some units of a layer: a read, a product, a number, or a recurrence of these units.
+    fn part(&mut self, place: usize, read: &Read, target: LayerId, to: Range) {
+        let name = format!("l{place}.part{}", self.net.graph.layers().len());
+        match read.way / 32 {
+            0 | 1 => {
+                let product = self.net.graph.product(&name, to.len, Activation::Identity);
+                self.term(place, read, product, Range::new(0, to.len), 0.8);
+                let gate = self.gate(place, read, to.len);
+                self.net.add(gate, product, 0.5, 0);
+                self.net.graph.connect(product, target, Connect::identity().to(to));
+            }
+            2 => {
+                let kept = self.net.graph.product(&name, to.len, Activation::Identity);
+                let gate = self.gate(place, read, to.len);
+                let sign = if self.backward[self.segment(place)] { -1 } else { 1 };
+                let delay = sign * i64::from(1 + read.delay % 2);
+                self.net.add(gate, kept, 0.7, 0);
+                self.net.graph.connect(target, kept, Connect::identity().from(to).delay(delay));
+                self.net.graph.connect(kept, target, Connect::identity().to(to));
+            }
+            3 => {
+                self.net.graph.add_connection(Connection {
+                    source: None,
+                    target,
+                    kind: ConnectionKind::Constant { value: 0.4 },
+                    delay: 0,
+                    source_range: Range::new(0, 0),
+                    target_range: to,
+                    stops_gradient: false,
+                });
+            }
+            _ => self.term(place, read, target, to, 0.3),
         }
     }
 

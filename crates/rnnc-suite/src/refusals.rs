@@ -69,6 +69,19 @@ pub fn check_refusals(make: Make<'_>) -> Result<(), String> {
     expect("a short output gradient", is_length, e.backward(3, &[Some(Values::F32(&NUMBERS[..23]))]))?;
     e.backward(3, &[Some(Values::F32(&NUMBERS))]).map_err(|e| e.to_string())?;
     expect("input gradients not planned for", is_order, e.input_gradient(0, ValuesMut::F32(&mut short)))?;
+    let mut large = [0.5; 12];
+    large[7] = 1e39;
+    let is_large = |error: &ExecutorError| matches!(error, ExecutorError::TooLarge { place: 7, .. });
+    let too_large = Values::F64(&large);
+    expect("an input past single precision", is_large, e.forward(3, &[too_large, s], None))?;
+    let mut history = before.clone();
+    history.histories.iter_mut().filter(|h| !h.symbols).for_each(|h| h.values[7] = -1e39);
+    expect("a state past single precision", is_large, e.set_state(&history))?;
+    expect(
+        "a weight past single precision",
+        is_large,
+        e.write(Part::Weight, weight, Values::F64(&large[..8])),
+    )?;
     expect("a short weight", is_length, e.write(Part::Weight, weight, Values::F32(&NUMBERS[..7])))?;
     expect("symbols for a weight", is_type, e.write(Part::Weight, weight, Values::Symbols(&SYMBOLS[..8])))?;
     expect("room for too few numbers", is_length, e.read(Part::Weight, weight, ValuesMut::F32(&mut short)))?;

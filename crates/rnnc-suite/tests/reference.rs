@@ -7,8 +7,8 @@ use rnnc_graph::{Graph, WeightId};
 use rnnc_plan::{Executor, Part, PlanOptions, Setup, Values, ValuesMut};
 use rnnc_reference::ReferenceExecutor;
 use rnnc_suite::{
-    Alteration, Altered, Case, Data, Smooth, WindowData, cases, check, check_refusals, is_well_conditioned,
-    networks, random_case,
+    Alteration, Altered, Case, Data, Smooth, WindowData, cases, check, check_refusals, check_updates,
+    is_well_conditioned, networks, random_case,
 };
 
 #[test]
@@ -22,6 +22,11 @@ fn the_reference_agrees_with_itself() {
 #[test]
 fn the_reference_refuses_what_it_must() {
     check_refusals(&|plan, setup| Altered::make(plan, setup, Alteration::Nothing)).unwrap();
+}
+
+#[test]
+fn gradients_of_any_size_move_weights_and_what_is_no_number_changes_nothing() {
+    check_updates(&|plan, setup| Altered::make(plan, setup, Alteration::Nothing)).unwrap();
 }
 
 #[test]

@@ -5,14 +5,18 @@
 use crate::array::Array;
 use crate::error::TrainError;
 use crate::files::write_whole;
+use crate::inputs::open_regular;
 use crate::kind::{self, Wanted};
 use crate::npy;
 use rnnc_graph::nearest;
 use std::fs::File;
-use std::io::{BufReader, Read, Write};
+use std::io::{BufReader, Write};
 use std::path::{Path, PathBuf};
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipArchive, ZipWriter};
+
+/// Deflated bytes become at most so many (RFC 1951: at least 2 bits for up to 258 bytes).
+const DEFLATED: u64 = 1032;
 
 /// An `.npz` file, open for reading.
 ///
@@ -36,7 +40,7 @@ impl ArrayFile {
     pub fn open(path: impl Into<PathBuf>) -> Result<ArrayFile, TrainError> {
         let path = path.into();
         kind::check(&path, Wanted::Arrays)?;
-        let file = File::open(&path).map_err(|e| TrainError::read(&path, e))?;
+        let (file, _) = open_regular(&path)?;
         let archive = ZipArchive::new(BufReader::new(file))
             .map_err(|e| TrainError::file(&path, format!("not a whole .npz file (cut short?): {e}")))?;
         Ok(ArrayFile { path, archive })
@@ -98,13 +102,13 @@ impl ArrayFile {
             let there: Vec<&str> = names.iter().map(String::as_str).collect();
             return Err(error("an array of this name".into(), format!("only {}", list(&there))));
         };
-        let mut bytes = Vec::new();
-        self.archive
+        let mut entry = self
+            .archive
             .by_index(place)
-            .map_err(std::io::Error::from)
-            .and_then(|mut entry| entry.read_to_end(&mut bytes))
-            .map_err(|e| error("a whole array".into(), e.to_string()))?;
-        let array = npy::decode(&bytes).map_err(|problem| match problem.split_once("; ") {
+            .map_err(|e| error("a whole array".into(), std::io::Error::from(e).to_string()))?;
+        // What the archive says of its size may be wrong, so that what it can hold at most counts too.
+        let most = entry.size().min(entry.compressed_size().saturating_mul(DEFLATED));
+        let array = npy::decode(&mut entry, most).map_err(|problem| match problem.split_once("; ") {
             Some((expected, found)) => error(expected.into(), found.into()),
             None => error(problem, "something else".into()),
         })?;
@@ -185,6 +189,10 @@ mod tests {
         }
     }
 
+    fn decode(bytes: &[u8]) -> Result<npy::Npy, String> {
+        npy::decode(&mut &*bytes, bytes.len() as u64)
+    }
+
     /// The layout of `numpy.arange(6, dtype=">i2").reshape(2, 3, order="F")`.
     #[test]
     fn column_major_big_endian_arrays_are_turned() {
@@ -192,7 +200,7 @@ mod tests {
         let header = "{'descr': '>i2', 'fortran_order': True, 'shape': (2, 3), }";
         bytes.extend(format!("{header:<117}\n").as_bytes());
         bytes.extend([0, 0, 0, 1, 0, 2, 0, 3, 0, 4, 0, 5]);
-        let array = npy::decode(&bytes).ok().unwrap();
+        let array = decode(&bytes).ok().unwrap();
         assert_eq!(array.shape, [2, 3]);
         assert_eq!(array.elements, Elements::Integers(vec![0, 2, 4, 1, 3, 5]));
     }
@@ -343,12 +351,41 @@ mod tests {
         let mut bytes = npy::encode(&[4], &Elements::F32(vec![0.0; 4]));
         let place = bytes.windows(4).position(|w| w == b"(4,)").unwrap();
         bytes[place..place + 4].copy_from_slice(b"(9,)");
-        assert!(npy::decode(&bytes).err().unwrap().contains("9 float32 values"));
+        assert!(decode(&bytes).err().unwrap().contains("9 float32 values"));
         let header = "{'descr': '<f8', 'fortran_order': False, 'shape': (9999999999999, 99999999999999), }\n";
         let mut bytes = b"\x93NUMPY\x01\x00".to_vec();
         bytes.extend((header.len() as u16).to_le_bytes());
         bytes.extend(header.as_bytes());
-        assert!(npy::decode(&bytes).err().unwrap().contains("very many"));
+        assert!(decode(&bytes).err().unwrap().contains("very many"));
+    }
+
+    #[test]
+    fn no_more_is_read_than_the_shape_says_and_a_byte() {
+        struct Endless<'a>(&'a [u8], usize);
+        impl std::io::Read for Endless<'_> {
+            fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+                self.1 += buffer.len();
+                match self.0.read(buffer)? {
+                    0 => Ok(buffer.len()),
+                    read => Ok(read),
+                }
+            }
+        }
+        let bytes = npy::encode(&[2, 3], &Elements::F32(vec![1.0; 6]));
+        let mut bomb = Endless(&bytes, 0);
+        let error = npy::decode(&mut bomb, u64::MAX).err().unwrap();
+        assert!(
+            error.ends_with("6 float32 values, as the shape [2, 3] says; there are more than 24 bytes"),
+            "{error}"
+        );
+        assert_eq!(bomb.1, bytes.len() + 1);
+    }
+
+    #[test]
+    fn a_shape_that_so_small_a_file_cannot_hold_is_refused_before_room_is_made() {
+        let bytes = npy::encode(&[4_000_000_000_000], &Elements::F64(vec![]));
+        let error = npy::decode(&mut &*bytes, 1 << 40).err().unwrap();
+        assert!(error.contains("there are at most"), "{error}");
     }
 
     proptest! {
@@ -357,7 +394,7 @@ mod tests {
             let mut whole = b"\x93NUMPY\x01\x00".to_vec();
             whole.extend((bytes.len() as u16).to_le_bytes());
             whole.extend(&bytes);
-            prop_assert!(npy::decode(&whole).is_err());
+            prop_assert!(decode(&whole).is_err());
         }
     }
 }

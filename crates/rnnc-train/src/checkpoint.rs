@@ -1,11 +1,13 @@
 //! Checkpoints: all that training needs to go on as if it had never stopped, in one safetensors file.
 //!
 //! The weights stand under their own names, so that a checkpoint is also a weights file; Adam's moments as
-//! `moment1/NAME` and `moment2/NAME`; the last frames of each layer that is read with a delay as `state/LAYER`,
+//! `moment1/NAME` and `moment2/NAME` (the root of the second, since form 2); the last frames of each layer that is read with a delay as `state/LAYER`,
 //! `[D, B, N]`, oldest first; with h' < h, the frames before those that errors still go back through, of each layer that
 //! they read, as `kept/LAYER`, `[K, B, N]`; and everything that is no array of numbers as JSON ([`About`]) in the
 //! metadata, under `rnnc`.
 
+use crate::config::MOST_UPDATES;
+use crate::diagnosis;
 use crate::error::TrainError;
 use crate::loss::Loss;
 use crate::tensors::{Precision, Tensor, TensorFile};
@@ -17,7 +19,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 /// The newest form of checkpoint that this version reads, and the one that it writes.
-pub const CHECKPOINT_VERSION: u64 = 1;
+pub const CHECKPOINT_VERSION: u64 = 2;
 
 const FORMAT: &str = "checkpoint";
 
@@ -78,6 +80,21 @@ pub struct Facts {
     pub executor: String,
     /// Its threads.
     pub threads: usize,
+    /// How coarsely its products round their operands. Older checkpoints do not say.
+    #[serde(with = "PrecisionName", default)]
+    pub precision: rnnc_plan::Precision,
+    /// The settings of the optimizer, by name. Older checkpoints have none.
+    #[serde(default)]
+    pub settings: BTreeMap<String, String>,
+}
+
+/// A precision's name in a checkpoint, the same as on the command line.
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "rnnc_plan::Precision", rename_all = "snake_case")]
+enum PrecisionName {
+    F32,
+    Tf32,
+    Bf16,
 }
 
 impl Facts {
@@ -95,8 +112,13 @@ impl Facts {
             ("frames of training data", self.data_frames.to_string(), now.data_frames.to_string()),
             ("executor", self.executor.clone(), now.executor.clone()),
             ("threads", self.threads.to_string(), now.threads.to_string()),
+            ("precision", format!("{:?}", self.precision), format!("{:?}", now.precision)),
         ];
-        let differ = pairs.into_iter().filter(|(_, before, now)| before != now);
+        // What is not known of before is not said to differ.
+        let settings = self.settings.iter().filter_map(|(name, before)| {
+            now.settings.get(name).map(|now| (name.as_str(), before.clone(), now.clone()))
+        });
+        let differ = pairs.into_iter().chain(settings).filter(|(_, before, now)| before != now);
         differ.map(|(what, before, now)| format!("{what} ({before} before, {now} now)")).collect()
     }
 }
@@ -112,6 +134,26 @@ pub struct Progress {
     pub seconds: f64,
 }
 
+impl Progress {
+    /// Refuses what no run comes to: numbers that would overflow where one goes on.
+    fn check(&self) -> Result<(), String> {
+        let counts = [("updates", self.updates), ("position", self.position)];
+        if let Some((what, found)) = counts.into_iter().find(|(_, found)| *found > MOST_UPDATES) {
+            return Err(format!("`{what}` must be at most {MOST_UPDATES}, not {found}"));
+        }
+        if !(0.0..=MOST_SECONDS).contains(&self.seconds) {
+            return Err(format!(
+                "`seconds` must be at least 0 and at most {MOST_SECONDS:e}, not {:?}",
+                self.seconds
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// Some 30,000 years.
+const MOST_SECONDS: f64 = 1e12;
+
 /// A checkpoint.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Checkpoint {
@@ -123,7 +165,7 @@ pub struct Checkpoint {
     pub weights: Weights,
     /// Adam's mean of gradients.
     pub moment1: Weights,
-    /// Adam's mean of squared gradients.
+    /// The root of Adam's mean of squared gradients.
     pub moment2: Weights,
     /// What the next window reads of the last ones.
     pub state: State,
@@ -131,7 +173,18 @@ pub struct Checkpoint {
 
 impl Checkpoint {
     /// Writes the file, whole or not at all, without losing a bit. The same checkpoint gives the same bytes.
+    ///
+    /// # Errors
+    /// [`TrainError::NotFinite`] for a weight or moment that [`load`](Checkpoint::load) would refuse: the file that is there
+    /// stays.
     pub fn save(&self, path: &Path, graph: &Graph) -> Result<(), TrainError> {
+        let parts = [("weight", &self.weights), ("moment1 of", &self.moment1), ("moment2 of", &self.moment2)];
+        for (what, part) in parts {
+            if let Some(place) = diagnosis::first_non_finite(graph, part) {
+                let problem = format!("after it, {what} {place}");
+                return Err(TrainError::NotFinite { update: self.progress.updates, problem });
+            }
+        }
         let mut file = TensorFile::default();
         self.weights.put(&mut file.tensors, "", graph);
         self.moment1.put(&mut file.tensors, MOMENT1, graph);
@@ -164,7 +217,7 @@ impl Checkpoint {
     /// A file that is none, or of a newer form, or of another network (which weights differ), or cut short.
     pub fn load(path: &Path, graph: &Graph) -> Result<Checkpoint, TrainError> {
         let mut file = TensorFile::read(path)?;
-        let about = About::of(&file, path)?;
+        let about = About::of(&file.about, path)?;
         let streams = about.ages.len();
         // Taken out before numbers are looked at: a layer may be infinite where the loss is not.
         let histories = take_layers(&mut file.tensors, STATE, about.histories, streams, path)?;
@@ -180,7 +233,20 @@ impl Checkpoint {
         // The weights are what a reader knows; of the moments, the same names would be missing.
         let weights = Weights::take(&mut file.tensors, "", graph).map_err(|d| fail(d.to_string()))?;
         let moment1 = Weights::take(&mut file.tensors, MOMENT1, graph).map_err(|d| fail(d.to_string()))?;
-        let moment2 = Weights::take(&mut file.tensors, MOMENT2, graph).map_err(|d| fail(d.to_string()))?;
+        let mut moment2 =
+            Weights::take(&mut file.tensors, MOMENT2, graph).map_err(|d| fail(d.to_string()))?;
+        for (weight, values) in graph.weights().iter().zip(&mut moment2.0) {
+            if let Some(wrong) = values.iter().find(|&&x| x < 0.0) {
+                return Err(fail(format!(
+                    "`{MOMENT2}{}` has {wrong}, and is never less than 0",
+                    weight.name
+                )));
+            }
+            // Form 1 has the squares.
+            if about.version < 2 {
+                values.iter_mut().for_each(|x| *x = x.sqrt());
+            }
+        }
         let state = State { histories, ages: about.ages, frames: about.state_frames, kept };
         Ok(Checkpoint { facts: about.facts, progress: about.progress, weights, moment1, moment2, state })
     }
@@ -227,17 +293,17 @@ fn take_layers(
 impl About {
     /// Reads what a checkpoint says of itself.
     pub fn read(path: &Path) -> Result<About, TrainError> {
-        About::of(&TensorFile::read(path)?, path)
+        About::of(&TensorFile::read_about(path)?, path)
     }
 
-    fn of(file: &TensorFile, path: &Path) -> Result<About, TrainError> {
+    fn of(about: &BTreeMap<String, String>, path: &Path) -> Result<About, TrainError> {
         #[derive(Deserialize)]
         struct Form {
             format: String,
             version: u64,
         }
         let none = || TrainError::file(path, "not a checkpoint of rnnc (a file of weights alone?)");
-        let text = file.about.get(ABOUT).ok_or_else(none)?;
+        let text = about.get(ABOUT).ok_or_else(none)?;
         let form: Form = serde_json::from_str(text).map_err(|_| none())?;
         if form.format != FORMAT {
             return Err(none());
@@ -252,8 +318,17 @@ impl About {
                 ),
             ));
         }
-        serde_json::from_str(text)
-            .map_err(|e| TrainError::file(path, format!("what it says of itself is damaged: {e}")))
+        let damaged =
+            |problem: String| TrainError::file(path, format!("what it says of itself is damaged: {problem}"));
+        let about: About = serde_json::from_str(text).map_err(|e| damaged(e.to_string()))?;
+        about.progress.check().map_err(damaged)?;
+        if about.state_frames > MOST_UPDATES {
+            return Err(damaged(format!(
+                "`state_frames` must be at most {MOST_UPDATES}, not {}",
+                about.state_frames
+            )));
+        }
+        Ok(about)
     }
 }
 
@@ -283,6 +358,8 @@ mod tests {
                 data_frames: 100,
                 executor: "reference".into(),
                 threads: 1,
+                precision: rnnc_plan::Precision::Bf16,
+                settings: BTreeMap::from([("clip_norm".into(), "none".into())]),
             },
             progress: Progress { updates: 3, position: 24, seconds: 0.1 },
             weights: Weights(vec![vec![0.1, 1.0]]),
@@ -344,11 +421,11 @@ mod tests {
         let (_kept, path) = saved();
         let mut file = TensorFile::read(&path).unwrap();
         let about = file.about.get_mut(ABOUT).unwrap();
-        *about = about.replace("\"version\":1", "\"version\":2").replace("\"facts\"", "\"renamed\"");
+        *about = about.replace("\"version\":2", "\"version\":3").replace("\"facts\"", "\"renamed\"");
         file.write(&path, Precision::Lossless).unwrap();
         let error = Checkpoint::load(&path, &graph("w")).unwrap_err().to_string();
         assert!(
-            error.contains("a checkpoint of form 2, and this version of rnnc reads up to form 1"),
+            error.contains("a checkpoint of form 3, and this version of rnnc reads up to form 2"),
             "{error}"
         );
     }
@@ -361,6 +438,101 @@ mod tests {
         assert!(error.contains("not a checkpoint of rnnc"), "{error}");
     }
 
+    /// The saved file, with something else in place of what it says of itself.
+    fn changed(path: &Path, from: &str, to: &str) {
+        let mut file = TensorFile::read(path).unwrap();
+        let about = file.about.get_mut(ABOUT).unwrap();
+        assert!(about.contains(from), "{about}");
+        *about = about.replace(from, to);
+        file.write(path, Precision::Lossless).unwrap();
+    }
+
+    #[test]
+    fn a_checkpoint_of_form_1_has_squares_and_says_less() {
+        let (_kept, path) = saved();
+        changed(&path, "\"version\":2", "\"version\":1");
+        changed(&path, ",\"precision\":\"bf16\",\"settings\":{\"clip_norm\":\"none\"}", "");
+        let Checkpoint { facts, moment2, .. } = Checkpoint::load(&path, &graph("w")).unwrap();
+        assert_eq!(moment2, Weights(vec![vec![0.0, 0.5f64.sqrt()]]));
+        assert_eq!((facts.precision, facts.settings.len()), (rnnc_plan::Precision::F32, 0));
+        assert!(
+            facts.differences(&Facts { settings: checkpoint().facts.settings, ..facts.clone() }).is_empty()
+        );
+    }
+
+    #[test]
+    fn a_checkpoint_that_would_not_load_does_not_replace_one_that_does() {
+        let (_kept, path) = saved();
+        for (part, said) in [
+            (0, "update 3: after it, weight `w` is inf at [1]"),
+            (1, "update 3: after it, moment1 of `w` is inf at [1]"),
+            (2, "update 3: after it, moment2 of `w` is inf at [1]"),
+        ] {
+            let mut wrong = checkpoint();
+            [&mut wrong.weights, &mut wrong.moment1, &mut wrong.moment2][part].0[0][1] = f64::INFINITY;
+            assert_eq!(wrong.save(&path, &graph("w")).unwrap_err().to_string(), said);
+        }
+        assert_eq!(Checkpoint::load(&path, &graph("w")).unwrap(), checkpoint());
+    }
+
+    #[test]
+    fn counts_that_no_run_comes_to_are_damage() {
+        for (from, to, said) in [
+            ("\"updates\":3", "\"updates\":18446744073709551615", "`updates` must be at most"),
+            ("\"updates\":3", "\"updates\":18446744073709551616", "what it says of itself is damaged"),
+            ("\"updates\":3", "\"updates\":-1", "what it says of itself is damaged"),
+            ("\"updates\":3", "\"updates\":0.5", "what it says of itself is damaged"),
+            ("\"position\":24", "\"position\":18446744073709551600", "`position` must be at most"),
+            ("\"state_frames\":24", "\"state_frames\":9300000000000000000", "`state_frames` must be at most"),
+            ("\"seconds\":0.1", "\"seconds\":-1.0", "`seconds` must be at least 0"),
+            ("\"seconds\":0.1", "\"seconds\":1e300", "`seconds` must be at least 0"),
+            ("\"seconds\":0.1", "\"seconds\":1e999", "what it says of itself is damaged"),
+            ("\"seconds\":0.1", "\"seconds\":null", "what it says of itself is damaged"),
+        ] {
+            let (_kept, path) = saved();
+            changed(&path, from, to);
+            let error = Checkpoint::load(&path, &graph("w")).unwrap_err();
+            assert!(error.to_string().contains(said) && error.is_bad_input(), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_second_moment_below_0_is_damage() {
+        let (_kept, path) = saved();
+        let mut wrong = checkpoint();
+        wrong.moment2.0[0][1] = -0.5;
+        wrong.save(&path, &graph("w")).unwrap();
+        let error = Checkpoint::load(&path, &graph("w")).unwrap_err().to_string();
+        assert!(error.ends_with("`moment2/w` has -0.5, and is never less than 0"), "{error}");
+    }
+
+    #[test]
+    fn whatever_fails_the_old_checkpoint_or_the_new_is_there_and_a_second_try_succeeds() {
+        use crate::disk::faults::{all_faults, with_fault};
+        let (_kept, path) = saved();
+        let (old, graph) = (checkpoint(), graph("w"));
+        let new = Checkpoint { progress: Progress { updates: 4, ..old.progress }, ..old.clone() };
+        for fault in all_faults() {
+            for place in 0.. {
+                old.save(&path, &graph).unwrap();
+                let (written, done) = with_fault(Some((place, fault)), || new.save(&path, &graph));
+                let found = Checkpoint::load(&path, &graph).unwrap();
+                match written {
+                    Ok(()) => assert_eq!(found, new),
+                    Err(error) => {
+                        assert!(error.to_string().contains("checkpoint.safetensors: "), "{error}");
+                        assert!(found == old || found == new);
+                    }
+                }
+                new.save(&path, &graph).unwrap();
+                assert_eq!(Checkpoint::load(&path, &graph).unwrap(), new);
+                if done.len() <= place {
+                    break;
+                }
+            }
+        }
+    }
+
     #[test]
     fn facts_that_differ_are_told_with_both_values() {
         let before = checkpoint().facts;
@@ -370,5 +542,11 @@ mod tests {
             ["executor (reference before, cpu now)", "threads (1 before, 2 now)"]
         );
         assert!(before.differences(&before).is_empty());
+        let settings = BTreeMap::from([("clip_norm".into(), "1.0".into())]);
+        let now = Facts { settings, precision: rnnc_plan::Precision::F32, ..before.clone() };
+        assert_eq!(
+            before.differences(&now),
+            ["precision (Bf16 before, F32 now)", "clip_norm (none before, 1.0 now)"]
+        );
     }
 }

@@ -1,10 +1,13 @@
 //! What `train.toml` says, and whether it makes sense.
 
 use crate::error::TrainError;
+use crate::inputs::read_text;
 use crate::kind::{self, Wanted};
 use crate::loss::Loss;
 use crate::settings_errors::explain;
+use rnnc_plan::Bounds;
 use serde::Deserialize;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// A whole `train.toml`:
@@ -18,8 +21,10 @@ use std::path::{Path, PathBuf};
 /// [data]
 /// kind = "text"                  # or "arrays": .npz files
 /// files = ["src/**/*.rs"]        # files and globs
-/// validation = 0.05              # of all frames, watched while training
-/// test = 0.05                    # of all frames, reported at the end
+/// validation = 0.05              # of all frames, watched while training: the last but `test`
+/// test = 0.05                    # of all frames, reported at the end: the last
+/// # validation_files = ["v.npz"] # instead of `validation`: files of one's own
+/// # test_files = ["t.npz"]       # instead of `test`
 ///
 /// [training]
 /// streams = 16                   # B, side by side
@@ -45,9 +50,10 @@ use std::path::{Path, PathBuf};
 /// threads = 0                    # 0: all
 /// log_every = 10                 # updates between lines of metrics
 /// validate_every = 100           # updates between validations; 0: only at the end
-/// validation_streams = 16        # the validation data is read by so many streams side by side
-/// validation_frames = 100000     # at most so many frames in all; all if left out
-/// checkpoint_every = 1000        # updates between checkpoints; 0: only at the end
+/// validation_streams = 16        # at most so many sequences of the validation data are run side by side
+/// validation_frames = 100000     # the first so many frames of it; all if left out
+/// checkpoint_every = 1000        # updates between checkpoints; 0: not by updates
+/// checkpoint_minutes = 10.0      # a checkpoint also after so long without one; 0: not by time
 /// sample_prompt = "fn "          # at the end a network of text writes on from here
 /// sample_length = 400            # so many bytes
 /// sample_temperature = 0.7
@@ -56,6 +62,11 @@ use std::path::{Path, PathBuf};
 /// Paths are relative to the file. Left out, settings have the values above, except those that follow from
 /// nothing: `network.file`, `data.kind`, `data.files`, `streams`, `window`, `updates` or `minutes`, and `loss`;
 /// `validation`, `test`, `warmup` and `sample_length` are 0, `decay` is constant, and gradients are not clipped.
+///
+/// The validation and test data are whole sequences from the end of the data: each begins at the sequence nearest to where
+/// `validation` and `test` say, as long as no part becomes less than half or more than twice what was asked for. Where
+/// there is no such sequence, as in one long text, one is cut: its tail is a sequence of its own. A reported loss is that
+/// of whole sequences, each run once from its start, where it has no state, to its end: what `rnnc run` gives for them.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
@@ -112,6 +123,12 @@ pub struct DataConfig {
     /// Of all frames, 0 to 1.
     #[serde(default)]
     pub test: f64,
+    /// Files and globs to validate with, instead of a share of `files`.
+    #[serde(default)]
+    pub validation_files: Vec<String>,
+    /// Files and globs to test with.
+    #[serde(default)]
+    pub test_files: Vec<String>,
 }
 
 /// How the learning rate goes after the warm-up.
@@ -167,6 +184,7 @@ pub struct RunConfig {
     pub validation_streams: usize,
     pub validation_frames: Option<usize>,
     pub checkpoint_every: u64,
+    pub checkpoint_minutes: f64,
     pub sample_prompt: String,
     pub sample_length: usize,
     pub sample_temperature: f64,
@@ -200,6 +218,7 @@ impl Default for RunConfig {
             validation_streams: 16,
             validation_frames: None,
             checkpoint_every: 1000,
+            checkpoint_minutes: 10.0,
             sample_prompt: "\n".into(),
             sample_length: 0,
             sample_temperature: 0.7,
@@ -214,7 +233,7 @@ impl Config {
     /// What cannot be read, what is no setting (with its line), and settings out of their bounds.
     pub fn load(path: &Path) -> Result<Config, TrainError> {
         kind::check(path, Wanted::Settings)?;
-        let text = std::fs::read_to_string(path).map_err(|e| TrainError::read(path, e))?;
+        let text = read_text(path)?;
         let base = path.parent().unwrap_or(Path::new(""));
         Config::parse(text, base).map_err(|problem| TrainError::file(path, problem))
     }
@@ -231,77 +250,95 @@ impl Config {
         Ok(config)
     }
 
-    fn check(&self) -> Result<(), String> {
+    /// Refuses settings out of their bounds, by name.
+    pub(crate) fn check(&self) -> Result<(), String> {
         let (data, training, run) = (&self.data, &self.training, &self.run);
-        let step = training.step();
-        let positive = |x: f64| x.is_finite() && x > 0.0;
-        let fraction = |x: f64| (0.0..1.0).contains(&x);
-        let rules: &[(bool, &str, &str)] = &[
-            (!data.files.is_empty(), "data.files", "must name a file"),
-            (fraction(data.validation), "data.validation", "must be at least 0 and less than 1"),
-            (fraction(data.test), "data.test", "must be at least 0 and less than 1"),
-            (
+        let text = data.kind == DataKind::Text;
+        first_broken(&[
+            rule(!data.files.is_empty(), "data.files", "must name a file"),
+            number("data.validation", data.validation, SHARE),
+            number("data.test", data.test, SHARE),
+            rule(
                 data.validation + data.test < 1.0,
                 "data",
                 "must leave some frames to train on: `validation` and `test` take all",
             ),
-            (training.streams > 0, "training.streams", "must be at least 1"),
-            (training.window > 0, "training.window", "must be at least 1"),
-            (step > 0, "training.step", "must be at least 1"),
-            (step <= training.window, "training.step", "must be at most `training.window`"),
-            (
+            rule(
+                data.validation == 0.0 || data.validation_files.is_empty(),
+                "data.validation",
+                "is for data that is split: there are `data.validation_files`",
+            ),
+            rule(
+                data.test == 0.0 || data.test_files.is_empty(),
+                "data.test",
+                "is for data that is split: there are `data.test_files`",
+            ),
+            rule(
                 training.updates.is_some() || training.minutes.is_some(),
                 "training",
                 "must say how long: `updates`, `minutes` or both",
             ),
-            (training.updates != Some(0), "training.updates", "must be at least 1"),
-            (training.minutes.is_none_or(positive), "training.minutes", "must be more than 0"),
-            (positive(training.learning_rate), "training.learning_rate", "must be more than 0"),
-            (
-                training.final_learning_rate.is_none_or(|r| r >= 0.0 && r <= training.learning_rate),
-                "training.final_learning_rate",
-                "must be at least 0 and at most `training.learning_rate`",
-            ),
-            (
-                training.final_learning_rate.is_none() || training.decay == Decay::Cosine,
-                "training.final_learning_rate",
-                "is for `decay = \"cosine\"`",
-            ),
-            (
-                training.decay == Decay::Constant || training.updates.is_some(),
-                "training.decay",
-                "cosine needs `training.updates`, for it to know where to end",
-            ),
-            (
-                training.betas.iter().all(|&b| fraction(b)),
-                "training.betas",
-                "must be at least 0 and less than 1",
-            ),
-            (positive(training.epsilon), "training.epsilon", "must be more than 0"),
-            (training.clip_norm.is_none_or(positive), "training.clip_norm", "must be more than 0"),
-            (run.log_every > 0, "run.log_every", "must be at least 1"),
-            (run.validation_streams > 0, "run.validation_streams", "must be at least 1"),
-            (run.validation_frames != Some(0), "run.validation_frames", "must be at least 1"),
-            (
-                run.sample_temperature.is_finite() && run.sample_temperature >= 0.0,
-                "run.sample_temperature",
-                "must be at least 0",
-            ),
-            (
+        ])?;
+        training.check()?;
+        first_broken(&[
+            count("run.log_every", run.log_every, 1, u64::MAX),
+            count("run.validation_streams", run.validation_streams as u64, 1, u64::MAX),
+            count("run.validation_frames", run.validation_frames.map_or(1, |n| n as u64), 1, u64::MAX),
+            number("run.checkpoint_minutes", run.checkpoint_minutes, NOT_NEGATIVE),
+            number("run.sample_temperature", run.sample_temperature, NOT_NEGATIVE),
+            rule(
                 run.sample_length == 0 || !run.sample_prompt.is_empty(),
                 "run.sample_prompt",
                 "must have a byte to begin with",
             ),
-            (
-                run.sample_length == 0 || data.kind == DataKind::Text,
+            rule(run.sample_length == 0 || text, "run.sample_length", "is for `data.kind = \"text\"`"),
+            rule(
+                run.sample_length <= LONGEST_SAMPLE,
                 "run.sample_length",
-                "is for `data.kind = \"text\"`",
+                format!(
+                    "must be at most {LONGEST_SAMPLE}, not {}: `rnnc generate` writes texts of any length",
+                    run.sample_length
+                ),
             ),
-        ];
-        match rules.iter().find(|(holds, ..)| !holds) {
-            None => Ok(()),
-            Some((_, key, rule)) => Err(format!("`{key}` {rule}")),
-        }
+        ])
+    }
+}
+
+/// A sample is kept in memory until it is shown.
+const LONGEST_SAMPLE: usize = 1_000_000;
+
+/// What a double counts exactly; no run comes as far.
+pub(crate) const MOST_UPDATES: u64 = 1 << 53;
+
+const SHARE: Bounds = Bounds { expected: "at least 0 and less than 1", allows: |x| (0.0..1.0).contains(&x) };
+const NOT_NEGATIVE: Bounds =
+    Bounds { expected: "a finite number of at least 0", allows: |x| x.is_finite() && x >= 0.0 };
+const MINUTES: Bounds = Bounds { expected: "more than 0 and at most 1e9", allows: |x| x > 0.0 && x <= 1e9 };
+
+/// A rule: whether it holds, for which setting, and what it asks for.
+type Rule = (bool, &'static str, String);
+
+fn rule(holds: bool, key: &'static str, asks: impl Into<String>) -> Rule {
+    (holds, key, asks.into())
+}
+
+fn number(key: &'static str, found: f64, bounds: Bounds) -> Rule {
+    ((bounds.allows)(found), key, format!("must be {}, not {found:?}", bounds.expected))
+}
+
+fn count(key: &'static str, found: u64, least: u64, most: u64) -> Rule {
+    let bounds = if most == u64::MAX {
+        format!("at least {least}")
+    } else {
+        format!("at least {least} and at most {most}")
+    };
+    ((least..=most).contains(&found), key, format!("must be {bounds}, not {found}"))
+}
+
+fn first_broken(rules: &[Rule]) -> Result<(), String> {
+    match rules.iter().find(|(holds, ..)| !holds) {
+        None => Ok(()),
+        Some((_, key, asks)) => Err(format!("`{key}` {asks}")),
     }
 }
 
@@ -326,6 +363,76 @@ impl TrainingConfig {
             epsilon: epsilon(),
             clip_norm: None,
         }
+    }
+
+    /// Refuses settings out of their bounds, by name.
+    ///
+    /// # Errors
+    /// The first that is, with its bounds and what it is.
+    pub fn check(&self) -> Result<(), String> {
+        let step = self.step();
+        let optional = |key, found: Option<f64>, bounds: Bounds| match found {
+            Some(found) => number(key, found, bounds),
+            None => rule(true, key, ""),
+        };
+        first_broken(&[
+            count("training.streams", self.streams as u64, 1, u64::MAX),
+            count("training.window", self.window as u64, 1, u64::MAX),
+            count("training.step", step as u64, 1, u64::MAX),
+            rule(
+                step <= self.window,
+                "training.step",
+                format!("must be at most `training.window`, which is {}, not {step}", self.window),
+            ),
+            count("training.updates", self.updates.unwrap_or(1), 1, MOST_UPDATES),
+            optional("training.minutes", self.minutes, MINUTES),
+            count("training.warmup", self.warmup, 0, MOST_UPDATES),
+            number("training.learning_rate", self.learning_rate, Bounds::POSITIVE),
+            rule(
+                self.final_learning_rate.is_none_or(|r| r >= 0.0 && r <= self.learning_rate),
+                "training.final_learning_rate",
+                format!(
+                    "must be at least 0 and at most `training.learning_rate`, which is {:?}, not {:?}",
+                    self.learning_rate,
+                    self.final_learning_rate.unwrap_or_default()
+                ),
+            ),
+            rule(
+                self.final_learning_rate.is_none() || self.decay == Decay::Cosine,
+                "training.final_learning_rate",
+                "is for `decay = \"cosine\"`",
+            ),
+            rule(
+                self.decay == Decay::Constant || self.updates.is_some(),
+                "training.decay",
+                "cosine needs `training.updates`, for it to know where to end",
+            ),
+            number("training.betas", self.betas[0], Bounds::DECAY),
+            number("training.betas", self.betas[1], Bounds::DECAY),
+            number("training.epsilon", self.epsilon, Bounds::POSITIVE),
+            optional("training.clip_norm", self.clip_norm, Bounds::POSITIVE),
+        ])
+    }
+
+    /// What decides how weights move, by name and as text, for a run that goes on to tell what has changed. When a run
+    /// ends is none of it, unless the learning rate falls until then.
+    pub(crate) fn settings(&self) -> BTreeMap<String, String> {
+        let optional = |x: Option<f64>| x.map_or("none".into(), |x| format!("{x:?}"));
+        let decay = match (self.decay, self.updates) {
+            (Decay::Cosine, Some(updates)) => format!("cosine over {updates} updates"),
+            _ => "constant".into(),
+        };
+        [
+            ("learning_rate", format!("{:?}", self.learning_rate)),
+            ("warmup", self.warmup.to_string()),
+            ("decay", decay),
+            ("final_learning_rate", optional(self.final_learning_rate)),
+            ("betas", format!("{:?}", self.betas)),
+            ("epsilon", format!("{:?}", self.epsilon)),
+            ("clip_norm", optional(self.clip_norm)),
+        ]
+        .map(|(name, value)| (name.to_string(), value))
+        .into()
     }
 
     /// New frames per update, h'.
@@ -412,7 +519,28 @@ loss = "cross_entropy"
     fn settings_out_of_bounds_are_named() {
         let cases = [
             ("window = 8", "window = 0", "`training.window` must be at least 1"),
-            ("window = 8", "window = 8\nstep = 9", "`training.step` must be at most `training.window`"),
+            (
+                "window = 8",
+                "window = 8\nstep = 9",
+                "`training.step` must be at most `training.window`, which is 8",
+            ),
+            ("window = 8", "window = 8\nstep = 0", "`training.step` must be at least 1, not 0"),
+            ("streams = 2", "streams = 0", "`training.streams` must be at least 1, not 0"),
+            (
+                "updates = 10",
+                "updates = 0",
+                "`training.updates` must be at least 1 and at most 9007199254740992, not 0",
+            ),
+            (
+                "updates = 10",
+                "minutes = inf",
+                "`training.minutes` must be more than 0 and at most 1e9, not inf",
+            ),
+            (
+                "updates = 10",
+                "updates = 10\nwarmup = 18446744073709551615",
+                "`training.warmup` must be at least 0 and at most 9007199254740992",
+            ),
             ("updates = 10", "", "`training` must say how long"),
             (
                 "updates = 10",
@@ -433,11 +561,54 @@ loss = "cross_entropy"
             (
                 "updates = 10",
                 "updates = 10\nlearning_rate = nan",
-                "`training.learning_rate` must be more than 0",
+                "`training.learning_rate` must be at least 1.2e-38 and at most 3.4e38, as single precision is, not NaN",
             ),
+            ("updates = 10", "updates = 10\nlearning_rate = 1e300", "`training.learning_rate` must be"),
+            ("updates = 10", "updates = 10\nlearning_rate = -0.1", "`training.learning_rate` must be"),
+            ("updates = 10", "updates = 10\nepsilon = 1e-50", "`training.epsilon` must be"),
+            ("updates = 10", "updates = 10\nepsilon = -1e-8", "`training.epsilon` must be"),
+            ("updates = 10", "updates = 10\nclip_norm = inf", "`training.clip_norm` must be"),
+            ("updates = 10", "updates = 10\nclip_norm = 0.0", "`training.clip_norm` must be"),
+            (
+                "updates = 10",
+                "updates = 10\nbetas = [0.9, 1.0]",
+                "`training.betas` must be at least 0 and less than 1",
+            ),
+            ("updates = 10", "updates = 10\nbetas = [nan, 0.9]", "`training.betas` must be"),
+            ("updates = 10", "updates = 10\nbetas = [0.9, 0.99999999999]", "`training.betas` must be"),
+            (
+                "updates = 10",
+                "updates = 10\ndecay = \"cosine\"\nfinal_learning_rate = nan",
+                "`training.final_learning_rate` must be at least 0",
+            ),
+            (
+                "files = [\"a.txt\"]",
+                "files = [\"a\"]\nvalidation = nan",
+                "`data.validation` must be at least 0",
+            ),
+            ("files = [\"a.txt\"]", "files = [\"a\"]\ntest = -0.1", "`data.test` must be at least 0"),
         ];
         for (from, to, expected) in cases {
             let error = parse(&SMALL.replace(from, to)).unwrap_err();
+            assert!(error.starts_with(expected), "{error}");
+        }
+        for (setting, expected) in [
+            ("log_every = 0", "`run.log_every` must be at least 1, not 0"),
+            ("validation_streams = 0", "`run.validation_streams` must be at least 1, not 0"),
+            ("validation_frames = 0", "`run.validation_frames` must be at least 1, not 0"),
+            (
+                "sample_temperature = -1.0",
+                "`run.sample_temperature` must be a finite number of at least 0, not -1.0",
+            ),
+            (
+                "sample_temperature = nan",
+                "`run.sample_temperature` must be a finite number of at least 0, not NaN",
+            ),
+            ("sample_length = 100000000000", "`run.sample_length` must be at most 1000000, not 100000000000"),
+            ("sample_length = 18446744073709551615", "`run.sample_length` must be at most 1000000"),
+            ("sample_length = 1\nsample_prompt = \"\"", "`run.sample_prompt` must have a byte"),
+        ] {
+            let error = parse(&format!("{SMALL}[run]\n{setting}\n")).unwrap_err();
             assert!(error.starts_with(expected), "{error}");
         }
     }

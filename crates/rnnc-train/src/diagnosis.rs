@@ -47,12 +47,13 @@ pub(crate) fn of_window(
 pub(crate) fn of_gradients(graph: &Graph, gradients: &Weights) -> String {
     match first_non_finite(graph, gradients) {
         Some(place) => format!("every layer is finite, but the gradient of {place}"),
+        // Squares of single precision do not overflow in double, where their sum is taken.
         None => "every gradient is finite, but their norm is not".into(),
     }
 }
 
 /// `h.W.x` is NaN at [0, 3]
-fn first_non_finite(graph: &Graph, weights: &Weights) -> Option<String> {
+pub(crate) fn first_non_finite(graph: &Graph, weights: &Weights) -> Option<String> {
     graph.weights().iter().zip(&weights.0).find_map(|(weight, values)| {
         let place = values.iter().position(|x| !x.is_finite())?;
         Some(format!("`{}` is {} at {:?}", weight.name, values[place], index_of(place, &weight.shape)))

@@ -3,11 +3,14 @@
 //! `train.toml` and `network.rnn` are copies of what the run was started with, `checkpoint.safetensors` is the
 //! last checkpoint, and `metrics.jsonl` has a line of JSON per report.
 
+use crate::disk::{self, Handle};
 use crate::error::TrainError;
 use crate::files::write_whole;
+use crate::inputs::read_text;
+use crate::lock::DirectoryLock;
 use crate::observer::Metrics;
-use std::fs::{self, File, OpenOptions};
-use std::io::Write;
+use std::fs::{self, File};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 
 /// The directory of a run.
@@ -30,26 +33,55 @@ impl RunDirectory {
         }
     }
 
-    /// Makes the directory of a new run.
+    /// Opens the directory of a run that goes on, for this process alone to write to.
+    pub fn resume(path: impl Into<PathBuf>) -> Result<(RunDirectory, DirectoryLock), TrainError> {
+        let directory = RunDirectory::open(path)?;
+        let lock = DirectoryLock::take(&directory.path)?;
+        Ok((directory, lock))
+    }
+
+    /// Makes the directory of a new run, for this process alone to write to. `config` and `network` are the texts that
+    /// [`keep`](RunDirectory::keep) will be given.
+    ///
+    /// An old run that may be overwritten stays as it is until the new one's first checkpoint takes its place: then
+    /// [`keep`](RunDirectory::keep) and [`metrics_after`](RunDirectory::metrics_after) replace the rest.
     ///
     /// # Errors
-    /// A run that is there already, unless it may be overwritten: then it is removed, file by file.
-    pub fn create(path: impl Into<PathBuf>, overwrite: bool) -> Result<RunDirectory, TrainError> {
+    /// A run that is there already, unless it may be overwritten; files that no run has left there, which would be
+    /// replaced; another process that writes to the directory.
+    pub fn create(
+        path: impl Into<PathBuf>,
+        overwrite: bool,
+        config: &str,
+        network: &str,
+    ) -> Result<(RunDirectory, DirectoryLock), TrainError> {
         let directory = RunDirectory { path: path.into() };
         fs::create_dir_all(&directory.path).map_err(|e| TrainError::write(&directory.path, e))?;
-        if directory.checkpoint().exists() && !overwrite {
-            return Err(TrainError::file(
-                &directory.path,
-                "a run is here already: resume it, name another `run.directory`, or set `run.overwrite = true`",
-            ));
+        let lock = DirectoryLock::take(&directory.path)?;
+        // Not what a link leads to: a link is somebody's too.
+        if fs::symlink_metadata(directory.checkpoint()).is_ok() {
+            if !overwrite {
+                return Err(TrainError::file(
+                    &directory.path,
+                    "a run is here already: resume it, name another `run.directory`, or set `run.overwrite = true`",
+                ));
+            }
+            return Ok((directory, lock));
         }
-        for old in [directory.checkpoint(), directory.metrics()] {
-            match fs::remove_file(&old) {
-                Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(TrainError::write(&old, e)),
-                _ => {}
+        // No run has come so far as to write these.
+        for (file, contents) in
+            [(directory.config(), config), (directory.network(), network), (directory.metrics(), "")]
+        {
+            let there = fs::symlink_metadata(&file).is_ok();
+            if there && !holds(&file, contents).map_err(|e| TrainError::read(&file, e))? {
+                return Err(TrainError::file(
+                    &file,
+                    "a file that is no run's is here already, and a run would replace it: name another \
+                     `run.directory`, or move the file away",
+                ));
             }
         }
-        Ok(directory)
+        Ok((directory, lock))
     }
 
     /// Where it is.
@@ -77,15 +109,19 @@ impl RunDirectory {
         self.path.join("metrics.jsonl")
     }
 
-    /// Keeps what the run was started with.
+    /// Keeps what the run was started with. What is there already is not written again: it may be the user's own.
     pub fn keep(&self, config: &str, network: &str) -> Result<(), TrainError> {
-        write_whole(&self.config(), |out| out.write_all(config.as_bytes()))?;
-        write_whole(&self.network(), |out| out.write_all(network.as_bytes()))
+        for (file, contents) in [(self.config(), config), (self.network(), network)] {
+            if !holds(&file, contents).unwrap_or(false) {
+                write_whole(&file, |out| out.write_all(contents.as_bytes()))?;
+            }
+        }
+        Ok(())
     }
 
     /// Reads the copy of the network's text.
     pub fn network_text(&self) -> Result<String, TrainError> {
-        fs::read_to_string(self.network()).map_err(|e| TrainError::read(&self.network(), e))
+        read_text(&self.network())
     }
 
     /// Opens the metrics to be added to, without the lines of updates after `update`: a run that resumes makes
@@ -96,59 +132,126 @@ impl RunDirectory {
             update: u64,
         }
         let path = self.metrics();
-        let old = match fs::read_to_string(&path) {
-            Ok(old) => old,
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => String::new(),
+        let mut old: Box<dyn BufRead> = match fs::metadata(&path) {
+            Ok(found) if found.is_file() => {
+                Box::new(BufReader::new(File::open(&path).map_err(|e| TrainError::read(&path, e))?))
+            }
+            // Something that takes lines and gives none back, or nothing yet.
+            Ok(_) => Box::new(io::empty()),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Box::new(io::empty()),
             Err(e) => return Err(TrainError::read(&path, e)),
         };
-        // A line that was cut when the last sitting ended is no JSON.
-        let made = |line: &&str| serde_json::from_str::<Line>(line).is_ok_and(|l| l.update <= update);
-        let kept: String = old.lines().filter(made).flat_map(|line| [line, "\n"]).collect();
-        write_whole(&path, |out| out.write_all(kept.as_bytes()))?;
-        let file = OpenOptions::new().append(true).open(&path).map_err(|e| TrainError::write(&path, e))?;
+        write_whole(&path, |out| {
+            let mut line = Vec::new();
+            while next_line(&mut old, &mut line)? {
+                // A line that was cut when the last sitting ended is no JSON.
+                if serde_json::from_slice::<Line>(&line).is_ok_and(|l| l.update <= update) {
+                    out.write_all(line.trim_ascii_end())?;
+                    out.write_all(b"\n")?;
+                }
+            }
+            Ok(())
+        })?;
+        let file = disk::append(&path).map_err(|e| TrainError::write(&path, e))?;
         Ok(MetricsFile { path, file })
     }
+}
+
+/// Whether a file holds just this.
+fn holds(file: &Path, contents: &str) -> io::Result<bool> {
+    match fs::metadata(file) {
+        Ok(found) if found.is_file() && found.len() == contents.len() as u64 => {}
+        Ok(_) => return Ok(false),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(false),
+        Err(e) => return Err(e),
+    }
+    let mut bytes = Vec::new();
+    File::open(file)?.take(contents.len() as u64 + 1).read_to_end(&mut bytes)?;
+    Ok(bytes == contents.as_bytes())
+}
+
+/// Reads the next line with its end, or the beginning of one that is longer than any of a run's. Says whether there is one.
+fn next_line(lines: &mut dyn BufRead, line: &mut Vec<u8>) -> io::Result<bool> {
+    const LONGEST: u64 = 1 << 16;
+    line.clear();
+    Ok(lines.take(LONGEST).read_until(b'\n', line)? > 0)
 }
 
 /// `metrics.jsonl`, open.
 #[derive(Debug)]
 pub struct MetricsFile {
     path: PathBuf,
-    file: File,
+    file: Handle,
 }
 
 impl MetricsFile {
-    /// Adds a line.
+    /// Adds a line, or, if that fails, nothing.
     pub fn add(&mut self, metrics: &Metrics) -> Result<(), TrainError> {
         let line = serde_json::to_string(metrics).map_err(|e| TrainError::file(&self.path, e.to_string()))?;
-        self.file.write_all(format!("{line}\n").as_bytes()).map_err(|e| TrainError::write(&self.path, e))
+        let before = self.file.file().metadata().map(|found| found.len());
+        self.file.write_all(format!("{line}\n").as_bytes()).map_err(|e| {
+            // The line after it is not to be joined to what a full disk took of this one.
+            if let Ok(length) = before {
+                let _ = self.file.file().set_len(length);
+            }
+            TrainError::write(&self.path, e)
+        })
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::disk::faults::{Fault, with_fault};
     use crate::observer::Evaluated;
 
     fn line(update: u64) -> Metrics {
         Metrics::Validation(Evaluated { update, seconds: 1.0, loss: 2.0, bits_per_symbol: None })
     }
 
+    fn text_of(updates: &[u64]) -> String {
+        let lines = updates.iter().map(|update| {
+            format!("{{\"kind\":\"validation\",\"update\":{update},\"seconds\":1.0,\"loss\":2.0}}\n")
+        });
+        lines.collect()
+    }
+
+    fn create(path: &Path, overwrite: bool) -> Result<(RunDirectory, DirectoryLock), TrainError> {
+        RunDirectory::create(path, overwrite, "settings", "network")
+    }
+
     #[test]
     fn metrics_after_the_checkpoint_are_dropped_when_a_run_resumes() {
         let kept = tempfile::tempdir().unwrap();
-        let directory = RunDirectory::create(kept.path().join("run"), false).unwrap();
+        let (directory, _lock) = create(&kept.path().join("run"), false).unwrap();
         let mut metrics = directory.metrics_after(0).unwrap();
         (1..4).for_each(|u| metrics.add(&line(u)).unwrap());
         fs::write(directory.metrics(), fs::read_to_string(directory.metrics()).unwrap() + "{\"upd").unwrap();
         directory.metrics_after(2).unwrap().add(&line(9)).unwrap();
-        let text = fs::read_to_string(directory.metrics()).unwrap();
-        assert_eq!(
-            text,
-            "{\"kind\":\"validation\",\"update\":1,\"seconds\":1.0,\"loss\":2.0}\n\
-             {\"kind\":\"validation\",\"update\":2,\"seconds\":1.0,\"loss\":2.0}\n\
-             {\"kind\":\"validation\",\"update\":9,\"seconds\":1.0,\"loss\":2.0}\n"
-        );
+        assert_eq!(fs::read_to_string(directory.metrics()).unwrap(), text_of(&[1, 2, 9]));
+    }
+
+    #[test]
+    fn a_line_that_is_no_metrics_is_dropped_however_long_it_is() {
+        let kept = tempfile::tempdir().unwrap();
+        let (directory, _lock) = create(kept.path(), false).unwrap();
+        let long = "x".repeat(1_000_000);
+        let text = format!("{}{long}\n\u{fffd}\n{}", text_of(&[1]), text_of(&[2]));
+        fs::write(directory.metrics(), text).unwrap();
+        directory.metrics_after(2).unwrap();
+        assert_eq!(fs::read_to_string(directory.metrics()).unwrap(), text_of(&[1, 2]));
+    }
+
+    #[test]
+    fn a_line_that_a_full_disk_cuts_is_no_part_of_the_metrics() {
+        let kept = tempfile::tempdir().unwrap();
+        let (directory, _lock) = create(kept.path(), false).unwrap();
+        let mut metrics = directory.metrics_after(0).unwrap();
+        metrics.add(&line(1)).unwrap();
+        let (cut, _) = with_fault(Some((0, Fault::Cut)), || metrics.add(&line(2)));
+        assert!(cut.unwrap_err().to_string().contains("metrics.jsonl: "));
+        metrics.add(&line(3)).unwrap();
+        assert_eq!(fs::read_to_string(directory.metrics()).unwrap(), text_of(&[1, 3]));
     }
 
     #[test]
@@ -156,13 +259,55 @@ mod tests {
         let kept = tempfile::tempdir().unwrap();
         let path = kept.path().join("run");
         assert!(RunDirectory::open(&path).unwrap_err().to_string().contains("no run is here"));
-        let directory = RunDirectory::create(&path, false).unwrap();
+        let (directory, lock) = create(&path, false).unwrap();
+        drop(lock);
         fs::write(directory.checkpoint(), "old").unwrap();
-        assert!(
-            RunDirectory::create(&path, false).unwrap_err().to_string().contains("a run is here already")
-        );
+        assert!(create(&path, false).unwrap_err().to_string().contains("a run is here already"));
         RunDirectory::open(&path).unwrap();
-        RunDirectory::create(&path, true).unwrap();
-        assert!(!directory.checkpoint().exists());
+        create(&path, true).unwrap();
+        assert_eq!(fs::read(directory.checkpoint()).unwrap(), b"old", "until the new run has one");
+    }
+
+    #[test]
+    fn files_that_no_run_has_left_are_kept_unless_they_are_the_same() {
+        let kept = tempfile::tempdir().unwrap();
+        for (name, same) in [("train.toml", "settings"), ("network.rnn", "network"), ("metrics.jsonl", "")] {
+            let path = kept.path().join(name);
+            fs::write(&path, "mine").unwrap();
+            for overwrite in [false, true] {
+                let error = create(kept.path(), overwrite).unwrap_err().to_string();
+                assert!(
+                    error.starts_with(&format!("{}: a file that is no run's", path.display())),
+                    "{error}"
+                );
+            }
+            assert_eq!(fs::read(&path).unwrap(), b"mine");
+            fs::write(&path, same).unwrap();
+            create(kept.path(), false).unwrap();
+        }
+    }
+
+    #[test]
+    fn copies_that_are_the_same_are_not_written_again() {
+        let kept = tempfile::tempdir().unwrap();
+        let (directory, _lock) = create(kept.path(), false).unwrap();
+        directory.keep("settings", "network").unwrap();
+        let ((), done) = with_fault(None, || directory.keep("settings", "network").unwrap());
+        assert!(done.is_empty(), "{done:?}");
+        directory.keep("settings", "another").unwrap();
+        assert_eq!(directory.network_text().unwrap(), "another");
+    }
+
+    #[test]
+    fn a_directory_that_a_run_writes_to_is_refused() {
+        let kept = tempfile::tempdir().unwrap();
+        let (directory, _lock) = create(kept.path(), false).unwrap();
+        fs::write(directory.checkpoint(), "old").unwrap();
+        for second in
+            [create(kept.path(), false), create(kept.path(), true), RunDirectory::resume(kept.path())]
+        {
+            assert!(second.unwrap_err().to_string().contains("another rnnc train"));
+        }
+        RunDirectory::open(kept.path()).unwrap();
     }
 }

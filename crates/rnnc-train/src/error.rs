@@ -16,7 +16,7 @@ pub enum TrainError {
         /// What the system said.
         source: io::Error,
     },
-    /// A file that cannot be written. What stood there before still stands.
+    /// A file that cannot be written. A regular file is whole: as it was before, or all new.
     #[error("cannot write {}: {source}", path.display())]
     Write {
         /// The file.

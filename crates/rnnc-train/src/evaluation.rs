@@ -2,67 +2,83 @@
 
 use crate::error::TrainError;
 use crate::loss::LossNetwork;
+use crate::packing::Packing;
 use crate::sequences::{Batch, Sequences};
 use crate::trainer::MakeExecutor;
 use crate::weights::Weights;
-use rnnc_plan::{Executor, Part, Plan, PlanOptions, Setup, ValuesMut};
+use rnnc_plan::{Executor, ExecutorError, Part, Plan, PlanOptions, Setup, ValuesMut};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Streams shorter than this would mostly measure how a network warms up.
-const SHORTEST_STREAM: usize = 64;
-
 /// A part of the data and an executor to run it with.
+///
+/// The loss is that of whole sequences: each is run once, from its start to its end, with its state carried on. Several
+/// run side by side; one alone is not cut into pieces that would begin without the state before them.
 pub struct Evaluator {
     executor: Box<dyn Executor>,
     data: Sequences,
+    packing: Packing,
     batch: Batch,
-    /// Frames of each stream in all.
-    frames: usize,
     losses: Vec<f64>,
 }
 
 impl Evaluator {
-    /// Prepares to read the data once, from end to end, or at most `frames` of its frames: by at most `streams`
-    /// streams side by side, spread evenly, each from its start, in windows of `window` frames. Dropout is off.
+    /// Prepares to run the sequences of the data, or of its first `frames` frames: at most `streams` side by side, in
+    /// windows of `window` frames, or of more where few sequences run at a time. A network that looks ahead runs whole
+    /// sequences in one call. Dropout is off.
+    ///
+    /// # Errors
+    /// Data without a frame whose loss counts, and what plan and executor refuse.
     pub fn new(
         network: &LossNetwork,
-        data: Sequences,
+        mut data: Sequences,
         streams: usize,
         window: usize,
         frames: Option<usize>,
         threads: usize,
         make: MakeExecutor<'_>,
     ) -> Result<Evaluator, TrainError> {
-        let in_all = frames.unwrap_or(data.frames).min(data.frames);
-        if in_all == 0 {
-            return Err(TrainError::Setting("the validation or test data has no frame".into()));
+        data.truncate(frames.unwrap_or(usize::MAX));
+        if !data.has_counted() {
+            return Err(TrainError::Setting(format!(
+                "of the {} frames to evaluate, none has a target whose loss counts",
+                data.frames
+            )));
         }
-        let streams = streams.min(in_all / SHORTEST_STREAM).max(1);
-        let frames = in_all / streams;
-        let window = window.min(frames);
+        let looks_ahead = network.graph.looks_ahead();
+        let packing = Packing::new(&data.ranges(), streams, window, looks_ahead);
+        let (streams, window) = (packing.streams(), packing.calls().iter().copied().max().unwrap_or(1));
         let plan = Plan::new(&network.graph, PlanOptions::inference(streams, window))?;
-        let executor = make(plan, Setup { threads, ..Setup::new(streams, window) })?;
+        let executor = make(plan, Setup { threads, ..Setup::new(streams, window) }).map_err(|error| match error {
+            ExecutorError::Memory { what, bytes, available } if looks_ahead => ExecutorError::Memory {
+                what: format!(
+                    "{what}, of {window} frames at once, since the network looks ahead and a sequence is so long \
+                     (`run.validation_frames` limits it),"
+                ),
+                bytes,
+                available,
+            },
+            other => other,
+        })?;
         let batch = Batch::new(&data, streams, window);
-        Ok(Evaluator { executor, data, batch, frames, losses: vec![0.0; window * streams] })
+        Ok(Evaluator { executor, data, packing, batch, losses: vec![0.0; window * streams] })
     }
 
     /// The mean loss per frame with those weights, or `None` if it was told to stop before the end.
     ///
     /// # Errors
-    /// Data in which no frame's loss counts.
+    /// What the executor refuses.
     pub fn evaluate(&mut self, weights: &Weights, stop: &AtomicBool) -> Result<Option<f64>, TrainError> {
         weights.put_into(&mut *self.executor, Part::Weight)?;
         self.executor.clear_state();
-        let setup = self.executor.setup();
+        let streams = self.packing.streams();
         let (mut sum, mut count, mut position) = (0.0, 0usize, 0);
-        while position < self.frames {
+        for &frames in self.packing.calls() {
             if stop.load(Ordering::Relaxed) {
                 return Ok(None);
             }
-            let frames = setup.step.min(self.frames - position);
-            self.batch.fill(&self.data, position as u64, frames);
+            self.batch.fill_by(&self.data, frames, |stream, t| self.packing.frame(stream, position + t));
             self.executor.forward(frames, &self.batch.inputs(), Some(self.batch.resets()))?;
-            let losses = &mut self.losses[..frames * setup.streams];
+            let losses = &mut self.losses[..frames * streams];
             self.executor.output(0, ValuesMut::F64(losses))?;
             for (loss, _) in losses.iter().zip(self.batch.counted()).filter(|(_, counts)| **counts) {
                 sum += loss;
@@ -70,11 +86,7 @@ impl Evaluator {
             }
             position += frames;
         }
-        if count == 0 {
-            return Err(TrainError::Setting(
-                "no frame of the validation or test data has a target whose loss counts".into(),
-            ));
-        }
+        // There is one: see `new`.
         Ok(Some(sum / count as f64))
     }
 }

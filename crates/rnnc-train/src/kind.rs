@@ -12,7 +12,7 @@ const BEGINNING: u64 = 4096;
 
 /// What was asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Wanted {
+pub(crate) enum Wanted {
     /// Weights or a checkpoint: safetensors.
     Weights,
     /// Arrays: `.npz`.
@@ -51,7 +51,7 @@ pub(crate) fn check(path: &Path, wanted: Wanted) -> Result<(), TrainError> {
 
 /// What a file is instead of what was wanted, and how to come from the one to the other. None if it is of the kind that was
 /// wanted, or of one that is not known.
-pub fn mistaken(path: &Path, wanted: Wanted) -> Option<String> {
+fn mistaken(path: &Path, wanted: Wanted) -> Option<String> {
     let found = kind(path)?;
     if found == wanted.kind() || found == Kind::Text && matches!(wanted, Wanted::Network | Wanted::Settings) {
         return None;

@@ -3,7 +3,9 @@
 //! The form is fixed by NumPy's "NEP 1: a simple file format for NumPy arrays".
 
 use crate::array::{ElementType, Elements};
+use crate::inputs::reserve;
 use crate::tensors::half;
+use std::io::{self, Read};
 
 const MAGIC: &[u8] = b"\x93NUMPY";
 
@@ -14,41 +16,60 @@ pub(crate) struct Npy {
     pub(crate) elements: Elements,
 }
 
-/// Reads a whole `.npy` file.
-pub(crate) fn decode(bytes: &[u8]) -> Result<Npy, String> {
-    let cut = || "a whole array; the file is cut short".to_string();
-    let rest = bytes.strip_prefix(MAGIC).ok_or("an .npy array; the magic number is missing")?;
-    let (version, rest) = rest.split_first_chunk::<2>().ok_or_else(cut)?;
-    let (length, rest) = match version[0] {
-        1 => {
-            let (length, rest) = rest.split_first_chunk::<2>().ok_or_else(cut)?;
-            (usize::from(u16::from_le_bytes(*length)), rest)
-        }
-        2 | 3 => {
-            let (length, rest) = rest.split_first_chunk::<4>().ok_or_else(cut)?;
-            (u32::from_le_bytes(*length) as usize, rest)
-        }
-        newer => return Err(format!("an .npy array of version 1 to 3; this one has version {newer}")),
+/// Bytes that are read at a time: a multiple of every element's size.
+const CHUNK: usize = 1 << 16;
+
+/// More than the header of any array takes: NumPy itself refuses 10,000.
+const HEADER: usize = 1 << 16;
+
+/// Reads a whole `.npy` file, which has at most so many bytes: its header first, then no more than that says.
+pub(crate) fn decode(source: &mut impl Read, most: u64) -> Result<Npy, String> {
+    let cut = |e: io::Error| match e.kind() {
+        io::ErrorKind::UnexpectedEof => "a whole array; the file is cut short".to_string(),
+        _ => format!("a whole array; {e}"),
     };
-    let (header, data) = rest.split_at_checked(length).ok_or_else(cut)?;
-    let header = std::str::from_utf8(header).map_err(|_| "a header in ASCII")?;
+    let mut begin = [0; MAGIC.len() + 2];
+    source.read_exact(&mut begin).map_err(cut)?;
+    let version = begin.strip_prefix(MAGIC).ok_or("an .npy array; the magic number is missing")?[0];
+    let mut length = [0; 4];
+    match version {
+        1 => source.read_exact(&mut length[..2]),
+        2 | 3 => source.read_exact(&mut length),
+        newer => return Err(format!("an .npy array of version 1 to 3; this one has version {newer}")),
+    }
+    .map_err(cut)?;
+    let length = u32::from_le_bytes(length) as usize;
+    if length > HEADER {
+        return Err(format!("a header that says type and shape; it has {length} bytes"));
+    }
+    let mut header = vec![0; length];
+    source.read_exact(&mut header).map_err(cut)?;
+    let header = String::from_utf8(header).map_err(|_| "a header in ASCII")?;
     let header =
-        Header::parse(header).ok_or_else(|| format!("a header that says type and shape, not {header:?}"))?;
+        Header::parse(&header).ok_or_else(|| format!("a header that says type and shape, not {header:?}"))?;
 
     let (swapped, element) = element_type(&header.descr)
         .ok_or_else(|| format!("floats, integers or booleans; {}", unsupported(&header.descr)))?;
     let count = header.shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d));
     let size = count.and_then(|n| n.checked_mul(element.size()));
-    if size != Some(data.len()) {
-        return Err(format!(
-            "{} {} values, as the shape {:?} says; there are {} bytes (cut short?)",
-            count.map_or("very many".into(), |n| n.to_string()),
-            element.name(),
-            header.shape,
-            data.len()
-        ));
+    let wrong = |found: &str| {
+        let count = count.map_or("very many".into(), |n| n.to_string());
+        format!("{count} {} values, as the shape {:?} says; {found}", element.name(), header.shape)
+    };
+    let (Some(count), Some(size)) = (count, size) else { return Err(wrong("no file has as many")) };
+    let there = most.saturating_sub((begin.len() + length) as u64);
+    if size as u64 > there {
+        return Err(wrong(&format!("there are at most {there} bytes (cut short?)")));
     }
-    let mut elements = elements(data, element, swapped)?;
+    let mut elements = elements(source, element, swapped, count).map_err(|problem| match problem {
+        Problem::Read(e) if e.kind() == io::ErrorKind::UnexpectedEof => wrong("the file is cut short"),
+        Problem::Read(e) => cut(e),
+        Problem::Other(problem) => problem,
+    })?;
+    // What comes after it is not looked at; that nothing comes is when archives compare their sums.
+    if source.read(&mut [0]).map_err(cut)? > 0 {
+        return Err(wrong(&format!("there are more than {size} bytes")));
+    }
     if header.fortran_order && header.shape.len() > 1 {
         elements.make_row_major(&header.shape);
     }
@@ -130,26 +151,47 @@ fn unsupported(descr: &str) -> String {
     format!("{name} ('{descr}'): {remedy}")
 }
 
-fn elements(data: &[u8], element: ElementType, swapped: bool) -> Result<Elements, String> {
+/// Why elements cannot be read.
+enum Problem {
+    Read(io::Error),
+    Other(String),
+}
+
+fn elements(
+    source: &mut impl Read,
+    element: ElementType,
+    swapped: bool,
+    count: usize,
+) -> Result<Elements, Problem> {
     // `chunks_exact` gives slices of the element's size, so that the conversion to an array cannot fail.
     macro_rules! read {
-        ($type:ty) => {
-            data.chunks_exact(size_of::<$type>()).map(|c| {
-                let bytes = c.try_into().expect("a chunk of the element's size");
-                if swapped { <$type>::from_be_bytes(bytes) } else { <$type>::from_le_bytes(bytes) }
-            })
-        };
+        ($type:ty, $fit:expr) => {{
+            const SIZE: usize = size_of::<$type>();
+            let mut values = reserve(count, "the array").map_err(|e| Problem::Other(format!("less; {e}")))?;
+            let mut chunk = vec![0; CHUNK.min(count * SIZE)];
+            while values.len() < count {
+                let part = &mut chunk[..CHUNK.min((count - values.len()) * SIZE)];
+                source.read_exact(part).map_err(Problem::Read)?;
+                for bytes in part.chunks_exact(SIZE) {
+                    let bytes = bytes.try_into().expect("a chunk of the element's size");
+                    let value =
+                        if swapped { <$type>::from_be_bytes(bytes) } else { <$type>::from_le_bytes(bytes) };
+                    values.push($fit(value)?);
+                }
+            }
+            values
+        }};
     }
     macro_rules! integers {
         ($type:ty) => {
-            Elements::Integers(read!($type).map(i64::from).collect())
+            Elements::Integers(read!($type, |x| Ok(i64::from(x))))
         };
     }
     Ok(match element {
         // Each is one of single precision.
-        ElementType::F16 => Elements::F32(read!(u16).map(|x| half(x) as f32).collect()),
-        ElementType::F32 => Elements::F32(read!(f32).collect()),
-        ElementType::F64 => Elements::F64(read!(f64).collect()),
+        ElementType::F16 => Elements::F32(read!(u16, |x| Ok(half(x) as f32))),
+        ElementType::F32 => Elements::F32(read!(f32, Ok)),
+        ElementType::F64 => Elements::F64(read!(f64, Ok)),
         ElementType::I8 => integers!(i8),
         ElementType::I16 => integers!(i16),
         ElementType::I32 => integers!(i32),
@@ -157,11 +199,10 @@ fn elements(data: &[u8], element: ElementType, swapped: bool) -> Result<Elements
         ElementType::U8 => integers!(u8),
         ElementType::U16 => integers!(u16),
         ElementType::U32 => integers!(u32),
-        ElementType::U64 => {
-            let fit = |x: u64| i64::try_from(x).map_err(|_| format!("integers below 2^63; there is {x}"));
-            Elements::Integers(read!(u64).map(fit).collect::<Result<_, _>>()?)
-        }
-        ElementType::Bool => Elements::Booleans(data.iter().map(|&b| b != 0).collect()),
+        ElementType::U64 => Elements::Integers(read!(u64, |x| {
+            i64::try_from(x).map_err(|_| Problem::Other(format!("integers below 2^63; there is {x}")))
+        })),
+        ElementType::Bool => Elements::Booleans(read!(u8, |x| Ok(x != 0))),
     })
 }
 

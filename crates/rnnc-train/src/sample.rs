@@ -55,12 +55,39 @@ impl Sampler {
         })
     }
 
+    /// Goes on with other weights.
+    pub fn set_weights(&mut self, weights: &Weights) -> Result<(), TrainError> {
+        weights.put_into(&mut *self.executor, Part::Weight)
+    }
+
+    /// Refuses a prompt and a temperature that [`write`](Sampler::write) cannot begin with.
+    ///
+    /// # Errors
+    /// An empty prompt, a byte that is no symbol, a temperature below 0.
+    pub fn check(&self, prompt: &[u8], temperature: f64) -> Result<(), TrainError> {
+        if !(temperature.is_finite() && temperature >= 0.0) {
+            return Err(TrainError::Setting(format!(
+                "the temperature must be at least 0, not {temperature}"
+            )));
+        }
+        if prompt.is_empty() {
+            return Err(TrainError::Setting("the prompt must have at least one byte".into()));
+        }
+        match prompt.iter().find(|&&b| usize::from(b) >= self.bytes) {
+            None => Ok(()),
+            Some(byte) => Err(TrainError::Setting(format!(
+                "byte {byte} of the prompt is no symbol of the network, which has {} (from 0)",
+                self.bytes
+            ))),
+        }
+    }
+
     /// Begins anew, reads the prompt, and writes `length` bytes, each handed to `emit` as soon as it is known;
     /// `emit` returns whether to go on. At temperature T, symbols are drawn from softmax(logits / T); at 0 the
     /// likeliest is taken.
     ///
     /// # Errors
-    /// An empty prompt, a byte that is no symbol, a temperature below 0, and logits that are not finite.
+    /// What [`check`](Sampler::check) refuses, and logits that are not finite.
     pub fn write(
         &mut self,
         prompt: &[u8],
@@ -68,20 +95,8 @@ impl Sampler {
         temperature: f64,
         emit: &mut dyn FnMut(u8) -> bool,
     ) -> Result<(), TrainError> {
-        if !(temperature.is_finite() && temperature >= 0.0) {
-            return Err(TrainError::Setting(format!(
-                "the temperature must be at least 0, not {temperature}"
-            )));
-        }
-        if let Some(byte) = prompt.iter().find(|&&b| usize::from(b) >= self.bytes) {
-            return Err(TrainError::Setting(format!(
-                "byte {byte} of the prompt is no symbol of the network, which has {} (from 0)",
-                self.bytes
-            )));
-        }
-        let (&last, before) = prompt
-            .split_last()
-            .ok_or_else(|| TrainError::Setting("the prompt must have at least one byte".into()))?;
+        self.check(prompt, temperature)?;
+        let Some((&last, before)) = prompt.split_last() else { return Ok(()) };
         self.executor.clear_state();
         for &byte in before {
             self.read(byte)?;

@@ -6,6 +6,7 @@
 //! each, stream b begins with column b.
 
 use rnnc_plan::{NO_SYMBOL, Values};
+use std::ops::Range;
 
 /// What every frame of the line has one of.
 #[derive(Clone, Debug, PartialEq)]
@@ -65,23 +66,54 @@ pub struct Split {
     pub validation: Sequences,
     /// To report at the end: the last part.
     pub test: Sequences,
+    /// Where a sequence was cut, since none begins near: its tail begins the next part.
+    pub cuts: Vec<usize>,
+}
+
+impl Split {
+    /// Whether there is another sequence beside those that were cut.
+    pub(crate) fn has_several(&self) -> bool {
+        let starts: usize = [&self.train, &self.validation, &self.test].iter().map(|p| p.starts.len()).sum();
+        starts > self.cuts.len() + 1
+    }
 }
 
 impl Sequences {
-    /// Splits by position: the last `test` of the frames, before them `validation` of the frames, and the rest.
-    /// A part's first frame begins a sequence, and no target reaches into the next part.
-    pub fn split(self, validation: f64, test: f64) -> Split {
-        let part = |fraction: f64| ((self.frames as f64 * fraction) as usize).min(self.frames);
-        let from_test = self.frames - part(test);
-        let from_validation = from_test - part(validation).min(from_test);
-        Split {
-            validation: self.part(from_validation, from_test),
-            test: self.part(from_test, self.frames),
-            train: self.part(0, from_validation),
-        }
+    /// Splits off whole sequences: the last `test` of the frames, before them `validation` of the frames, and the rest. A
+    /// part begins at the sequence nearest to where the fractions say, as long as no part becomes less than half, or a
+    /// part that is split off more than twice, of what was asked for. Where no sequence begins there, one is cut: its tail
+    /// is then a sequence of its own, and no target reaches into it.
+    pub fn split(mut self, validation: f64, test: f64) -> Split {
+        let frames = self.frames;
+        let part = |fraction: f64| ((frames as f64 * fraction) as usize).min(frames);
+        let test = part(test);
+        let validation = part(validation).min(frames - test);
+        let train = frames - test - validation;
+        // Where the part behind begins, when this one is half as long as asked for.
+        let half = |from: usize, len: usize| from + len.div_ceil(2);
+        let least = if validation > 0 { half(train, validation) } else { half(0, train) };
+        let from_test = self.part_near(frames, test, train + validation, least);
+        let from_validation = self.part_near(from_test, validation, train, half(0, train));
+        let inside = |&cut: &usize| cut < frames && !self.begins(cut);
+        let mut cuts: Vec<usize> = [from_validation, from_test].into_iter().filter(inside).collect();
+        cuts.dedup();
+        let (validation, test) = (self.part(from_validation, from_test), self.part(from_test, frames));
+        self.truncate(from_validation);
+        Split { train: self, validation, test, cuts }
     }
 
-    fn part(&self, from: usize, to: usize) -> Sequences {
+    /// Where a part of `len` frames before `end` begins: at the sequence nearest to `wanted`, but not before `least`.
+    fn part_near(&self, end: usize, len: usize, wanted: usize, least: usize) -> usize {
+        if len == 0 {
+            return end;
+        }
+        let allowed = end.saturating_sub(2 * len).max(least)..=end.saturating_sub(len.div_ceil(2));
+        let starts = self.starts.iter().copied().filter(|start| allowed.contains(start));
+        starts.min_by_key(|start| start.abs_diff(wanted)).unwrap_or(wanted)
+    }
+
+    /// A part as data of its own: its first frame begins a sequence, and its last has no target behind it.
+    pub(crate) fn part(&self, from: usize, to: usize) -> Sequences {
         let column = |column: &Column| match column {
             Column::Numbers { size, values } => {
                 Column::Numbers { size: *size, values: values[from * size..to * size].to_vec() }
@@ -97,6 +129,38 @@ impl Sequences {
             counted: self.counted.as_ref().map(|c| c[from..to].to_vec()),
             frames: to - from,
         }
+    }
+
+    /// Drops all frames from that one on.
+    pub(crate) fn truncate(&mut self, frames: usize) {
+        let frames = frames.min(self.frames);
+        for column in &mut self.columns {
+            match column {
+                Column::Numbers { size, values } => values.truncate(frames * *size),
+                Column::Symbols(values) => values.truncate(frames),
+                Column::Bytes(values) => values.truncate(frames),
+                Column::NextByte { .. } => {}
+            }
+        }
+        self.starts.retain(|&start| start < frames);
+        self.counted.iter_mut().for_each(|counted| counted.truncate(frames));
+        self.frames = frames;
+    }
+
+    /// The frames of each sequence.
+    pub(crate) fn ranges(&self) -> Vec<Range<usize>> {
+        let ends = self.starts.iter().skip(1).copied().chain([self.frames]);
+        self.starts.iter().copied().zip(ends).map(|(start, end)| start..end).collect()
+    }
+
+    /// Whether there is a frame whose loss counts.
+    pub(crate) fn has_counted(&self) -> bool {
+        let target = |frame: usize| match self.columns.last() {
+            Some(Column::Symbols(values)) => values[frame] != NO_SYMBOL,
+            Some(Column::NextByte { .. }) => frame + 1 < self.frames && !self.begins(frame + 1),
+            _ => true,
+        };
+        (0..self.frames).any(|frame| self.counted.as_ref().is_none_or(|c| c[frame]) && target(frame))
     }
 
     fn begins(&self, frame: usize) -> bool {
@@ -153,12 +217,38 @@ impl Batch {
     /// Reads the `frames` frames that follow after `position` frames. `data` has frames, and the columns that
     /// the batch was made for; `frames` is at most what it has room for.
     pub fn fill(&mut self, data: &Sequences, position: u64, frames: usize) {
-        self.frames = frames;
         self.position = Some(position);
+        let streams = self.streams;
+        self.fill_by(data, frames, |stream, t| Some(data.frame(stream, streams, position + t as u64)));
+    }
+
+    /// Reads `frames` frames: which, `frame` says of each stream and number. Where there is none, a sequence of one
+    /// frame of zeros stands that does not count.
+    pub(crate) fn fill_by(
+        &mut self,
+        data: &Sequences,
+        frames: usize,
+        frame: impl Fn(usize, usize) -> Option<usize>,
+    ) {
+        self.frames = frames;
         for t in 0..frames {
-            for b in 0..self.streams {
-                let frame = data.frame(b, self.streams, position + t as u64);
-                self.copy(data, frame, t * self.streams + b);
+            for stream in 0..self.streams {
+                let to = t * self.streams + stream;
+                match frame(stream, t) {
+                    Some(frame) => self.copy(data, frame, to),
+                    None => self.clear(to),
+                }
+            }
+        }
+    }
+
+    fn clear(&mut self, to: usize) {
+        self.resets[to] = true;
+        self.counted[to] = false;
+        for column in &mut self.columns {
+            match column {
+                BatchColumn::Numbers { size, values } => values[to * *size..][..*size].fill(0.0),
+                BatchColumn::Symbols(values) => values[to] = NO_SYMBOL,
             }
         }
     }
@@ -274,16 +364,100 @@ mod tests {
         assert_eq!(read(&[9, 9]), read(&[1, 5, 3, 2, 7]));
     }
 
+    /// Sequences of so many frames each.
+    fn lengths(lengths: &[usize]) -> Sequences {
+        let frames = lengths.iter().sum();
+        let starts = lengths.iter().scan(0, |at, n| Some(std::mem::replace(at, *at + n))).collect();
+        Sequences {
+            columns: vec![Column::Symbols((0..frames as u32).collect())],
+            starts,
+            counted: None,
+            frames,
+        }
+    }
+
+    /// The lengths of the sequences of training, validation and test data, and where a sequence was cut.
+    fn parts(data: &[usize], validation: f64, test: f64) -> ([Vec<usize>; 3], Vec<usize>) {
+        let whole = lengths(data);
+        let Split { train, validation, test, cuts } = whole.clone().split(validation, test);
+        let mut line = Vec::new();
+        let parts = [train, validation, test].map(|part| {
+            let Column::Symbols(values) = &part.columns[0] else { panic!("not symbols") };
+            assert_eq!(values.len(), part.frames);
+            line.extend(values.clone());
+            part.ranges().into_iter().map(|range| range.len()).collect()
+        });
+        assert_eq!(line, (0..whole.frames as u32).collect::<Vec<_>>(), "a frame is lost or read twice");
+        (parts, cuts)
+    }
+
     #[test]
-    fn a_split_cuts_by_position_and_no_target_crosses_it() {
-        let split = text().split(0.3, 0.3);
-        assert_eq!((split.train.frames, split.validation.frames, split.test.frames), (3, 2, 2));
-        assert_eq!(split.validation.starts, [0, 1]);
-        let mut batch = Batch::new(&split.train, 1, 3);
-        batch.fill(&split.train, 0, 3);
-        assert_eq!((symbols(&batch, 0), symbols(&batch, 1)), ("abc".into(), "bc.".into()));
+    fn a_split_takes_whole_sequences() {
+        let parts_of = |data: &[usize], validation, test| {
+            let (parts, cuts) = parts(data, validation, test);
+            assert_eq!(cuts, [0; 0]);
+            parts
+        };
+        assert_eq!(parts_of(&[5; 20], 0.1, 0.1), [vec![5; 16], vec![5; 2], vec![5; 2]]);
+        assert_eq!(parts_of(&[7; 20], 0.1, 0.04), [vec![7; 17], vec![7; 2], vec![7; 1]]);
+        assert_eq!(
+            parts_of(&[1500, 900, 2200, 1300, 700], 0.1, 0.1),
+            [vec![1500, 900, 2200], vec![1300], vec![700]]
+        );
+        assert_eq!(parts_of(&[5; 20], 0.0, 0.2), [vec![5; 16], vec![], vec![5; 4]]);
+        assert_eq!(parts_of(&[5; 20], 0.2, 0.0), [vec![5; 16], vec![5; 4], vec![]]);
+        assert_eq!(parts_of(&[60, 40], 0.5, 0.0), [vec![60], vec![40], vec![]]);
+    }
+
+    #[test]
+    fn where_no_sequence_begins_near_one_is_cut_and_its_tail_begins_anew() {
+        assert_eq!(parts(&[100], 0.1, 0.2), ([vec![70], vec![10], vec![20]], vec![70, 80]));
+        // The last sequence alone would be eighteen times too much.
+        assert_eq!(parts(&[10, 90], 0.05, 0.0), ([vec![10, 85], vec![5], vec![]], vec![95]));
+        assert_eq!(parts(&[90, 10], 0.5, 0.0), ([vec![50], vec![40, 10], vec![]], vec![50]));
+    }
+
+    #[test]
+    fn no_part_that_is_asked_for_is_left_empty() {
+        for count in 1..8usize {
+            for length in [1, 3, 50] {
+                for (validation, test) in [(0.3, 0.4), (0.05, 0.9), (0.5, 0.45), (0.1, 0.1)] {
+                    let data: Vec<usize> = (0..count).map(|i| length + i).collect();
+                    let all: usize = data.iter().sum();
+                    let ([train, v, t], _) = parts(&data, validation, test);
+                    let sum = |part: &[usize]| part.iter().sum::<usize>();
+                    for (part, asked) in
+                        [(sum(&train), 1.0 - validation - test), (sum(&v), validation), (sum(&t), test)]
+                    {
+                        let asked = (all as f64 * asked) as usize;
+                        assert!(part >= asked / 2, "{data:?} {validation} {test}: {train:?} {v:?} {t:?}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn no_target_reaches_into_the_next_part() {
+        let split = Sequences { starts: vec![0], ..text() }.split(0.0, 0.3);
+        let mut batch = Batch::new(&split.train, 1, 5);
+        batch.fill(&split.train, 0, 5);
+        assert_eq!((symbols(&batch, 0), symbols(&batch, 1)), ("abcde".into(), "bcde.".into()));
         batch.fill(&split.test, 0, 2);
         assert_eq!((symbols(&batch, 0), symbols(&batch, 1)), ("fg".into(), "g.".into()));
+        assert!(batch.resets()[0]);
+    }
+
+    #[test]
+    fn whether_a_frame_counts_is_known_from_masks_and_targets() {
+        assert!(text().has_counted());
+        assert!(!Sequences { starts: (0..7).collect(), ..text() }.has_counted(), "no byte has a next one");
+        assert!(!Sequences { counted: Some(vec![false; 7]), ..text() }.has_counted());
+        let last = [vec![false; 6], vec![true]].concat();
+        assert!(!Sequences { counted: Some(last), ..text() }.has_counted(), "the last byte has no next one");
+        let none = Sequences { columns: vec![Column::Symbols(vec![NO_SYMBOL; 4])], ..lengths(&[4]) };
+        assert!(!none.has_counted());
+        assert!(!Sequences::default().has_counted());
     }
 
     #[test]

@@ -2,9 +2,9 @@
 
 use crate::array::{Array, Dimension};
 use crate::arrays::ArrayFile;
+use crate::data_files::data_files;
 use crate::error::TrainError;
 use crate::sequences::{Column, Sequences};
-use crate::text::matches;
 use rnnc_graph::{Graph, LayerKind};
 use std::path::Path;
 
@@ -24,7 +24,7 @@ const MASK: &str = "mask";
 /// Or a list of sequences, each of its own length: `NAME.0` of `[T, N]` (or `[T]`), `NAME.1` and so on, with
 /// `target.0`, and optionally `mask.0`, likewise.
 ///
-/// The sequences of all files are laid end to end in the order of files, columns and numbers.
+/// The sequences of all files, each file once, are laid end to end in the order of files, columns and numbers.
 ///
 /// # Errors
 /// Anything that does not fit, by file and array; numbers that are not finite; an input that is called
@@ -36,14 +36,12 @@ pub fn read_series(patterns: &[String], base: &Path, graph: &Graph) -> Result<Se
         counted: Some(Vec::new()),
         ..Sequences::default()
     };
-    for pattern in patterns {
-        for path in matches(pattern, base)? {
-            let mut file = ArrayFile::open(path)?;
-            if file.contains(&format!("{TARGET}.0")) {
-                read_list(&mut file, &wanted, &mut data)?;
-            } else {
-                read_whole(&mut file, &wanted, &mut data)?;
-            }
+    for path in data_files(patterns, base)? {
+        let mut file = ArrayFile::open(path)?;
+        if file.contains(&format!("{TARGET}.0")) {
+            read_list(&mut file, &wanted, &mut data)?;
+        } else {
+            read_whole(&mut file, &wanted, &mut data)?;
         }
     }
     if data.frames == 0 {

@@ -3,13 +3,23 @@
 use crate::array::index_of;
 use crate::error::TrainError;
 use crate::files::write_whole;
+use crate::inputs::{open_regular, reserve};
 use crate::kind::{self, Wanted};
-use safetensors::tensor::{SafeTensorError, TensorView};
-use safetensors::{Dtype, SafeTensors, View};
+use rnnc_plan::{ExecutorError, check_available};
+use safetensors::tensor::{Metadata, TensorInfo};
+use safetensors::{Dtype, View};
 use std::borrow::Cow;
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, HashMap};
-use std::io::Write;
+use std::fs::File;
+use std::io::{self, BufReader, Read};
 use std::path::Path;
+
+/// The longest header that the form allows.
+const HEADER: u64 = 100_000_000;
+
+/// Bytes that are read at a time: a multiple of every number's size.
+const CHUNK: usize = 1 << 16;
 
 /// What a tensor's numbers take in a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,29 +53,37 @@ pub struct TensorFile {
 impl TensorFile {
     /// Reads a file. Floats of 16, 32 and 64 bits are accepted.
     pub fn read(path: &Path) -> Result<TensorFile, TrainError> {
-        kind::check(path, Wanted::Weights)?;
-        let bytes = std::fs::read(path).map_err(|e| TrainError::read(path, e))?;
-        let whole = |e: SafeTensorError| match e {
-            SafeTensorError::HeaderTooSmall
-            | SafeTensorError::InvalidHeaderLength
-            | SafeTensorError::MetadataIncompleteBuffer => {
-                TrainError::file(path, format!("not a whole safetensors file (cut short?): {e}"))
+        let (mut file, metadata) = open(path)?;
+        let infos = metadata.tensors();
+        let mut count = 0;
+        for (name, info) in &infos {
+            if size(info.dtype).is_none() {
+                return Err(TrainError::Array {
+                    path: path.into(),
+                    array: name.clone(),
+                    expected: "F16, BF16, F32 or F64".into(),
+                    found: format!("{:?}", info.dtype),
+                });
             }
-            e => TrainError::file(path, format!("not a safetensors file: {e}")),
-        };
-        let (_, header) = SafeTensors::read_metadata(&bytes).map_err(whole)?;
-        let about = header.metadata().iter().flatten().map(|(k, v)| (k.clone(), v.clone())).collect();
-        let mut tensors = BTreeMap::new();
-        for (name, view) in SafeTensors::deserialize(&bytes).map_err(whole)?.tensors() {
-            let values = numbers(&view).ok_or_else(|| TrainError::Array {
-                path: path.into(),
-                array: name.clone(),
-                expected: "F16, BF16, F32 or F64".into(),
-                found: format!("{:?}", view.dtype()),
-            })?;
-            tensors.insert(name, Tensor { shape: view.shape().to_vec(), values });
+            count += info.shape.iter().product::<usize>() as u128;
         }
-        Ok(TensorFile { tensors, about })
+        check_available(&format!("reading {}", path.display()), count * size_of::<f64>() as u128)?;
+
+        let mut tensors = BTreeMap::new();
+        for name in metadata.offset_keys() {
+            let info = infos[&name];
+            let values = numbers(&mut file, info).map_err(|problem| match problem {
+                Problem::Read(e) => TrainError::read(path, e),
+                Problem::Memory(e) => e.into(),
+            })?;
+            tensors.insert(name, Tensor { shape: info.shape.clone(), values });
+        }
+        Ok(TensorFile { tensors, about: about(&metadata) })
+    }
+
+    /// Reads what a file says about itself, and none of its numbers.
+    pub fn read_about(path: &Path) -> Result<BTreeMap<String, String>, TrainError> {
+        Ok(about(&open(path)?.1))
     }
 
     /// Writes the file, whole or not at all. The same contents give the same bytes if `about` has one entry.
@@ -135,23 +153,87 @@ impl View for Stored<'_> {
     }
 }
 
-fn numbers(view: &TensorView<'_>) -> Option<Vec<f64>> {
-    // The reader has checked that the bytes are a multiple of the element's size.
-    macro_rules! read {
-        ($bytes:literal, $convert:expr) => {
-            view.data()
-                .chunks_exact($bytes)
-                .map(|c| $convert(c.try_into().expect("a chunk of the element's size")))
-                .collect()
-        };
+/// Opens a file, and reads its header: then the numbers come.
+fn open(path: &Path) -> Result<(BufReader<File>, Metadata), TrainError> {
+    kind::check(path, Wanted::Weights)?;
+    let (file, length) = open_regular(path)?;
+    let mut file = BufReader::new(file);
+    let cut = |problem: String| {
+        TrainError::file(path, format!("not a whole safetensors file (cut short?): {problem}"))
+    };
+    let other = |problem: String| TrainError::file(path, format!("not a safetensors file: {problem}"));
+    let Some(rest) = length.checked_sub(8) else { return Err(cut(format!("it has {length} bytes"))) };
+    let fail = |e: io::Error| TrainError::read(path, e);
+    let mut header = [0; 8];
+    file.read_exact(&mut header).map_err(fail)?;
+    let header = u64::from_le_bytes(header);
+    if header > HEADER {
+        return Err(other(format!(
+            "its first bytes give a header of {header} bytes; at most {HEADER} are allowed"
+        )));
     }
-    Some(match view.dtype() {
+    if header > rest {
+        return Err(cut(format!("a header of {header} bytes, and {rest} are there")));
+    }
+    // Less than HEADER: a usize.
+    let mut bytes = reserve(header as usize, "the header of a safetensors file")?;
+    bytes.resize(header as usize, 0);
+    file.read_exact(&mut bytes).map_err(fail)?;
+    // Names, shapes and places are checked against each other here.
+    let metadata: Metadata = serde_json::from_slice(&bytes).map_err(|e| other(e.to_string()))?;
+    let (said, found) = (metadata.data_len() as u64, rest - header);
+    match said.cmp(&found) {
+        Ordering::Equal => Ok((file, metadata)),
+        Ordering::Greater => Err(cut(format!("{said} bytes of numbers, and {found} are there"))),
+        Ordering::Less => Err(other(format!("{said} bytes of numbers, and {found} are there"))),
+    }
+}
+
+fn about(metadata: &Metadata) -> BTreeMap<String, String> {
+    metadata.metadata().iter().flatten().map(|(k, v)| (k.clone(), v.clone())).collect()
+}
+
+/// Bytes of a number, if the type is one that is read.
+fn size(dtype: Dtype) -> Option<usize> {
+    match dtype {
+        Dtype::F64 => Some(8),
+        Dtype::F32 => Some(4),
+        Dtype::F16 | Dtype::BF16 => Some(2),
+        _ => None,
+    }
+}
+
+/// Why numbers cannot be read.
+enum Problem {
+    Read(io::Error),
+    Memory(ExecutorError),
+}
+
+fn numbers(source: &mut impl Read, info: &TensorInfo) -> Result<Vec<f64>, Problem> {
+    let count = info.shape.iter().product();
+    let mut values = reserve(count, "a tensor").map_err(Problem::Memory)?;
+    macro_rules! read {
+        ($bytes:literal, $convert:expr) => {{
+            let mut chunk = vec![0; CHUNK.min(count * $bytes)];
+            while values.len() < count {
+                let part = &mut chunk[..CHUNK.min((count - values.len()) * $bytes)];
+                source.read_exact(part).map_err(Problem::Read)?;
+                values.extend(
+                    part.chunks_exact($bytes)
+                        .map(|c| $convert(c.try_into().expect("a chunk of the element's size"))),
+                );
+            }
+        }};
+    }
+    match info.dtype {
         Dtype::F64 => read!(8, f64::from_le_bytes),
         Dtype::F32 => read!(4, |b| f64::from(f32::from_le_bytes(b))),
         Dtype::BF16 => read!(2, |b| f64::from(f32::from_bits(u32::from(u16::from_le_bytes(b)) << 16))),
         Dtype::F16 => read!(2, |b| half(u16::from_le_bytes(b))),
-        _ => return None,
-    })
+        // `size` has refused them.
+        _ => {}
+    }
+    Ok(values)
 }
 
 /// IEEE 754 binary16: a sign, 5 bits of exponent, 10 of fraction.

@@ -1,8 +1,11 @@
 //! Text as data: files and globs in, one symbol per byte out.
 
+use crate::data_files::data_files;
 use crate::error::TrainError;
+use crate::inputs::{open_regular, reserve};
 use crate::sequences::{Column, Sequences};
-use std::collections::BTreeSet;
+use rnnc_plan::check_available;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 /// The bytes of some files, laid end to end, each file a sequence.
@@ -22,18 +25,23 @@ impl Text {
     /// A file that cannot be read, a glob that no file matches, and nothing but empty files.
     pub fn read(patterns: &[String], base: &Path) -> Result<Text, TrainError> {
         let mut text = Text::default();
-        let mut seen = BTreeSet::new();
-        for pattern in patterns {
-            for path in matches(pattern, base)? {
-                if !seen.insert(path.clone()) {
-                    continue;
-                }
-                let bytes = std::fs::read(&path).map_err(|e| TrainError::read(&path, e))?;
-                if !bytes.is_empty() {
-                    text.starts.push(text.bytes.len());
-                    text.bytes.extend(bytes);
-                    text.files.push(path);
-                }
+        let mut files = Vec::new();
+        for path in data_files(patterns, base)? {
+            let (file, length) = open_regular(&path)?;
+            files.push((path, file, length));
+        }
+        let length = files.iter().map(|(.., length)| u128::from(*length)).sum::<u128>();
+        // As read, and as split.
+        check_available("reading the text of `data.files`", length.saturating_mul(2))?;
+        // It fits into memory.
+        text.bytes = reserve(length as usize, "the text of `data.files`")?;
+        for (path, file, length) in files {
+            let start = text.bytes.len();
+            // No more than there was room made for, should it grow meanwhile.
+            let read = file.take(length).read_to_end(&mut text.bytes);
+            if read.map_err(|e| TrainError::read(&path, e))? > 0 {
+                text.starts.push(start);
+                text.files.push(path);
             }
         }
         if text.bytes.is_empty() {
@@ -85,33 +93,6 @@ impl Text {
             counted: None,
         })
     }
-}
-
-/// The files that a pattern names: itself, if it has none of a glob's signs.
-pub(crate) fn matches(pattern: &str, base: &Path) -> Result<Vec<PathBuf>, TrainError> {
-    if !pattern.contains(['*', '?', '[']) {
-        return Ok(vec![base.join(pattern)]);
-    }
-    let bad = |problem: String| TrainError::Setting(format!("`{pattern}` in `data.files`: {problem}"));
-    // The base is a path as it is, whatever signs it has.
-    let whole = if Path::new(pattern).is_absolute() {
-        pattern.to_string()
-    } else {
-        let base = glob::Pattern::escape(&base.to_string_lossy());
-        if base.is_empty() { pattern.to_string() } else { format!("{base}/{pattern}") }
-    };
-    let mut files = Vec::new();
-    for path in glob::glob(&whole).map_err(|e| bad(e.to_string()))? {
-        let path = path.map_err(|e| TrainError::Read { path: e.path().into(), source: e.into() })?;
-        if path.is_file() {
-            files.push(path);
-        }
-    }
-    files.sort();
-    if files.is_empty() {
-        return Err(bad(format!("no file in {} matches", base.display())));
-    }
-    Ok(files)
 }
 
 #[cfg(test)]

@@ -1,10 +1,14 @@
 //! A whole run: data, trainer and directory together, from the first window or the last checkpoint to the end.
 
+use crate::arrays::list;
 use crate::checkpoint::Checkpoint;
 use crate::config::{Config, DataKind};
+use crate::data_files::data_files;
+use crate::diagnosis;
 use crate::directory::{MetricsFile, RunDirectory};
 use crate::error::TrainError;
 use crate::evaluation::Evaluator;
+use crate::lock::DirectoryLock;
 use crate::loss::{Loss, LossNetwork};
 use crate::observer::{Beginning, Evaluated, Event, Metrics, Observer, UpdateReport};
 use crate::sample::{Sampler, symbol_input};
@@ -14,6 +18,7 @@ use crate::text::Text;
 use crate::trainer::{MakeExecutor, Step, Trainer};
 use crate::weights::Weights;
 use rnnc_graph::Graph;
+use rnnc_plan::{Plan, Setup};
 use std::f64::consts::LN_2;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -26,7 +31,8 @@ pub struct Job<'a> {
     pub network: &'a Graph,
     /// The text that it was compiled from.
     pub network_text: &'a str,
-    /// Makes the executor that `config.run.executor` names.
+    /// Makes the executor that `config.run.executor` names. Setups have the precision in which the run that goes on began,
+    /// or the default one.
     pub make: MakeExecutor<'a>,
     /// Go on from the run directory's checkpoint.
     pub resume: bool,
@@ -54,35 +60,80 @@ pub struct Summary {
 /// Trains as the job says.
 ///
 /// # Errors
-/// All input is checked before the first window, and before anything is written. After that: a loss that is not
-/// finite (the last checkpoint is kept), and a last checkpoint that cannot be written (the one before is kept).
+/// All input is checked before the first window, and before anything is written: settings, data and targets of all parts,
+/// the sample's prompt, the checkpoint to go on from; and all executors are made. After that: a loss, gradient, weight or
+/// moment that is not finite (the last checkpoint is kept), and a last checkpoint that cannot be written (the one before is
+/// kept).
 pub fn train(job: &Job<'_>, observer: &mut dyn Observer) -> Result<Summary, TrainError> {
     let (config, training) = (job.config, &job.config.training);
+    config.check().map_err(TrainError::Setting)?;
     let network = training.loss.of(job.network, training.output.as_deref())?;
+    let previous = if job.resume {
+        let (directory, lock) = RunDirectory::resume(&config.run.directory)?;
+        let checkpoint = Checkpoint::load(&directory.checkpoint(), &network.graph)?;
+        Some((directory, lock, checkpoint))
+    } else {
+        None
+    };
+    // In the precision in which the run began, unless told otherwise.
+    let precision =
+        previous.as_ref().map(|(_, _, checkpoint)| checkpoint.facts.precision).unwrap_or_default();
+    let make = |plan: Plan, setup: Setup| (job.make)(plan, Setup { precision, ..setup });
+
     let split = read_data(job, &network)?;
+    if !split.cuts.is_empty() && config.data.kind == DataKind::Arrays && split.has_several() {
+        let places: Vec<String> = split.cuts.iter().map(usize::to_string).collect();
+        observer.event(Event::Warning(&format!(
+            "no sequence of the data begins near where `data.validation` and `data.test` say: one is cut at frame {}, and \
+             its tail begins without the state before it",
+            places.join(" and one at ")
+        )));
+    }
     let parts = [split.train.frames, split.validation.frames, split.test.frames];
-    let validation = if parts[1] > 0 { Some(evaluator(job, &network, split.validation)?) } else { None };
-    let test = (parts[2] > 0).then_some(split.test);
+    let evaluator = |data: Sequences| {
+        if data.frames == 0 {
+            return Ok(None);
+        }
+        let (run, window) = (&config.run, training.window);
+        let (streams, frames) = (run.validation_streams, run.validation_frames);
+        Evaluator::new(&network, data, streams, window, frames, run.threads, &make).map(Some)
+    };
+    let (validation, test) = (evaluator(split.validation)?, evaluator(split.test)?);
     let mut trainer =
-        Trainer::new(network.clone(), job.network_text, split.train, training, config.run.threads, job.make)?;
+        Trainer::new(network.clone(), job.network_text, split.train, training, config.run.threads, &make)?;
+    let sampler = sampler(job, &trainer, &make)?;
 
     let mut seconds = 0.0;
-    let directory = if job.resume {
-        let directory = RunDirectory::open(&config.run.directory)?;
-        let checkpoint = Checkpoint::load(&directory.checkpoint(), &network.graph)?;
+    if let Some((_, _, checkpoint)) = &previous {
         for difference in checkpoint.facts.differences(trainer.facts()) {
             let warning = format!("the run goes on otherwise than it began: {difference}");
             observer.event(Event::Warning(&warning));
         }
-        trainer.restore(&checkpoint)?;
+        trainer.restore(checkpoint)?;
         seconds = checkpoint.progress.seconds;
-        directory
-    } else {
-        if let Some(path) = &config.network.weights {
-            trainer.set_weights(&Weights::load(path, &network.graph)?)?;
+    } else if let Some(path) = &config.network.weights {
+        trainer.set_weights(&Weights::load(path, &network.graph)?)?;
+    }
+    if let Some(place) = diagnosis::first_non_finite(&network.graph, &trainer.weights()?) {
+        return Err(TrainError::Setting(format!("before the first update, weight {place}")));
+    }
+    let (directory, lock) = match previous {
+        Some((directory, lock, _)) => (directory, lock),
+        None => {
+            let run = &config.run;
+            let (directory, lock) =
+                RunDirectory::create(&run.directory, run.overwrite, &config.text, job.network_text)?;
+            // At once, so that there always is a checkpoint, and a disk that takes none is known early; and first, so that
+            // an old run is whole until a new one is.
+            trainer.checkpoint(0.0)?.save(&directory.checkpoint(), &network.graph)?;
+            (directory, lock)
         }
-        RunDirectory::create(&config.run.directory, config.run.overwrite)?
     };
+    if !lock.is_held() {
+        observer.event(Event::Warning(
+            "the file system of the run's directory has no locks: take care that no other run writes there",
+        ));
+    }
     if network.graph.looks_ahead() {
         observer.event(Event::Warning(
             "the network looks ahead: splitting the data into windows changes what it computes, for the last frames \
@@ -92,37 +143,105 @@ pub fn train(job: &Job<'_>, observer: &mut dyn Observer) -> Result<Summary, Trai
     directory.keep(&config.text, job.network_text)?;
     let metrics = directory.metrics_after(trainer.updates())?;
 
+    let written_at = trainer.updates();
     let mut run = Run {
         job,
         observer,
         trainer,
         validation,
         test,
+        sampler,
         directory,
+        _lock: lock,
         metrics,
         validated: None,
         seconds_before: seconds,
         begun: Instant::now(),
-        written_at: None,
+        written_at,
+        saved: Instant::now(),
         interval: Interval::default(),
         busy: Duration::ZERO,
         frames_run: 0,
     };
-    run.begin(parts)?;
+    run.begin(parts);
     run.all_updates()?;
     run.end()
 }
 
-fn evaluator(job: &Job<'_>, network: &LossNetwork, data: Sequences) -> Result<Evaluator, TrainError> {
-    let (run, window) = (&job.config.run, job.config.training.window);
-    let (streams, frames) = (run.validation_streams, run.validation_frames);
-    Evaluator::new(network, data, streams, window, frames, run.threads, job.make)
+/// What writes the sample at the end, if there is to be one: a network or a prompt that cannot are refused at once.
+fn sampler(job: &Job<'_>, trainer: &Trainer, make: MakeExecutor<'_>) -> Result<Option<Sampler>, TrainError> {
+    let (run, seed) = (&job.config.run, job.config.training.seed);
+    if run.sample_length == 0 {
+        return Ok(None);
+    }
+    let output = Some(trainer.facts().output.as_str());
+    let sampler = Sampler::new(job.network, &trainer.weights()?, output, run.threads, seed, make)?;
+    sampler.check(run.sample_prompt.as_bytes(), run.sample_temperature)?;
+    Ok(Some(sampler))
 }
 
-/// Reads the data and splits it.
+/// Reads the data and splits it, and refuses parts that are empty or have no target.
 fn read_data(job: &Job<'_>, network: &LossNetwork) -> Result<Split, TrainError> {
-    let (config, data) = (job.config, &job.config.data);
-    let sequences = match data.kind {
+    let data = &job.config.data;
+    let own = [("validation_files", &data.validation_files), ("test_files", &data.test_files)];
+    for (name, files) in own {
+        check_apart(job, name, files)?;
+    }
+    let mut split = read_files(job, network, &data.files)?.split(data.validation, data.test);
+    for (fraction, part, name) in
+        [(data.validation, &split.validation, "validation"), (data.test, &split.test, "test")]
+    {
+        if fraction > 0.0 && part.frames < 2 {
+            return Err(TrainError::Setting(format!(
+                "`data.{name} = {fraction}` leaves {} frames to it: there is too little data",
+                part.frames
+            )));
+        }
+    }
+    for ((_, files), part) in own.into_iter().zip([&mut split.validation, &mut split.test]) {
+        if !files.is_empty() {
+            *part = read_files(job, network, files)?;
+        }
+    }
+    let parts = [
+        ("training", &split.train, &Vec::new()),
+        ("validation", &split.validation, &data.validation_files),
+        ("test", &split.test, &data.test_files),
+    ];
+    let mut from = 0;
+    for (name, part, own) in parts {
+        let (first, files) = if own.is_empty() { (from, &data.files) } else { (0, own) };
+        if part.frames > 0 && !part.has_counted() {
+            let files: Vec<&str> = files.iter().map(String::as_str).collect();
+            return Err(TrainError::Setting(format!(
+                "the {name} data, frames {first} to {} of {}, has no frame with a target whose loss counts",
+                first + part.frames - 1,
+                list(&files)
+            )));
+        }
+        from += part.frames;
+    }
+    Ok(split)
+}
+
+/// Refuses a file to validate or test with that is trained on too.
+fn check_apart(job: &Job<'_>, name: &str, own: &[String]) -> Result<(), TrainError> {
+    let Job { config, .. } = job;
+    let trained = data_files(&config.data.files, &config.base)?.len();
+    // A file that has several names is there once, under the first.
+    let all = data_files(&[&config.data.files[..], own].concat(), &config.base)?;
+    match data_files(own, &config.base)?.iter().find(|path| !all[trained..].contains(path)) {
+        None => Ok(()),
+        Some(both) => Err(TrainError::Setting(format!(
+            "{} is in `data.files` and in `data.{name}`: a loss on what is trained on says nothing about other data",
+            both.display()
+        ))),
+    }
+}
+
+fn read_files(job: &Job<'_>, network: &LossNetwork, files: &[String]) -> Result<Sequences, TrainError> {
+    let config = job.config;
+    match config.data.kind {
         DataKind::Text => {
             let symbols = symbol_input(job.network)?;
             let problem =
@@ -138,22 +257,10 @@ fn read_data(job: &Job<'_>, network: &LossNetwork) -> Result<Split, TrainError> 
                     network.target_size
                 )));
             }
-            Text::read(&data.files, &config.base)?.sequences(symbols)?
+            Text::read(files, &config.base)?.sequences(symbols)
         }
-        DataKind::Arrays => read_series(&data.files, &config.base, &network.graph)?,
-    };
-    let split = sequences.split(data.validation, data.test);
-    for (fraction, part, name) in
-        [(data.validation, &split.validation, "validation"), (data.test, &split.test, "test")]
-    {
-        if fraction > 0.0 && part.frames < 2 {
-            return Err(TrainError::Setting(format!(
-                "`data.{name} = {fraction}` leaves {} frames to it: there is too little data",
-                part.frames
-            )));
-        }
+        DataKind::Arrays => read_series(files, &config.base, &network.graph),
     }
-    Ok(split)
 }
 
 /// What the updates since the last line of metrics did.
@@ -173,17 +280,22 @@ struct Run<'a> {
     observer: &'a mut dyn Observer,
     trainer: Trainer,
     validation: Option<Evaluator>,
-    /// Read once, at the end.
-    test: Option<Sequences>,
+    /// For the end.
+    test: Option<Evaluator>,
+    sampler: Option<Sampler>,
     directory: RunDirectory,
+    /// Held until the run ends.
+    _lock: DirectoryLock,
     metrics: MetricsFile,
     /// The newest evaluation on the validation data.
     validated: Option<Evaluated>,
     /// Seconds of the sittings before.
     seconds_before: f64,
     begun: Instant,
-    /// The update of the newest checkpoint of this sitting.
-    written_at: Option<u64>,
+    /// The update of the newest checkpoint.
+    written_at: u64,
+    /// When a checkpoint was last tried.
+    saved: Instant,
     interval: Interval,
     /// Time spent on updates alone, in this sitting.
     busy: Duration,
@@ -192,10 +304,7 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    fn begin(
-        &mut self,
-        [train_frames, validation_frames, test_frames]: [usize; 3],
-    ) -> Result<(), TrainError> {
+    fn begin(&mut self, [train_frames, validation_frames, test_frames]: [usize; 3]) {
         let facts = self.trainer.facts();
         let beginning = Beginning {
             network: facts.network.clone(),
@@ -209,12 +318,10 @@ impl Run<'_> {
             threads: facts.threads,
         };
         self.observer.event(Event::Begin(&beginning));
-        if self.job.resume {
-            self.written_at = Some(self.trainer.updates());
-            return Ok(());
+        if !self.job.resume {
+            let path = self.directory.checkpoint();
+            self.observer.event(Event::Checkpoint { update: self.written_at, path: &path });
         }
-        // At once, so that there always is a checkpoint, and a disk that takes none is known early.
-        self.checkpoint()
     }
 
     fn all_updates(&mut self) -> Result<(), TrainError> {
@@ -229,10 +336,15 @@ impl Run<'_> {
             if self.done() < 1.0 && due(run.validate_every, update) {
                 self.validate()?;
             }
-            if self.done() < 1.0 && due(run.checkpoint_every, update) {
-                // A full disk now may be none later; the checkpoint before still stands.
-                if let Err(error) = self.checkpoint() {
-                    self.warn(&error);
+            let long = run.checkpoint_minutes > 0.0
+                && self.saved.elapsed().as_secs_f64() >= 60.0 * run.checkpoint_minutes;
+            if self.done() < 1.0 && (long || due(run.checkpoint_every, update)) {
+                match self.checkpoint() {
+                    // Weights that are not finite do not become so again.
+                    Err(error @ TrainError::NotFinite { .. }) => return Err(error),
+                    // A full disk now may be none later; the checkpoint before still stands.
+                    Err(error) => self.warn(&error),
+                    Ok(()) => {}
                 }
             }
         }
@@ -273,7 +385,7 @@ impl Run<'_> {
                 update,
                 problem: format!(
                     "{problem}; the checkpoint after update {} is kept in {}",
-                    self.written_at.unwrap_or(0),
+                    self.written_at,
                     self.directory.checkpoint().display()
                 ),
             },
@@ -285,7 +397,7 @@ impl Run<'_> {
         if self.interval.frames > 0 {
             self.log();
         }
-        if self.written_at != Some(self.trainer.updates()) {
+        if self.written_at != self.trainer.updates() {
             self.checkpoint()?;
         }
         let (mut validation, mut test) = (None, None);
@@ -351,7 +463,7 @@ impl Run<'_> {
         let loss = (interval.counted > 0).then(|| interval.loss_sum / interval.counted as f64);
         let metrics = Metrics::Training {
             update: self.trainer.updates(),
-            frames: self.trainer.position() * self.job.config.training.streams as u64,
+            frames: self.trainer.position().saturating_mul(self.job.config.training.streams as u64),
             seconds: self.seconds(),
             loss,
             bits_per_symbol: loss.and_then(|loss| self.bits(loss)),
@@ -367,11 +479,14 @@ impl Run<'_> {
     }
 
     fn checkpoint(&mut self) -> Result<(), TrainError> {
+        // Whether or not it can be written: else a full disk would be tried at every update.
+        self.saved = Instant::now();
         let checkpoint = self.trainer.checkpoint(self.seconds())?;
         let path = self.directory.checkpoint();
-        checkpoint.save(&path, &self.trainer.network().graph)?;
+        let saved = checkpoint.save(&path, &self.trainer.network().graph);
+        saved.map_err(|error| self.with_checkpoint(error))?;
         let update = self.trainer.updates();
-        self.written_at = Some(update);
+        self.written_at = update;
         self.observer.event(Event::Checkpoint { update, path: &path });
         Ok(())
     }
@@ -389,8 +504,7 @@ impl Run<'_> {
     }
 
     fn evaluate_test(&mut self) -> Result<Option<Evaluated>, TrainError> {
-        let Some(data) = self.test.take() else { return Ok(None) };
-        let mut evaluator = evaluator(self.job, self.trainer.network(), data)?;
+        let Some(mut evaluator) = self.test.take() else { return Ok(None) };
         let evaluated = self.evaluate(&mut evaluator)?;
         if let Some(evaluated) = evaluated {
             self.write(&Metrics::Test(evaluated));
@@ -411,12 +525,8 @@ impl Run<'_> {
     /// What the network writes by now.
     fn sample(&mut self) -> Result<(), TrainError> {
         let (config, job) = (&self.job.config.run, self.job);
-        if config.sample_length == 0 || self.stopped() {
-            return Ok(());
-        }
-        let (output, seed) = (Some(self.trainer.facts().output.as_str()), job.config.training.seed);
-        let weights = self.trainer.weights()?;
-        let mut sampler = Sampler::new(job.network, &weights, output, config.threads, seed, job.make)?;
+        let Some(mut sampler) = self.sampler.take().filter(|_| !self.stopped()) else { return Ok(()) };
+        sampler.set_weights(&self.trainer.weights()?)?;
         let mut text = Vec::with_capacity(config.sample_length);
         sampler.write(
             config.sample_prompt.as_bytes(),

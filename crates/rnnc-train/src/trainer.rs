@@ -95,7 +95,7 @@ impl Trainer {
     /// initial ones of the configuration's seed. `network_text` is recorded in checkpoints, as a hash.
     ///
     /// # Errors
-    /// Data shorter than one window of all streams, a network that looks ahead with h' < h, and what plan and
+    /// Settings out of their bounds, data without a frame whose loss counts, data shorter than one window of all streams, a network that looks ahead with h' < h, and what plan and
     /// executor refuse.
     pub fn new(
         network: LossNetwork,
@@ -105,12 +105,19 @@ impl Trainer {
         threads: usize,
         make: MakeExecutor<'_>,
     ) -> Result<Trainer, TrainError> {
+        config.check().map_err(TrainError::Setting)?;
         let (streams, window, step) = (config.streams, config.window, config.step());
         let need = streams.saturating_mul(window).max(1);
         if data.frames < need {
             return Err(TrainError::Setting(format!(
                 "the training data has {} frames, and one window of {window} frames in each of {streams} streams \
                  takes {need}: give more data, or a smaller window or fewer streams",
+                data.frames
+            )));
+        }
+        if !data.has_counted() {
+            return Err(TrainError::Setting(format!(
+                "of the {} frames to train on, none has a target whose loss counts",
                 data.frames
             )));
         }
@@ -140,6 +147,8 @@ impl Trainer {
             data_frames: data.frames,
             executor: executor.name().into(),
             threads: executor.setup().threads,
+            precision: executor.setup().precision,
+            settings: config.settings(),
         };
         Ok(Trainer {
             batch: Batch::new(&data, streams, step),
@@ -191,7 +200,7 @@ impl Trainer {
     /// Reads h' new frames of every stream and makes one update.
     ///
     /// # Errors
-    /// [`TrainError::NotFinite`], after which the weights are of no use, and what the executor refuses.
+    /// [`TrainError::NotFinite`], where the weights stay as they are, and what the executor refuses.
     pub fn step(&mut self) -> Result<Step, TrainError> {
         let update = self.updates + 1;
         let frames = self.config.step();
@@ -267,6 +276,8 @@ impl Trainer {
     }
 
     /// All that [`restore`](Trainer::restore) needs. `seconds` is how long training has taken.
+    ///
+    /// Whether all of it is finite is asked where it is saved.
     ///
     /// With h' < h, that includes the older frames that errors still go back through: their values were computed with
     /// weights that are no more.

@@ -97,7 +97,7 @@ impl ExecutorKind {
         self == ExecutorKind::Reference
     }
 
-    /// Makes one, of its own precision unless another is asked for.
+    /// Makes one, of the setup's precision unless another is asked for.
     pub fn make(
         self,
         plan: Plan,
@@ -109,7 +109,8 @@ impl ExecutorKind {
             return Err(ExecutorError::Unsupported { executor: self.name(), what });
         }
         self.check_threads(setup.threads)?;
-        let setup = Setup { precision: precision.unwrap_or_default().of_setup(), ..setup };
+        let precision = precision.map_or(setup.precision, Precision::of_setup);
+        let setup = Setup { precision, ..setup };
         Ok(match self {
             ExecutorKind::Cpu => Box::new(CpuExecutor::new(plan, setup)?),
             ExecutorKind::Cuda => Box::new(CudaExecutor::new(plan, setup).map_err(with_remedy)?),

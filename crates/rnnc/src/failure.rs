@@ -1,11 +1,12 @@
 //! How a command ends: 0, 1 for a failed run, 2 for bad input; and the message.
 
+use rnnc_cpu::SessionError;
 use rnnc_graph::GraphError;
 use rnnc_lang::Errors;
 use rnnc_plan::report::PictureError;
 use rnnc_plan::{ExecutorError, PlanError};
 use rnnc_train::TrainError;
-use std::io::{self, IsTerminal};
+use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 
 /// Input that cannot be worked with, where no library says so.
@@ -36,11 +37,13 @@ pub fn conclude(result: anyhow::Result<Outcome>) -> ExitCode {
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             let color = colors(&io::stderr());
-            match error.downcast_ref::<Errors>() {
-                Some(errors) => eprintln!("{}", errors.render(color)),
-                None if color => eprintln!("\x1b[1;31merror:\x1b[0m {error}"),
-                None => eprintln!("error: {error}"),
-            }
+            let text = match error.downcast_ref::<Errors>() {
+                Some(errors) => errors.render(color),
+                None if color => format!("\x1b[1;31merror:\x1b[0m {error}"),
+                None => format!("error: {error}"),
+            };
+            // A terminal that is closed shows nothing, and the exit code says it too.
+            let _ = writeln!(io::stderr(), "{text}");
             ExitCode::from(if is_bad_input(&error) { 2 } else { 1 })
         }
     }
@@ -52,7 +55,11 @@ pub fn colors(stream: &impl IsTerminal) -> bool {
 }
 
 fn is_broken_pipe(error: &anyhow::Error) -> bool {
-    error.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == io::ErrorKind::BrokenPipe)
+    let source = match error.downcast_ref::<TrainError>() {
+        Some(TrainError::Write { source, .. }) => Some(source),
+        _ => error.downcast_ref::<io::Error>(),
+    };
+    source.is_some_and(|e| e.kind() == io::ErrorKind::BrokenPipe)
 }
 
 fn is_bad_input(error: &anyhow::Error) -> bool {
@@ -61,6 +68,12 @@ fn is_bad_input(error: &anyhow::Error) -> bool {
     }
     if let Some(error) = error.downcast_ref::<ExecutorError>() {
         return error.is_bad_input();
+    }
+    if let Some(error) = error.downcast_ref::<SessionError>() {
+        return match error {
+            SessionError::Executor(error) => error.is_bad_input(),
+            SessionError::Plan(_) | SessionError::LooksAhead(_) => true,
+        };
     }
     error.is::<BadInput>()
         || error.is::<Errors>()

@@ -1,10 +1,10 @@
 //! The command `rnnc`.
 //!
 //! Each command is a file of `commands/`, with its arguments and what it does. What several share:
-//! - `network.rs`, `sequence.rs`, `states.rs` and `numbers.rs` read and write what passes in and out;
+//! - `network.rs`, `sequence.rs` and `numbers.rs` read and write what passes in and out;
 //! - `executors.rs` knows the executors;
 //! - `trial.rs` draws random data; `check/` compares gradients with differences, and executors with each other;
-//! - `screen.rs` shows training as it goes;
+//! - `screen.rs` shows training as it goes, and `signals.rs` ends it early;
 //! - `outputs.rs` keeps outputs from replacing inputs;
 //! - `failure.rs` says how a command ends.
 
@@ -17,7 +17,7 @@ mod numbers;
 mod outputs;
 mod screen;
 mod sequence;
-mod states;
+mod signals;
 mod trial;
 
 use clap::{Arg, CommandFactory, FromArgMatches, Parser};

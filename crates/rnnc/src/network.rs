@@ -1,9 +1,8 @@
 //! Networks from files.
 
-use crate::failure::BadInput;
 use clap::Args;
 use rnnc_graph::Graph;
-use rnnc_train::{Wanted, mistaken};
+use rnnc_train::read_network;
 use std::path::{Path, PathBuf};
 
 /// The arguments of commands that read a network.
@@ -20,17 +19,8 @@ pub struct NetworkArgs {
 impl NetworkArgs {
     /// Reads and compiles the network.
     pub fn read(&self) -> anyhow::Result<Graph> {
-        Ok(compile(&self.file, &read_text(&self.file)?, self.network.as_deref())?)
+        Ok(compile(&self.file, &read_network(&self.file)?, self.network.as_deref())?)
     }
-}
-
-/// Reads a file of equations.
-pub fn read_text(path: &Path) -> Result<String, BadInput> {
-    if let Some(problem) = mistaken(path, Wanted::Network) {
-        return Err(BadInput(format!("{}: {problem}", path.display())));
-    }
-    std::fs::read_to_string(path)
-        .map_err(|error| BadInput(format!("cannot read {}: {error}", path.display())))
 }
 
 /// Compiles a network of a text.

@@ -21,13 +21,11 @@ impl Numbers {
         if double { Numbers::Double(vec![0.0; count]) } else { Numbers::Single(vec![0.0; count]) }
     }
 
-    /// These numbers, rounded if need be.
-    pub fn new(values: Vec<f64>, double: bool) -> Numbers {
-        if double {
-            Numbers::Double(values)
-        } else {
-            Numbers::Single(values.iter().map(|&x| x as f32).collect())
-        }
+    /// What the zeros of some layers of these sizes take, in so many frames of so many streams.
+    pub fn bytes(frames: usize, streams: usize, sizes: &[usize], double: bool) -> u128 {
+        let row: u128 = sizes.iter().map(|&size| size as u128).sum();
+        let rows = (frames as u128).saturating_mul(streams as u128);
+        rows.saturating_mul(row).saturating_mul(if double { 8 } else { 4 })
     }
 
     /// The floats of an array.

@@ -30,7 +30,9 @@ impl Screen {
     pub fn show(&mut self, event: Event<'_>) {
         match event {
             Event::Begin(beginning) => self.begin(beginning),
-            Event::Warning(warning) => self.bar.suspend(|| eprintln!("warning: {warning}")),
+            Event::Warning(warning) => self.bar.suspend(|| {
+                let _ = writeln!(std::io::stderr(), "warning: {warning}");
+            }),
             Event::Update(report) => self.update(report),
             Event::Metrics(metrics) => self.metrics(metrics),
             Event::Checkpoint { update, .. } if update > 0 => {

@@ -95,7 +95,8 @@ impl Trial {
         let width: u128 = 1 + layers.map(|id| graph.layer_at(id).size as u128).sum::<u128>();
         let numbers = (frames as u128).saturating_mul(streams as u128).saturating_mul(width);
         let weights: u128 = graph.weights().iter().map(|w| w.len() as u128).sum();
-        check_available("random data", numbers.saturating_add(weights).saturating_mul(8))?;
+        // In double precision, and of some commands in single precision too.
+        check_available("random data", numbers.saturating_add(weights).saturating_mul(12))?;
 
         let mut random = ChaCha8Rng::seed_from_u64(seed);
         let rows = frames * streams;

@@ -7,6 +7,7 @@ use crate::ops::map::{Argument, MapOp, Slot, Step};
 use crate::program::{Source, Target};
 use rnnc_graph::Function;
 use rnnc_plan::{Binary, Instruction, Map, Read, Register, View};
+use std::collections::BTreeMap;
 
 impl Compiler<'_> {
     pub(super) fn map(&mut self, map: &Map) -> MapOp {
@@ -93,9 +94,9 @@ pub(super) trait Places {
                     let to = slot(self, &mut out);
                     (Step::Fill { value: value as f32, to }, (register, to))
                 }
-                Fused::Of(Instruction::Mask { key, probability, to: register }) => {
+                Fused::Of(Instruction::Mask { key, probability, first, to: register }) => {
                     let to = slot(self, &mut out);
-                    (Step::Mask { key, probability, to }, (register, to))
+                    (Step::Mask { key, probability, first, to }, (register, to))
                 }
                 Fused::Of(Instruction::Apply { function, from, to: register }) => {
                     let to = slot(self, &mut out);
@@ -197,6 +198,8 @@ fn fuse(map: &Map) -> Steps {
     // A step, once it is known that a later one does its work.
     let mut list: Vec<Option<Fused>> = Vec::with_capacity(map.program.len());
     let mut made_at = vec![0; map.registers];
+    // The last store to each place.
+    let mut stores = Touched::default();
     for instruction in &map.program {
         instruction.reads().for_each(|r| uses[r] += 1);
         if let Instruction::Load { read, to } = instruction
@@ -209,15 +212,10 @@ fn fuse(map: &Map) -> Steps {
         // The instruction that makes a register that only this one reads, if none since has written over what it reads.
         let maker = |r: Register| {
             let made: Fused = list.get(made_at[r]).copied().flatten()?;
-            let between = &list[made_at[r]..];
-            let safe = made.reads().into_iter().all(|read| {
-                loads[read].is_none_or(|view| {
-                    between.iter().flatten().all(|s| match *s {
-                        Fused::Of(Instruction::Store { to, .. }) => !overlap(view, to),
-                        _ => true,
-                    })
-                })
-            });
+            let over = |view: View| {
+                stores.of(view).any(|steps| steps.last().is_some_and(|&last| last >= made_at[r]))
+            };
+            let safe = made.reads().into_iter().all(|read| !loads[read].is_some_and(over));
             (uses[r] == 1 && made.writes() == Some(r) && safe).then_some(made)
         };
         let mut fused = Fused::Of(instruction);
@@ -242,6 +240,9 @@ fn fuse(map: &Map) -> Steps {
         if let Some(to) = fused.writes() {
             made_at[to] = list.len();
         }
+        if let Instruction::Store { to, .. } = instruction {
+            stores.add(to, list.len());
+        }
         list.push(Some(fused));
     }
     let list: Vec<Fused> = list.into_iter().flatten().collect();
@@ -255,25 +256,32 @@ impl Steps {
     /// Finds the stores whose value can be computed where it is stored: nothing between reads what is there now, and the
     /// step itself only unit by unit.
     fn find_direct(&mut self) {
+        // Of each register, its first store.
+        let mut stores: Vec<Option<(usize, View)>> = vec![None; self.loads.len()];
+        // The steps that read each place.
+        let mut reading = Touched::default();
+        for (i, step) in self.list.iter().enumerate() {
+            if let Fused::Of(Instruction::Store { from, to }) = *step {
+                stores[from].get_or_insert((i, to));
+            }
+            if let Fused::Of(Instruction::LoadRepeated { read, .. }) = *step {
+                reading.add(read.view, i);
+            }
+            step.reads().into_iter().filter_map(|r| self.loads[r]).for_each(|view| reading.add(view, i));
+        }
         for maker in 0..self.list.len() {
             let Some(register) = self.list[maker].writes() else { continue };
             if matches!(self.list[maker], Fused::Of(Instruction::Load { .. } | Instruction::Weight { .. })) {
                 continue;
             }
-            let is_store =
-                |s: &Fused| matches!(*s, Fused::Of(Instruction::Store { from, .. }) if from == register);
-            let Some(store) = self.list.iter().position(is_store) else { continue };
-            let Fused::Of(Instruction::Store { to, .. }) = self.list[store] else { continue };
-            let reads_it = |s: &Fused| {
-                let mut views = s.reads().into_iter().filter_map(|r| self.loads[r]);
-                let repeated = match *s {
-                    Fused::Of(Instruction::LoadRepeated { read, .. }) => overlap(read.view, to),
-                    _ => false,
-                };
-                repeated || views.any(|view| overlap(view, to))
+            let Some((store, to)) = stores[register] else { continue };
+            let reads_it = |from: usize, end: usize| {
+                reading
+                    .of(to)
+                    .any(|steps| steps.get(steps.partition_point(|&i| i < from)).is_some_and(|&i| i < end))
             };
-            let untouched = !self.list[maker + 1..store].iter().any(reads_it);
-            self.direct[store] = untouched && self.writes_in_place(maker, to, reads_it(&self.list[maker]));
+            self.direct[store] =
+                !reads_it(maker + 1, store) && self.writes_in_place(maker, to, reads_it(maker, maker + 1));
         }
     }
 
@@ -294,18 +302,39 @@ impl Steps {
 
     /// For each step, where its result is to be put, if in a buffer.
     fn stored(&self) -> Vec<Option<View>> {
-        let stores = self.list.iter().zip(&self.direct).filter(|&(_, &direct)| direct);
-        let views: Vec<(Register, View)> = stores
-            .filter_map(|(s, _)| match *s {
-                Fused::Of(Instruction::Store { from, to }) => Some((from, to)),
-                _ => None,
-            })
-            .collect();
-        let view = |s: &Fused| {
-            let register = s.writes()?;
-            views.iter().find(|(from, _)| *from == register).map(|&(_, to)| to)
-        };
-        self.list.iter().map(view).collect()
+        let mut stored: Vec<Option<View>> = vec![None; self.loads.len()];
+        for (step, _) in self.list.iter().zip(&self.direct).filter(|&(_, &direct)| direct) {
+            if let Fused::Of(Instruction::Store { from, to }) = *step {
+                stored[from].get_or_insert(to);
+            }
+        }
+        self.list.iter().map(|step| stored[step.writes()?]).collect()
+    }
+}
+
+/// The steps that touch each place, in their order.
+#[derive(Default)]
+struct Touched {
+    /// By buffer, first column and length.
+    views: BTreeMap<(usize, usize, usize), Vec<usize>>,
+    longest: usize,
+}
+
+impl Touched {
+    fn add(&mut self, view: View, step: usize) {
+        self.longest = self.longest.max(view.len);
+        self.views.entry((view.buffer.0, view.column, view.len)).or_default().push(step);
+    }
+
+    /// Those of each place that overlaps one. The places of a map have its number of units, so that few are looked at.
+    fn of(&self, view: View) -> impl Iterator<Item = &Vec<usize>> {
+        let buffer = view.buffer.0;
+        let near = (buffer, (view.column + 1).saturating_sub(self.longest.max(1)), 0)
+            ..(buffer, view.column + view.len, 0);
+        self.views
+            .range(near)
+            .filter(move |((_, column, len), _)| view.column < column + len)
+            .map(|(_, steps)| steps)
     }
 }
 

@@ -5,7 +5,7 @@
 use super::Compiler;
 use super::map::Places;
 use crate::kernels::recurrence::{Affine, Row};
-use crate::ops::scan::{Feed, Fill, ScanOp};
+use crate::ops::scan::{Feed, Fill, ROOM, ScanOp};
 use crate::program::{LaneCode, Ring, Source, StartPlace, Target, TrackCode};
 use rnnc_graph::{Direction, Function};
 use rnnc_plan::affine::{Algebra, Form, frame};
@@ -55,9 +55,7 @@ impl Compiler<'_> {
             let what = match feed {
                 Feeding::Input(input) => Fill::Read { from: self.source(&input.read), repeat: input.repeat },
                 Feeding::Weight(offset) => Fill::Weight(offset),
-                Feeding::Mask(key, probability) => {
-                    Fill::Mask { key, probability: f64::from_bits(probability) }
-                }
+                Feeding::Mask { key, probability, first } => Fill::Mask { key, probability, first },
             };
             Feed { what, tile }
         });
@@ -77,8 +75,8 @@ impl Compiler<'_> {
             }
         }
         let stores = stores.into_iter().map(|(view, tile)| (self.target(view), tile)).collect();
-        let (first, len) = (recurrence.first, recurrence.len);
-        let op = ScanOp { first, len, affine, early, feeds, before, after, slots, stores, tiles, found };
+        let len = recurrence.len;
+        let op = ScanOp { len, affine, early, feeds, before, after, slots, stores, tiles, found };
         self.tiles = self.tiles.max(op.all_tiles());
         self.note(&op.before);
         self.note(&op.after);
@@ -105,7 +103,7 @@ impl Places for Tiles {
     }
 
     fn target(&self, view: View) -> Target {
-        Target { base: view.buffer.0, width: 0, len: 0, ring: Ring::NONE }
+        Target { base: view.buffer.0, width: 0, len: ROOM, ring: Ring::NONE }
     }
 }
 
@@ -128,7 +126,7 @@ enum Term {
 enum Feeding {
     Input(Input),
     Weight(usize),
-    Mask(u64, u64),
+    Mask { key: u64, probability: f64, first: usize },
 }
 
 /// Where the value of a register comes from.
@@ -145,7 +143,7 @@ enum Origin {
 enum Key {
     Input(usize),
     Weight(usize),
-    Mask(u64, u64),
+    Mask(u64, u64, usize),
     Number(u64),
     Apply(Function, Register),
     Scale(u64, Register),
@@ -373,9 +371,8 @@ impl Algebra for Emitter<'_> {
         self.fed(Key::Weight(offset), Feeding::Weight(offset))
     }
 
-    fn mask(&mut self, key: u64, probability: f64) -> Term {
-        let probability = probability.to_bits();
-        self.fed(Key::Mask(key, probability), Feeding::Mask(key, probability))
+    fn mask(&mut self, key: u64, probability: f64, first: usize) -> Term {
+        self.fed(Key::Mask(key, probability.to_bits(), first), Feeding::Mask { key, probability, first })
     }
 
     fn input(&mut self, place: usize, input: &Input) -> Term {

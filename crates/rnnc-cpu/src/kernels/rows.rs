@@ -112,7 +112,8 @@ multiversion! {
     /// out = x - ln (sum of e^x), with room for the exponentials of a group.
     pub fn log_softmax(x: Rows<'_>, groups: usize, room: &mut [f32], out: Parts<'_>) = log_softmax_body;
 
-    /// out = (x - mean) / sqrt(variance + epsilon), with a mean of 0 unless `center`.
+    /// out = (x - mean) / sqrt(variance + epsilon), with a mean of 0 unless `center`. In double precision: the mean of equal
+    /// numbers is that number then, to the last bit, and no square is too large.
     pub fn normalize(x: Rows<'_>, groups: usize, center: bool, epsilon: f32, out: Parts<'_>) = normalize_body;
 
     /// out = the sum of each group, a unit each.
@@ -245,6 +246,34 @@ fn sums<const K: usize>(
     totals.map(|total| total as f32)
 }
 
+/// Partial sums in double precision.
+const DOUBLES: usize = 16;
+
+/// K sums over two rows in double precision, of what `of` makes of a pair of numbers.
+#[inline(always)]
+fn exact_sums<const K: usize>(a: &[f32], b: &[f32], of: impl Fn(f64, f64) -> [f64; K]) -> [f64; K] {
+    assert!(a.len() == b.len(), "rows of {} and of {} numbers", a.len(), b.len());
+    let mut lanes = [[0.0; DOUBLES]; K];
+    let (a_chunks, a_rest) = a.as_chunks::<DOUBLES>();
+    let (b_chunks, b_rest) = b.as_chunks::<DOUBLES>();
+    for (a, b) in a_chunks.iter().zip(b_chunks) {
+        for l in 0..DOUBLES {
+            let terms = of(f64::from(a[l]), f64::from(b[l]));
+            for k in 0..K {
+                lanes[k][l] += terms[k];
+            }
+        }
+    }
+    let mut totals = lanes.map(|lanes| lanes.iter().sum::<f64>());
+    for (&a, &b) in a_rest.iter().zip(b_rest) {
+        let terms = of(f64::from(a), f64::from(b));
+        for k in 0..K {
+            totals[k] += terms[k];
+        }
+    }
+    totals
+}
+
 #[inline(always)]
 fn sum(x: &[f32]) -> f32 {
     let [sum] = sums(x, x, (0.0, 0.0), |[sum], x, _| [sum + x]);
@@ -304,19 +333,16 @@ fn log_softmax_body<const FMA: bool>(x: Rows<'_>, groups: usize, room: &mut [f32
 
 #[inline(always)]
 fn normalize_body<const FMA: bool>(x: Rows<'_>, groups: usize, center: bool, epsilon: f32, out: Parts<'_>) {
-    let n = (x.len / groups) as f32;
+    let n = (x.len / groups) as f64;
     for (x, mut out) in x.each().zip(out.each()) {
         for g in out.groups(x.len(), groups) {
             let x = &x[g.clone()];
-            let mean = if center { sum(x) / n } else { 0.0 };
-            let [squares] = sums(x, x, (mean, mean), |[squares], x, _| {
-                let c = x - mean;
-                [mul_add::<FMA>(c, c, squares)]
-            });
-            let inverse = 1.0 / (squares / n + epsilon).sqrt();
+            let mean = if center { exact_sums(x, x, |x, _| [x])[0] / n } else { 0.0 };
+            let [squares] = exact_sums(x, x, |x, _| [(x - mean) * (x - mean)]);
+            let inverse = 1.0 / (squares / n + f64::from(epsilon)).sqrt();
             for (own, out) in out.of(g) {
-                for (out, x) in out.iter_mut().zip(&x[own]) {
-                    *out = (x - mean) * inverse;
+                for (out, &x) in out.iter_mut().zip(&x[own]) {
+                    *out = ((f64::from(x) - mean) * inverse) as f32;
                 }
             }
         }
@@ -395,25 +421,22 @@ fn normalize_gradient_body<const FMA: bool>(
     epsilon: f32,
     out: Parts<'_>,
 ) {
-    let n = (x.len / groups) as f32;
+    let n = (x.len / groups) as f64;
     for ((e, x), mut out) in e.each().zip(x.each()).zip(out.each()) {
         for g in out.groups(x.len(), groups) {
             let (e, x) = (&e[g.clone()], &x[g.clone()]);
             let (mean, mean_error) = if center {
-                let [x, e] = sums(x, e, (0.0, 0.0), |[x_sum, e_sum], x, e| [x_sum + x, e_sum + e]);
+                let [x, e] = exact_sums(x, e, |x, e| [x, e]);
                 (x / n, e / n)
             } else {
                 (0.0, 0.0)
             };
-            let [squares, along] = sums(x, e, (mean, 0.0), |[squares, along], x, e| {
-                let c = x - mean;
-                [mul_add::<FMA>(c, c, squares), mul_add::<FMA>(c, e, along)]
-            });
-            let inverse = 1.0 / (squares / n + epsilon).sqrt();
+            let [squares, along] = exact_sums(x, e, |x, e| [(x - mean) * (x - mean), (x - mean) * e]);
+            let inverse = 1.0 / (squares / n + f64::from(epsilon)).sqrt();
             let along = along * inverse * inverse / n;
             for (own, out) in out.of(g) {
-                for ((out, e), x) in out.iter_mut().zip(&e[own.clone()]).zip(&x[own]) {
-                    *out = inverse * (e - mean_error - (x - mean) * along);
+                for ((out, &e), &x) in out.iter_mut().zip(&e[own.clone()]).zip(&x[own]) {
+                    *out = (inverse * (f64::from(e) - mean_error - (f64::from(x) - mean) * along)) as f32;
                 }
             }
         }
@@ -607,6 +630,47 @@ mod tests {
                         normalize_gradient(isa, row(&e), row(&x), groups, center, epsilon, out)
                     };
                     check(&format!("normalize_gradient, {offset} ({isa})"), &gradient, 10.0 * within, &back);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn equal_numbers_normalize_to_zero_and_huge_ones_as_others_do() {
+        for (size, isa) in lengths().flat_map(|size| Isa::available().map(move |isa| (size, isa))) {
+            for value in [1000.7, 123_456.7, -1e30, 3e38] {
+                let x = vec![value; size];
+                let normalize = |out: Parts<'_>| normalize(isa, row(&x), 1, true, 1e-5, out);
+                check(
+                    &format!("normalize {size} times {value:e} ({isa})"),
+                    &vec![0.0; size],
+                    0.0,
+                    &normalize,
+                );
+            }
+            let (small, e) = (numbers(size, 2), numbers(size, 5));
+            let huge: Vec<f32> = small.iter().map(|x| x * 2f32.powi(100)).collect();
+            for center in [true, false] {
+                let want = double(&written(size, &[0..size], &|out| {
+                    normalize(isa, row(&small), 1, center, 0.0, out)
+                }));
+                let normalize = |out: Parts<'_>| normalize(isa, row(&huge), 1, center, 1e-5, out);
+                // A number alone is its mean, and there is no deviation to divide by.
+                if size > 1 {
+                    check(&format!("normalize huge numbers ({isa})"), &want, 1e-6, &normalize);
+                    let want = written(size, &[0..size], &|out| {
+                        normalize_gradient(isa, row(&e), row(&small), 1, center, 0.0, out);
+                    });
+                    let largest = want.iter().fold(0f32, |most, x| most.max(x.abs()));
+                    let got = written(size, &[0..size], &|out| {
+                        normalize_gradient(isa, row(&e), row(&huge), 1, center, 1e-5, out);
+                    });
+                    for (got, want) in got.iter().zip(&want) {
+                        assert!(
+                            (got * 2f32.powi(100) - want).abs() <= 1e-6 * largest,
+                            "{got:e} {want:e} ({isa})"
+                        );
+                    }
                 }
             }
         }

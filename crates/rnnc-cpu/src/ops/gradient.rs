@@ -2,12 +2,12 @@
 
 #![allow(unsafe_code)] // rows of the shared buffers, parts of the shared gradients
 
-use super::{Local, Share, TILE};
+use super::{Local, Share, TILE, assert_matrix};
 use crate::compile::unit_range;
 use crate::kernels::elementwise;
 use crate::kernels::outer::{self as kernel, Out, ROWS};
 use crate::kernels::tile::tile;
-use crate::memory::Shared;
+use crate::memory::{Shared, assert_inside};
 use crate::program::{OuterOp, ReduceOp, ScatterOp};
 use rnnc_plan::NO_SYMBOL;
 use std::ops::Range;
@@ -89,6 +89,7 @@ fn outer_of_tiles(shared: &Shared<'_>, group: &[OuterOp], is: Range<usize>, sums
         // SAFETY: the errors are complete, and as wide as the matrices are high.
         unsafe { kernel::pack_errors(shared.isa, pointers, is.clone(), packed) };
         for op in group {
+            assert_matrix(op.gradient, op.error.len, op.source.len, shared.room.gradients);
             let Some(tile) = tile(op.error.len, op.source.len, sums.part.0, sums.part.1) else { continue };
             for (pointer, &(t, b)) in pointers.iter_mut().zip(places) {
                 *pointer = shared.source(&op.source, t, b);
@@ -110,6 +111,7 @@ fn outer_of_tiles(shared: &Shared<'_>, group: &[OuterOp], is: Range<usize>, sums
 
 /// The same for few rows, each worker for its own rows of the matrix.
 fn outer_by_rows(shared: &Shared<'_>, op: &OuterOp, sums: &Sums) {
+    assert_matrix(op.gradient, op.error.len, op.source.len, shared.room.gradients);
     let isa = shared.isa;
     let units = unit_range(op.error.len, sums.part.0, sums.part.1);
     for (n, (t, b)) in sums.rows(shared).enumerate() {
@@ -140,6 +142,7 @@ pub(crate) fn scatter(shared: &Shared<'_>, ops: &[ScatterOp], sums: &Sums) {
     for op in ops {
         let units = unit_range(op.error.len, sums.part.0, sums.part.1);
         let g = op.gradient;
+        assert_matrix(g, op.error.len, op.symbols, shared.room.gradients);
         // SAFETY: the column of a symbol lies in the table's gradient, and these units are this worker's.
         let place = |symbol: usize, unit: usize| unsafe {
             shared.gradients.add(g.offset + symbol * g.column_stride + unit * g.row_stride)
@@ -176,6 +179,8 @@ pub(crate) fn reduce(shared: &Shared<'_>, ops: &[ReduceOp], sums: &Sums, local: 
     let (block, total) = local.tiles.as_mut_slice()[..2 * TILE].split_at_mut(TILE);
     for op in ops {
         let units = unit_range(op.error.len, sums.part.0, sums.part.1);
+        assert_inside(op.gradient as isize, op.error.len, shared.room.gradients);
+        debug_assert!(op.source.is_none_or(|source| source.len == op.error.len));
         let mut first = units.start;
         while first < units.end {
             let len = TILE.min(units.end - first);

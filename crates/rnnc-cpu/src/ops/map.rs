@@ -5,10 +5,10 @@
 use super::{Local, Share, TILE};
 use crate::kernels::ahead;
 use crate::kernels::elementwise::{self, Binary};
-use crate::memory::Shared;
+use crate::memory::{Shared, assert_inside};
 use crate::program::{Source, Target};
 use rnnc_graph::Function;
-use rnnc_plan::dropout;
+use rnnc_plan::{Repeat, dropout};
 
 /// A map ready to run.
 #[derive(Default)]
@@ -51,7 +51,7 @@ pub(crate) enum Slot {
 pub(crate) enum Step {
     Repeat {
         load: usize,
-        repeat: usize,
+        repeat: Repeat,
         to: Slot,
     },
     Fill {
@@ -61,6 +61,7 @@ pub(crate) enum Step {
     Mask {
         key: u64,
         probability: f64,
+        first: usize,
         to: Slot,
     },
     Apply {
@@ -187,6 +188,15 @@ pub(super) struct Row<'a> {
 impl Row<'_> {
     #[inline]
     fn place(&self, from: Argument) -> *const f32 {
+        if cfg!(debug_assertions) {
+            let (first, len) = (self.first as isize, self.len);
+            match from {
+                Argument::Load(at) => assert_inside(first, len, self.map.loads[at].len),
+                Argument::Weight(at) => assert_inside(at as isize + first, len, self.shared.room.weights),
+                Argument::Tile(at) => assert_inside(at as isize, 1, self.map.tiles),
+                Argument::Store(_) => {}
+            }
+        }
         // SAFETY: loads, stores and weights are as long as the map; a tile has room for `len`.
         unsafe {
             match from {
@@ -200,6 +210,12 @@ impl Row<'_> {
 
     #[inline]
     fn write_place(&self, to: Slot) -> *mut f32 {
+        if cfg!(debug_assertions) {
+            match to {
+                Slot::Tile(at) => assert_inside(at as isize, 1, self.map.tiles),
+                Slot::Store(at) => assert_inside(self.first as isize, self.len, self.map.stores[at].len),
+            }
+        }
         // SAFETY: as above.
         unsafe {
             match to {
@@ -234,22 +250,22 @@ impl Row<'_> {
         let isa = self.shared.isa;
         match *step {
             Step::Repeat { load, repeat, to } => {
-                let source = self.pointers[load];
-                let first = self.map.first + self.first;
+                let (first, last) = (repeat.place(self.first), repeat.place(self.first + self.len - 1));
+                assert_inside(last as isize, 1, self.map.loads[load].len);
+                // SAFETY: the load has all places that the map's units read.
+                let from = unsafe { std::slice::from_raw_parts(self.pointers[load], last + 1) };
                 let out = self.write(to);
-                if (first % repeat) + out.len() <= repeat {
-                    // SAFETY: unit u of the layer reads place u / repeat, and the load has as many.
-                    out.fill(unsafe { source.add(first / repeat).read() });
+                if first == last {
+                    out.fill(from[first]);
                 } else {
                     for (i, out) in out.iter_mut().enumerate() {
-                        // SAFETY: as above.
-                        *out = unsafe { source.add((first + i) / repeat).read() };
+                        *out = from[repeat.place(self.first + i)];
                     }
                 }
             }
             Step::Fill { value, to } => self.write(to).fill(value),
-            Step::Mask { key, probability, to } => {
-                let place = (self.t, self.b, self.map.first + self.first);
+            Step::Mask { key, probability, first, to } => {
+                let place = (self.t, self.b, first + self.first);
                 mask(self.shared, key, probability, place, self.write(to));
             }
             Step::Apply { function, from, to } => {
@@ -296,6 +312,7 @@ impl Row<'_> {
                 elementwise::mul_add_to(isa, self.read(a), self.read(b), self.read(c), self.write(to));
             }
             Step::Store { from, store } => {
+                assert_inside(self.first as isize, self.len, self.map.stores[store].len);
                 let from = self.read(from).as_ptr();
                 // SAFETY: a store has room for the map's units, this worker's alone; it may be where the value was
                 // loaded, so the copy minds overlap.

@@ -2,13 +2,13 @@
 
 #![allow(unsafe_code)] // rows of the shared buffers
 
-use super::Share;
+use super::{Share, assert_matrix};
 use crate::compile::{packed_room, runs};
 use crate::kernels::direct::{axpy_rows, dot_rows};
 use crate::kernels::numbers::{Bf16, Number};
 use crate::kernels::pack::{PANEL, Strided, pack_panels, packed_len};
 use crate::kernels::skinny::{skinny, skinny_bf16};
-use crate::memory::Shared;
+use crate::memory::{Shared, assert_inside};
 use crate::program::{GatherOp, Kernel, ProductOp};
 use rnnc_plan::{Matrix, NO_SYMBOL};
 use std::ops::Range;
@@ -63,8 +63,10 @@ fn few(
         _ => 0,
     };
     let columns = p.from.len;
+    assert_matrix(p.weight, p.to.len, columns, shared.room.weights);
     let mut moved = 0;
     for (first, n) in runs(p.to.len, p.span, p.first, units) {
+        assert_inside(first as isize, n, p.to.len);
         for out in outs.iter_mut() {
             // SAFETY: `first` lies within the units written, as did the runs before.
             *out = unsafe { out.add(first - moved) };
@@ -158,6 +160,7 @@ pub(crate) fn gather(shared: &Shared<'_>, look_ups: &[GatherOp], share: &Share) 
                 let symbol = unsafe { shared.source(&l.symbol, t, b).cast::<u32>().read() };
                 let to = shared.target(&l.to, t, b);
                 for (first, n) in runs(l.to.len, l.span, 0, &units) {
+                    assert_inside(first as isize, n, l.to.len);
                     // SAFETY: symbols were checked when they were handed in; the units written are this worker's.
                     unsafe {
                         let out = std::slice::from_raw_parts_mut(to.add(first), n);

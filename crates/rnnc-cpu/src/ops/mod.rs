@@ -19,8 +19,9 @@ pub(crate) mod update;
 pub(crate) mod vector;
 
 use crate::compile::unit_range;
-use crate::memory::{Aligned, Shared};
+use crate::memory::{Aligned, Shared, assert_inside};
 use crate::program::{Source, StartPlace, Target};
+use rnnc_plan::Matrix;
 use std::ops::Range;
 
 /// Units of a tile: a few tiles fit the first-level cache.
@@ -72,8 +73,10 @@ impl Shared<'_> {
     #[inline]
     pub fn target(&self, to: &Target, frame: usize, stream: usize) -> *mut f32 {
         let row = to.ring.place(frame as i64) * self.streams as isize + stream as isize;
+        let place = to.base as isize + row * to.width as isize;
+        assert_inside(place, to.len, self.room.values);
         // SAFETY: frames and streams lie within the window, whose buffers the compiler placed within `values`.
-        unsafe { self.values.offset(to.base as isize + row * to.width as isize) }
+        unsafe { self.values.offset(place) }
     }
 
     /// Where the values of a read begin, for a row: those of another frame, or the start's.
@@ -89,18 +92,26 @@ impl Shared<'_> {
     #[inline]
     pub fn uncrossed(&self, from: &Source, frame: usize, stream: usize) -> *const f32 {
         let row = from.ring.place(frame as i64 - from.delay) * self.streams as isize + stream as isize;
+        let place = from.base as isize + row * from.width as isize;
+        assert_inside(place, from.len, self.room.values);
         // SAFETY: a read that does not cross lies within the window, or the history before it.
-        unsafe { self.values.offset(from.base as isize + row * from.width as isize) }
+        unsafe { self.values.offset(place) }
     }
 
     /// Where a read's start values are.
     #[inline]
     pub fn start(&self, from: &Source) -> *const f32 {
         match from.start {
-            // SAFETY: the compiler made a vector for each constant, and weights are as long as their layers.
-            StartPlace::Constant(place) => unsafe { self.constants.add(place) },
-            // SAFETY: as above.
-            StartPlace::Weight(place) => unsafe { self.weights.add(place) },
+            StartPlace::Constant(place) => {
+                assert_inside(place as isize, from.len, self.room.constants);
+                // SAFETY: the compiler made a vector for each constant.
+                unsafe { self.constants.add(place) }
+            }
+            StartPlace::Weight(place) => {
+                assert_inside(place as isize, from.len, self.room.weights);
+                // SAFETY: weights are as long as their layers.
+                unsafe { self.weights.add(place) }
+            }
         }
     }
 
@@ -121,4 +132,12 @@ impl Shared<'_> {
     fn outside(&self, from: &Source, frame: usize) -> bool {
         !from.history && from.delay > 0 && (frame as i64) - from.delay < self.first as i64
     }
+}
+
+/// Stops a debug build where a matrix of the flat weights, or gradients, is not all there, of so many numbers.
+#[track_caller]
+fn assert_matrix(matrix: Matrix, rows: usize, columns: usize, room: usize) {
+    let Matrix { offset, row_stride, column_stride } = matrix;
+    let last = rows.saturating_sub(1) * row_stride + columns.saturating_sub(1) * column_stride;
+    assert_inside((offset + last) as isize, 1, room);
 }

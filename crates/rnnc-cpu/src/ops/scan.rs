@@ -11,20 +11,20 @@ use super::map::{MapOp, Row, mask};
 use super::{Local, Share, TILE};
 use crate::kernels::isa::multiversion;
 use crate::kernels::recurrence::{Affine, LANES, LARGEST_ORDER, Line, Rows, What, advance};
-use crate::memory::Shared;
+use crate::memory::{Shared, assert_inside};
 use crate::program::{Source, Target};
+use rnnc_plan::Repeat;
 use std::ops::Range;
 
 /// The most lanes of a tile.
 const WIDTH: usize = 64;
 
 /// Numbers of a tile: enough frames that beginning one is little beside. Maps go through it piece by piece.
-const ROOM: usize = 4 * TILE;
+pub(crate) const ROOM: usize = 4 * TILE;
 
 /// A recurrence ready to run.
 pub(crate) struct ScanOp {
-    /// The first unit of the track's layers, and how many.
-    pub first: usize,
+    /// How many units of the track's layers.
     pub len: usize,
     pub affine: Affine,
     /// What tiles are filled with: first what the coefficients need, so many.
@@ -51,17 +51,12 @@ pub(crate) struct Feed {
 
 /// With what a tile is filled.
 pub(crate) enum Fill {
-    /// Unit u of the track's layers reads place u / repeat; `None`: place u, counted from the recurrence's first.
-    Read {
-        from: Source,
-        repeat: Option<usize>,
-    },
+    /// Repeated, or as it is.
+    Read { from: Source, repeat: Option<Repeat> },
     /// From this place on.
     Weight(usize),
-    Mask {
-        key: u64,
-        probability: f64,
-    },
+    /// Units of a mask, from `first` on.
+    Mask { key: u64, probability: f64, first: usize },
 }
 
 impl ScanOp {
@@ -219,11 +214,12 @@ impl Tile<'_> {
     fn feed(&self, feeds: &[Feed], local: &mut Local) {
         let tiles = local.tiles.as_mut_slice();
         let (shared, units) = (self.shared, &self.lanes.units);
-        let (len, first) = (units.len(), self.op.first + units.start);
+        let len = units.len();
         for feed in feeds {
             let tile = &mut tiles[self.place(feed.tile)..][..ROOM];
             match feed.what {
                 Fill::Read { ref from, repeat: None } => {
+                    assert_inside(units.start as isize, len, from.len);
                     if from.delay != 0 && self.frames.clone().any(|t| shared.may_cross(from, t)) {
                         self.each_row(|at, t, b| {
                             // SAFETY: the view has all of the recurrence's units.
@@ -250,20 +246,23 @@ impl Tile<'_> {
                     }
                 }
                 Fill::Read { ref from, repeat: Some(repeat) } => self.each_row(|at, t, b| {
+                    assert_inside(repeat.place(units.end - 1) as isize, 1, from.len);
                     let from = shared.source(from, t, b);
-                    for (i, to) in tile[at..at + len].iter_mut().enumerate() {
-                        // SAFETY: unit u of the layers reads place u / repeat, and there are as many.
-                        *to = unsafe { from.add((first + i) / repeat).read() };
+                    // SAFETY: the view has all places that the recurrence's units read.
+                    let from = unsafe { std::slice::from_raw_parts(from, repeat.place(units.end - 1) + 1) };
+                    for (to, unit) in tile[at..at + len].iter_mut().zip(units.clone()) {
+                        *to = from[repeat.place(unit)];
                     }
                 }),
                 Fill::Weight(offset) => {
+                    assert_inside((offset + units.start) as isize, len, shared.room.weights);
                     // SAFETY: a weight has all of the recurrence's units.
                     let from =
                         unsafe { std::slice::from_raw_parts(shared.weights.add(offset + units.start), len) };
                     self.each_row(|at, _, _| tile[at..at + len].copy_from_slice(from));
                 }
-                Fill::Mask { key, probability } => self.each_row(|at, t, b| {
-                    mask(shared, key, probability, (t, b, first), &mut tile[at..at + len]);
+                Fill::Mask { key, probability, first } => self.each_row(|at, t, b| {
+                    mask(shared, key, probability, (t, b, first + units.start), &mut tile[at..at + len]);
                 }),
             }
         }
@@ -294,6 +293,7 @@ impl Tile<'_> {
     fn read_state(&self, frames: &Range<usize>, state: &mut [Line]) {
         let frame = if self.backward { frames.end.saturating_sub(1) } else { frames.start };
         for slot in 0..self.op.slots.len() {
+            assert_inside(self.lanes.units.start as isize, self.lanes.units.len(), self.op.slots[slot].len);
             for b in self.lanes.streams.clone() {
                 let from = self.shared.source(&self.op.slots[slot], frame, b);
                 self.set_state(state, slot, b, Some(from));
@@ -373,6 +373,7 @@ impl Tile<'_> {
         let tiles = local.tiles.as_mut_slice();
         let (shared, units) = (self.shared, &self.lanes.units);
         for &(ref to, tile) in &self.op.stores {
+            assert_inside(units.start as isize, units.len(), to.len);
             let tile = &tiles[self.place(tile)..][..ROOM];
             for (n, b) in self.lanes.streams.clone().enumerate() {
                 let from = (tile[n * units.len()..].as_ptr(), self.width());

@@ -4,7 +4,7 @@
 
 use crate::memory::Aligned;
 use crate::team::{Team, Work, Worker};
-use rnnc_plan::Update;
+use rnnc_plan::{SingleUpdate, Update};
 use std::ops::Range;
 use std::sync::Mutex;
 use std::sync::PoisonError;
@@ -22,10 +22,10 @@ unsafe impl Sync for Flat {}
 /// The most workers whose parts of the norm are kept apart.
 const PARTS: usize = 64;
 
-/// Fewer weights than these are not worth a meeting.
+/// Fewer weights than these are not worth a barrier.
 const SHARED: usize = 1 << 15;
 
-/// Runs the step on all workers; returns the norm of all gradients before clipping.
+/// Runs the step on all workers; returns the norm of all gradients before clipping. If it is not finite, nothing changes.
 pub(crate) fn run(
     team: &mut Team,
     update: &Update,
@@ -43,6 +43,7 @@ pub(crate) fn run(
     let squares: Mutex<[f64; PARTS]> = Mutex::new([0.0; PARTS]);
     // Added in their order, so that the sum does not depend on who came first.
     let norm = || squares.lock().unwrap_or_else(PoisonError::into_inner).iter().sum::<f64>().sqrt();
+    let single = update.in_single();
     let shared = gradients.len() >= SHARED;
     let parts = if shared { team.size().min(PARTS) } else { 1 };
     let job = |worker: Worker<'_>| {
@@ -52,7 +53,11 @@ pub(crate) fn run(
             squares.lock().unwrap_or_else(PoisonError::into_inner)[index] = sum;
         }
         worker.barrier();
-        let factor = clip_factor(update, norm());
+        // Of squares of single precision, in double: they do not overflow.
+        let norm = norm();
+        if !norm.is_finite() {
+            return;
+        }
         for own in worker.shares().filter(|&index| index < parts).map(own) {
             // SAFETY: the buffers are as long as the gradients, and the parts do not overlap.
             let (weights, moments1, moments2) = unsafe {
@@ -62,7 +67,7 @@ pub(crate) fn run(
                     std::slice::from_raw_parts_mut(flat.moments2.add(own.start), own.len()),
                 )
             };
-            adam(update, factor, weights, &gradients[own], moments1, moments2);
+            adam(&single, update.clip_factors(norm), weights, &gradients[own], moments1, moments2);
         }
     };
     if shared {
@@ -92,33 +97,19 @@ fn sum_of_squares(gradients: &[f32]) -> f64 {
     sums.iter().sum::<f64>() + rest.iter().map(|g| f64::from(*g) * f64::from(*g)).sum::<f64>()
 }
 
-/// What a norm of gradients is multiplied with before the step.
-fn clip_factor(update: &Update, norm: f64) -> f64 {
-    match update.clip_norm {
-        Some(limit) if norm > limit => limit / norm,
-        _ => 1.0,
-    }
-}
-
 /// Adam's step for some weights; `scale` is what the gradients are multiplied with first.
 fn adam(
-    update: &Update,
-    scale: f64,
+    update: &SingleUpdate,
+    scale: [f32; 2],
     weights: &mut [f32],
     gradients: &[f32],
     moments1: &mut [f32],
-    moments2: &mut [f32],
+    roots: &mut [f32],
 ) {
-    let step = i32::try_from(update.step).unwrap_or(i32::MAX);
-    let rate = (update.learning_rate / (1.0 - update.beta1.powi(step))) as f32;
-    let root = ((1.0 - update.beta2.powi(step)).sqrt()) as f32;
-    let (beta1, beta2) = (update.beta1 as f32, update.beta2 as f32);
-    let (rest1, rest2) = ((1.0 - update.beta1) as f32, (1.0 - update.beta2) as f32);
-    let (scale, epsilon) = (scale as f32, update.epsilon as f32);
-    for (((w, g), m), v) in weights.iter_mut().zip(gradients).zip(moments1).zip(moments2) {
-        let g = g * scale;
-        *m = beta1 * *m + rest1 * g;
-        *v = beta2 * *v + rest2 * (g * g);
-        *w -= rate * *m / (v.sqrt() / root + epsilon);
+    for (((w, g), m), r) in weights.iter_mut().zip(gradients).zip(moments1).zip(roots) {
+        let g = *g * scale[0] * scale[1];
+        *m = update.beta1 * *m + update.rest1 * g;
+        *r = update.root(*r, g);
+        *w -= update.rate * (*m / (*r + update.epsilon));
     }
 }

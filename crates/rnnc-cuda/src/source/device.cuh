@@ -30,6 +30,8 @@ DEVICE u32 count_ones(u32 v) { return __popc(v); }
 DEVICE float as_float(u32 v) { return __uint_as_float(v); }
 DEVICE double as_double(u64 v) { return __longlong_as_double((long long)v); }
 DEVICE u32 as_u32(float v) { return __float_as_uint(v); }
+DEVICE u64 as_u64(double v) { return (u64)__double_as_longlong(v); }
+DEVICE double shuffle_xor(double v, u32 mask) { return __shfl_xor_sync(~0u, v, mask); }
 DEVICE float fused(float a, float b, float c) { return __fmaf_rn(a, b, c); }
 
 // Numbers that blocks exchange while a kernel runs. `put` writes one; `fresh` reads what other blocks put before they

@@ -2,7 +2,7 @@
 
 use crate::places::{Places, float};
 use rnnc_graph::Function;
-use rnnc_plan::{Binary, Instruction, Map, Read, View};
+use rnnc_plan::{Binary, Instruction, Map, Read, Repeat, View};
 use std::fmt::Write;
 
 /// Where a map stands: how the code around it reads and writes. Expressions are for unit `u`, counted from the map's
@@ -31,14 +31,12 @@ pub(crate) fn statements(map: &Map, prefix: &str, site: &mut dyn Site) -> String
     for step in &map.program {
         let (to, value) = match *step {
             Instruction::Load { ref read, to } => (to, site.load(read, "u")),
-            Instruction::LoadRepeated { ref read, repeat, to } => {
-                (to, site.load(read, &format!("({} + u) / {repeat}u", map.first)))
-            }
+            Instruction::LoadRepeated { ref read, repeat, to } => (to, site.load(read, &repeated(repeat))),
             Instruction::Weight { offset, to } => (to, site.weight(offset)),
             Instruction::Number { value, to } => (to, float(value)),
             Instruction::Mask { to, .. } if !site.dropout() => (to, float(1.0)),
-            Instruction::Mask { key, probability, to } => {
-                (to, mask(key, probability, &format!("{}u + u", map.first)))
+            Instruction::Mask { key, probability, first, to } => {
+                (to, mask(key, probability, &format!("{first}u + u")))
             }
             Instruction::Apply { function, from, to } => {
                 (to, format!("{}({})", function_name(function), r(from)))
@@ -55,6 +53,11 @@ pub(crate) fn statements(map: &Map, prefix: &str, site: &mut dyn Site) -> String
         let _ = writeln!(out, "const float {} = {value};", r(to));
     }
     out
+}
+
+/// The place in its view that unit `u` of whoever reads it repeated reads, as an expression.
+pub(crate) fn repeated(repeat: Repeat) -> String {
+    format!("({}u + u) / {}u", repeat.first, repeat.times)
 }
 
 /// The expression of a dropout mask for a unit of its layer.

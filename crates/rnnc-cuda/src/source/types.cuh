@@ -21,6 +21,4 @@ struct Args {
 // Places in `run`: the absolute number of the window's first frame (as a signed number), the seed of dropout masks, then
 // the update's numbers (see stages/update.rs): floats in the low halves, but for the limit, which is a double's bits.
 enum { RUN_BEFORE = 0, RUN_SEED = 1, RUN_UPDATE = 2 };
-enum {
-    RUN_RATE = RUN_UPDATE, RUN_ROOT, RUN_BETA1, RUN_BETA2, RUN_REST1, RUN_REST2, RUN_EPSILON, RUN_LIMIT
-};
+enum { RUN_RATE = RUN_UPDATE, RUN_BETA1, RUN_BETA2, RUN_REST1, RUN_REST2, RUN_EPSILON, RUN_LIMIT };

@@ -3,26 +3,23 @@
 use crate::compile::Builder;
 use crate::driver::Geometry;
 use crate::program::{Command, Work};
-use rnnc_plan::Update;
+use rnnc_plan::{SingleUpdate, Update};
 
 /// How many numbers an update has in the `run` region, from `RUN_UPDATE` on.
-pub(crate) const UPDATE_NUMBERS: usize = 8;
+pub(crate) const UPDATE_NUMBERS: usize = 7;
 
 /// An update as kernels read it: what `types.cuh` calls `RUN_RATE` and so on. The last is a double's bits, the others
 /// are floats' in the low halves.
 pub(crate) fn update_numbers(update: &Update) -> [u64; UPDATE_NUMBERS] {
-    let step = i32::try_from(update.step).unwrap_or(i32::MAX);
-    let rate = update.learning_rate / (1.0 - update.beta1.powi(step));
-    let root = (1.0 - update.beta2.powi(step)).sqrt();
-    let float = |number: f64| u64::from((number as f32).to_bits());
+    let SingleUpdate { rate, beta1, rest1, beta2, rest2, epsilon } = update.in_single();
+    let float = |number: f32| u64::from(number.to_bits());
     [
         float(rate),
-        float(root),
-        float(update.beta1),
-        float(update.beta2),
-        float(1.0 - update.beta1),
-        float(1.0 - update.beta2),
-        float(update.epsilon),
+        float(beta1),
+        float(beta2),
+        float(rest1),
+        float(rest2),
+        float(epsilon),
         update.clip_norm.unwrap_or(f64::INFINITY).to_bits(),
     ]
 }
@@ -62,6 +59,7 @@ UNROLL for (u32 j = 0; j < 4; ++j) sum += (double)g[j] * (double)g[j];
 if (thread() == 0) ((double*)a.scratch)[1 + block()] = parts[0];
 }}"
     );
+    // As `Update::clip_factors` and `SingleUpdate::root` have it. If the norm is not finite, nothing changes.
     let adam = format!(
         "{{
 double* parts = (double*)shared_memory();
@@ -69,26 +67,29 @@ const double sum = thread() < {parts}u ? ((const double*)a.scratch)[1 + thread()
 {sum}
 const double norm = sqrt(parts[0]), limit = as_double(a.run[RUN_LIMIT]);
 if (global_thread() == 0) *(double*)a.scratch = norm;
-const float scale = norm > limit ? (float)(limit / norm) : 1.f;
-const float rate = as_float((u32)a.run[RUN_RATE]), root = as_float((u32)a.run[RUN_ROOT]);
+const double factor = norm > limit ? limit / norm : 1.0, small = 1.0 / (double)(1ull << 60);
+const float scale = (float)(factor < small ? small : factor), rest = factor < small ? (float)(factor / small) : 1.f;
+const float rate = as_float((u32)a.run[RUN_RATE]), epsilon = as_float((u32)a.run[RUN_EPSILON]);
 const float beta1 = as_float((u32)a.run[RUN_BETA1]), rest1 = as_float((u32)a.run[RUN_REST1]);
 const float beta2 = as_float((u32)a.run[RUN_BETA2]), rest2 = as_float((u32)a.run[RUN_REST2]);
-const float epsilon = as_float((u32)a.run[RUN_EPSILON]);
-for (u64 i = global_thread() * 4; i < {len}ull; i += global_threads() * 4) {{
-float w[4], g[4], m[4], v[4];
+const bool finite = norm - norm == 0.0;
+for (u64 i = global_thread() * 4; finite && i < {len}ull; i += global_threads() * 4) {{
+float w[4], g[4], m[4], r[4];
 get4(w, a.weights + i);
 get4(g, a.gradients + i);
 get4(m, a.moments1 + i);
-get4(v, a.moments2 + i);
+get4(r, a.moments2 + i);
 UNROLL for (u32 j = 0; j < 4; ++j) {{
-const float scaled = g[j] * scale;
+const float scaled = g[j] * scale * rest, size = f_abs(scaled);
+const u32 down = ((as_u32(r[j] > size ? r[j] : size) >> 1) + (64u << 23)) & (255u << 23);
+const float up = as_float((254u << 23) - down), before = r[j] * up, now = scaled * up;
 m[j] = beta1 * m[j] + rest1 * scaled;
-v[j] = beta2 * v[j] + rest2 * (scaled * scaled);
-w[j] -= rate * m[j] / (f_sqrt(v[j]) / root + epsilon);
+r[j] = f_sqrt(beta2 * (before * before) + rest2 * (now * now)) * as_float(down);
+w[j] -= rate * (m[j] / (r[j] + epsilon));
 }}
 set4(a.weights + i, w);
 set4(a.moments1 + i, m);
-set4(a.moments2 + i, v);
+set4(a.moments2 + i, r);
 }}
 }}"
     );
@@ -112,10 +113,10 @@ mod tests {
             Update { learning_rate: 0.5, beta1: 0.5, beta2: 0.75, epsilon: 0.25, step: 1, clip_norm: None };
         let float = |bits: u64| f32::from_bits(bits as u32);
         let numbers = update_numbers(&update);
-        let floats = numbers[..7].iter().map(|&bits| float(bits)).collect::<Vec<_>>();
-        assert_eq!(floats, [1.0, 0.5, 0.5, 0.75, 0.5, 0.25, 0.25]);
-        assert_eq!(f64::from_bits(numbers[7]), f64::INFINITY);
+        let floats = numbers[..6].iter().map(|&bits| float(bits)).collect::<Vec<_>>();
+        assert_eq!(floats, [0.5, 0.5, 0.75, 0.5, 0.25, 0.125]);
+        assert_eq!(f64::from_bits(numbers[6]), f64::INFINITY);
         update.clip_norm = Some(3.0);
-        assert_eq!(f64::from_bits(update_numbers(&update)[7]), 3.0);
+        assert_eq!(f64::from_bits(update_numbers(&update)[6]), 3.0);
     }
 }

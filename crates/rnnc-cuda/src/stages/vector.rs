@@ -32,7 +32,7 @@ pub(crate) enum Lanes {
     Half,
     /// A warp: all its lanes come with the same row and group.
     Warp,
-    /// A block of so many threads: all of them come with the same row and group. Its shared memory holds 32 numbers
+    /// A block of so many threads: all of them come with the same row and group. Its shared memory holds 32 doubles
     /// at [`shared_memory`] meanwhile.
     Block(usize),
 }
@@ -306,6 +306,28 @@ impl<'a> Code<'a> {
         self.reduce(name, "0.f", "sum", |term| format!("{name}_ += {term};"), [value, merged]);
     }
 
+    /// The same in double precision, for what would cancel or overflow. A part's own is handed on in single precision,
+    /// `of_part`.
+    fn exact_sum(&mut self, name: &str, value: &str, merged: &str, of_part: &str) {
+        let (term, parts) = match self.scope {
+            Scope::Parts(_) => (merged, true),
+            Scope::Whole | Scope::Own(_) => (value, false),
+        };
+        let _ = writeln!(self.text, "double {name}_ = 0.;");
+        let body = format!("{name}_ += {term};");
+        if parts {
+            self.each_part(&body)
+        } else {
+            self.each(&body)
+        }
+        let lanes = self.lanes.name();
+        let _ = writeln!(self.text, "const double {name} = {lanes}_sum({name}_);");
+        self.sums.push(format!("{name}_part"));
+        if matches!(self.scope, Scope::Own(_)) {
+            let _ = writeln!(self.text, "const float {name}_part = (float)({of_part});");
+        }
+    }
+
     /// The same where the sum of all is that of the parts'.
     fn plain_sum(&mut self, name: &str, value: &str) {
         self.sum(name, value, &format!("part_{name}[g_k]"));
@@ -375,22 +397,33 @@ impl<'a> Code<'a> {
 
     /// Of x, with those names: the mean (0 if not centered) and 1 / deviation.
     fn statistics(&mut self, x: &str, center: bool, epsilon: f64) {
+        // In double precision: the mean of equal numbers is that number then, and no square is too large. Of a part, mean
+        // and deviation are handed on.
         let n = self.count();
         if center {
-            self.plain_sum("g_total", x);
-            let _ = writeln!(self.text, "const float g_mean = g_total / {n};");
+            let own = format!("g_total / {n}");
+            self.exact_sum(
+                "g_total",
+                &format!("(double){x}"),
+                "(double)g_count * part_g_total_part[g_k]",
+                &own,
+            );
+            let _ = writeln!(self.text, "const double g_mean = g_total / {n};");
         } else {
-            self.line("const float g_mean = 0.f;");
+            self.line("const double g_mean = 0.;");
         }
         // About the mean of all: T. F. Chan, G. H. Golub & R. J. LeVeque, "Updating formulae and a pairwise algorithm for
         // computing sample variances" (1979).
+        let squares = "(double)part_g_squares_part[g_k] * part_g_squares_part[g_k]";
         let merged = match center {
-            true => "part_g_squares[g_k] + g_count * f_square(part_g_total[g_k] / g_count - g_mean)",
-            false => "part_g_squares[g_k]",
+            true => format!(
+                "g_count * ({squares} + (part_g_total_part[g_k] - g_mean) * (part_g_total_part[g_k] - g_mean))"
+            ),
+            false => format!("g_count * ({squares})"),
         };
-        self.sum("g_squares", &format!("f_square({x} - g_mean)"), merged);
-        let epsilon = float(epsilon);
-        self.for_results(&format!("const float g_inverse = 1.f / f_sqrt(g_squares / {n} + {epsilon});"));
+        let own = format!("sqrt(g_squares / {n})");
+        self.exact_sum("g_squares", &format!("({x} - g_mean) * ({x} - g_mean)"), &merged, &own);
+        self.for_results(&format!("const double g_inverse = 1. / sqrt(g_squares / {n} + {epsilon:e});"));
     }
 
     /// Of exp(x - `g_max`), as `g_sum`.
@@ -429,7 +462,7 @@ impl<'a> Code<'a> {
             Operation::Normalize { center, epsilon, .. } => {
                 let x = self.operand(0);
                 self.statistics(&x, center, epsilon);
-                self.store_each(&format!("({x} - g_mean) * g_inverse"));
+                self.store_each(&format!("(float)(({x} - g_mean) * g_inverse)"));
             }
             Operation::GroupSum { groups } => {
                 let x = self.operand(0);
@@ -461,18 +494,25 @@ impl<'a> Code<'a> {
                 self.statistics(&x, center, epsilon);
                 let n = self.count();
                 if center {
-                    self.plain_sum("g_errors", &e);
-                    self.for_results(&format!("const float g_error = g_errors / {n};"));
+                    self.exact_sum(
+                        "g_errors",
+                        &format!("(double){e}"),
+                        "(double)part_g_errors_part[g_k]",
+                        "g_errors",
+                    );
+                    self.for_results(&format!("const double g_error = g_errors / {n};"));
                 } else {
-                    self.for_results("const float g_error = 0.f;");
+                    self.for_results("const double g_error = 0.;");
                 }
                 let merged = match center {
-                    true => "part_g_dot[g_k] + part_g_errors[g_k] * (part_g_total[g_k] / g_count - g_mean)",
-                    false => "part_g_dot[g_k]",
+                    true => {
+                        "part_g_dot_part[g_k] + part_g_errors_part[g_k] * (part_g_total_part[g_k] - g_mean)"
+                    }
+                    false => "(double)part_g_dot_part[g_k]",
                 };
-                self.sum("g_dot", &format!("{e} * ({x} - g_mean)"), merged);
-                self.for_results(&format!("const float g_along = g_dot * g_inverse * g_inverse / {n};"));
-                self.store_each(&format!("g_inverse * ({e} - g_error - ({x} - g_mean) * g_along)"));
+                self.exact_sum("g_dot", &format!("{e} * ({x} - g_mean)"), merged, "g_dot");
+                self.for_results(&format!("const double g_along = g_dot * g_inverse * g_inverse / {n};"));
+                self.store_each(&format!("(float)(g_inverse * ({e} - g_error - ({x} - g_mean) * g_along))"));
             }
             Operation::CrossEntropyGradient => {
                 self.symbol(2);
@@ -529,7 +569,7 @@ pub(crate) fn kernel(builder: &mut Builder<'_>, name: &str, vector: &Vector, wha
         let work = Work::Elements { per_row: groups * 32, fixed: 0 };
         (Lanes::Warp, "(global_thread() / 32)", "(global_threads() / 32)", "thread() % 32u", work)
     } else {
-        let work = Work::Items { per_row: groups, fixed: 0, threads: BLOCK, shared_bytes: 32 * 4 };
+        let work = Work::Items { per_row: groups, fixed: 0, threads: BLOCK, shared_bytes: 32 * 8 };
         (Lanes::Block(BLOCK), "block()", "blocks()", "thread()", work)
     };
     let index = index_type(places, groups);

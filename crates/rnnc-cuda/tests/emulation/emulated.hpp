@@ -86,6 +86,7 @@ DEVICE float* shared_memory() { return lane_record()->shared; }
 DEVICE u32 count_ones(u32 v) { return (u32)__builtin_popcount(v); }
 DEVICE float as_float(u32 v) { float f; __builtin_memcpy(&f, &v, 4); return f; }
 DEVICE double as_double(u64 v) { double d; __builtin_memcpy(&d, &v, 8); return d; }
+DEVICE u64 as_u64(double v) { u64 u; __builtin_memcpy(&u, &v, 8); return u; }
 DEVICE u32 as_u32(float v) { u32 u; __builtin_memcpy(&u, &v, 4); return u; }
 DEVICE float fused(float a, float b, float c) { return __builtin_fmaf(a, b, c); }
 
@@ -110,6 +111,11 @@ DEVICE float shuffle(float v, u32 lane, HERE) {
     return e.got;
 }
 DEVICE float shuffle_xor(float v, u32 mask, HERE) { return shuffle(v, thread() % 32 ^ mask, line); }
+DEVICE double shuffle_xor(double v, u32 mask, HERE) {
+    const u64 bits = as_u64(v);
+    const u64 high = as_u32(shuffle_xor(as_float((u32)(bits >> 32)), mask, line));
+    return as_double(high << 32 | as_u32(shuffle_xor(as_float((u32)bits), mask, line)));
+}
 struct Vote { u32 v, all; };
 DEVICE void count_votes(void** lanes, u32 count) {
     u32 all = 0;

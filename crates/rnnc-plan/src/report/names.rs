@@ -1,5 +1,6 @@
 //! Words for what the operations of a pass read and write: the layers' names, sizes, delays.
 
+use crate::overlaps::Overlaps;
 use crate::plan::{Op, Pass, Plan, Read, View};
 use rnnc_graph::{Graph, LayerKind};
 use std::collections::HashMap;
@@ -8,7 +9,7 @@ use std::collections::HashMap;
 #[derive(Debug)]
 pub struct Names<'a> {
     /// For each buffer, its layers: (first column, numbers, name), by column.
-    layers: HashMap<usize, Vec<(usize, usize, &'a str)>>,
+    layers: HashMap<usize, Overlaps<(usize, usize, &'a str)>>,
 }
 
 impl<'a> Names<'a> {
@@ -25,15 +26,18 @@ impl<'a> Names<'a> {
             }
         }
         layers.values_mut().for_each(|list| list.sort_unstable());
-        Names { layers }
+        let columns = |layer: (usize, usize, &'a str)| (layer.0..layer.0 + layer.1, layer);
+        let of_buffer = |(buffer, list): (usize, Vec<_>)| {
+            (buffer, Overlaps::new(list.into_iter().map(columns).collect()))
+        };
+        Names { layers: layers.into_iter().map(of_buffer).collect() }
     }
 
     /// The layers that a view covers, with a mark where it covers a part.
     fn view(&self, view: View) -> Vec<String> {
         let Some(list) = self.layers.get(&view.buffer.0) else { return Vec::new() };
         let end = view.column + view.len;
-        list.iter()
-            .filter(|(first, len, _)| *first < end && view.column < first + len)
+        list.with(view.column..end)
             .map(|&(first, len, name)| {
                 let (from, to) = (view.column.max(first) - first, end.min(first + len) - first);
                 if (from, to) == (0, len) { name.to_string() } else { format!("{name}[{from}..{to}]") }

@@ -3,7 +3,7 @@
 use super::figures::{ComponentFigures, Figures, StageFigures};
 use super::names::{Names, count, passes, plain, scaled, shorten, thousands};
 use crate::deal;
-use crate::plan::{Deal, Op, Pass, Placed, Plan, Stage, StageKind};
+use crate::plan::{Deal, Op, Pass, Placed, Plan, StageKind};
 use crate::{strips, waves};
 use rnnc_graph::{Component, Components, Direction, Graph, Kind, LayerId};
 
@@ -28,9 +28,9 @@ pub fn text(plan: &Plan) -> String {
         out.blank();
         out.line(2, "stages, in the order in which they run");
         let names = Names::of(graph, pass);
-        for (stage, figures) in pass.stages.iter().zip(&mut stages) {
+        for (at, figures) in (0..pass.stages.len()).zip(&mut stages) {
             number += 1;
-            self::stage(plan, graph, pass, &names, stage, figures, number, &mut out);
+            stage(plan, graph, pass, &names, at, figures, number, &mut out);
         }
     }
     out.blank();
@@ -268,11 +268,12 @@ fn stage(
     graph: &Graph,
     pass: &Pass,
     names: &Names<'_>,
-    stage: &Stage,
+    at: usize,
     figures: &StageFigures,
     number: usize,
     out: &mut Page,
 ) {
+    let stage = &pass.stages[at];
     let kind = match stage.kind {
         StageKind::Frames => "frames",
         StageKind::Scan => "scan",
@@ -291,14 +292,15 @@ fn stage(
             }
         }
     };
+    // Stages stand in the order of their levels.
     let level = stage.level;
-    let beside = pass.stages.iter().filter(|s| s.level == level).map(|s| s.tracks.len()).sum::<usize>();
+    let before = |level: usize| pass.stages.partition_point(|other| other.level < level);
+    let beside = pass.stages[before(level)..before(level + 1)].iter().map(|s| s.tracks.len()).sum::<usize>();
     let beside = if beside > 1 { format!(", {beside} tracks side by side") } else { String::new() };
     let cost = format!("{}, {}", scaled(figures.flops, "FLOP"), scaled(figures.bytes, "B"));
     out.blank();
     out.line(4, &format!("{number:>2}  {kind:<6}  level {level}, {how}{beside}  [{cost}]"));
-    out.paragraph(8, 8, &deal(plan, pass, stage, number));
-    let at = pass.stages.iter().position(|other| std::ptr::eq(other, stage)).unwrap_or(0);
+    out.paragraph(8, 8, &deal(plan, pass, at, number));
     if let Some(strip) = strips::of_stage(&pass.strips, at) {
         let (first, last) = (number + strip.stages.0 - at, number + strip.stages.1 - at);
         let frames = count(strip.frames, "frame");
@@ -355,7 +357,8 @@ fn stage(
 }
 
 /// How the work is shared out, and why: of loops and scans, with the times that the choice goes by.
-fn deal(plan: &Plan, pass: &Pass, stage: &Stage, number: usize) -> String {
+fn deal(plan: &Plan, pass: &Pass, at: usize, number: usize) -> String {
+    let stage = &pass.stages[at];
     let workers = plan.options.workers.max(1);
     if workers == 1 {
         return "one worker does all".into();
@@ -392,7 +395,6 @@ fn deal(plan: &Plan, pass: &Pass, stage: &Stage, number: usize) -> String {
         let others = choices.iter().filter(|&&(deal, _)| Some(deal) != chosen && possible(deal));
         others.map(|&(deal, us)| format!("{} {}", name(deal), a_frame(us))).collect::<Vec<_>>().join(", ")
     };
-    let at = pass.stages.iter().position(|other| std::ptr::eq(other, stage)).unwrap_or(0);
     if let Some(wave) = waves::of_stage(&pass.waves, at).filter(|_| stage.kind == StageKind::Loop) {
         let lanes = wave.loops_of(pass, at).iter().map(|lane| match lane.workers.len() {
             1 => format!("worker {}", lane.workers.start + 1),

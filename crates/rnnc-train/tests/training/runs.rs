@@ -1,8 +1,13 @@
 //! Whole runs: what they learn, what they leave behind, and how they go on.
 
 use crate::support::{Workplace, reference, text_network};
-use rnnc_plan::{Part, Values};
-use rnnc_train::{About, Event, Metrics, RunDirectory, Sampler, Weights};
+use rnnc_cpu::CpuExecutor;
+use rnnc_graph::{Activation, Connect, Graph};
+use rnnc_plan::{Executor, ExecutorError, Part, Plan, Precision, Setup, Values};
+use rnnc_train::{
+    About, Array, Elements, Event, Metrics, Precision as FilePrecision, RunDirectory, Sampler, TrainError,
+    Weights,
+};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 const SMALL: &str = "streams = 2\nwindow = 12\nupdates = 12";
@@ -148,12 +153,15 @@ fn a_run_can_begin_with_given_weights() {
 #[test]
 fn a_disk_that_fills_up_costs_neither_the_run_nor_the_old_checkpoint() {
     let place = Workplace::new(text_network(), SMALL, "checkpoint_every = 4");
-    // A directory in the way of the file that is written first, as good as a full disk.
-    let obstacle = place.path("run/.checkpoint.safetensors.partial");
+    // A directory in the way of the file, as good as a full disk.
+    let (checkpoint, aside) = (place.path("run/checkpoint.safetensors"), place.path("aside"));
     let mut warnings = Vec::new();
     let error = place
         .train(false, |event| match event {
-            Event::Update(report) if report.update == 6 => std::fs::create_dir(&obstacle).unwrap(),
+            Event::Update(report) if report.update == 6 => {
+                std::fs::rename(&checkpoint, &aside).unwrap();
+                std::fs::create_dir(&checkpoint).unwrap();
+            }
             Event::Warning(warning) => warnings.push(warning.to_string()),
             _ => {}
         })
@@ -165,9 +173,10 @@ fn a_disk_that_fills_up_costs_neither_the_run_nor_the_old_checkpoint() {
         "{warnings:?}"
     );
     assert!(!error.is_bad_input(), "{error}");
-    assert_eq!(place.checkpoint().progress.updates, 4);
 
-    std::fs::remove_dir(&obstacle).unwrap();
+    std::fs::remove_dir(&checkpoint).unwrap();
+    std::fs::rename(&aside, &checkpoint).unwrap();
+    assert_eq!(place.checkpoint().progress.updates, 4);
     assert_eq!(place.train(true, |_| {}).unwrap().updates, 12);
 }
 
@@ -291,4 +300,283 @@ fn a_run_whose_time_ends_right_after_a_validation_does_not_validate_again() {
         })
         .unwrap();
     assert_eq!(validated, [summary.validation.unwrap()]);
+}
+
+fn on_cpu(plan: Plan, setup: Setup) -> Result<Box<dyn Executor>, ExecutorError> {
+    Ok(Box::new(CpuExecutor::new(plan, Setup { threads: 1, ..setup })?))
+}
+
+/// y = W x of 2 numbers, or 3 logits of them.
+fn line(outputs: usize) -> Graph {
+    let mut graph = Graph::new("line");
+    let x = graph.input("x", 2);
+    let y = graph.sum("y", outputs, Activation::Identity);
+    crate::support::dense(&mut graph, x, y, 0);
+    graph.output("y", y);
+    graph
+}
+
+fn floats(name: &str, shape: &[usize], scale: f32) -> Array {
+    let count = shape.iter().product::<usize>();
+    let values = (0..count).map(|i| scale * ((i * i) % 11) as f32 / 11.0).collect();
+    Array::new(name, shape, Elements::F32(values))
+}
+
+#[test]
+fn whatever_numbers_overflow_the_checkpoint_that_is_kept_is_one_to_go_on_from() {
+    for learning_rate in ["1e36", "1e38", "3.4e38"] {
+        let training = format!("{SMALL}\nlearning_rate = {learning_rate}");
+        let mut place = Workplace::new(text_network(), SMALL, "checkpoint_every = 1");
+        place.config.training.learning_rate = learning_rate.parse().unwrap();
+        let stop = AtomicBool::new(false);
+        let error = place.train_on(&on_cpu, false, &stop, &mut |_| {}).unwrap_err();
+        assert!(matches!(error, TrainError::NotFinite { .. }), "{training}: {error}");
+        let said = error.to_string();
+        assert!(said.contains("the checkpoint after update") && said.contains("is kept in"), "{said}");
+        let kept = place.checkpoint();
+        assert!(said.contains(&format!("after update {} is", kept.progress.updates)), "{said}");
+        assert!(kept.weights.0.iter().flatten().all(|w| w.is_finite()));
+        // It can be gone on from, to where the same thing happens again.
+        let error = place.train_on(&on_cpu, true, &stop, &mut |_| {}).unwrap_err();
+        assert!(matches!(error, TrainError::NotFinite { .. }), "{error}");
+    }
+}
+
+#[test]
+fn data_on_another_scale_is_learned_from_though_squares_of_its_gradients_overflow() {
+    // Gradients are some 1e21, and their squares 1e42.
+    let arrays = [floats("x", &[200, 2, 2], 1e10), floats("target", &[200, 2, 2], 1e11)];
+    let training =
+        "streams = 2\nwindow = 10\nupdates = 30\nloss = \"mean_squared_error\"\nlearning_rate = 0.1";
+    let mut place = Workplace::of_arrays(line(2), &arrays, "", training, "log_every = 1");
+    let mut losses = Vec::new();
+    let stop = AtomicBool::new(false);
+    let mut train = |place: &Workplace, resume| {
+        place
+            .train_on(&on_cpu, resume, &stop, &mut |event| {
+                if let Event::Metrics(Metrics::Training { loss: Some(loss), .. }) = event {
+                    losses.push(*loss);
+                }
+            })
+            .unwrap()
+            .updates
+    };
+    assert_eq!(train(&place, false), 30);
+    place.config.training.updates = Some(40);
+    assert_eq!(train(&place, true), 40);
+    assert!(losses[39] < 0.5 * losses[0], "{losses:?}");
+}
+
+#[test]
+fn a_run_goes_on_in_the_precision_in_which_it_began() {
+    let coarse = |plan: Plan, setup: Setup| on_cpu(plan, Setup { precision: Precision::Bf16, ..setup });
+    let mut place = Workplace::new(text_network(), SMALL, "");
+    let stop = AtomicBool::new(false);
+    place.train_on(&coarse, false, &stop, &mut |_| {}).unwrap();
+    assert_eq!(place.checkpoint().facts.precision, Precision::Bf16);
+    place.config.training.updates = Some(14);
+    place
+        .train_on(&on_cpu, true, &stop, &mut |event| {
+            if let Event::Warning(warning) = event {
+                panic!("{warning}");
+            }
+        })
+        .unwrap();
+    assert_eq!(place.checkpoint().facts.precision, Precision::Bf16);
+
+    // Unless it is told otherwise.
+    let fine = |plan: Plan, setup: Setup| on_cpu(plan, Setup { precision: Precision::F32, ..setup });
+    place.config.training.updates = Some(16);
+    let mut warnings = Vec::new();
+    place
+        .train_on(&fine, true, &stop, &mut |event| {
+            if let Event::Warning(warning) = event {
+                warnings.push(warning.to_string());
+            }
+        })
+        .unwrap();
+    assert_eq!(warnings, ["the run goes on otherwise than it began: precision (Bf16 before, F32 now)"]);
+}
+
+#[test]
+fn settings_that_move_weights_otherwise_are_told_when_a_run_goes_on() {
+    let mut place = Workplace::new(text_network(), SMALL, "");
+    place.train(false, |_| {}).unwrap();
+    place.config.training.updates = Some(13);
+    place.config.training.learning_rate = 0.01;
+    place.config.training.clip_norm = Some(1.0);
+    let mut warnings = Vec::new();
+    place
+        .train(true, |event| {
+            if let Event::Warning(warning) = event {
+                warnings.push(
+                    warning.strip_prefix("the run goes on otherwise than it began: ").unwrap().to_string(),
+                );
+            }
+        })
+        .unwrap();
+    assert_eq!(warnings, ["clip_norm (none before, 1.0 now)", "learning_rate (0.02 before, 0.01 now)"]);
+}
+
+#[test]
+fn a_part_without_targets_is_refused_before_anything_is_written() {
+    let targets = |from: usize, to: usize| {
+        let target = |i: usize| if (from..to).contains(&i) { -1 } else { (i % 3) as i64 };
+        Array::new("target", &[1000, 1], Elements::Integers((0..1000).map(target).collect()))
+    };
+    let refused = |from: usize, to: usize, data: &str| {
+        let arrays = [floats("x", &[1000, 1, 2], 1.0), targets(from, to)];
+        let training = "streams = 2\nwindow = 16\nupdates = 3\nloss = \"cross_entropy\"";
+        let place = Workplace::of_arrays(line(3), &arrays, data, training, "");
+        let error = place.train(false, |_| panic!("the run began")).unwrap_err();
+        assert!(error.is_bad_input() && !place.path("run").exists());
+        error.to_string()
+    };
+    let none = "of `data.npz`, has no frame with a target whose loss counts";
+    assert_eq!(
+        refused(800, 1000, "validation = 0.1"),
+        format!("the validation data, frames 900 to 999 {none}")
+    );
+    assert_eq!(refused(800, 1000, "test = 0.15"), format!("the test data, frames 850 to 999 {none}"));
+    assert_eq!(
+        refused(790, 900, "validation = 0.1\ntest = 0.1"),
+        format!("the validation data, frames 800 to 899 {none}")
+    );
+    assert_eq!(refused(0, 900, "test = 0.1"), format!("the training data, frames 0 to 899 {none}"));
+    assert_eq!(refused(0, 1000, ""), format!("the training data, frames 0 to 999 {none}"));
+}
+
+#[test]
+fn a_sample_that_cannot_be_written_is_refused_before_the_first_update() {
+    let refused = |network: Graph, run: &str| {
+        let place = Workplace::new(network, SMALL, run);
+        let error = place.train(false, |_| panic!("the run began")).unwrap_err();
+        assert!(error.is_bad_input() && !place.path("run").exists());
+        error.to_string()
+    };
+    let mut ahead = text_network();
+    let (x, y) = (ahead.find_layer("x").unwrap(), ahead.find_layer("y").unwrap());
+    crate::support::dense(&mut ahead, x, y, -1);
+    let error = refused(ahead, "sample_length = 5");
+    assert!(error.contains("it looks ahead, at symbols that are yet to be written"), "{error}");
+
+    let mut few = Graph::new("few");
+    let x = crate::support::symbol(&mut few, "x", 128);
+    let y = few.sum("y", 128, Activation::Identity);
+    crate::support::dense(&mut few, x, y, 0);
+    few.output("y", y);
+    let error = refused(few, "sample_length = 5\nsample_prompt = \"é\"");
+    assert!(error.contains("byte 195 of the prompt is no symbol"), "{error}");
+}
+
+#[test]
+fn a_weight_that_the_executor_cannot_hold_is_refused_before_a_run_is_overwritten() {
+    let arrays = [floats("x", &[200, 2, 2], 1.0), floats("target", &[200, 2, 2], 1.0)];
+    let training = "streams = 2\nwindow = 10\nupdates = 3\nloss = \"mean_squared_error\"";
+    let mut place = Workplace::of_arrays(line(2), &arrays, "", training, "overwrite = true");
+    let stop = AtomicBool::new(false);
+    place.train_on(&on_cpu, false, &stop, &mut |_| {}).unwrap();
+    let before = place.checkpoint();
+    let path = place.path("large.safetensors");
+    Weights(vec![vec![1.0, 1e300, 1.0, 1.0]]).save(&path, &place.network, FilePrecision::Double).unwrap();
+    place.config.network.weights = Some(path);
+    let error = place.train_on(&on_cpu, false, &stop, &mut |_| {}).unwrap_err().to_string();
+    assert!(error.contains("y.W.x[t-0]"), "{error}");
+    assert_eq!(place.checkpoint(), before);
+}
+
+#[test]
+fn the_validation_loss_of_a_run_is_that_of_its_last_sequences() {
+    // Five sequences; the last two are validation and test data.
+    let lengths = [150usize, 90, 220, 130, 70];
+    let mut arrays = Vec::new();
+    for (k, &n) in lengths.iter().enumerate() {
+        arrays.push(floats(&format!("x.{k}"), &[n, 2], 1.0 + k as f32));
+        arrays.push(floats(&format!("target.{k}"), &[n, 2], 1.0));
+    }
+    let mut network = line(2);
+    let y = network.find_layer("y").unwrap();
+    network.connect(y, y, Connect::scaled(0.97).delay(1));
+    let training = "streams = 4\nwindow = 16\nupdates = 5\nloss = \"mean_squared_error\"";
+    let place = Workplace::of_arrays(
+        network,
+        &arrays,
+        "validation = 0.1\ntest = 0.1",
+        training,
+        "validate_every = 2",
+    );
+    let mut validated = 0;
+    let summary = place
+        .train(false, |event| match event {
+            Event::Metrics(Metrics::Validation(_)) => validated += 1,
+            Event::Begin(begin) => {
+                assert_eq!((begin.train_frames, begin.validation_frames, begin.test_frames), (460, 130, 70));
+            }
+            Event::Warning(warning) => panic!("{warning}"),
+            _ => {}
+        })
+        .unwrap();
+    assert_eq!(validated, 3);
+
+    let w = &place.checkpoint().weights.0[0];
+    let loss = |k: usize| {
+        let (n, scale) = (lengths[k], 1.0 + k as f64);
+        let number = |i: usize, scale: f64| f64::from((scale as f32) * ((i * i) % 11) as f32 / 11.0);
+        let (mut y, mut sum) = ([0.0; 2], 0.0);
+        for t in 0..n {
+            let x = [number(2 * t, scale), number(2 * t + 1, scale)];
+            for unit in 0..2 {
+                y[unit] = 0.97 * y[unit] + w[2 * unit] * x[0] + w[2 * unit + 1] * x[1];
+                sum += (y[unit] - number(2 * t + unit, 1.0)).powi(2) / 2.0;
+            }
+        }
+        sum / n as f64
+    };
+    for (found, expected) in [(summary.validation, loss(3)), (summary.test, loss(4))] {
+        let found = found.unwrap().loss;
+        assert!((found - expected).abs() < 1e-9 * expected, "{found} {expected}");
+    }
+}
+
+#[test]
+fn a_sequence_that_has_to_be_cut_is_told() {
+    let arrays = [floats("x", &[300, 2, 2], 1.0), floats("target", &[300, 2, 2], 1.0)];
+    let training = "streams = 2\nwindow = 10\nupdates = 1\nloss = \"mean_squared_error\"";
+    let place = Workplace::of_arrays(line(2), &arrays, "validation = 0.1", training, "");
+    let mut warnings = Vec::new();
+    place
+        .train(false, |event| {
+            if let Event::Warning(warning) = event {
+                warnings.push(warning.to_string());
+            }
+        })
+        .unwrap();
+    assert_eq!(warnings.len(), 1);
+    assert!(warnings[0].contains("one is cut at frame 540, and its tail"), "{warnings:?}");
+}
+
+#[test]
+fn files_of_ones_own_are_validated_and_tested_with_and_none_is_trained_on_too() {
+    let mut place = Workplace::new(text_network(), SMALL, "");
+    std::fs::write(place.path("own.text"), "the dog sat, ".repeat(20)).unwrap();
+    std::fs::write(place.path("last.text"), "a cat ran. ".repeat(9)).unwrap();
+    (place.config.data.validation, place.config.data.test) = (0.0, 0.0);
+    place.config.data.validation_files = vec!["own.text".into()];
+    place.config.data.test_files = vec!["l*.text".into()];
+    let mut parts = [0; 3];
+    let summary = place
+        .train(false, |event| {
+            if let Event::Begin(begin) = event {
+                parts = [begin.train_frames, begin.validation_frames, begin.test_frames];
+            }
+        })
+        .unwrap();
+    assert_eq!(parts, [24 * 30 + 11 * 44, 13 * 20, 11 * 9]);
+    assert!(summary.validation.is_some() && summary.test.is_some());
+
+    place.config.run.overwrite = true;
+    place.config.data.test_files = vec!["./b.txt".into()];
+    let error = place.train(false, |_| panic!("the run began")).unwrap_err();
+    assert!(error.is_bad_input());
+    assert!(error.to_string().contains("b.txt is in `data.files` and in `data.test_files`"), "{error}");
 }

@@ -1,26 +1,17 @@
 //! What the tests of whole runs share: tiny networks, a text, a directory, and a run with the reference executor.
 
-use rnnc_graph::{Activation, Connect, Function, Graph, Init, Layer, LayerId, LayerKind, Operation, Start};
+use rnnc_graph::{Activation, Connect, Function, Graph, Init, Layer, LayerId, LayerKind, Start};
 use rnnc_plan::{Executor, ExecutorError, Plan, Setup};
 use rnnc_reference::ReferenceExecutor;
-use rnnc_train::{Checkpoint, Config, Event, Job, RunDirectory, Summary, TrainError, train};
+use rnnc_train::{
+    Array, Checkpoint, Config, Event, Job, MakeExecutor, RunDirectory, Summary, TrainError, train,
+    write_arrays,
+};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
 pub fn reference(plan: Plan, setup: Setup) -> Result<Box<dyn Executor>, ExecutorError> {
     Ok(Box::new(ReferenceExecutor::new(plan, setup)?))
-}
-
-/// A layer that is an operation.
-pub fn operation(graph: &mut Graph, name: &str, size: usize, operation: Operation) -> LayerId {
-    graph.add_layer(Layer {
-        name: name.into(),
-        size,
-        kind: LayerKind::Operation(operation),
-        function: Function::IDENTITY,
-        start: Start::Zero,
-        origin: None,
-    })
 }
 
 pub fn symbol(graph: &mut Graph, name: &str, size: usize) -> LayerId {
@@ -53,7 +44,7 @@ pub fn text_network() -> Graph {
     dense(&mut graph, h, h, 1);
     let start = graph.weight("h.start", &[8], Init::Uniform(0.1));
     graph.set_start(h, Start::Learned(start));
-    let mask = operation(&mut graph, "mask", 8, Operation::DropoutMask { probability: 0.1 });
+    let mask = graph.mask("mask", 8, 0.1);
     let kept = graph.product("kept", 8, Activation::Identity);
     graph.connect(h, kept, Connect::identity());
     graph.connect(mask, kept, Connect::identity());
@@ -85,6 +76,18 @@ impl Workplace {
         Workplace { directory, config, network }
     }
 
+    /// The same for arrays in `data.npz`.
+    pub fn of_arrays(network: Graph, arrays: &[Array], data: &str, training: &str, run: &str) -> Workplace {
+        let directory = tempfile::tempdir().unwrap();
+        write_arrays(&directory.path().join("data.npz"), arrays).unwrap();
+        let text = format!(
+            "[network]\nfile = \"net.rnn\"\n[data]\nkind = \"arrays\"\nfiles = [\"data.npz\"]\n{data}\n\
+             [training]\n{training}\n[run]\n{run}\n"
+        );
+        let config = Config::parse(text, directory.path()).unwrap();
+        Workplace { directory, config, network }
+    }
+
     pub fn path(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
     }
@@ -99,11 +102,22 @@ impl Workplace {
         stop: &AtomicBool,
         observer: &mut dyn FnMut(Event<'_>),
     ) -> Result<Summary, TrainError> {
+        self.train_on(&reference, resume, stop, observer)
+    }
+
+    /// With another executor.
+    pub fn train_on(
+        &self,
+        make: MakeExecutor<'_>,
+        resume: bool,
+        stop: &AtomicBool,
+        observer: &mut dyn FnMut(Event<'_>),
+    ) -> Result<Summary, TrainError> {
         let job = Job {
             config: &self.config,
             network: &self.network,
             network_text: "network text { .. }",
-            make: &reference,
+            make,
             resume,
             stop,
         };

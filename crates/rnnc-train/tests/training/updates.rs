@@ -1,7 +1,7 @@
 //! Single updates: the loss, its gradient, windows, and what is said when numbers go wrong.
 
-use crate::support::{dense, operation, reference, symbol};
-use rnnc_graph::{Activation, Connect, Graph, Init, LayerKind, Operation, Start, WeightId};
+use crate::support::{dense, reference, symbol};
+use rnnc_graph::{Activation, Connect, Graph, Init, LayerKind, Start, WeightId};
 use rnnc_plan::{ExecutorError, NO_SYMBOL, Plan, Setup};
 use rnnc_train::{Column, Evaluator, Loss, Sequences, TrainError, Trainer, TrainingConfig, Weights};
 use std::sync::atomic::AtomicBool;
@@ -57,14 +57,61 @@ fn the_loss_is_the_mean_over_frames_that_have_a_target() {
 
 #[test]
 fn a_window_without_targets_has_no_loss_and_no_gradient() {
-    let mut data = text(&[0, 1, 2]);
-    data.counted = Some(vec![false; 3]);
+    let mut data = text(&[0, 1, 2, 0, 1, 2]);
+    data.counted = Some([[false; 3], [true; 3]].concat());
     let config = TrainingConfig::new(1, 3, Loss::CrossEntropy);
     let mut trainer = trainer(&bigrams(), data, &config).unwrap();
     let step = trainer.step().unwrap();
     assert_eq!((step.counted, step.gradient_norm), (0, 0.0));
     assert!(step.loss().is_nan());
     assert!(trainer.weights().unwrap().0[0].iter().all(|&w| w == 0.0));
+}
+
+#[test]
+fn data_without_any_target_is_refused() {
+    let mut data = text(&[0, 1, 2]);
+    data.counted = Some(vec![false; 3]);
+    let config = TrainingConfig::new(1, 3, Loss::CrossEntropy);
+    let error = trainer(&bigrams(), data, &config).err().unwrap();
+    assert_eq!(error.to_string(), "of the 3 frames to train on, none has a target whose loss counts");
+    assert!(error.is_bad_input());
+}
+
+#[test]
+fn a_setting_out_of_its_bounds_is_refused_by_name_before_anything_else() {
+    let config = TrainingConfig::new(1, 3, Loss::CrossEntropy);
+    for (config, expected) in [
+        (TrainingConfig { learning_rate: 1e39, ..config.clone() }, "`training.learning_rate` must be"),
+        (TrainingConfig { epsilon: 1e-60, ..config.clone() }, "`training.epsilon` must be"),
+        (TrainingConfig { betas: [0.9, f64::NAN], ..config.clone() }, "`training.betas` must be"),
+        (TrainingConfig { clip_norm: Some(-1.0), ..config.clone() }, "`training.clip_norm` must be"),
+        (TrainingConfig { window: 0, ..config.clone() }, "`training.window` must be"),
+    ] {
+        let error = trainer(&bigrams(), text(&[0, 1, 2]), &config).err().unwrap().to_string();
+        assert!(error.starts_with(expected), "{error}");
+    }
+}
+
+#[test]
+fn a_gradient_that_is_not_finite_leaves_the_weights_as_they_are() {
+    // The slope of sqrt at 0 is infinite.
+    let mut graph = slope();
+    let root = graph.sum("root", 1, Activation::Sqrt);
+    let w = graph.weight("root.diag.x", &[1], Init::Zeros);
+    graph.connect(graph.find_layer("x").unwrap(), root, Connect::diagonal(w));
+    graph.connect(root, graph.find_layer("y").unwrap(), Connect::identity());
+    let numbers = |values: Vec<f32>| Column::Numbers { size: 1, values };
+    let data = Sequences {
+        columns: vec![numbers(vec![1.0, 2.0]), numbers(vec![1.0, 2.0])],
+        starts: vec![0],
+        counted: None,
+        frames: 2,
+    };
+    let config = TrainingConfig::new(1, 2, Loss::MeanSquaredError);
+    let mut trainer = trainer(&graph, data, &config).unwrap();
+    let error = trainer.step().unwrap_err().to_string();
+    assert!(error.contains("the gradient of `root.diag.x` is"), "{error}");
+    assert_eq!(trainer.weights().unwrap(), Weights(vec![vec![0.0], vec![0.0]]));
 }
 
 /// y = w x, one number each.
@@ -245,13 +292,79 @@ fn a_network_that_looks_ahead_trains_in_whole_windows_only() {
     assert!(error.to_string().contains("it looks ahead") && error.is_bad_input(), "{error}");
 }
 
+/// s(t) = 0.9 s(t - delay) + x(t), y = s: what was long ago is in every value.
+fn leaky(delay: i64) -> Graph {
+    let mut graph = Graph::new("leaky");
+    let x = graph.input("x", 1);
+    let s = graph.sum("s", 1, Activation::Identity);
+    graph.connect(x, s, Connect::identity());
+    graph.connect(s, s, Connect::scaled(0.9).delay(delay));
+    graph.output("s", s);
+    graph
+}
+
 #[test]
-fn an_evaluation_reads_all_streams_once_from_their_starts_and_without_dropout() {
+fn an_evaluation_runs_each_sequence_whole_with_its_state_carried_on() {
+    let lengths = [300usize, 40, 7, 1, 0, 260].into_iter().filter(|&n| n > 0).collect::<Vec<_>>();
+    let frames: usize = lengths.iter().sum();
+    let starts: Vec<usize> = lengths.iter().scan(0, |at, n| Some(std::mem::replace(at, *at + n))).collect();
+    let x: Vec<f32> = (0..frames).map(|i| ((i * i) % 17) as f32 / 17.0).collect();
+    let counted: Vec<bool> = (0..frames).map(|i| i % 5 != 0).collect();
+    let data = Sequences {
+        columns: vec![
+            Column::Numbers { size: 1, values: x.clone() },
+            Column::Numbers { size: 1, values: vec![0.25; frames] },
+        ],
+        starts: starts.clone(),
+        counted: Some(counted.clone()),
+        frames,
+    };
+    // The mean of (s - 1/4)^2 over the first frames that count.
+    let by_hand = |backwards: bool, first: usize| {
+        let (mut sum, mut count) = (0.0, 0.0);
+        for (&start, &length) in starts.iter().zip(&lengths) {
+            let mut frames: Vec<usize> = (start..(start + length).min(first)).collect();
+            if backwards {
+                frames.reverse();
+            }
+            let mut s = 0.0;
+            for frame in frames {
+                s = 0.9 * s + f64::from(x[frame]);
+                if counted[frame] {
+                    sum += (s - 0.25) * (s - 0.25);
+                    count += 1.0;
+                }
+            }
+        }
+        sum / count
+    };
+    let go_on = AtomicBool::new(false);
+    for delay in [1, -1] {
+        let network = Loss::MeanSquaredError.of(&leaky(delay), None).unwrap();
+        for limit in [None, Some(320), Some(9)] {
+            let expected = by_hand(delay < 0, limit.unwrap_or(frames));
+            for (streams, window) in [(1, 7), (1, 1000), (3, 64), (16, 5)] {
+                let mut evaluator =
+                    Evaluator::new(&network, data.clone(), streams, window, limit, 1, &reference).unwrap();
+                for _ in 0..2 {
+                    let loss = evaluator.evaluate(&Weights(Vec::new()), &go_on).unwrap().unwrap();
+                    assert!(
+                        (loss - expected).abs() < 1e-12,
+                        "delay {delay}, first {limit:?}, {streams} streams, windows of {window}: {loss} {expected}"
+                    );
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn an_evaluation_is_without_dropout_and_can_be_stopped() {
     let mut graph = Graph::new("masked");
     let x = symbol(&mut graph, "x", 4);
     let e = graph.sum("e", 4, Activation::Identity);
     dense(&mut graph, x, e, 0);
-    let mask = operation(&mut graph, "mask", 4, Operation::DropoutMask { probability: 0.5 });
+    let mask = graph.mask("mask", 4, 0.5);
     let y = graph.product("y", 4, Activation::Identity);
     graph.connect(e, y, Connect::identity());
     graph.connect(mask, y, Connect::identity());
@@ -267,21 +380,15 @@ fn an_evaluation_reads_all_streams_once_from_their_starts_and_without_dropout() 
         logits.iter().map(|y| y.exp()).sum::<f64>().ln() - logits[usize::from(pair[1])]
     };
     let expected = bytes.windows(2).map(frame).sum::<f64>() / 299.0;
-    let go_on = AtomicBool::new(false);
-    // 300 frames are 4 streams of 75 frames, in windows of 7; or one stream.
-    for streams in [1, 4] {
-        let make = &reference;
-        let mut evaluator = Evaluator::new(&network, text(&bytes), streams, 7, None, 1, make).unwrap();
-        for _ in 0..2 {
-            let loss = evaluator.evaluate(&weights, &go_on).unwrap().unwrap();
-            assert!((loss - expected).abs() < 1e-12, "{streams}: {loss} {expected}");
-        }
-        assert_eq!(evaluator.evaluate(&weights, &AtomicBool::new(true)).unwrap(), None);
-    }
+    let mut evaluator = Evaluator::new(&network, text(&bytes), 4, 7, None, 1, &reference).unwrap();
+    let loss = evaluator.evaluate(&weights, &AtomicBool::new(false)).unwrap().unwrap();
+    assert!((loss - expected).abs() < 1e-12, "{loss} {expected}");
+    assert_eq!(evaluator.evaluate(&weights, &AtomicBool::new(true)).unwrap(), None);
+
     let mut none = text(&bytes);
     none.columns[1] = Column::Symbols(vec![NO_SYMBOL; 300]);
-    let mut evaluator = Evaluator::new(&network, none, 1, 7, None, 1, &reference).unwrap();
-    assert!(evaluator.evaluate(&weights, &go_on).unwrap_err().to_string().contains("no frame"));
+    let error = Evaluator::new(&network, none, 1, 7, None, 1, &reference).err().unwrap().to_string();
+    assert_eq!(error, "of the 300 frames to evaluate, none has a target whose loss counts");
 }
 
 #[test]

@@ -8,7 +8,7 @@ use crate::outputs::check_output;
 use crate::sequence::{OutputGradients, Sequence, gradient_name};
 use clap::Args;
 use rnnc_graph::{LayerKind, WeightId};
-use rnnc_plan::{Part, PlanOptions};
+use rnnc_plan::{Part, PlanOptions, check_available};
 use rnnc_train::{Weights, write_arrays};
 use std::path::PathBuf;
 
@@ -58,6 +58,11 @@ impl Grad {
         executor.forward(frames, &sequence.inputs(&all), sequence.resets(&all))?;
         executor.backward(frames, &sequence.output_gradients())?;
 
+        let weights = graph.weights().iter().map(|weight| weight.len());
+        let inputs = graph.inputs().iter().map(|&id| graph.layer_at(id).size);
+        let (weights, inputs) = (weights.collect::<Vec<_>>(), inputs.collect::<Vec<_>>());
+        let bytes = Numbers::bytes(1, 1, &weights, double) + Numbers::bytes(frames, streams, &inputs, double);
+        check_available("holding the gradients of all weights and inputs", bytes)?;
         let mut arrays = Vec::new();
         for (place, weight) in graph.weights().iter().enumerate() {
             let mut gradient = Numbers::zeros(weight.len(), double);

@@ -32,8 +32,8 @@ impl Init {
     pub fn run(&self) -> anyhow::Result<Outcome> {
         check_output("--output", &self.output, &[("the network", Some(&*self.network.file))])?;
         let graph = self.network.read()?;
-        // As drawn, and as they lie in the file.
-        let bytes = graph.weights().iter().map(|w| 12 * w.len() as u128).sum();
+        // As drawn, as they are handed on, and as they lie in the file, of which there are two copies.
+        let bytes = graph.weights().iter().map(|w| 24 * w.len() as u128).sum();
         check_available("writing the weights", bytes)?;
         Weights::initial(&graph, self.seed).save(&self.output, &graph, Precision::Single)?;
         Ok(Outcome::Done)

@@ -57,8 +57,8 @@ impl New {
             let path = self.directory.join(name);
             let parent = path.parent().unwrap_or(&self.directory);
             std::fs::create_dir_all(parent)
-                .and_then(|()| std::fs::write(&path, contents))
-                .map_err(|error| anyhow::anyhow!("cannot write {}: {error}", path.display()))?;
+                .map_err(|error| anyhow::anyhow!("cannot write {}: {error}", parent.display()))?;
+            rnnc_train::write_whole(&path, |out| out.write_all(contents.as_bytes()))?;
         }
         let mut out = std::io::stdout().lock();
         writeln!(out, "Train it:  rnnc train {}", self.directory.join("train.toml").display())?;

@@ -6,10 +6,9 @@ use crate::network::NetworkArgs;
 use crate::numbers::Numbers;
 use crate::outputs::check_output;
 use crate::sequence::{OutputGradients, Sequence};
-use crate::states::{read_state, write_state};
 use clap::Args;
-use rnnc_plan::PlanOptions;
-use rnnc_train::{Weights, write_arrays};
+use rnnc_plan::{PlanOptions, check_available};
+use rnnc_train::{Weights, read_state, write_arrays, write_state};
 use std::path::PathBuf;
 
 /// Long inputs run in windows of so many frames. Of a causal network, that changes no value.
@@ -86,6 +85,10 @@ impl Run {
         }
 
         let sizes: Vec<usize> = graph.outputs().iter().map(|o| graph.layer_at(o.layer).size).collect();
+        check_available(
+            "holding the outputs of all frames",
+            Numbers::bytes(frames, streams, &sizes, double),
+        )?;
         let mut outputs: Vec<Numbers> =
             sizes.iter().map(|size| Numbers::zeros(frames * streams * size, double)).collect();
         for start in (0..frames).step_by(window) {

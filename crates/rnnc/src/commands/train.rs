@@ -2,24 +2,30 @@
 
 use crate::executors::{ExecutorKind, Precision};
 use crate::failure::Outcome;
-use crate::network::{compile, read_text};
+use crate::network::compile;
 use crate::screen::{Screen, duration, evaluation};
+use crate::signals::stop_on_signals;
 use clap::Args;
-use rnnc_train::{Config, DataKind, Job, Summary, train};
+use rnnc_train::{Config, DataKind, Job, Summary, read_network, train};
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 /// The arguments.
 #[derive(Args)]
 #[command(after_help = "\
-Ctrl-C ends the run after the current window, with a checkpoint; a second one ends it at once. The run's directory holds \
-checkpoint, metrics, and copies of network and settings: `--resume` goes on from there, `rnnc generate` writes text, and \
-the checkpoint serves as --weights of `rnnc run`.
+Ctrl-C, SIGTERM and SIGHUP end the run after the current window, with a checkpoint; a second one ends it at once. The \
+run's directory holds checkpoint, metrics, and copies of network and settings: `--resume` goes on from there, `rnnc \
+generate` writes text, and the checkpoint serves as --weights of `rnnc run`. One `rnnc train` at a time writes there.
 
 Examples:
   rnnc train train.toml
-  rnnc train train.toml --resume --threads 4")]
+  rnnc train train.toml --resume --threads 4
+
+Validation and test data are whole sequences (files of text, columns or lists of arrays) from the end of the data, as near to \
+the settings' shares as they come; where none begins near there, the tail of one is taken, and begins without the state \
+before it. Reported losses are those of whole sequences with their state carried on.")]
 pub struct Train {
     /// The settings
     #[arg(value_name = "TRAIN.toml")]
@@ -33,13 +39,10 @@ pub struct Train {
     /// Threads to run on, instead of the settings' `run.threads`
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
-    /// How coarsely products of matrices may round their operands [default: f32]
+    /// How coarsely products of matrices may round their operands [default: f32, or that of the checkpoint with --resume]
     #[arg(long, value_enum)]
     precision: Option<Precision>,
 }
-
-/// Whether the user asked to stop.
-static STOP: AtomicBool = AtomicBool::new(false);
 
 impl Train {
     /// Trains.
@@ -50,16 +53,11 @@ impl Train {
             None => ExecutorKind::parse(&config.run.executor)?,
         };
         config.run.threads = self.threads.unwrap_or(config.run.threads);
-        let text = read_text(&config.network.file)?;
+        let text = read_network(&config.network.file)?;
         let graph = compile(&config.network.file, &text, config.network.name.as_deref())?;
 
-        ctrlc::set_handler(|| {
-            if STOP.swap(true, Ordering::Relaxed) {
-                // 128 + SIGINT, as shells have it.
-                std::process::exit(130);
-            }
-        })
-        .map_err(|error| anyhow::anyhow!("Ctrl-C cannot be caught: {error}"))?;
+        let stop = Arc::new(AtomicBool::new(false));
+        stop_on_signals(&stop)?;
 
         let job = Job {
             config: &config,
@@ -67,7 +65,7 @@ impl Train {
             network_text: &text,
             make: &|plan, setup| kind.make(plan, setup, self.precision),
             resume: self.resume,
-            stop: &STOP,
+            stop: &stop,
         };
         let mut screen = Screen::new(config.data.kind == DataKind::Text);
         let result = train(&job, &mut |event: rnnc_train::Event<'_>| screen.show(event));

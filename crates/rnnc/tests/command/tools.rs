@@ -348,3 +348,43 @@ fn an_executor_takes_about_the_memory_that_was_planned() {
     // Most of it are values.
     assert!(planned > 30e6 && (0.95 * planned..1.15 * planned).contains(&measured), "{planned} {measured}");
 }
+
+#[test]
+#[cfg(target_os = "linux")]
+fn plans_of_the_largest_layers_take_no_memory_for_what_they_count() {
+    let sandbox = Sandbox::new();
+    let most = 2_147_483_647usize;
+    for (name, text) in [
+        ("vector", format!("input x : vector({most})  y = tanh(x)  output y")),
+        ("lru", format!("input x : vector(3)  y = lru(x; {most}, 4)  output y")),
+        ("broadcast", format!("input x : vector(1)  y = broadcast(x; {most})  output y")),
+        ("param", format!("input x : vector(1)  y = x * param({most})  output y")),
+        ("dense", format!("input x : vector(2)  y = dense(x; {most})  output y")),
+        ("start", format!("input x : vector({most})  h = 0.5 * h[t-1] + x  start h = 0.5  output h")),
+    ] {
+        sandbox.write("net.rnn", format!("network n {{ {text} }}"));
+        // With 2 GB of addresses.
+        let limited = format!("ulimit -v 2000000; exec {} plan net.rnn", env!("CARGO_BIN_EXE_rnnc"));
+        let mut shell = std::process::Command::new("sh");
+        let done = shell.args(["-c", &limited]).current_dir(sandbox.path(".")).output().unwrap();
+        let (out, err) = (String::from_utf8_lossy(&done.stdout), String::from_utf8_lossy(&done.stderr));
+        assert!(done.status.success(), "{name}: {err}");
+        assert!(out.contains("in all") && out.contains(" TB"), "{name}: {out}");
+    }
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn what_the_limit_of_a_process_does_not_let_it_have_is_refused_with_the_amount() {
+    let sandbox = Sandbox::new();
+    sandbox.write("net.rnn", "network n { input x : vector(1)  y = broadcast(x; 2000000000)  output y }");
+    let limited = format!(
+        "ulimit -v 4000000; exec {} bench net.rnn --inference --schedule session --threads 1",
+        env!("CARGO_BIN_EXE_rnnc")
+    );
+    let mut shell = std::process::Command::new("sh");
+    let done = shell.args(["-c", &limited]).current_dir(sandbox.path(".")).output().unwrap();
+    let err = String::from_utf8_lossy(&done.stderr);
+    assert_eq!(done.status.code(), Some(2), "{err}");
+    assert!(err.contains("would take ") && err.contains(" are available"), "{err}");
+}

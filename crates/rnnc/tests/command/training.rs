@@ -211,6 +211,49 @@ fn arrays_are_trained_on_too() {
     assert!(!out.contains("rnnc generate"), "{out}");
 }
 
+#[test]
+fn reported_losses_are_those_of_what_run_computes_of_the_same_data() {
+    let sandbox = Sandbox::new();
+    sandbox.write(
+        "model.rnn",
+        "network slow { input x : vector(2)  u = tanh(dense(x; 6))  s = 0.98 * s[t-1] + 0.02 * u  y = dense(s; 2)  output y }",
+    );
+    let value = |k: usize, i: usize| ((k * 31 + i * i) % 23) as f64 / 23.0;
+    let lengths = [300usize, 200, 420, 260, 140];
+    let array = |name: &str, k: usize, shape: &[usize]| {
+        let values = (0..shape.iter().product()).map(|i| value(k, i)).collect();
+        Array::new(name, shape, Elements::F64(values))
+    };
+    let mut arrays = Vec::new();
+    for (k, &n) in lengths.iter().enumerate() {
+        arrays.push(array(&format!("x.{k}"), k, &[n, 2]));
+        arrays.push(array(&format!("target.{k}"), k + 100, &[n, 2]));
+    }
+    sandbox.write_arrays("data.npz", &arrays);
+    sandbox.write(
+        "train.toml",
+        "[network]\nfile = \"model.rnn\"\n[data]\nkind = \"arrays\"\nfiles = [\"data.npz\"]\nvalidation = 0.1\n\
+         test = 0.1\n[training]\nstreams = 4\nwindow = 32\nupdates = 10\nloss = \"mean_squared_error\"\n",
+    );
+    sandbox.succeeds("train train.toml");
+    let reported = |kind: &str| {
+        let metrics = sandbox.read("run/metrics.jsonl");
+        let lines = metrics.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+        lines.rev().find(|line| line["kind"] == kind).unwrap()["loss"].as_f64().unwrap()
+    };
+    for (kind, k) in [("validation", 3), ("test", 4)] {
+        let n = lengths[k];
+        sandbox.write_arrays("in.npz", &[array("x", k, &[n, 1, 2])]);
+        sandbox
+            .succeeds("run model.rnn --weights run/checkpoint.safetensors --input in.npz --output out.npz");
+        let outputs = sandbox.floats("out.npz", "y");
+        let squares = outputs.iter().enumerate().map(|(i, y)| (y - value(k + 100, i)).powi(2));
+        let expected = squares.sum::<f64>() / outputs.len() as f64;
+        let found = reported(kind);
+        assert!((found - expected).abs() < 1e-5 * expected, "{kind}: {found} {expected}");
+    }
+}
+
 /// As Ctrl-C does.
 #[cfg(unix)]
 fn interrupt(process: &std::process::Child) {

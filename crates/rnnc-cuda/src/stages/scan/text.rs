@@ -82,11 +82,8 @@ impl<'a> Text<'a> {
 
     /// Where an input is read, if it does not cross; else somewhere that can be read.
     fn source(&self, input: &Input) -> String {
-        let (first, streams) = (self.recurrence.first, self.places.streams());
-        let unit = match input.repeat {
-            None => "u".into(),
-            Some(repeat) => format!("({first}u + u) / {repeat}u"),
-        };
+        let streams = self.places.streams();
+        let unit = input.repeat.map_or("u".into(), map::repeated);
         let Read { view, delay, history, .. } = input.read;
         if delay == 0 || (delay > 0 && history) {
             return self.places.source_address(&input.read, "row", &unit);
@@ -271,12 +268,11 @@ impl Algebra for Printer<'_, '_> {
         format!("w{place}")
     }
 
-    fn mask(&mut self, key: u64, probability: f64) -> String {
+    fn mask(&mut self, key: u64, probability: f64, first: usize) -> String {
         if !self.text.places.setup.training {
             return float(1.0);
         }
-        let unit = format!("{}u + u", self.text.recurrence.first);
-        self.variable(&map::mask(key, probability, &unit))
+        self.variable(&map::mask(key, probability, &format!("{first}u + u")))
     }
 
     fn input(&mut self, place: usize, input: &Input) -> String {
@@ -287,8 +283,7 @@ impl Algebra for Printer<'_, '_> {
         }
         let start = match (read.start, input.repeat) {
             (StartValue::Weight(offset), Some(repeat)) => {
-                let first = self.text.recurrence.first;
-                format!("constant(a.weights + ({offset}ull + ({first}u + u) / {repeat}u))")
+                format!("constant(a.weights + ({offset}ull + {}))", map::repeated(repeat))
             }
             (start, _) => self.start(&start),
         };

@@ -49,8 +49,7 @@ impl Bench {
     fn machine_of_file(&self) -> anyhow::Result<Option<Machine>> {
         let Some(path) = &self.machine else { return Ok(None) };
         let ExecutorArgs { executor, threads, precision } = self.executor;
-        let text = std::fs::read_to_string(path)
-            .map_err(|error| BadInput(format!("cannot read {}: {error}", path.display())))?;
+        let text = rnnc_train::read_text(path)?;
         let machine = serde_json::from_str(&text).ok().and_then(|value| Machine::of_json(&value));
         let problem = match (&machine, executor) {
             (Some(Machine::Cpu(machine)), ExecutorKind::Cpu) => {

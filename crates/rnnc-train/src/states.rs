@@ -3,16 +3,19 @@
 //! Per layer that is read with a delay, `LAYER`, `[D, B, N]`: its last D frames, oldest first (of a symbol layer
 //! integers with N = 1, -1 for no symbol); and `age`, `[B]`: how many frames ago each stream began or was reset.
 
-use crate::failure::bad_input;
-use crate::numbers::Numbers;
+use crate::array::{Array, Dimension, Elements};
+use crate::arrays::{ArrayFile, write_arrays};
+use crate::error::TrainError;
 use rnnc_plan::{History, NO_SYMBOL, State};
-use rnnc_train::{Array, ArrayFile, Dimension, Elements, write_arrays};
 use std::path::Path;
 
 const AGE: &str = "age";
 
 /// Reads a state for a network whose state has the form of `like`.
-pub fn read_state(path: &Path, like: &State) -> anyhow::Result<State> {
+///
+/// # Errors
+/// Arrays that are missing, are others or do not fit, by name; a layer that is called `age`.
+pub fn read_state(path: &Path, like: &State) -> Result<State, TrainError> {
     check_names(like, path)?;
     let streams = like.ages.len();
     let mut file = ArrayFile::open(path)?;
@@ -42,13 +45,13 @@ pub fn read_state(path: &Path, like: &State) -> anyhow::Result<State> {
 }
 
 /// The largest symbol is checked by the executor, which knows how many there are.
-fn symbol_numbers(array: &Array) -> anyhow::Result<Vec<f64>> {
+fn symbol_numbers(array: &Array) -> Result<Vec<f64>, TrainError> {
     let symbols = array.symbols(NO_SYMBOL as usize, true)?;
     Ok(symbols.iter().map(|&s| if s == NO_SYMBOL { -1.0 } else { f64::from(s) }).collect())
 }
 
-/// Writes a state.
-pub fn write_state(path: &Path, state: State, double: bool) -> anyhow::Result<()> {
+/// Writes a state, in single precision or in double.
+pub fn write_state(path: &Path, state: State, double: bool) -> Result<(), TrainError> {
     check_names(&state, path)?;
     let streams = state.ages.len();
     let mut arrays: Vec<Array> = state
@@ -59,23 +62,25 @@ pub fn write_state(path: &Path, state: State, double: bool) -> anyhow::Result<()
             if symbols {
                 // Symbols and -1 are whole numbers, far below 2^53.
                 Array::new(layer, &shape, Elements::Integers(values.iter().map(|&s| s as i64).collect()))
+            } else if double {
+                Array::new(layer, &shape, Elements::F64(values))
             } else {
-                Numbers::new(values, double).into_array(layer, &shape)
+                Array::new(layer, &shape, Elements::F32(values.iter().map(|&x| x as f32).collect()))
             }
         })
         .collect();
     let ages = state.ages.iter().map(|&age| i64::try_from(age).unwrap_or(i64::MAX)).collect();
     arrays.push(Array::new(AGE, &[streams], Elements::Integers(ages)));
-    Ok(write_arrays(path, &arrays)?)
+    write_arrays(path, &arrays)
 }
 
-fn check_names(state: &State, path: &Path) -> anyhow::Result<()> {
+fn check_names(state: &State, path: &Path) -> Result<(), TrainError> {
     if state.histories.iter().any(|h| h.layer == AGE) {
-        return bad_input(format!(
+        return Err(TrainError::Setting(format!(
             "the network reads a layer `{AGE}` with a delay, and the array of that name means something else in {}: \
              rename the layer",
             path.display()
-        ));
+        )));
     }
     Ok(())
 }
