@@ -111,6 +111,18 @@ impl State {
             plan.saved_layers().into_iter().map(|id| (id, kept.frames)).collect();
         check_layers(&kept.layers, &saved, plan, streams, "layers that errors read in kept frames")
     }
+
+    /// Refuses numbers that single precision cannot hold, for executors that keep them in it.
+    ///
+    /// # Errors
+    /// [`ExecutorError::TooLarge`].
+    pub fn check_single(&self) -> Result<(), ExecutorError> {
+        let kept = self.kept.iter().flat_map(|kept| &kept.layers);
+        self.histories
+            .iter()
+            .chain(kept)
+            .try_for_each(|history| check_single(&history.layer, &history.values))
+    }
 }
 
 fn fail(problem: String) -> Result<(), ExecutorError> {
@@ -156,7 +168,6 @@ fn check_layers(
             let found = say(history.depth, history.size, history.symbols);
             return fail(format!("`{}` has {found}, not {}", layer.name, say(depth, size, symbols)));
         }
-        check_single(&layer.name, &history.values)?;
         // A symbol is an address in a table: none may lie past its end.
         let valid = |&x: &f64| x == -1.0 || (x >= 0.0 && x < layer.size as f64 && x.fract() == 0.0);
         if symbols && let Some(wrong) = history.values.iter().find(|x| !valid(x)) {

@@ -76,7 +76,13 @@ pub fn check_refusals(make: Make<'_>) -> Result<(), String> {
     expect("an input past single precision", is_large, e.forward(3, &[too_large, s], None))?;
     let mut history = before.clone();
     history.histories.iter_mut().filter(|h| !h.symbols).for_each(|h| h.values[7] = -1e39);
-    expect("a state past single precision", is_large, e.set_state(&history))?;
+    match e.set_state(&history) {
+        // An executor in double precision holds it.
+        Ok(()) if e.state().is_ok_and(|now| now.histories == history.histories) => {
+            e.set_state(&before).map_err(|e| e.to_string())?;
+        }
+        refused => expect("a state past single precision", is_large, refused)?,
+    }
     expect(
         "a weight past single precision",
         is_large,

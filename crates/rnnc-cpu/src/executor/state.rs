@@ -26,6 +26,7 @@ impl CpuExecutor {
 
     pub(super) fn go_on_from(&mut self, state: &State) -> Result<(), ExecutorError> {
         state.check(&self.plan, self.setup)?;
+        state.check_single()?;
         let read: Vec<(LayerId, usize)> = self.histories().collect();
         for ((id, depth), history) in read.into_iter().zip(&state.histories) {
             self.put_history(id, history, depth, 0);

@@ -34,6 +34,7 @@ impl CudaExecutor {
 
     pub(super) fn go_on_from(&mut self, state: &State) -> Result<(), ExecutorError> {
         state.check(&self.plan, self.setup)?;
+        state.check_single()?;
         for ((id, depth), history) in self.histories().into_iter().zip(&state.histories) {
             self.put_history(id, history, depth, 0)?;
         }
