@@ -11,6 +11,7 @@
 
 use crate::error::GraphError;
 use crate::function::{Activation, Function, SlopeReads};
+use crate::gather::gather_reads;
 use crate::graph::{Connect, Graph};
 use crate::normalize::{normalize, split_terms};
 use crate::operation::Operation;
@@ -42,8 +43,9 @@ impl Adjoint {
     /// Derives the adjoint of a network. Its own adjoint does not exist: it reads saved values.
     pub fn derive(graph: &Graph, options: AdjointOptions) -> Result<Adjoint, GraphError> {
         let forward = normalize(graph);
-        let adjoint = Derivation::new(&forward, options)?.run();
-        let mut graph = recompute(&forward, simplify(adjoint));
+        let mut adjoint = simplify(Derivation::new(&forward, options)?.run());
+        gather_reads(&mut adjoint);
+        let mut graph = recompute(&forward, adjoint);
         for id in graph.layer_ids() {
             split_terms(&mut graph, id);
         }
@@ -233,15 +235,19 @@ impl<'a> Derivation<'a> {
             Function::Apply(Activation::Identity) | Function::Slope(_) => return error,
             Function::Apply(activation) => activation,
         };
-        let read = match activation.slope_reads() {
-            SlopeReads::Value => id,
-            // The normal form has the argument in a layer of its own.
-            SlopeReads::Argument => self.forward.incoming(id).next().and_then(|c| c.source).unwrap_or(id),
-        };
-        let value = self.value(read);
         let name = format!("d {}", layer.name);
         let slope = self.add(name, layer.size, LayerKind::Sum, Function::Slope(activation), id);
-        self.out.connect(value, slope, Connect::identity());
+        match activation.slope_reads() {
+            SlopeReads::Value => {
+                let value = self.value(id);
+                self.out.connect(value, slope, Connect::identity());
+            }
+            // In normal form the argument is one read, as it is.
+            SlopeReads::Argument => {
+                let forward = self.forward;
+                forward.incoming(id).for_each(|c| self.read(c, slope));
+            }
+        }
         let delta = self.out_layer(id, LayerKind::Product, layer.size);
         self.out.connect(error, delta, Connect::identity());
         self.out.connect(slope, delta, Connect::identity());
@@ -350,12 +356,12 @@ impl<'a> Derivation<'a> {
         let Some(source) = c.source else { return };
         let delay = c.delay;
         let (back, scale) = match c.kind {
-            ConnectionKind::Full { weight, heads, transposed } => {
+            ConnectionKind::Full { weight, heads, transposed, part } => {
                 let value = self.value(source);
-                let kind =
-                    AccumulationKind::Outer { source: value, source_range: c.source_range, delay, heads };
+                let source_range = c.source_range;
+                let kind = AccumulationKind::Outer { source: value, source_range, delay, heads, part };
                 self.out.accumulate(Accumulation { weight, kind, error: delta, error_range: c.target_range });
-                (Connect::new(ConnectionKind::Full { weight, heads, transposed: !transposed }), None)
+                (Connect::new(ConnectionKind::Full { weight, heads, transposed: !transposed, part }), None)
             }
             ConnectionKind::Diagonal { weight } => {
                 let value = self.value(source);

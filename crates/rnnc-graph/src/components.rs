@@ -5,6 +5,7 @@ use crate::barriers;
 use crate::cycles::{Digraph, Edge};
 use crate::error::GraphError;
 use crate::graph::Graph;
+use crate::obstacles::{Obstacle, ObstacleKind, Words};
 use crate::parts::LayerId;
 use crate::scan::{self, ScanForm};
 use crate::spans::Spans;
@@ -49,7 +50,9 @@ pub struct Component {
     pub barrier_bound: Option<(u64, u64)>,
     /// Why it is what it is, for people.
     pub reason: String,
-    /// For a loop, which edit would make it a scan or wider; else empty.
+    /// For a loop, all that keeps it from being a scan.
+    pub obstacles: Vec<Obstacle>,
+    /// For a loop, what would make it a scan, in the words of the text, if it has any; else empty.
     pub remedy: String,
 }
 
@@ -83,13 +86,13 @@ impl Components {
         }
         // `local[layer]` is the layer's place in its component.
         let mut local = vec![0; graph.layers().len()];
-        let spans = Spans::find(graph, |_| false);
+        let (words, spans) = (Words::of(graph), Spans::find(graph, |_| false));
         let mut list = Vec::with_capacity(groups.len());
         for (place, group) in groups.into_iter().enumerate() {
             for (i, &layer) in group.iter().enumerate() {
                 local[layer] = i;
             }
-            list.push(component(graph, &spans, place, group, &of_layer, &local)?);
+            list.push(component(graph, &words, &spans, place, group, &of_layer, &local)?);
         }
         Ok(Components { list, of_layer })
     }
@@ -107,6 +110,7 @@ impl Components {
 
 fn component(
     graph: &Graph,
+    words: &Words<'_>,
     spans: &Spans,
     place: usize,
     group: Vec<usize>,
@@ -130,6 +134,7 @@ fn component(
             width: Width { frames: usize::MAX, bound: None },
             barrier_bound: Some((0, 1)),
             reason: "no cycle: all frames at once".into(),
+            obstacles: Vec::new(),
             remedy: String::new(),
         });
     }
@@ -141,25 +146,23 @@ fn component(
     // Zero-delay order within a frame, for the affine elimination.
     let frame_order = digraph.order(|e| e.delay == 0).unwrap_or_else(|_| (0..layers.len()).collect());
     let frame_order: Vec<LayerId> = frame_order.into_iter().map(|i| layers[i]).collect();
-    let (kind, reason, remedy) = match scan::affine(graph, &frame_order, member) {
-        Ok(form) if form.order <= scan::LARGEST_ORDER => {
-            let reason = format!(
-                "scan: its reads of itself are elementwise and affine, {} numbers a unit",
-                form.order
-            );
-            (Kind::Scan(form), reason, String::new())
+    let mut obstacles = scan::obstacles(graph, &frame_order, member);
+    let form = scan::form(graph, &frame_order, member);
+    if form.order > scan::LARGEST_ORDER
+        && let Some(&(layer, longest)) = form.states.iter().max_by_key(|(_, delay)| *delay)
+    {
+        let layers = (form.states.len() <= scan::LARGEST_ORDER).then_some(form.states.len());
+        obstacles.push(Obstacle { layer, kind: ObstacleKind::Order { longest, layers } });
+    }
+    let (kind, reason) = match obstacles.first() {
+        None => {
+            let order = form.order;
+            let reason = format!("scan: its reads of itself are elementwise and affine, {order} numbers a unit");
+            (Kind::Scan(form), reason)
         }
-        Ok(form) => (
-            Kind::Loop,
-            format!(
-                "loop without barriers: elementwise and affine, but its {} numbers a unit are more than {}",
-                form.order,
-                scan::LARGEST_ORDER
-            ),
-            "shorter delays would make it a scan".into(),
-        ),
-        Err(obstacle) => (Kind::Loop, obstacle.reason, obstacle.remedy),
+        Some(first) => (Kind::Loop, words.reason(first)),
     };
+    let remedy = words.remedy(&obstacles);
     Ok(Component {
         offsets: found.order.iter().map(|&i| -found.shifts[i]).collect(),
         layers: found.order.iter().map(|&i| layers[i]).collect(),
@@ -168,6 +171,7 @@ fn component(
         width: found.width,
         barrier_bound,
         reason,
+        obstacles,
         remedy,
     })
 }

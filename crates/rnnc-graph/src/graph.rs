@@ -58,7 +58,7 @@ impl Connect {
 
     /// A weight matrix.
     pub fn full(weight: WeightId) -> Connect {
-        Connect::new(ConnectionKind::Full { weight, heads: 1, transposed: false })
+        Connect::new(ConnectionKind::Full { weight, heads: 1, transposed: false, part: None })
     }
 
     /// One weight per unit.
@@ -303,9 +303,14 @@ impl Graph {
         self.incoming[to.index()].extend(moved);
     }
 
-    /// The accumulations, to change.
-    pub(crate) fn accumulations_mut(&mut self) -> &mut [Accumulation] {
-        &mut self.accumulations
+    /// Leaves a layer those of its terms only, in that order.
+    pub(crate) fn keep_incoming(&mut self, layer: LayerId, kept: Vec<ConnectionId>) {
+        self.incoming[layer.index()] = kept;
+    }
+
+    /// The accumulations, handed out to be put back with [`Graph::accumulate`].
+    pub(crate) fn take_accumulations(&mut self) -> Vec<Accumulation> {
+        std::mem::take(&mut self.accumulations)
     }
 
     /// The graph without the layers that are not `kept`. All that a kept layer reads must be kept.

@@ -5,23 +5,27 @@
 //! - a verdict: [`validate`] (`validate.rs`: sizes, ranges, names);
 //! - its strongly connected components, each with its kind, direction, width and the reason for each:
 //!   [`Components`] (`components.rs`; `cycles.rs` finds them and orders their frames, `scan.rs` looks for affine
-//!   recurrences, which `recurrence.rs` writes out, `width.rs` for frames that can run at once, `barriers.rs`
+//!   recurrences, which `recurrence.rs` writes out and
+//!   `obstacles.rs` says what stands in the way of, `width.rs` for frames that can run at once, `barriers.rs`
 //!   bounds synchronizations, `spans.rs` says by which units layers are shared out);
 //! - the network that carries the errors back: [`Adjoint`] (`adjoint.rs`, after `normalize.rs` and before
-//!   `simplify.rs` and `recompute.rs`).
+//!   `simplify.rs`, `gather.rs` and `recompute.rs`). In both, `copies.rs` lets reads of copies read what is copied.
 //!
 //! `function.rs` defines the elementwise functions, `init.rs` the initial weights; `nearest.rs` says which name was meant.
 
 mod adjoint;
 mod barriers;
 mod components;
+mod copies;
 mod cycles;
 mod error;
 mod function;
+mod gather;
 mod graph;
 mod init;
 mod nearest;
 mod normalize;
+mod obstacles;
 mod operation;
 mod parts;
 mod recompute;
@@ -40,10 +44,11 @@ pub use graph::{Connect, Graph};
 pub use init::{Init, initial_values, name_key};
 pub use nearest::nearest;
 pub use normalize::normalize;
+pub use obstacles::{Obstacle, ObstacleKind};
 pub use operation::Operation;
 pub use parts::{
     Accumulation, AccumulationKind, Connection, ConnectionId, ConnectionKind, Layer, LayerId, LayerKind,
-    Origin, Output, Range, Start, Weight, WeightId,
+    Origin, Output, Range, Start, Submatrix, Weight, WeightId,
 };
 pub use recurrence::Coefficients;
 pub use scan::ScanForm;

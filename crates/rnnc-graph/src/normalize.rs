@@ -4,9 +4,11 @@
 //!   become sum layers.
 //! - A broadcast of as many units as it writes is an identity.
 //! - Full connections write all units of a layer; into a part, they become a layer of that size.
-//! - An activation whose slope needs its argument reads it from a layer of its own.
+//! - An activation whose slope needs its argument has one read, unscaled: of a layer with the argument.
+//! - What reads copies of other layers reads those (`copies.rs`).
 //! - Layers that no output depends on are gone. Inputs and weights stay, in their order.
 
+use crate::copies::forward_copies;
 use crate::function::{Function, SlopeReads};
 use crate::graph::Graph;
 use crate::parts::{Connection, ConnectionKind, Layer, LayerId, LayerKind, Range, Start};
@@ -24,6 +26,7 @@ pub fn normalize(graph: &Graph) -> Graph {
             split_argument(&mut out, id);
         }
     }
+    forward_copies(&mut out);
     let mut kept = reaches(&out, out.outputs().iter().map(|o| o.layer));
     for input in out.inputs() {
         kept[input.index()] = true;
@@ -43,7 +46,7 @@ fn reaches(graph: &Graph, ends: impl Iterator<Item = LayerId>) -> Vec<bool> {
     reached
 }
 
-fn anonymous(graph: &Graph, of: LayerId, size: usize, kind: LayerKind) -> Layer {
+pub(crate) fn anonymous(graph: &Graph, of: LayerId, size: usize, kind: LayerKind) -> Layer {
     let layer = graph.layer_at(of);
     Layer {
         name: layer.name.clone(),
@@ -99,7 +102,7 @@ fn reads_its_argument(graph: &Graph, id: LayerId) -> bool {
 }
 
 /// Whether a connection hands over all units of the source, undelayed and unscaled, to all units of the target.
-pub(crate) fn is_plain(graph: &Graph, c: &Connection) -> bool {
+fn is_plain(graph: &Graph, c: &Connection) -> bool {
     c.kind == ConnectionKind::Identity { scale: 1.0 }
         && c.delay == 0
         && c.target_range == Range::new(0, graph.layer_at(c.target).size)

@@ -138,6 +138,33 @@ impl Range {
     }
 }
 
+/// Some rows and some columns of a weight matrix.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Submatrix {
+    /// Of the matrix as it is, not transposed.
+    pub rows: Range,
+    /// Of the matrix as it is, not transposed.
+    pub columns: Range,
+}
+
+impl Submatrix {
+    /// How many numbers it has.
+    pub fn len(self) -> usize {
+        self.rows.len * self.columns.len
+    }
+
+    /// Whether it has none.
+    pub fn is_empty(self) -> bool {
+        self.len() == 0
+    }
+
+    /// Whether both have numbers in common.
+    pub fn meets(self, other: Submatrix) -> bool {
+        let meet = |a: Range, b: Range| a.start < b.end() && b.start < a.end();
+        meet(self.rows, other.rows) && meet(self.columns, other.columns)
+    }
+}
+
 /// How the target's term follows from the source.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum ConnectionKind {
@@ -150,6 +177,8 @@ pub enum ConnectionKind {
         heads: usize,
         /// Multiply by the transpose (adjoints).
         transposed: bool,
+        /// The part of the matrix that is used: all of it, or, of a single block, what reads of copies of parts need.
+        part: Option<Submatrix>,
     },
     /// One weight per unit (peepholes, gains).
     Diagonal {
@@ -219,6 +248,8 @@ pub enum AccumulationKind {
         delay: i64,
         /// The number of diagonal blocks.
         heads: usize,
+        /// The part of the matrix that it is the gradient of, if not all.
+        part: Option<Submatrix>,
     },
     /// error(t) * source(t - delay), unit by unit.
     Diagonal {

@@ -1,14 +1,16 @@
 //! Which cycles are affine recurrences, and so can run as a parallel scan over time (Blelloch 1990; Martin &
 //! Cundy 2018).
 //!
-//! Once the layers without delay are eliminated, each unit's state of k numbers obeys s(t) = A(t) s(t-1) + b(t), with
-//! A and b computed from outside the cycle. That holds if within the cycle there are only sums, products with
-//! one factor of the cycle, and quotients by something outside, all unit by unit, and no activation.
+//! Once the layers without delay are eliminated, each unit's state of k numbers obeys s(t) = A(t) s(t-1) + b(t), with A and
+//! b computed from outside the cycle. That holds if within the cycle there are only sums, products with one factor of the
+//! cycle, and quotients by something outside, all unit by unit, and no activation; and it is a scan if k is small. What else
+//! there is are its obstacles (`obstacles.rs` says them to people).
 
 use crate::function::Function;
 use crate::graph::Graph;
+use crate::obstacles::{Obstacle, ObstacleKind};
 use crate::operation::Operation;
-use crate::parts::{Connection, ConnectionKind, LayerId, LayerKind};
+use crate::parts::{Connection, ConnectionId, ConnectionKind, LayerId, LayerKind};
 
 /// The most numbers a unit's state may have for the cycle to run as a scan of k x k matrices.
 pub(crate) const LARGEST_ORDER: usize = 4;
@@ -22,82 +24,52 @@ pub struct ScanForm {
     pub order: usize,
 }
 
-/// What keeps a cycle from being a scan.
-pub(crate) struct Obstacle {
-    pub reason: String,
-    pub remedy: String,
-}
-
-/// Whether a cycle is affine. `layers` are its own, in the order of a frame; `member` tells them from others.
-pub(crate) fn affine(
+/// What keeps a cycle from being elementwise and affine: first what is not affine, then what mixes units. `layers` are its
+/// own, in the order of a frame; `member` tells them from others.
+pub(crate) fn obstacles(
     graph: &Graph,
     layers: &[LayerId],
     member: impl Fn(LayerId) -> bool,
-) -> Result<ScanForm, Obstacle> {
-    let inside = |c: &Connection| c.source.is_some_and(&member);
-    let mut crossing = None;
-    for &id in layers {
-        let layer = graph.layer_at(id);
-        let name = &layer.name;
-        let obstacle = |through: String, remedy: String| Obstacle {
-            reason: format!("loop: `{name}` reaches itself through {through}"),
-            remedy,
-        };
-        if layer.function != Function::IDENTITY {
-            return Err(obstacle(
-                layer.function.to_string(),
-                format!(
-                    "without {} on `{name}` (or with it applied outside the cycle) nothing but affine steps would be left there",
-                    layer.function
-                ),
-            ));
+) -> Vec<Obstacle> {
+    let inside = |id: ConnectionId| graph.connection_at(id).source.is_some_and(&member);
+    let (mut curved, mut crossing) = (Vec::new(), Vec::new());
+    for &layer in layers {
+        let mut add = |kind: ObstacleKind| curved.push(Obstacle { layer, kind });
+        let l = graph.layer_at(layer);
+        let incoming = graph.incoming_ids(layer);
+        let own = || incoming.iter().copied().filter(|&id| inside(id));
+        if l.function != Function::IDENTITY {
+            add(ObstacleKind::Function(l.function));
         }
-        let own: Vec<&Connection> = graph.incoming(id).filter(|c| inside(c)).collect();
-        match layer.kind {
-            LayerKind::Product if own.len() > 1 => {
-                return Err(obstacle(
-                    format!("a product of {} layers of the cycle", own.len()),
-                    format!("a product `{name}` with one factor only from the cycle would be affine"),
-                ));
+        match l.kind {
+            LayerKind::Product if own().nth(1).is_some() => add(ObstacleKind::Product(own().count())),
+            LayerKind::Operation(Operation::Quotient) => {
+                if incoming.get(1).is_some_and(|&id| inside(id)) {
+                    add(ObstacleKind::Divisor);
+                }
             }
-            LayerKind::Operation(Operation::Quotient) if graph.incoming(id).nth(1).is_some_and(inside) => {
-                return Err(obstacle(
-                    "a division".into(),
-                    format!("a divisor in `{name}` from outside the cycle would be affine"),
-                ));
-            }
-            LayerKind::Operation(op) if op != Operation::Quotient => {
-                return Err(obstacle(
-                    op.name().into(),
-                    format!("without {} in `{name}` the cycle could be affine", op.name()),
-                ));
+            LayerKind::Operation(op) => {
+                add(ObstacleKind::Operation(op));
+                continue; // its reads are the operation's
             }
             _ => {}
         }
-        // A full connection is affine, but mixes units; report a nonlinearity first if there is one.
-        if crossing.is_none()
-            && let Some(c) = own.iter().find(|c| graph.crosses_units(c))
-        {
-            let (through, remedy) = match c.kind {
-                ConnectionKind::Full { weight, .. } => (
-                    format!("the full connection `{}`", graph.weight_at(weight).name),
-                    format!("`diag` in place of `dense` for this read in `{name}` would make it elementwise"),
-                ),
-                ConnectionKind::Broadcast { .. } => (
-                    "a broadcast".to_string(),
-                    format!("reads of the cycle in `{name}` must be of its own units"),
-                ),
-                _ => (
-                    "a slice that moves units".to_string(),
-                    format!("reads of the cycle in `{name}` must be of its own units"),
-                ),
-            };
-            crossing = Some(obstacle(through, remedy));
-        }
+        crossing.extend(own().filter(|&id| graph.crosses_units(graph.connection_at(id))).map(|id| Obstacle {
+            layer,
+            kind: match graph.connection_at(id).kind {
+                ConnectionKind::Full { .. } => ObstacleKind::Matrix(id),
+                ConnectionKind::Broadcast { .. } => ObstacleKind::Broadcast(id),
+                _ => ObstacleKind::Slice(id),
+            },
+        }));
     }
-    if let Some(obstacle) = crossing {
-        return Err(obstacle);
-    }
+    curved.append(&mut crossing);
+    curved
+}
+
+/// What of a cycle would be its state if it were elementwise and affine. Of a cycle with too many numbers a unit, some.
+pub(crate) fn form(graph: &Graph, layers: &[LayerId], member: impl Fn(LayerId) -> bool) -> ScanForm {
+    let inside = |c: &Connection| c.source.is_some_and(&member);
     let mut states: Vec<(LayerId, usize)> = Vec::new();
     for c in layers.iter().flat_map(|&id| graph.incoming(id)).filter(|c| inside(c) && c.delay != 0) {
         // `inside` holds only for connections with a source.
@@ -112,5 +84,5 @@ pub(crate) fn affine(
         }
     }
     let order = states.iter().fold(0usize, |sum, (_, d)| sum.saturating_add(*d));
-    Ok(ScanForm { states, order })
+    ScanForm { states, order }
 }

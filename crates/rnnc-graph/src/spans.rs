@@ -197,7 +197,7 @@ mod tests {
         for (heads, span) in [(4, 8), (2, 8), (8, 32)] {
             let (mut g, layers) = gates(8);
             let w = g.weight("heads", &[heads, 32 / heads, 8 / heads], Init::Zeros);
-            let kind = ConnectionKind::Full { weight: w, heads, transposed: false };
+            let kind = ConnectionKind::Full { weight: w, heads, transposed: false, part: None };
             g.connect(layers[2], layers[0], Connect::new(kind).delay(1));
             assert_eq!(spans(&g, layers), [span, span, 8]);
         }

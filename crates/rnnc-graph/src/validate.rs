@@ -225,7 +225,7 @@ fn connection(graph: &Graph, c: &Connection) -> Result<(), GraphError> {
     }
     let (from, to) = (c.source_range.len, c.target_range.len);
     match c.kind {
-        ConnectionKind::Full { weight, heads, transposed } => {
+        ConnectionKind::Full { weight, heads, transposed, part } => {
             let (rows, columns) = if transposed { (from, to) } else { (to, from) };
             if heads == 0 || rows % heads != 0 || columns % heads != 0 {
                 return fail(format!(
@@ -236,10 +236,27 @@ fn connection(graph: &Graph, c: &Connection) -> Result<(), GraphError> {
             let needed =
                 if heads == 1 { vec![rows, columns] } else { vec![heads, rows / heads, columns / heads] };
             let weight = graph.weight_at(weight);
-            if weight.shape != needed {
+            if let Some(part) = part {
+                let of = |axis: usize| weight.shape.get(axis).copied().unwrap_or(0);
+                let fits = inside(part.rows, of(0)) && inside(part.columns, of(1));
+                if heads != 1 || symbols || weight.shape.len() != 2 || !fits {
+                    return fail(format!(
+                        "weight `{}` of shape {:?} has no rows {}..{} with columns {}..{} that `{}` could be read with",
+                        weight.name,
+                        weight.shape,
+                        part.rows.start,
+                        part.rows.end(),
+                        part.columns.start,
+                        part.columns.end(),
+                        source.name
+                    ));
+                }
+            }
+            let shape = part.map_or(weight.shape.clone(), |part| vec![part.rows.len, part.columns.len]);
+            if shape != needed {
                 return fail(format!(
-                    "weight `{}` has shape {:?}, where {needed:?} is needed to connect {from} units of `{}` to {to}",
-                    weight.name, weight.shape, source.name
+                    "weight `{}` has shape {shape:?}, where {needed:?} is needed to connect {from} units of `{}` to {to}",
+                    weight.name, source.name
                 ));
             }
         }

@@ -181,7 +181,8 @@ impl Lowering<'_, '_> {
                 if heads == 1 { &[rows, columns] } else { &[heads, rows / heads, columns / heads] };
             let weight = self.weight(name, shape, init, span)?;
             let read = self.weighable(*input)?;
-            self.weigh(read, layer, ConnectionKind::Full { weight, heads, transposed: false });
+            let kind = ConnectionKind::Full { weight, heads, transposed: false, part: None };
+            self.weigh(read, layer, kind);
         }
         match &dense.bias {
             Some((name, init)) => self.bias(name, *init, layer, span),

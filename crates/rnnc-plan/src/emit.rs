@@ -11,9 +11,13 @@ use crate::plan::{
 };
 use crate::schedule::{is_elementwise, is_product};
 use rnnc_graph::{
-    Accumulation, AccumulationKind, Connection, ConnectionKind, Direction, Kind, LayerId, LayerKind, WeightId,
+    Accumulation, AccumulationKind, Connection, ConnectionKind, Direction, Kind, LayerId, LayerKind, Range,
+    Submatrix, WeightId,
 };
 use std::collections::{BTreeMap, HashSet};
+
+/// Of how many parts of a weight's gradient it is found out whether they are all of it.
+const MOST_PARTS: usize = 64;
 
 /// A track: its slot, and of a cycle its component.
 type TrackKey = (usize, Option<usize>);
@@ -123,11 +127,11 @@ impl Emitter<'_, '_> {
             .collect();
         terms.sort_by_key(|&(track, phase, matrix, ..)| (track, phase, matrix));
         for (n, (track, phase, matrix, offset, c)) in terms.into_iter().enumerate() {
-            let (ConnectionKind::Full { weight, heads, transposed }, Some(source)) = (c.kind, c.source)
+            let (ConnectionKind::Full { weight, heads, transposed, part }, Some(source)) = (c.kind, c.source)
             else {
                 continue;
             };
-            let view = self.weights.view(weight);
+            let view = self.weights.view(weight).part(part);
             let from = self.lowering.read(self.weights, source, c.source_range, c.delay);
             let accumulate = n > 0;
             if !matrix {
@@ -154,26 +158,40 @@ impl Emitter<'_, '_> {
     /// Returns where gradients are to be cleared first.
     fn accumulations(&mut self) -> Vec<(usize, usize)> {
         let graph = self.lowering.graph;
-        // The first into a weight's gradient writes, the others add. A sum into a part of a vector always adds; the
-        // executor begins with zeros.
-        let mut written: HashSet<WeightId> = HashSet::new();
-        let whole = |a: &Accumulation| match a.kind {
-            AccumulationKind::Sum { weight_range, .. } | AccumulationKind::Start { weight_range, .. } => {
-                weight_range.len == graph.weight_at(a.weight).len()
+        // The first into a part of a weight's gradient writes, the others add. Where the parts are not the whole, or
+        // overlap, all add; the executor begins with zeros.
+        let mut written: HashSet<(WeightId, Submatrix)> = HashSet::new();
+        let part = |a: &Accumulation| {
+            let vector = |rows: Range| Submatrix { rows, columns: Range::new(0, 1) };
+            match a.kind {
+                AccumulationKind::Sum { weight_range, .. } | AccumulationKind::Start { weight_range, .. } => {
+                    vector(weight_range)
+                }
+                AccumulationKind::Outer { part: Some(part), .. } => part,
+                AccumulationKind::Outer { .. } | AccumulationKind::Diagonal { .. } => {
+                    vector(Range::new(0, graph.weight_at(a.weight).len()))
+                }
             }
-            _ => true,
         };
-        let mut cleared: HashSet<WeightId> = HashSet::new();
+        let mut parts: BTreeMap<WeightId, HashSet<Submatrix>> = BTreeMap::new();
         for a in graph.accumulations() {
-            if !whole(a) {
-                cleared.insert(a.weight);
-            }
+            parts.entry(a.weight).or_default().insert(part(a));
         }
+        let tiled = |weight: WeightId, parts: &HashSet<Submatrix>| {
+            let apart = || {
+                let others = |a: &Submatrix| parts.iter().filter(|&b| b != a && a.meets(*b)).count();
+                parts.iter().all(|a| others(a) == 0)
+            };
+            let numbers: usize = parts.iter().map(|part| part.len()).sum();
+            numbers == graph.weight_at(weight).len() && parts.len() <= MOST_PARTS && apart()
+        };
+        let cleared: HashSet<WeightId> =
+            parts.iter().filter(|(weight, parts)| !tiled(**weight, parts)).map(|(weight, _)| *weight).collect();
         let mut ordered: Vec<&Accumulation> = graph.accumulations().iter().collect();
         ordered.sort_by_key(|a| self.accumulation_place(a));
         for a in ordered {
             let (slot, phase) = self.accumulation_place(a);
-            let accumulate = !written.insert(a.weight) || cleared.contains(&a.weight);
+            let accumulate = !written.insert((a.weight, part(a))) || cleared.contains(&a.weight);
             self.accumulate(a, (slot, None), phase, accumulate);
         }
         let mut cleared: Vec<(usize, usize)> =
@@ -200,7 +218,8 @@ impl Emitter<'_, '_> {
         let weights = self.weights;
         let parts = self.parts(track, phase);
         match a.kind {
-            AccumulationKind::Outer { source, source_range, delay, heads } => {
+            AccumulationKind::Outer { source, source_range, delay, heads, part } => {
+                let view = view.part(part);
                 let source_read = lowering.read(weights, source, source_range, delay);
                 if lowering.symbols[source.index()] {
                     let symbols = source_range.len;

@@ -1,7 +1,7 @@
 //! How weights lie in one flat buffer: fused gates side by side, so that products fuse without a copy.
 
 use crate::plan::{Matrix, PlanError};
-use rnnc_graph::{ConnectionKind, Graph, LayerId, LayerKind, Range, WeightId};
+use rnnc_graph::{ConnectionKind, Graph, LayerId, LayerKind, Range, Submatrix, WeightId};
 use std::collections::HashMap;
 
 /// Groups begin at multiples of this many numbers: a cache line of f32.
@@ -38,6 +38,13 @@ impl WeightView {
                 })
             })
         })
+    }
+
+    /// A part of a matrix of one head, or all of it.
+    pub fn part(self, part: Option<Submatrix>) -> WeightView {
+        let Some(Submatrix { rows, columns }) = part else { return self };
+        let offset = self.offset + rows.start * self.row_stride + columns.start * self.column_stride;
+        WeightView { offset, rows: rows.len, columns: columns.len, ..self }
     }
 
     /// One head, as a matrix.

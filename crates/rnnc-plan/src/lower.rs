@@ -335,16 +335,16 @@ impl<'a> Lowering<'a> {
         let mut targets: Vec<Vec<(usize, usize, Range, i64)>> = vec![Vec::new(); self.graph.layers().len()];
         let mut order = vec![usize::MAX; self.graph.layers().len()];
         for c in self.graph.connections() {
-            if let (ConnectionKind::Full { weight, .. }, Some(source)) = (c.kind, c.source) {
+            if let (ConnectionKind::Full { weight, part, .. }, Some(source)) = (c.kind, c.source) {
                 targets[source.index()].push((0, c.target.index(), c.target_range, c.delay));
-                order[source.index()] = order[source.index()].min(weights.view(weight).offset);
+                order[source.index()] = order[source.index()].min(weights.view(weight).part(part).offset);
             }
         }
         for a in self.graph.accumulations() {
-            if let AccumulationKind::Outer { source, source_range, delay, .. } = a.kind {
+            if let AccumulationKind::Outer { source, source_range, delay, part, .. } = a.kind {
                 targets[a.error.index()].push((1, source.index(), source_range, delay));
                 let at = &mut order[a.error.index()];
-                *at = (*at).min(weights.view(a.weight).offset);
+                *at = (*at).min(weights.view(a.weight).part(part).offset);
             }
         }
         let key = |layer: LayerId| {

@@ -1,7 +1,7 @@
 //! The gradients of the weights: sums over all frames and streams of the errors that the adjoint network
 //! computed, times what the weights multiplied.
 
-use crate::network::{Network, Place, Read, Surroundings};
+use crate::network::{Network, Place, Read, Surroundings, submatrix};
 use rnnc_graph::{Accumulation, AccumulationKind};
 use std::ops::Range;
 
@@ -32,10 +32,18 @@ fn add(
     let Read::Units(error) = network.read(around, accumulation.error, at, 0) else { return };
     let error = &error[accumulation.error_range.start..accumulation.error_range.end()];
     match accumulation.kind {
-        AccumulationKind::Outer { source, source_range, delay, heads } => {
+        AccumulationKind::Outer { source, source_range, delay, heads, part } => {
             match network.read(around, source, at, delay) {
                 Read::Units(units) => {
-                    outer(error, &units[source_range.start..source_range.end()], heads, gradient)
+                    let units = &units[source_range.start..source_range.end()];
+                    match part {
+                        None => outer(error, units, heads, gradient),
+                        Some(part) => {
+                            let shape = &network.graph.weight_at(accumulation.weight).shape;
+                            let products = error.iter().flat_map(|e| units.iter().map(move |a| e * a));
+                            submatrix(shape, part).zip(products).for_each(|(place, x)| gradient[place] += x);
+                        }
+                    }
                 }
                 Read::Symbol(None) => {}
                 // The outer product with a one-hot vector: one column.

@@ -2,7 +2,7 @@
 
 use crate::operations;
 use crate::window::Window;
-use rnnc_graph::{Connection, ConnectionKind, Graph, LayerId, LayerKind, Operation, Range, Start};
+use rnnc_graph::{Connection, ConnectionKind, Graph, LayerId, LayerKind, Operation, Range, Start, Submatrix};
 use std::borrow::Cow;
 
 /// A frame of the window and a stream.
@@ -262,8 +262,11 @@ impl Network {
         let read = self.read(around, source, at, c.delay);
         let units = read.units(c.source_range);
         match c.kind {
-            ConnectionKind::Full { weight, heads, transposed } => {
+            ConnectionKind::Full { weight, heads, transposed, part } => {
+                let part = part.map(|part| submatrix(&self.graph.weight_at(weight).shape, part));
                 let weight = &around.weights[weight.index()];
+                let weight = part.map_or(Cow::Borrowed(&weight[..]), |places| places.map(|p| weight[p]).collect());
+                let weight = &weight[..];
                 match read {
                     Read::Units(_) => product(weight, heads, transposed, units, len),
                     Read::Symbol(symbol) => look_up(weight, symbol, c.source_range.len, len),
@@ -285,6 +288,13 @@ impl Network {
 /// The symbol that a number stands for.
 fn symbol_from(value: f64) -> Option<usize> {
     (value >= 0.0).then_some(value as usize)
+}
+
+/// The places of a part of a matrix in the whole, row by row.
+pub(crate) fn submatrix(shape: &[usize], part: Submatrix) -> impl Iterator<Item = usize> + use<> {
+    let width = shape[1];
+    let row = move |row| (part.columns.start..part.columns.end()).map(move |column| row * width + column);
+    (part.rows.start..part.rows.end()).flat_map(row)
 }
 
 /// W a, or W^T a; block-diagonal with more than one head. W is `[heads, rows / heads, columns / heads]`.

@@ -369,7 +369,7 @@ fn each_kind_of_connection_gives_its_term() {
     assert_eq!(value(&full), [210., 430., 650., 870.]);
     let heads = |graph: &mut Graph, x, y| {
         let weight = graph.weight("w", &[2, 2, 1], Init::Zeros);
-        graph.connect(x, y, Connect::new(ConnectionKind::Full { weight, heads: 2, transposed: false }));
+        graph.connect(x, y, Connect::new(ConnectionKind::Full { weight, heads: 2, transposed: false, part: None }));
     };
     assert_eq!(value(&heads), [10., 20., 300., 400.]);
     let diagonal = |graph: &mut Graph, x, y| {

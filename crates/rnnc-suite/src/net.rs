@@ -124,7 +124,7 @@ impl Net {
         };
         let name = self.weight_name("W", target);
         let weight = self.graph.weight(name, &shape, Init::Glorot);
-        let kind = ConnectionKind::Full { weight, heads, transposed: false };
+        let kind = ConnectionKind::Full { weight, heads, transposed: false, part: None };
         self.graph.connect(source, target, Connect::new(kind).delay(delay));
     }
 

@@ -1,15 +1,17 @@
 //! The suite's networks: between them, every kind of layer, connection, operation and function, and every kind of
 //! component. Each is made for `m` units of input and `n` units of its own. `networks/loops.rs` has those with
 //! cycles, `networks/operations.rs` what layers compute, `networks/reads.rs` what connections read, `networks/slices.rs`
-//! layers in slices, `networks/concats.rs` layers of parts.
+//! layers in slices, `networks/concats.rs` layers of parts, `networks/copies.rs` layers that copy others.
 
 mod concats;
+mod copies;
 mod loops;
 mod operations;
 mod reads;
 mod slices;
 
 use concats::*;
+use copies::*;
 use loops::*;
 use operations::*;
 use reads::*;
@@ -42,7 +44,7 @@ pub fn networks() -> Vec<Network> {
         ("bidirectional", bidirectional),
         ("symbol_model", symbol_model),
     ];
-    let others: [(&'static str, Build); 39] = [
+    let others: [(&'static str, Build); 43] = [
         ("feed_forward", feed_forward),
         ("oscillator", oscillator),
         ("long_memory", long_memory),
@@ -82,6 +84,10 @@ pub fn networks() -> Vec<Network> {
         ("concat_in_a_loop", concat_in_a_loop),
         ("concat_in_a_scan", concat_in_a_scan),
         ("masks", masks),
+        ("gates_of_a_concat", gates_of_a_concat),
+        ("unequal_slices", unequal_slices),
+        ("copies_of_copies", copies_of_copies),
+        ("many_reads_of_a_state", many_reads_of_a_state),
     ];
     let all = usual.into_iter().map(|(name, build)| Network { name, build, usual: true });
     all.chain(others.into_iter().map(|(name, build)| Network { name, build, usual: false })).collect()

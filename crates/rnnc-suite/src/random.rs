@@ -249,7 +249,7 @@ impl Builder<'_> {
             }
             2 if from.is_multiple_of(2) && len.is_multiple_of(2) => {
                 let weight = self.net.graph.weight(name, &[2, len / 2, from / 2], Init::Glorot);
-                Connect::new(ConnectionKind::Full { weight, heads: 2, transposed: false })
+                Connect::new(ConnectionKind::Full { weight, heads: 2, transposed: false, part: None })
             }
             3.. if from >= len => {
                 // Of every other, one of equal slices, if it can be.

@@ -56,7 +56,7 @@ impl Net {
         let shape = if heads == 1 { vec![rows, columns] } else { vec![heads, rows / heads, columns / heads] };
         let name = self.unused(format!("{}.W.{}[{delay}]", self.name(target), self.name(source)));
         let weight = self.graph.weight(name, &shape, Init::Glorot);
-        let kind = ConnectionKind::Full { weight, heads, transposed: false };
+        let kind = ConnectionKind::Full { weight, heads, transposed: false, part: None };
         self.graph.connect(source, target, Connect::new(kind).delay(delay));
     }
 
