@@ -1,7 +1,7 @@
 //! From a plan to a program: views become places in memory, registers become tiles (`map.rs`), products choose their
 //! kernels.
 
-mod map;
+pub(crate) mod map;
 mod rounds;
 mod scan;
 

@@ -7,7 +7,7 @@ use crate::flush::FlushSubnormals;
 use crate::kernels::isa::Isa;
 use crate::memory::{Aligned, Room, Shared};
 use crate::ops::border::{self, Rows};
-use crate::ops::{Local, Share, TILE, gradient, update};
+use crate::ops::{Local, Share, TILE, gradient, once, update};
 use crate::pass;
 use crate::program::{Program, Ring, Target};
 use crate::team::{self, Policy, Team, Work, Worker};
@@ -66,6 +66,8 @@ pub struct CpuExecutor {
     valid_frames: usize,
     /// Frames of the last backward call.
     backward_frames: usize,
+    /// What the maps of `Plan::once` compute with.
+    once: Aligned,
     /// Whether the weights were packed since they changed, for each pass.
     packed_for: [bool; 2],
 }
@@ -108,7 +110,9 @@ impl Parts {
         let tiles = compiler.tiles.max(2) * TILE;
         let Compiler { packed_len: packed, found, pointers, group, constants, .. } = compiler;
         let clock = Clock::bytes(setup.streams, setup.window);
-        let of_all = [packed, found, constants.len].iter().map(|&numbers| numbers as u128).sum::<u128>();
+        let once = plan.once.registers() * TILE;
+        let of_all =
+            [packed, found, constants.len, once].iter().map(|&numbers| numbers as u128).sum::<u128>();
         let own = [tiles, group, outer, 2 * pointers].iter().map(|&numbers| numbers as u128).sum::<u128>();
         plan.working = (of_all + own * workers as u128) * 4 + clock;
         Parts { placement, forward, backward, constants, packed, found, tiles, pointers, group, outer }
@@ -164,7 +168,7 @@ impl CpuExecutor {
                 pointers: vec![std::ptr::null_mut(); pointers],
             })
         };
-        let trained = if backward.is_some() { plan.weights.len() } else { 0 };
+        let trained = if backward.is_some() { plan.weights.total() } else { 0 };
         let buffers = plan
             .buffers
             .iter()
@@ -182,7 +186,7 @@ impl CpuExecutor {
             forward,
             backward,
             values: Aligned::new((placement.total / 4) as usize),
-            weights: Aligned::new(plan.weights.len()),
+            weights: Aligned::new(plan.weights.total()),
             gradients: Aligned::new(trained),
             moments: [Aligned::new(trained), Aligned::new(trained)],
             constants: constants.allocate(),
@@ -193,6 +197,7 @@ impl CpuExecutor {
             new_frames: 0,
             valid_frames: 0,
             backward_frames: 0,
+            once: Aligned::new(plan.once.registers() * TILE),
             packed_for: [false; 2],
             plan,
             setup,
@@ -234,6 +239,9 @@ impl CpuExecutor {
     ) {
         /// Fewer numbers than these are not worth a meeting.
         const SHARED: usize = 1 << 16;
+        if !self.packed_for[usize::from(backward)] {
+            self.derive(false);
+        }
         let program = if backward { self.backward.as_ref() } else { Some(&self.forward) };
         let Some(program) = program else { return };
         for range in &program.cleared {
@@ -296,6 +304,13 @@ impl CpuExecutor {
         }
         let kind = if backward { Work::Backward } else { Work::Forward };
         team.share(kind, window - first, &job);
+    }
+
+    /// Computes what depends on weights alone, or, backward, adds its gradients to those of the weights.
+    fn derive(&mut self, backward: bool) {
+        let maps = if backward { &self.plan.once.backward } else { &self.plan.once.forward };
+        let (weights, gradients) = (self.weights.as_mut_slice(), self.gradients.as_mut_slice());
+        once::run(self.isa, maps, backward, weights, gradients, self.once.as_mut_slice());
     }
 
     /// The place of a stored layer's view.
@@ -417,6 +432,9 @@ impl Executor for CpuExecutor {
         let window = self.setup.window;
         let given = |place| output_gradients.get(place).copied().flatten();
         self.run(true, window - frames, new, &given);
+        if self.backward.is_some() {
+            self.derive(true);
+        }
         self.backward_frames = frames;
         Ok(())
     }
@@ -433,7 +451,14 @@ impl Executor for CpuExecutor {
         self.plan.check_update(update)?;
         let _flush = FlushSubnormals::begin();
         let team = self.team.get_mut().unwrap_or_else(PoisonError::into_inner);
-        let norm = update::run(team, update, &mut self.weights, &self.gradients, &mut self.moments);
+        let norm = update::run(
+            team,
+            update,
+            self.plan.weights.len(),
+            &mut self.weights,
+            &self.gradients,
+            &mut self.moments,
+        );
         self.packed_for = [false; 2];
         Ok(norm)
     }

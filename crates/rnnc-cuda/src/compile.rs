@@ -6,7 +6,7 @@ use crate::lanes::{self, Draft};
 use crate::places::Places;
 use crate::program::{Command, Job, Launch, Needs, Program, Regions, Work};
 use crate::source;
-use crate::stages::{frames, scan, step, update};
+use crate::stages::{frames, once, scan, step, update};
 use crate::waves::{self, PassWaves};
 use rnnc_graph::Graph;
 use rnnc_plan::access::Access;
@@ -21,7 +21,7 @@ pub fn compile(plan: &Plan, setup: Setup, device: &Device) -> Result<Program, Dr
     let buffers = (0..plan.buffers.len()).map(|buffer| places.buffer_place(buffer)).collect();
     let regions = Regions {
         values: places.total,
-        weights: plan.weights.len(),
+        weights: plan.weights.total(),
         trained: plan.backward_pass.is_some(),
         scratch: 0,
         counters: FIRST_COUNTER,
@@ -36,12 +36,14 @@ pub fn compile(plan: &Plan, setup: Setup, device: &Device) -> Result<Program, Dr
         names: None,
     };
     let mut waves = waves.into_iter();
-    let forward = builder.pass("forward", &plan.forward, &plan.forward_pass, waves.next(), 0)?;
+    let mut forward = once::forward(&mut builder);
+    forward.extend(builder.pass("forward", &plan.forward, &plan.forward_pass, waves.next(), 0)?);
     builder.program.forward = builder.deal(forward);
     if let (Some(graph), Some(pass)) = (&plan.adjoint, &plan.backward_pass) {
         let mut backward = builder.cleared(pass);
         let first = plan.forward_pass.stages.len();
         backward.extend(builder.pass("backward", graph, pass, waves.next(), first)?);
+        backward.extend(once::backward(&mut builder));
         builder.program.backward = builder.deal(backward);
     }
     if regions.trained {

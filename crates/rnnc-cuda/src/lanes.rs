@@ -24,6 +24,8 @@ pub(crate) struct Draft {
     pub needs: Needs,
     /// Where it stands in a wave.
     pub chunk: Option<Chunk>,
+    /// Whether all that follow wait for it: it writes what they take for weights.
+    pub before_all: bool,
 }
 
 impl Draft {
@@ -33,7 +35,7 @@ impl Draft {
     }
 
     fn meets(&self, other: &Draft, lying: &Lying) -> bool {
-        self.access.meets(self.chunk, &other.access, other.chunk, lying)
+        self.before_all || self.access.meets(self.chunk, &other.access, other.chunk, lying)
     }
 }
 

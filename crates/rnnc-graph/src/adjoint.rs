@@ -42,7 +42,11 @@ pub struct Adjoint {
 impl Adjoint {
     /// Derives the adjoint of a network. Its own adjoint does not exist: it reads saved values.
     pub fn derive(graph: &Graph, options: AdjointOptions) -> Result<Adjoint, GraphError> {
-        let forward = normalize(graph);
+        Adjoint::of_normal(normalize(graph), options)
+    }
+
+    /// The same of a network in normal form.
+    pub fn of_normal(forward: Graph, options: AdjointOptions) -> Result<Adjoint, GraphError> {
         let mut adjoint = simplify(Derivation::new(&forward, options)?.run());
         gather_reads(&mut adjoint);
         let mut graph = recompute(&forward, adjoint);
@@ -78,6 +82,7 @@ impl<'a> Derivation<'a> {
         for weight in forward.weights() {
             out.weight(weight.name.clone(), &weight.shape, weight.init);
         }
+        out.derive_as(forward);
         let count = forward.layers().len();
         let active = active(forward, options);
         let mut read_delayed = vec![false; count];

@@ -148,7 +148,9 @@ fn component(
     let frame_order: Vec<LayerId> = frame_order.into_iter().map(|i| layers[i]).collect();
     let mut obstacles = scan::obstacles(graph, &frame_order, member);
     let form = scan::form(graph, &frame_order, member);
+    // An adjoint that were affine otherwise would sum first what it reads (`gather.rs`), and have fewer.
     if form.order > scan::LARGEST_ORDER
+        && (obstacles.is_empty() || !words.is_adjoint)
         && let Some(&(layer, longest)) = form.states.iter().max_by_key(|(_, delay)| *delay)
     {
         let layers = (form.states.len() <= scan::LARGEST_ORDER).then_some(form.states.len());
@@ -157,7 +159,8 @@ fn component(
     let (kind, reason) = match obstacles.first() {
         None => {
             let order = form.order;
-            let reason = format!("scan: its reads of itself are elementwise and affine, {order} numbers a unit");
+            let reason =
+                format!("scan: its reads of itself are elementwise and affine, {order} numbers a unit");
             (Kind::Scan(form), reason)
         }
         Some(first) => (Kind::Loop, words.reason(first)),

@@ -132,7 +132,10 @@ impl Copies {
         let mut next = units.start;
         for piece in all[from..].iter().map_while(|p| p.within(units)) {
             let starts = (graph.layer_at(layer).start, graph.layer_at(piece.source).start);
-            if piece.range.start != next || !add_up(starts.0, delay, starts.1, piece.delay) || out.len() == MOST {
+            if piece.range.start != next
+                || !add_up(starts.0, delay, starts.1, piece.delay)
+                || out.len() == MOST
+            {
                 return None;
             }
             next = piece.range.end();
@@ -148,7 +151,9 @@ impl Copies {
     fn forward(&self, graph: &mut Graph, id: ConnectionId) {
         let c = graph.connection_at(id).clone();
         let Some(source) = c.source else { return };
-        let Some(pieces) = self.read(graph, source, c.source_range, c.delay, c.stops_gradient) else { return };
+        let Some(pieces) = self.read(graph, source, c.source_range, c.delay, c.stops_gradient) else {
+            return;
+        };
         let read = |piece: &Piece, kind: ConnectionKind| Connection {
             source: Some(piece.source),
             kind,
@@ -263,4 +268,85 @@ fn join(pieces: Vec<Piece>) -> Vec<Piece> {
         }
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::function::Activation::{Identity, Tanh};
+    use crate::graph::Connect;
+    use crate::init::Init;
+    use crate::normalize::normalize;
+
+    /// y = tanh(W concat(x, y[t-1])), with that start of the concatenation, read with that delay.
+    fn concat(start: Start, delay: i64, stopped: bool) -> Graph {
+        let mut g = Graph::new("concat");
+        let (x, y) = (g.input("x", 2), g.sum("y", 3, Tanh));
+        let both = g.sum("both", 5, Identity);
+        g.set_start(both, start);
+        g.connect(x, both, Connect::identity().to(Range::new(0, 2)));
+        let state = Connect::identity().delay(1).to(Range::new(2, 3));
+        g.connect(y, both, if stopped { state.stop_gradient() } else { state });
+        let w = g.weight("w", &[3, 5], Init::Glorot);
+        g.connect(both, y, Connect::full(w).delay(delay));
+        g.output("y", y);
+        normalize(&g)
+    }
+
+    fn reads(graph: &Graph) -> Vec<(&str, i64, Option<Submatrix>, bool)> {
+        let y = graph.find_layer("y").unwrap();
+        let read = |c: &Connection| {
+            let ConnectionKind::Full { part, .. } = c.kind else { panic!("{c:?}") };
+            let source = &graph.layer_at(c.source.unwrap()).name;
+            (source.clone(), c.delay, part, c.stops_gradient)
+        };
+        let reads: Vec<_> = graph.incoming(y).map(read).collect();
+        reads
+            .into_iter()
+            .map(|(name, delay, part, stops)| {
+                (&*graph.layer_at(graph.find_layer(&name).unwrap()).name, delay, part, stops)
+            })
+            .collect()
+    }
+
+    fn part(start: usize, len: usize) -> Option<Submatrix> {
+        Some(Submatrix { rows: Range::new(0, 3), columns: Range::new(start, len) })
+    }
+
+    #[test]
+    fn a_matrix_times_a_concatenation_is_its_columns_times_the_parts() {
+        for (delay, start) in [(0, Start::Zero), (0, Start::Constant(2.0)), (1, Start::Zero)] {
+            let g = concat(start, delay, false);
+            assert_eq!(reads(&g), [("x", delay, part(0, 2), false), ("y", 1 + delay, part(2, 3), false)]);
+            assert!(g.find_layer("both").is_none(), "nothing else reads it");
+        }
+    }
+
+    #[test]
+    fn a_delayed_read_goes_through_only_where_it_gives_the_same_past_resets() {
+        for (delay, start) in [(1, Start::Constant(2.0)), (-1, Start::Zero)] {
+            let g = concat(start, delay, false);
+            assert_eq!(reads(&g), [("both", delay, None, false)], "{delay}, {start:?}");
+        }
+    }
+
+    #[test]
+    fn no_error_flows_where_the_copy_lets_none() {
+        let g = concat(Start::Zero, 0, true);
+        assert_eq!(reads(&g), [("x", 0, part(0, 2), false), ("y", 1, part(2, 3), true)]);
+    }
+
+    #[test]
+    fn a_delay_line_copies_itself_and_is_read_as_it_is() {
+        let mut g = Graph::new("line");
+        let x = g.input("x", 1);
+        let line = g.sum("line", 3, Identity);
+        g.connect(x, line, Connect::identity().to(Range::new(0, 1)));
+        g.connect(line, line, Connect::identity().from(Range::new(0, 2)).to(Range::new(1, 2)).delay(1));
+        let y = g.sum("y", 1, Identity);
+        g.connect(line, y, Connect::identity().from(Range::new(2, 1)));
+        g.output("y", y);
+        assert_eq!(normalize(&g), normalize(&normalize(&g)));
+        assert!(normalize(&g).find_layer("line").is_some());
+    }
 }

@@ -75,7 +75,9 @@ fn gather(graph: &mut Graph, delayed: &[ConnectionId]) {
         longest.values().fold(0u64, |sum, d| sum.saturating_add(*d))
     };
     let before = numbers(&mut delayed.iter().copied());
-    let others = |id: &ConnectionId| !targets.contains_key(&graph.connection_at(*id).target) || !sums(graph.connection_at(*id));
+    let others = |id: &ConnectionId| {
+        !targets.contains_key(&graph.connection_at(*id).target) || !sums(graph.connection_at(*id))
+    };
     let apart = numbers(&mut delayed.iter().copied().filter(others));
     let longest = |reads: &Vec<ConnectionId>| reads.iter().map(|&id| delay(id)).max().unwrap_or(0);
     let after = targets.values().map(longest).fold(apart, u64::saturating_add);

@@ -35,6 +35,7 @@ pub struct Graph {
     connections: Vec<Connection>,
     incoming: Vec<Vec<ConnectionId>>,
     weights: Vec<Weight>,
+    derived: Vec<Weight>,
     accumulations: Vec<Accumulation>,
     inputs: Vec<LayerId>,
     outputs: Vec<Output>,
@@ -328,6 +329,7 @@ impl Graph {
             }
         }
         out.weights.clone_from(&self.weights);
+        out.derived.clone_from(&self.derived);
         out.accumulations = self
             .accumulations
             .iter()
@@ -347,7 +349,8 @@ impl Graph {
 
     /// The weight with that id.
     pub fn weight_at(&self, id: WeightId) -> &Weight {
-        &self.weights[id.index()]
+        let place = id.index();
+        self.weights.get(place).unwrap_or_else(|| &self.derived[place - self.weights.len()])
     }
 
     /// All layers, in the order of their ids.
@@ -386,9 +389,36 @@ impl Graph {
         outgoing
     }
 
-    /// All weights, in the order of their ids.
+    /// All learned weights, in the order of their ids.
     pub fn weights(&self) -> &[Weight] {
         &self.weights
+    }
+
+    /// The vectors that are computed of weights alone, whose ids come after those of the weights: see
+    /// [`crate::split_constants`].
+    pub fn derived(&self) -> &[Weight] {
+        &self.derived
+    }
+
+    /// Gives a layer's value a derived weight, and makes the layer its parameter.
+    pub(crate) fn derive_weight(&mut self, id: LayerId) {
+        let weight = WeightId::from_index(self.weights.len() + self.derived.len());
+        let layer = &mut self.layers[id.index()];
+        self.derived.push(Weight { name: layer.name.clone(), shape: vec![layer.size], init: Init::Zeros });
+        (layer.kind, layer.function) = (LayerKind::Parameter(weight), Function::IDENTITY);
+        self.incoming[id.index()].clear();
+    }
+
+    /// The same derived weights as another network has.
+    pub(crate) fn derive_as(&mut self, other: &Graph) {
+        self.derived.clone_from(&other.derived);
+    }
+
+    /// Makes these layers the outputs, and leaves no inputs.
+    pub(crate) fn hand_out_only(&mut self, layers: &[LayerId]) {
+        self.inputs.clear();
+        let output = |&layer: &LayerId| Output { name: self.layers[layer.index()].name.clone(), layer };
+        self.outputs = layers.iter().map(output).collect();
     }
 
     /// All accumulations.
@@ -436,6 +466,11 @@ impl Graph {
             ConnectionKind::Diagonal { .. } | ConnectionKind::Identity { .. } => !self.is_whole(c),
             ConnectionKind::Constant { .. } => false,
         }
+    }
+
+    /// Whether it is the adjoint of another: nobody wrote its layers.
+    pub fn is_adjoint(&self) -> bool {
+        !self.accumulations.is_empty() || self.layers.iter().any(|l| matches!(l.kind, LayerKind::Saved(_)))
     }
 
     /// Whether some connection looks ahead.

@@ -9,13 +9,15 @@
 //!   `obstacles.rs` says what stands in the way of, `width.rs` for frames that can run at once, `barriers.rs`
 //!   bounds synchronizations, `spans.rs` says by which units layers are shared out);
 //! - the network that carries the errors back: [`Adjoint`] (`adjoint.rs`, after `normalize.rs` and before
-//!   `simplify.rs`, `gather.rs` and `recompute.rs`). In both, `copies.rs` lets reads of copies read what is copied.
+//!   `simplify.rs`, `gather.rs` and `recompute.rs`). In both, `copies.rs` lets reads of copies read what is copied,
+//!   and between them `constants.rs` takes out what depends on parameters alone.
 //!
 //! `function.rs` defines the elementwise functions, `init.rs` the initial weights; `nearest.rs` says which name was meant.
 
 mod adjoint;
 mod barriers;
 mod components;
+mod constants;
 mod copies;
 mod cycles;
 mod error;
@@ -38,6 +40,7 @@ mod width;
 
 pub use adjoint::{Adjoint, AdjointOptions};
 pub use components::{Component, Components, Direction, Kind};
+pub use constants::{Constants, split_constants};
 pub use error::GraphError;
 pub use function::{Activation, Function, SlopeReads};
 pub use graph::{Connect, Graph};

@@ -7,7 +7,7 @@
 use crate::function::Function;
 use crate::graph::Graph;
 use crate::operation::Operation;
-use crate::parts::{ConnectionId, ConnectionKind, LayerId, LayerKind};
+use crate::parts::{ConnectionId, ConnectionKind, LayerId};
 
 /// Something that keeps a cycle from being a scan.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -50,14 +50,13 @@ const NAMED: usize = 3;
 /// Says obstacles of one graph.
 pub(crate) struct Words<'a> {
     graph: &'a Graph,
-    is_adjoint: bool,
+    /// Whether nobody wrote its layers.
+    pub is_adjoint: bool,
 }
 
 impl Words<'_> {
     pub fn of(graph: &Graph) -> Words<'_> {
-        let is_adjoint = graph.layers().iter().any(|l| matches!(l.kind, LayerKind::Saved(_)))
-            || !graph.accumulations().is_empty();
-        Words { graph, is_adjoint }
+        Words { graph, is_adjoint: graph.is_adjoint() }
     }
 
     /// The equation that a layer is a part of.
@@ -119,7 +118,9 @@ impl Words<'_> {
             [] => String::new(),
             [first, ..] if count > NAMED => format!("the first of {count} obstacles to a scan: {first}"),
             [one] => format!("it would be a scan without {one}"),
-            [others @ .., last] => format!("it would be a scan without {}, and without {last}", others.join(", without ")),
+            [others @ .., last] => {
+                format!("it would be a scan without {}, and without {last}", others.join(", without "))
+            }
         }
     }
 
@@ -136,13 +137,16 @@ impl Words<'_> {
                     format!("its long delays: `{name}` is read {longest} frames back")
                 }
                 Some(count) => format!("so many layers that are read with a delay: {count}"),
-                None => format!("so many layers that are read with a delay: more than {}", crate::scan::LARGEST_ORDER),
+                None => format!(
+                    "so many layers that are read with a delay: more than {}",
+                    crate::scan::LARGEST_ORDER
+                ),
             },
             // What the adjoint has of these nobody wrote.
             _ if self.is_adjoint => return None,
             ObstacleKind::Function(function) => format!("{function} on `{name}` within the cycle"),
             ObstacleKind::Product(count) => {
-                format!("a product of {count} layers of the cycle in `{name}` (one of them could be of the cycle)")
+                format!("a product of {count} layers of the cycle in `{name}` (of one it would do)")
             }
             ObstacleKind::Divisor => format!("a divisor in `{name}` that is of the cycle"),
             ObstacleKind::Operation(op) => format!("{} in `{name}`", op.name()),

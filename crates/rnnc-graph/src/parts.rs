@@ -88,7 +88,7 @@ pub enum LayerKind {
     /// One of `size` symbols handed in for each frame; as a vector, one-hot. Only full connections (a look-up)
     /// and [`Operation::CrossEntropy`] read it.
     Symbol,
-    /// A learned vector, the same in all frames.
+    /// A learned vector, or one derived of such, the same in all frames.
     Parameter(WeightId),
     /// In an adjoint graph: the value of that layer of the forward graph, its history included.
     Saved(LayerId),

@@ -155,6 +155,7 @@ impl<'a> Elimination<'a> {
         for weight in graph.weights() {
             out.weight(weight.name.clone(), &weight.shape, weight.init);
         }
+        out.derive_as(graph);
         let mut copies = HashMap::new();
         for id in graph.layer_ids().filter(|id| !after[id.index()]) {
             copies.insert(id, out.add_layer(graph.layer_at(id).clone()));

@@ -43,24 +43,24 @@ pub(crate) fn obstacles(
         }
         match l.kind {
             LayerKind::Product if own().nth(1).is_some() => add(ObstacleKind::Product(own().count())),
-            LayerKind::Operation(Operation::Quotient) => {
-                if incoming.get(1).is_some_and(|&id| inside(id)) {
-                    add(ObstacleKind::Divisor);
-                }
-            }
-            LayerKind::Operation(op) => {
+            LayerKind::Operation(op) if op != Operation::Quotient => {
                 add(ObstacleKind::Operation(op));
                 continue; // its reads are the operation's
             }
+            LayerKind::Operation(_) if incoming.get(1).is_some_and(|&id| inside(id)) => {
+                add(ObstacleKind::Divisor);
+            }
             _ => {}
         }
-        crossing.extend(own().filter(|&id| graph.crosses_units(graph.connection_at(id))).map(|id| Obstacle {
-            layer,
-            kind: match graph.connection_at(id).kind {
-                ConnectionKind::Full { .. } => ObstacleKind::Matrix(id),
-                ConnectionKind::Broadcast { .. } => ObstacleKind::Broadcast(id),
-                _ => ObstacleKind::Slice(id),
-            },
+        crossing.extend(own().filter(|&id| graph.crosses_units(graph.connection_at(id))).map(|id| {
+            Obstacle {
+                layer,
+                kind: match graph.connection_at(id).kind {
+                    ConnectionKind::Full { .. } => ObstacleKind::Matrix(id),
+                    ConnectionKind::Broadcast { .. } => ObstacleKind::Broadcast(id),
+                    _ => ObstacleKind::Slice(id),
+                },
+            }
         }));
     }
     curved.append(&mut crossing);

@@ -185,8 +185,11 @@ impl Emitter<'_, '_> {
             let numbers: usize = parts.iter().map(|part| part.len()).sum();
             numbers == graph.weight_at(weight).len() && parts.len() <= MOST_PARTS && apart()
         };
-        let cleared: HashSet<WeightId> =
-            parts.iter().filter(|(weight, parts)| !tiled(**weight, parts)).map(|(weight, _)| *weight).collect();
+        let cleared: HashSet<WeightId> = parts
+            .iter()
+            .filter(|(weight, parts)| !tiled(**weight, parts))
+            .map(|(weight, _)| *weight)
+            .collect();
         let mut ordered: Vec<&Accumulation> = graph.accumulations().iter().collect();
         ordered.sort_by_key(|a| self.accumulation_place(a));
         for a in ordered {

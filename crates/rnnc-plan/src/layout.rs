@@ -12,6 +12,7 @@ const ALIGNMENT: usize = 16;
 pub struct WeightLayout {
     views: Vec<WeightView>,
     len: usize,
+    total: usize,
 }
 
 /// Where a weight's elements lie: element (head, row, column) of its canonical shape at
@@ -63,23 +64,37 @@ type SourceKey = (LayerId, Range, i64);
 impl WeightLayout {
     /// Lays out the weights of a graph. `bundles` are the layers whose products lie side by side, in that order.
     pub(crate) fn new(graph: &Graph, bundles: &[Vec<LayerId>]) -> Result<WeightLayout, PlanError> {
-        let mut layout = Builder { graph, views: vec![None; graph.weights().len()], len: 0 };
+        let learned = graph.weights().len();
+        let count = learned + graph.derived().len();
+        let mut layout = Builder { graph, views: vec![None; count], learned, len: 0 };
         for bundle in bundles {
             layout.matrices(bundle)?;
             layout.vectors(bundle)?;
         }
-        for id in (0..graph.weights().len()).map(WeightId::from_index) {
+        for id in (0..learned).map(WeightId::from_index) {
             layout.align();
             layout.place(id)?;
         }
         layout.align();
         let len = layout.len;
-        Ok(WeightLayout { views: layout.views.into_iter().flatten().collect(), len })
+        layout.learned = count;
+        for id in (learned..count).map(WeightId::from_index) {
+            layout.align();
+            layout.place(id)?;
+        }
+        layout.align();
+        let total = layout.len;
+        Ok(WeightLayout { views: layout.views.into_iter().flatten().collect(), len, total })
     }
 
-    /// Numbers in the flat buffer, gaps included (they stay 0).
+    /// Numbers in the flat buffer that are learned, gaps included (they stay 0).
     pub fn len(&self) -> usize {
         self.len
+    }
+
+    /// Numbers in the flat buffer, with those that are derived, which come last. Gradients have as many.
+    pub fn total(&self) -> usize {
+        self.total
     }
 
     /// Whether there are no weights.
@@ -96,6 +111,8 @@ impl WeightLayout {
 struct Builder<'a> {
     graph: &'a Graph,
     views: Vec<Option<WeightView>>,
+    /// Weights from here on are not placed yet: derived ones come last.
+    learned: usize,
     len: usize,
 }
 
@@ -116,7 +133,7 @@ impl Builder<'_> {
 
     /// A weight by itself, row-major.
     fn place(&mut self, id: WeightId) -> Result<(), PlanError> {
-        if self.views[id.index()].is_some() {
+        if self.views[id.index()].is_some() || id.index() >= self.learned {
             return Ok(());
         }
         let weight = self.graph.weight_at(id);

@@ -7,6 +7,7 @@
 //! - `lower.rs` groups layers into maps and gives values their buffers;
 //! - `layout.rs` lays out the weights; `maps.rs` writes the elementwise programs; `emit.rs` all other operations, which
 //!   `fuse.rs` fuses;
+//! - `once.rs` writes the programs of what depends on weights alone, which runs once a call;
 //! - `memory.rs` finds lifetimes and shares room, as `first_fit.rs` finds it; `cost.rs` counts; `deal.rs` shares the work out among
 //!   cores, by predicted times; `access.rs` and `waves.rs` find what can run at the same time, and `strips.rs` what
 //!   can run some frames at a time; `sink.rs` moves into cycles
@@ -33,6 +34,7 @@ mod layout;
 mod lower;
 mod maps;
 mod memory;
+mod once;
 mod overlaps;
 mod plan;
 pub mod recurrence;
@@ -55,6 +57,7 @@ pub use deal::{Lane, Speeds};
 pub use executor::{Executor, ExecutorError, NO_SYMBOL, Part, Precision, Setup, Values, ValuesMut};
 pub use layout::{WeightLayout, WeightView};
 pub use memory::{Memory, Placement};
+pub use once::{Once, OnceMap};
 pub use plan::{
     Binary, Buffer, BufferId, Deal, Instruction, LookUp, Map, Matrix, Op, OuterSum, Pass, Phase, Placed,
     Plan, PlanError, PlanOptions, Product, Read, Register, RowSum, ScatterSum, Stage, StageKind, StartValue,

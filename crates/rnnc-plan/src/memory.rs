@@ -135,13 +135,16 @@ impl Plan {
 
     /// What running takes, in numbers of 4 bytes. `keep` as in [`Plan::place`].
     pub fn memory(&self, streams: usize, frames: usize, keep: bool) -> Memory {
-        let weights = self.weights.len() as u128 * 4;
-        let trained = if self.backward_pass.is_some() { weights } else { 0 };
+        let weights = self.weights.total() as u128 * 4;
+        let (gradients, moments) = match self.backward_pass {
+            Some(_) => (weights, 2 * self.weights.len() as u128 * 4),
+            None => (0, 0),
+        };
         Memory {
             buffers: self.place(streams, frames, keep).total,
             weights,
-            gradients: trained,
-            moments: 2 * trained,
+            gradients,
+            moments,
             working: self.working,
         }
     }

@@ -8,14 +8,16 @@ use crate::emit::emit;
 use crate::layout::WeightLayout;
 use crate::lower::{Lowering, Saved};
 use crate::memory;
+use crate::once::Once;
 use crate::repeat::Repeat;
 use crate::strips::Strip;
 use crate::waves::Wave;
 use rnnc_graph::{
-    Adjoint, AdjointOptions, Components, Direction, Function, Graph, GraphError, LayerId, LayerKind,
-    Operation,
+    Adjoint, AdjointOptions, Components, Constants, Direction, Function, Graph, GraphError, LayerId,
+    LayerKind, Operation, WeightId,
 };
 use serde::Serialize;
+use std::collections::HashSet;
 use thiserror::Error;
 
 /// What a plan is made for.
@@ -69,8 +71,12 @@ pub enum PlanError {
 pub struct Plan {
     /// What it was made for.
     pub options: PlanOptions,
-    /// The network, in normal form.
+    /// The network, in normal form; layers that depend on parameters alone are parameters of derived weights.
     pub forward: Graph,
+    /// What derives these, if there are any.
+    pub constants: Option<Constants>,
+    /// The same, as programs.
+    pub once: Once,
     /// Its adjoint, if gradients were asked for.
     pub adjoint: Option<Graph>,
     /// How all weights lie in one flat buffer (as do gradients and optimizer state).
@@ -140,12 +146,13 @@ impl Plan {
     /// Plans a network. The graph is validated first.
     pub fn new(graph: &Graph, options: PlanOptions) -> Result<Plan, PlanError> {
         rnnc_graph::validate(graph)?;
+        let (forward, constants) = rnnc_graph::split_constants(rnnc_graph::normalize(graph));
         let (forward, adjoint) = if options.gradients {
             let wanted = AdjointOptions { input_gradients: options.input_gradients };
-            let Adjoint { forward, graph: adjoint } = Adjoint::derive(graph, wanted)?;
+            let Adjoint { forward, graph: adjoint } = Adjoint::of_normal(forward, wanted)?;
             (forward, Some(adjoint))
         } else {
-            (rnnc_graph::normalize(graph), None)
+            (forward, None)
         };
         let saved = adjoint.as_ref().map(Saved::of).unwrap_or_default();
         let mut buffers = Vec::new();
@@ -156,7 +163,11 @@ impl Plan {
         lowering.store(bundles, |_| None, &saved, &mut buffers)?;
         let forward_pass = emit(lowering, &weights);
 
-        let backward_pass = match &adjoint {
+        let (once, touched) = match &constants {
+            Some(constants) => Once::new(constants, &weights, options.gradients)?,
+            None => Default::default(),
+        };
+        let mut backward_pass = match &adjoint {
             None => None,
             Some(adjoint) => {
                 let none = Saved::default();
@@ -171,8 +182,25 @@ impl Plan {
                 Some(emit(lowering, &weights))
             }
         };
-        let mut plan =
-            Plan { options, forward, adjoint, weights, buffers, forward_pass, backward_pass, working: 0 };
+        if let (Some(pass), Some(adjoint)) = (&mut backward_pass, &adjoint) {
+            // What is only added to after the pass begins as 0.
+            let written: HashSet<WeightId> = adjoint.accumulations().iter().map(|a| a.weight).collect();
+            let added = touched.into_iter().filter(|weight| !written.contains(weight));
+            pass.cleared.extend(added.map(|w| (weights.view(w).offset, forward.weight_at(w).len())));
+            pass.cleared.sort_unstable();
+        }
+        let mut plan = Plan {
+            options,
+            forward,
+            constants,
+            once,
+            adjoint,
+            weights,
+            buffers,
+            forward_pass,
+            backward_pass,
+            working: 0,
+        };
         memory::find_lifetimes(&mut plan);
         plan.deal_out(options.workers, options.streams, options.frames);
         debug_assert_eq!(plan.verify(), Ok(()));

@@ -2,6 +2,7 @@
 //! weight and gradient within the flat buffer. Executors go through raw memory on a plan's word, so this is asked of each
 //! plan that a debug build makes, and of each one in the suite.
 
+use crate::once::OnceMap;
 use crate::plan::{
     Instruction, LookUp, Map, Matrix, Op, OuterSum, Plan, Product, Read, RowSum, ScatterSum, StartValue,
     Vector, View,
@@ -27,7 +28,32 @@ impl Plan {
                 self.op(&placed.op).map_err(says)?;
             }
         }
-        Ok(())
+        let named = |map: &OnceMap| {
+            self.verify_once(map).map_err(|problem| format!("once, `{}`: {problem}", map.name))
+        };
+        self.once.forward.iter().chain(&self.once.backward).try_for_each(named)
+    }
+
+    fn verify_once(&self, map: &OnceMap) -> Verdict {
+        let mut written = vec![false; map.registers];
+        for &(offset, register) in &map.gradients {
+            self.weights(offset, map.len)?;
+            written[register] = true;
+        }
+        for step in &map.program {
+            if let Instruction::Weight { offset, .. } = step {
+                self.weights(*offset, map.len)?;
+            }
+            let to = step.writes();
+            // Registers are tiles that lie one behind the other: what a step reads comes before what it writes.
+            let ordered = step.reads().all(|from| written[from] && to.is_some_and(|to| from < to));
+            must(ordered && to.is_some(), || format!("{step:?} reads what is not there yet"))?;
+            to.into_iter().for_each(|to| written[to] = true);
+        }
+        map.results.iter().try_for_each(|&(register, offset)| {
+            must(written[register], || format!("register {register} is no result"))?;
+            self.weights(offset, map.len)
+        })
     }
 
     fn op(&self, op: &Op) -> Verdict {
@@ -62,7 +88,7 @@ impl Plan {
 
     /// So many numbers among the weights, or the gradients.
     fn weights(&self, offset: usize, len: usize) -> Verdict {
-        let all = self.weights.len();
+        let all = self.weights.total();
         let inside = offset.checked_add(len).is_some_and(|end| end <= all);
         must(inside, || format!("{len} numbers from {offset} on, of {all} weights"))
     }

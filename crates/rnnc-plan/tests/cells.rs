@@ -200,3 +200,133 @@ fn every_cell_can_be_printed_and_drawn() {
         assert!(report::json(&plan)["passes"][1]["stages"].is_array(), "{cell}");
     }
 }
+
+#[test]
+fn a_cell_that_reads_a_concatenation_is_planned_as_one_that_reads_its_parts() {
+    let cell = |read: &str, call: &str| {
+        plan_of(&format!(
+            "cell hw(s; n) {{ h = tanh(dense(s; n)) return h }}
+             cell gated(s, h; n) {{ g = sigmoid(dense(s; n)) z = tanh(dense(s; n)) h2 = g * h + (1 - g) * z return h2 }}
+             cell parts(x, h; n) {{ g = sigmoid(dense(x, h; n)) z = tanh(dense(x, h; n)) h2 = g * h + (1 - g) * z return h2 }}
+             cell plain(x, s; n) {{ h = tanh(dense(x, s; n)) return h }}
+             network net {{ input x : vector(16)  y = {call}({read}; 32)  output y }}"
+        ))
+    };
+    let pairs = [
+        (cell("concat(x, y[t-1])", "hw"), cell("x, y[t-1]", "plain")),
+        (cell("concat(x, y[t-1]), y[t-1]", "gated"), cell("x, y[t-1]", "parts")),
+    ];
+    for (concat, parts) in pairs {
+        for (concat, parts) in passes(&concat).into_iter().zip(passes(&parts)) {
+            assert_eq!(loops(concat), [(1, 1, (1, 1))]);
+            // All but where weights and values lie.
+            let shapes = |pass: &Pass| -> Vec<_> {
+                let ops = |stage: &rnnc_plan::Stage| -> Vec<_> {
+                    let phases = stage.tracks.iter().flat_map(|t| &t.phases);
+                    let shape = |op: &Op| match op {
+                        Op::MatMul(list) => {
+                            list.iter().map(|p| (p.to.len, p.from.view.len, p.accumulate)).collect()
+                        }
+                        Op::WeightGradient(list) => {
+                            list.iter().map(|s| (s.error.len, s.source.view.len, s.accumulate)).collect()
+                        }
+                        Op::Map(map) => vec![(map.len, map.program.len(), false)],
+                        _ => Vec::new(),
+                    };
+                    phases.flat_map(|p| &p.ops).map(|placed| (placed.op.name(), shape(&placed.op))).collect()
+                };
+                pass.stages.iter().map(|stage| (stage.kind, stage.cost, ops(stage))).collect()
+            };
+            assert_eq!(shapes(concat), shapes(parts));
+            assert!(concat.cleared.is_empty() && parts.cleared.is_empty());
+        }
+    }
+}
+
+#[test]
+fn unequal_slices_of_one_layer_cost_no_barriers_more_backward_than_forward() {
+    let plan = plan_of(
+        "cell two(x; n, m) {
+            sums = dense(x, h[t-1], c[t-1]; n + m)
+            h = tanh(slice(sums; 0, n))
+            c = sigmoid(slice(sums; n, n + m))
+            return h, c
+        }
+        network net { input x : vector(16)  h, c = two(x; 24, 40)  output h, c }",
+    );
+    let [forward, backward] = passes(&plan).map(loops);
+    assert!(backward[0].0 <= forward[0].0, "{forward:?} {backward:?}");
+    assert_eq!(backward[0].0, 1);
+}
+
+#[test]
+fn the_adjoint_of_a_scan_is_a_scan_of_no_more_numbers_a_unit() {
+    let order = |pass: &Pass| -> Vec<usize> {
+        let order = |kind: &Kind| match kind {
+            Kind::Scan(form) => Some(form.order),
+            Kind::Loop => Some(usize::MAX),
+            Kind::Frames => None,
+        };
+        pass.components.list.iter().filter_map(|c| order(&c.kind)).collect()
+    };
+    let rotation = "network net { input x : vector(32)  a = param(32)  b = param(32)
+        u = a * u[t-1] - b * v[t-1] + x  v = b * u[t-1] + a * v[t-1]  output u, v }";
+    let older = "network net { input x : vector(32)  f = sigmoid(diag(x))  g = tanh(diag(x))
+        c = f * c[t-1] + g * c[t-2] + f * c[t-3] + x  output c }";
+    for (text, expected) in [(rotation, 2), (older, 3)] {
+        let plan = plan_of(text);
+        assert_eq!(passes(&plan).map(order), [vec![expected], vec![expected]], "{text}");
+    }
+    for cell in ["sru(x; 32)", "rg_lru(x; 32)", "lru(x; 32, 16)", "qrnn(x; 32)", "minlstm(x; 32)"] {
+        let plan = plan(cell);
+        let [forward, backward] = passes(&plan).map(order);
+        assert!(backward.iter().max() <= forward.iter().max(), "{cell}: {forward:?} {backward:?}");
+    }
+    let five = plan_of(
+        "network net { input x : vector(64)
+            f = sigmoid(x + diag(c[t-1]))  g = sigmoid(x + diag(c[t-1]))
+            h = sigmoid(x + diag(c[t-1]))  k = sigmoid(x + diag(c[t-1]))
+            c = f * c[t-1] + g * h * k  output c }",
+    );
+    assert_eq!(passes(&five).map(order), [vec![usize::MAX], vec![1]]);
+}
+
+#[test]
+fn what_parameters_alone_give_is_in_no_stage() {
+    let text = "network net { input x : vector(32)  a = param(32)  b = param(32)
+        lambda = exp(-exp(a)) * cos(b)  gamma = exp(-exp(a)) * sin(b)
+        s = lambda * s[t-1] + gamma * x  output s }";
+    let plain = "network net { input x : vector(32)  lambda = param(32)  gamma = param(32)
+        s = lambda * s[t-1] + gamma * x  output s }";
+    let (plan, plain) = (plan_of(text), plan_of(plain));
+    for (derived, learned) in passes(&plan).into_iter().zip(passes(&plain)) {
+        let costs = |pass: &Pass| pass.stages.iter().map(|s| (s.kind, s.cost)).collect::<Vec<_>>();
+        assert_eq!(costs(derived), costs(learned));
+    }
+    assert!(
+        report::text(&plan).contains("computed once a call, of parameters alone"),
+        "{}",
+        report::text(&plan)
+    );
+    assert_eq!(plan.weights.len(), plain.weights.len(), "nothing derived is learned");
+    assert!(!plan.once.backward.is_empty() && plain.once.forward.is_empty());
+}
+
+#[test]
+fn what_is_said_of_a_backward_pass_names_what_the_text_has() {
+    for cell in CELLS {
+        let plan = plan(cell);
+        for pass in passes(&plan) {
+            for component in &pass.components.list {
+                for said in [&component.reason, &component.remedy] {
+                    assert!(!said.contains("`d "), "{cell}: {said}");
+                    let numbered = said.split('`').skip(1).step_by(2).filter(|name| !name.contains(".W"));
+                    for name in numbered {
+                        let last = name.rsplit('.').next().unwrap_or_default();
+                        assert!(!last.bytes().all(|b| b.is_ascii_digit()), "{cell}: {said}");
+                    }
+                }
+            }
+        }
+    }
+}

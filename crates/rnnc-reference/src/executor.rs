@@ -6,7 +6,7 @@ use crate::gradients;
 use crate::network::{Network, Place, Surroundings, width};
 use crate::order::{self, Pair};
 use crate::window::Window;
-use rnnc_graph::{Graph, Layer, LayerId, LayerKind, Output, WeightId};
+use rnnc_graph::{Adjoint, AdjointOptions, Graph, GraphError, Layer, LayerId, LayerKind, Output, WeightId};
 use rnnc_plan::{
     Executor, ExecutorError, History, Kept, Part, Plan, Setup, State, Update, Values, ValuesMut,
     check_available,
@@ -40,6 +40,8 @@ pub struct ReferenceExecutor {
     learned: Vec<Learned>,
     forward: Network,
     adjoint: Option<Network>,
+    /// The layers that depend on parameters alone, and what carries their errors back.
+    constants: Option<(Network, Network)>,
     window: Window,
     /// How many past frames the forward network reads.
     depths: Vec<usize>,
@@ -82,8 +84,19 @@ impl ReferenceExecutor {
         let graph = &plan.forward;
         check_memory(&plan, setup)?;
         let zeros = || graph.weights().iter().map(|w| vec![0.0; w.len()]);
+        let derived = graph.derived().iter().map(|w| vec![0.0; w.len()]);
+        let constants = plan.constants.as_ref().map(|constants| {
+            let Adjoint { forward, graph } =
+                Adjoint::of_normal(constants.graph.clone(), AdjointOptions::default())?;
+            Ok((Network::new(&forward, 1), Network::new(&graph, 1)))
+        });
+        let constants = constants.transpose().map_err(|error: GraphError| ExecutorError::Unsupported {
+            executor: NAME,
+            what: error.to_string(),
+        })?;
         Ok(ReferenceExecutor {
-            weights: zeros().collect(),
+            weights: zeros().chain(derived).collect(),
+            constants,
             learned: zeros()
                 .map(|z| Learned { gradient: z.clone(), moment1: z.clone(), moment2: z })
                 .collect(),
@@ -158,6 +171,46 @@ impl ReferenceExecutor {
         self.kept = self.kept.min(self.window.len());
     }
 
+    /// Computes the derived weights: the values of the constant layers in one frame.
+    fn derive(&mut self) -> Result<(), ExecutorError> {
+        let Some((mut network, adjoint)) = self.constants.take() else { return Ok(()) };
+        let mut window = Window::new(1);
+        window.push(1, None);
+        for track in &mut network.tracks {
+            track.values.clear();
+            track.values.resize(track.frame_len(), 0.0);
+        }
+        let around = Surroundings { window: &window, ..self.surroundings() };
+        let order = order::run(&mut network, &around, 0..1);
+        let learned = self.learned.len();
+        for (weight, output) in self.weights[learned..].iter_mut().zip(network.graph.outputs()) {
+            weight.copy_from_slice(&network.tracks[output.layer.index()].values);
+        }
+        let result = order.map(drop).map_err(|pair| stuck(&network.graph, pair));
+        self.constants = Some((network, adjoint));
+        result
+    }
+
+    /// Adds to the gradients of the weights what those of the derived ones give.
+    fn derive_back(&mut self, gradients: &mut [Vec<f64>]) -> Result<(), ExecutorError> {
+        let Some((constants, mut network)) = self.constants.take() else { return Ok(()) };
+        let mut window = Window::new(1);
+        window.push(1, None);
+        for track in &mut network.tracks {
+            track.values.clear();
+            track.values.resize(track.frame_len(), 0.0);
+        }
+        for (id, errors) in network.graph.inputs().iter().zip(&gradients[self.learned.len()..]) {
+            network.tracks[id.index()].values.copy_from_slice(errors);
+        }
+        let around = Surroundings { window: &window, saved: Some(&constants), ..self.surroundings() };
+        let order = order::run(&mut network, &around, 0..1);
+        gradients::accumulate(&network, &around, 0..1, gradients);
+        let result = order.map(drop).map_err(|pair| stuck(&network.graph, pair));
+        self.constants = Some((constants, network));
+        result
+    }
+
     fn array(&self, part: Part, weight: WeightId) -> &[f64] {
         let learned = &self.learned[weight.index()];
         match part {
@@ -192,6 +245,7 @@ impl Executor for ReferenceExecutor {
     ) -> Result<(), ExecutorError> {
         // All of the input is checked before anything changes.
         self.plan.check_inputs(self.setup, frames, inputs, resets)?;
+        self.derive()?;
         self.drop_old_frames();
         self.window.push(frames, resets);
         self.frames_run += frames as u64;
@@ -231,6 +285,7 @@ impl Executor for ReferenceExecutor {
         let most =
             if self.setup.step == self.setup.window { self.new } else { self.kept.min(self.setup.window) };
         self.plan.check_output_gradients(self.setup, self.new, most, frames, output_gradients)?;
+        self.derive()?;
         let Some(mut network) = self.adjoint.take() else { return Ok(()) };
         let len = self.window.len();
         for track in &mut network.tracks {
@@ -249,12 +304,13 @@ impl Executor for ReferenceExecutor {
         let order = order::run(&mut network, &around, span.clone());
         let mut gradients: Vec<Vec<f64>> = self.weights.iter().map(|w| vec![0.0; w.len()]).collect();
         gradients::accumulate(&network, &around, span, &mut gradients);
+        let result = order.map(drop).map_err(|pair| stuck(&network.graph, pair));
+        self.adjoint = Some(network);
+        self.derive_back(&mut gradients)?;
         for (learned, gradient) in self.learned.iter_mut().zip(gradients) {
             learned.gradient = gradient;
         }
         self.back = frames;
-        let result = order.map(drop).map_err(|pair| stuck(&network.graph, pair));
-        self.adjoint = Some(network);
         result
     }
 

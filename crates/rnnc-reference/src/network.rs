@@ -265,7 +265,8 @@ impl Network {
             ConnectionKind::Full { weight, heads, transposed, part } => {
                 let part = part.map(|part| submatrix(&self.graph.weight_at(weight).shape, part));
                 let weight = &around.weights[weight.index()];
-                let weight = part.map_or(Cow::Borrowed(&weight[..]), |places| places.map(|p| weight[p]).collect());
+                let weight =
+                    part.map_or(Cow::Borrowed(&weight[..]), |places| places.map(|p| weight[p]).collect());
                 let weight = &weight[..];
                 match read {
                     Read::Units(_) => product(weight, heads, transposed, units, len),

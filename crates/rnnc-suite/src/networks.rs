@@ -1,9 +1,11 @@
 //! The suite's networks: between them, every kind of layer, connection, operation and function, and every kind of
 //! component. Each is made for `m` units of input and `n` units of its own. `networks/loops.rs` has those with
 //! cycles, `networks/operations.rs` what layers compute, `networks/reads.rs` what connections read, `networks/slices.rs`
-//! layers in slices, `networks/concats.rs` layers of parts, `networks/copies.rs` layers that copy others.
+//! layers in slices, `networks/concats.rs` layers of parts, `networks/copies.rs` layers that copy others,
+//! `networks/constants.rs` layers of parameters alone.
 
 mod concats;
+mod constants;
 mod copies;
 mod loops;
 mod operations;
@@ -11,6 +13,7 @@ mod reads;
 mod slices;
 
 use concats::*;
+use constants::*;
 use copies::*;
 use loops::*;
 use operations::*;
@@ -44,7 +47,7 @@ pub fn networks() -> Vec<Network> {
         ("bidirectional", bidirectional),
         ("symbol_model", symbol_model),
     ];
-    let others: [(&'static str, Build); 43] = [
+    let others: [(&'static str, Build); 45] = [
         ("feed_forward", feed_forward),
         ("oscillator", oscillator),
         ("long_memory", long_memory),
@@ -88,6 +91,8 @@ pub fn networks() -> Vec<Network> {
         ("unequal_slices", unequal_slices),
         ("copies_of_copies", copies_of_copies),
         ("many_reads_of_a_state", many_reads_of_a_state),
+        ("constants_in_a_scan", constants_in_a_scan),
+        ("constants_everywhere", constants_everywhere),
     ];
     let all = usual.into_iter().map(|(name, build)| Network { name, build, usual: true });
     all.chain(others.into_iter().map(|(name, build)| Network { name, build, usual: false })).collect()

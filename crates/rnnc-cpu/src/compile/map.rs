@@ -342,7 +342,7 @@ fn overlap(a: View, b: View) -> bool {
     a.buffer == b.buffer && a.column < b.column + b.len && b.column < a.column + a.len
 }
 
-fn binary(op: Binary) -> elementwise::Binary {
+pub(crate) fn binary(op: Binary) -> elementwise::Binary {
     match op {
         Binary::Add => elementwise::Binary::Add,
         Binary::Mul => elementwise::Binary::Mul,

@@ -25,7 +25,23 @@ impl Extent {
     /// Whether workers may add to both without a meeting between. Matrices that lie within each other's gaps may not, for
     /// simplicity's sake.
     fn goes_with(&self, other: &Extent) -> bool {
-        self == other || self.end() <= other.matrix.offset || other.end() <= self.matrix.offset
+        self == other
+            || self.end() <= other.matrix.offset
+            || other.end() <= self.matrix.offset
+            || self.is_beside(other)
+    }
+
+    /// Whether both are columns of one matrix, and no column is of both.
+    fn is_beside(&self, other: &Extent) -> bool {
+        let width = self.matrix.row_stride;
+        if width == 0
+            || [self, other].iter().any(|e| e.matrix.row_stride != width || e.matrix.column_stride != 1)
+        {
+            return false;
+        }
+        let columns = |e: &Extent| (e.matrix.offset % width, e.matrix.offset % width + e.columns);
+        let ((a, a_end), (b, b_end)) = (columns(self), columns(other));
+        a_end <= width && b_end <= width && (a_end <= b || b_end <= a)
     }
 }
 
@@ -75,7 +91,7 @@ pub(super) fn rounds(phase: &Phase) -> Vec<Phase> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use rnnc_plan::{BufferId, RowSum, View};
+    use rnnc_plan::{BufferId, OuterSum, Read, RowSum, StartValue, View};
 
     /// Sums into these places, so many numbers each.
     fn sums(places: &[(usize, usize)]) -> Vec<usize> {
@@ -97,5 +113,25 @@ mod tests {
         assert_eq!(sums(&[(0, 24), (24, 8), (0, 24)]), [3]);
         assert_eq!(sums(&[(0, 24), (24, 8), (8, 16), (32, 4)]), [2, 2]);
         assert_eq!(sums(&[(0, 24), (16, 8), (0, 24)]), [1, 1, 1]);
+    }
+
+    #[test]
+    fn columns_of_one_matrix_go_together_and_what_lies_across_them_waits() {
+        // Of a matrix of 3 rows and 8 columns from place 10 on: the first column, and how many.
+        let rounds = |parts: &[(usize, usize)]| -> usize {
+            let sum = |&(first, columns): &(usize, usize)| {
+                let view = |len| View { buffer: BufferId(0), column: 0, len };
+                let start = StartValue::Number(0.0);
+                let source = Read { view: view(columns), delay: 0, start, history: true };
+                let gradient = Matrix { offset: 10 + first, row_stride: 8, column_stride: 1 };
+                OuterSum { error: view(3), source, gradient, accumulate: true }
+            };
+            let op = Op::WeightGradient(parts.iter().map(sum).collect());
+            rounds(&Phase { ops: vec![Placed { offset: 0, op }] }).len()
+        };
+        assert_eq!(rounds(&[(0, 6)]), 1);
+        // Place 10 is 2 past a multiple of 8: columns from 6 on would be taken for the first two.
+        assert_eq!(rounds(&[(0, 2), (2, 4)]), 1);
+        assert_eq!(rounds(&[(0, 3), (2, 4)]), 2);
     }
 }

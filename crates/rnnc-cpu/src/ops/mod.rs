@@ -7,6 +7,7 @@
 //! | [`scan`] | affine recurrences, tiles of frames at a time |
 //! | [`vector`] | softmax, normalization and their like |
 //! | [`gradient`] | gradients of weights: sums over all rows |
+//! | [`once`] | what weights alone give, once a call |
 //! | [`update`] | the optimizer's step |
 //! | [`border`] | none: values from the caller's arrays |
 
@@ -14,6 +15,7 @@ pub(crate) mod border;
 pub(crate) mod gradient;
 pub(crate) mod map;
 pub(crate) mod matmul;
+pub(crate) mod once;
 pub(crate) mod scan;
 pub(crate) mod update;
 pub(crate) mod vector;

@@ -29,11 +29,14 @@ const SHARED: usize = 1 << 15;
 pub(crate) fn run(
     team: &mut Team,
     update: &Update,
+    learned: usize,
     weights: &mut Aligned,
     gradients: &Aligned,
     moments: &mut [Aligned; 2],
 ) -> f64 {
+    // Of derived weights, which come last, none is updated.
     let gradients = gradients.as_slice();
+    let gradients = &gradients[..learned.min(gradients.len())];
     let [moments1, moments2] = moments;
     let flat = &Flat {
         weights: weights.as_mut_ptr(),

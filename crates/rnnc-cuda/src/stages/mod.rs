@@ -5,6 +5,7 @@
 //! | `frames.rs` | all frames at once: products, maps, look-ups |
 //! | `vector.rs` | vector functions, there and in loops |
 //! | `gradients.rs` | gradients of weights |
+//! | `once.rs` | what weights alone give, once a call |
 //! | `update.rs` | the optimizer's step |
 //! | `rows.rs` | what kernels over rows share |
 //! | `scan.rs` | affine elementwise recurrences, in parallel over time |
@@ -12,6 +13,7 @@
 
 pub(crate) mod frames;
 mod gradients;
+pub(crate) mod once;
 mod rows;
 pub(crate) mod scan;
 pub(crate) mod step;

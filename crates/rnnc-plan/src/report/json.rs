@@ -7,6 +7,7 @@
 //! schema       1
 //! network      name, layers, connections, parameters, looks_ahead
 //! options      streams, frames, workers, gradients, input_gradients
+//! once[]       layers of parameters alone, computed once a call
 //! passes[]     pass: "forward" or "backward"
 //!   components[]   layers[]: names; kind: "frames", "scan" or "loop"; direction: "forward" or "backward"
 //!                  frames_at_once: null for all; frames_bound: null if unknown
@@ -71,6 +72,7 @@ pub fn json(plan: &Plan) -> Value {
             "gradients": options.gradients,
             "input_gradients": options.input_gradients,
         },
+        "once": plan.once.forward.iter().map(|map| &map.name).collect::<Vec<_>>(),
         "passes": passes,
         "work": {
             "flops": figures.flops,

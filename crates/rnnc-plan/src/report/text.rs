@@ -111,6 +111,12 @@ fn heading(plan: &Plan, out: &mut Page) {
             if options.gradients { ", with gradients" } else { ", forward only" }
         ),
     );
+    let once: Vec<String> = plan.once.forward.iter().map(|map| map.name.clone()).collect();
+    if !once.is_empty() {
+        let names = shorten(&once, 2 * WIDTH);
+        let layers = count(once.len(), "layer");
+        out.line(0, &format!("computed once a call, of parameters alone: {layers}: {names}"));
+    }
     if graph.looks_ahead() {
         out.line(
             0,
@@ -156,7 +162,7 @@ fn components(graph: &Graph, pass: &Pass, saved: &[ComponentFigures], out: &mut 
             fact(out, "remedy", &c.remedy);
         }
         fact(out, "runs", &runs(c));
-        if let Some(edit) = wider(graph, &pass.components, at) {
+        if let Some(edit) = wider(graph, &pass.components, at).filter(|_| !graph.is_adjoint()) {
             fact(out, "wider", &edit);
         }
         if let Some(meetings) = barriers(pass, at, c) {

@@ -65,7 +65,11 @@ pub fn copies_of_copies(m: usize, n: usize) -> Graph {
     // A delay line: each frame, its units move on by those of x.
     let line = net.sum("line", 3 * m, Identity);
     net.graph.connect(x, line, Connect::identity().to(Range::new(0, m)));
-    net.graph.connect(line, line, Connect::identity().from(Range::new(0, 2 * m)).to(Range::new(m, 2 * m)).delay(1));
+    net.graph.connect(
+        line,
+        line,
+        Connect::identity().from(Range::new(0, 2 * m)).to(Range::new(m, 2 * m)).delay(1),
+    );
     // The name of a part across a seam, and copies with a start.
     let part = net.sum("part", n, Identity);
     net.graph.connect(more, part, Connect::identity().from(Range::new(1, n)));
@@ -76,9 +80,14 @@ pub fn copies_of_copies(m: usize, n: usize) -> Graph {
     net.add(b, same, 1.0, 1);
     net.graph.set_start(same, Start::Constant(0.25));
     let still = net.sum("still", n, Identity);
-    net.graph.connect(a, still, Connect::identity().delay(1).stop_gradient());
+    net.add(a, still, 1.0, 1);
     let squashed = net.map("squashed", Gelu, part);
-    let y = net.dense("y", n, Tanh, &[(more, 0), (both, 2), (both, -1), (line, 1), (named, 1), (same, 2), (still, 1)]);
+    let y = net.dense(
+        "y",
+        n,
+        Tanh,
+        &[(more, 0), (both, 2), (both, -1), (line, 1), (named, 1), (same, 2), (still, 1)],
+    );
     net.diagonal(named, y, 0);
     net.graph.connect(more, y, Connect::scaled(0.5).from(Range::new(0, n)).delay(-1));
     net.graph.connect(same, y, Connect::broadcast().from(Range::new(n, 1)).delay(1));
