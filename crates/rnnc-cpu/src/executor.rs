@@ -239,7 +239,8 @@ impl CpuExecutor {
     ) {
         /// Fewer numbers than these are not worth a meeting.
         const SHARED: usize = 1 << 16;
-        if !self.packed_for[usize::from(backward)] {
+        // No pass has run since weights changed.
+        if self.packed_for == [false; 2] {
             self.derive(false);
         }
         let program = if backward { self.backward.as_ref() } else { Some(&self.forward) };

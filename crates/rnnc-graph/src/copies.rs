@@ -191,7 +191,6 @@ impl Copies {
         let weight = graph.weight_at(a.weight);
         let parts = pieces.iter().map(|piece| {
             let units = Range::new(piece.range.start - a.error_range.start, piece.range.len);
-            let some = |range: Range| Range::new(range.start + units.start, units.len);
             let kind = match a.kind {
                 kind if one => kind,
                 AccumulationKind::Outer { source, source_range, delay, heads: 1, part } => {
@@ -202,14 +201,14 @@ impl Copies {
                         }
                         _ => return None,
                     };
-                    let part = Some(Submatrix { rows: some(whole.rows), ..whole });
+                    let part = Some(columns(whole, units, true));
                     AccumulationKind::Outer { source, source_range, delay, heads: 1, part }
                 }
                 AccumulationKind::Sum { scale, weight_range } => {
-                    AccumulationKind::Sum { scale, weight_range: some(weight_range) }
+                    AccumulationKind::Sum { scale, weight_range: weight_range.part(units) }
                 }
                 AccumulationKind::Start { scale, delay, weight_range } => {
-                    AccumulationKind::Start { scale, delay, weight_range: some(weight_range) }
+                    AccumulationKind::Start { scale, delay, weight_range: weight_range.part(units) }
                 }
                 _ => return None,
             };
@@ -228,11 +227,10 @@ fn whole(c: &Connection, transposed: bool) -> Submatrix {
 
 /// Some columns of a part of a matrix; of its transpose, rows.
 fn columns(part: Submatrix, units: Range, transposed: bool) -> Submatrix {
-    let some = |range: Range| Range::new(range.start + units.start, units.len);
     if transposed {
-        Submatrix { rows: some(part.rows), ..part }
+        Submatrix { rows: part.rows.part(units), ..part }
     } else {
-        Submatrix { columns: some(part.columns), ..part }
+        Submatrix { columns: part.columns.part(units), ..part }
     }
 }
 

@@ -136,6 +136,11 @@ impl Range {
     pub fn end(self) -> usize {
         self.start + self.len
     }
+
+    /// Some of it, counted from its start.
+    pub(crate) fn part(self, units: Range) -> Range {
+        Range::new(self.start + units.start, units.len)
+    }
 }
 
 /// Some rows and some columns of a weight matrix.

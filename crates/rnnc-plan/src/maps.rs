@@ -210,14 +210,8 @@ impl Builder<'_, '_> {
                 self.scaled(term)
             })
             .collect();
-        let op = match op {
-            Operation::Quotient => Binary::Div,
-            Operation::Max => Binary::Max,
-            Operation::Min => Binary::Min,
-            _ => Binary::Step,
-        };
-        match operands[..] {
-            [a, b] => self.push(|to| Instruction::Binary { op, a, b, to }),
+        match (Binary::of(op), &operands[..]) {
+            (Some(op), &[a, b]) => self.push(|to| Instruction::Binary { op, a, b, to }),
             _ => self.number(0.0), // a validated graph has two operands here
         }
     }

@@ -8,7 +8,7 @@ use crate::layout::WeightLayout;
 use crate::plan::{Binary, Instruction, Register};
 use rnnc_graph::{
     Adjoint, AdjointOptions, Components, Connection, ConnectionKind, Constants, Function, Graph, GraphError,
-    LayerId, LayerKind, Operation, Range, WeightId,
+    LayerId, LayerKind, Range, WeightId,
 };
 use std::collections::HashMap;
 
@@ -176,16 +176,14 @@ impl Program {
                 });
             }
             let op = match layer.kind {
-                LayerKind::Sum => Binary::Add,
-                LayerKind::Product => Binary::Mul,
-                LayerKind::Operation(Operation::Quotient) => Binary::Div,
-                LayerKind::Operation(Operation::Max) => Binary::Max,
-                LayerKind::Operation(Operation::Min) => Binary::Min,
-                LayerKind::Operation(_) => Binary::Step,
-                _ => {
-                    values[id.index()] = leaf(id, self);
-                    continue;
-                }
+                LayerKind::Sum => Some(Binary::Add),
+                LayerKind::Product => Some(Binary::Mul),
+                LayerKind::Operation(operation) => Binary::of(operation),
+                _ => None,
+            };
+            let Some(op) = op else {
+                values[id.index()] = leaf(id, self);
+                continue;
             };
             let mut all = terms.into_iter();
             let mut value = all.next().unwrap_or_else(|| self.number(0.0));

@@ -533,3 +533,25 @@ pub enum Binary {
     Min,
     Step,
 }
+
+impl Binary {
+    /// What a layer's operation is, if it is one of two operands, unit by unit.
+    pub(crate) fn of(operation: Operation) -> Option<Binary> {
+        match operation {
+            Operation::Quotient => Some(Binary::Div),
+            Operation::Max => Some(Binary::Max),
+            Operation::Min => Some(Binary::Min),
+            Operation::Step => Some(Binary::Step),
+            Operation::DropoutMask { .. }
+            | Operation::Softmax { .. }
+            | Operation::LogSoftmax { .. }
+            | Operation::Normalize { .. }
+            | Operation::GroupSum { .. }
+            | Operation::CrossEntropy
+            | Operation::SoftmaxGradient { .. }
+            | Operation::LogSoftmaxGradient { .. }
+            | Operation::NormalizeGradient { .. }
+            | Operation::CrossEntropyGradient => None,
+        }
+    }
+}
