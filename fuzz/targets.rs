@@ -2,16 +2,14 @@
 //! not account for.
 //!
 //! Each function says whether it took the file. It is a target of cargo-fuzz (`fuzz_targets/`), and of the tests that spoil valid files
-//! (`crates/rnnc/tests/hostile.rs`). [`seeds`] gives valid files to begin with.
+//! (`crates/rnnc-cli/tests/hostile.rs`). [`seeds`] gives valid files to begin with.
 
 use rnnc::graph::Graph;
+use rnnc::io::{Array, ArrayFile, Elements, Precision, Weights, read_state, write_arrays, write_state};
 use rnnc::lang::compile;
 use rnnc::plan::{Executor, Plan, PlanOptions, Setup, Values};
 use rnnc::reference::ReferenceExecutor;
-use rnnc::train::{
-    Array, ArrayFile, Checkpoint, Column, Config, Elements, Loss, Precision, Sequences, Trainer,
-    TrainingConfig, Weights, read_state, write_arrays, write_state,
-};
+use rnnc::train::{Checkpoint, Column, Config, Loss, Sequences, Trainer, TrainingConfig};
 use std::path::{Path, PathBuf};
 
 /// The network of weights, checkpoints and states.

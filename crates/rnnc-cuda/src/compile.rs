@@ -10,8 +10,8 @@ use crate::stages::{frames, once, scan, step, update};
 use crate::waves::{self, PassWaves};
 use rnnc_graph::Graph;
 use rnnc_plan::access::Access;
-use rnnc_plan::report::Names;
 use rnnc_plan::{Op, Pass, Plan, Setup, StageKind};
+use rnnc_report::Names;
 use std::fmt::Write;
 
 /// Makes the program of a plan.

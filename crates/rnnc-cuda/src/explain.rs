@@ -13,8 +13,8 @@ use crate::stages::step::choice::{Tier, Way, units};
 use crate::stages::step::shares::{self, Share};
 use crate::waves::{self, PassWaves};
 use rnnc_graph::Graph;
-use rnnc_plan::report::{Names, count, passes, scaled};
 use rnnc_plan::{Cost, Op, Pass, Plan, Precision, Setup, Stage, StageKind, Track};
+use rnnc_report::{Names, count, scaled};
 use serde::Serialize;
 use std::fmt;
 
@@ -131,7 +131,7 @@ pub fn explain(plan: &Plan, setup: Setup, device: &Device) -> Result<Explanation
     let program = compile(plan, setup, device)?;
     let mut explained = Vec::new();
     let mut first = 0;
-    for ((name, graph, pass), of_pass) in passes(plan).zip(PassWaves::of_plan(plan, setup, device)) {
+    for ((name, graph, pass), of_pass) in plan.passes().zip(PassWaves::of_plan(plan, setup, device)) {
         let waves = &of_pass.waves;
         let jobs = if name == "forward" { &program.forward } else { &program.backward };
         // Of each stage; what runs in chunks counts once.

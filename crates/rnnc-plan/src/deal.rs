@@ -95,16 +95,20 @@ struct Model {
 /// The ways to share out any stage, the simplest first.
 const DEALS: [Deal; 3] = [Deal::Alone, Deal::Rows, Deal::Units];
 
-/// Predicted microseconds of a window for each way to share out a stage, the simplest first.
-pub(crate) fn choices(stage: &Stage, options: PlanOptions) -> Vec<(Deal, f64)> {
-    Model::new(Speeds::CORE, options).choices(stage)
+impl Stage {
+    /// Predicted microseconds of a window for each way to share it out, the simplest first.
+    pub fn choices(&self, options: PlanOptions) -> Vec<(Deal, f64)> {
+        Model::new(Speeds::CORE, options).choices(self)
+    }
 }
 
-/// Predicted microseconds of a window: of a pass as it is dealt, and by one worker alone.
-pub(crate) fn predicted(pass: &Pass, options: PlanOptions) -> (f64, f64) {
-    let model = Model::new(Speeds::CORE, options);
-    // Of no stages there are -0.
-    (model.pass(pass) + 0.0, model.alone(pass) + 0.0)
+impl Pass {
+    /// Predicted microseconds of a window: as it is dealt, and by one worker alone.
+    pub fn predicted(&self, options: PlanOptions) -> (f64, f64) {
+        let model = Model::new(Speeds::CORE, options);
+        // Of no stages there are -0.
+        (model.pass(self) + 0.0, model.alone(self) + 0.0)
+    }
 }
 
 impl Plan {
@@ -471,7 +475,7 @@ mod tests {
         let plan = |workers: usize| {
             let options = PlanOptions { workers, ..PlanOptions::inference(4, 256) };
             let plan = Plan::new(&graph, options).unwrap();
-            (predicted(&plan.forward_pass, options), plan)
+            (plan.forward_pass.predicted(options), plan)
         };
         let ((all, one), _) = plan(1);
         assert_eq!(all, one);
@@ -488,7 +492,7 @@ mod tests {
         let plan = Plan::new(&stacked, options).unwrap();
         let waves = &plan.forward_pass.waves;
         assert!(!waves.is_empty(), "two loops, one above the other, make a wave");
-        let (all, one) = predicted(&plan.forward_pass, options);
+        let (all, one) = plan.forward_pass.predicted(options);
         assert!(waves.iter().map(|w| w.us).sum::<f64>() <= all && all < one, "{all} of {one}");
     }
 

@@ -16,7 +16,8 @@
 //! - `plan.rs` is the result, `executor.rs` the trait, `update.rs` the optimizer's step; what all executors need: `checks.rs`
 //!   refuses wrong arguments, `clock.rs` says which reads cross a reset, `repeat.rs` which place of a repeated operand a unit
 //!   reads, `verify.rs` whether a plan stays within its memory, `state.rs` what a run carries from window to window,
-//!   `dropout.rs` draws masks, `available.rs` asks for memory; `report` prints and draws plans.
+//!   `dropout.rs` draws masks, `available.rs` asks for memory; `figures.rs` has what
+//!   there is to say of a plan in numbers, which `rnnc-report` prints and draws.
 
 pub mod access;
 pub mod affine;
@@ -28,6 +29,7 @@ mod deal;
 pub mod dropout;
 mod emit;
 mod executor;
+mod figures;
 mod first_fit;
 mod fuse;
 mod layout;
@@ -39,7 +41,6 @@ mod overlaps;
 mod plan;
 pub mod recurrence;
 mod repeat;
-pub mod report;
 mod schedule;
 mod sink;
 mod state;
@@ -55,9 +56,11 @@ pub use clock::Clock;
 pub use cost::Cost;
 pub use deal::{Lane, Speeds};
 pub use executor::{Executor, ExecutorError, NO_SYMBOL, Part, Precision, Setup, Values, ValuesMut};
+pub use figures::{ComponentFigures, Figures, StageFigures};
 pub use layout::{WeightLayout, WeightView};
 pub use memory::{Memory, Placement};
 pub use once::{Once, OnceMap};
+pub use overlaps::Overlaps;
 pub use plan::{
     Binary, Buffer, BufferId, Deal, Instruction, LookUp, Map, Matrix, Op, OuterSum, Pass, Phase, Placed,
     Plan, PlanError, PlanOptions, Product, Read, Register, RowSum, ScatterSum, Stage, StageKind, StartValue,

@@ -7,7 +7,7 @@ use std::ops::Range;
 
 /// Ranges, and what is said of each.
 #[derive(Debug)]
-pub(crate) struct Overlaps<T> {
+pub struct Overlaps<T> {
     /// By start.
     items: Vec<(Range<usize>, T)>,
     /// How far those of a node reach: the root is number 1, the halves of a node are twice its number and the next, and

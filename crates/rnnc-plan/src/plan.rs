@@ -143,6 +143,13 @@ pub struct View {
 }
 
 impl Plan {
+    /// Both passes, with their names and the graphs that they run.
+    pub fn passes(&self) -> impl Iterator<Item = (&'static str, &Graph, &Pass)> {
+        let forward = [("forward", &self.forward, &self.forward_pass)];
+        let backward = self.adjoint.as_ref().zip(self.backward_pass.as_ref());
+        forward.into_iter().chain(backward.map(|(graph, pass)| ("backward", graph, pass)))
+    }
+
     /// Plans a network. The graph is validated first.
     pub fn new(graph: &Graph, options: PlanOptions) -> Result<Plan, PlanError> {
         rnnc_graph::validate(graph)?;

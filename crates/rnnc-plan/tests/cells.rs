@@ -1,7 +1,7 @@
 //! What the plans of the cell library must be like, written as their equations: no cell has code of its own.
 
 use rnnc_graph::Kind;
-use rnnc_plan::{Op, Pass, Plan, PlanOptions, StageKind, report};
+use rnnc_plan::{Figures, Op, Pass, Plan, PlanOptions, StageKind};
 
 const CELLS: [&str; 26] = [
     "elman(x; 32)",
@@ -93,7 +93,7 @@ fn cells_made_to_run_in_parallel_have_no_loop_in_either_direction() {
         for pass in passes(&plan) {
             assert!(pass.components.list.iter().all(|c| c.kind != Kind::Loop), "{cell}");
         }
-        assert_eq!(report::Figures::of(&plan).parallel_share, 1.0, "{cell}");
+        assert_eq!(Figures::of(&plan).parallel_share, 1.0, "{cell}");
     }
 }
 
@@ -169,7 +169,7 @@ fn a_layer_norm_lstm_meets_once_for_its_product_and_once_for_each_norm() {
 
 #[test]
 fn the_peephole_lstm_of_the_library_saves_at_most_six_numbers_a_unit_and_frame() {
-    let figures = report::Figures::of(&plan("lstm_peephole(x; 32)"));
+    let figures = Figures::of(&plan("lstm_peephole(x; 32)"));
     assert!(figures.saved[0].numbers_per_unit <= 6.0, "{:?}", figures.saved);
 }
 
@@ -186,18 +186,6 @@ fn the_reset_gate_before_the_product_costs_a_second_barrier() {
 fn a_dilated_cell_runs_as_many_frames_at_once_as_its_delay() {
     for pass in passes(&plan("dilated_rnn(x; 32, 4)")) {
         assert_eq!(loops(pass), [(1, 4, (1, 4))]);
-    }
-}
-
-#[test]
-fn every_cell_can_be_printed_and_drawn() {
-    for cell in CELLS {
-        let plan = plan(cell);
-        for line in report::text(&plan).lines() {
-            assert!(line.chars().count() <= 100, "{cell}: {line}");
-        }
-        assert!(report::svg(&plan).is_ok(), "{cell}");
-        assert!(report::json(&plan)["passes"][1]["stages"].is_array(), "{cell}");
     }
 }
 
@@ -303,11 +291,6 @@ fn what_parameters_alone_give_is_in_no_stage() {
         let costs = |pass: &Pass| pass.stages.iter().map(|s| (s.kind, s.cost)).collect::<Vec<_>>();
         assert_eq!(costs(derived), costs(learned));
     }
-    assert!(
-        report::text(&plan).contains("computed once a call, of parameters alone"),
-        "{}",
-        report::text(&plan)
-    );
     assert_eq!(plan.weights.len(), plain.weights.len(), "nothing derived is learned");
     assert!(!plan.once.backward.is_empty() && plain.once.forward.is_empty());
 }

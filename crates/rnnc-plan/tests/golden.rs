@@ -136,7 +136,7 @@ fn bias_gradients_of_all_gates_are_one_sum() {
 fn a_peephole_lstm_saves_at_most_six_numbers_a_unit_and_frame() {
     let n = 32;
     let plan = plan(&nets::lstm(12, n, true));
-    let figures = rnnc_plan::report::Figures::of(&plan);
+    let figures = rnnc_plan::Figures::of(&plan);
     assert_eq!(figures.saved.len(), 1);
     assert!(figures.saved[0].numbers_per_unit <= 6.0, "{:?}", figures.saved);
     // Not only by the graph: so are the buffers that the backward pass reads.
@@ -185,7 +185,7 @@ fn an_sru_has_no_loop_in_either_direction() {
         assert!(pass.components.list.iter().all(|c| c.kind != Kind::Loop));
         assert!(kinds(pass).contains(&StageKind::Scan) && !kinds(pass).contains(&StageKind::Loop));
     }
-    let figures = rnnc_plan::report::Figures::of(&plan);
+    let figures = rnnc_plan::Figures::of(&plan);
     assert_eq!(figures.parallel_share, 1.0);
     // Frames stages and two scans of 64 frames: far fewer steps than frames.
     assert!(figures.critical_path <= 6 + 6 + 10, "{}", figures.critical_path);
@@ -201,7 +201,7 @@ fn a_loop_of_delay_four_runs_four_frames_at_once() {
         assert_eq!((component.width.frames, component.width.bound), (4, Some(4)));
         assert_eq!(component.barrier_bound, Some((1, 4)));
     }
-    let figures = rnnc_plan::report::Figures::of(&plan);
+    let figures = rnnc_plan::Figures::of(&plan);
     for (stage, figures) in plan.stages().zip(&figures.stages) {
         if stage.kind == StageKind::Loop {
             assert_eq!((figures.steps, figures.barriers, figures.frames_at_once), (16, 16, 4.0));
@@ -233,8 +233,8 @@ fn independent_towers_run_side_by_side() {
         let own = only_steps(pass, 64);
         assert_eq!(own, 64);
     }
-    let figures = rnnc_plan::report::Figures::of(&plan);
-    let one = rnnc_plan::report::Figures::of(&self::plan(&nets::lstm(12, 32, false)));
+    let figures = rnnc_plan::Figures::of(&plan);
+    let one = rnnc_plan::Figures::of(&self::plan(&nets::lstm(12, 32, false)));
     assert!(figures.critical_path <= one.critical_path + 3);
 }
 
@@ -332,7 +332,7 @@ fn the_stages_work_adds_up_to_the_products_of_the_equations() {
     // The errors of the state, and a gradient for each weight.
     let products: u64 = backward(&plan).stages.iter().map(|s| s.cost.product_flops).sum();
     assert_eq!(products, (2 * 4 * n * n + 2 * 4 * n * (m + n)) as u64);
-    let figures = rnnc_plan::report::Figures::of(&plan);
+    let figures = rnnc_plan::Figures::of(&plan);
     let total: u64 = plan.stages().map(|s| s.cost.flops()).sum();
     assert_eq!(figures.flops, total as f64 * frames as f64);
     // Amdahl: loops do one frame at a time, all else all at once.

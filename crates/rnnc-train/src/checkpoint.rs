@@ -10,9 +10,10 @@ use crate::config::MOST_UPDATES;
 use crate::diagnosis;
 use crate::error::TrainError;
 use crate::loss::Loss;
-use crate::tensors::{Precision, Tensor, TensorFile};
-use crate::weights::{ABOUT, KEPT, MOMENT1, MOMENT2, STATE, Weights};
 use rnnc_graph::Graph;
+use rnnc_io::Weights;
+use rnnc_io::section::{ABOUT, KEPT, MOMENT1, MOMENT2, STATE};
+use rnnc_io::{Precision, Tensor, TensorFile};
 use rnnc_plan::{History, Kept, State};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -208,7 +209,7 @@ impl Checkpoint {
         };
         let about = serde_json::to_string(&about).map_err(|e| TrainError::file(path, e.to_string()))?;
         file.about.insert(ABOUT.into(), about);
-        file.write(path, Precision::Lossless)
+        Ok(file.write(path, Precision::Lossless)?)
     }
 
     /// Reads a checkpoint of a network.
@@ -508,7 +509,7 @@ mod tests {
 
     #[test]
     fn whatever_fails_the_old_checkpoint_or_the_new_is_there_and_a_second_try_succeeds() {
-        use crate::disk::faults::{all_faults, with_fault};
+        use rnnc_io::disk::faults::{all_faults, with_fault};
         let (_kept, path) = saved();
         let (old, graph) = (checkpoint(), graph("w"));
         let new = Checkpoint { progress: Progress { updates: 4, ..old.progress }, ..old.clone() };

@@ -1,10 +1,10 @@
 //! What `train.toml` says, and whether it makes sense.
 
 use crate::error::TrainError;
-use crate::inputs::read_text;
-use crate::kind::{self, Wanted};
 use crate::loss::Loss;
 use crate::settings_errors::explain;
+use rnnc_io::read_text;
+use rnnc_io::{Wanted, check_kind};
 use rnnc_plan::Bounds;
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -232,7 +232,7 @@ impl Config {
     /// # Errors
     /// What cannot be read, what is no setting (with its line), and settings out of their bounds.
     pub fn load(path: &Path) -> Result<Config, TrainError> {
-        kind::check(path, Wanted::Settings)?;
+        check_kind(path, Wanted::Settings)?;
         let text = read_text(path)?;
         let base = path.parent().unwrap_or(Path::new(""));
         Config::parse(text, base).map_err(|problem| TrainError::file(path, problem))

@@ -56,7 +56,7 @@ fn matches(pattern: &str, base: &Path) -> Result<Vec<PathBuf>, TrainError> {
             format!("{}/{pattern}", Pattern::escape(&base.to_string_lossy()))
         };
         for path in glob::glob(&whole).map_err(|e| bad(e.to_string()))? {
-            let path = path.map_err(|e| TrainError::Read { path: e.path().into(), source: e.into() })?;
+            let path = path.map_err(|e| TrainError::read(&e.path().to_path_buf(), e.into()))?;
             if path.is_file() {
                 files.push(path);
             }

@@ -1,10 +1,10 @@
 //! What went non-finite first: the last window again, in double precision, on the reference executor.
 
-use crate::array::index_of;
 use crate::error::TrainError;
 use crate::sequences::Batch;
-use crate::weights::Weights;
 use rnnc_graph::Graph;
+use rnnc_io::Weights;
+use rnnc_io::index_of;
 use rnnc_plan::{Executor, Part, Plan, PlanOptions, Setup, State};
 use rnnc_reference::ReferenceExecutor;
 

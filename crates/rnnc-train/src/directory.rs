@@ -3,12 +3,12 @@
 //! `train.toml` and `network.rnn` are copies of what the run was started with, `checkpoint.safetensors` is the
 //! last checkpoint, and `metrics.jsonl` has a line of JSON per report.
 
-use crate::disk::{self, Handle};
 use crate::error::TrainError;
-use crate::files::write_whole;
-use crate::inputs::read_text;
 use crate::lock::DirectoryLock;
 use crate::observer::Metrics;
+use rnnc_io::disk::{self, Handle};
+use rnnc_io::read_text;
+use rnnc_io::write_whole;
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
@@ -121,7 +121,7 @@ impl RunDirectory {
 
     /// Reads the copy of the network's text.
     pub fn network_text(&self) -> Result<String, TrainError> {
-        read_text(&self.network())
+        Ok(read_text(&self.network())?)
     }
 
     /// Opens the metrics to be added to, without the lines of updates after `update`: a run that resumes makes
@@ -202,8 +202,8 @@ impl MetricsFile {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::disk::faults::{Fault, with_fault};
     use crate::observer::Evaluated;
+    use rnnc_io::disk::faults::{Fault, with_fault};
 
     fn line(update: u64) -> Metrics {
         Metrics::Validation(Evaluated { update, seconds: 1.0, loss: 2.0, bits_per_symbol: None })

@@ -5,7 +5,7 @@ use crate::loss::LossNetwork;
 use crate::packing::Packing;
 use crate::sequences::{Batch, Sequences};
 use crate::trainer::MakeExecutor;
-use crate::weights::Weights;
+use rnnc_io::Weights;
 use rnnc_plan::{Executor, ExecutorError, Part, Plan, PlanOptions, Setup, ValuesMut};
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -37,6 +37,7 @@ impl Evaluator {
         threads: usize,
         make: MakeExecutor<'_>,
     ) -> Result<Evaluator, TrainError> {
+        data.check(&network.graph)?;
         data.truncate(frames.unwrap_or(usize::MAX));
         if !data.has_counted() {
             return Err(TrainError::Setting(format!(

@@ -1,7 +1,7 @@
 //! One writer a directory: a file in it that a process holds locked for as long as it lives, however it ends.
 
 use crate::error::TrainError;
-use crate::files::is_linked;
+use rnnc_io::is_linked;
 use std::fs::{File, TryLockError};
 use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};

@@ -1,10 +1,10 @@
 //! Losses, as layers: the network that is trained is the user's network and a layer `loss` of one unit.
 
-use crate::arrays::list;
 use crate::error::TrainError;
 use rnnc_graph::{
     Activation, Connect, ConnectionKind, Function, Graph, Layer, LayerId, LayerKind, Operation, Start,
 };
+use rnnc_io::list;
 use serde::{Deserialize, Serialize};
 
 /// What is made small, as a mean over frames.

@@ -3,10 +3,10 @@
 use crate::error::TrainError;
 use crate::loss::{find_output, softmax_behind};
 use crate::trainer::MakeExecutor;
-use crate::weights::Weights;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rnnc_graph::{Graph, LayerKind};
+use rnnc_io::Weights;
 use rnnc_plan::{Executor, Part, Plan, PlanOptions, Setup, Values, ValuesMut};
 
 /// A network that writes.
@@ -57,7 +57,7 @@ impl Sampler {
 
     /// Goes on with other weights.
     pub fn set_weights(&mut self, weights: &Weights) -> Result<(), TrainError> {
-        weights.put_into(&mut *self.executor, Part::Weight)
+        Ok(weights.put_into(&mut *self.executor, Part::Weight)?)
     }
 
     /// Refuses a prompt and a temperature that [`write`](Sampler::write) cannot begin with.

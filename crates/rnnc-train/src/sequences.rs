@@ -5,6 +5,8 @@
 //! says where all streams are. A frame that begins a sequence is marked as a reset. With B columns of T frames
 //! each, stream b begins with column b.
 
+use crate::error::TrainError;
+use rnnc_graph::{Graph, LayerKind};
 use rnnc_plan::{NO_SYMBOL, Values};
 use std::ops::Range;
 
@@ -27,6 +29,23 @@ pub enum Column {
         /// The place of a column of bytes.
         of: usize,
     },
+}
+
+impl Column {
+    /// Vectors of `size` numbers, frame by frame.
+    pub fn numbers(size: usize, values: Vec<f32>) -> Column {
+        Column::Numbers { size, values }
+    }
+
+    /// How many frames it has; `None` if that is another column's affair.
+    fn frames(&self) -> Option<usize> {
+        match self {
+            Column::Numbers { size, values } => Some(values.len().checked_div(*size).unwrap_or(0)),
+            Column::Symbols(values) => Some(values.len()),
+            Column::Bytes(values) => Some(values.len()),
+            Column::NextByte { .. } => None,
+        }
+    }
 }
 
 /// Sequences laid end to end in one line of frames, which B streams read side by side: stream b begins b/B of the
@@ -79,6 +98,105 @@ impl Split {
 }
 
 impl Sequences {
+    /// One sequence.
+    ///
+    /// # Errors
+    /// Columns of different numbers of frames.
+    pub fn one(columns: Vec<Column>) -> Result<Sequences, TrainError> {
+        let frames = columns.iter().find_map(Column::frames).unwrap_or(0);
+        let sequences = Sequences { columns, starts: vec![0], counted: None, frames };
+        sequences.check_lengths()?;
+        Ok(sequences)
+    }
+
+    /// Checks that all columns have as many frames, and that sequences begin at some of them.
+    fn check_lengths(&self) -> Result<(), TrainError> {
+        let frames = self.frames;
+        let wrong =
+            |what: String| Err(TrainError::Setting(format!("the data has {frames} frames, but {what}")));
+        for (index, column) in self.columns.iter().enumerate() {
+            match column {
+                Column::Numbers { size, values } if size.checked_mul(frames) != Some(values.len()) => {
+                    return wrong(format!("column {index} has {} numbers, at {size} a frame", values.len()));
+                }
+                Column::NextByte { of } if !matches!(self.columns.get(*of), Some(Column::Bytes(_))) => {
+                    return wrong(format!("column {index} wants the bytes of column {of}, which has none"));
+                }
+                column if column.frames().is_some_and(|found| found != frames) => {
+                    return wrong(format!("column {index} has {}", column.frames().unwrap_or(0)));
+                }
+                _ => {}
+            }
+        }
+        if self.counted.as_ref().is_some_and(|counted| counted.len() != frames) {
+            return wrong("its loss mask has others".into());
+        }
+        let ordered = self.starts.windows(2).all(|pair| pair[0] < pair[1]);
+        if frames > 0
+            && (self.starts.first() != Some(&0) || !ordered || self.starts.iter().any(|&s| s >= frames))
+        {
+            return wrong("its sequences do not begin at frame 0 and then later, one after the other".into());
+        }
+        Ok(())
+    }
+
+    /// Checks that there is a column for each input of a network with its loss, of its kind and size.
+    pub(crate) fn check(&self, graph: &Graph) -> Result<(), TrainError> {
+        self.check_lengths()?;
+        let problem = |problem: String| TrainError::Network { network: graph.name().into(), problem };
+        let inputs = graph.inputs();
+        if self.columns.len() != inputs.len() {
+            let names: Vec<String> =
+                inputs.iter().map(|&input| format!("`{}`", graph.layer_at(input).name)).collect();
+            return Err(problem(format!(
+                "its inputs, with the target last, are {}; the data has {} columns",
+                names.join(", "),
+                self.columns.len()
+            )));
+        }
+        for (&input, column) in inputs.iter().zip(&self.columns) {
+            let layer = graph.layer_at(input);
+            let symbols = matches!(layer.kind, LayerKind::Symbol);
+            // What the column's bytes are, if it is one of bytes.
+            let bytes = match column {
+                Column::Bytes(bytes) => Some(bytes),
+                Column::NextByte { of } => match self.columns.get(*of) {
+                    Some(Column::Bytes(bytes)) => Some(bytes),
+                    _ => None,
+                },
+                Column::Numbers { .. } | Column::Symbols(_) => None,
+            };
+            let found = match column {
+                Column::Numbers { size, .. } if !symbols && *size == layer.size => continue,
+                Column::Symbols(values) if symbols => {
+                    match values.iter().find(|&&s| s as usize >= layer.size && s != NO_SYMBOL) {
+                        None => continue,
+                        Some(symbol) => format!("symbol {symbol}"),
+                    }
+                }
+                Column::Bytes(_) | Column::NextByte { .. } if symbols => {
+                    match bytes.and_then(|bytes| bytes.iter().find(|&&b| usize::from(b) >= layer.size)) {
+                        None => continue,
+                        Some(byte) => format!("byte {byte}"),
+                    }
+                }
+                Column::Numbers { size, .. } => format!("vectors of {size} numbers"),
+                Column::Symbols(_) => "symbols".into(),
+                Column::Bytes(_) | Column::NextByte { .. } => "bytes".into(),
+            };
+            let expected = if symbols {
+                format!("one of {} symbols", layer.size)
+            } else {
+                format!("{} numbers", layer.size)
+            };
+            return Err(problem(format!(
+                "input `{}` takes {expected} a frame; the data has {found}",
+                layer.name
+            )));
+        }
+        Ok(())
+    }
+
     /// Splits off whole sequences: the last `test` of the frames, before them `validation` of the frames, and the rest. A
     /// part begins at the sequence nearest to where the fractions say, as long as no part becomes less than half, or a
     /// part that is split off more than twice, of what was asked for. Where no sequence begins there, one is cut: its tail

@@ -1,11 +1,11 @@
 //! Arrays as data: `.npz` files with the network's inputs and a target, whole or as a list of sequences.
 
-use crate::array::{Array, Dimension};
-use crate::arrays::ArrayFile;
 use crate::data_files::data_files;
 use crate::error::TrainError;
 use crate::sequences::{Column, Sequences};
 use rnnc_graph::{Graph, LayerKind};
+use rnnc_io::ArrayFile;
+use rnnc_io::{Array, Dimension};
 use std::path::Path;
 
 const TARGET: &str = "target";
@@ -92,7 +92,7 @@ impl Wanted {
         if !self.symbols {
             shape.push(Dimension::Size(self.size));
         }
-        array.check_shape(&shape)
+        Ok(array.check_shape(&shape)?)
     }
 
     /// Appends an array's frames, sequence by sequence: `streams` of them lie side by side in it.
@@ -194,9 +194,9 @@ fn read_list(file: &mut ArrayFile, wanted: &[Wanted], data: &mut Sequences) -> R
 mod tests {
     use super::*;
     use crate::Loss;
-    use crate::array::Elements;
-    use crate::arrays::write_arrays;
     use rnnc_graph::{Activation, Connect, Init};
+    use rnnc_io::Elements;
+    use rnnc_io::write_arrays;
 
     /// Input `x` of 2 numbers, output of 1 or, for cross-entropy, 3.
     fn network(loss: Loss) -> Graph {

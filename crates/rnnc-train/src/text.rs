@@ -2,8 +2,8 @@
 
 use crate::data_files::data_files;
 use crate::error::TrainError;
-use crate::inputs::{open_regular, reserve};
 use crate::sequences::{Column, Sequences};
+use rnnc_io::{open_regular, reserve};
 use rnnc_plan::check_available;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -48,7 +48,7 @@ impl Text {
             let names: Vec<&str> = patterns.iter().map(String::as_str).collect();
             return Err(TrainError::Setting(format!(
                 "there is no text: {} is empty",
-                if names.is_empty() { "`data.files`".into() } else { crate::arrays::list(&names) }
+                if names.is_empty() { "`data.files`".into() } else { rnnc_io::list(&names) }
             )));
         }
         Ok(text)

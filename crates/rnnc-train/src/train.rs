@@ -1,6 +1,5 @@
 //! A whole run: data, trainer and directory together, from the first window or the last checkpoint to the end.
 
-use crate::arrays::list;
 use crate::checkpoint::Checkpoint;
 use crate::config::{Config, DataKind};
 use crate::data_files::data_files;
@@ -16,8 +15,9 @@ use crate::sequences::{Sequences, Split};
 use crate::series::read_series;
 use crate::text::Text;
 use crate::trainer::{MakeExecutor, Step, Trainer};
-use crate::weights::Weights;
 use rnnc_graph::Graph;
+use rnnc_io::Weights;
+use rnnc_io::list;
 use rnnc_plan::{Plan, Setup};
 use std::f64::consts::LN_2;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -10,8 +10,8 @@ use crate::diagnosis;
 use crate::error::TrainError;
 use crate::loss::LossNetwork;
 use crate::sequences::{Batch, Sequences};
-use crate::weights::Weights;
 use rnnc_graph::name_key;
+use rnnc_io::Weights;
 use rnnc_plan::{Executor, ExecutorError, Part, Plan, PlanOptions, Setup, Update, Values, ValuesMut};
 use std::mem;
 
@@ -95,7 +95,8 @@ impl Trainer {
     /// initial ones of the configuration's seed. `network_text` is recorded in checkpoints, as a hash.
     ///
     /// # Errors
-    /// Settings out of their bounds, data without a frame whose loss counts, data shorter than one window of all streams, a network that looks ahead with h' < h, and what plan and
+    /// Settings out of their bounds, data that do not fit the network or have no frame whose loss
+    /// counts, data shorter than one window of all streams, a network that looks ahead with h' < h, and what plan and
     /// executor refuse.
     pub fn new(
         network: LossNetwork,
@@ -106,6 +107,7 @@ impl Trainer {
         make: MakeExecutor<'_>,
     ) -> Result<Trainer, TrainError> {
         config.check().map_err(TrainError::Setting)?;
+        data.check(&network.graph)?;
         let (streams, window, step) = (config.streams, config.window, config.step());
         let need = streams.saturating_mul(window).max(1);
         if data.frames < need {
@@ -189,12 +191,12 @@ impl Trainer {
 
     /// The weights as they are.
     pub fn weights(&self) -> Result<Weights, TrainError> {
-        Weights::of(&*self.executor, &self.network.graph, Part::Weight)
+        Ok(Weights::of(&*self.executor, &self.network.graph, Part::Weight)?)
     }
 
     /// Begins with other weights.
     pub fn set_weights(&mut self, weights: &Weights) -> Result<(), TrainError> {
-        weights.put_into(&mut *self.executor, Part::Weight)
+        Ok(weights.put_into(&mut *self.executor, Part::Weight)?)
     }
 
     /// Reads h' new frames of every stream and makes one update.

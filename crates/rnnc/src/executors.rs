@@ -1,19 +1,13 @@
 //! Which executor runs: the one place that knows them all.
 
-use crate::failure::BadInput;
-use clap::{Args, ValueEnum};
-use rnnc_cpu::CpuExecutor;
-use rnnc_cuda::{CudaExecutor, Speeds};
-use rnnc_graph::Graph;
-use rnnc_plan::{Executor, ExecutorError, Part, Plan, PlanOptions, Setup};
-use rnnc_reference::ReferenceExecutor;
-use rnnc_train::Weights;
+use rnnc_plan::{Executor, ExecutorError, Plan, Setup};
 
 /// More threads than any machine has cores: asking for them is a slip.
 const MOST_THREADS: usize = 4096;
 
 /// The executors.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "clap", derive(clap::ValueEnum))]
 pub enum ExecutorKind {
     /// on the cores of the CPU, in single precision
     #[default]
@@ -24,66 +18,34 @@ pub enum ExecutorKind {
     Reference,
 }
 
-/// How precise products of matrices are.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum Precision {
-    /// single precision throughout
-    #[default]
-    F32,
-    /// operands rounded to 11 significant bits, each by at most 0.05 percent; sums in single precision
-    Tf32,
-    /// operands rounded to 8 significant bits, each by at most 0.4 percent; sums in single precision
-    Bf16,
-}
-
-impl Precision {
-    /// Its name, as on the command line.
-    pub fn name(self) -> &'static str {
-        match self {
-            Precision::F32 => "f32",
-            Precision::Tf32 => "tf32",
-            Precision::Bf16 => "bf16",
-        }
-    }
-
-    /// The same in a setup.
-    pub fn of_setup(self) -> rnnc_plan::Precision {
-        match self {
-            Precision::F32 => rnnc_plan::Precision::F32,
-            Precision::Tf32 => rnnc_plan::Precision::Tf32,
-            Precision::Bf16 => rnnc_plan::Precision::Bf16,
-        }
-    }
-
-    /// That of a setup.
-    pub fn of(precision: rnnc_plan::Precision) -> Precision {
-        match precision {
-            rnnc_plan::Precision::F32 => Precision::F32,
-            rnnc_plan::Precision::Tf32 => Precision::Tf32,
-            rnnc_plan::Precision::Bf16 => Precision::Bf16,
-        }
-    }
+/// A name that no executor has.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("there is no executor `{name}`{}; there are `cpu`, `cuda` and `reference`", meant.map_or(String::new(), |m| format!(" (did you mean `{m}`?)")))]
+pub struct UnknownExecutor {
+    name: String,
+    meant: Option<&'static str>,
 }
 
 impl ExecutorKind {
+    /// All of them.
+    pub const ALL: [ExecutorKind; 3] = [ExecutorKind::Cpu, ExecutorKind::Cuda, ExecutorKind::Reference];
+
     /// The executor of that name.
-    pub fn parse(name: &str) -> Result<ExecutorKind, BadInput> {
-        ExecutorKind::from_str(name, false).map_err(|_| {
-            let names: Vec<String> =
-                ExecutorKind::value_variants().iter().map(|k| format!("`{}`", k.name())).collect();
+    ///
+    /// # Errors
+    /// If there is none.
+    pub fn parse(name: &str) -> Result<ExecutorKind, UnknownExecutor> {
+        ExecutorKind::ALL.into_iter().find(|kind| kind.name() == name).ok_or_else(|| {
             let meant = match name.to_lowercase().as_str() {
                 "gpu" | "nvidia" => Some("cuda"),
                 // Of names this short, each is a letter or two from the others.
-                lower => {
-                    ExecutorKind::value_variants().iter().map(|k| k.name()).find(|&known| known == lower)
-                }
+                lower => ExecutorKind::ALL.into_iter().map(ExecutorKind::name).find(|&known| known == lower),
             };
-            let meant = meant.map_or(String::new(), |meant| format!(" (did you mean `{meant}`?)"));
-            BadInput(format!("there is no executor `{name}`{meant}; there are {}", in_words(&names)))
+            UnknownExecutor { name: name.into(), meant }
         })
     }
 
-    /// Its name, as on the command line.
+    /// Its name.
     pub fn name(self) -> &'static str {
         match self {
             ExecutorKind::Cpu => "cpu",
@@ -97,28 +59,34 @@ impl ExecutorKind {
         self == ExecutorKind::Reference
     }
 
-    /// Makes one, of the setup's precision unless another is asked for.
-    pub fn make(
-        self,
-        plan: Plan,
-        setup: Setup,
-        precision: Option<Precision>,
-    ) -> Result<Box<dyn Executor>, ExecutorError> {
-        if let (ExecutorKind::Reference, Some(precision)) = (self, precision) {
-            let what = format!("with `--precision {}`", precision.name());
-            return Err(ExecutorError::Unsupported { executor: self.name(), what });
-        }
+    /// Makes one.
+    ///
+    /// # Errors
+    /// What the executor refuses of the plan or the setup, and an executor that this build leaves out.
+    pub fn make(self, plan: Plan, setup: Setup) -> Result<Box<dyn Executor>, ExecutorError> {
         self.check_threads(setup.threads)?;
-        let precision = precision.map_or(setup.precision, Precision::of_setup);
-        let setup = Setup { precision, ..setup };
-        Ok(match self {
-            ExecutorKind::Cpu => Box::new(CpuExecutor::new(plan, setup)?),
-            ExecutorKind::Cuda => Box::new(CudaExecutor::new(plan, setup).map_err(with_remedy)?),
-            ExecutorKind::Reference => Box::new(ReferenceExecutor::new(plan, setup)?),
-        })
+        match self {
+            #[cfg(feature = "cpu")]
+            ExecutorKind::Cpu => Ok(Box::new(rnnc_cpu::CpuExecutor::new(plan, setup)?)),
+            #[cfg(feature = "cuda")]
+            ExecutorKind::Cuda => Ok(Box::new(rnnc_cuda::CudaExecutor::new(plan, setup)?)),
+            #[cfg(feature = "reference")]
+            ExecutorKind::Reference => Ok(Box::new(rnnc_reference::ReferenceExecutor::new(plan, setup)?)),
+            #[allow(unreachable_patterns)]
+            left_out => {
+                let _ = (plan, setup);
+                Err(ExecutorError::Missing {
+                    executor: left_out.name(),
+                    what: format!("the feature `{}` of the crate `rnnc`", left_out.name()),
+                })
+            }
+        }
     }
 
     /// Refuses more threads than any machine has cores.
+    ///
+    /// # Errors
+    /// That.
     pub fn check_threads(self, threads: usize) -> Result<(), ExecutorError> {
         if threads <= MOST_THREADS {
             return Ok(());
@@ -134,67 +102,12 @@ impl ExecutorKind {
     /// use, and more than these are not used.
     pub fn workers(self, threads: usize) -> usize {
         match self {
+            #[cfg(feature = "cpu")]
             ExecutorKind::Cpu => rnnc_cpu::team::workers(threads),
-            ExecutorKind::Cuda | ExecutorKind::Reference => 1,
+            _ => {
+                let _ = threads;
+                1
+            }
         }
-    }
-}
-
-/// Says what runs on any machine.
-fn with_remedy(error: ExecutorError) -> ExecutorError {
-    match error {
-        ExecutorError::Missing { executor, what } => {
-            ExecutorError::Missing { executor, what: format!("{what}; `--executor cpu` runs on any machine") }
-        }
-        other => other,
-    }
-}
-
-/// Names, with `and` before the last.
-pub fn in_words(names: &[String]) -> String {
-    match names {
-        [first @ .., last] if !first.is_empty() => format!("{} and {last}", first.join(", ")),
-        names => names.concat(),
-    }
-}
-
-/// The options of commands that run networks.
-#[derive(Args, Clone, Copy, Debug)]
-pub struct ExecutorArgs {
-    /// What runs the network
-    #[arg(long, value_enum, default_value_t)]
-    pub executor: ExecutorKind,
-    /// Threads of the cpu executor, no more than there are cores that the process may use; 0 means as many as these
-    #[arg(long, default_value_t = 0, value_name = "N")]
-    pub threads: usize,
-    /// How coarsely products of matrices may round their operands [default: f32]
-    #[arg(long, value_enum)]
-    pub precision: Option<Precision>,
-}
-
-impl ExecutorArgs {
-    /// The executor of a GPU, for commands that ask it what others do not know.
-    pub fn cuda(&self, plan: Plan, setup: Setup) -> Result<CudaExecutor, ExecutorError> {
-        let precision = self.precision.unwrap_or_default().of_setup();
-        CudaExecutor::new(plan, Setup { precision, ..setup }).map_err(with_remedy)
-    }
-
-    /// How fast this machine's GPU is, in the precision that is asked for.
-    pub fn speeds(&self) -> Result<Speeds, ExecutorError> {
-        Speeds::measure(self.precision.unwrap_or_default().of_setup()).map_err(with_remedy)
-    }
-
-    /// Makes an executor for a network in windows of `frames` frames, with these weights.
-    pub fn make(
-        &self,
-        graph: &Graph,
-        options: PlanOptions,
-        weights: &Weights,
-    ) -> anyhow::Result<Box<dyn Executor>> {
-        let options = PlanOptions { workers: self.executor.workers(self.threads), ..options };
-        let setup = Setup { threads: self.threads, ..Setup::new(options.streams, options.frames) };
-        let mut executor = self.executor.make(Plan::new(graph, options)?, setup, self.precision)?;
-        weights.put_into(&mut *executor, Part::Weight)?;
-        Ok(executor)
     }
 }

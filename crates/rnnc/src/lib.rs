@@ -3,24 +3,28 @@
 //! A network is written as its equations; rnnc reads them as a graph, finds everything in it that can run in
 //! parallel, and runs and trains it. This crate gathers the parts, each a module:
 //!
-//! | module | what it is |
-//! | --- | --- |
-//! | [`lang`] | the language: text in, a graph or errors that show the place out; the library of cells |
-//! | [`graph`] | the network as layers and connections, built by the language or by hand; its adjoint |
-//! | [`plan`] | the network lowered to stages of operations; the [`plan::Executor`] trait |
-//! | [`cpu`] | the executor that runs on the cores of a CPU, and the session that runs frame by frame |
-//! | [`cuda`] | the executor that runs on an NVIDIA GPU, with kernels generated for the network |
-//! | [`mod@reference`] | the executor that defines the truth, in double precision |
-//! | [`train`] | data, losses, truncated backpropagation through time, checkpoints; NumPy and safetensors files |
+//! | module | what it is | feature |
+//! | --- | --- | --- |
+//! | [`lang`] | the language: text in, a graph or errors that show the place out; the library of cells | |
+//! | [`graph`] | the network as layers and connections, built by the language or by hand; its adjoint | |
+//! | [`plan`] | the network lowered to stages of operations; the [`plan::Executor`] trait | |
+//! | [`io`] | NumPy and safetensors files, weights, states | |
+//! | `cpu` | the executor that runs on the cores of a CPU, and the session that runs frame by frame | `cpu` (default) |
+//! | `cuda` | the executor that runs on an NVIDIA GPU, with kernels generated for the network | `cuda` |
+//! | `reference` | the executor that defines the truth, in double precision | `reference` |
+//! | `report` | a plan as text, JSON, Graphviz and SVG | `report` |
+//! | `train` | data, losses, truncated backpropagation through time, checkpoints | `train` |
 //!
-//! The command `rnnc` is made of the same parts.
+//! [`Model`] is the shortest way: inference from files in three lines, training of arrays in memory in four. What it does,
+//! step by step:
 //!
 //! # A network, forward and back
 //!
-//! ```
+#![cfg_attr(feature = "cpu", doc = "```")]
+#![cfg_attr(not(feature = "cpu"), doc = "```ignore")]
 //! use rnnc::cpu::CpuExecutor;
+//! use rnnc::io::Weights;
 //! use rnnc::plan::{Executor, Part, Plan, PlanOptions, Setup, Update, Values, ValuesMut};
-//! use rnnc::train::Weights;
 //!
 //! let text = "
 //!     network leaky {
@@ -51,29 +55,25 @@
 //! assert!(losses[9] < losses[0]);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
-//!
-//! # Frame by frame
-//!
-//! ```
-//! use rnnc::cpu::Session;
-//! use rnnc::plan::{Values, ValuesMut};
-//!
-//! let text = "network mean { input x : vector(1)  m = 0.75 * m[t-1] + 0.25 * x  output m }";
-//! let graph = rnnc::lang::compile("mean.rnn", text, None)?;
-//! let mut session = Session::new(&graph, 1, 1)?;
-//! let mut m = [0.0];
-//! for _ in 0..2 {
-//!     session.step(&[Values::F32(&[1.0])], None)?;
-//!     session.output(0, ValuesMut::F32(&mut m))?;
-//! }
-//! assert_eq!(m, [0.4375]);
-//! # Ok::<(), Box<dyn std::error::Error>>(())
-//! ```
 
+mod error;
+mod executors;
+mod model;
+
+pub use error::ModelError;
+pub use executors::{ExecutorKind, UnknownExecutor};
+pub use model::Model;
+#[cfg(feature = "cpu")]
 pub use rnnc_cpu as cpu;
+#[cfg(feature = "cuda")]
 pub use rnnc_cuda as cuda;
 pub use rnnc_graph as graph;
+pub use rnnc_io as io;
 pub use rnnc_lang as lang;
 pub use rnnc_plan as plan;
+#[cfg(feature = "reference")]
 pub use rnnc_reference as reference;
+#[cfg(feature = "report")]
+pub use rnnc_report as report;
+#[cfg(feature = "train")]
 pub use rnnc_train as train;

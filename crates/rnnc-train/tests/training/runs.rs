@@ -3,11 +3,9 @@
 use crate::support::{Workplace, reference, text_network};
 use rnnc_cpu::CpuExecutor;
 use rnnc_graph::{Activation, Connect, Graph};
+use rnnc_io::{Array, Elements, Precision as FilePrecision, Weights};
 use rnnc_plan::{Executor, ExecutorError, Part, Plan, Precision, Setup, Values};
-use rnnc_train::{
-    About, Array, Elements, Event, Metrics, Precision as FilePrecision, RunDirectory, Sampler, TrainError,
-    Weights,
-};
+use rnnc_train::{About, Event, Metrics, RunDirectory, Sampler, TrainError};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 const SMALL: &str = "streams = 2\nwindow = 12\nupdates = 12";

@@ -1,12 +1,10 @@
 //! What the tests of whole runs share: tiny networks, a text, a directory, and a run with the reference executor.
 
 use rnnc_graph::{Activation, Connect, Function, Graph, Init, Layer, LayerId, LayerKind, Start};
+use rnnc_io::{Array, write_arrays};
 use rnnc_plan::{Executor, ExecutorError, Plan, Setup};
 use rnnc_reference::ReferenceExecutor;
-use rnnc_train::{
-    Array, Checkpoint, Config, Event, Job, MakeExecutor, RunDirectory, Summary, TrainError, train,
-    write_arrays,
-};
+use rnnc_train::{Checkpoint, Config, Event, Job, MakeExecutor, RunDirectory, Summary, TrainError, train};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 

@@ -2,8 +2,9 @@
 
 use crate::support::{dense, reference, symbol};
 use rnnc_graph::{Activation, Connect, Graph, Init, LayerKind, Start, WeightId};
+use rnnc_io::Weights;
 use rnnc_plan::{ExecutorError, NO_SYMBOL, Plan, Setup};
-use rnnc_train::{Column, Evaluator, Loss, Sequences, TrainError, Trainer, TrainingConfig, Weights};
+use rnnc_train::{Column, Evaluator, Loss, Sequences, TrainError, Trainer, TrainingConfig};
 use std::sync::atomic::AtomicBool;
 
 fn text(bytes: &[u8]) -> Sequences {

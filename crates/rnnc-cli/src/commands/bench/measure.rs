@@ -1,0 +1,421 @@
+//! Measuring: a network with random data, called again and again.
+
+use super::bound::Bounds;
+use super::machine::Machine;
+use super::{Bench, Schedule, memory};
+use crate::executors::{ExecutorArgs, ExecutorKind, make};
+use crate::numbers::Numbers;
+use crate::trial::Trial;
+use rnnc_cuda::{CudaExecutor, Speeds, Timed, Times, Timing};
+use rnnc_graph::{Graph, WeightId};
+use rnnc_plan::{Executor, ExecutorError, Part, Plan, PlanOptions, Setup, Values};
+use std::time::{Duration, Instant};
+
+/// Calls before the first that counts, at most.
+const WARM_UP: usize = 3;
+
+/// How often a measurement calls, and what.
+#[derive(Clone, Copy)]
+pub struct Effort {
+    /// Time of the calls that count, at least.
+    pub time: Duration,
+    /// How many there are, at least.
+    pub calls: usize,
+    /// Whether only the forward pass is timed.
+    pub forward: bool,
+}
+
+/// What was found.
+pub struct Measured {
+    /// On the host: of whole calls.
+    pub host: PassTimes,
+    /// On the device, if there is one: of the passes alone.
+    pub device: Option<PassTimes>,
+    /// What the device is called.
+    pub device_name: Option<String>,
+    /// Each command of a call, if that was asked for.
+    pub forward: Vec<Timed>,
+    /// The same of the backward pass.
+    pub backward: Vec<Timed>,
+    /// Frames of a call.
+    pub frames_per_call: usize,
+    pub executor: &'static str,
+    pub threads: usize,
+    /// The least that a call could take.
+    pub bounds: Option<Bounds>,
+    /// Bytes of the executor, planned and found.
+    pub memory: Option<(u64, u64)>,
+}
+
+/// Per frame. A pass that is not timed has none.
+#[derive(Default)]
+pub struct PassTimes {
+    pub forward: Option<Spread>,
+    pub train: Option<Spread>,
+}
+
+/// Microseconds: the median, and the quantiles at 10 and 90 percent.
+pub struct Spread {
+    pub median: f64,
+    pub low: f64,
+    pub high: f64,
+}
+
+impl Spread {
+    /// Of some times in microseconds, each of so many frames.
+    fn of(mut times: Vec<f64>, frames: usize) -> Option<Spread> {
+        times.sort_by(f64::total_cmp);
+        let quantile = |share: f64| {
+            let place = (share * (times.len() - 1) as f64) as usize;
+            times[place] / frames as f64
+        };
+        (!times.is_empty()).then(|| Spread { median: quantile(0.5), low: quantile(0.1), high: quantile(0.9) })
+    }
+}
+
+/// What executors are handed.
+pub struct Data {
+    pub weights: Vec<Vec<f64>>,
+    inputs: Vec<Numbers>,
+    /// Units of each input; 1 for symbols.
+    sizes: Vec<usize>,
+    errors: Vec<Vec<f32>>,
+    streams: usize,
+    frames: usize,
+}
+
+impl Data {
+    pub fn draw(graph: &Graph, streams: usize, frames: usize, seed: u64) -> Result<Data, ExecutorError> {
+        let trial = Trial::draw(graph, streams, frames, 0, seed)?;
+        let single = |v: &[f64]| v.iter().map(|&x| x as f32).collect::<Vec<f32>>();
+        let inputs = trial.inputs.into_iter().map(|input| match input {
+            Numbers::Double(v) => Numbers::Single(single(&v)),
+            other => other,
+        });
+        Ok(Data {
+            weights: trial.weights,
+            inputs: inputs.collect(),
+            sizes: trial.sizes,
+            errors: trial.output_gradients.iter().map(|g| single(g)).collect(),
+            streams,
+            frames,
+        })
+    }
+
+    fn put_weights(&self, executor: &mut dyn Executor) -> Result<(), ExecutorError> {
+        let mut weights = self.weights.iter().enumerate();
+        weights.try_for_each(|(place, weight)| {
+            executor.write(Part::Weight, WeightId::from_index(place), Values::F64(weight))
+        })
+    }
+
+    /// Of `step` frames, from the first on.
+    pub fn inputs(&self, first: usize, step: usize) -> Vec<Values<'_>> {
+        let range = |size: &usize| {
+            let row = self.streams * size;
+            first * row..(first + step) * row
+        };
+        self.inputs.iter().zip(&self.sizes).map(|(input, size)| input.part(range(size))).collect()
+    }
+
+    /// Runs all frames forward, in calls of `step` frames.
+    fn forward(&self, executor: &mut dyn Executor, step: usize) -> Result<(), ExecutorError> {
+        let mut calls = (0..self.frames).step_by(step);
+        calls.try_for_each(|first| executor.forward(step, &self.inputs(first, step), None))
+    }
+
+    /// Runs the window forward and back.
+    fn train(&self, executor: &mut dyn Executor) -> Result<(), ExecutorError> {
+        self.forward(executor, self.frames)?;
+        let errors: Vec<_> = self.errors.iter().map(|g| Some(Values::F32(g))).collect();
+        executor.backward(self.frames, &errors)
+    }
+}
+
+impl Bench {
+    /// The plan, how it is set up, and the frames of a call.
+    fn plan(&self, graph: &Graph, streams: usize) -> anyhow::Result<(Plan, Setup, usize)> {
+        let ExecutorArgs { executor: kind, threads, .. } = self.executor;
+        let step = match self.schedule {
+            Schedule::Window => self.frames,
+            Schedule::Frame | Schedule::Session => 1,
+        };
+        let options = match self.inference {
+            true => PlanOptions::inference(streams, step),
+            false => PlanOptions::training(streams, step).with_input_gradients(),
+        };
+        let options = PlanOptions { workers: kind.workers(threads), ..options };
+        Ok((Plan::new(graph, options)?, Setup { threads, ..Setup::new(streams, step) }, step))
+    }
+
+    /// Compiles kernels, for the cache.
+    pub(super) fn prepare(&self, graph: &Graph, streams: usize) -> anyhow::Result<()> {
+        let (plan, setup, _) = self.plan(graph, streams)?;
+        self.executor.cuda(plan, setup)?;
+        Ok(())
+    }
+
+    pub(super) fn measure(
+        &self,
+        graph: &Graph,
+        streams: usize,
+        time: Duration,
+        machine: Option<&Machine>,
+    ) -> anyhow::Result<Measured> {
+        let effort = Effort { time, calls: self.calls, forward: self.forward || self.inference };
+        let ExecutorArgs { executor: kind, threads, precision } = self.executor;
+        let (plan, setup, step) = self.plan(graph, streams)?;
+        // Before the data, for the executor refuses what memory does not hold.
+        if kind == ExecutorKind::Cuda {
+            let executor = self.executor.cuda(plan, setup)?;
+            let speeds = match machine {
+                Some(Machine::Gpu(speeds)) => Some(speeds),
+                _ => None,
+            };
+            speeds.map_or(Ok(()), |speeds| self.check_device(speeds, &executor.device().name))?;
+            let data = Data::draw(graph, streams, self.frames, self.seed)?;
+            return Ok(on_a_device(executor, &data, step, effort, self.kernels, speeds)?);
+        }
+        let before = memory::resident();
+        let mut executor = make(kind, plan, setup, precision)?;
+        let made = memory::resident();
+        // The executor's own plan, which may do less than the one it was given.
+        let bounds = match machine {
+            Some(Machine::Cpu(machine)) => Some(Bounds::on_cpu(executor.plan(), machine)),
+            _ => None,
+        };
+        let planned = executor.plan().memory(streams, step, false).total();
+        let data = Data::draw(graph, streams, self.frames, self.seed)?;
+        data.put_weights(&mut *executor)?;
+        let ready = memory::resident().filter(|_| memory::forget_peak().is_some());
+        let host = on_the_host(&mut *executor, &data, step, effort)?;
+        // What calls took beside what making it took: not all memory is there before it is first written.
+        let taken = match (before, made, ready, memory::peak()) {
+            (Some(before), Some(made), Some(ready), Some(peak)) => {
+                Some(made.saturating_sub(before) + peak.saturating_sub(ready))
+            }
+            _ => None,
+        };
+        Ok(Measured {
+            host,
+            device: None,
+            device_name: None,
+            forward: Vec::new(),
+            backward: Vec::new(),
+            frames_per_call: step,
+            executor: executor.name(),
+            threads: kind.workers(threads),
+            bounds,
+            // The reference keeps its values in other ways than the plan's.
+            memory: (kind == ExecutorKind::Cpu)
+                .then_some(taken)
+                .flatten()
+                .map(|taken| (u64::try_from(planned).unwrap_or(u64::MAX), taken)),
+        })
+    }
+}
+
+/// Of whole calls, and of the passes on the device.
+fn on_a_device(
+    mut executor: CudaExecutor,
+    data: &Data,
+    step: usize,
+    effort: Effort,
+    kernels: bool,
+    speeds: Option<&Speeds>,
+) -> Result<Measured, ExecutorError> {
+    data.put_weights(&mut executor)?;
+    // Recordings are made anew where timing changes, so calls of each kind warm up.
+    let host = on_the_host(&mut executor, data, step, effort)?;
+    let device = if step < data.frames {
+        let forward = repeat(effort, || {
+            executor.forward(step, &data.inputs(0, step), None)?;
+            executor.repeat_forward(data.frames / step)
+        })?;
+        PassTimes { forward: Spread::of(forward, data.frames), train: None }
+    } else {
+        executor.set_timing(Timing::Passes);
+        let forward = repeat(effort, || {
+            data.forward(&mut executor, step)?;
+            Ok::<_, ExecutorError>(Times::total_us(&executor.times()?.forward))
+        })?;
+        let train = match effort.forward {
+            true => Vec::new(),
+            false => repeat(effort, || {
+                data.train(&mut executor)?;
+                let times = executor.times()?;
+                Ok::<_, ExecutorError>(Times::total_us(&times.forward) + Times::total_us(&times.backward))
+            })?,
+        };
+        PassTimes { forward: Spread::of(forward, data.frames), train: Spread::of(train, data.frames) }
+    };
+    let (mut forward, mut backward) = (Vec::new(), Vec::new());
+    if kernels {
+        executor.set_timing(Timing::Commands);
+        let mut all = Vec::new();
+        repeat(Effort { time: Duration::ZERO, ..effort }, || {
+            if step < data.frames || effort.forward {
+                executor.forward(step, &data.inputs(0, step), None)?;
+            } else {
+                data.train(&mut executor)?;
+            }
+            all.push(executor.times()?);
+            Ok::<_, ExecutorError>(0.0)
+        })?;
+        all.drain(..effort.warm_up().min(all.len()));
+        forward = medians(all.iter().map(|times| &times.forward));
+        backward = medians(all.iter().map(|times| &times.backward));
+    }
+    Ok(Measured {
+        host,
+        device: Some(device),
+        device_name: Some(executor.device().name.clone()),
+        forward,
+        backward,
+        frames_per_call: step,
+        executor: executor.name(),
+        threads: 1,
+        bounds: speeds.map(|speeds| Bounds::on_gpu(&executor, speeds)),
+        memory: None,
+    })
+}
+
+/// Of whole calls, until their results are there.
+fn on_the_host(
+    executor: &mut dyn Executor,
+    data: &Data,
+    step: usize,
+    effort: Effort,
+) -> Result<PassTimes, ExecutorError> {
+    let clocked = |executor: &mut dyn Executor,
+                   call: &dyn Fn(&mut dyn Executor) -> Result<(), ExecutorError>| {
+        let start = Instant::now();
+        call(executor)?;
+        executor.finish()?;
+        Ok::<_, ExecutorError>(start.elapsed().as_secs_f64() * 1e6)
+    };
+    let forward = repeat(effort, || clocked(executor, &|e| data.forward(e, step)))?;
+    let train = match step == data.frames && !effort.forward {
+        true => repeat(effort, || clocked(executor, &|e| data.train(e)))?,
+        false => Vec::new(),
+    };
+    Ok(PassTimes { forward: Spread::of(forward, data.frames), train: Spread::of(train, data.frames) })
+}
+
+/// Of lists of the same commands, the median of each one's times.
+fn medians<'a>(mut lists: impl Iterator<Item = &'a Vec<Timed>>) -> Vec<Timed> {
+    let Some(first) = lists.next() else { return Vec::new() };
+    let mut times: Vec<Vec<f64>> = first.iter().map(|command| vec![command.us]).collect();
+    for list in lists {
+        times.iter_mut().zip(list).for_each(|(times, command)| times.push(command.us));
+    }
+    let median = |mut times: Vec<f64>| {
+        times.sort_by(f64::total_cmp);
+        times[times.len() / 2]
+    };
+    first.iter().zip(times).map(|(c, times)| Timed { what: c.what.clone(), us: median(times) }).collect()
+}
+
+impl Effort {
+    /// Calls that do not count: fewer than those that do, for where a call takes seconds one may do.
+    fn warm_up(self) -> usize {
+        WARM_UP.min(self.calls - 1)
+    }
+}
+
+/// Calls again and again; what each call took.
+fn repeat<E>(effort: Effort, mut call: impl FnMut() -> Result<f64, E>) -> Result<Vec<f64>, E> {
+    for _ in 0..effort.warm_up() {
+        call()?;
+    }
+    let (begun, mut times) = (Instant::now(), Vec::new());
+    while times.len() < effort.calls || begun.elapsed() < effort.time {
+        times.push(call()?);
+    }
+    Ok(times)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rnnc_cuda::device::Device;
+    use rnnc_cuda::driver::Recorder;
+    use rnnc_plan::Precision;
+
+    const TEXT: &str = "network n { input x : symbol(4)  h = lstm(x; 8)  output h }";
+
+    fn measured(step: usize) -> Measured {
+        let graph = rnnc_lang::compile("n.rnn", TEXT, None).unwrap();
+        let plan = Plan::new(&graph, PlanOptions::training(2, step)).unwrap();
+        let (recorder, _) = Recorder::new(Device::named("h200").unwrap());
+        let executor = CudaExecutor::with_driver(plan, Setup::new(2, step), Box::new(recorder)).unwrap();
+        let small = Device { memory_bytes: 1 << 20, ..Device::named("h200").unwrap() };
+        let speeds = Speeds::with_driver(&mut Recorder::new(small).0, Precision::F32, None).unwrap();
+        let data = Data::draw(&graph, 2, 6, 1).unwrap();
+        let effort = Effort { time: Duration::ZERO, calls: 10, forward: false };
+        on_a_device(executor, &data, step, effort, true, Some(&speeds)).unwrap()
+    }
+
+    #[test]
+    fn on_a_device_both_the_passes_and_the_calls_are_timed() {
+        let found = measured(6);
+        for times in [&found.host, found.device.as_ref().unwrap()] {
+            let [forward, train] = [&times.forward, &times.train].map(|s| s.as_ref().unwrap());
+            assert!(forward.low >= 0.0 && forward.low <= forward.median && train.median <= train.high);
+        }
+        let has = |commands: &[Timed], what: &str| commands.iter().any(|c| c.what.contains(what));
+        assert!(has(&found.forward, "stage 1") && has(&found.backward, "stage "));
+        assert_eq!(found.frames_per_call, 6);
+    }
+
+    #[test]
+    fn on_a_device_times_stand_beside_a_bound() {
+        let window = measured(6).bounds.unwrap();
+        for bound in [window.forward, window.train] {
+            for count in [bound.flops, bound.bytes, bound.us] {
+                assert!(count.is_finite() && count > 0.0, "{bound:?}");
+            }
+        }
+        assert!(window.train.flops > window.forward.flops && window.train.us > window.forward.us);
+        let frame = measured(1).bounds.unwrap();
+        assert_eq!(frame.forward.flops, window.forward.flops / 6.0);
+    }
+
+    #[derive(clap::Parser)]
+    struct Command {
+        #[command(flatten)]
+        bench: Bench,
+    }
+
+    #[test]
+    fn a_bound_of_a_device_is_printed_as_that_of_a_cpu() {
+        let Command { bench } = clap::Parser::parse_from(["bench", "n.rnn", "--executor", "cuda"]);
+        let (graph, mut found) = (rnnc_lang::compile("n.rnn", TEXT, None).unwrap(), measured(6));
+        let line = bench.json(&graph, 2, &found);
+        for (prefix, time) in [("forward_", "forward_us_per_step"), ("", "train_us_per_step")] {
+            let number = |key: &str| line[key].as_f64().unwrap();
+            let of = |name: &str| number(&format!("{prefix}{name}"));
+            assert!(of("flops") > 0.0 && of("bytes") > 0.0, "{line}");
+            let fraction = of("bound_us_per_step") / number(time);
+            assert!((of("fraction_of_bound") / fraction - 1.0).abs() < 0.1, "{line}");
+        }
+        let printed = |found: &Measured| {
+            let mut text = Vec::new();
+            bench.print(&mut text, &graph, 2, found, true).unwrap();
+            String::from_utf8(text).unwrap()
+        };
+        assert!(printed(&found).contains(" of the bound"));
+        found.bounds = None;
+        assert!(bench.json(&graph, 2, &found)["fraction_of_bound"].is_null());
+        assert!(!printed(&found).contains("bound"));
+    }
+
+    #[test]
+    fn frame_by_frame_only_the_forward_pass_is_timed() {
+        let found = measured(1);
+        for times in [&found.host, found.device.as_ref().unwrap()] {
+            assert!(times.forward.is_some() && times.train.is_none());
+        }
+        assert!(!found.forward.is_empty() && found.backward.is_empty());
+    }
+}

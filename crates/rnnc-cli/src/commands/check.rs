@@ -1,0 +1,198 @@
+//! `rnnc check`: gradients against differences, and an executor against the reference.
+
+use crate::check::differences::Differences;
+use crate::check::{Finding, agreement, differences};
+use crate::executors::{ExecutorArgs, ExecutorKind, Precision};
+use crate::failure::{Outcome, bad_input};
+use crate::network::NetworkArgs;
+use crate::sequence::{OutputGradients, Sequence};
+use crate::trial::{DrawRange, Trial};
+use clap::Args;
+use rnnc_graph::{Graph, LayerKind, Operation};
+use rnnc_io::Weights;
+use std::io::Write;
+use std::path::PathBuf;
+
+/// The most frames that are run if none are asked for: differences take many runs.
+const MOST_FRAMES: u64 = 100;
+
+/// The arguments.
+#[derive(Args)]
+#[command(after_help = "\
+Weights, inputs, resets and gradients of outputs are random, but for those that are given. The gradients of each weight and \
+vector input are compared with differences, in double precision: along one random direction through all of its entries, and \
+along some of its entries alone. A difference that is off by less and less as its step shrinks is no fault, nor one at a \
+kink. Then the executor's outputs, gradients and state are compared with those of the reference executor.
+
+Where the data leaves the domain of a function (the square root of a negative number), nothing can be said of the gradients, \
+and the layer is named: give ranges that stay inside.
+
+Exit code 1 if something differs by more than rounding explains: that of single precision, or, with --precision tf32 or \
+bf16, of those, which are 8000 and 65000 times coarser.
+
+Examples:
+  rnnc check net.rnn
+  rnnc check net.rnn --range x=0.1:2 --range h.W.x=0:1
+  rnnc check net.rnn --weights w.safetensors --input in.npz --dropout")]
+pub struct Check {
+    #[command(flatten)]
+    network: NetworkArgs,
+    #[command(flatten)]
+    executor: ExecutorArgs,
+    /// Streams side by side
+    #[arg(long, default_value_t = 3, value_name = "B", conflicts_with = "input")]
+    streams: usize,
+    /// Frames to run [default: enough for the network's longest delay, from 12 to 100]
+    #[arg(long, value_name = "T", conflicts_with = "input")]
+    frames: Option<usize>,
+    /// These weights instead of random ones
+    #[arg(long, value_name = "W.safetensors")]
+    weights: Option<PathBuf>,
+    /// These inputs instead of random ones, as `run` reads them; gradients of outputs, `d_NAME`, may be there too
+    #[arg(long, value_name = "IN.npz")]
+    input: Option<PathBuf>,
+    /// Draw the numbers of an input or a weight from here, or without a name those of all vector inputs; may be given
+    /// several times
+    #[arg(long, value_name = "[NAME=]LOW:HIGH", allow_hyphen_values = true)]
+    range: Vec<DrawRange>,
+    /// Draw dropout masks, as in training; else nothing is dropped
+    #[arg(long)]
+    dropout: bool,
+    /// Entries of each array that are moved alone
+    #[arg(long, default_value_t = 3, value_name = "N", conflicts_with = "no_differences")]
+    entries: usize,
+    /// Leave out the differences, which take long for large networks
+    #[arg(long)]
+    no_differences: bool,
+    /// What the random numbers begin with
+    #[arg(long, default_value_t = 1, value_name = "S")]
+    seed: u64,
+}
+
+impl Check {
+    /// Checks, and prints what was found.
+    pub fn run(&self) -> anyhow::Result<Outcome> {
+        let graph = self.network.read()?;
+        let ExecutorArgs { executor, precision, .. } = self.executor;
+        if self.no_differences && executor == ExecutorKind::Reference {
+            return bad_input(
+                "the reference executor is compared with differences alone: leave out `--no-differences`",
+            );
+        }
+        executor.check_threads(self.executor.threads)?;
+        let trial = self.trial(&graph)?;
+        let mut out = std::io::stdout().lock();
+        let data = if self.input.is_some() { "of the file's data" } else { "of random data" };
+        let dropout = match (has_dropout(&graph), self.dropout) {
+            (true, true) => ", with dropout",
+            (true, false) => ", without dropout (`--dropout` draws its masks)",
+            (false, _) => "",
+        };
+        let Trial { streams, frames, .. } = trial;
+        writeln!(out, "network {}: {streams} streams, {frames} frames {data}{dropout}", graph.name())?;
+
+        let mut good = true;
+        if !self.no_differences {
+            let found = differences::check(&graph, &trial, self.entries)?;
+            good &= report_differences(&mut out, &found, self.entries)?;
+        }
+        if executor != ExecutorKind::Reference {
+            let found = agreement::check(&graph, &trial, &self.executor)?;
+            let name = match precision {
+                Some(precision @ (Precision::Tf32 | Precision::Bf16)) => {
+                    &format!("{} in {}", executor.name(), precision.name())
+                }
+                _ => executor.name(),
+            };
+            good &= report(&mut out, &format!("{name} against reference"), &found, "")?;
+        }
+        Ok(if good { Outcome::Done } else { Outcome::Failed })
+    }
+
+    /// The data that is asked for.
+    fn trial(&self, graph: &Graph) -> anyhow::Result<Trial> {
+        if self.input.is_some() && self.range.iter().any(|range| range.is_of_inputs(graph)) {
+            return bad_input(
+                "`--range` of inputs and `--input`: the inputs are those of the file; leave out one",
+            );
+        }
+        if self.weights.is_some() && self.range.iter().any(|range| !range.is_of_inputs(graph)) {
+            return bad_input(
+                "`--range` of weights and `--weights`: the weights are those of the file; leave out one",
+            );
+        }
+        let given = match &self.input {
+            Some(path) => Some(Sequence::read(path, graph, OutputGradients::IfThere, false)?),
+            None => None,
+        };
+        let (streams, frames) = match &given {
+            Some(sequence) => (sequence.streams, sequence.frames),
+            None => (self.streams, self.frames.unwrap_or_else(|| enough_frames(graph))),
+        };
+        if frames == 0 || streams == 0 {
+            return bad_input("a check needs at least 1 stream and 1 frame");
+        }
+        let mut trial = Trial::draw(graph, streams, frames, 10, self.seed)?;
+        trial.dropout = self.dropout;
+        trial.draw_from(&self.range, graph)?;
+        if let Some(path) = &self.weights {
+            trial.take_weights(Weights::load(path, graph)?);
+        }
+        if let Some(sequence) = given {
+            trial.take_sequence(sequence);
+        }
+        Ok(trial)
+    }
+}
+
+fn has_dropout(graph: &Graph) -> bool {
+    graph.layers().iter().any(|l| matches!(l.kind, LayerKind::Operation(Operation::DropoutMask { .. })))
+}
+
+fn enough_frames(graph: &Graph) -> usize {
+    let longest = graph.connections().iter().map(|c| c.delay.unsigned_abs()).max().unwrap_or(0);
+    // At most MOST_FRAMES, which fits.
+    longest.saturating_mul(2).saturating_add(10).clamp(12, MOST_FRAMES) as usize
+}
+
+fn report_differences(out: &mut impl Write, found: &Differences, entries: usize) -> std::io::Result<bool> {
+    const WHAT: &str = "gradients against differences";
+    if let Some(outside) = &found.outside {
+        writeln!(out, "{WHAT}: not checked ({} arrays)", found.findings.len())?;
+        writeln!(
+            out,
+            "  {outside}: the data leaves the domain of a function. Draw it from where it stays inside, inputs and weights \
+             by name, as in `--range x=0.1:2`, or give inputs and weights of your own (`--input`, `--weights`)"
+        )?;
+        return Ok(true);
+    }
+    let sampled = match (found.sampled, entries) {
+        (false, _) => "; every entry".into(),
+        (true, 0) => "; each along a random direction, with `--entries N` along entries too".into(),
+        (true, n) => {
+            format!("; each along a random direction and {n} of its entries, with `--entries N` more")
+        }
+    };
+    report(out, WHAT, &found.findings, &sampled)
+}
+
+fn report(out: &mut impl Write, what: &str, found: &[Finding], how: &str) -> std::io::Result<bool> {
+    let (mut bad, mut unchecked) = (0, 0);
+    for finding in found {
+        if let Some(problem) = &finding.problem {
+            bad += 1;
+            writeln!(out, "  {}: {problem}", finding.array)?;
+        } else if let Some(why) = &finding.unchecked {
+            unchecked += 1;
+            writeln!(out, "  {}: not checked in full: {why}", finding.array)?;
+        }
+    }
+    let worst = found.iter().max_by(|a, b| a.error.total_cmp(&b.error));
+    let worst = worst.map(|f| format!("; largest relative difference {:.1e}, {}", f.error, f.array));
+    let mut verdict: String = if bad == 0 { "ok".into() } else { format!("FAILED in {bad}") };
+    if unchecked > 0 {
+        verdict.push_str(&format!(", {unchecked} not checked in full"));
+    }
+    writeln!(out, "{what}: {verdict} ({} arrays{}{how})", found.len(), worst.unwrap_or_default())?;
+    Ok(bad == 0)
+}

@@ -1,0 +1,76 @@
+//! `rnnc generate`: text out of a trained network.
+
+use crate::executors::{ExecutorKind, make};
+use crate::failure::Outcome;
+use crate::network::compile;
+use clap::Args;
+use rnnc_io::Weights;
+use rnnc_train::{Config, RunDirectory, Sampler};
+use std::io::Write;
+use std::path::PathBuf;
+
+/// The arguments.
+#[derive(Args)]
+#[command(after_help = "\
+Example:
+  rnnc generate my_model/run --prompt 'fn ' --length 1000")]
+pub struct Generate {
+    /// The directory of a run, as `rnnc train` leaves it
+    #[arg(value_name = "RUN_DIR")]
+    directory: PathBuf,
+    /// What the text begins with [default: the settings' `run.sample_prompt`]
+    #[arg(long, value_name = "TEXT")]
+    prompt: Option<String>,
+    /// Bytes to write after the prompt
+    #[arg(long, default_value_t = 400, value_name = "N")]
+    length: usize,
+    /// Below 1 the likely becomes likelier; 0 takes the likeliest always
+    #[arg(long, default_value_t = 0.7, value_name = "X")]
+    temperature: f64,
+    /// What the random numbers begin with
+    #[arg(long, default_value_t = 1, value_name = "S")]
+    seed: u64,
+    /// What runs the network, instead of the settings' `run.executor`
+    #[arg(long, value_enum)]
+    executor: Option<ExecutorKind>,
+    /// Threads to run on, instead of the settings' `run.threads`
+    #[arg(long, value_name = "N")]
+    threads: Option<usize>,
+}
+
+impl Generate {
+    /// Writes text to stdout, byte by byte.
+    pub fn run(&self) -> anyhow::Result<Outcome> {
+        let directory = RunDirectory::open(&self.directory)?;
+        let config = Config::load(&directory.config())?;
+        let kind = match self.executor {
+            Some(kind) => kind,
+            None => ExecutorKind::parse(&config.run.executor)?,
+        };
+        let threads = self.threads.unwrap_or(config.run.threads);
+        let prompt = self.prompt.as_deref().unwrap_or(&config.run.sample_prompt);
+        let graph =
+            compile(&directory.network(), &directory.network_text()?, config.network.name.as_deref())?;
+        let weights = Weights::load(&directory.checkpoint(), &graph)?;
+        let output = config.training.output.as_deref();
+        let make = |plan, setup| make(kind, plan, setup, None);
+        let mut sampler = Sampler::new(&graph, &weights, output, threads, self.seed, &make)?;
+
+        // The prompt is repeated only once it is known to be one; a failed write ends the writing.
+        let mut out = std::io::stdout().lock();
+        let mut begun = false;
+        let mut written = Ok(());
+        sampler.write(prompt.as_bytes(), self.length, self.temperature, &mut |byte| {
+            if !begun {
+                begun = true;
+                written = out.write_all(prompt.as_bytes());
+            }
+            if written.is_ok() {
+                written = out.write_all(&[byte]);
+            }
+            written.is_ok()
+        })?;
+        written.and_then(|()| out.write_all(b"\n")).and_then(|()| out.flush())?;
+        Ok(Outcome::Done)
+    }
+}

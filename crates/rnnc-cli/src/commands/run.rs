@@ -1,0 +1,115 @@
+//! `rnnc run`: a network over arrays.
+
+use crate::executors::ExecutorArgs;
+use crate::failure::{Outcome, bad_input};
+use crate::network::NetworkArgs;
+use crate::numbers::Numbers;
+use crate::outputs::check_output;
+use crate::sequence::{OutputGradients, Sequence};
+use clap::Args;
+use rnnc_io::{Weights, read_state, write_arrays, write_state};
+use rnnc_plan::{PlanOptions, check_available};
+use std::path::PathBuf;
+
+/// Long inputs run in windows of so many frames. Of a causal network, that changes no value.
+const WINDOW: usize = 1024;
+
+/// The arguments.
+#[derive(Args)]
+#[command(after_help = "\
+IN.npz holds one array for each input of the network, named like it: [T, B, N] (T frames of B streams) \
+floats of any width, or integers that these hold exactly, or [T, B] integers for a symbol input; and it may hold `reset`, [T, B] bool or uint8, which is true where a stream begins a \
+new sequence. (Arrays `d_NAME`, which `grad` reads, and `target` and `mask`, which `train` reads, may be there too.) OUT.npz gets one array [T, B, N] for each \
+output.
+
+A state file holds, for each layer that is read with a delay, `LAYER` [D, B, N], its last D frames, oldest first; and \
+`age` [B], how many frames ago each stream began or was reset. Without --state-in all streams begin.
+
+Numbers are written as float32, and by the reference executor as float64.
+
+Examples:
+  rnnc init net.rnn --output w.safetensors
+  rnnc run net.rnn --weights w.safetensors --input in.npz --output out.npz
+  python -c 'import numpy; numpy.savez(\"in.npz\", x=numpy.zeros((100, 1, 3), \"float32\"))'  # 100 frames of 1 stream")]
+pub struct Run {
+    #[command(flatten)]
+    network: NetworkArgs,
+    /// The weights, as `init` and `train` write them
+    #[arg(long, value_name = "W.safetensors")]
+    weights: PathBuf,
+    /// The inputs
+    #[arg(long, value_name = "IN.npz")]
+    input: PathBuf,
+    /// Where to write the outputs
+    #[arg(long, value_name = "OUT.npz")]
+    output: PathBuf,
+    /// The state to go on from
+    #[arg(long, value_name = "S.npz")]
+    state_in: Option<PathBuf>,
+    /// Where to write the state after the last frame
+    #[arg(long, value_name = "S.npz")]
+    state_out: Option<PathBuf>,
+    #[command(flatten)]
+    executor: ExecutorArgs,
+}
+
+impl Run {
+    /// Runs the network.
+    pub fn run(&self) -> anyhow::Result<Outcome> {
+        let network = ("the network", Some(&*self.network.file));
+        let weights = ("its weights", Some(&*self.weights));
+        let input = ("its input", Some(&*self.input));
+        let state = ("the state to go on from", self.state_in.as_deref());
+        check_output("--output", &self.output, &[network, weights, input, state])?;
+        if let Some(path) = &self.state_out {
+            // A state may be brought up to date.
+            check_output("--state-out", path, &[network, weights, input])?;
+            if *path == self.output {
+                return bad_input(
+                    "`--output` and `--state-out` name the same file: name another for one of them",
+                );
+            }
+        }
+        let double = self.executor.executor.is_double();
+        let graph = self.network.read()?;
+        let weights = Weights::load(&self.weights, &graph)?;
+        let sequence = Sequence::read(&self.input, &graph, OutputGradients::Unread, double)?;
+        let (frames, streams) = (sequence.frames, sequence.streams);
+
+        // What looks ahead must see all.
+        let window = if graph.looks_ahead() { frames } else { frames.min(WINDOW) };
+        let mut executor = self.executor.make(&graph, PlanOptions::inference(streams, window), &weights)?;
+        if let Some(path) = &self.state_in {
+            let state = read_state(path, &executor.forward_state()?)?;
+            executor.set_state(&state)?;
+        }
+
+        let sizes: Vec<usize> = graph.outputs().iter().map(|o| graph.layer_at(o.layer).size).collect();
+        check_available(
+            "holding the outputs of all frames",
+            Numbers::bytes(frames, streams, &sizes, double),
+        )?;
+        let mut outputs: Vec<Numbers> =
+            sizes.iter().map(|size| Numbers::zeros(frames * streams * size, double)).collect();
+        for start in (0..frames).step_by(window) {
+            let part = start..frames.min(start + window);
+            executor.forward(part.len(), &sequence.inputs(&part), sequence.resets(&part))?;
+            for (place, (output, size)) in outputs.iter_mut().zip(&sizes).enumerate() {
+                let row = streams * size;
+                executor.output(place, output.part_mut(part.start * row..part.end * row))?;
+            }
+        }
+
+        let names = graph.outputs().iter().map(|o| &o.name).zip(&sizes);
+        let arrays: Vec<_> = outputs
+            .into_iter()
+            .zip(names)
+            .map(|(output, (name, &size))| output.into_array(name, &[frames, streams, size]))
+            .collect();
+        write_arrays(&self.output, &arrays)?;
+        if let Some(path) = &self.state_out {
+            write_state(path, executor.forward_state()?, double)?;
+        }
+        Ok(Outcome::Done)
+    }
+}

@@ -1,0 +1,186 @@
+//! What `run` and `grad` read: frames of some streams, in an `.npz` file.
+//!
+//! One array for each input of the network, `[T, B, N]` floats or `[T, B]` integers for a symbol input; `reset`,
+//! `[T, B]` of bool or uint8, may be left out; and for `grad`, for each output, the gradient of a scalar with
+//! respect to it, `d_NAME`, `[T, B, N]`. What only `train` reads, `target` and `mask`, may be there too, so that one file
+//! serves all.
+
+use crate::failure::bad_input;
+use crate::numbers::Numbers;
+use rnnc_graph::{Graph, LayerKind};
+use rnnc_io::{Array, ArrayFile, Dimension};
+use rnnc_plan::Values;
+use std::ops::Range;
+use std::path::Path;
+
+const RESET: &str = "reset";
+
+/// What `train` reads beside inputs and resets.
+const OF_TRAINING: [&str; 2] = ["target", "mask"];
+
+/// T frames of B streams.
+#[derive(Clone, Debug)]
+pub struct Sequence {
+    /// T
+    pub frames: usize,
+    /// B
+    pub streams: usize,
+    /// One for each input of the network, in its order.
+    inputs: Vec<Numbers>,
+    /// Units of each input; 1 for symbols.
+    sizes: Vec<usize>,
+    resets: Option<Vec<bool>>,
+    /// One for each output of the network, in its order; none for `run`.
+    output_gradients: Vec<Numbers>,
+}
+
+/// The name of the array of the gradient with respect to an input or an output.
+pub fn gradient_name(name: &str) -> String {
+    format!("d_{name}")
+}
+
+/// What becomes of the gradients with respect to outputs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OutputGradients {
+    /// They may be there, so that one file serves `run` and `grad`, and are not read.
+    Unread,
+    /// All are read.
+    Needed,
+    /// All are read if one of them is there.
+    IfThere,
+}
+
+impl Sequence {
+    /// Reads the file.
+    pub fn read(
+        path: &Path,
+        graph: &Graph,
+        gradients: OutputGradients,
+        double: bool,
+    ) -> anyhow::Result<Sequence> {
+        let inputs: Vec<_> = graph.inputs().iter().map(|&id| graph.layer_at(id)).collect();
+        let outputs: Vec<_> =
+            graph.outputs().iter().map(|o| (gradient_name(&o.name), graph.layer_at(o.layer).size)).collect();
+        if let Some(input) =
+            inputs.iter().find(|i| i.name == RESET || outputs.iter().any(|(d, _)| *d == i.name))
+        {
+            return bad_input(format!(
+                "network `{}` has an input `{}`, and an array of that name means something else in {}: rename the input",
+                graph.name(),
+                input.name,
+                path.display()
+            ));
+        }
+
+        let mut file = ArrayFile::open(path)?;
+        if inputs.iter().any(|i| file.contains(&format!("{}.0", i.name))) {
+            let name = &inputs[0].name;
+            return bad_input(format!(
+                "{}: this is a list of sequences (`{name}.0`, ..), as `rnnc train` reads them; here an array holds streams side \
+                 by side, [T, B, ..]. One sequence as one stream: `numpy.savez(\"one.npz\", {name}=numpy.load({:?})[\"{name}.0\"][:, None])`",
+                path.display(),
+                path.display().to_string()
+            ));
+        }
+        let known: Vec<&str> = inputs
+            .iter()
+            .map(|i| &*i.name)
+            .chain(outputs.iter().map(|(d, _)| &**d))
+            .chain([RESET])
+            .chain(OF_TRAINING)
+            .collect();
+        file.refuse_others(
+            &known,
+            "the network's inputs, gradients of its outputs, `reset`, and `target` and `mask` of training",
+        )?;
+
+        let mut extent = Extent::default();
+        let mut values = Vec::new();
+        for input in &inputs {
+            let array = file.read(&input.name)?;
+            values.push(if input.kind == LayerKind::Symbol {
+                extent.check(&array, None)?;
+                Numbers::Symbols(array.symbols(input.size, false)?)
+            } else {
+                extent.check(&array, Some(input.size))?;
+                Numbers::floats(&array, double)?
+            });
+        }
+        let mut output_gradients = Vec::new();
+        let are_read = match gradients {
+            OutputGradients::Unread => false,
+            OutputGradients::Needed => true,
+            OutputGradients::IfThere => outputs.iter().any(|(name, _)| file.contains(name)),
+        };
+        for (name, size) in outputs.iter().filter(|_| are_read) {
+            let array = file.read(name)?;
+            extent.check(&array, Some(*size))?;
+            output_gradients.push(Numbers::floats(&array, double)?);
+        }
+        let mut resets = None;
+        if file.contains(RESET) {
+            let array = file.read(RESET)?;
+            extent.check(&array, None)?;
+            resets = Some(array.flags()?);
+        }
+        let Some((frames, streams)) = extent.0 else {
+            return bad_input(format!(
+                "{}: network `{}` has no inputs, so that only `{RESET}`, of shape [T, B], can say how many frames and \
+                 streams to run, and the file has none",
+                path.display(),
+                graph.name()
+            ));
+        };
+        let sizes = inputs.iter().map(|i| if i.kind == LayerKind::Symbol { 1 } else { i.size }).collect();
+        Ok(Sequence { frames, streams, inputs: values, sizes, resets, output_gradients })
+    }
+
+    /// The inputs in some of the frames.
+    pub fn inputs(&self, frames: &Range<usize>) -> Vec<Values<'_>> {
+        let row = |size: usize| frames.start * self.streams * size..frames.end * self.streams * size;
+        self.inputs.iter().zip(&self.sizes).map(|(input, &size)| input.part(row(size))).collect()
+    }
+
+    /// The resets in some of the frames.
+    pub fn resets(&self, frames: &Range<usize>) -> Option<&[bool]> {
+        self.resets.as_deref().map(|r| &r[frames.start * self.streams..frames.end * self.streams])
+    }
+
+    /// The resets in all frames, none if none are given.
+    pub fn all_resets(&self) -> Vec<bool> {
+        self.resets.clone().unwrap_or_else(|| vec![false; self.frames * self.streams])
+    }
+
+    /// The inputs, and the gradients with respect to the outputs, in all frames.
+    pub fn into_numbers(self) -> (Vec<Numbers>, Vec<Numbers>) {
+        (self.inputs, self.output_gradients)
+    }
+
+    /// The gradients with respect to the outputs, in all frames.
+    pub fn output_gradients(&self) -> Vec<Option<Values<'_>>> {
+        self.output_gradients.iter().map(|g| Some(g.all())).collect()
+    }
+}
+
+/// T and B, as the first array said.
+#[derive(Default)]
+struct Extent(Option<(usize, usize)>);
+
+impl Extent {
+    fn check(&mut self, array: &Array, size: Option<usize>) -> anyhow::Result<()> {
+        let mut expected = match self.0 {
+            None => vec![Dimension::Any("T"), Dimension::Any("B")],
+            Some((frames, streams)) => vec![Dimension::Size(frames), Dimension::Size(streams)],
+        };
+        expected.extend(size.map(Dimension::Size));
+        array.check_shape(&expected)?;
+        let (frames, streams) = (array.shape()[0], array.shape()[1]);
+        if frames == 0 || streams == 0 {
+            return Err(array
+                .error("at least one frame and one stream", format!("shape {:?}", array.shape()))
+                .into());
+        }
+        self.0 = Some((frames, streams));
+        Ok(())
+    }
+}

@@ -1,0 +1,336 @@
+//! `new`, `train` and `generate`.
+
+use crate::sandbox::{Sandbox, names};
+use rnnc::io::{Array, Elements};
+
+const MODEL: &str = "network m { input x : symbol(128)  h = elman(x; 8)  y = dense(h; 128)  output y }";
+
+const SETTINGS: &str = r#"
+[network]
+file = "model.rnn"
+[data]
+kind = "text"
+files = ["text.txt"]
+validation = 0.2
+[training]
+streams = 2
+window = 8
+updates = 6
+loss = "cross_entropy"
+learning_rate = 0.01
+clip_norm = 1.0
+[run]
+log_every = 2
+validate_every = 4
+checkpoint_every = 3
+sample_prompt = "ab"
+sample_length = 12
+threads = 1
+"#;
+
+fn sandbox() -> Sandbox {
+    let sandbox = Sandbox::new();
+    sandbox.write("model.rnn", MODEL);
+    sandbox.write("text.txt", "abcdefgh ".repeat(60));
+    sandbox.write("train.toml", SETTINGS);
+    sandbox
+}
+
+#[test]
+fn training_ends_with_bits_per_character_and_a_sample() {
+    let sandbox = sandbox();
+    let out = sandbox.succeeds("train train.toml");
+    for expected in [
+        "network m: 2,248 parameters; 432 characters to train on, 108 to validate",
+        "cpu executor",
+        "update      2  loss ",
+        "update      4  validation: ",
+        "update      3  checkpoint written",
+        "it writes, after \"ab\":\n\nab",
+        "done after 6 updates",
+        "validation: ",
+        " bits per character",
+        "rnnc generate run",
+    ] {
+        assert!(out.contains(expected), "{expected:?} is not in {out}");
+    }
+    assert_eq!(
+        names(&sandbox.path("run")),
+        ["checkpoint.safetensors", "metrics.jsonl", "network.rnn", "train.toml"]
+    );
+    assert_eq!(
+        sandbox.read("run/metrics.jsonl").lines().filter(|l| l.contains("\"kind\":\"training\"")).count(),
+        3
+    );
+}
+
+#[test]
+fn a_run_that_resumes_ends_with_the_same_bits() {
+    let (whole, parts) = (sandbox(), sandbox());
+    whole.succeeds("train train.toml");
+    parts.write("train.toml", SETTINGS.replace("updates = 6", "updates = 3"));
+    parts.succeeds("train train.toml");
+    parts.write("train.toml", SETTINGS);
+    let out = parts.succeeds("train train.toml --resume");
+    assert!(out.contains("going on after update 3"), "{out}");
+    let tensors = |sandbox: &Sandbox| sandbox.tensors("run/checkpoint.safetensors").tensors;
+    assert_eq!(tensors(&whole), tensors(&parts));
+}
+
+#[test]
+fn a_new_run_leaves_an_old_one_alone() {
+    let sandbox = sandbox();
+    sandbox.succeeds("train train.toml");
+    let before = std::fs::read(sandbox.path("run/checkpoint.safetensors")).unwrap();
+    assert!(sandbox.fails(2, "train train.toml").contains("a run is here already"));
+    assert_eq!(std::fs::read(sandbox.path("run/checkpoint.safetensors")).unwrap(), before);
+}
+
+#[test]
+fn a_trained_network_writes_what_seed_and_prompt_say() {
+    let sandbox = sandbox();
+    sandbox.succeeds("train train.toml");
+    let write = |more: &str| sandbox.run(&format!("generate run --length 20 {more}"));
+    let first = write("--prompt abc --seed 1 --temperature 1");
+    assert_eq!(first.code, 0, "{first:?}");
+    assert!(first.out.starts_with("abc"));
+    assert_eq!(first.out, write("--prompt abc --seed 1 --temperature 1").out);
+    assert_ne!(first.out, write("--prompt abc --seed 2 --temperature 1").out);
+    // The prompt of the settings, and always the likeliest.
+    let likeliest = |seed| write(&format!("--temperature 0 --seed {seed} --executor reference")).out;
+    assert!(likeliest(1).starts_with("ab") && likeliest(1) == likeliest(2));
+
+    for (wrong, message) in [
+        ("--prompt é", "is no symbol of the network"),
+        ("--temperature=-1", "the temperature must be at least 0"),
+    ] {
+        let done = write(wrong);
+        assert_eq!(done.code, 2, "{done:?}");
+        assert!(done.err.contains(message), "{done:?}");
+        assert!(done.out.is_empty(), "{done:?}");
+    }
+    assert!(sandbox.fails(2, "generate nowhere").contains("no run is here"));
+}
+
+#[test]
+fn the_checkpoint_of_a_run_serves_as_weights() {
+    let sandbox = sandbox();
+    sandbox.succeeds("train train.toml");
+    sandbox.write_arrays("in.npz", &[Array::new("x", &[3, 1], Elements::Integers(vec![97, 98, 99]))]);
+    sandbox.succeeds("run model.rnn --weights run/checkpoint.safetensors --input in.npz --output out.npz");
+    assert_eq!(sandbox.floats("out.npz", "y").len(), 3 * 128);
+}
+
+#[test]
+fn what_a_template_makes_trains_and_is_not_overwritten() {
+    let sandbox = Sandbox::new();
+    let out = sandbox.succeeds("new model --template text");
+    assert!(out.contains("rnnc train model/train.toml"), "{out}");
+    let settings = sandbox.read("model/train.toml");
+    assert!(settings.contains("minutes = 1.0"));
+    sandbox.write("model/train.toml", settings.replace("minutes = 1.0", "updates = 2"));
+    assert!(sandbox.fails(2, "new model --template text").contains("model/network.rnn is there already"));
+    sandbox.succeeds("train model/train.toml");
+    assert!(sandbox.succeeds("generate model/run --length 5").starts_with("cell "));
+}
+
+#[test]
+fn settings_that_are_none_are_refused_before_anything_is_written() {
+    let sandbox = sandbox();
+    let cases = [
+        ("streams = 2", "stream = 2", "train.toml: "),
+        ("streams = 2", "streams = 200", "the training data has 432 frames"),
+        (
+            "threads = 1",
+            "executor = \"tpu\"",
+            "there is no executor `tpu`; there are `cpu`, `cuda` and `reference`",
+        ),
+        ("text.txt", "none.txt", "none.txt"),
+        ("text.txt", "*.none", "*.none"),
+        ("model.rnn", "none.rnn", "cannot read none.rnn"),
+        ("kind = \"text\"", "kind = \"arrays\"", "train.toml: "),
+    ];
+    for (from, to, message) in cases {
+        sandbox.write("train.toml", SETTINGS.replace(from, to));
+        let found = sandbox.fails(2, "train train.toml");
+        assert!(found.contains(message), "{found}");
+        assert!(!sandbox.path("run").exists());
+    }
+    sandbox.write("text.txt", "");
+    sandbox.write("train.toml", SETTINGS);
+    assert!(sandbox.fails(2, "train train.toml").contains("there is no text"));
+}
+
+#[test]
+fn a_checkpoint_of_another_network_is_refused_with_the_weights_that_differ() {
+    let sandbox = sandbox();
+    sandbox.succeeds("train train.toml");
+    sandbox.write("model.rnn", MODEL.replace("elman", "ugrnn"));
+    let found = sandbox.fails(2, "train train.toml --resume");
+    assert!(found.contains("run/checkpoint.safetensors") && found.contains("missing: `h."), "{found}");
+}
+
+#[test]
+fn a_loss_that_is_no_number_fails_the_run_and_keeps_the_checkpoint() {
+    let sandbox = sandbox();
+    sandbox.write(
+        "model.rnn",
+        MODEL.replace("y = dense(h; 128)", "e = exp(100 * dense(h; 8))  y = dense(e; 128)"),
+    );
+    sandbox.write("train.toml", SETTINGS.replace("learning_rate = 0.01", "learning_rate = 1000.0"));
+    let done = sandbox.run("train train.toml");
+    assert_eq!(done.code, 1, "{done:?}");
+    assert!(done.err.contains("is kept in run/checkpoint.safetensors"), "{done:?}");
+    assert!(done.err.contains('`'), "a layer or weight is named: {done:?}");
+    assert!(sandbox.path("run/checkpoint.safetensors").exists());
+}
+
+#[test]
+fn arrays_are_trained_on_too() {
+    let sandbox = Sandbox::new();
+    sandbox.write(
+        "model.rnn",
+        "network follow { input x : vector(1)  h = elman(x; 4)  y = dense(h; 1)  output y }",
+    );
+    let wave = |shift: f64| Elements::F64((0..400).map(|t| ((f64::from(t) + shift) * 0.3).sin()).collect());
+    let arrays = [Array::new("x", &[400, 1, 1], wave(0.0)), Array::new("target", &[400, 1, 1], wave(1.0))];
+    sandbox.write_arrays("wave.npz", &arrays);
+    sandbox.write(
+        "train.toml",
+        "[network]\nfile = \"model.rnn\"\n[data]\nkind = \"arrays\"\nfiles = [\"wave.npz\"]\nvalidation = 0.25\n\
+         [training]\nstreams = 2\nwindow = 16\nupdates = 40\nloss = \"mean_squared_error\"\nlearning_rate = 0.02\n",
+    );
+    let out = sandbox.succeeds("train train.toml --executor reference");
+    let losses: Vec<f64> = sandbox
+        .read("run/metrics.jsonl")
+        .lines()
+        .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()["loss"].as_f64())
+        .collect();
+    assert!(losses.len() >= 4 && losses[3] < 0.5 * losses[0], "{losses:?}");
+    assert!(out.contains("validation: loss 0."), "{out}");
+    assert!(!out.contains("rnnc generate"), "{out}");
+}
+
+#[test]
+fn reported_losses_are_those_of_what_run_computes_of_the_same_data() {
+    let sandbox = Sandbox::new();
+    sandbox.write(
+        "model.rnn",
+        "network slow { input x : vector(2)  u = tanh(dense(x; 6))  s = 0.98 * s[t-1] + 0.02 * u  y = dense(s; 2)  output y }",
+    );
+    let value = |k: usize, i: usize| ((k * 31 + i * i) % 23) as f64 / 23.0;
+    let lengths = [300usize, 200, 420, 260, 140];
+    let array = |name: &str, k: usize, shape: &[usize]| {
+        let values = (0..shape.iter().product()).map(|i| value(k, i)).collect();
+        Array::new(name, shape, Elements::F64(values))
+    };
+    let mut arrays = Vec::new();
+    for (k, &n) in lengths.iter().enumerate() {
+        arrays.push(array(&format!("x.{k}"), k, &[n, 2]));
+        arrays.push(array(&format!("target.{k}"), k + 100, &[n, 2]));
+    }
+    sandbox.write_arrays("data.npz", &arrays);
+    sandbox.write(
+        "train.toml",
+        "[network]\nfile = \"model.rnn\"\n[data]\nkind = \"arrays\"\nfiles = [\"data.npz\"]\nvalidation = 0.1\n\
+         test = 0.1\n[training]\nstreams = 4\nwindow = 32\nupdates = 10\nloss = \"mean_squared_error\"\n",
+    );
+    sandbox.succeeds("train train.toml");
+    let reported = |kind: &str| {
+        let metrics = sandbox.read("run/metrics.jsonl");
+        let lines = metrics.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+        lines.rev().find(|line| line["kind"] == kind).unwrap()["loss"].as_f64().unwrap()
+    };
+    for (kind, k) in [("validation", 3), ("test", 4)] {
+        let n = lengths[k];
+        sandbox.write_arrays("in.npz", &[array("x", k, &[n, 1, 2])]);
+        sandbox
+            .succeeds("run model.rnn --weights run/checkpoint.safetensors --input in.npz --output out.npz");
+        let outputs = sandbox.floats("out.npz", "y");
+        let squares = outputs.iter().enumerate().map(|(i, y)| (y - value(k + 100, i)).powi(2));
+        let expected = squares.sum::<f64>() / outputs.len() as f64;
+        let found = reported(kind);
+        assert!((found - expected).abs() < 1e-5 * expected, "{kind}: {found} {expected}");
+    }
+}
+
+/// As Ctrl-C does.
+#[cfg(unix)]
+fn interrupt(process: &std::process::Child) {
+    let sent = std::process::Command::new("kill").args(["-INT", &process.id().to_string()]).status().unwrap();
+    assert!(sent.success());
+}
+
+#[cfg(unix)]
+#[test]
+fn an_interrupt_ends_the_run_with_a_checkpoint_from_which_it_goes_on() {
+    use std::io::{BufRead, BufReader};
+    let sandbox = sandbox();
+    sandbox.write(
+        "train.toml",
+        SETTINGS.replace("updates = 6", "updates = 100000000").replace("log_every = 2", "log_every = 1"),
+    );
+    let mut process =
+        sandbox.command("train train.toml").stdout(std::process::Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
+    // Under way once it has made an update.
+    assert!(lines.by_ref().any(|line| line.unwrap().contains("loss")));
+    interrupt(&process);
+    let rest: Vec<String> = lines.map(Result::unwrap).collect();
+    assert_eq!(process.wait().unwrap().code(), Some(0), "{rest:?}");
+    assert!(rest.iter().any(|line| line.starts_with("stopped after ")), "{rest:?}");
+    assert!(rest.iter().any(|line| line.contains("rnnc train train.toml --resume")), "{rest:?}");
+
+    let updates: u64 = rest
+        .iter()
+        .find_map(|line| line.strip_prefix("stopped after ")?.split(' ').next()?.parse().ok())
+        .unwrap();
+    sandbox.write("train.toml", SETTINGS.replace("updates = 6", &format!("updates = {}", updates + 2)));
+    let out = sandbox.succeeds("train train.toml --resume");
+    assert!(out.contains(&format!("going on after update {updates}")), "{out}");
+    assert!(out.contains(&format!("done after {} updates", updates + 2)), "{out}");
+}
+
+#[test]
+fn the_loss_falls_on_text_that_repeats() {
+    let sandbox = sandbox();
+    sandbox.write(
+        "train.toml",
+        SETTINGS.replace("updates = 6", "updates = 240").replace("log_every = 2", "log_every = 80"),
+    );
+    sandbox.succeeds("train train.toml");
+    let losses: Vec<f64> = sandbox
+        .read("run/metrics.jsonl")
+        .lines()
+        .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap())
+        .filter(|line| line["kind"] == "training")
+        .map(|line| line["bits_per_symbol"].as_f64().unwrap())
+        .collect();
+    assert_eq!(losses.len(), 3);
+    assert!(losses[2] < 1.0 && losses[2] < losses[0], "{losses:?}");
+}
+
+#[test]
+fn the_example_trains() {
+    let example = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/source-code");
+    let sandbox = Sandbox::new();
+    for file in ["net.rnn", "corpus.txt"] {
+        sandbox.write(file, std::fs::read(example.join(file)).unwrap());
+    }
+    let settings = std::fs::read_to_string(example.join("train.toml")).unwrap();
+    let short = [
+        ("minutes = 1.0", "updates = 2"),
+        ("test = 0.04", ""),
+        ("[run]", "[run]\nvalidation_frames = 1000"),
+        ("sample_length = 400", "sample_length = 20"),
+    ];
+    let short = short.iter().fold(settings, |settings, (long, short)| {
+        assert!(settings.contains(long), "{long}");
+        settings.replace(long, short)
+    });
+    sandbox.write("train.toml", short);
+    let out = sandbox.succeeds("train train.toml");
+    assert!(out.contains("done after 2 updates") && out.contains("bits per character"), "{out}");
+    sandbox.succeeds("train train.toml");
+    assert!(sandbox.succeeds("generate run --length 5").starts_with("fn "));
+}

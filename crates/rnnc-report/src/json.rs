@@ -1,0 +1,206 @@
+//! A plan for tools.
+//!
+//! The fields, of version 1 of the schema. Lists are in the order of execution; a component is named by its place in
+//! its pass's list. Numbers of a window are for the `options`' streams and frames.
+//!
+//! ```text
+//! schema       1
+//! network      name, layers, connections, parameters, looks_ahead
+//! options      streams, frames, workers, gradients, input_gradients
+//! once[]       layers of parameters alone, computed once a call
+//! passes[]     pass: "forward" or "backward"
+//!   components[]   layers[]: names; kind: "frames", "scan" or "loop"; direction: "forward" or "backward"
+//!                  frames_at_once: null for all; frames_bound: null if unknown
+//!                  order: of a scan, the numbers that a unit carries, else null
+//!                  barriers: { links, delay }: links / delay meetings a frame are needed; null if unknown
+//!                  reason, remedy: for people
+//!   stages[]       kind: as of components; level: those of one level can run side by side
+//!                  deal: "rows", "units", "alone", or of a scan "chunks" of frames
+//!                  predicted_us: of a frame, by deal; null for frames stages
+//!                  wave: null, or of loops that run at the same time as others: stages: the first and the last of the
+//!                  wave, by their places in the pass; chunks; predicted_us: of a frame, all its loops; loops[]: of each
+//!                  track, workers: the first and how many; deal
+//!                  strip: null, or of stages that run some frames at a time: stages: the first and the last, by their
+//!                  places in the pass; frames
+//!                  flops, bytes, steps, frames_at_once, barriers: of a window
+//!     tracks[]       components[]; direction; block: frames in a step, null for all; barriers_per_step
+//!       phases[]       ops[]: op; offset: in frames; parts[]: for people
+//!   predicted_us   of a frame, on a CPU: all: by all workers, as dealt; one: by one
+//! work         flops, parallel_share, speed_up_bound, critical_path
+//! saved        numbers_per_frame; components[]: component (of the forward pass), layers[], numbers,
+//!              numbers_per_unit
+//! memory       in bytes: weights, gradients, moments, values, total; working: what the executor takes beside;
+//!              values_unshared
+//! ```
+
+use crate::names::{Names, plain};
+use rnnc_graph::{Component, Direction, Graph, Kind, Weight};
+use rnnc_plan::{
+    Figures, Lane, Pass, Plan, PlanOptions, Stage, StageFigures, StageKind, Track, strips, waves,
+};
+use serde_json::{Value, json};
+
+/// The version of [`json()`]'s fields. It changes when a field goes or changes its meaning.
+pub const SCHEMA_VERSION: u32 = 1;
+
+/// The plan as data. The fields are listed at the top of `json.rs`, in the crate's sources:
+/// `schema`, `network`, `options`, `passes` (with `components` and `stages`), `work`, `saved`, `memory`.
+pub fn json(plan: &Plan) -> Value {
+    let graph = &plan.forward;
+    let options = plan.options;
+    let figures = Figures::of(plan);
+    let mut stages = figures.stages.iter();
+    let passes: Vec<Value> = plan
+        .passes()
+        .map(|(name, graph, pass)| pass_value(name, graph, pass, options, &mut stages))
+        .collect();
+    let memory = plan.memory(options.streams, options.frames, false);
+    let unshared: u128 = plan.place(options.streams, options.frames, false).sizes.iter().sum();
+    let bytes = |n: u128| u64::try_from(n).unwrap_or(u64::MAX);
+    json!({
+        "schema": SCHEMA_VERSION,
+        "network": {
+            "name": graph.name(),
+            "layers": graph.layers().len(),
+            "connections": graph.connections().len(),
+            "parameters": graph.weights().iter().map(Weight::len).sum::<usize>(),
+            "looks_ahead": graph.looks_ahead(),
+        },
+        "options": {
+            "streams": options.streams,
+            "frames": options.frames,
+            "workers": options.workers,
+            "gradients": options.gradients,
+            "input_gradients": options.input_gradients,
+        },
+        "once": plan.once.forward.iter().map(|map| &map.name).collect::<Vec<_>>(),
+        "passes": passes,
+        "work": {
+            "flops": figures.flops,
+            "parallel_share": figures.parallel_share,
+            "speed_up_bound": figures.speed_up_bound,
+            "critical_path": figures.critical_path,
+        },
+        "saved": {
+            "numbers_per_frame": figures.saved_per_frame,
+            "components": figures.saved,
+        },
+        "memory": {
+            "weights": bytes(memory.weights),
+            "gradients": bytes(memory.gradients),
+            "moments": bytes(memory.moments),
+            "working": bytes(memory.working),
+            "values": bytes(memory.buffers),
+            "values_unshared": bytes(unshared),
+            "total": bytes(memory.total()),
+        },
+    })
+}
+
+fn pass_value<'a>(
+    name: &str,
+    graph: &Graph,
+    pass: &Pass,
+    options: PlanOptions,
+    figures: &mut impl Iterator<Item = &'a StageFigures>,
+) -> Value {
+    let names = Names::of(graph, pass);
+    let frames = options.frames.max(1) as f64;
+    let stages: Vec<Value> =
+        (0..).zip(&pass.stages).zip(figures).map(|((at, stage), f)| {
+            let mut value = stage_value(graph, &names, stage, f);
+            if stage.kind != StageKind::Frames {
+                let choices = stage.choices(options).into_iter();
+                let choices = choices.map(|(deal, us)| (json!(deal), json!(us / frames)));
+                let choices = choices.map(|(deal, us)| (deal.as_str().unwrap_or_default().to_string(), us));
+                value["predicted_us"] = choices.collect::<serde_json::Map<_, _>>().into();
+            }
+            if let Some(wave) = waves::of_stage(&pass.waves, at).filter(|_| stage.kind == StageKind::Loop) {
+                let lane = |lane: &Lane| {
+                    json!({ "workers": [lane.workers.start, lane.workers.len()], "deal": lane.deal })
+                };
+                value["wave"] = json!({
+                    "stages": [wave.stages.0, wave.stages.1],
+                    "chunks": wave.chunks,
+                    "predicted_us": wave.us / frames,
+                    "loops": wave.loops_of(pass, at).iter().map(lane).collect::<Vec<_>>(),
+                });
+            }
+            if let Some(strip) = strips::of_stage(&pass.strips, at) {
+                value["strip"] = json!({ "stages": [strip.stages.0, strip.stages.1], "frames": strip.frames });
+            }
+            value
+        }).collect();
+    let components: Vec<Value> = pass.components.list.iter().map(|c| component_value(graph, c)).collect();
+    let (us, by_one) = pass.predicted(options);
+    let predicted = json!({ "all": us / frames, "one": by_one / frames });
+    json!({ "pass": name, "components": components, "stages": stages, "predicted_us": predicted })
+}
+
+fn direction(direction: Direction) -> &'static str {
+    match direction {
+        Direction::Forward => "forward",
+        Direction::Backward => "backward",
+    }
+}
+
+/// A number of frames, or null for all.
+fn some_frames(frames: usize) -> Option<usize> {
+    (frames != usize::MAX).then_some(frames)
+}
+
+fn component_value(graph: &Graph, c: &Component) -> Value {
+    let (kind, order) = match &c.kind {
+        Kind::Frames => ("frames", None),
+        Kind::Scan(form) => ("scan", Some(form.order)),
+        Kind::Loop => ("loop", None),
+    };
+    json!({
+        "layers": c.layers.iter().map(|&l| &graph.layer_at(l).name).collect::<Vec<_>>(),
+        "kind": kind,
+        "direction": direction(c.direction),
+        "frames_at_once": some_frames(c.width.frames),
+        "frames_bound": c.width.bound,
+        "order": order,
+        "barriers": c.barrier_bound.map(|(links, delay)| json!({ "links": links, "delay": delay })),
+        "reason": c.reason,
+        "remedy": c.remedy,
+    })
+}
+
+fn stage_value(graph: &Graph, names: &Names<'_>, stage: &Stage, figures: &StageFigures) -> Value {
+    json!({
+        "kind": stage.kind,
+        "level": stage.level,
+        "deal": stage.deal,
+        "predicted_us": null,
+        "wave": null,
+        "strip": null,
+        "flops": figures.flops,
+        "bytes": figures.bytes,
+        "steps": figures.steps,
+        "frames_at_once": figures.frames_at_once,
+        "barriers": figures.barriers,
+        "tracks": stage.tracks.iter().map(|t| track_value(graph, names, t)).collect::<Vec<_>>(),
+    })
+}
+
+fn track_value(graph: &Graph, names: &Names<'_>, track: &Track) -> Value {
+    let phases = track.phases.iter().map(|phase| {
+        let ops = phase.ops.iter().map(|placed| {
+            json!({
+                "op": placed.op.name(),
+                "offset": placed.offset,
+                "parts": names.op(&placed.op, graph, usize::MAX).iter().map(|part| plain(part)).collect::<Vec<_>>(),
+            })
+        });
+        json!({ "ops": ops.collect::<Vec<_>>() })
+    });
+    json!({
+        "components": track.components,
+        "direction": direction(track.direction),
+        "block": some_frames(track.block),
+        "barriers_per_step": track.barriers_per_step(),
+        "phases": phases.collect::<Vec<_>>(),
+    })
+}

@@ -1,0 +1,501 @@
+//! A plan for people, in 100 columns.
+
+use crate::names::{Names, count, plain, scaled, shorten, thousands};
+use rnnc_graph::{Component, Components, Direction, Graph, Kind, LayerId};
+use rnnc_plan::{
+    ComponentFigures, Deal, Figures, Op, Pass, Placed, Plan, StageFigures, StageKind, strips, waves,
+};
+
+/// The columns of a line.
+const WIDTH: usize = 100;
+/// The most cycles, and the most operations of a stage, that are listed one by one.
+const MOST_LISTED: usize = 40;
+
+/// The plan in words: components with kinds and reasons, stages with operations and costs, how much of the work is
+/// parallel, and what it all takes in memory.
+pub fn text(plan: &Plan) -> String {
+    let figures = Figures::of(plan);
+    let mut out = Page::default();
+    heading(plan, &mut out);
+    let mut stages = figures.stages.iter();
+    let mut number = 0;
+    for (name, graph, pass) in plan.passes() {
+        out.blank();
+        out.line(0, &format!("{} pass", capital(name)));
+        let saved: &[ComponentFigures] = if name == "forward" { &figures.saved } else { &[] };
+        components(graph, pass, saved, &mut out);
+        out.blank();
+        out.line(2, "stages, in the order in which they run");
+        let names = Names::of(graph, pass);
+        for (at, figures) in (0..pass.stages.len()).zip(&mut stages) {
+            number += 1;
+            stage(plan, graph, pass, &names, at, figures, number, &mut out);
+        }
+    }
+    out.blank();
+    work(plan, &figures, &mut out);
+    out.blank();
+    memory(plan, &figures, &mut out);
+    plain(&out.text)
+}
+
+/// A page of text under construction.
+#[derive(Default)]
+struct Page {
+    text: String,
+}
+
+impl Page {
+    fn blank(&mut self) {
+        self.text.push('\n');
+    }
+
+    /// A line, broken at spaces where it is too long; its rest is indented two more.
+    fn line(&mut self, indent: usize, text: &str) {
+        self.paragraph(indent, indent + 2, text);
+    }
+
+    fn paragraph(&mut self, indent: usize, rest: usize, text: &str) {
+        let mut column = indent;
+        self.text.extend(std::iter::repeat_n(' ', indent));
+        // Split so that runs of spaces, which align columns, stay.
+        for (i, word) in text.split(' ').enumerate() {
+            let len = word.chars().count();
+            if i > 0 && column + 1 + len > WIDTH && column > rest {
+                self.text.truncate(self.text.trim_end_matches(' ').len());
+                self.text.push('\n');
+                self.text.extend(std::iter::repeat_n(' ', rest));
+                column = rest;
+            } else if i > 0 {
+                self.text.push(' ');
+                column += 1;
+            }
+            self.text.push_str(word);
+            column += len;
+        }
+        self.text.push('\n');
+    }
+
+    /// A word or two at the left, and what is said of them at the right.
+    fn entry(&mut self, indent: usize, label: &str, width: usize, text: &str) {
+        self.paragraph(indent, indent + width, &format!("{label:<width$}{text}"));
+    }
+}
+
+fn capital(word: &str) -> String {
+    let mut letters = word.chars();
+    letters.next().map(|c| c.to_uppercase().chain(letters).collect()).unwrap_or_default()
+}
+
+fn heading(plan: &Plan, out: &mut Page) {
+    let graph = &plan.forward;
+    let options = plan.options;
+    let name = if graph.name().is_empty() { "network" } else { graph.name() };
+    out.line(
+        0,
+        &format!(
+            "{name}: {}, {}, {}",
+            count(graph.layers().len(), "layer"),
+            count(graph.connections().len(), "connection"),
+            count(parameters(plan), "parameter")
+        ),
+    );
+    out.line(
+        0,
+        &format!(
+            "planned for {}, windows of {}, {}{}",
+            count(options.streams, "stream"),
+            count(options.frames, "frame"),
+            count(options.workers.max(1), "worker"),
+            if options.gradients { ", with gradients" } else { ", forward only" }
+        ),
+    );
+    let once: Vec<String> = plan.once.forward.iter().map(|map| map.name.clone()).collect();
+    if !once.is_empty() {
+        let names = shorten(&once, 2 * WIDTH);
+        let layers = count(once.len(), "layer");
+        out.line(0, &format!("computed once a call, of parameters alone: {layers}: {names}"));
+    }
+    if graph.looks_ahead() {
+        out.line(
+            0,
+            "It looks ahead: reads past the end of a window give start values, so how a run is split into windows \
+             changes what is computed.",
+        );
+    }
+}
+
+fn parameters(plan: &Plan) -> usize {
+    plan.forward.weights().iter().map(rnnc_graph::Weight::len).sum()
+}
+
+fn kind_name(kind: &Kind) -> &'static str {
+    match kind {
+        Kind::Frames => "frames",
+        Kind::Scan(_) => "scan",
+        Kind::Loop => "loop",
+    }
+}
+
+fn components(graph: &Graph, pass: &Pass, saved: &[ComponentFigures], out: &mut Page) {
+    let list = &pass.components.list;
+    out.blank();
+    out.line(2, "components");
+    let free: Vec<String> = list
+        .iter()
+        .filter(|c| c.kind == Kind::Frames)
+        .flat_map(|c| &c.layers)
+        .map(|&l| graph.layer_at(l).name.clone())
+        .collect();
+    if !free.is_empty() {
+        let names = shorten(&free, 3 * WIDTH);
+        out.entry(4, "frames", 8, &format!("{} in no cycle: {names}", count(free.len(), "layer")));
+    }
+    let cycles = || list.iter().enumerate().filter(|(_, c)| c.kind != Kind::Frames);
+    for (at, c) in cycles().take(MOST_LISTED) {
+        let names: Vec<String> = c.layers.iter().map(|&l| graph.layer_at(l).name.clone()).collect();
+        out.entry(4, kind_name(&c.kind), 8, &shorten(&names, 2 * WIDTH));
+        let fact = |out: &mut Page, label: &str, text: &str| out.entry(12, label, 10, text);
+        fact(out, "why", c.reason.strip_prefix(&format!("{}: ", kind_name(&c.kind))).unwrap_or(&c.reason));
+        if !c.remedy.is_empty() {
+            fact(out, "remedy", &c.remedy);
+        }
+        fact(out, "runs", &runs(c));
+        if let Some(edit) = wider(graph, &pass.components, at).filter(|_| !graph.is_adjoint()) {
+            fact(out, "wider", &edit);
+        }
+        if let Some(meetings) = barriers(pass, at, c) {
+            fact(out, "barriers", &meetings);
+        }
+        if let Some(saved) = saved.iter().find(|s| s.component == at) {
+            let text = if saved.layers.is_empty() {
+                "nothing for the backward pass".into()
+            } else {
+                format!(
+                    "{} numbers a unit and frame for the backward pass: {}",
+                    trimmed(saved.numbers_per_unit),
+                    shorten(&saved.layers, 2 * WIDTH)
+                )
+            };
+            fact(out, "saves", &text);
+        }
+    }
+    let more = cycles().count().saturating_sub(MOST_LISTED);
+    if more > 0 {
+        out.line(4, &format!("and {} more, in json", count(more, "cycle")));
+    }
+}
+
+/// A number with as many digits as it needs, at most two after the point.
+fn trimmed(value: f64) -> String {
+    let text = format!("{value:.2}");
+    text.trim_end_matches('0').trim_end_matches('.').to_string()
+}
+
+fn runs(c: &Component) -> String {
+    let direction = match c.direction {
+        Direction::Forward => "from the first frame to the last",
+        Direction::Backward => "from the last frame to the first",
+    };
+    if let Kind::Scan(form) = &c.kind {
+        return format!("over time in parallel, {direction}; {} a unit carried", count(form.order, "number"));
+    }
+    let width = match (c.width.frames, c.width.bound) {
+        (d, Some(bound)) if d >= bound => {
+            format!("{} at once (no schedule does more)", count(d, "frame"))
+        }
+        (d, Some(bound)) => {
+            format!("{} at once (no schedule does more than {bound})", count(d, "frame"))
+        }
+        (d, None) => {
+            format!("{} at once (a lower bound: the cycle is too large to search)", count(d, "frame"))
+        }
+    };
+    format!("{direction}, {width}")
+}
+
+/// Which edit would let more frames of a loop run at once. Every cycle of the least total delay d has only reads
+/// of delays up to d, so longer ones in their place make all such cycles longer.
+fn wider(graph: &Graph, components: &Components, at: usize) -> Option<String> {
+    let c = &components.list[at];
+    let bound = i64::try_from(c.width.bound.filter(|_| c.kind == Kind::Loop)?).ok()?;
+    let sign = if c.direction == Direction::Forward { 1 } else { -1 };
+    let mut reads: Vec<(LayerId, i64)> = Vec::new();
+    for connection in c.layers.iter().flat_map(|&layer| graph.incoming(layer)) {
+        let Some(source) = connection.source else { continue };
+        if components.of_layer[source.index()] != at || connection.delay == 0 {
+            continue;
+        }
+        if connection.delay * sign < 0 {
+            return None; // shorter reads could matter too
+        }
+        if connection.delay * sign <= bound {
+            reads.push((source, connection.delay));
+        }
+    }
+    reads.sort_unstable();
+    reads.dedup();
+    let names: Vec<String> = reads
+        .iter()
+        .map(|&(l, d)| format!("`{}[{}]`", graph.layer_at(l).name, crate::names::at(d)))
+        .collect();
+    let how =
+        if names.len() == 1 { "a longer delay in place of" } else { "longer delays in place of all of" };
+    Some(format!("{how} {} would let more frames run at once", shorten(&names, 2 * WIDTH)))
+}
+
+/// Meetings of workers planned for each frame, beside the least that will do.
+fn barriers(pass: &Pass, at: usize, c: &Component) -> Option<String> {
+    if c.kind != Kind::Loop {
+        return None;
+    }
+    let track = pass.stages.iter().flat_map(|s| &s.tracks).find(|t| t.components == [at])?;
+    let per_frames = |n: u64, frames: u64| {
+        if frames == 1 { format!("{n} a frame") } else { format!("{n} every {frames} frames") }
+    };
+    let planned = per_frames(track.barriers_per_step() as u64, track.block as u64);
+    Some(match c.barrier_bound {
+        Some((links, delay)) => {
+            format!(
+                "{planned} planned, at least {} needed, if units are shared out",
+                per_frames(links, delay)
+            )
+        }
+        None => {
+            format!("{planned} planned, if units are shared out (too large a cycle to say how few would do)")
+        }
+    })
+}
+
+#[allow(clippy::too_many_arguments)] // one line of the report, and all it tells of
+fn stage(
+    plan: &Plan,
+    graph: &Graph,
+    pass: &Pass,
+    names: &Names<'_>,
+    at: usize,
+    figures: &StageFigures,
+    number: usize,
+    out: &mut Page,
+) {
+    let stage = &pass.stages[at];
+    let kind = match stage.kind {
+        StageKind::Frames => "frames",
+        StageKind::Scan => "scan",
+        StageKind::Loop => "loop",
+    };
+    let how = match stage.kind {
+        StageKind::Frames => "all frames at once".to_string(),
+        StageKind::Scan => "over time in parallel".to_string(),
+        StageKind::Loop => {
+            let blocks: Vec<usize> = stage.tracks.iter().map(|t| t.block).collect();
+            let (least, most) = (blocks.iter().min(), blocks.iter().max());
+            match (least, most) {
+                (Some(a), Some(b)) if a != b => format!("{a} to {b} frames at once"),
+                (Some(&a), _) => format!("{} at once", count(a, "frame")),
+                _ => String::new(),
+            }
+        }
+    };
+    // Stages stand in the order of their levels.
+    let level = stage.level;
+    let before = |level: usize| pass.stages.partition_point(|other| other.level < level);
+    let beside = pass.stages[before(level)..before(level + 1)].iter().map(|s| s.tracks.len()).sum::<usize>();
+    let beside = if beside > 1 { format!(", {beside} tracks side by side") } else { String::new() };
+    let cost = format!("{}, {}", scaled(figures.flops, "FLOP"), scaled(figures.bytes, "B"));
+    out.blank();
+    out.line(4, &format!("{number:>2}  {kind:<6}  level {level}, {how}{beside}  [{cost}]"));
+    out.paragraph(8, 8, &deal(plan, pass, at, number));
+    if let Some(strip) = strips::of_stage(&pass.strips, at) {
+        let (first, last) = (number + strip.stages.0 - at, number + strip.stages.1 - at);
+        let frames = count(strip.frames, "frame");
+        let text = format!(
+            "stages {first} to {last} take turns, {frames} at a time: what they move stays in a cache"
+        );
+        out.paragraph(8, 8, &text);
+    }
+    // Whoever shares out streams, or nothing, need not meet within a loop.
+    let wave = waves::of_stage(&pass.waves, at);
+    for (track_number, track) in stage.tracks.iter().enumerate() {
+        let lane =
+            wave.filter(|_| stage.kind == StageKind::Loop).map(|w| &w.loops_of(pass, at)[track_number]);
+        let deal = lane.map_or(stage.deal, |lane| lane.deal);
+        let meets = stage.kind == StageKind::Frames || deal == Deal::Units;
+        let mut indent = 8;
+        if stage.tracks.len() > 1 {
+            let layers: Vec<String> = track
+                .components
+                .iter()
+                .flat_map(|&c| &pass.components.list[c].layers)
+                .map(|&l| graph.layer_at(l).name.clone())
+                .collect();
+            out.line(8, &format!("track of {}", shorten(&layers, 60)));
+            indent = 10;
+        }
+        let mut listed = 0;
+        let mut left = 0;
+        for (n, phase) in track.phases.iter().enumerate() {
+            if n > 0 && listed < MOST_LISTED {
+                out.line(indent, if meets { "-- barrier --" } else { "--" });
+            }
+            for line in phase.ops.iter().flat_map(|placed| {
+                let shift = match placed.offset {
+                    0 => String::new(),
+                    offset => format!(" ({offset:+} frames)"),
+                };
+                names.op(&placed.op, graph, 40).into_iter().map(move |line| line + &shift)
+            }) {
+                if listed < MOST_LISTED {
+                    out.paragraph(indent, indent + 4, &line);
+                    listed += 1;
+                } else {
+                    left += 1;
+                }
+            }
+        }
+        if left > 0 {
+            out.line(indent, &format!("and {} more, in json", count(left, "operation")));
+        } else if meets && track.barrier_at_end {
+            out.line(indent, "-- barrier --");
+        }
+    }
+}
+
+/// How the work is shared out, and why: of loops and scans, with the times that the choice goes by.
+fn deal(plan: &Plan, pass: &Pass, at: usize, number: usize) -> String {
+    let stage = &pass.stages[at];
+    let workers = plan.options.workers.max(1);
+    if workers == 1 {
+        return "one worker does all".into();
+    }
+    if stage.kind == StageKind::Frames {
+        let is_gradient =
+            |op: &Placed| matches!(op.op, Op::WeightGradient(_) | Op::TableGradient(_) | Op::Reduce(_));
+        let mut ops = stage.tracks.iter().flat_map(|track| &track.phases).flat_map(|phase| &phase.ops);
+        return match stage.deal {
+            Deal::Alone => "one worker does all: too little to share".into(),
+            _ if ops.all(is_gradient) => format!("weights are shared out among {workers} workers"),
+            Deal::Rows | Deal::Chunks => {
+                format!("rows (frames of streams) are shared out: there are enough for {workers} workers")
+            }
+            Deal::Units => {
+                let meet = match stage.cost.barriers {
+                    0 => "no barriers".to_string(),
+                    n => count(n as usize, "barrier"),
+                };
+                format!("units are shared out ({meet}): there are too few rows for {workers} workers")
+            }
+        };
+    }
+    let a_frame = |us: f64| format!("{} us", trimmed(us / plan.options.frames.max(1) as f64));
+    let choices = stage.choices(plan.options);
+    let name = |deal: Deal| match deal {
+        Deal::Alone => "one worker",
+        Deal::Rows => "sharing out streams",
+        Deal::Units => "sharing out units",
+        Deal::Chunks => "chunks of frames",
+    };
+    let others = |chosen: Option<Deal>| {
+        let possible = |deal: Deal| deal != Deal::Rows || plan.options.streams >= workers;
+        let others = choices.iter().filter(|&&(deal, _)| Some(deal) != chosen && possible(deal));
+        others.map(|&(deal, us)| format!("{} {}", name(deal), a_frame(us))).collect::<Vec<_>>().join(", ")
+    };
+    if let Some(wave) = waves::of_stage(&pass.waves, at).filter(|_| stage.kind == StageKind::Loop) {
+        let lanes = wave.loops_of(pass, at).iter().map(|lane| match lane.workers.len() {
+            1 => format!("worker {}", lane.workers.start + 1),
+            _ => format!("workers {} to {}", lane.workers.start + 1, lane.workers.end),
+        });
+        let lanes = lanes.collect::<Vec<_>>().join(", ");
+        let with = match wave.chunks {
+            1 => "its loops run side by side".to_string(),
+            chunks => {
+                let (first, last) = (number + wave.stages.0 - at, number + wave.stages.1 - at);
+                format!("runs in a wave of stages {first} to {last}, {chunks} chunks of frames")
+            }
+        };
+        return format!(
+            "{with}: {lanes}; predicted {} a frame for all loops of the wave; by itself {}",
+            a_frame(wave.us),
+            others(None)
+        );
+    }
+    let us = choices.iter().find(|(deal, _)| *deal == stage.deal).map_or(0.0, |(_, us)| *us);
+    let how = match stage.deal {
+        Deal::Alone => "one worker does all".to_string(),
+        Deal::Rows => "streams are shared out, without barriers".into(),
+        Deal::Units => {
+            let meet = match stage.cost.barriers {
+                0 => "no barriers".to_string(),
+                n => format!("{} a step", count(n as usize, "barrier")),
+            };
+            format!("units are shared out ({meet})")
+        }
+        Deal::Chunks => {
+            format!("chunks of frames are shared out: there are too few lanes for {workers} workers")
+        }
+    };
+    format!("{how}: predicted {} a frame; {}", a_frame(us), others(Some(stage.deal)))
+}
+
+fn work(plan: &Plan, figures: &Figures, out: &mut Page) {
+    let frames = plan.options.frames;
+    out.line(0, "Work");
+    let mut entry = |label: &str, text: String| out.entry(2, label, 22, &text);
+    entry("window", format!("{} in {}", scaled(figures.flops, "FLOP"), count(figures.stages.len(), "stage")));
+    entry(
+        "parallel over frames",
+        format!("{:.1} % of the work (frames and scan stages)", 100.0 * figures.parallel_share),
+    );
+    entry(
+        "speed-up",
+        format!(
+            "at most {}x over frame after frame by Amdahl's law, from frames alone; units and streams come on top",
+            trimmed(figures.speed_up_bound)
+        ),
+    );
+    entry(
+        "critical path",
+        format!(
+            "{} for {}",
+            count(usize::try_from(figures.critical_path).unwrap_or(usize::MAX), "dependent step"),
+            count(frames, "frame")
+        ),
+    );
+    let a_frame = |us: f64| format!("{} us", trimmed(us / frames.max(1) as f64));
+    let passes: Vec<(f64, f64)> = std::iter::once(&plan.forward_pass)
+        .chain(&plan.backward_pass)
+        .map(|pass| pass.predicted(plan.options))
+        .collect();
+    let both = |pick: fn(&(f64, f64)) -> f64| {
+        let us: Vec<String> = passes.iter().map(|pass| a_frame(pick(pass))).collect();
+        us.join(" and ")
+    };
+    let alone = match plan.options.workers {
+        0 | 1 => String::new(),
+        _ => format!("; by one worker {}", both(|pass| pass.1)),
+    };
+    let names = if passes.len() > 1 { "forward and backward" } else { "forward" };
+    entry("on a CPU, predicted", format!("{} a frame {names}{alone}", both(|pass| pass.0)));
+}
+
+fn memory(plan: &Plan, figures: &Figures, out: &mut Page) {
+    let options = plan.options;
+    let memory = plan.memory(options.streams, options.frames, false);
+    let alone: u128 = plan.place(options.streams, options.frames, false).sizes.iter().sum();
+    out.line(0, "Memory");
+    let bytes = |n: u128| scaled(n as f64, "B");
+    let mut entry = |label: &str, text: String| out.entry(2, label, 22, &text);
+    entry("parameters", thousands(parameters(plan) as u128));
+    entry("weights", bytes(memory.weights));
+    if plan.backward_pass.is_some() {
+        entry("gradients", bytes(memory.gradients));
+        entry("Adam's moments", bytes(memory.moments));
+        let each = figures.saved_per_frame;
+        entry("saved", format!("{} a frame of a stream for the backward pass", count(each, "number")));
+    }
+    entry("values", format!("{} (without sharing room {})", bytes(memory.buffers), bytes(alone)));
+    if memory.working > 0 {
+        entry("working memory", format!("{}: packed weights, and the workers' own", bytes(memory.working)));
+    }
+    entry("in all", bytes(memory.total()));
+}
