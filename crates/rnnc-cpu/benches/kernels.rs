@@ -9,7 +9,7 @@
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use rnnc_cpu::Session;
 use rnnc_cpu::kernels::isa::Isa;
-use rnnc_cpu::kernels::{direct, elementwise, outer, pack, skinny};
+use rnnc_cpu::kernels::{direct, elementwise, functions, outer, pack, skinny};
 use rnnc_graph::{Activation, Function, WeightId};
 use rnnc_plan::Values;
 use rnnc_suite::{Case, Data, networks};
@@ -122,7 +122,7 @@ fn elementwise_functions(criterion: &mut Criterion) {
         group.throughput(Throughput::Elements(x.len() as u64));
         for f in Activation::ALL {
             group.bench_function(f.name(), |bencher| {
-                bencher.iter(|| elementwise::unary(isa, Function::Apply(f), black_box(&x), &mut out));
+                bencher.iter(|| functions::unary(isa, Function::Apply(f), black_box(&x), &mut out));
             });
         }
         group.bench_function("mul_add", |bencher| {

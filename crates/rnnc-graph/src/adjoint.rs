@@ -9,8 +9,8 @@
 //!
 //! (Backpropagation through time: Werbos 1990; as a transposed graph: Wan & Beaufays 1996.)
 
+use crate::activations::{Activation, DerivativeReads, Function};
 use crate::error::GraphError;
-use crate::function::{Activation, Function, SlopeReads};
 use crate::gather::gather_reads;
 use crate::graph::{Connect, Graph};
 use crate::normalize::{normalize, split_terms};
@@ -237,25 +237,25 @@ impl<'a> Derivation<'a> {
     fn through_function(&mut self, id: LayerId, error: LayerId) -> LayerId {
         let layer = self.forward.layer_at(id);
         let activation = match layer.function {
-            Function::Apply(Activation::Identity) | Function::Slope(_) => return error,
+            Function::Apply(Activation::Identity) | Function::Derivative(_) => return error,
             Function::Apply(activation) => activation,
         };
         let name = format!("d {}", layer.name);
-        let slope = self.add(name, layer.size, LayerKind::Sum, Function::Slope(activation), id);
-        match activation.slope_reads() {
-            SlopeReads::Value => {
+        let derivative = self.add(name, layer.size, LayerKind::Sum, Function::Derivative(activation), id);
+        match activation.derivative_reads() {
+            DerivativeReads::Value => {
                 let value = self.value(id);
-                self.out.connect(value, slope, Connect::identity());
+                self.out.connect(value, derivative, Connect::identity());
             }
             // In normal form the argument is one read, as it is.
-            SlopeReads::Argument => {
+            DerivativeReads::Argument => {
                 let forward = self.forward;
-                forward.incoming(id).for_each(|c| self.read(c, slope));
+                forward.incoming(id).for_each(|c| self.read(c, derivative));
             }
         }
         let delta = self.out_layer(id, LayerKind::Product, layer.size);
         self.out.connect(error, delta, Connect::identity());
-        self.out.connect(slope, delta, Connect::identity());
+        self.out.connect(derivative, delta, Connect::identity());
         delta
     }
 

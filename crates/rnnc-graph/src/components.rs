@@ -228,7 +228,7 @@ fn direct(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::function::Activation;
+    use crate::activations::Activation;
     use crate::graph::Connect;
     use crate::init::Init;
     use proptest::prelude::*;

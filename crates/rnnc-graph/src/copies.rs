@@ -9,7 +9,7 @@
 //! a reset lies within d frames, else the source's start if one lies in the e frames before. A read of delay d + e gives
 //! the source's start in both cases: the same if the starts are equal and both delays have one sign, or d is 0.
 
-use crate::function::Function;
+use crate::activations::Function;
 use crate::graph::Graph;
 use crate::parts::{
     Accumulation, AccumulationKind, Connection, ConnectionId, ConnectionKind, LayerId, LayerKind, Range,
@@ -271,7 +271,7 @@ fn join(pieces: Vec<Piece>) -> Vec<Piece> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::function::Activation::{Identity, Tanh};
+    use crate::activations::Activation::{Identity, Tanh};
     use crate::graph::Connect;
     use crate::init::Init;
     use crate::normalize::normalize;

@@ -3,7 +3,7 @@
 //! Building only records; [`crate::validate`] checks sizes and [`crate::Components`] checks cycles. Every id is
 //! an index into the graph that made it.
 
-use crate::function::{Activation, Function};
+use crate::activations::{Activation, Function};
 use crate::init::{Init, name_key};
 use crate::operation::Operation;
 use crate::parts::{

@@ -12,8 +12,9 @@
 //!   `simplify.rs`, `gather.rs` and `recompute.rs`). In both, `copies.rs` lets reads of copies read what is copied,
 //!   and between them `constants.rs` takes out what depends on parameters alone.
 //!
-//! `function.rs` defines the elementwise functions, `init.rs` the initial weights; `nearest.rs` says which name was meant.
+//! `activations/` has the elementwise functions, one file each; `init.rs` the initial weights; `nearest.rs` says which name was meant.
 
+mod activations;
 mod adjoint;
 mod barriers;
 mod components;
@@ -21,7 +22,6 @@ mod constants;
 mod copies;
 mod cycles;
 mod error;
-mod function;
 mod gather;
 mod graph;
 mod init;
@@ -38,11 +38,11 @@ mod spans;
 mod validate;
 mod width;
 
+pub use activations::{Activation, DerivativeReads, Function, Number, Rule, Visitor};
 pub use adjoint::{Adjoint, AdjointOptions};
 pub use components::{Component, Components, Direction, Kind};
 pub use constants::{Constants, split_constants};
 pub use error::GraphError;
-pub use function::{Activation, Function, SlopeReads};
 pub use graph::{Connect, Graph};
 pub use init::{Init, initial_values, name_key};
 pub use nearest::nearest;

@@ -8,8 +8,8 @@
 //! - What reads copies of other layers reads those (`copies.rs`).
 //! - Layers that no output depends on are gone. Inputs and weights stay, in their order.
 
+use crate::activations::{DerivativeReads, Function};
 use crate::copies::forward_copies;
-use crate::function::{Function, SlopeReads};
 use crate::graph::Graph;
 use crate::parts::{Connection, ConnectionKind, Layer, LayerId, LayerKind, Range, Start};
 
@@ -20,7 +20,7 @@ pub fn normalize(graph: &Graph) -> Graph {
         let layer = graph.layer_at(id);
         split_terms(&mut out, id);
         if let Function::Apply(activation) = layer.function
-            && activation.slope_reads() == SlopeReads::Argument
+            && activation.derivative_reads() == DerivativeReads::Argument
             && !reads_its_argument(&out, id)
         {
             split_argument(&mut out, id);

@@ -4,7 +4,7 @@
 //! after the layer whose error they help to carry. A remedy is true: who does what it says has a scan. So it names all
 //! obstacles, or says how many there are.
 
-use crate::function::Function;
+use crate::activations::Function;
 use crate::graph::Graph;
 use crate::operation::Operation;
 use crate::parts::{ConnectionId, ConnectionKind, LayerId};

@@ -1,6 +1,6 @@
 //! What a graph is made of: layers, connections, weights, and the accumulations of adjoint graphs.
 
-use crate::function::Function;
+use crate::activations::Function;
 use crate::init::Init;
 use crate::operation::Operation;
 

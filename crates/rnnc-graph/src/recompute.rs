@@ -88,8 +88,8 @@ fn mask_key(graph: &Graph, id: LayerId) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::activations::Activation;
     use crate::adjoint::{Adjoint, AdjointOptions};
-    use crate::function::Activation;
     use crate::graph::Connect;
     use crate::validate;
 

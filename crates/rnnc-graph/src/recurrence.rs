@@ -5,8 +5,8 @@
 //! Frames of the coefficients do not depend on each other, so they are computed for all frames at once, and the
 //! pairs (A, b) can then be combined in any grouping: (A, b) after (A', b') is (A A', A b' + b) (Blelloch 1990).
 
+use crate::activations::Activation;
 use crate::components::{Component, Kind};
-use crate::function::Activation;
 use crate::graph::{Connect, Graph};
 use crate::operation::Operation;
 use crate::parts::{Connection, ConnectionKind, LayerId, LayerKind, WeightId};

@@ -6,7 +6,7 @@
 //! cycle, and quotients by something outside, all unit by unit, and no activation; and it is a scan if k is small. What else
 //! there is are its obstacles (`obstacles.rs` says them to people).
 
-use crate::function::Function;
+use crate::activations::Function;
 use crate::graph::Graph;
 use crate::obstacles::{Obstacle, ObstacleKind};
 use crate::operation::Operation;

@@ -130,7 +130,7 @@ impl Alike {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::function::Activation;
+    use crate::activations::Activation;
     use crate::graph::Connect;
     use crate::init::Init;
 

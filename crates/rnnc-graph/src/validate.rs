@@ -1,7 +1,7 @@
 //! Whether the parts of a graph fit: sizes, ranges, shapes, names. Cycles are [`crate::Components`]' matter.
 
+use crate::activations::Function;
 use crate::error::GraphError;
-use crate::function::Function;
 use crate::graph::Graph;
 use crate::operation::Operation;
 use crate::parts::{Connection, ConnectionKind, LayerId, LayerKind, Range, Start, WeightId};

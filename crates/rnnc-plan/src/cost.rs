@@ -1,7 +1,6 @@
 //! What stages cost: counts from the plan alone.
 
 use crate::plan::{Instruction, Op, Track};
-use rnnc_graph::{Activation, Function};
 use serde::Serialize;
 
 /// Counts for one row (a frame of a stream), and what is read once for all rows.
@@ -67,7 +66,7 @@ impl Cost {
                             (0, number / (repeat.times as u64).min(number))
                         }
                         Instruction::Weight { .. } | Instruction::Number { .. } => (0, 0),
-                        Instruction::Apply { function, .. } => (function_flops(*function), 0),
+                        Instruction::Apply { function, .. } => (function.flops(), 0),
                         Instruction::MulAdd { .. } => (2, 0),
                         Instruction::Mask { .. } => (10, 0),
                         Instruction::Scale { .. } | Instruction::Binary { .. } => (1, 0),
@@ -102,21 +101,5 @@ impl Cost {
                 }
             }
         }
-    }
-}
-
-pub(crate) fn function_flops(function: Function) -> u64 {
-    match function {
-        Function::Apply(f) | Function::Slope(f) => match f {
-            Activation::Identity
-            | Activation::Relu
-            | Activation::LeakyRelu
-            | Activation::Abs
-            | Activation::Square
-            | Activation::HardSigmoid
-            | Activation::HardTanh => 2,
-            _ if matches!(function, Function::Slope(Activation::Sigmoid | Activation::Tanh)) => 2,
-            _ => 10,
-        },
     }
 }

@@ -1,7 +1,6 @@
 //! A scan's track as a recurrence of single frames: what one lane (unit of a stream) does in each frame, once it is
 //! known which reads are of its own past.
 
-use crate::cost::function_flops;
 use crate::plan::{Binary, Instruction, Map, Op, Read, Register, StartValue, Track, View};
 use crate::repeat::Repeat;
 use rnnc_graph::{Direction, Function};
@@ -236,7 +235,7 @@ impl Step {
     /// Operations of a unit; one of moving a number counts as one.
     fn operations(&self) -> usize {
         match *self {
-            Step::Apply { function, .. } => function_flops(function) as usize,
+            Step::Apply { function, .. } => function.flops() as usize,
             Step::Mask { .. } => 10,
             Step::MulAdd { .. } => 2,
             Step::State { .. } | Step::Weight { .. } | Step::Number { .. } => 0,

@@ -72,8 +72,8 @@ fn derivative(f: Activation, x: f64) -> f64 {
         Activation::Sqrt => 0.5 / x.sqrt(),
         Activation::Exp => x.exp(),
         // Kinks, of which the value says on which side it is.
-        Activation::Relu | Activation::LeakyRelu | Activation::HardTanh => f.slope(f.apply(x)),
-        _ => f.slope(x),
+        Activation::Relu | Activation::LeakyRelu | Activation::HardTanh => f.derivative(f.apply(x)),
+        _ => f.derivative(x),
     }
 }
 

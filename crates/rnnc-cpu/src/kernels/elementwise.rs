@@ -1,16 +1,13 @@
 //! Elementwise operations over tiles: slices of equal length that stay in the first-level cache.
 //!
-//! The functions are those of [`rnnc_graph::Function`], in single precision. An element's result does not
-//! depend on its place in the slice, so a cut into tiles changes nothing; only [`dot`] depends on
-//! the length. Instruction sets may differ in the last bits. All panic if their slices differ in length,
+//! An element's result does not depend on its place in the slice, so a cut into tiles changes nothing; only [`dot`] depends
+//! on the length. Instruction sets may differ in the last bits. All panic if their slices differ in length,
 //! which is a mistake of the caller.
 
 #![allow(unsafe_code)] // to call code for instructions that an Isa has shown to be there
 
 use super::isa::{mul_add, multiversion};
 use super::rows::{BLOCK, LANES, join};
-use super::vecmath;
-use rnnc_graph::{Activation, Function};
 
 /// An operation of two numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -38,21 +35,6 @@ impl Binary {
 }
 
 multiversion! {
-    /// out = function(x)
-    pub fn unary(function: Function, x: &[f32], out: &mut [f32]) = unary_body;
-
-    /// x = function(x)
-    pub fn unary_in_place(function: Function, x: &mut [f32]) = unary_in_place_body;
-
-    /// out = function(a + b)
-    pub fn unary_of_sum(function: Function, a: &[f32], b: &[f32], out: &mut [f32]) = unary_of_sum_body;
-
-    /// a = function(a + b)
-    pub fn unary_of_sum_in_place(function: Function, a: &mut [f32], b: &[f32]) = unary_of_sum_in_place_body;
-
-    /// out = a function(x)
-    pub fn unary_times(function: Function, x: &[f32], a: &[f32], out: &mut [f32]) = unary_times_body;
-
     /// out = a op b
     pub fn binary(op: Binary, a: &[f32], b: &[f32], out: &mut [f32]) = binary_body;
 
@@ -88,66 +70,6 @@ pub fn fill(c: f32, out: &mut [f32]) {
     out.fill(c);
 }
 
-/// Every function, written once: `$each!(v => value)` is to store the value for every element v.
-macro_rules! by_function {
-    ($function:expr, $each:ident) => {{
-        use Activation::*;
-        use Function::{Apply, Slope};
-        match $function {
-            Apply(Identity) => $each!(v => v),
-            Apply(Sigmoid) => $each!(v => vecmath::sigmoid::<FMA>(v)),
-            Apply(Tanh) => $each!(v => vecmath::tanh::<FMA>(v)),
-            Apply(Relu) => $each!(v => if v < 0.0 { 0.0 } else { v }),
-            Apply(LeakyRelu) => $each!(v => if v < 0.0 { 0.01 * v } else { v }),
-            Apply(Elu) => $each!(v => { let e = vecmath::expm1::<FMA>(v); if v > 0.0 { v } else { e } }),
-            Apply(Softplus) => $each!(v => vecmath::softplus::<FMA>(v)),
-            Apply(Softsign) => $each!(v => { let v = v.clamp(f32::MIN, f32::MAX); v / (1.0 + v.abs()) }),
-            Apply(Gelu) => $each!(v => vecmath::gelu::<FMA>(v)),
-            Apply(Silu) => $each!(v => vecmath::silu::<FMA>(v)),
-            Apply(Exp) => $each!(v => vecmath::exp::<FMA>(v)),
-            Apply(Log) => $each!(v => vecmath::log::<FMA>(v)),
-            Apply(Sqrt) => $each!(v => v.sqrt()),
-            Apply(Abs) => $each!(v => v.abs()),
-            Apply(Square) => $each!(v => v * v),
-            // The standard library's are accurate for large arguments too, one at a time.
-            Apply(Sin) => $each!(v => v.sin()),
-            Apply(Cos) => $each!(v => v.cos()),
-            Apply(HardSigmoid) => $each!(v => ((v + 3.0) / 6.0).clamp(0.0, 1.0)),
-            Apply(HardTanh) => $each!(v => v.clamp(-1.0, 1.0)),
-
-            Slope(Identity) => $each!(_v => 1.0),
-            Slope(Sigmoid) => $each!(v => v * (1.0 - v)),
-            Slope(Tanh) => $each!(v => mul_add::<FMA>(-v, v, 1.0)),
-            Slope(Relu) => $each!(v => { let below = if v <= 0.0 { 0.0 } else { v }; if v > 0.0 { 1.0 } else { below } }),
-            Slope(LeakyRelu) => $each!(v => { let below = if v <= 0.0 { 0.01 } else { v }; if v > 0.0 { 1.0 } else { below } }),
-            Slope(Elu) => $each!(v => { let e = vecmath::exp::<FMA>(v); if v > 0.0 { 1.0 } else { e } }),
-            Slope(Softplus) => $each!(v => -vecmath::expm1::<FMA>(-v)),
-            Slope(Softsign) => $each!(v => { let d = 1.0 + v.abs(); 1.0 / (d * d) }),
-            Slope(Gelu) => $each!(v => vecmath::gelu_slope::<FMA>(v)),
-            Slope(Silu) => $each!(v => vecmath::silu_slope::<FMA>(v)),
-            Slope(Exp) => $each!(v => v),
-            Slope(Log) => $each!(v => 1.0 / v),
-            Slope(Sqrt) => $each!(v => 0.5 / v),
-            Slope(Abs) => $each!(v => {
-                let kink = if v == 0.0 { 0.0 } else { v };
-                let below = if v < 0.0 { -1.0 } else { kink };
-                if v > 0.0 { 1.0 } else { below }
-            }),
-            Slope(Square) => $each!(v => 2.0 * v),
-            Slope(Sin) => $each!(v => v.cos()),
-            Slope(Cos) => $each!(v => -v.sin()),
-            Slope(HardSigmoid) => $each!(v => {
-                let outside = if v.is_nan() { v } else { 0.0 };
-                if v > -3.0 && v < 3.0 { 1.0 / 6.0 } else { outside }
-            }),
-            Slope(HardTanh) => $each!(v => {
-                let outside = if v.is_nan() { v } else { 0.0 };
-                if v > -1.0 && v < 1.0 { 1.0 } else { outside }
-            }),
-        }
-    }};
-}
-
 /// Every binary operation, written once: `$each!((a, b) => value)` is to store the value for every pair.
 macro_rules! by_operation {
     ($op:expr, $each:ident) => {
@@ -172,78 +94,6 @@ macro_rules! by_operation {
             }),
         }
     };
-}
-
-#[inline(always)]
-fn unary_body<const FMA: bool>(function: Function, x: &[f32], out: &mut [f32]) {
-    same_length(x.len(), out.len());
-    macro_rules! each {
-        ($v:ident => $value:expr) => {
-            for (out, &$v) in out.iter_mut().zip(x) {
-                *out = $value;
-            }
-        };
-    }
-    by_function!(function, each)
-}
-
-#[inline(always)]
-fn unary_in_place_body<const FMA: bool>(function: Function, x: &mut [f32]) {
-    macro_rules! each {
-        ($v:ident => $value:expr) => {
-            for x in x.iter_mut() {
-                *x = {
-                    let $v = *x;
-                    $value
-                };
-            }
-        };
-    }
-    by_function!(function, each)
-}
-
-#[inline(always)]
-fn unary_of_sum_body<const FMA: bool>(function: Function, a: &[f32], b: &[f32], out: &mut [f32]) {
-    same_length(a.len(), out.len());
-    same_length(b.len(), out.len());
-    macro_rules! each {
-        ($v:ident => $value:expr) => {
-            for ((out, &a), &b) in out.iter_mut().zip(a).zip(b) {
-                let $v = a + b;
-                *out = $value;
-            }
-        };
-    }
-    by_function!(function, each)
-}
-
-#[inline(always)]
-fn unary_of_sum_in_place_body<const FMA: bool>(function: Function, a: &mut [f32], b: &[f32]) {
-    same_length(a.len(), b.len());
-    macro_rules! each {
-        ($v:ident => $value:expr) => {
-            for (a, &b) in a.iter_mut().zip(b) {
-                let $v = *a + b;
-                *a = $value;
-            }
-        };
-    }
-    by_function!(function, each)
-}
-
-#[inline(always)]
-fn unary_times_body<const FMA: bool>(function: Function, x: &[f32], a: &[f32], out: &mut [f32]) {
-    same_length(x.len(), out.len());
-    same_length(a.len(), out.len());
-    macro_rules! each {
-        ($v:ident => $value:expr) => {
-            for ((out, &x), &a) in out.iter_mut().zip(x).zip(a) {
-                let $v = x;
-                *out = a * $value;
-            }
-        };
-    }
-    by_function!(function, each)
 }
 
 #[inline(always)]
@@ -352,21 +202,17 @@ fn dot_body<const FMA: bool>(a: &[f32], b: &[f32]) -> f32 {
 }
 
 #[inline(always)]
-fn same_length(a: usize, b: usize) {
+pub(super) fn same_length(a: usize, b: usize) {
     assert!(a == b, "slices of {a} and of {b} elements");
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::kernels::isa::Isa;
 
-    fn functions() -> impl Iterator<Item = Function> {
-        Activation::ALL.into_iter().flat_map(|f| [Function::Apply(f), Function::Slope(f)])
-    }
-
     /// Arguments of every size and sign, kinks and special numbers among them.
-    fn arguments() -> Vec<f32> {
+    pub(in crate::kernels) fn arguments() -> Vec<f32> {
         let mut x = vec![
             0.0,
             -0.0,
@@ -390,7 +236,7 @@ mod tests {
             f32::NAN,
         ];
         x.extend((0..1000).map(|i| (i as f32 - 500.0) * 0.0237));
-        // Each sign and exponent, and about the roots of the slopes of gelu and silu.
+        // Each sign and exponent, and about the roots of the derivatives of gelu and silu.
         for exponent in 0..0x1ff_u32 {
             for mantissa in [0, 1, 0x20_0001, 0x40_0000, 0x5a_82f3, 0x7f_fffe, 0x7f_ffff] {
                 x.push(f32::from_bits(exponent << 23 | mantissa));
@@ -400,88 +246,6 @@ mod tests {
             x.extend((-20..20).map(|i| f32::from_bits(root.to_bits().wrapping_add_signed(i))));
         }
         x
-    }
-
-    /// Whether `got` is `want` but for roundings of a few places at the size of the number.
-    fn near(got: f32, want: f64) -> bool {
-        if want.is_nan() || got.is_nan() {
-            return want.is_nan() && got.is_nan();
-        }
-        if (want as f32).is_infinite() {
-            // Written in f32, a product may overflow a little early.
-            return got.is_infinite() && got.is_sign_positive() == want.is_sign_positive();
-        }
-        // What is smaller than the smallest normal number may be 0.
-        (f64::from(got) - want).abs() <= 1e-6 * want.abs() + 1.5e-45
-            || (got == 0.0 && want.abs() < f64::from(f32::MIN_POSITIVE))
-    }
-
-    #[test]
-    fn every_function_agrees_with_its_definition() {
-        let x = arguments();
-        for isa in Isa::available() {
-            for function in functions() {
-                let mut out = vec![f32::NAN; x.len()];
-                unary(isa, function, &x, &mut out);
-                for (&x, &got) in x.iter().zip(&out) {
-                    let want = function.apply(f64::from(x));
-                    // From values near 1, which are rounded.
-                    let slack = match function {
-                        Function::Slope(Activation::Tanh | Activation::Sigmoid) => 2e-7,
-                        _ => 0.0,
-                    };
-                    let near = near(got, want) || (f64::from(got) - want).abs() <= slack;
-                    assert!(near, "{function} of {x:e}: {got:e}, not {want:e} ({isa})");
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn an_element_s_result_does_not_depend_on_its_place() {
-        let x = arguments();
-        for isa in Isa::available() {
-            for function in functions() {
-                let mut out = vec![0.0; x.len()];
-                unary(isa, function, &x, &mut out);
-                for length in 0..40 {
-                    for start in [0, 3, x.len() - length] {
-                        let mut part = x[start..start + length].to_vec();
-                        unary_in_place(isa, function, &mut part);
-                        for (got, want) in part.iter().zip(&out[start..]) {
-                            let same = got.to_bits() == want.to_bits() || (got.is_nan() && want.is_nan());
-                            assert!(same, "{function}: {got:e} and {want:e} ({isa})");
-                        }
-                    }
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn functions_of_sums_and_products_with_functions_agree_with_their_parts() {
-        let x = arguments();
-        let a: Vec<f32> = x.iter().rev().copied().collect();
-        let same = |got: &[f32], want: &[f32]| {
-            got.iter().zip(want).all(|(g, w)| g.to_bits() == w.to_bits() || (g.is_nan() && w.is_nan()))
-        };
-        for isa in Isa::available() {
-            for function in functions() {
-                let (mut want, mut sum, mut got) =
-                    (vec![0.0; x.len()], vec![0.0; x.len()], vec![0.0; x.len()]);
-                binary(isa, Binary::Add, &x, &a, &mut sum);
-                unary(isa, function, &sum, &mut want);
-                unary_of_sum(isa, function, &x, &a, &mut got);
-                assert!(same(&got, &want), "{function} of a sum ({isa})");
-                got.copy_from_slice(&x);
-                unary_of_sum_in_place(isa, function, &mut got, &a);
-                assert!(same(&got, &want), "{function} of a sum in place ({isa})");
-                unary(isa, function, &x, &mut sum);
-                binary(isa, Binary::Mul, &a, &sum, &mut want);
-                unary_times(isa, function, &x, &a, &mut got);
-                assert!(same(&got, &want), "a product with {function} ({isa})");
-            }
-        }
     }
 
     fn scalar(op: Binary, a: f32, b: f32) -> f32 {

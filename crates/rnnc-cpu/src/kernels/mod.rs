@@ -6,6 +6,7 @@
 //! | `vecmath` | exp, tanh, sigmoid and the others, written so that the compiler vectorizes them |
 //! | `vector` | registers of numbers, for the kernels that say which register holds what |
 //! | [`elementwise`] | the operations of fused maps, over tiles that stay in the first-level cache |
+//! | [`functions`] | the functions of layers over such tiles, compiled of `rnnc_graph`'s rules for `lane`s |
 //! | [`rows`] | softmax, normalization and their like, over whole rows |
 //! | [`ahead`] | bringing numbers to the cache before they are needed |
 //! | [`recurrence`] | the states of a scan |
@@ -24,7 +25,9 @@ pub mod ahead;
 mod check;
 pub mod direct;
 pub mod elementwise;
+pub mod functions;
 pub mod isa;
+mod lane;
 pub mod numbers;
 pub mod outer;
 pub mod pack;

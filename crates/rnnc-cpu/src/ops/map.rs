@@ -5,6 +5,7 @@
 use super::{Local, Share, TILE};
 use crate::kernels::ahead;
 use crate::kernels::elementwise::{self, Binary};
+use crate::kernels::functions;
 use crate::memory::{Shared, assert_inside};
 use crate::program::{Source, Target};
 use rnnc_graph::Function;
@@ -270,25 +271,20 @@ impl Row<'_> {
             }
             Step::Apply { function, from, to } => {
                 if self.there(from, to) {
-                    return elementwise::unary_in_place(isa, function, self.write(to));
+                    return functions::unary_in_place(isa, function, self.write(to));
                 }
-                elementwise::unary(isa, function, self.read(from), self.write(to))
+                functions::unary(isa, function, self.read(from), self.write(to))
             }
             Step::ApplyToSum { function, a, b, to } => {
                 for (a, b) in [(a, b), (b, a)] {
                     if self.there(a, to) {
-                        return elementwise::unary_of_sum_in_place(
-                            isa,
-                            function,
-                            self.write(to),
-                            self.read(b),
-                        );
+                        return functions::unary_of_sum_in_place(isa, function, self.write(to), self.read(b));
                     }
                 }
-                elementwise::unary_of_sum(isa, function, self.read(a), self.read(b), self.write(to))
+                functions::unary_of_sum(isa, function, self.read(a), self.read(b), self.write(to))
             }
             Step::ApplyTimes { function, from, by, to } => {
-                elementwise::unary_times(isa, function, self.read(from), self.read(by), self.write(to))
+                functions::unary_times(isa, function, self.read(from), self.read(by), self.write(to))
             }
             Step::Scale { factor, from, to } => {
                 if self.there(from, to) {

@@ -2,8 +2,8 @@
 
 use super::TILE;
 use crate::compile::map::binary;
-use crate::kernels::elementwise;
 use crate::kernels::isa::Isa;
+use crate::kernels::{elementwise, functions};
 use rnnc_plan::{Instruction, OnceMap, Register};
 
 /// Runs maps one after the other. Registers are tiles of the room: as many as a map has. Of a backward pass, results are
@@ -54,7 +54,7 @@ fn run_step(isa: Isa, step: &Instruction, weights: &[f32], first: usize, len: us
     match *step {
         Instruction::Weight { offset, .. } => out.copy_from_slice(&weights[offset + first..][..len]),
         Instruction::Number { value, .. } => out.fill(value as f32),
-        Instruction::Apply { function, from: x, .. } => elementwise::unary(isa, function, from(x), out),
+        Instruction::Apply { function, from: x, .. } => functions::unary(isa, function, from(x), out),
         Instruction::Scale { factor, from: x, .. } => elementwise::scale(isa, factor as f32, from(x), out),
         Instruction::Binary { op, a, b, .. } => elementwise::binary(isa, binary(op), from(a), from(b), out),
         // No map of one row has others.

@@ -1,7 +1,7 @@
 //! A fused elementwise program as straight-line code for one unit of one row.
 
+use super::formula;
 use crate::places::{Places, float};
-use rnnc_graph::Function;
 use rnnc_plan::{Binary, Instruction, Map, Read, Repeat, View};
 use std::fmt::Write;
 
@@ -39,7 +39,7 @@ pub(crate) fn statements(map: &Map, prefix: &str, site: &mut dyn Site) -> String
                 (to, mask(key, probability, &format!("{first}u + u")))
             }
             Instruction::Apply { function, from, to } => {
-                (to, format!("{}({})", function_name(function), r(from)))
+                (to, format!("{}({})", formula::name(function), r(from)))
             }
             Instruction::Scale { factor, from, to } => (to, format!("{} * {}", float(factor), r(from))),
             Instruction::Binary { op, a, b, to } => (to, binary(op, &r(a), &r(b))),
@@ -66,14 +66,6 @@ pub(crate) fn mask(key: u64, probability: f64, unit: &str) -> String {
     let least = (probability * 4_294_967_296.0).ceil() as u64;
     let kept = float(1.0 / (1.0 - probability));
     format!("mask(a.run[RUN_SEED], {key}ull, absolute(a, frame), stream, {unit}, {least}ull, {kept})")
-}
-
-/// The name of a function in generated code.
-pub(crate) fn function_name(function: Function) -> String {
-    match function {
-        Function::Apply(f) => format!("f_{}", f.name()),
-        Function::Slope(f) => format!("d_{}", f.name()),
-    }
 }
 
 /// The expression of an operation.

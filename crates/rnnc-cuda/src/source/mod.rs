@@ -2,15 +2,19 @@
 //!
 //! | file | what |
 //! | --- | --- |
-//! | `types.cuh`, `device.cuh`, `functions.cuh` | the prelude of every source |
+//! | `types.cuh`, `device.cuh`, `numbers.cuh`, `functions.cuh` | the prelude of every source |
+//! | `formula.rs` | the activations, of `rnnc_graph`'s rules |
 //! | `loops.cuh`, `tiles.cuh` | what loop kernels share: waiting and sums; products by tensor cores |
 //! | `map.rs` | a fused elementwise program as straight-line code |
 
+pub(crate) mod formula;
 pub(crate) mod map;
+
+use std::sync::LazyLock;
 
 /// What stands before every generated kernel on a device.
 pub fn prelude() -> String {
-    [TYPES, DEVICE, FUNCTIONS].concat()
+    [TYPES, DEVICE, functions()].concat()
 }
 
 /// Numbers and arguments.
@@ -19,8 +23,13 @@ pub const TYPES: &str = include_str!("types.cuh");
 /// The intrinsics, on a device.
 pub const DEVICE: &str = include_str!("device.cuh");
 
-/// The elementwise functions.
-pub const FUNCTIONS: &str = include_str!("functions.cuh");
+/// The elementwise functions, and what else is made of numbers.
+pub fn functions() -> &'static str {
+    static TEXT: LazyLock<String> = LazyLock::new(|| {
+        [include_str!("numbers.cuh"), &formula::definitions(), include_str!("functions.cuh")].concat()
+    });
+    &TEXT
+}
 
 /// What loop kernels share.
 pub const LOOPS: &str = concat!(include_str!("loops.cuh"), include_str!("tiles.cuh"));

@@ -36,7 +36,7 @@ fn directory() -> PathBuf {
 pub fn load(sources: &[Source]) -> Result<Library, DriverError> {
     let names: Vec<&str> = sources.iter().map(|source| source.name.as_str()).collect();
     let names = names.join("`, `");
-    let mut text = [rnnc_cuda::source::TYPES, HEADER, rnnc_cuda::source::FUNCTIONS].concat();
+    let mut text = [rnnc_cuda::source::TYPES, HEADER, rnnc_cuda::source::functions()].concat();
     let prelude = rnnc_cuda::source::prelude();
     let first_line = prelude.lines().count() + 1;
     for (number, source) in sources.iter().enumerate() {

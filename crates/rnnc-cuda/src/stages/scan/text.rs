@@ -1,7 +1,7 @@
 //! A recurrence's frames as text: what a tile of frames loads, and what each of them computes.
 
 use crate::places::{Places, float};
-use crate::source::map;
+use crate::source::{formula, map};
 use rnnc_graph::{Direction, Function};
 use rnnc_plan::affine::{Algebra, Form, frame};
 use rnnc_plan::recurrence::{Input, Recurrence};
@@ -303,7 +303,7 @@ impl Algebra for Printer<'_, '_> {
     }
 
     fn apply(&mut self, function: Function, a: String) -> String {
-        self.variable(&format!("{}({a})", map::function_name(function)))
+        self.variable(&format!("{}({a})", formula::name(function)))
     }
 
     fn binary(&mut self, op: Binary, a: String, b: String) -> String {

@@ -1,0 +1,209 @@
+//! The formulas of activations, printed as functions of CUDA C++.
+
+use crate::places::float;
+use rnnc_graph::{Activation, Function, Number, Rule, Visitor};
+use std::cell::RefCell;
+use std::ops::{Add, Div, Mul, Neg, Sub};
+
+thread_local! {
+    /// The statements of the formula that is being printed: one for each operation.
+    static STATEMENTS: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
+}
+
+/// A number of a formula: the argument, or what a statement makes.
+#[derive(Clone, Copy, Debug)]
+struct Text(usize);
+
+/// The answer of a comparison that a statement makes.
+#[derive(Clone, Copy, Debug)]
+struct Answer(usize);
+
+impl Text {
+    const ARGUMENT: Text = Text(usize::MAX);
+
+    fn name(self) -> String {
+        if self.0 == Text::ARGUMENT.0 { "x".into() } else { format!("t{}", self.0) }
+    }
+
+    /// What an expression gives.
+    fn of(expression: String) -> Text {
+        Text(statement("float", expression))
+    }
+
+    fn call(self, function: &str) -> Text {
+        Text::of(format!("{function}({})", self.name()))
+    }
+}
+
+/// Adds a statement; gives its number.
+fn statement(kind: &str, expression: String) -> usize {
+    STATEMENTS.with_borrow_mut(|statements| {
+        let number = statements.len();
+        statements.push(format!("const {kind} t{number} = {expression};"));
+        number
+    })
+}
+
+/// Writes the operators of two numbers.
+macro_rules! operators {
+    ($($operator:ident, $name:ident, $sign:literal;)*) => {$(
+        impl $operator for Text {
+            type Output = Text;
+
+            fn $name(self, other: Text) -> Text {
+                Text::of(format!("{} {} {}", self.name(), $sign, other.name()))
+            }
+        }
+    )*};
+}
+
+operators! {
+    Add, add, "+";
+    Sub, sub, "-";
+    Mul, mul, "*";
+    Div, div, "/";
+}
+
+impl Neg for Text {
+    type Output = Text;
+
+    fn neg(self) -> Text {
+        Text::of(format!("-{}", self.name()))
+    }
+}
+
+/// Writes functions of one number.
+macro_rules! functions {
+    ($($name:ident = $function:literal;)*) => {$(
+        fn $name(self) -> Text {
+            self.call($function)
+        }
+    )*};
+}
+
+impl Number for Text {
+    type Truth = Answer;
+
+    fn constant(value: f64) -> Text {
+        Text::of(float(value))
+    }
+
+    fn largest() -> Text {
+        Text::constant(f64::from(f32::MAX))
+    }
+
+    fn less(self, than: Text) -> Answer {
+        Answer(statement("bool", format!("{} < {}", self.name(), than.name())))
+    }
+
+    fn is_number(self) -> Answer {
+        Answer(statement("bool", format!("{0} == {0}", self.name())))
+    }
+
+    fn choose(truth: Answer, yes: Text, no: Text) -> Text {
+        Text::of(format!("t{} ? {} : {}", truth.0, yes.name(), no.name()))
+    }
+
+    fn mul_add(self, times: Text, plus: Text) -> Text {
+        Text::of(format!("fused({}, {}, {})", self.name(), times.name(), plus.name()))
+    }
+
+    functions! {
+        abs = "fabsf";
+        sqrt = "sqrtf";
+        exp = "expf";
+        exp_m1 = "expm1f";
+        ln = "logf";
+        sin = "sinf";
+        cos = "cosf";
+        tanh = "number_tanh";
+        sigmoid = "number_sigmoid";
+        softplus = "number_softplus";
+        silu = "number_silu";
+        silu_derivative = "number_silu_derivative";
+        gelu = "number_gelu";
+        gelu_derivative = "number_gelu_derivative";
+    }
+}
+
+struct Value;
+struct Derivative;
+
+impl Visitor for Value {
+    type Output = Text;
+
+    fn visit<R: Rule>(self) -> Text {
+        R::value(Text::ARGUMENT)
+    }
+}
+
+impl Visitor for Derivative {
+    type Output = Text;
+
+    fn visit<R: Rule>(self) -> Text {
+        R::derivative(Text::ARGUMENT)
+    }
+}
+
+/// The name of a function in generated code.
+pub(crate) fn name(function: Function) -> String {
+    match function {
+        Function::Apply(f) => format!("f_{}", f.name()),
+        Function::Derivative(f) => format!("d_{}", f.name()),
+    }
+}
+
+/// A function of CUDA C++.
+fn definition(function: Function) -> String {
+    STATEMENTS.take();
+    let result = match function {
+        Function::Apply(f) => f.visit(Value),
+        Function::Derivative(f) => f.visit(Derivative),
+    };
+    let statements = STATEMENTS.take();
+    // A constant has no use for its argument.
+    let argument =
+        if statements.iter().any(|s| s.split(|c: char| !c.is_alphanumeric()).any(|word| word == "x"))
+            || result.0 == Text::ARGUMENT.0
+        {
+            " x"
+        } else {
+            ""
+        };
+    format!(
+        "DEVICE float {}(float{argument}) {{ {}{}return {}; }}\n",
+        name(function),
+        statements.join(" "),
+        if statements.is_empty() { "" } else { " " },
+        result.name()
+    )
+}
+
+/// All functions of activations and their derivatives.
+pub(crate) fn definitions() -> String {
+    let functions = Activation::ALL.into_iter().flat_map(|f| [Function::Apply(f), Function::Derivative(f)]);
+    let all: String = functions.map(definition).collect();
+    format!("// The activations, and their derivatives.\n{all}\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_formula_is_printed_a_statement_an_operation() {
+        assert_eq!(
+            definition(Function::Apply(Activation::Relu)),
+            "DEVICE float f_relu(float x) { const float t0 = 0.0f; const bool t1 = x < t0; \
+             const float t2 = t1 ? t0 : x; return t2; }\n"
+        );
+        assert_eq!(
+            definition(Function::Apply(Activation::Identity)),
+            "DEVICE float f_identity(float x) { return x; }\n"
+        );
+        assert_eq!(
+            definition(Function::Derivative(Activation::Identity)),
+            "DEVICE float d_identity(float) { const float t0 = 1.0f; return t0; }\n"
+        );
+    }
+}

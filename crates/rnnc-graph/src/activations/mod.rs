@@ -1,0 +1,247 @@
+//! The elementwise functions that a layer may apply, and the derivatives that its adjoint needs: one file each, written as a
+//! [`Rule`] over any kind of [`Number`].
+//!
+//! To add one, write its file and name it in the list below: the language finds it by its name, all executors compute it, and
+//! the suite checks it.
+
+mod number;
+
+pub use number::Number;
+use std::fmt;
+
+/// What the derivative of an activation is computed from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DerivativeReads {
+    /// The value a = f(x): nothing but the layer itself needs to be saved.
+    Value,
+    /// The argument x.
+    Argument,
+}
+
+/// An activation. Both functions are marked `#[inline(always)]`: on a CPU they become part of loops for each instruction set.
+pub trait Rule {
+    /// The name in the language.
+    const NAME: &str;
+    /// What [`Rule::derivative`] takes. The value saves memory; it must say enough after rounding: the suite asks for a
+    /// derivative within 1e-6 of itself.
+    const READS: DerivativeReads;
+    /// Operations that it counts as.
+    const FLOPS: u64 = 10;
+    /// Its derivative's.
+    const DERIVATIVE_FLOPS: u64 = Self::FLOPS;
+    /// Where tests look at it.
+    const DOMAIN: (f64, f64) = (-5.03, 5.0);
+
+    /// f(x). NaN of NaN.
+    fn value<N: Number>(x: N) -> N;
+    /// f', of what [`Rule::READS`] says. NaN of NaN, unless it is constant. At kinks as PyTorch has it.
+    fn derivative<N: Number>(v: N) -> N;
+}
+
+/// Something that is done with a rule, whichever it is: see [`Activation::visit`].
+pub trait Visitor {
+    /// What comes of it.
+    type Output;
+    /// Does it.
+    fn visit<R: Rule>(self) -> Self::Output;
+}
+
+/// Declares the files, and the enum of their rules.
+macro_rules! activations {
+    ($($file:ident :: $rule:ident,)*) => {
+        $(mod $file;)*
+
+        /// An activation of the language, with its constants: `leaky_relu` has slope 0.01, `elu` alpha 1, and `gelu` is the
+        /// exact one.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[allow(missing_docs)] // each is the function of that name
+        pub enum Activation {
+            $($rule,)*
+        }
+
+        impl Activation {
+            /// All of them, in the order of the language's reference.
+            pub const ALL: [Activation; [$(Activation::$rule),*].len()] = [$(Activation::$rule),*];
+
+            /// Does something with its rule.
+            #[inline(always)]
+            pub fn visit<V: Visitor>(self, visitor: V) -> V::Output {
+                match self {
+                    $(Activation::$rule => visitor.visit::<$file::$rule>(),)*
+                }
+            }
+
+            /// The name in the language.
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $(Activation::$rule => $file::$rule::NAME,)*
+                }
+            }
+
+            /// What [`Activation::derivative`] takes.
+            pub const fn derivative_reads(self) -> DerivativeReads {
+                match self {
+                    $(Activation::$rule => $file::$rule::READS,)*
+                }
+            }
+
+            const fn flops(self) -> (u64, u64) {
+                match self {
+                    $(Activation::$rule => ($file::$rule::FLOPS, $file::$rule::DERIVATIVE_FLOPS),)*
+                }
+            }
+
+            /// Where tests look at it.
+            pub const fn domain(self) -> (f64, f64) {
+                match self {
+                    $(Activation::$rule => $file::$rule::DOMAIN,)*
+                }
+            }
+
+            /// f(x)
+            pub fn apply<N: Number>(self, x: N) -> N {
+                match self {
+                    $(Activation::$rule => $file::$rule::value(x),)*
+                }
+            }
+
+            /// f', as a function of the value or of the argument (see [`Activation::derivative_reads`]); NaN of NaN.
+            pub fn derivative<N: Number>(self, v: N) -> N {
+                match self {
+                    $(Activation::$rule => $file::$rule::derivative(v),)*
+                }
+            }
+        }
+    };
+}
+
+activations! {
+    identity::Identity,
+    sigmoid::Sigmoid,
+    tanh::Tanh,
+    relu::Relu,
+    leaky_relu::LeakyRelu,
+    elu::Elu,
+    softplus::Softplus,
+    softsign::Softsign,
+    gelu::Gelu,
+    silu::Silu,
+    exp::Exp,
+    log::Log,
+    sqrt::Sqrt,
+    abs::Abs,
+    square::Square,
+    sin::Sin,
+    cos::Cos,
+    hard_sigmoid::HardSigmoid,
+    hard_tanh::HardTanh,
+}
+
+impl Activation {
+    /// The activation of that name, if there is one. `identity` is no word of the language.
+    pub fn from_name(name: &str) -> Option<Activation> {
+        Activation::ALL.into_iter().skip(1).find(|f| f.name() == name)
+    }
+}
+
+/// An elementwise function: an activation, or the derivative of one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Function {
+    /// f
+    Apply(Activation),
+    /// f', as a function of what [`Activation::derivative_reads`] says.
+    Derivative(Activation),
+}
+
+impl Function {
+    /// The function that changes nothing.
+    pub const IDENTITY: Function = Function::Apply(Activation::Identity);
+
+    /// Operations that it counts as.
+    pub fn flops(self) -> u64 {
+        match self {
+            Function::Apply(f) => f.flops().0,
+            Function::Derivative(f) => f.flops().1,
+        }
+    }
+
+    /// The value of the function at `x`.
+    pub fn apply<N: Number>(self, x: N) -> N {
+        match self {
+            Function::Apply(f) => f.apply(x),
+            Function::Derivative(f) => f.derivative(x),
+        }
+    }
+}
+
+impl fmt::Display for Function {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Function::Apply(f) => out.write_str(f.name()),
+            Function::Derivative(f) => write!(out, "derivative of {}", f.name()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_derivative_is_that_of_its_function() {
+        for f in Activation::ALL {
+            let (low, high) = f.domain();
+            // Steps of 0.17 miss every kink.
+            for x in (0..).map(|i| low + 0.17 * f64::from(i)).take_while(|&x| x < high) {
+                let h = 1e-6;
+                let numeric = (f.apply(x + h) - f.apply(x - h)) / (2.0 * h);
+                let exact = match f.derivative_reads() {
+                    DerivativeReads::Value => f.derivative(f.apply(x)),
+                    DerivativeReads::Argument => f.derivative(x),
+                };
+                assert!((numeric - exact).abs() < 1e-8 * (1.0 + exact.abs()) * 10.0, "{} at {x}", f.name());
+            }
+        }
+    }
+
+    #[test]
+    fn nan_passes_through_every_function() {
+        for f in Activation::ALL {
+            assert!(f.apply(f64::NAN).is_nan(), "{}", f.name());
+            assert!(
+                f == Activation::Identity || f.derivative(f64::NAN).is_nan(),
+                "derivative of {}",
+                f.name()
+            );
+        }
+    }
+
+    #[test]
+    fn infinities_give_limits() {
+        use Activation::*;
+        for (f, below, above) in [
+            (Sigmoid, (0.0, 0.0), (1.0, 0.0)),
+            (Tanh, (-1.0, 0.0), (1.0, 0.0)),
+            (Elu, (-1.0, 0.0), (f64::INFINITY, 1.0)),
+            (Softplus, (0.0, 0.0), (f64::INFINITY, 1.0)),
+            (Softsign, (-1.0, 0.0), (1.0, 0.0)),
+            (Gelu, (0.0, 0.0), (f64::INFINITY, 1.0)),
+            (Silu, (0.0, 0.0), (f64::INFINITY, 1.0)),
+            (HardSigmoid, (0.0, 0.0), (1.0, 0.0)),
+        ] {
+            for (x, (value, derivative)) in [(f64::NEG_INFINITY, below), (f64::INFINITY, above)] {
+                assert_eq!(f.apply(x), value, "{} of {x}", f.name());
+                let read = if f.derivative_reads() == DerivativeReads::Value { value } else { x };
+                assert_eq!(f.derivative(read), derivative, "derivative of {} at {x}", f.name());
+            }
+        }
+    }
+
+    #[test]
+    fn names_lead_back_to_their_functions() {
+        for f in Activation::ALL.into_iter().skip(1) {
+            assert_eq!(Activation::from_name(f.name()), Some(f));
+        }
+        assert_eq!(Activation::from_name("identity"), None);
+    }
+}

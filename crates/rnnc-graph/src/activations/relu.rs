@@ -1,0 +1,24 @@
+//! relu: x where it is positive, else 0; at 0 its derivative is 0.
+
+use super::{DerivativeReads, Number, Rule};
+
+/// x where it is positive, else 0; at 0 its derivative is 0.
+pub struct Relu;
+
+impl Rule for Relu {
+    const NAME: &str = "relu";
+    const READS: DerivativeReads = DerivativeReads::Value;
+    const FLOPS: u64 = 2;
+
+    #[inline(always)]
+    fn value<N: Number>(x: N) -> N {
+        let zero = N::constant(0.0);
+        N::choose(x.less(zero), zero, x)
+    }
+
+    #[inline(always)]
+    fn derivative<N: Number>(v: N) -> N {
+        let zero = N::constant(0.0);
+        N::choose(zero.less(v), N::constant(1.0), v.or_nan(zero))
+    }
+}
