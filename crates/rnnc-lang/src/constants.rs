@@ -145,11 +145,13 @@ pub(crate) fn division_by_zero(place: Span) -> Diagnostic {
 pub(crate) fn finite(value: f64, place: Span) -> Result<f64, Diagnostic> {
     if value.is_finite() {
         let single = value as f32;
-        if single.is_finite() && (single != 0.0 || value == 0.0) {
+        // Subnormal numbers are 0 on a CPU.
+        let small = value != 0.0 && single.abs() < f32::MIN_POSITIVE;
+        if single.is_finite() && !small {
             return Ok(value);
         }
-        let (what, bound) = match single == 0.0 {
-            true => ("small", "the smallest number but 0 is about 1.4e-45"),
+        let (what, bound) = match small {
+            true => ("small", "the smallest number but 0 is about 1.2e-38"),
             false => ("large", "the largest number is about 3.4e38"),
         };
         return Err(Diagnostic::new(place, format!("a number too {what} for single precision"))
