@@ -70,10 +70,16 @@ impl Checker<'_, '_> {
         let own = expr.size.unwrap_or(1);
         match &expr.op {
             op if is_elementwise(op) => self.elementwise(expr, own),
-            Op::Vector(_, operand) => self.groups(expr, *operand, operation_groups(&expr.op)),
-            &Op::Reduce { operand, groups, .. } | &Op::Normalize { operand, groups, .. } => {
-                self.groups(expr, operand, groups)
+            Op::Vector(_, operand) => {
+                let groups = operation_groups(&expr.op);
+                self.groups(expr, *operand, groups)?;
+                self.larger_groups(expr, *operand, groups)
             }
+            &Op::Normalize { operand, groups, .. } => {
+                self.groups(expr, operand, groups)?;
+                self.larger_groups(expr, operand, groups)
+            }
+            &Op::Reduce { operand, groups, .. } => self.groups(expr, operand, groups),
             &Op::Slice { operand, to, .. } if to > self.size(operand) => {
                 let size = self.size(operand);
                 let error = Diagnostic::new(expr.span, format!("a slice up to {to} of {}", units(size)))
@@ -145,6 +151,19 @@ impl Checker<'_, '_> {
         let error = Diagnostic::new(expr.span, format!("{} do not divide into {groups} groups", units(size)))
             .label(format!("{size} is no multiple of {groups}"));
         Err(self.explained(error, operand).help(format!("choose a number of groups that divides {size}")))
+    }
+
+    /// Refuses groups of a single unit, of which a norm or a softmax is the same whatever the unit is.
+    fn larger_groups(&self, expr: &Expr<'_>, operand: ExprId, groups: usize) -> Result<(), Diagnostic> {
+        let size = self.size(operand);
+        if groups == 1 || groups < size {
+            return Ok(());
+        }
+        let error = Diagnostic::new(expr.span, format!("{groups} groups of a single unit"))
+            .label("the result does not depend on what a single unit is");
+        Err(self.explained(error, operand).help(
+            "the size follows from the operand: a number here is how many groups of units are treated apart",
+        ))
     }
 
     fn dense(&self, expr: &Expr<'_>, dense: &Dense) -> Result<(), Diagnostic> {

@@ -37,6 +37,7 @@ rejected! {
     stray_text_between_blocks_is_marked: "input x : vector(3)\nnetwork n { output x }";
     a_number_past_single_precision_is_told: "network n { input x : vector(3)  y = 1e39 * x  output y }";
     a_number_that_single_precision_takes_for_0_is_told: "network n { input x : vector(3)  y = x / 1e-46  output y }";
+    a_subnormal_number_is_told: "network n { input x : vector(3)  y = log(x + 1e-40)  output y }";
     a_product_of_numbers_past_single_precision_is_told: "network n { input x : vector(3)  y = 1e30 * 1e30 * x  output y }";
     a_start_past_single_precision_is_told: "network n { input x : vector(3)  y = x + y[t-1]  start y = -1e39  output y }";
     an_initial_value_past_single_precision_is_told: "network n { input x : vector(3)  y = dense(x; 3, bias = 1e39)  output y }";
@@ -127,6 +128,7 @@ rejected! {
     a_slice_ends_inside: "network n {\n    input x : vector(4)\n    y = slice(x; 2, 5)\n    output y\n}";
     a_slice_is_not_empty: "network n {\n    input x : vector(4)\n    y = slice(x; 2, 2)\n    output y\n}";
     a_broadcast_repeats_evenly: "network n {\n    input x : vector(4)\n    y = broadcast(x; 6)\n    output y\n}";
+    groups_have_more_than_one_unit: "network n {\n    input x : vector(3)\n    y = layer_norm(x; 3)\n    output y\n}";
     groups_divide_the_units: "network n {\n    input x : vector(4)\n    y = softmax(x; groups = 3)\n    output y\n}";
     heads_divide_the_units_written: "network n {\n    input x : vector(6)\n    y = dense(x; 4, heads = 3)\n    output y\n}";
     heads_divide_the_units_read: "network n {\n    input x : vector(4)\n    y = dense(x; 6, heads = 3)\n    output y\n}";

@@ -55,6 +55,8 @@ pub struct ReferenceExecutor {
     back: usize,
     /// The forward network's layers in the frames of the last call, in the order of their computation.
     order: Vec<Pair>,
+    /// The size of random errors.
+    rounding: f64,
 }
 
 /// A value that is not finite, or too large for single precision.
@@ -109,9 +111,16 @@ impl ReferenceExecutor {
             new: 0,
             back: 0,
             order: Vec::new(),
+            rounding: 0.0,
             plan,
             setup,
         })
+    }
+
+    /// Gives every number that it computes a random error of up to `unit` of its size: so results show what roundings of an
+    /// executor of that precision may do to them.
+    pub fn with_rounding(self, unit: f64) -> ReferenceExecutor {
+        ReferenceExecutor { rounding: unit, ..self }
     }
 
     /// The values of a layer of the plan's forward graph in the frames of the last forward call:
@@ -156,6 +165,7 @@ impl ReferenceExecutor {
             training: self.setup.training,
             seed: self.setup.seed,
             frames_before: self.frames_run.wrapping_sub(self.window.len() as u64),
+            rounding: self.rounding,
         }
     }
 

@@ -21,6 +21,7 @@ mod gradients;
 mod network;
 mod operations;
 mod order;
+mod rounding;
 mod window;
 
 pub use differences::{Verdict, judge};

@@ -1,6 +1,7 @@
 //! What a read gives, and the value of one layer in one frame of one stream.
 
 use crate::operations;
+use crate::rounding::Rounding;
 use crate::window::Window;
 use rnnc_graph::{Connection, ConnectionKind, Graph, LayerId, LayerKind, Operation, Range, Start, Submatrix};
 use std::borrow::Cow;
@@ -82,6 +83,8 @@ pub(crate) struct Surroundings<'a> {
     /// The number of frame 0 of the window since the streams began. It wraps: a state's history may reach back
     /// beyond their beginning.
     pub frames_before: u64,
+    /// The size of the random error that every computed number gets, relative to it: 0 but to find what roundings do.
+    pub rounding: f64,
 }
 
 /// What a read finds.
@@ -180,14 +183,22 @@ impl Network {
     pub fn compute(&self, around: &Surroundings<'_>, id: LayerId, at: Place) -> Vec<f64> {
         let layer = self.graph.layer_at(id);
         let terms = || self.graph.incoming(id).map(|c| self.term(around, c, at));
+        let rounding = Rounding::of(around.rounding, id, at);
         match layer.kind {
             LayerKind::Sum => {
                 let mut sum = vec![0.0; layer.size];
+                // A sum is rounded term by term: at the size of its largest part.
+                let mut largest = vec![0.0f64; layer.size];
                 for (connection, term) in self.graph.incoming(id).zip(terms()) {
-                    let range = connection.target_range;
-                    sum[range.start..range.end()].iter_mut().zip(term).for_each(|(s, x)| *s += x);
+                    for (unit, x) in (connection.target_range.start..).zip(term) {
+                        sum[unit] += x;
+                        largest[unit] = largest[unit].max(x.abs()).max(sum[unit].abs());
+                    }
                 }
-                sum.iter_mut().for_each(|s| *s = layer.function.apply(*s));
+                for (unit, (s, largest)) in sum.iter_mut().zip(largest).enumerate() {
+                    *s = layer.function.apply(*s + rounding.error(unit, largest));
+                }
+                rounding.round(layer.size, &mut sum);
                 sum
             }
             LayerKind::Product => {
@@ -195,7 +206,9 @@ impl Network {
                 for term in terms() {
                     product.iter_mut().zip(term).for_each(|(p, x)| *p *= x);
                 }
+                rounding.round(0, &mut product);
                 product.iter_mut().for_each(|p| *p = layer.function.apply(*p));
+                rounding.round(layer.size, &mut product);
                 product
             }
             LayerKind::Operation(Operation::DropoutMask { probability, key }) => {
@@ -210,7 +223,15 @@ impl Network {
                 let symbol = self.symbol_operand(around, id, at);
                 operations::cross_entropy_gradient(operands[0][0], &operands[1], symbol)
             }
-            LayerKind::Operation(operation) => operations::apply(operation, &terms().collect::<Vec<_>>()),
+            LayerKind::Operation(operation) => {
+                let mut operands: Vec<_> = terms().collect();
+                let mut first = 0;
+                for operand in &mut operands {
+                    rounding.round(first, operand);
+                    first += operand.len();
+                }
+                operations::apply(operation, &operands)
+            }
             LayerKind::Parameter(weight) => around.weights[weight.index()].clone(),
             LayerKind::Input | LayerKind::Symbol | LayerKind::Saved(_) => Vec::new(),
         }

@@ -1,13 +1,14 @@
 //! An executor against the reference: outputs, gradients and states, window by window.
 //!
 //! How much they may differ follows from how much the network amplifies rounding: the reference runs once more with
-//! weights altered in the last bits of the executor's precision.
+//! weights altered in the last bits of the executor's precision, and a rounding at random of every number.
 
 use crate::check::Finding;
 use crate::executors::{ExecutorArgs, ExecutorKind, Precision, make};
 use crate::trial::Trial;
 use rnnc_graph::{Graph, LayerKind, WeightId};
-use rnnc_plan::{Executor, Part, Plan, PlanOptions, Setup, State, Values, ValuesMut};
+use rnnc_plan::{Executor, ExecutorError, Part, Plan, PlanOptions, Setup, State, Values, ValuesMut};
+use rnnc_reference::ReferenceExecutor;
 
 /// How an executor rounds.
 struct Rounding {
@@ -32,10 +33,17 @@ pub fn check(graph: &Graph, trial: &Trial, executor: &ExecutorArgs) -> anyhow::R
         Some(Precision::F32) | None => SINGLE,
     };
     // First, for it may refuse.
-    let found = all_arrays(graph, trial, executor)?;
-    let reference = ExecutorArgs { executor: ExecutorKind::Reference, precision: None, ..*executor };
-    let expected = all_arrays(graph, trial, &reference)?;
-    let altered = all_arrays(graph, &alter(trial, rounding.unit), &reference)?;
+    let found = all_arrays(graph, trial, executor, &|plan, setup| {
+        make(executor.executor, plan, setup, executor.precision)
+    })?;
+    let args = ExecutorArgs { executor: ExecutorKind::Reference, precision: None, ..*executor };
+    let reference = |unit: f64| {
+        move |plan, setup| -> Result<Box<dyn Executor>, ExecutorError> {
+            Ok(Box::new(ReferenceExecutor::new(plan, setup)?.with_rounding(unit)))
+        }
+    };
+    let expected = all_arrays(graph, trial, &args, &reference(0.0))?;
+    let altered = all_arrays(graph, &alter(trial, rounding.unit), &args, &reference(rounding.unit))?;
     Ok(expected
         .iter()
         .zip(&altered)
@@ -69,11 +77,16 @@ fn compare(expected: &Named, altered: &[f64], found: &[f64], tolerance: f64) -> 
         }
         // A NaN on one side alone is within nothing.
         if (off > allowed || off.is_nan()) && finding.problem.is_none() {
+            let (value, wanted) = (found[place], expected.values[place]);
+            // There the executor is right, but of no use.
+            let past = if wanted.abs() > f64::from(f32::MAX) {
+                ": the network leaves what single precision holds, 3.4e38"
+            } else {
+                ""
+            };
             finding.problem = Some(format!(
-                "value {place} of {} is {:e}, and the reference gives {:e}",
-                expected.values.len(),
-                found[place],
-                expected.values[place]
+                "value {place} of {} is {value:e}, and the reference gives {wanted:e}{past}",
+                expected.values.len()
             ));
         }
     }
@@ -94,7 +107,12 @@ fn alter(trial: &Trial, by: f64) -> Trial {
 }
 
 /// Runs all frames, in two windows if the network is causal, errors going back through both; everything that comes out.
-fn all_arrays(graph: &Graph, trial: &Trial, args: &ExecutorArgs) -> anyhow::Result<Vec<Named>> {
+fn all_arrays(
+    graph: &Graph,
+    trial: &Trial,
+    args: &ExecutorArgs,
+    make: &dyn Fn(Plan, Setup) -> Result<Box<dyn Executor>, ExecutorError>,
+) -> anyhow::Result<Vec<Named>> {
     let (kind, threads) = (args.executor, args.threads);
     let (frames, streams) = (trial.frames, trial.streams);
     let half = if graph.looks_ahead() { 0 } else { frames / 2 };
@@ -103,7 +121,7 @@ fn all_arrays(graph: &Graph, trial: &Trial, args: &ExecutorArgs) -> anyhow::Resu
     let options = PlanOptions::training(streams, frames).with_input_gradients();
     let options = PlanOptions { workers: kind.workers(threads), ..options };
     let setup = Setup { window: frames, step, threads, ..trial.setup() };
-    let mut executor = make(kind, Plan::new(graph, options)?, setup, args.precision)?;
+    let mut executor = make(Plan::new(graph, options)?, setup)?;
     for (place, weight) in trial.weights.iter().enumerate() {
         executor.write(Part::Weight, WeightId::from_index(place), Values::F64(weight))?;
     }

@@ -47,8 +47,8 @@ fn copy(graph: &Graph, frozen: bool) -> Graph {
 
 fn stopped_layer(out: &mut Graph, source: LayerId, delay: i64, frozen: bool) -> LayerId {
     let size = out.layer_at(source).size;
-    // No name of the language has a space.
-    let name = format!("stopped {}", out.layers().len());
+    // Told apart by a number behind a space, which no name of the language has.
+    let name = format!("stop_gradient({}) {}", out.layer_at(source).name, out.layers().len());
     if frozen {
         return out.input(name, size);
     }

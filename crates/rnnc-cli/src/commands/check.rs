@@ -91,6 +91,16 @@ impl Check {
         let Trial { streams, frames, .. } = trial;
         writeln!(out, "network {}: {streams} streams, {frames} frames {data}{dropout}", graph.name())?;
 
+        for delayed in graph.connections().iter().filter(|c| c.delay.unsigned_abs() >= frames as u64) {
+            let name = delayed.source.map_or("", |source| &graph.layer_at(source).name);
+            writeln!(
+                out,
+                "note: `{name}[t{:+}]` reaches past all {frames} frames, and reads its start alone: give --frames {}",
+                -delayed.delay,
+                delayed.delay.unsigned_abs().saturating_mul(2)
+            )?;
+        }
+
         let mut good = true;
         if !self.no_differences {
             let found = differences::check(&graph, &trial, self.entries)?;

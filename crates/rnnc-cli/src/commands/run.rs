@@ -9,6 +9,7 @@ use crate::sequence::{OutputGradients, Sequence};
 use clap::Args;
 use rnnc_io::{Weights, read_state, write_arrays, write_state};
 use rnnc_plan::{PlanOptions, check_available};
+use std::io::Write;
 use std::path::PathBuf;
 
 /// Long inputs run in windows of so many frames. Of a causal network, that changes no value.
@@ -75,6 +76,16 @@ impl Run {
         let weights = Weights::load(&self.weights, &graph)?;
         let sequence = Sequence::read(&self.input, &graph, OutputGradients::Unread, double)?;
         let (frames, streams) = (sequence.frames, sequence.streams);
+
+        if graph.looks_ahead() && (self.state_in.is_some() || self.state_out.is_some()) {
+            // The outputs are worth more than a terminal that is closed.
+            let _ = writeln!(
+                std::io::stderr(),
+                "warning: network `{}` looks ahead: frames at the end of one run do not see those of the next, so \
+                 runs that go on from a state give other values there than one run of all frames",
+                graph.name()
+            );
+        }
 
         // What looks ahead must see all.
         let window = if graph.looks_ahead() { frames } else { frames.min(WINDOW) };

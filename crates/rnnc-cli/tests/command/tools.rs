@@ -67,6 +67,31 @@ fn a_sound_network_passes_its_checks_and_one_that_overflows_fails_them() {
     let done = sandbox.run("check net.rnn");
     assert_eq!(done.code, 1, "{done:?}");
     assert!(done.out.contains("cpu against reference: FAILED"), "{done:?}");
+    assert!(done.out.contains("the network leaves what single precision holds, 3.4e38"), "{done:?}");
+}
+
+#[test]
+fn what_rounding_explains_is_no_failure() {
+    let sandbox = Sandbox::new();
+    for equation in [
+        // Of equal units: roundings are divided by the root of epsilon.
+        "y = layer_norm(broadcast(dense(x; 1); 6))",
+        // Of x, some digits are left.
+        "y = (x + 1e6) - 1e6",
+    ] {
+        sandbox.write("net.rnn", format!("network n {{ input x : vector(3)  {equation}  output y }}"));
+        let found = sandbox.succeeds("check net.rnn --threads 1");
+        assert!(found.contains("cpu against reference: ok"), "{found}");
+    }
+}
+
+#[test]
+fn a_delay_beyond_the_frames_of_a_check_is_told() {
+    let sandbox = Sandbox::new();
+    sandbox.write("net.rnn", "network n { input x : vector(3)  y = x[t-40]  output y }");
+    let found = sandbox.succeeds("check net.rnn --frames 20");
+    assert!(found.contains("note: `x[t-40]` reaches past all 20 frames"), "{found}");
+    assert!(!sandbox.succeeds("check net.rnn").contains("note"));
 }
 
 #[test]

@@ -1,0 +1,69 @@
+//! Roundings at random: what a network makes of the last bits of its numbers.
+//!
+//! An executor of less precision rounds every number that it computes. How much that changes results follows from the network.
+//! So the reference may compute with a random error on each number, of the size of a rounding (Monte Carlo arithmetic: Parker
+//! 1997). What differs then may differ.
+
+use crate::network::Place;
+use rnnc_graph::LayerId;
+
+/// The random errors of one layer's numbers in one frame of one stream.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Rounding {
+    /// The largest error, of a number's size; 0 for none.
+    unit: f64,
+    /// What they are drawn by.
+    key: u64,
+}
+
+impl Rounding {
+    pub fn of(unit: f64, layer: LayerId, at: Place) -> Rounding {
+        let key = [layer.index(), at.frame, at.stream].iter().fold(0, |key, &n| mix(key ^ n as u64));
+        Rounding { unit, key }
+    }
+
+    /// The error of number `place` of a computation, as it would be rounded at that size.
+    pub fn error(&self, place: usize, size: f64) -> f64 {
+        if self.unit == 0.0 || !size.is_finite() {
+            return 0.0;
+        }
+        // From -1 to 1.
+        let random = mix(self.key ^ place as u64) as i64 as f64 / i64::MAX as f64;
+        self.unit * size * random
+    }
+
+    /// The numbers, each with its error.
+    pub fn round(&self, first: usize, numbers: &mut [f64]) {
+        for (place, x) in numbers.iter_mut().enumerate() {
+            *x += self.error(first + place, *x);
+        }
+    }
+}
+
+/// The finalizer of SplitMix64 (Steele, Lea & Flood 2014).
+fn mix(z: u64) -> u64 {
+    let z = z.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_are_small_differ_from_number_to_number_and_are_the_same_again() {
+        let at = |frame| Rounding::of(1e-3, LayerId::from_index(2), Place { frame, stream: 1 });
+        let errors: Vec<f64> = (0..1000).map(|place| at(3).error(place, 2.0)).collect();
+        assert!(errors.iter().all(|e| e.abs() <= 2e-3));
+        assert!(errors.iter().any(|e| *e > 1.5e-3) && errors.iter().any(|e| *e < -1.5e-3));
+        assert!(errors.iter().sum::<f64>().abs() < 0.2);
+        assert_eq!(errors[7], at(3).error(7, 2.0));
+        assert_ne!(errors[7], at(4).error(7, 2.0));
+        assert_eq!(
+            Rounding::of(0.0, LayerId::from_index(2), Place { frame: 3, stream: 1 }).error(7, 2.0),
+            0.0
+        );
+    }
+}
