@@ -5,6 +5,7 @@ use crate::borders::{self, copy_out};
 use crate::gradients;
 use crate::network::{Network, Place, Surroundings, width};
 use crate::order::{self, Pair};
+use crate::rounding::Roundings;
 use crate::window::Window;
 use rnnc_graph::{Adjoint, AdjointOptions, Graph, GraphError, Layer, LayerId, LayerKind, Output, WeightId};
 use rnnc_plan::{
@@ -55,8 +56,7 @@ pub struct ReferenceExecutor {
     back: usize,
     /// The forward network's layers in the frames of the last call, in the order of their computation.
     order: Vec<Pair>,
-    /// The size of random errors.
-    rounding: f64,
+    roundings: Roundings,
 }
 
 /// A value that is not finite, or too large for single precision.
@@ -111,16 +111,16 @@ impl ReferenceExecutor {
             new: 0,
             back: 0,
             order: Vec::new(),
-            rounding: 0.0,
+            roundings: Roundings::default(),
             plan,
             setup,
         })
     }
 
     /// Gives every number that it computes a random error of up to `unit` of its size: so results show what roundings of an
-    /// executor of that precision may do to them.
-    pub fn with_rounding(self, unit: f64) -> ReferenceExecutor {
-        ReferenceExecutor { rounding: unit, ..self }
+    /// executor of that precision may do to them. Errors are drawn by `seed`.
+    pub fn with_rounding(self, unit: f64, seed: u64) -> ReferenceExecutor {
+        ReferenceExecutor { roundings: Roundings { unit, seed }, ..self }
     }
 
     /// The values of a layer of the plan's forward graph in the frames of the last forward call:
@@ -165,7 +165,7 @@ impl ReferenceExecutor {
             training: self.setup.training,
             seed: self.setup.seed,
             frames_before: self.frames_run.wrapping_sub(self.window.len() as u64),
-            rounding: self.rounding,
+            roundings: self.roundings,
         }
     }
 

@@ -1,7 +1,7 @@
 //! What a read gives, and the value of one layer in one frame of one stream.
 
 use crate::operations;
-use crate::rounding::Rounding;
+use crate::rounding::{Rounding, Roundings};
 use crate::window::Window;
 use rnnc_graph::{Connection, ConnectionKind, Graph, LayerId, LayerKind, Operation, Range, Start, Submatrix};
 use std::borrow::Cow;
@@ -83,8 +83,8 @@ pub(crate) struct Surroundings<'a> {
     /// The number of frame 0 of the window since the streams began. It wraps: a state's history may reach back
     /// beyond their beginning.
     pub frames_before: u64,
-    /// The size of the random error that every computed number gets, relative to it: 0 but to find what roundings do.
-    pub rounding: f64,
+    /// The random errors that computed numbers get: none but to find what roundings do.
+    pub roundings: Roundings,
 }
 
 /// What a read finds.
@@ -183,7 +183,7 @@ impl Network {
     pub fn compute(&self, around: &Surroundings<'_>, id: LayerId, at: Place) -> Vec<f64> {
         let layer = self.graph.layer_at(id);
         let terms = || self.graph.incoming(id).map(|c| self.term(around, c, at));
-        let rounding = Rounding::of(around.rounding, id, at);
+        let rounding = Rounding::of(around.roundings, id, at);
         match layer.kind {
             LayerKind::Sum => {
                 let mut sum = vec![0.0; layer.size];

@@ -7,19 +7,27 @@
 use crate::network::Place;
 use rnnc_graph::LayerId;
 
+/// How a whole run rounds.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Roundings {
+    /// The largest error, of a number's size; 0 for none.
+    pub unit: f64,
+    /// What errors are drawn by.
+    pub seed: u64,
+}
+
 /// The random errors of one layer's numbers in one frame of one stream.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Rounding {
-    /// The largest error, of a number's size; 0 for none.
     unit: f64,
     /// What they are drawn by.
     key: u64,
 }
 
 impl Rounding {
-    pub fn of(unit: f64, layer: LayerId, at: Place) -> Rounding {
-        let key = [layer.index(), at.frame, at.stream].iter().fold(0, |key, &n| mix(key ^ n as u64));
-        Rounding { unit, key }
+    pub fn of(all: Roundings, layer: LayerId, at: Place) -> Rounding {
+        let key = [layer.index(), at.frame, at.stream].iter().fold(all.seed, |key, &n| mix(key ^ n as u64));
+        Rounding { unit: all.unit, key }
     }
 
     /// The error of number `place` of a computation, as it would be rounded at that size.
@@ -54,16 +62,16 @@ mod tests {
 
     #[test]
     fn errors_are_small_differ_from_number_to_number_and_are_the_same_again() {
-        let at = |frame| Rounding::of(1e-3, LayerId::from_index(2), Place { frame, stream: 1 });
+        let all = Roundings { unit: 1e-3, seed: 5 };
+        let rounding = |all, frame| Rounding::of(all, LayerId::from_index(2), Place { frame, stream: 1 });
+        let at = |frame| rounding(all, frame);
         let errors: Vec<f64> = (0..1000).map(|place| at(3).error(place, 2.0)).collect();
         assert!(errors.iter().all(|e| e.abs() <= 2e-3));
         assert!(errors.iter().any(|e| *e > 1.5e-3) && errors.iter().any(|e| *e < -1.5e-3));
         assert!(errors.iter().sum::<f64>().abs() < 0.2);
         assert_eq!(errors[7], at(3).error(7, 2.0));
         assert_ne!(errors[7], at(4).error(7, 2.0));
-        assert_eq!(
-            Rounding::of(0.0, LayerId::from_index(2), Place { frame: 3, stream: 1 }).error(7, 2.0),
-            0.0
-        );
+        assert_ne!(errors[7], rounding(Roundings { seed: 6, ..all }, 3).error(7, 2.0));
+        assert_eq!(rounding(Roundings { unit: 0.0, ..all }, 3).error(7, 2.0), 0.0);
     }
 }

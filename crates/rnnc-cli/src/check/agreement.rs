@@ -1,6 +1,6 @@
 //! An executor against the reference: outputs, gradients and states, window by window.
 //!
-//! How much they may differ follows from how much the network amplifies rounding: the reference runs once more with
+//! How much they may differ follows from how much the network amplifies rounding: the reference runs some more times with
 //! weights altered in the last bits of the executor's precision, and a rounding at random of every number.
 
 use crate::check::Finding;
@@ -22,8 +22,11 @@ const SINGLE: Rounding = Rounding { unit: 6e-8, tolerance: 1e-4 };
 const TF32: Rounding = Rounding { unit: 4.9e-4, tolerance: 5e-3 };
 const BF16: Rounding = Rounding { unit: 3.9e-3, tolerance: 4e-2 };
 
-/// Of what the altered weights make of the array.
-const AMPLIFIED: f64 = 10.0;
+/// How often the reference runs with roundings.
+const ALTERED: u64 = 3;
+
+/// Of what these make of the array.
+const AMPLIFIED: f64 = 15.0;
 
 /// Compares an executor with the reference.
 pub fn check(graph: &Graph, trial: &Trial, executor: &ExecutorArgs) -> anyhow::Result<Vec<Finding>> {
@@ -37,18 +40,23 @@ pub fn check(graph: &Graph, trial: &Trial, executor: &ExecutorArgs) -> anyhow::R
         make(executor.executor, plan, setup, executor.precision)
     })?;
     let args = ExecutorArgs { executor: ExecutorKind::Reference, precision: None, ..*executor };
-    let reference = |unit: f64| {
+    let reference = |unit: f64, seed: u64| {
         move |plan, setup| -> Result<Box<dyn Executor>, ExecutorError> {
-            Ok(Box::new(ReferenceExecutor::new(plan, setup)?.with_rounding(unit)))
+            Ok(Box::new(ReferenceExecutor::new(plan, setup)?.with_rounding(unit, seed)))
         }
     };
-    let expected = all_arrays(graph, trial, &args, &reference(0.0))?;
-    let altered = all_arrays(graph, &alter(trial, rounding.unit), &args, &reference(rounding.unit))?;
+    let expected = all_arrays(graph, trial, &args, &reference(0.0, 0))?;
+    let weights = alter(trial, rounding.unit);
+    let run = |seed| all_arrays(graph, &weights, &args, &reference(rounding.unit, seed));
+    let altered = (0..ALTERED).map(run).collect::<Result<Vec<_>, _>>()?;
     Ok(expected
         .iter()
-        .zip(&altered)
         .zip(&found)
-        .map(|((e, a), f)| compare(e, &a.values, &f.values, rounding.tolerance))
+        .enumerate()
+        .map(|(place, (e, f))| {
+            let altered: Vec<&[f64]> = altered.iter().map(|run| &*run[place].values).collect();
+            compare(e, &altered, &f.values, rounding.tolerance)
+        })
         .collect())
 }
 
@@ -58,18 +66,18 @@ struct Named {
     values: Vec<f64>,
 }
 
-fn compare(expected: &Named, altered: &[f64], found: &[f64], tolerance: f64) -> Finding {
+fn compare(expected: &Named, altered: &[&[f64]], found: &[f64], tolerance: f64) -> Finding {
     let largest = expected.values.iter().filter(|x| x.is_finite()).fold(0.0f64, |m, x| m.max(x.abs())) + 0.01;
     let pairs = |others: &[f64]| -> Vec<f64> {
         let off = |(e, f): (&f64, &f64)| if e == f || e.is_nan() && f.is_nan() { 0.0 } else { (e - f).abs() };
         expected.values.iter().zip(others).map(off).collect()
     };
-    let amplified = pairs(altered).into_iter().filter(|x| x.is_finite()).fold(0.0, f64::max);
+    let amplified = altered.iter().flat_map(|a| pairs(a)).filter(|x| x.is_finite()).fold(0.0, f64::max);
     let allowed = tolerance * largest + AMPLIFIED * amplified;
     let mut finding = Finding::of(&*expected.name);
     for (place, off) in pairs(found).into_iter().enumerate() {
         // On the edge of a function's domain, where the last bits decide whether there is a number.
-        if expected.values[place].is_nan() != altered[place].is_nan() {
+        if altered.iter().any(|a| expected.values[place].is_nan() != a[place].is_nan()) {
             continue;
         }
         if off > finding.error * largest {
@@ -193,13 +201,13 @@ mod tests {
     #[test]
     fn numbers_beyond_the_rounding_that_a_network_amplifies_are_found() {
         let expected = Named { name: "y".into(), values: vec![1.0, -2.0, f64::NAN] };
-        let same = compare(&expected, &[1.0, -2.0, f64::NAN], &[1.0001, -2.0, f64::NAN], 1e-4);
+        let same = compare(&expected, &[&[1.0, -2.0, f64::NAN]], &[1.0001, -2.0, f64::NAN], 1e-4);
         assert!(same.problem.is_none() && same.error > 4e-5, "{same:?}");
-        let other = compare(&expected, &[1.0, -2.0, f64::NAN], &[1.001, -2.0, f64::NAN], 1e-4);
+        let other = compare(&expected, &[&[1.0, -2.0, f64::NAN]], &[1.001, -2.0, f64::NAN], 1e-4);
         assert_eq!(other.problem.unwrap(), "value 0 of 3 is 1.001e0, and the reference gives 1e0");
-        let amplified = compare(&expected, &[1.001, -2.0, f64::NAN], &[1.001, -2.0, f64::NAN], 1e-4);
+        let amplified = compare(&expected, &[&[1.001, -2.0, f64::NAN]], &[1.001, -2.0, f64::NAN], 1e-4);
         assert!(amplified.problem.is_none(), "{amplified:?}");
-        let lost = compare(&expected, &[1.0, -2.0, f64::NAN], &[f64::NAN, -2.0, f64::NAN], 1e-4);
+        let lost = compare(&expected, &[&[1.0, -2.0, f64::NAN]], &[f64::NAN, -2.0, f64::NAN], 1e-4);
         assert!(lost.problem.is_some());
     }
 }
