@@ -1,6 +1,8 @@
 //! One array of numbers with its shape, its type and its name, and the checks that its readers make.
 
 use crate::error::FileError;
+use crate::inputs::reserve;
+use rnnc_plan::ExecutorError;
 use std::borrow::Cow;
 use std::path::PathBuf;
 
@@ -75,11 +77,20 @@ impl Elements {
         }
     }
 
+    /// Bytes of one element, as it is written.
+    pub(crate) fn size(&self) -> usize {
+        match self {
+            Elements::Booleans(_) => 1,
+            Elements::F32(_) => 4,
+            Elements::F64(_) | Elements::Integers(_) => 8,
+        }
+    }
+
     /// From column-major (Fortran) order.
-    pub(crate) fn make_row_major(&mut self, shape: &[usize]) {
-        fn reorder<T: Copy>(values: &mut Vec<T>, shape: &[usize]) {
+    pub(crate) fn make_row_major(&mut self, shape: &[usize]) -> Result<(), ExecutorError> {
+        fn reorder<T: Copy>(values: &mut Vec<T>, shape: &[usize]) -> Result<(), ExecutorError> {
             let mut index = vec![0usize; shape.len()];
-            let mut out = Vec::with_capacity(values.len());
+            let mut out = reserve(values.len(), "the array in row-major order")?;
             for _ in 0..values.len() {
                 let place = index.iter().zip(shape).rev().fold(0, |place, (&i, &d)| place * d + i);
                 out.push(values[place]);
@@ -93,6 +104,7 @@ impl Elements {
                 }
             }
             *values = out;
+            Ok(())
         }
         match self {
             Elements::F32(v) => reorder(v, shape),
@@ -221,14 +233,14 @@ impl Array {
                     let found = format!("{:e} at {}", v[place], self.place(place));
                     return Err(self.error("numbers within single precision", found));
                 }
-                Ok(Cow::Owned(v.iter().map(|&x| x as f32).collect()))
+                converted(v, |x| x as f32)
             }
             Elements::Integers(v) => {
                 // Through the widest integers, for the largest of 64 bits rounds to one more.
                 self.check_exact(v, |x| x as f32 as i128, "float32")?;
-                Ok(Cow::Owned(v.iter().map(|&x| x as f32).collect()))
+                converted(v, |x| x as f32)
             }
-            Elements::Booleans(v) => Ok(Cow::Owned(v.iter().map(|&x| f32::from(u8::from(x))).collect())),
+            Elements::Booleans(v) => converted(v, |x| f32::from(u8::from(x))),
         }
     }
 
@@ -250,13 +262,13 @@ impl Array {
     /// Floats, in double precision; integers that it does not hold exactly are an error. Truth values are 0 and 1.
     pub fn f64s(&self) -> Result<Cow<'_, [f64]>, FileError> {
         match &self.elements {
-            Elements::F32(v) => Ok(Cow::Owned(v.iter().map(|&x| f64::from(x)).collect())),
+            Elements::F32(v) => converted(v, f64::from),
             Elements::F64(v) => Ok(Cow::Borrowed(v)),
             Elements::Integers(v) => {
                 self.check_exact(v, |x| x as f64 as i128, "float64")?;
-                Ok(Cow::Owned(v.iter().map(|&x| x as f64).collect()))
+                converted(v, |x| x as f64)
             }
-            Elements::Booleans(v) => Ok(Cow::Owned(v.iter().map(|&x| f64::from(u8::from(x))).collect())),
+            Elements::Booleans(v) => converted(v, |x| f64::from(u8::from(x))),
         }
     }
 
@@ -318,6 +330,13 @@ impl Array {
     fn place(&self, place: usize) -> String {
         format!("{:?}", index_of(place, &self.shape))
     }
+}
+
+/// Numbers of another type, if there is memory for them too.
+fn converted<T: Copy, U: Clone>(values: &[T], convert: impl Fn(T) -> U) -> Result<Cow<'_, [U]>, FileError> {
+    let mut out = reserve(values.len(), "the array's numbers in another type")?;
+    out.extend(values.iter().map(|&x| convert(x)));
+    Ok(Cow::Owned(out))
 }
 
 /// The index of a row-major place.

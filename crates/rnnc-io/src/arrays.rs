@@ -2,16 +2,18 @@
 //!
 //! An `.npz` file is a zip archive of `.npy` arrays, as `numpy.savez` and `numpy.savez_compressed` write it.
 
-use crate::array::Array;
+use crate::array::{Array, Dimension, Elements};
 use crate::error::FileError;
-use crate::files::write_whole;
+use crate::files::{Output, write_whole};
 use crate::inputs::open_regular;
 use crate::kind::{Wanted, check_kind};
-use crate::npy;
+use crate::npy::{self, Header};
 use rnnc_graph::nearest;
+use std::collections::{BTreeMap, HashSet};
 use std::fs::File;
-use std::io::{BufReader, Write};
+use std::io::{self, BufReader};
 use std::path::{Path, PathBuf};
+use zip::result::ZipError;
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipArchive, ZipWriter};
 
@@ -25,25 +27,44 @@ const DEFLATED: u64 = 1032;
 /// # let directory = tempfile::tempdir()?;
 /// # let path = directory.path().join("in.npz");
 /// write_arrays(&path, &[Array::new("x", &[2, 1, 3], Elements::F32(vec![0.5; 6]))])?;
-/// let x = ArrayFile::open(&path)?.read("x")?;
-/// x.check_shape(&[Dimension::Any("T"), Dimension::Size(1), Dimension::Size(3)])?;
+/// let x = ArrayFile::open(&path)?.read_shaped("x", &[Dimension::Any("T"), Dimension::Size(1), Dimension::Size(3)])?;
 /// assert_eq!(x.f32s()?[0], 0.5);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct ArrayFile {
     path: PathBuf,
     archive: ZipArchive<BufReader<File>>,
+    /// The places of the arrays in the archive, by name.
+    places: BTreeMap<String, usize>,
 }
 
 impl ArrayFile {
     /// Opens the file and reads its table of contents.
+    ///
+    /// # Errors
+    /// A file that is none, one with other things in it than arrays, and one with two arrays of one name.
     pub fn open(path: impl Into<PathBuf>) -> Result<ArrayFile, FileError> {
         let path = path.into();
         check_kind(&path, Wanted::Arrays)?;
         let (file, _) = open_regular(&path)?;
         let archive = ZipArchive::new(BufReader::new(file))
             .map_err(|e| FileError::contents(&path, format!("not a whole .npz file (cut short?): {e}")))?;
-        Ok(ArrayFile { path, archive })
+        let fail = |problem: String| FileError::contents(&path, problem);
+        let mut places = BTreeMap::new();
+        for (place, member) in archive.file_names().enumerate() {
+            let member = member.map_err(|_| fail("it has a member whose name is not text".into()))?;
+            let Some(name) = member.strip_suffix(".npy") else {
+                return Err(fail(format!(
+                    "its member `{member}` is no array: in an .npz file each is called NAME.npy"
+                )));
+            };
+            places.insert(name.to_string(), place);
+        }
+        // The archive's own table has one place a name.
+        if archive.has_duplicate_names() {
+            return Err(fail("it has two arrays of one name: leave one of them".into()));
+        }
+        Ok(ArrayFile { path, archive, places })
     }
 
     /// Where it is.
@@ -53,25 +74,22 @@ impl ArrayFile {
 
     /// The names of its arrays, sorted.
     pub fn names(&self) -> Vec<String> {
-        // A name that is not text is no array of ours.
-        let entries = self.archive.file_names().filter_map(Result::ok);
-        let mut names: Vec<String> =
-            entries.map(|entry| entry.strip_suffix(".npy").unwrap_or(&entry).to_string()).collect();
-        names.sort();
-        names
+        self.places.keys().cloned().collect()
     }
 
     /// Whether it has an array of that name.
     pub fn contains(&self, name: &str) -> bool {
-        self.archive.index_for_name(&format!("{name}.npy")).is_some()
+        self.places.contains_key(name)
     }
 
     /// Refuses arrays other than these. `what` says what they are: "the network's inputs and `reset`".
     pub fn refuse_others(&self, known: &[&str], what: &str) -> Result<(), FileError> {
-        match self.names().into_iter().find(|name| !known.contains(&name.as_str())) {
+        // A list of sequences has as many names as it has arrays.
+        let set: HashSet<&str> = known.iter().copied().collect();
+        match self.places.keys().find(|name| !set.contains(name.as_str())) {
             None => Ok(()),
             Some(array) => {
-                let meant = match nearest(&array, known.iter().copied()) {
+                let meant = match nearest(array, known.iter().copied()) {
                     _ if array.starts_with("arr_") => {
                         " (what NumPy calls one without a name: `numpy.savez(path, x=...)` gives it one)"
                             .into()
@@ -79,46 +97,67 @@ impl ArrayFile {
                     Some(near) => format!(" (did you mean `{near}`?)"),
                     None => String::new(),
                 };
-                Err(FileError::Array {
-                    path: self.path.clone(),
-                    array,
-                    expected: format!("{what} ({})", list(known)),
-                    found: format!("an array of another name{meant}"),
-                })
+                let expected = format!("{what} ({})", list(known));
+                Err(self.error(array, expected, format!("an array of another name{meant}")))
             }
         }
     }
 
-    /// Reads an array.
+    fn error(&self, array: &str, expected: String, found: String) -> FileError {
+        FileError::Array { path: self.path.clone(), array: array.into(), expected, found }
+    }
+
+    /// Reads an array, whatever its shape.
     pub fn read(&mut self, name: &str) -> Result<Array, FileError> {
-        let (path, names) = (self.path.clone(), self.names());
+        self.read_if(name, |_| Ok(()))
+    }
+
+    /// Reads an array of this shape. One of another is refused before its numbers are read.
+    pub fn read_shaped(&mut self, name: &str, shape: &[Dimension<'_>]) -> Result<Array, FileError> {
+        self.read_if(name, |array| array.check_shape(shape))
+    }
+
+    /// Reads an array, unless something is wrong with what its header says.
+    fn read_if(
+        &mut self,
+        name: &str,
+        check: impl FnOnce(&Array) -> Result<(), FileError>,
+    ) -> Result<Array, FileError> {
+        let Some(&place) = self.places.get(name) else {
+            let there: Vec<&str> = self.places.keys().map(String::as_str).collect();
+            let found =
+                if there.is_empty() { "none at all".into() } else { format!("only {}", list(&there)) };
+            return Err(self.error(name, "an array of this name".into(), found));
+        };
+        let path = self.path.clone();
         let error = |expected: String, found: String| FileError::Array {
             path: path.clone(),
-            array: name.to_string(),
+            array: name.into(),
             expected,
             found,
         };
-        let Some(place) = self.archive.index_for_name(&format!("{name}.npy")) else {
-            let there: Vec<&str> = names.iter().map(String::as_str).collect();
-            return Err(error("an array of this name".into(), format!("only {}", list(&there))));
-        };
-        let mut entry = self
-            .archive
-            .by_index(place)
-            .map_err(|e| error("a whole array".into(), std::io::Error::from(e).to_string()))?;
-        // What the archive says of its size may be wrong, so that what it can hold at most counts too.
-        let most = entry.size().min(entry.compressed_size().saturating_mul(DEFLATED));
-        let array = npy::decode(&mut entry, most).map_err(|problem| match problem.split_once("; ") {
-            Some((expected, found)) => error(expected.into(), found.into()),
-            None => error(problem, "something else".into()),
+        let mut member = self.archive.by_index(place).map_err(|e| {
+            let help = match e {
+                ZipError::UnsupportedArchive(_) | ZipError::CompressionMethodNotSupported(_) => {
+                    " (`numpy.savez` and `numpy.savez_compressed` write what is read here)"
+                }
+                _ => "",
+            };
+            error("a whole array".into(), format!("{}{help}", io::Error::from(e)))
         })?;
-        Ok(Array {
-            path: self.path.clone(),
-            name: name.to_string(),
-            shape: array.shape,
-            element: array.element,
-            elements: array.elements,
-        })
+        // What the archive says of its size may be wrong, so that what it can hold at most counts too.
+        let most = member.size().min(member.compressed_size().saturating_mul(DEFLATED));
+        let header = Header::read(&mut member, most).map_err(|e| error(e.expected, e.found))?;
+        let mut array = Array {
+            path: path.clone(),
+            name: name.into(),
+            shape: header.shape.clone(),
+            element: header.element,
+            elements: Elements::F32(Vec::new()),
+        };
+        check(&array)?;
+        array.elements = header.elements(&mut member).map_err(|e| error(e.expected, e.found))?;
+        Ok(array)
     }
 }
 
@@ -136,32 +175,47 @@ pub fn write_arrays(path: &Path, arrays: &[Array]) -> Result<(), FileError> {
     }
     write_whole(path, |out| {
         let mut zip = ZipWriter::new(out);
-        for array in arrays {
-            let bytes = npy::encode(&array.shape, &array.elements);
-            let options = SimpleFileOptions::default()
-                .compression_method(CompressionMethod::Stored)
-                .large_file(bytes.len() >= u32::MAX as usize);
-            zip.start_file(format!("{}.npy", array.name), options)?;
-            zip.write_all(&bytes)?;
+        let put = |array| put(&mut zip, array);
+        match arrays.iter().try_for_each(put) {
+            Ok(()) => zip.finish().map(|_| ()).map_err(Into::into),
+            Err(error) => {
+                // Dropped, it would finish the archive, and tell stderr that it cannot.
+                std::mem::forget(zip);
+                Err(error)
+            }
         }
-        zip.finish()?;
-        Ok(())
     })
+}
+
+fn put(zip: &mut ZipWriter<&mut dyn Output>, array: &Array) -> io::Result<()> {
+    let options = SimpleFileOptions::default()
+        .compression_method(CompressionMethod::Stored)
+        .large_file(npy::length(&array.shape, &array.elements) >= u64::from(u32::MAX));
+    zip.start_file(format!("{}.npy", array.name), options)?;
+    npy::write(zip, &array.shape, &array.elements)
 }
 
 /// `a`, `b`, `c`
 pub fn list(names: &[&str]) -> String {
     match names {
         [] => "nothing".into(),
-        names => names.iter().map(|n| format!("`{n}`")).collect::<Vec<_>>().join(", "),
+        names => {
+            let named = names.iter().take(NAMED).map(|n| format!("`{n}`")).collect::<Vec<_>>().join(", ");
+            let more = names.len().saturating_sub(NAMED);
+            if more > 0 { format!("{named} and {more} more") } else { named }
+        }
     }
 }
+
+/// More names than these are counted, not listed.
+const NAMED: usize = 20;
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::array::{Dimension, ElementType, Elements};
+    use crate::array::ElementType;
     use proptest::prelude::*;
+    use std::io::Write;
 
     fn written(arrays: &[Array]) -> (tempfile::TempDir, PathBuf) {
         let directory = tempfile::tempdir().unwrap();
@@ -189,8 +243,21 @@ mod tests {
         }
     }
 
-    fn decode(bytes: &[u8]) -> Result<npy::Npy, String> {
-        npy::decode(&mut &*bytes, bytes.len() as u64)
+    fn encode(shape: &[usize], elements: &Elements) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        npy::write(&mut bytes, shape, elements).unwrap();
+        bytes
+    }
+
+    fn decode_from(source: &mut impl io::Read, most: u64) -> Result<(Vec<usize>, Elements), String> {
+        let in_words = |e: npy::Wrong| format!("{}; {}", e.expected, e.found);
+        let header = Header::read(source, most).map_err(in_words)?;
+        let elements = header.elements(source).map_err(in_words)?;
+        Ok((header.shape, elements))
+    }
+
+    fn decode(bytes: &[u8]) -> Result<(Vec<usize>, Elements), String> {
+        decode_from(&mut &*bytes, bytes.len() as u64)
     }
 
     /// The layout of `numpy.arange(6, dtype=">i2").reshape(2, 3, order="F")`.
@@ -200,16 +267,16 @@ mod tests {
         let header = "{'descr': '>i2', 'fortran_order': True, 'shape': (2, 3), }";
         bytes.extend(format!("{header:<117}\n").as_bytes());
         bytes.extend([0, 0, 0, 1, 0, 2, 0, 3, 0, 4, 0, 5]);
-        let array = decode(&bytes).ok().unwrap();
-        assert_eq!(array.shape, [2, 3]);
-        assert_eq!(array.elements, Elements::Integers(vec![0, 2, 4, 1, 3, 5]));
+        let (shape, elements) = decode(&bytes).unwrap();
+        assert_eq!(shape, [2, 3]);
+        assert_eq!(elements, Elements::Integers(vec![0, 2, 4, 1, 3, 5]));
     }
 
-    /// An array that is written by hand, of 3 elements.
+    /// An array that is written by hand, of 3 elements, as Python 2 writes their number.
     fn read_raw(descr: &str, data: &[u8]) -> Result<Array, FileError> {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("in.npz");
-        let header = format!("{{'descr': {descr}, 'fortran_order': False, 'shape': (3,), }}");
+        let header = format!("{{'descr': {descr}, 'fortran_order': False, 'shape': (3L,), }}");
         let mut bytes = b"\x93NUMPY\x01\x00\x76\x00".to_vec();
         bytes.extend(format!("{header:<117}\n").as_bytes());
         bytes.extend(data);
@@ -247,6 +314,79 @@ mod tests {
             let expected = format!("array `x`: expected floats, integers or booleans, found {found}");
             assert!(error.contains(&expected), "{descr}: {error}");
         }
+    }
+
+    /// A file whose members are these.
+    fn archive(members: &[(&str, &[u8])]) -> (tempfile::TempDir, PathBuf) {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("in.npz");
+        let mut zip = ZipWriter::new(File::create(&path).unwrap());
+        for (name, bytes) in members {
+            zip.start_file(*name, SimpleFileOptions::default()).unwrap();
+            zip.write_all(bytes).unwrap();
+        }
+        zip.finish().unwrap();
+        (directory, path)
+    }
+
+    #[test]
+    fn a_member_that_is_no_array_is_named() {
+        let x = encode(&[1], &Elements::F32(vec![1.0]));
+        for name in ["x", "read.me", "a/"] {
+            let (_kept, path) = archive(&[("y.npy", &x), (name, &x)]);
+            let error = ArrayFile::open(&path).err().unwrap().to_string();
+            assert!(error.contains(&format!("its member `{name}` is no array")), "{error}");
+        }
+        let (_kept, path) = archive(&[("a/x.npy", &x)]);
+        assert_eq!(ArrayFile::open(&path).unwrap().names(), ["a/x"]);
+    }
+
+    #[test]
+    fn an_array_that_is_packed_otherwise_than_numpy_does_is_refused_with_what_is_read() {
+        let (_kept, path) = archive(&[("x.npy", &encode(&[1], &Elements::F32(vec![1.0])))]);
+        let mut bytes = std::fs::read(&path).unwrap();
+        let central = bytes.windows(4).rposition(|w| w == b"PK\x01\x02").unwrap();
+        // The number of bzip2.
+        (bytes[8], bytes[central + 10]) = (12, 12);
+        std::fs::write(&path, bytes).unwrap();
+        let error = ArrayFile::open(&path).unwrap().read("x").unwrap_err().to_string();
+        assert!(error.contains("12 (`numpy.savez` and `numpy.savez_compressed` write"), "{error}");
+    }
+
+    #[test]
+    fn two_arrays_of_one_name_are_refused() {
+        let (one, two) = (encode(&[1], &Elements::F32(vec![1.0])), encode(&[1], &Elements::F32(vec![2.0])));
+        let (_kept, path) = archive(&[("x.npy", &one), ("z.npy", &two)]);
+        let mut bytes = std::fs::read(&path).unwrap();
+        let places: Vec<usize> = (0..bytes.len()).filter(|&i| bytes[i..].starts_with(b"z.npy")).collect();
+        places.into_iter().for_each(|place| bytes[place] = b'x');
+        std::fs::write(&path, bytes).unwrap();
+        let error = ArrayFile::open(&path).err().unwrap().to_string();
+        assert!(error.ends_with("it has two arrays of one name: leave one of them"), "{error}");
+    }
+
+    #[test]
+    fn an_array_of_another_shape_is_refused_before_its_numbers_are_read() {
+        // The numbers are damaged, so that to read them is an error of its own.
+        let (_kept, path) = archive(&[("x.npy", &encode(&[300, 2], &Elements::F64(vec![0.5; 600])))]);
+        let mut bytes = std::fs::read(&path).unwrap();
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        std::fs::write(&path, bytes).unwrap();
+        let mut file = ArrayFile::open(&path).unwrap();
+        let any = Dimension::Any("T");
+        let error = file.read_shaped("x", &[any, Dimension::Size(3)]).unwrap_err().to_string();
+        assert!(error.ends_with("expected shape [T, 3], found shape [300, 2]"), "{error}");
+        let error = file.read_shaped("x", &[any, Dimension::Size(2)]).unwrap_err().to_string();
+        assert!(error.contains("expected a whole array"), "{error}");
+    }
+
+    #[test]
+    fn many_names_are_counted_and_not_listed() {
+        let names: Vec<String> = (0..25).map(|i| format!("x.{i}")).collect();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        assert!(list(&names).ends_with("`x.19` and 5 more"));
+        assert_eq!(list(&names[..2]), "`x.0`, `x.1`");
     }
 
     #[test]
@@ -319,7 +459,7 @@ mod tests {
         let mut zip = ZipWriter::new(File::create(&path).unwrap());
         let options = SimpleFileOptions::default().compression_method(CompressionMethod::Deflated);
         zip.start_file("x.npy", options).unwrap();
-        zip.write_all(&npy::encode(&[50], &values)).unwrap();
+        zip.write_all(&encode(&[50], &values)).unwrap();
         zip.finish().unwrap();
         let whole = std::fs::read(&path).unwrap();
         assert!(whole.len() < 400);
@@ -348,7 +488,7 @@ mod tests {
 
     #[test]
     fn a_shape_larger_than_the_data_is_an_error_before_anything_is_allocated() {
-        let mut bytes = npy::encode(&[4], &Elements::F32(vec![0.0; 4]));
+        let mut bytes = encode(&[4], &Elements::F32(vec![0.0; 4]));
         let place = bytes.windows(4).position(|w| w == b"(4,)").unwrap();
         bytes[place..place + 4].copy_from_slice(b"(9,)");
         assert!(decode(&bytes).err().unwrap().contains("9 float32 values"));
@@ -357,6 +497,8 @@ mod tests {
         bytes.extend((header.len() as u16).to_le_bytes());
         bytes.extend(header.as_bytes());
         assert!(decode(&bytes).err().unwrap().contains("very many"));
+        let bytes = encode(&[1; 65], &Elements::F32(vec![1.0]));
+        assert_eq!(decode(&bytes).err().unwrap(), "at most 64 dimensions; 65");
     }
 
     #[test]
@@ -371,9 +513,9 @@ mod tests {
                 }
             }
         }
-        let bytes = npy::encode(&[2, 3], &Elements::F32(vec![1.0; 6]));
+        let bytes = encode(&[2, 3], &Elements::F32(vec![1.0; 6]));
         let mut bomb = Endless(&bytes, 0);
-        let error = npy::decode(&mut bomb, u64::MAX).err().unwrap();
+        let error = decode_from(&mut bomb, u64::MAX).err().unwrap();
         assert!(
             error.ends_with("6 float32 values, as the shape [2, 3] says; there are more than 24 bytes"),
             "{error}"
@@ -383,8 +525,8 @@ mod tests {
 
     #[test]
     fn a_shape_that_so_small_a_file_cannot_hold_is_refused_before_room_is_made() {
-        let bytes = npy::encode(&[4_000_000_000_000], &Elements::F64(vec![]));
-        let error = npy::decode(&mut &*bytes, 1 << 40).err().unwrap();
+        let bytes = encode(&[4_000_000_000_000], &Elements::F64(vec![]));
+        let error = decode_from(&mut &*bytes, 1 << 40).err().unwrap();
         assert!(error.contains("there are at most"), "{error}");
     }
 

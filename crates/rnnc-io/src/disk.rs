@@ -51,11 +51,18 @@ pub(crate) fn remove(path: &Path) -> io::Result<()> {
     fs::remove_file(path)
 }
 
-/// Forces the names in the directory that `path` stands in to the disk.
+/// Forces the names in the directory that `path` stands in to the disk, where that can be asked for.
 #[cfg(unix)]
 pub(crate) fn sync_directory_of(path: &Path) -> io::Result<()> {
-    begin(Operation::SyncDirectory)?;
-    File::open(directory_of(path))?.sync_all()
+    use io::ErrorKind::{InvalidInput, PermissionDenied, Unsupported};
+    let synced = begin(Operation::SyncDirectory)
+        .and_then(|()| File::open(directory_of(path)))
+        .and_then(|directory| directory.sync_all());
+    match synced {
+        // A directory that may be written to and not be read, or a file system that has no such request: the file is there.
+        Err(e) if matches!(e.kind(), InvalidInput | PermissionDenied | Unsupported) => Ok(()),
+        other => other,
+    }
 }
 
 /// Elsewhere directories cannot be opened as files.

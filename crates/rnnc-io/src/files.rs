@@ -101,7 +101,11 @@ fn replace(path: &Path, contents: impl FnOnce(&mut dyn Output) -> io::Result<()>
         Err(e) => return Err(e),
     };
     remove_partials(path);
-    let (partial, handle) = create_partial(path)?;
+    let (partial, handle) = create_partial(path).map_err(|e| match old {
+        // The file's own mode does not tell why.
+        Some(_) => io::Error::new(e.kind(), format!("no new file can be made in its directory: {e}")),
+        None => e,
+    })?;
     let written = fill(handle, old, contents).and_then(|handle| {
         disk::rename(&partial, path)?;
         // It is locked until it has its name.
@@ -284,6 +288,23 @@ mod tests {
                     break;
                 }
             }
+        }
+    }
+
+    #[test]
+    fn a_directory_that_cannot_be_synced_has_the_file_all_the_same() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("kept");
+        let ((), done) = with_fault(None, || write(&path, b"old").unwrap());
+        let place = done.iter().position(|o| *o == Operation::SyncDirectory).unwrap();
+        use io::ErrorKind::{InvalidInput, Other, PermissionDenied, Unsupported};
+        for (kind, is_harmless) in
+            [(InvalidInput, true), (PermissionDenied, true), (Unsupported, true), (Other, false)]
+        {
+            fs::remove_file(&path).unwrap();
+            let (written, _) = with_fault(Some((place, Fault::Fails(kind))), || write(&path, b"new"));
+            assert_eq!(written.is_ok(), is_harmless, "{kind:?}");
+            assert_eq!(fs::read(&path).unwrap(), b"new");
         }
     }
 

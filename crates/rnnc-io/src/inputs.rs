@@ -24,7 +24,14 @@ pub fn read_text(path: &Path) -> Result<String, FileError> {
     }
     String::from_utf8(bytes).map_err(|e| {
         let place = e.utf8_error().valid_up_to();
-        FileError::contents(path, format!("not a text in UTF-8: byte {place} is the first that is none"))
+        let utf16 = match e.as_bytes() {
+            [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => " (it is UTF-16, perhaps)",
+            _ => "",
+        };
+        FileError::contents(
+            path,
+            format!("not a text in UTF-8: byte {place} is the first that is none{utf16}; save it as UTF-8"),
+        )
     })
 }
 
@@ -42,14 +49,19 @@ pub fn read_network(path: &Path) -> Result<String, FileError> {
 /// # Errors
 /// What cannot be opened; directories, pipes and devices.
 pub fn open_regular(path: &Path) -> Result<(File, u64), FileError> {
-    // A pipe would be waited for if it were opened.
+    let length = regular_length(path)?;
+    let file = File::open(path).map_err(|e| FileError::read(path, e))?;
+    Ok((file, length))
+}
+
+/// The length of a file that [`open_regular`] opens, without opening it: a pipe would be waited for.
+pub fn regular_length(path: &Path) -> Result<u64, FileError> {
     let found = fs::metadata(path).map_err(|e| FileError::read(path, e))?;
     if !found.is_file() {
         let problem = format!("it is {}, not a regular file", name(found.file_type()));
         return Err(FileError::read(path, io::Error::new(io::ErrorKind::InvalidInput, problem)));
     }
-    let file = File::open(path).map_err(|e| FileError::read(path, e))?;
-    Ok((file, found.len()))
+    Ok(found.len())
 }
 
 #[cfg(unix)]
@@ -73,19 +85,34 @@ fn name(kind: FileType) -> &'static str {
 
 /// Room for so many elements, if there is memory for them.
 pub fn reserve<T>(count: usize, what: &str) -> Result<Vec<T>, ExecutorError> {
-    let bytes = count as u128 * size_of::<T>() as u128;
-    // Small amounts are not worth asking for.
-    if bytes > 1 << 20 {
-        check_available(what, bytes)?;
-    }
     let mut room = Vec::new();
+    check::<T>(count, what)?;
     // The system may know of a limit that `check_available` does not.
-    room.try_reserve_exact(count).map_err(|_| ExecutorError::Memory {
-        what: what.into(),
-        bytes,
-        available: 0,
-    })?;
+    room.try_reserve_exact(count).map_err(|_| none::<T>(count, what))?;
     Ok(room)
+}
+
+/// Room for so many elements more, if there is memory for them.
+pub fn make_room<T>(values: &mut Vec<T>, more: usize, what: &str) -> Result<(), ExecutorError> {
+    if values.capacity() - values.len() < more {
+        check::<T>(more, what)?;
+        values.try_reserve(more).map_err(|_| none::<T>(more, what))?;
+    }
+    Ok(())
+}
+
+fn check<T>(count: usize, what: &str) -> Result<(), ExecutorError> {
+    let bytes = bytes::<T>(count);
+    // Small amounts are not worth asking for.
+    if bytes > 1 << 20 { check_available(what, bytes) } else { Ok(()) }
+}
+
+fn none<T>(count: usize, what: &str) -> ExecutorError {
+    ExecutorError::Memory { what: what.into(), bytes: bytes::<T>(count), available: 0 }
+}
+
+fn bytes<T>(count: usize) -> u128 {
+    count as u128 * size_of::<T>() as u128
 }
 
 #[cfg(test)]
@@ -109,7 +136,9 @@ mod tests {
             read_text(Path::new("/dev/zero")).unwrap_err();
         }
         fs::write(&path, b"ab\xff").unwrap();
-        assert!(read_text(&path).unwrap_err().to_string().contains("byte 2 is the first that is none"));
+        assert!(read_text(&path).unwrap_err().to_string().contains("byte 2 is the first that is none; save"));
+        fs::write(&path, b"\xff\xfea\0").unwrap();
+        assert!(read_text(&path).unwrap_err().to_string().contains("(it is UTF-16, perhaps)"));
     }
 
     #[test]

@@ -5,79 +5,152 @@
 use crate::array::{ElementType, Elements};
 use crate::inputs::reserve;
 use crate::tensors::half;
-use std::io::{self, Read};
+use rnnc_plan::ExecutorError;
+use std::io::{self, Read, Write};
 
 const MAGIC: &[u8] = b"\x93NUMPY";
 
-/// What an `.npy` file holds, or in words what is wrong with it.
-pub(crate) struct Npy {
-    pub(crate) shape: Vec<usize>,
-    pub(crate) element: ElementType,
-    pub(crate) elements: Elements,
-}
-
-/// Bytes that are read at a time: a multiple of every element's size.
+/// Bytes that are read or written at a time: a multiple of every element's size.
 const CHUNK: usize = 1 << 16;
 
 /// More than the header of any array takes: NumPy itself refuses 10,000.
 const HEADER: usize = 1 << 16;
 
-/// Reads a whole `.npy` file, which has at most so many bytes: its header first, then no more than that says.
-pub(crate) fn decode(source: &mut impl Read, most: u64) -> Result<Npy, String> {
-    let cut = |e: io::Error| match e.kind() {
-        io::ErrorKind::UnexpectedEof => "a whole array; the file is cut short".to_string(),
-        _ => format!("a whole array; {e}"),
-    };
-    let mut begin = [0; MAGIC.len() + 2];
-    source.read_exact(&mut begin).map_err(cut)?;
-    let version = begin.strip_prefix(MAGIC).ok_or("an .npy array; the magic number is missing")?[0];
-    let mut length = [0; 4];
-    match version {
-        1 => source.read_exact(&mut length[..2]),
-        2 | 3 => source.read_exact(&mut length),
-        newer => return Err(format!("an .npy array of version 1 to 3; this one has version {newer}")),
-    }
-    .map_err(cut)?;
-    let length = u32::from_le_bytes(length) as usize;
-    if length > HEADER {
-        return Err(format!("a header that says type and shape; it has {length} bytes"));
-    }
-    let mut header = vec![0; length];
-    source.read_exact(&mut header).map_err(cut)?;
-    let header = String::from_utf8(header).map_err(|_| "a header in ASCII")?;
-    let header =
-        Header::parse(&header).ok_or_else(|| format!("a header that says type and shape, not {header:?}"))?;
+/// As many dimensions as NumPy's arrays have at most.
+const DIMENSIONS: usize = 64;
 
-    let (swapped, element) = element_type(&header.descr)
-        .ok_or_else(|| format!("floats, integers or booleans; {}", unsupported(&header.descr)))?;
-    let count = header.shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d));
-    let size = count.and_then(|n| n.checked_mul(element.size()));
-    let wrong = |found: &str| {
-        let count = count.map_or("very many".into(), |n| n.to_string());
-        format!("{count} {} values, as the shape {:?} says; {found}", element.name(), header.shape)
-    };
-    let (Some(count), Some(size)) = (count, size) else { return Err(wrong("no file has as many")) };
-    let there = most.saturating_sub((begin.len() + length) as u64);
-    if size as u64 > there {
-        return Err(wrong(&format!("there are at most {there} bytes (cut short?)")));
-    }
-    let mut elements = elements(source, element, swapped, count).map_err(|problem| match problem {
-        Problem::Read(e) if e.kind() == io::ErrorKind::UnexpectedEof => wrong("the file is cut short"),
-        Problem::Read(e) => cut(e),
-        Problem::Other(problem) => problem,
-    })?;
-    // What comes after it is not looked at; that nothing comes is when archives compare their sums.
-    if source.read(&mut [0]).map_err(cut)? > 0 {
-        return Err(wrong(&format!("there are more than {size} bytes")));
-    }
-    if header.fortran_order && header.shape.len() > 1 {
-        elements.make_row_major(&header.shape);
-    }
-    Ok(Npy { shape: header.shape, element, elements })
+/// What was expected of a file, and what was found.
+#[derive(Debug)]
+pub(crate) struct Wrong {
+    pub(crate) expected: String,
+    pub(crate) found: String,
 }
 
-/// The header and the numbers of an array, little-endian and row-major.
-pub(crate) fn encode(shape: &[usize], elements: &Elements) -> Vec<u8> {
+fn wrong(expected: impl Into<String>, found: impl Into<String>) -> Wrong {
+    Wrong { expected: expected.into(), found: found.into() }
+}
+
+fn cut(error: io::Error) -> Wrong {
+    match error.kind() {
+        io::ErrorKind::UnexpectedEof => wrong("a whole array", "the file is cut short"),
+        _ => wrong("a whole array", error.to_string()),
+    }
+}
+
+/// What the header of an `.npy` file says of the numbers behind it.
+pub(crate) struct Header {
+    pub(crate) shape: Vec<usize>,
+    pub(crate) element: ElementType,
+    big_endian: bool,
+    column_major: bool,
+    /// As many as the shape says.
+    count: usize,
+}
+
+impl Header {
+    /// Reads the header of a file that has at most so many bytes.
+    pub(crate) fn read(source: &mut impl Read, most: u64) -> Result<Header, Wrong> {
+        let mut begin = [0; MAGIC.len() + 2];
+        source.read_exact(&mut begin).map_err(cut)?;
+        let Some([version, _]) = begin.strip_prefix(MAGIC) else {
+            return Err(wrong("an .npy array", "something that does not begin as one"));
+        };
+        let mut length = [0; 4];
+        match version {
+            1 => source.read_exact(&mut length[..2]),
+            2 | 3 => source.read_exact(&mut length),
+            newer => return Err(wrong("an .npy array of version 1 to 3", format!("version {newer}"))),
+        }
+        .map_err(cut)?;
+        let length = u32::from_le_bytes(length) as usize;
+        const SAYS: &str = "a header that says type and shape";
+        if length > HEADER {
+            return Err(wrong(SAYS, format!("one of {length} bytes")));
+        }
+        let mut text = vec![0; length];
+        source.read_exact(&mut text).map_err(cut)?;
+        let text = String::from_utf8_lossy(&text);
+        let said = Said::parse(&text).ok_or_else(|| wrong(SAYS, format!("{:?}", text.trim_end())))?;
+        if said.shape.len() > DIMENSIONS {
+            let found = format!("{}", said.shape.len());
+            return Err(wrong(format!("at most {DIMENSIONS} dimensions"), found));
+        }
+
+        let Some((big_endian, element)) = element_type(&said.descr) else {
+            return Err(wrong("floats, integers or booleans", unsupported(&said.descr)));
+        };
+        let count = said.shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d));
+        let Some((count, size)) = count.and_then(|n| Some((n, n.checked_mul(element.size())?))) else {
+            let expected = format!("{} values, as the shape {:?} says", element.name(), said.shape);
+            return Err(wrong(expected, "a shape of very many: no file has them"));
+        };
+        let header =
+            Header { shape: said.shape, element, big_endian, column_major: said.fortran_order, count };
+        let there = most.saturating_sub((begin.len() + length) as u64);
+        if size as u64 > there {
+            return Err(header.wrong(format!("there are at most {there} bytes (cut short?)")));
+        }
+        Ok(header)
+    }
+
+    /// Something else than as many numbers as the shape says.
+    fn wrong(&self, found: impl Into<String>) -> Wrong {
+        let Header { shape, element, count, .. } = self;
+        wrong(format!("{count} {} values, as the shape {shape:?} says", element.name()), found)
+    }
+
+    /// Reads the numbers behind the header, in row-major order, and no more than it says.
+    pub(crate) fn elements(&self, source: &mut impl Read) -> Result<Elements, Wrong> {
+        let mut elements = read_elements(self, source).map_err(|problem| match problem {
+            Problem::Read(e) if e.kind() == io::ErrorKind::UnexpectedEof => {
+                self.wrong("the file is cut short")
+            }
+            Problem::Read(e) => cut(e),
+            Problem::Memory(e) => wrong("an array that memory holds", e.to_string()),
+            Problem::TooLarge(x) => wrong("integers below 2^63", x.to_string()),
+        })?;
+        // What comes after them is not looked at; that nothing comes is when archives compare their sums.
+        if source.read(&mut [0]).map_err(cut)? > 0 {
+            return Err(self.wrong(format!("there are more than {} bytes", self.count * self.element.size())));
+        }
+        if self.column_major && self.shape.len() > 1 {
+            let turned = elements.make_row_major(&self.shape);
+            turned.map_err(|e| wrong("an array that memory holds", e.to_string()))?;
+        }
+        Ok(elements)
+    }
+}
+
+/// The bytes that [`write`] writes.
+pub(crate) fn length(shape: &[usize], elements: &Elements) -> u64 {
+    (header(shape, elements).len() + elements.len() * elements.size()) as u64
+}
+
+/// Writes the header and the numbers of an array, little-endian and row-major.
+pub(crate) fn write(out: &mut impl Write, shape: &[usize], elements: &Elements) -> io::Result<()> {
+    fn put<T: Copy, const N: usize>(
+        out: &mut impl Write,
+        values: &[T],
+        bytes: impl Fn(T) -> [u8; N],
+    ) -> io::Result<()> {
+        let mut chunk = Vec::with_capacity(CHUNK.min(values.len() * N));
+        for values in values.chunks(CHUNK / N) {
+            chunk.clear();
+            values.iter().for_each(|&x| chunk.extend(bytes(x)));
+            out.write_all(&chunk)?;
+        }
+        Ok(())
+    }
+    out.write_all(&header(shape, elements))?;
+    match elements {
+        Elements::F32(v) => put(out, v, f32::to_le_bytes),
+        Elements::F64(v) => put(out, v, f64::to_le_bytes),
+        Elements::Integers(v) => put(out, v, i64::to_le_bytes),
+        Elements::Booleans(v) => put(out, v, |x| [u8::from(x)]),
+    }
+}
+
+fn header(shape: &[usize], elements: &Elements) -> Vec<u8> {
     let descr = match elements {
         Elements::F32(_) => "<f4",
         Elements::F64(_) => "<f8",
@@ -99,12 +172,6 @@ pub(crate) fn encode(shape: &[usize], elements: &Elements) -> Vec<u8> {
     // A shape would need thousands of dimensions to pass 65535 bytes; ours have four at most.
     out.extend((header.len() as u16).to_le_bytes());
     out.extend(header.as_bytes());
-    match elements {
-        Elements::F32(v) => v.iter().for_each(|x| out.extend(x.to_le_bytes())),
-        Elements::F64(v) => v.iter().for_each(|x| out.extend(x.to_le_bytes())),
-        Elements::Integers(v) => v.iter().for_each(|x| out.extend(x.to_le_bytes())),
-        Elements::Booleans(v) => out.extend(v.iter().map(|&x| u8::from(x))),
-    }
     out
 }
 
@@ -154,28 +221,28 @@ fn unsupported(descr: &str) -> String {
 /// Why elements cannot be read.
 enum Problem {
     Read(io::Error),
-    Other(String),
+    Memory(ExecutorError),
+    TooLarge(u64),
 }
 
-fn elements(
-    source: &mut impl Read,
-    element: ElementType,
-    swapped: bool,
-    count: usize,
-) -> Result<Elements, Problem> {
+fn read_elements(header: &Header, source: &mut impl Read) -> Result<Elements, Problem> {
+    let &Header { element, big_endian, count, .. } = header;
     // `chunks_exact` gives slices of the element's size, so that the conversion to an array cannot fail.
     macro_rules! read {
         ($type:ty, $fit:expr) => {{
             const SIZE: usize = size_of::<$type>();
-            let mut values = reserve(count, "the array").map_err(|e| Problem::Other(format!("less; {e}")))?;
+            let mut values = reserve(count, "the array").map_err(Problem::Memory)?;
             let mut chunk = vec![0; CHUNK.min(count * SIZE)];
             while values.len() < count {
                 let part = &mut chunk[..CHUNK.min((count - values.len()) * SIZE)];
                 source.read_exact(part).map_err(Problem::Read)?;
                 for bytes in part.chunks_exact(SIZE) {
                     let bytes = bytes.try_into().expect("a chunk of the element's size");
-                    let value =
-                        if swapped { <$type>::from_be_bytes(bytes) } else { <$type>::from_le_bytes(bytes) };
+                    let value = if big_endian {
+                        <$type>::from_be_bytes(bytes)
+                    } else {
+                        <$type>::from_le_bytes(bytes)
+                    };
                     values.push($fit(value)?);
                 }
             }
@@ -199,22 +266,23 @@ fn elements(
         ElementType::U8 => integers!(u8),
         ElementType::U16 => integers!(u16),
         ElementType::U32 => integers!(u32),
-        ElementType::U64 => Elements::Integers(read!(u64, |x| {
-            i64::try_from(x).map_err(|_| Problem::Other(format!("integers below 2^63; there is {x}")))
-        })),
+        ElementType::U64 => {
+            Elements::Integers(read!(u64, |x| { i64::try_from(x).map_err(|_| Problem::TooLarge(x)) }))
+        }
         ElementType::Bool => Elements::Booleans(read!(u8, |x| Ok(x != 0))),
     })
 }
 
-struct Header {
+/// The dictionary that a header is.
+struct Said {
     descr: String,
     fortran_order: bool,
     shape: Vec<usize>,
 }
 
-impl Header {
+impl Said {
     /// `{'descr': '<f4', 'fortran_order': False, 'shape': (3, 4), }`, the keys in any order.
-    fn parse(text: &str) -> Option<Header> {
+    fn parse(text: &str) -> Option<Said> {
         let (mut descr, mut fortran_order, mut shape) = (None, None, None);
         let mut rest = text.trim().strip_prefix('{')?.strip_suffix('}')?.trim();
         while !rest.is_empty() {
@@ -239,7 +307,9 @@ impl Header {
                 }
                 "shape" => {
                     let (inside, after) = value.strip_prefix('(')?.split_once(')')?;
-                    let sizes = inside.split(',').map(str::trim).filter(|s| !s.is_empty());
+                    // Python 2 writes `3L`.
+                    let sizes = inside.split(',').map(|s| s.trim().trim_end_matches('L'));
+                    let sizes = sizes.filter(|s| !s.is_empty());
                     shape = Some(sizes.map(|s| s.parse().ok()).collect::<Option<Vec<usize>>>()?);
                     after
                 }
@@ -252,7 +322,7 @@ impl Header {
                 None => return None,
             };
         }
-        Some(Header { descr: descr?, fortran_order: fortran_order?, shape: shape? })
+        Some(Said { descr: descr?, fortran_order: fortran_order?, shape: shape? })
     }
 }
 

@@ -24,8 +24,8 @@ pub fn read_state(path: &Path, like: &State) -> Result<State, FileError> {
 
     let mut histories = Vec::new();
     for History { layer, depth, size, symbols, .. } in &like.histories {
-        let array = file.read(layer)?;
-        array.check_shape(&[Dimension::Size(*depth), Dimension::Size(streams), Dimension::Size(*size)])?;
+        let shape = [*depth, streams, *size].map(Dimension::Size);
+        let array = file.read_shaped(layer, &shape)?;
         let values = if *symbols { symbol_numbers(&array)? } else { array.f64s()?.into_owned() };
         histories.push(History {
             layer: layer.clone(),
@@ -35,8 +35,7 @@ pub fn read_state(path: &Path, like: &State) -> Result<State, FileError> {
             values,
         });
     }
-    let array = file.read(AGE)?;
-    array.check_shape(&[Dimension::Size(streams)])?;
+    let array = file.read_shaped(AGE, &[Dimension::Size(streams)])?;
     let age = |&age: &i64| {
         u64::try_from(age).map_err(|_| array.error("a number of frames, at least 0", age.to_string()))
     };

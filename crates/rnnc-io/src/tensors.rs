@@ -6,9 +6,8 @@ use crate::files::write_whole;
 use crate::inputs::{open_regular, reserve};
 use crate::kind::{Wanted, check_kind};
 use rnnc_plan::{ExecutorError, check_available};
+use safetensors::Dtype;
 use safetensors::tensor::{Metadata, TensorInfo};
-use safetensors::{Dtype, View};
-use std::borrow::Cow;
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
@@ -53,10 +52,15 @@ pub struct TensorFile {
 impl TensorFile {
     /// Reads a file. Floats of 16, 32 and 64 bits are accepted.
     pub fn read(path: &Path) -> Result<TensorFile, FileError> {
+        TensorFile::read_some(path, |_| true)
+    }
+
+    /// Reads those of a file's tensors whose names are wanted.
+    pub(crate) fn read_some(path: &Path, wanted: impl Fn(&str) -> bool) -> Result<TensorFile, FileError> {
         let (mut file, metadata) = open(path)?;
         let infos = metadata.tensors();
         let mut count = 0;
-        for (name, info) in &infos {
+        for (name, info) in infos.iter().filter(|(name, _)| wanted(name)) {
             if size(info.dtype).is_none() {
                 return Err(FileError::Array {
                     path: path.into(),
@@ -72,6 +76,11 @@ impl TensorFile {
         let mut tensors = BTreeMap::new();
         for name in metadata.offset_keys() {
             let info = infos[&name];
+            if !wanted(&name) {
+                let (begin, end) = info.data_offsets;
+                file.seek_relative((end - begin) as i64).map_err(|e| FileError::read(path, e))?;
+                continue;
+            }
             let values = numbers(&mut file, info).map_err(|problem| match problem {
                 Problem::Read(e) => FileError::read(path, e),
                 Problem::Memory(e) => e.into(),
@@ -88,11 +97,12 @@ impl TensorFile {
 
     /// Writes the file, whole or not at all. The same contents give the same bytes if `about` has one entry.
     pub fn write(&self, path: &Path, precision: Precision) -> Result<(), FileError> {
-        let about: HashMap<String, String> = self.about.clone().into_iter().collect();
-        let views = self.tensors.iter().map(|(name, tensor)| (name, Stored::new(tensor, precision)));
-        let bytes = safetensors::serialize(views, Some(about))
-            .map_err(|e| FileError::contents(path, format!("cannot be written as safetensors: {e}")))?;
-        write_whole(path, |out| out.write_all(&bytes))
+        let views = self.tensors.iter().map(|(name, Tensor { shape, values })| TensorView {
+            name: name.clone(),
+            shape: shape.clone(),
+            values,
+        });
+        write_tensors(path, views.collect(), &self.about, precision)
     }
 
     /// Refuses numbers that are not finite, naming tensor and place.
@@ -112,45 +122,77 @@ impl TensorFile {
 }
 
 /// A tensor on its way to a file.
-struct Stored<'a> {
-    tensor: &'a Tensor,
-    single: bool,
+pub struct TensorView<'a> {
+    /// Its name.
+    pub name: String,
+    /// Its shape.
+    pub shape: Vec<usize>,
+    /// Its numbers, row-major.
+    pub values: &'a [f64],
 }
 
-impl<'a> Stored<'a> {
-    fn new(tensor: &'a Tensor, precision: Precision) -> Stored<'a> {
-        // NaN is kept as NaN by both; its payload does not matter.
-        let fits = |x: &f64| f64::from(*x as f32) == *x || x.is_nan();
-        let single = match precision {
-            Precision::Single => true,
-            Precision::Double => false,
-            Precision::Lossless => tensor.values.iter().all(fits),
-        };
-        Stored { tensor, single }
-    }
-}
+/// Writes a file of tensors, whole or not at all: some numbers at a time, for there are as many of them as memory holds.
+///
+/// # Errors
+/// Numbers that are not as many as their shape says, names that are too many, and what the system says.
+pub fn write_tensors(
+    path: &Path,
+    tensors: Vec<TensorView<'_>>,
+    about: &BTreeMap<String, String>,
+    precision: Precision,
+) -> Result<(), FileError> {
+    // NaN is kept as NaN by both; its payload does not matter.
+    let fits = |x: &f64| f64::from(*x as f32) == *x || x.is_nan();
+    let is_single = |values: &[f64]| match precision {
+        Precision::Single => true,
+        Precision::Double => false,
+        Precision::Lossless => values.iter().all(fits),
+    };
+    let mut tensors: Vec<(bool, TensorView<'_>)> =
+        tensors.into_iter().map(|t| (is_single(t.values), t)).collect();
+    // The wider first, so that each begins at a multiple of its numbers' size.
+    tensors.sort_by(|(a_single, a), (b_single, b)| a_single.cmp(b_single).then_with(|| a.name.cmp(&b.name)));
 
-impl View for Stored<'_> {
-    fn dtype(&self) -> Dtype {
-        if self.single { Dtype::F32 } else { Dtype::F64 }
+    let mut end = 0;
+    let infos = tensors.iter().map(|(single, tensor)| {
+        let (dtype, bytes) = if *single { (Dtype::F32, 4) } else { (Dtype::F64, 8) };
+        let begin = end;
+        end += tensor.values.len() * bytes;
+        (tensor.name.clone(), TensorInfo { dtype, shape: tensor.shape.clone(), data_offsets: (begin, end) })
+    });
+    let infos: Vec<_> = infos.collect();
+    let fail =
+        |problem: String| FileError::contents(path, format!("cannot be written as safetensors: {problem}"));
+    let about: HashMap<String, String> = about.clone().into_iter().collect();
+    // Without anything in it, the library would write what it does not read.
+    let about = (!about.is_empty()).then_some(about);
+    // Shapes and numbers are checked against each other here.
+    let metadata = Metadata::new(about, infos).map_err(|e| fail(e.to_string()))?;
+    let mut header = serde_json::to_vec(&metadata).map_err(|e| fail(e.to_string()))?;
+    header.resize(header.len().next_multiple_of(8), b' ');
+    if header.len() as u64 > HEADER {
+        return Err(fail(format!(
+            "its header would have {} bytes; at most {HEADER} are allowed",
+            header.len()
+        )));
     }
 
-    fn shape(&self) -> &[usize] {
-        &self.tensor.shape
-    }
-
-    fn data(&self) -> Cow<'_, [u8]> {
-        let values = self.tensor.values.iter();
-        Cow::Owned(if self.single {
-            values.flat_map(|&x| (x as f32).to_le_bytes()).collect()
-        } else {
-            values.flat_map(|&x| x.to_le_bytes()).collect()
-        })
-    }
-
-    fn data_len(&self) -> usize {
-        self.tensor.values.len() * if self.single { 4 } else { 8 }
-    }
+    write_whole(path, |out| {
+        out.write_all(&(header.len() as u64).to_le_bytes())?;
+        out.write_all(&header)?;
+        let mut chunk = Vec::with_capacity(CHUNK);
+        for (single, tensor) in &tensors {
+            for values in tensor.values.chunks(CHUNK / 8) {
+                chunk.clear();
+                match single {
+                    true => values.iter().for_each(|&x| chunk.extend((x as f32).to_le_bytes())),
+                    false => values.iter().for_each(|&x| chunk.extend(x.to_le_bytes())),
+                }
+                out.write_all(&chunk)?;
+            }
+        }
+        Ok(())
+    })
 }
 
 /// Opens a file, and reads its header: then the numbers come.
@@ -274,6 +316,56 @@ mod tests {
             sizes.push(std::fs::read(&path).unwrap().len());
         }
         assert_eq!(sizes[1] - sizes[0], 12);
+    }
+
+    #[test]
+    fn a_file_is_as_the_library_writes_it() {
+        use safetensors::tensor::TensorView;
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("w.safetensors");
+        let mut contents = file((0..100_001).map(f64::from).collect());
+        let tensor = |shape: &[usize], values: &[f64]| Tensor { shape: shape.into(), values: values.into() };
+        contents.tensors.insert("a".into(), tensor(&[], &[0.1]));
+        contents.tensors.insert("none".into(), tensor(&[0, 3], &[]));
+        contents.tensors.insert("z".into(), tensor(&[1, 2], &[0.1, -0.3]));
+        contents.write(&path, Precision::Lossless).unwrap();
+        let bytes: BTreeMap<&String, (Dtype, Vec<u8>)> = contents
+            .tensors
+            .iter()
+            .map(|(name, t)| match t.values.iter().all(|&x| f64::from(x as f32) == x) {
+                true => {
+                    (name, (Dtype::F32, t.values.iter().flat_map(|&x| (x as f32).to_le_bytes()).collect()))
+                }
+                false => (name, (Dtype::F64, t.values.iter().flat_map(|&x| x.to_le_bytes()).collect())),
+            })
+            .collect();
+        let views = contents.tensors.iter().map(|(name, t)| {
+            let (dtype, bytes) = &bytes[name];
+            (name, TensorView::new(*dtype, t.shape.clone(), bytes).unwrap())
+        });
+        let about = contents.about.clone().into_iter().collect();
+        assert!(std::fs::read(&path).unwrap() == safetensors::serialize(views, Some(about)).unwrap());
+        assert_eq!(TensorFile::read(&path).unwrap(), contents);
+        let some = TensorFile::read_some(&path, |name| name == "w").unwrap();
+        assert!(some.tensors.len() == 1 && some.tensors["w"] == contents.tensors["w"]);
+    }
+
+    #[test]
+    fn numbers_of_another_count_than_the_shape_says_are_not_written() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("w.safetensors");
+        let mut wrong = file(vec![1.0, 2.0]);
+        wrong.tensors.get_mut("w").unwrap().shape = vec![3];
+        let error = wrong.write(&path, Precision::Double).unwrap_err().to_string();
+        assert!(error.contains("cannot be written as safetensors: ") && !path.exists(), "{error}");
+    }
+
+    #[test]
+    fn a_file_of_nothing_reads_back() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("w.safetensors");
+        TensorFile::default().write(&path, Precision::Lossless).unwrap();
+        assert_eq!(TensorFile::read(&path).unwrap(), TensorFile::default());
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The weights of a network: how they begin, where they lie in a file, and whether a file's are this network's.
 
 use crate::error::FileError;
-use crate::tensors::{Precision, Tensor, TensorFile};
+use crate::tensors::{Precision, Tensor, TensorFile, TensorView, write_tensors};
 use rnnc_graph::{Graph, WeightId, initial_values, nearest};
 use rnnc_plan::{Executor, ExecutorError, Part, Values, ValuesMut};
 use std::collections::BTreeMap;
@@ -56,8 +56,7 @@ impl Weights {
     /// # Errors
     /// Names of the file and the network that differ, shapes that differ, and numbers that are not finite.
     pub fn load(path: &Path, graph: &Graph) -> Result<Weights, FileError> {
-        let mut file = TensorFile::read(path)?;
-        file.tensors.retain(|name, _| is_weight(name));
+        let mut file = TensorFile::read_some(path, is_weight)?;
         file.check_finite(path)?;
         Weights::take(&mut file.tensors, "", graph)
             .map_err(|differences| FileError::contents(path, differences.to_string()))
@@ -65,10 +64,8 @@ impl Weights {
 
     /// Writes a weights file, whole or not at all.
     pub fn save(&self, path: &Path, graph: &Graph, precision: Precision) -> Result<(), FileError> {
-        let mut file = TensorFile::default();
-        self.put(&mut file.tensors, "", graph);
-        file.about.insert(ABOUT.into(), r#"{"format":"weights","version":1}"#.into());
-        file.write(path, precision)
+        let about = BTreeMap::from([(ABOUT.into(), r#"{"format":"weights","version":1}"#.into())]);
+        write_tensors(path, self.views("", graph).collect(), &about, precision)
     }
 
     /// Copies a part of all weights out of an executor.
@@ -137,12 +134,13 @@ impl Weights {
         if differences.is_empty() { Ok(Weights(all)) } else { Err(differences) }
     }
 
-    /// Adds the tensors `PREFIX NAME`.
-    pub fn put(&self, tensors: &mut BTreeMap<String, Tensor>, prefix: &str, graph: &Graph) {
-        for (weight, values) in graph.weights().iter().zip(&self.0) {
-            let tensor = Tensor { shape: weight.shape.clone(), values: values.clone() };
-            tensors.insert(format!("{prefix}{}", weight.name), tensor);
-        }
+    /// As tensors `PREFIX NAME`.
+    pub fn views<'a>(&'a self, prefix: &str, graph: &Graph) -> impl Iterator<Item = TensorView<'a>> {
+        graph.weights().iter().zip(&self.0).map(move |(weight, values)| TensorView {
+            name: format!("{prefix}{}", weight.name),
+            shape: weight.shape.clone(),
+            values,
+        })
     }
 }
 

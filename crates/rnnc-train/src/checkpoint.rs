@@ -6,14 +6,14 @@
 //! they read, as `kept/LAYER`, `[K, B, N]`; and everything that is no array of numbers as JSON ([`About`]) in the
 //! metadata, under `rnnc`.
 
-use crate::config::MOST_UPDATES;
 use crate::diagnosis;
 use crate::error::TrainError;
-use crate::loss::Loss;
+use crate::facts::Facts;
+use crate::rules::MOST_UPDATES;
 use rnnc_graph::Graph;
 use rnnc_io::Weights;
 use rnnc_io::section::{ABOUT, KEPT, MOMENT1, MOMENT2, STATE};
-use rnnc_io::{Precision, Tensor, TensorFile};
+use rnnc_io::{Precision, Tensor, TensorFile, TensorView, write_tensors};
 use rnnc_plan::{History, Kept, State};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -54,74 +54,6 @@ struct AboutKept {
     ages: Vec<u64>,
     /// The layers, in order, and whether they are symbols.
     layers: Vec<(String, bool)>,
-}
-
-/// What makes a run what it is. A run that goes on with other facts goes on otherwise than it would have.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Facts {
-    /// The network's name.
-    pub network: String,
-    /// A hash of its text, in hexadecimal.
-    pub text_hash: String,
-    /// The output that the loss reads.
-    pub output: String,
-    /// The loss.
-    pub loss: Loss,
-    /// The seed.
-    pub seed: u64,
-    /// Streams, B.
-    pub streams: usize,
-    /// Frames that errors go back through, h.
-    pub window: usize,
-    /// New frames per update, h'.
-    pub step: usize,
-    /// Frames of training data.
-    pub data_frames: usize,
-    /// The executor's name.
-    pub executor: String,
-    /// Its threads.
-    pub threads: usize,
-    /// How coarsely its products round their operands. Older checkpoints do not say.
-    #[serde(with = "PrecisionName", default)]
-    pub precision: rnnc_plan::Precision,
-    /// The settings of the optimizer, by name. Older checkpoints have none.
-    #[serde(default)]
-    pub settings: BTreeMap<String, String>,
-}
-
-/// A precision's name in a checkpoint, the same as on the command line.
-#[derive(Serialize, Deserialize)]
-#[serde(remote = "rnnc_plan::Precision", rename_all = "snake_case")]
-enum PrecisionName {
-    F32,
-    Tf32,
-    Bf16,
-}
-
-impl Facts {
-    /// What differs, in words.
-    pub fn differences(&self, now: &Facts) -> Vec<String> {
-        let pairs = [
-            ("network", self.network.clone(), now.network.clone()),
-            ("text of the network", self.text_hash.clone(), now.text_hash.clone()),
-            ("output", self.output.clone(), now.output.clone()),
-            ("loss", format!("{:?}", self.loss), format!("{:?}", now.loss)),
-            ("seed", self.seed.to_string(), now.seed.to_string()),
-            ("streams", self.streams.to_string(), now.streams.to_string()),
-            ("window", self.window.to_string(), now.window.to_string()),
-            ("step", self.step.to_string(), now.step.to_string()),
-            ("frames of training data", self.data_frames.to_string(), now.data_frames.to_string()),
-            ("executor", self.executor.clone(), now.executor.clone()),
-            ("threads", self.threads.to_string(), now.threads.to_string()),
-            ("precision", format!("{:?}", self.precision), format!("{:?}", now.precision)),
-        ];
-        // What is not known of before is not said to differ.
-        let settings = self.settings.iter().filter_map(|(name, before)| {
-            now.settings.get(name).map(|now| (name.as_str(), before.clone(), now.clone()))
-        });
-        let differ = pairs.into_iter().chain(settings).filter(|(_, before, now)| before != now);
-        differ.map(|(what, before, now)| format!("{what} ({before} before, {now} now)")).collect()
-    }
 }
 
 /// How far a run is.
@@ -186,16 +118,15 @@ impl Checkpoint {
                 return Err(TrainError::NotFinite { update: self.progress.updates, problem });
             }
         }
-        let mut file = TensorFile::default();
-        self.weights.put(&mut file.tensors, "", graph);
-        self.moment1.put(&mut file.tensors, MOMENT1, graph);
-        self.moment2.put(&mut file.tensors, MOMENT2, graph);
+        let mut tensors: Vec<TensorView<'_>> = self.weights.views("", graph).collect();
+        tensors.extend(self.moment1.views(MOMENT1, graph));
+        tensors.extend(self.moment2.views(MOMENT2, graph));
         let streams = self.state.ages.len();
-        let histories = put_layers(&mut file.tensors, STATE, &self.state.histories, streams);
+        let histories = put_layers(&mut tensors, STATE, &self.state.histories, streams);
         let kept = self.state.kept.as_ref().map(|kept| AboutKept {
             frames: kept.frames,
             ages: kept.ages.clone(),
-            layers: put_layers(&mut file.tensors, KEPT, &kept.layers, streams),
+            layers: put_layers(&mut tensors, KEPT, &kept.layers, streams),
         });
         let about = About {
             format: FORMAT.into(),
@@ -208,8 +139,7 @@ impl Checkpoint {
             kept,
         };
         let about = serde_json::to_string(&about).map_err(|e| TrainError::file(path, e.to_string()))?;
-        file.about.insert(ABOUT.into(), about);
-        Ok(file.write(path, Precision::Lossless)?)
+        Ok(write_tensors(path, tensors, &BTreeMap::from([(ABOUT.into(), about)]), Precision::Lossless)?)
     }
 
     /// Reads a checkpoint of a network.
@@ -254,15 +184,15 @@ impl Checkpoint {
 }
 
 /// Puts frames of layers into a file as `PREFIX LAYER`, and says what their names are and whether they are symbols.
-fn put_layers(
-    tensors: &mut BTreeMap<String, Tensor>,
+fn put_layers<'a>(
+    tensors: &mut Vec<TensorView<'a>>,
     prefix: &str,
-    layers: &[History],
+    layers: &'a [History],
     streams: usize,
 ) -> Vec<(String, bool)> {
     for History { layer, depth, size, values, .. } in layers {
-        let tensor = Tensor { shape: vec![*depth, streams, *size], values: values.clone() };
-        tensors.insert(format!("{prefix}{layer}"), tensor);
+        let (name, shape) = (format!("{prefix}{layer}"), vec![*depth, streams, *size]);
+        tensors.push(TensorView { name, shape, values });
     }
     layers.iter().map(|h| (h.layer.clone(), h.symbols)).collect()
 }
@@ -334,34 +264,21 @@ impl About {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
+    use crate::facts::tests::facts;
     use rnnc_graph::Init;
     use std::path::PathBuf;
 
-    fn graph(weight: &str) -> Graph {
+    pub(crate) fn graph(weight: &str) -> Graph {
         let mut graph = Graph::new("net");
         graph.weight(weight, &[2], Init::Zeros);
         graph
     }
 
-    fn checkpoint() -> Checkpoint {
+    pub(crate) fn checkpoint() -> Checkpoint {
         Checkpoint {
-            facts: Facts {
-                network: "net".into(),
-                text_hash: "0".into(),
-                output: "y".into(),
-                loss: Loss::CrossEntropy,
-                seed: u64::MAX,
-                streams: 1,
-                window: 8,
-                step: 8,
-                data_frames: 100,
-                executor: "reference".into(),
-                threads: 1,
-                precision: rnnc_plan::Precision::Bf16,
-                settings: BTreeMap::from([("clip_norm".into(), "none".into())]),
-            },
+            facts: facts(),
             progress: Progress { updates: 3, position: 24, seconds: 0.1 },
             weights: Weights(vec![vec![0.1, 1.0]]),
             moment1: Weights(vec![vec![1e-300, 0.0]]),
@@ -532,22 +449,5 @@ mod tests {
                 }
             }
         }
-    }
-
-    #[test]
-    fn facts_that_differ_are_told_with_both_values() {
-        let before = checkpoint().facts;
-        let now = Facts { threads: 2, executor: "cpu".into(), ..before.clone() };
-        assert_eq!(
-            before.differences(&now),
-            ["executor (reference before, cpu now)", "threads (1 before, 2 now)"]
-        );
-        assert!(before.differences(&before).is_empty());
-        let settings = BTreeMap::from([("clip_norm".into(), "1.0".into())]);
-        let now = Facts { settings, precision: rnnc_plan::Precision::F32, ..before.clone() };
-        assert_eq!(
-            before.differences(&now),
-            ["precision (Bf16 before, F32 now)", "clip_norm (none before, 1.0 now)"]
-        );
     }
 }

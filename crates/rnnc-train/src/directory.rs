@@ -3,6 +3,7 @@
 //! `train.toml` and `network.rnn` are copies of what the run was started with, `checkpoint.safetensors` is the
 //! last checkpoint, and `metrics.jsonl` has a line of JSON per report.
 
+use crate::checkpoint::About;
 use crate::error::TrainError;
 use crate::lock::DirectoryLock;
 use crate::observer::Metrics;
@@ -55,23 +56,46 @@ impl RunDirectory {
         config: &str,
         network: &str,
     ) -> Result<(RunDirectory, DirectoryLock), TrainError> {
-        let directory = RunDirectory { path: path.into() };
-        fs::create_dir_all(&directory.path).map_err(|e| TrainError::write(&directory.path, e))?;
-        let lock = DirectoryLock::take(&directory.path)?;
+        let path = path.into();
+        RunDirectory::check_place(&path)?;
+        fs::create_dir_all(&path).map_err(|e| TrainError::write(&path, e))?;
+        let lock = DirectoryLock::take(&path)?;
+        let directory = RunDirectory { path };
+        directory.check_files(overwrite, config, network)?;
+        Ok((directory, lock))
+    }
+
+    /// Refuses what [`create`](RunDirectory::create) would, and leaves everything as it is. What is no directory yet is fine.
+    pub(crate) fn check(path: &Path, overwrite: bool, config: &str, network: &str) -> Result<(), TrainError> {
+        RunDirectory::check_place(path)?;
+        if !path.is_dir() {
+            return Ok(());
+        }
+        let _lock = DirectoryLock::take(path)?;
+        RunDirectory { path: path.into() }.check_files(overwrite, config, network)
+    }
+
+    /// Refuses files that a new run may not replace.
+    fn check_files(&self, overwrite: bool, config: &str, network: &str) -> Result<(), TrainError> {
         // Not what a link leads to: a link is somebody's too.
-        if fs::symlink_metadata(directory.checkpoint()).is_ok() {
+        let checkpoint = self.checkpoint();
+        if fs::symlink_metadata(&checkpoint).is_ok() {
             if !overwrite {
                 return Err(TrainError::file(
-                    &directory.path,
+                    &self.path,
                     "a run is here already: resume it, name another `run.directory`, or set `run.overwrite = true`",
                 ));
             }
-            return Ok((directory, lock));
+            return match About::read(&checkpoint) {
+                Ok(_) => Ok(()),
+                Err(error) => Err(TrainError::Setting(format!(
+                    "{error}; a run would replace it, though it is no run's that this version knows: name another \
+                     `run.directory`, or move the file away"
+                ))),
+            };
         }
         // No run has come so far as to write these.
-        for (file, contents) in
-            [(directory.config(), config), (directory.network(), network), (directory.metrics(), "")]
-        {
+        for (file, contents) in [(self.config(), config), (self.network(), network), (self.metrics(), "")] {
             let there = fs::symlink_metadata(&file).is_ok();
             if there && !holds(&file, contents).map_err(|e| TrainError::read(&file, e))? {
                 return Err(TrainError::file(
@@ -81,7 +105,23 @@ impl RunDirectory {
                 ));
             }
         }
-        Ok((directory, lock))
+        Ok(())
+    }
+
+    /// Refuses the path of a file, or one behind a file or a link that leads nowhere.
+    fn check_place(path: &Path) -> Result<(), TrainError> {
+        for place in path.ancestors() {
+            if fs::symlink_metadata(place).is_ok() {
+                return match place.is_dir() {
+                    true => Ok(()),
+                    false => Err(TrainError::Setting(format!(
+                        "`run.directory`: {} is there and is no directory: name another",
+                        place.display()
+                    ))),
+                };
+            }
+        }
+        Ok(())
     }
 
     /// Where it is.
@@ -204,6 +244,12 @@ mod tests {
     use super::*;
     use crate::observer::Evaluated;
     use rnnc_io::disk::faults::{Fault, with_fault};
+    use rnnc_io::{Precision, TensorFile};
+
+    /// A checkpoint, as far as it says so of itself.
+    fn write_checkpoint(path: &Path) {
+        crate::checkpoint::tests::checkpoint().save(path, &crate::checkpoint::tests::graph("w")).unwrap();
+    }
 
     fn line(update: u64) -> Metrics {
         Metrics::Validation(Evaluated { update, seconds: 1.0, loss: 2.0, bits_per_symbol: None })
@@ -261,11 +307,41 @@ mod tests {
         assert!(RunDirectory::open(&path).unwrap_err().to_string().contains("no run is here"));
         let (directory, lock) = create(&path, false).unwrap();
         drop(lock);
-        fs::write(directory.checkpoint(), "old").unwrap();
+        write_checkpoint(&directory.checkpoint());
+        let old = fs::read(directory.checkpoint()).unwrap();
         assert!(create(&path, false).unwrap_err().to_string().contains("a run is here already"));
         RunDirectory::open(&path).unwrap();
         create(&path, true).unwrap();
-        assert_eq!(fs::read(directory.checkpoint()).unwrap(), b"old", "until the new run has one");
+        assert_eq!(fs::read(directory.checkpoint()).unwrap(), old, "until the new run has one");
+    }
+
+    #[test]
+    fn what_is_no_checkpoint_is_not_overwritten() {
+        let kept = tempfile::tempdir().unwrap();
+        let path = kept.path().join("checkpoint.safetensors");
+        TensorFile::default().write(&path, Precision::Single).unwrap();
+        let error = create(kept.path(), true).unwrap_err();
+        assert!(error.is_bad_input() && error.to_string().contains("not a checkpoint of rnnc"), "{error}");
+        assert!(error.to_string().contains("move the file away"), "{error}");
+    }
+
+    #[test]
+    fn a_directory_that_cannot_be_one_is_refused_by_name() {
+        let kept = tempfile::tempdir().unwrap();
+        fs::write(kept.path().join("file"), "mine").unwrap();
+        for name in ["file", "file/run", "file/a/run"] {
+            let error = create(&kept.path().join(name), false).unwrap_err();
+            let expected =
+                format!("`run.directory`: {}/file is there and is no directory", kept.path().display());
+            assert!(error.is_bad_input() && error.to_string().starts_with(&expected), "{error}");
+        }
+        #[cfg(unix)]
+        {
+            std::os::unix::fs::symlink("nowhere", kept.path().join("link")).unwrap();
+            create(&kept.path().join("link"), false).unwrap_err();
+            std::os::unix::fs::symlink(".", kept.path().join("here")).unwrap();
+            create(&kept.path().join("here/run"), false).unwrap();
+        }
     }
 
     #[test]

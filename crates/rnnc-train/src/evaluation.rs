@@ -53,7 +53,7 @@ impl Evaluator {
             ExecutorError::Memory { what, bytes, available } if looks_ahead => ExecutorError::Memory {
                 what: format!(
                     "{what}, of {window} frames at once, since the network looks ahead and a sequence is so long \
-                     (`run.validation_frames` limits it),"
+                     (give shorter ones, or to validate with, `run.validation_frames`),"
                 ),
                 bytes,
                 available,

@@ -2,15 +2,15 @@
 //!
 //! In come a network ([`rnnc_graph::Graph`]), data and a [`Config`]; out come weights, in checkpoints, and what is
 //! worth telling, to an [`Observer`]. Nothing here prints, and which executor runs is for the caller to say.
-//! - `config.rs`: `train.toml`; `settings_errors.rs`: what is said where it is none;
-//! - `data_files.rs`: the files that `data.files` names; `text.rs`, `series.rs`: text and arrays as data; `sequences.rs` lays
+//! - `config.rs`: `train.toml`; `rules.rs`: its bounds; `settings_errors.rs`: what is said where it is none;
+//! - `data_files.rs`: the files that settings of `[data]` name; `text.rs`, `series.rs`: text and arrays as data; `sequences.rs` lays
 //!   them end to end on B streams;
 //! - `loss.rs`: the loss, as layers of the network; `trainer.rs`: BPTT(h; h'), one update at a time, and
 //!   `diagnosis.rs` what went non-finite first; `evaluation.rs`: the loss on other data, whose sequences `packing.rs` lays on
 //!   streams;
-//! - `train.rs`: a whole run, with what `observer.rs` tells and what `directory.rs` keeps, for one process at a time
-//!   (`lock.rs`); `sample.rs`: text out of the result;
-//! - `checkpoint.rs`: what is learned, and where a run stands.
+//! - `train.rs`: how a run begins, `parts.rs`: on which data; `run.rs`: how it goes on to its end, with what `observer.rs`
+//!   tells and what `directory.rs` keeps, for one process at a time (`lock.rs`); `sample.rs`: text out of the result;
+//! - `checkpoint.rs`, `facts.rs`: what is learned, where a run stands, and what kind of run it is.
 //!
 //! Files themselves are the work of [`rnnc_io`].
 
@@ -21,10 +21,14 @@ mod diagnosis;
 mod directory;
 mod error;
 mod evaluation;
+mod facts;
 mod lock;
 mod loss;
 mod observer;
 mod packing;
+mod parts;
+mod rules;
+mod run;
 mod sample;
 mod sequences;
 mod series;
@@ -33,11 +37,13 @@ mod text;
 mod train;
 mod trainer;
 
-pub use checkpoint::{About, CHECKPOINT_VERSION, Checkpoint, Facts, Progress};
+pub use checkpoint::{About, CHECKPOINT_VERSION, Checkpoint, Progress};
 pub use config::{Config, DataConfig, DataKind, Decay, NetworkConfig, RunConfig, TrainingConfig};
+pub use data_files::DataFiles;
 pub use directory::{MetricsFile, RunDirectory};
 pub use error::TrainError;
 pub use evaluation::Evaluator;
+pub use facts::Facts;
 pub use lock::DirectoryLock;
 pub use loss::{Loss, LossNetwork};
 pub use observer::{Beginning, Evaluated, Event, Metrics, Observer, UpdateReport};

@@ -25,6 +25,14 @@ impl DirectoryLock {
     pub(crate) fn take(directory: &Path) -> Result<DirectoryLock, TrainError> {
         let path = directory.join(NAME);
         let fail = |e: io::Error| TrainError::write(&path, e);
+        // The number is not to be written over what a link leads to.
+        if std::fs::symlink_metadata(&path).is_ok_and(|found| !found.is_file()) {
+            return Err(TrainError::file(
+                &path,
+                "a run keeps its lock under this name, and something else is there: move it away, or name another \
+                 `run.directory`",
+            ));
+        }
         loop {
             let open = File::options().read(true).write(true).create(true).truncate(false).open(&path);
             let mut file = open.map_err(fail)?;
@@ -63,12 +71,41 @@ impl DirectoryLock {
     pub fn is_held(&self) -> bool {
         self.held
     }
+
+    /// Refuses a directory that is not the one that was locked, though it has the same path: whoever moves one away may make
+    /// another, and lock that.
+    pub(crate) fn check(&self) -> io::Result<()> {
+        match !self.held || is_at(&self.file, &self.path)? {
+            true => Ok(()),
+            false => Err(io::Error::other(
+                "the run's directory was moved, removed or replaced while the run went on",
+            )),
+        }
+    }
+}
+
+/// Whether an open file has this path, and no other file has it now.
+#[cfg(unix)]
+fn is_at(file: &File, path: &Path) -> io::Result<bool> {
+    use std::os::unix::fs::MetadataExt;
+    let own = file.metadata()?;
+    match std::fs::symlink_metadata(path) {
+        Ok(found) => Ok((found.dev(), found.ino()) == (own.dev(), own.ino())),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(e) => Err(e),
+    }
+}
+
+/// Elsewhere a directory with an open file in it is not moved.
+#[cfg(not(unix))]
+fn is_at(_: &File, _: &Path) -> io::Result<bool> {
+    Ok(true)
 }
 
 impl Drop for DirectoryLock {
     fn drop(&mut self) {
         // Where open files cannot be removed it stays, and does no harm.
-        if self.held {
+        if self.held && self.check().is_ok() {
             let _ = std::fs::remove_file(&self.path);
         }
         let _ = self.file.unlock();
@@ -100,6 +137,37 @@ mod tests {
         let number = std::fs::read_to_string(directory.path().join(NAME)).unwrap();
         assert_eq!(number, format!("{}\n", std::process::id()));
         drop(lock);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_lock_is_of_the_directory_that_it_was_taken_in_wherever_that_is_moved() {
+        let kept = tempfile::tempdir().unwrap();
+        let (path, moved) = (kept.path().join("run"), kept.path().join("moved"));
+        std::fs::create_dir(&path).unwrap();
+        let first = DirectoryLock::take(&path).unwrap();
+        first.check().unwrap();
+        std::fs::rename(&path, &moved).unwrap();
+        assert!(first.check().unwrap_err().to_string().contains("moved, removed or replaced"));
+        std::fs::create_dir(&path).unwrap();
+        let second = DirectoryLock::take(&path).unwrap();
+        assert!(first.check().is_err() && second.check().is_ok());
+        drop(first);
+        // The second's is not taken from it by the end of the first.
+        second.check().unwrap();
+        assert!(DirectoryLock::take(&path).unwrap_err().to_string().contains("another rnnc train"));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn what_a_link_leads_to_is_no_lock_and_stays() {
+        let kept = tempfile::tempdir().unwrap();
+        let mine = kept.path().join("mine");
+        std::fs::write(&mine, "precious").unwrap();
+        std::os::unix::fs::symlink(&mine, kept.path().join(NAME)).unwrap();
+        let error = DirectoryLock::take(kept.path()).unwrap_err().to_string();
+        assert!(error.contains("something else is there"), "{error}");
+        assert_eq!(std::fs::read(&mine).unwrap(), b"precious");
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Which stream runs which sequences of data that is read once: each whole, from its start to its end.
 
-use std::collections::BTreeMap;
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap};
 use std::ops::Range;
 
 /// Streams of this many rows together are enough to keep a machine busy.
@@ -25,7 +26,7 @@ impl Packing {
     pub fn new(sequences: &[Range<usize>], most: usize, window: usize, looks_ahead: bool) -> Packing {
         // The longest first, each to where there is least: no stream is then much longer than it must be.
         let mut order: Vec<&Range<usize>> = sequences.iter().filter(|s| !s.is_empty()).collect();
-        order.sort_by_key(|s| (std::cmp::Reverse(s.len()), s.start));
+        order.sort_by_key(|s| (Reverse(s.len()), s.start));
         let longest = order.first().map_or(1, |s| s.len());
         let total: usize = order.iter().map(|s| s.len()).sum();
         // No more than have something to do while the longest sequence runs.
@@ -40,13 +41,15 @@ impl Packing {
     /// All streams run in windows, and each begins a sequence when it has ended one.
     fn in_windows(order: &[&Range<usize>], streams: usize, window: usize) -> Packing {
         let mut lanes = vec![BTreeMap::new(); streams];
-        let mut ends = vec![0; streams];
+        // Where each ends; the one that ends first is on top, of several the first.
+        let mut ends: BinaryHeap<_> = (0..streams).map(|lane| Reverse((0, lane))).collect();
+        let mut frames = 0;
         for &sequence in order {
-            let (lane, end) = ends.iter().copied().enumerate().min_by_key(|&(_, end)| end).unwrap_or((0, 0));
+            let Some(Reverse((end, lane))) = ends.pop() else { break };
             lanes[lane].insert(end, sequence.clone());
-            ends[lane] = end + sequence.len();
+            ends.push(Reverse((end + sequence.len(), lane)));
+            frames = frames.max(end + sequence.len());
         }
-        let frames = ends.into_iter().max().unwrap_or(0);
         let window = window.max(ROWS / streams).clamp(1, frames.max(1));
         let calls = (0..frames).step_by(window).map(|at| window.min(frames - at)).collect();
         Packing { streams: lanes, calls }

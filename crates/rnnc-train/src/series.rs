@@ -1,19 +1,19 @@
 //! Arrays as data: `.npz` files with the network's inputs and a target, whole or as a list of sequences.
 
-use crate::data_files::data_files;
+use crate::data_files::DataFiles;
 use crate::error::TrainError;
 use crate::sequences::{Column, Sequences};
 use rnnc_graph::{Graph, LayerKind};
-use rnnc_io::ArrayFile;
-use rnnc_io::{Array, Dimension};
-use std::path::Path;
+use rnnc_io::{Array, ArrayFile, Dimension, make_room};
 
 const TARGET: &str = "target";
 const RESET: &str = "reset";
 const MASK: &str = "mask";
 
-/// Reads files and globs, relative to `base`, as data for a network with a loss: `graph` is
-/// [`crate::LossNetwork::graph`], whose last input is the target.
+/// What memory is taken for.
+const DATA: &str = "the data";
+
+/// Reads files and globs as data for a network with a loss: `graph` is [`crate::LossNetwork::graph`], whose last input is the target.
 ///
 /// A file has one of two forms. Whole: for each input `NAME` an array `NAME` of `[T, B, N]` floats, or of
 /// `[T, B]` integers for a symbol input; the array `target` likewise (with cross-entropy a negative target is
@@ -29,14 +29,14 @@ const MASK: &str = "mask";
 /// # Errors
 /// Anything that does not fit, by file and array; numbers that are not finite; an input that is called
 /// `target`, `reset` or `mask`.
-pub fn read_series(patterns: &[String], base: &Path, graph: &Graph) -> Result<Sequences, TrainError> {
+pub fn read_series(named: &DataFiles<'_>, graph: &Graph) -> Result<Sequences, TrainError> {
     let wanted = wanted(graph)?;
     let mut data = Sequences {
         columns: wanted.iter().map(Wanted::empty).collect(),
         counted: Some(Vec::new()),
         ..Sequences::default()
     };
-    for path in data_files(patterns, base)? {
+    for path in named.paths()? {
         let mut file = ArrayFile::open(path)?;
         if file.contains(&format!("{TARGET}.0")) {
             read_list(&mut file, &wanted, &mut data)?;
@@ -45,7 +45,8 @@ pub fn read_series(patterns: &[String], base: &Path, graph: &Graph) -> Result<Se
         }
     }
     if data.frames == 0 {
-        return Err(TrainError::Setting("there is no data: the files of `data.files` have no frames".into()));
+        let problem = format!("there is no data: the files of `{}` have no frames", named.setting);
+        return Err(TrainError::Setting(problem));
     }
     Ok(data)
 }
@@ -87,12 +88,13 @@ impl Wanted {
         }
     }
 
-    fn check_shape(&self, array: &Array, frames: &[Dimension<'_>]) -> Result<(), TrainError> {
+    /// Reads its array, whose name ends so, of so many frames.
+    fn read(&self, file: &mut ArrayFile, end: &str, frames: &[Dimension<'_>]) -> Result<Array, TrainError> {
         let mut shape = frames.to_vec();
         if !self.symbols {
             shape.push(Dimension::Size(self.size));
         }
-        Ok(array.check_shape(&shape)?)
+        Ok(file.read_shaped(&format!("{}{end}", self.name), &shape)?)
     }
 
     /// Appends an array's frames, sequence by sequence: `streams` of them lie side by side in it.
@@ -100,11 +102,13 @@ impl Wanted {
         match column {
             Column::Symbols(to) => {
                 let symbols = array.symbols(self.size, self.target)?;
+                make_room(to, symbols.len(), DATA)?;
                 to.extend((0..streams).flat_map(|b| symbols.iter().skip(b).step_by(streams)));
             }
             Column::Numbers { size, values: to } => {
                 array.check_finite()?;
                 let values = array.f32s()?;
+                make_room(to, values.len(), DATA)?;
                 let rows = |b| values.chunks_exact(*size).skip(b).step_by(streams);
                 to.extend((0..streams).flat_map(rows).flatten());
             }
@@ -115,44 +119,21 @@ impl Wanted {
     }
 }
 
+/// Reads a file whose columns are sequences.
 fn read_whole(file: &mut ArrayFile, wanted: &[Wanted], data: &mut Sequences) -> Result<(), TrainError> {
     let mut names: Vec<&str> = wanted.iter().map(|w| w.name.as_str()).collect();
     names.extend([RESET, MASK]);
     file.refuse_others(&names, "the network's inputs, the target, resets and mask")?;
 
-    // The target says how many frames and columns there are.
-    let target = file.read(TARGET)?;
-    let any = [Dimension::Any("T"), Dimension::Any("B")];
-    wanted.iter().filter(|w| w.target).try_for_each(|w| w.check_shape(&target, &any))?;
-    let (frames, streams) = (target.shape()[0], target.shape()[1]);
-    let shape = [Dimension::Size(frames), Dimension::Size(streams)];
-
-    for (w, column) in wanted.iter().zip(&mut data.columns) {
-        if w.target {
-            w.append(&target, streams, column)?;
-        } else {
-            let array = file.read(&w.name)?;
-            w.check_shape(&array, &shape)?;
-            w.append(&array, streams, column)?;
-        }
-    }
-    let mut flags = |name: &str, absent: bool| -> Result<Vec<bool>, TrainError> {
-        if !file.contains(name) {
-            return Ok(vec![absent; frames * streams]);
-        }
-        let array = file.read(name)?;
-        array.check_shape(&shape)?;
-        let flags = array.flags()?;
-        Ok((0..streams).flat_map(|b| flags.iter().skip(b).step_by(streams)).copied().collect())
-    };
-    let resets = flags(RESET, false)?;
-    let begins = |&i: &usize| resets[i] || i % frames == 0;
-    data.starts.extend((0..resets.len()).filter(begins).map(|i| data.frames + i));
-    data.counted.get_or_insert_default().extend(flags(MASK, true)?);
+    let (frames, streams) = read_arrays(file, wanted, "", &[Dimension::Any("T"), Dimension::Any("B")], data)?;
+    let resets = read_flags(file, RESET, &[Dimension::Size(frames), Dimension::Size(streams)], streams)?;
+    let begins = |&i: &usize| i % frames == 0 || resets.as_ref().is_some_and(|resets| resets[i]);
+    data.starts.extend((0..frames * streams).filter(begins).map(|i| data.frames + i));
     data.frames += frames * streams;
     Ok(())
 }
 
+/// Reads a file that is a list of sequences.
 fn read_list(file: &mut ArrayFile, wanted: &[Wanted], data: &mut Sequences) -> Result<(), TrainError> {
     let count = (0..).take_while(|k| file.contains(&format!("{TARGET}.{k}"))).count();
     let mut names: Vec<String> =
@@ -162,32 +143,55 @@ fn read_list(file: &mut ArrayFile, wanted: &[Wanted], data: &mut Sequences) -> R
     file.refuse_others(&known, "sequences of the network's inputs, target and mask")?;
 
     for k in 0..count {
-        let target = file.read(&format!("{TARGET}.{k}"))?;
-        wanted
-            .iter()
-            .filter(|w| w.target)
-            .try_for_each(|w| w.check_shape(&target, &[Dimension::Any("T")]))?;
-        let frames = target.shape()[0];
-        for (w, column) in wanted.iter().zip(&mut data.columns) {
-            let array = if w.target { target.clone() } else { file.read(&format!("{}.{k}", w.name))? };
-            w.check_shape(&array, &[Dimension::Size(frames)])?;
-            w.append(&array, 1, column)?;
-        }
-        let counted = data.counted.get_or_insert_default();
-        let mask = format!("{MASK}.{k}");
-        if file.contains(&mask) {
-            let array = file.read(&mask)?;
-            array.check_shape(&[Dimension::Size(frames)])?;
-            counted.extend(array.flags()?);
-        } else {
-            counted.extend(std::iter::repeat_n(true, frames));
-        }
+        let (frames, _) = read_arrays(file, wanted, &format!(".{k}"), &[Dimension::Any("T")], data)?;
         if frames > 0 {
             data.starts.push(data.frames);
             data.frames += frames;
         }
     }
     Ok(())
+}
+
+/// Appends the arrays whose names end so. `any` is the shape of a number in each frame, of one stream or of several; gives
+/// how many frames and streams there are.
+fn read_arrays(
+    file: &mut ArrayFile,
+    wanted: &[Wanted],
+    end: &str,
+    any: &[Dimension<'_>],
+    data: &mut Sequences,
+) -> Result<(usize, usize), TrainError> {
+    // The target says how many, and stands last: see `wanted`.
+    let mut shape = any.to_vec();
+    let mut streams = 1;
+    for (w, column) in wanted.iter().zip(&mut data.columns).rev() {
+        let array = w.read(file, end, &shape)?;
+        shape = array.shape()[..any.len()].iter().map(|&n| Dimension::Size(n)).collect();
+        streams = array.shape()[..any.len()].get(1).copied().unwrap_or(1);
+        w.append(&array, streams, column)?;
+    }
+    let [Dimension::Size(frames), ..] = shape[..] else { return Ok((0, 0)) };
+    let counted = data.counted.get_or_insert_default();
+    make_room(counted, frames * streams, DATA)?;
+    match read_flags(file, &format!("{MASK}{end}"), &shape, streams)? {
+        Some(flags) => counted.extend(flags),
+        None => counted.extend(std::iter::repeat_n(true, frames * streams)),
+    }
+    Ok((frames, streams))
+}
+
+/// Reads truth values of some streams, stream by stream, if they are there.
+fn read_flags(
+    file: &mut ArrayFile,
+    name: &str,
+    shape: &[Dimension<'_>],
+    streams: usize,
+) -> Result<Option<Vec<bool>>, TrainError> {
+    if !file.contains(name) {
+        return Ok(None);
+    }
+    let flags = file.read_shaped(name, shape)?.flags()?;
+    Ok(Some((0..streams).flat_map(|b| flags.iter().skip(b).step_by(streams)).copied().collect()))
 }
 
 #[cfg(test)]
@@ -218,7 +222,8 @@ mod tests {
     fn read(arrays: &[Array], loss: Loss) -> Result<Sequences, TrainError> {
         let directory = tempfile::tempdir().unwrap();
         write_arrays(&directory.path().join("d.npz"), arrays).unwrap();
-        read_series(&["d.npz".into()], directory.path(), &network(loss))
+        let (patterns, base) = (&["d.npz".into()], directory.path());
+        read_series(&DataFiles { setting: "data.files", patterns, base }, &network(loss))
     }
 
     #[test]

@@ -68,7 +68,7 @@ fn help(error: &toml::de::Error, text: &str) -> Option<String> {
     if message.starts_with("invalid type: string") && message.contains("sequence") {
         return Some(format!("a list stands in square brackets: `{key} = [{value}]`"));
     }
-    if message.starts_with("invalid type: string") {
+    if message.starts_with("invalid type: string") && value.starts_with(['"', '\'']) {
         let bare = value.split('#').next().unwrap_or_default().trim().trim_matches(['"', '\'']);
         return Some(format!("numbers stand without quotes: `{key} = {bare}`"));
     }
@@ -93,6 +93,9 @@ fn help(error: &toml::de::Error, text: &str) -> Option<String> {
 
 /// What to write instead of a value that is none.
 fn of_value(key: &str, value: &str, message: &str) -> Option<String> {
+    if value.is_empty() || value.starts_with('#') {
+        return Some(format!("write a value: `{key} = ...`"));
+    }
     let unquoted = ["string values must be quoted", "invalid float", "invalid boolean", "invalid array"];
     if message.starts_with("unexpected key or value") && value.contains(',') && !value.starts_with(['"', '['])
     {
@@ -217,6 +220,9 @@ mod tests {
                 "`overwrite = true` or `overwrite = false`, without quotes",
             ),
             ("[\"a.txt\"]", "[\"a.txt\"]\nvalidation = 5%", "write a share of 1: `validation = 0.05`"),
+            ("window = 8", "window =", "write a value: `window = ...`"),
+            ("window = 8", "window = 8\nbetas = [0.9, 0.99, 0.999]", "expected a list of 2 numbers"),
+            ("window = 8", "window = 8\nbetas = [0.9]", "expected a list of 2 numbers"),
             // Signs of other languages.
             ("window = 8", "window: 8", "a setting is written `window = 8`"),
             ("window = 8", "window = 8 // frames", "a comment begins with `#`"),

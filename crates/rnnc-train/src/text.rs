@@ -1,12 +1,12 @@
 //! Text as data: files and globs in, one symbol per byte out.
 
-use crate::data_files::data_files;
+use crate::data_files::DataFiles;
 use crate::error::TrainError;
 use crate::sequences::{Column, Sequences};
-use rnnc_io::{open_regular, reserve};
+use rnnc_io::{open_regular, regular_length, reserve};
 use rnnc_plan::check_available;
 use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// The bytes of some files, laid end to end, each file a sequence.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -18,25 +18,28 @@ pub struct Text {
 }
 
 impl Text {
-    /// Reads files and globs (`src/**/*.rs`), relative to `base`: in the order in which they are named, the
-    /// files of a glob sorted by path, and each file once. Files that are empty add nothing.
+    /// Reads files and globs (`src/**/*.rs`): in the order in which they are named, the files of a glob sorted by path, and
+    /// each file once. Files that are empty add nothing.
     ///
     /// # Errors
     /// A file that cannot be read, a glob that no file matches, and nothing but empty files.
-    pub fn read(patterns: &[String], base: &Path) -> Result<Text, TrainError> {
+    pub fn read(named: &DataFiles<'_>) -> Result<Text, TrainError> {
+        let what = format!("the text of `{}`", named.setting);
         let mut text = Text::default();
         let mut files = Vec::new();
-        for path in data_files(patterns, base)? {
-            let (file, length) = open_regular(&path)?;
-            files.push((path, file, length));
+        for path in named.paths()? {
+            let length = regular_length(&path)?;
+            files.push((path, length));
         }
-        let length = files.iter().map(|(.., length)| u128::from(*length)).sum::<u128>();
+        let length = files.iter().map(|(_, length)| u128::from(*length)).sum::<u128>();
         // As read, and as split.
-        check_available("reading the text of `data.files`", length.saturating_mul(2))?;
+        check_available(&what, length.saturating_mul(2))?;
         // It fits into memory.
-        text.bytes = reserve(length as usize, "the text of `data.files`")?;
-        for (path, file, length) in files {
+        text.bytes = reserve(length as usize, &what)?;
+        for (path, length) in files {
             let start = text.bytes.len();
+            // One at a time: a process may have few files open at once.
+            let (file, _) = open_regular(&path)?;
             // No more than there was room made for, should it grow meanwhile.
             let read = file.take(length).read_to_end(&mut text.bytes);
             if read.map_err(|e| TrainError::read(&path, e))? > 0 {
@@ -45,10 +48,10 @@ impl Text {
             }
         }
         if text.bytes.is_empty() {
-            let names: Vec<&str> = patterns.iter().map(String::as_str).collect();
+            let names: Vec<&str> = named.patterns.iter().map(String::as_str).collect();
             return Err(TrainError::Setting(format!(
                 "there is no text: {} is empty",
-                if names.is_empty() { "`data.files`".into() } else { rnnc_io::list(&names) }
+                if names.is_empty() { format!("`{}`", named.setting) } else { rnnc_io::list(&names) }
             )));
         }
         Ok(text)
@@ -98,6 +101,7 @@ impl Text {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::path::Path;
 
     fn directory(files: &[(&str, &[u8])]) -> tempfile::TempDir {
         let directory = tempfile::tempdir().unwrap();
@@ -110,7 +114,8 @@ mod tests {
     }
 
     fn read(patterns: &[&str], base: &Path) -> Result<Text, TrainError> {
-        Text::read(&patterns.iter().map(|p| p.to_string()).collect::<Vec<_>>(), base)
+        let patterns: Vec<String> = patterns.iter().map(|p| p.to_string()).collect();
+        Text::read(&DataFiles { setting: "data.files", patterns: &patterns, base })
     }
 
     #[test]

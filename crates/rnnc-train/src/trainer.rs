@@ -4,15 +4,18 @@
 //! last h frames, and then the weights are updated. The loss is the mean over those new frames, of all streams,
 //! whose loss counts.
 
-use crate::checkpoint::{Checkpoint, Facts, Progress};
+use crate::checkpoint::{Checkpoint, Progress};
 use crate::config::TrainingConfig;
 use crate::diagnosis;
 use crate::error::TrainError;
+use crate::facts::Facts;
 use crate::loss::LossNetwork;
 use crate::sequences::{Batch, Sequences};
 use rnnc_graph::name_key;
 use rnnc_io::Weights;
-use rnnc_plan::{Executor, ExecutorError, Part, Plan, PlanOptions, Setup, Update, Values, ValuesMut};
+use rnnc_plan::{
+    Executor, ExecutorError, Part, Plan, PlanOptions, Setup, Update, Values, ValuesMut, check_available,
+};
 use std::mem;
 
 /// How an executor is made: which one, is for the caller to say.
@@ -147,6 +150,7 @@ impl Trainer {
             window,
             step,
             data_frames: data.frames,
+            data_hash: format!("{:016x}", data.hash()),
             executor: executor.name().into(),
             threads: executor.setup().threads,
             precision: executor.setup().precision,
@@ -285,6 +289,9 @@ impl Trainer {
     /// weights that are no more.
     pub fn checkpoint(&self, seconds: f64) -> Result<Checkpoint, TrainError> {
         let graph = &self.network.graph;
+        // In double precision, three for each weight.
+        let count: u128 = graph.weights().iter().map(|w| w.len() as u128).sum();
+        check_available("a checkpoint", 24 * count)?;
         Ok(Checkpoint {
             facts: self.facts.clone(),
             progress: Progress { updates: self.updates, position: self.position, seconds },

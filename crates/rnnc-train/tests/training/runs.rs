@@ -171,11 +171,63 @@ fn a_disk_that_fills_up_costs_neither_the_run_nor_the_old_checkpoint() {
         "{warnings:?}"
     );
     assert!(!error.is_bad_input(), "{error}");
+    assert!(error.to_string().ends_with("; the checkpoint after update 4 is kept"), "{error}");
 
     std::fs::remove_dir(&checkpoint).unwrap();
     std::fs::rename(&aside, &checkpoint).unwrap();
     assert_eq!(place.checkpoint().progress.updates, 4);
     assert_eq!(place.train(true, |_| {}).unwrap().updates, 12);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_run_whose_directory_is_moved_away_writes_nothing_into_the_next_of_its_name() {
+    let place = Workplace::new(text_network(), SMALL, "checkpoint_every = 1");
+    let (run, moved) = (place.path("run"), place.path("moved"));
+    let mut warnings = Vec::new();
+    let error = place
+        .train(false, |event| match event {
+            Event::Update(report) if report.update == 6 => {
+                std::fs::rename(&run, &moved).unwrap();
+                std::fs::create_dir(&run).unwrap();
+            }
+            Event::Warning(warning) => warnings.push(warning.to_string()),
+            _ => {}
+        })
+        .unwrap_err();
+    assert!(error.to_string().contains("moved, removed or replaced while the run went on"), "{error}");
+    assert_eq!(warnings.len(), 1, "of six that are the same, the first is told: {warnings:?}");
+    assert_eq!(std::fs::read_dir(&run).unwrap().count(), 0);
+    assert_eq!(place.checkpoint_in(&moved).progress.updates, 5);
+}
+
+#[test]
+fn other_data_of_the_same_length_is_told_when_a_run_goes_on() {
+    let mut place = Workplace::new(text_network(), SMALL, "");
+    place.train(false, |_| {}).unwrap();
+    place.config.training.updates = Some(13);
+    std::fs::write(place.path("a.txt"), "the cat sat on the hat, ".repeat(30)).unwrap();
+    let mut warnings = Vec::new();
+    place
+        .train(true, |event| {
+            if let Event::Warning(warning) = event {
+                warnings.push(warning.to_string());
+            }
+        })
+        .unwrap();
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
+    assert!(warnings[0].contains("contents of the training data ("), "{warnings:?}");
+}
+
+#[test]
+fn test_data_is_run_whole_however_little_of_the_validation_data_is() {
+    let losses = |run: &str| {
+        let place = Workplace::new(text_network(), SMALL, run);
+        let summary = place.train(false, |_| {}).unwrap();
+        (summary.validation.unwrap().loss, summary.test.unwrap().loss)
+    };
+    let (all, some) = (losses(""), losses("validation_frames = 20"));
+    assert!(all.0 != some.0 && all.1 == some.1, "{all:?} {some:?}");
 }
 
 #[test]

@@ -1,0 +1,132 @@
+//! What makes a run what it is, for one that goes on to tell what has changed.
+
+use crate::loss::Loss;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// What makes a run what it is. A run that goes on with other facts goes on otherwise than it would have.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Facts {
+    /// The network's name.
+    pub network: String,
+    /// A hash of its text, in hexadecimal.
+    pub text_hash: String,
+    /// The output that the loss reads.
+    pub output: String,
+    /// The loss.
+    pub loss: Loss,
+    /// The seed.
+    pub seed: u64,
+    /// Streams, B.
+    pub streams: usize,
+    /// Frames that errors go back through, h.
+    pub window: usize,
+    /// New frames per update, h'.
+    pub step: usize,
+    /// Frames of training data.
+    pub data_frames: usize,
+    /// A hash of the training data, in hexadecimal. Older checkpoints do not say.
+    #[serde(default)]
+    pub data_hash: String,
+    /// The executor's name.
+    pub executor: String,
+    /// Its threads.
+    pub threads: usize,
+    /// How coarsely its products round their operands. Older checkpoints do not say.
+    #[serde(with = "PrecisionName", default)]
+    pub precision: rnnc_plan::Precision,
+    /// The settings of the optimizer, by name. Older checkpoints have none.
+    #[serde(default)]
+    pub settings: BTreeMap<String, String>,
+}
+
+/// A precision's name in a checkpoint, the same as on the command line.
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "rnnc_plan::Precision", rename_all = "snake_case")]
+enum PrecisionName {
+    F32,
+    Tf32,
+    Bf16,
+}
+
+impl Facts {
+    /// What differs, in words.
+    pub fn differences(&self, now: &Facts) -> Vec<String> {
+        let pairs = [
+            ("network", self.network.clone(), now.network.clone()),
+            ("text of the network", self.text_hash.clone(), now.text_hash.clone()),
+            ("output", self.output.clone(), now.output.clone()),
+            ("loss", format!("{:?}", self.loss), format!("{:?}", now.loss)),
+            ("seed", self.seed.to_string(), now.seed.to_string()),
+            ("streams", self.streams.to_string(), now.streams.to_string()),
+            ("window", self.window.to_string(), now.window.to_string()),
+            ("step", self.step.to_string(), now.step.to_string()),
+            ("frames of training data", self.data_frames.to_string(), now.data_frames.to_string()),
+            ("executor", self.executor.clone(), now.executor.clone()),
+            ("threads", self.threads.to_string(), now.threads.to_string()),
+            ("precision", format!("{:?}", self.precision), format!("{:?}", now.precision)),
+        ];
+        // What is not known of before is not said to differ.
+        let settings = self.settings.iter().filter_map(|(name, before)| {
+            now.settings.get(name).map(|now| (name.as_str(), before.clone(), now.clone()))
+        });
+        // Where there are more frames or fewer, it is said already.
+        let is_known = !self.data_hash.is_empty() && self.data_frames == now.data_frames;
+        let data = is_known
+            .then(|| ("contents of the training data", self.data_hash.clone(), now.data_hash.clone()));
+        let differ = pairs.into_iter().chain(data).chain(settings).filter(|(_, before, now)| before != now);
+        differ.map(|(what, before, now)| format!("{what} ({before} before, {now} now)")).collect()
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    pub(crate) fn facts() -> Facts {
+        Facts {
+            network: "net".into(),
+            text_hash: "0".into(),
+            output: "y".into(),
+            loss: Loss::CrossEntropy,
+            seed: u64::MAX,
+            streams: 1,
+            window: 8,
+            step: 8,
+            data_frames: 100,
+            data_hash: "1".into(),
+            executor: "reference".into(),
+            threads: 1,
+            precision: rnnc_plan::Precision::Bf16,
+            settings: BTreeMap::from([("clip_norm".into(), "none".into())]),
+        }
+    }
+
+    #[test]
+    fn facts_that_differ_are_told_with_both_values() {
+        let before = facts();
+        let now = Facts { threads: 2, executor: "cpu".into(), ..before.clone() };
+        assert_eq!(
+            before.differences(&now),
+            ["executor (reference before, cpu now)", "threads (1 before, 2 now)"]
+        );
+        assert!(before.differences(&before).is_empty());
+        let settings = BTreeMap::from([("clip_norm".into(), "1.0".into())]);
+        let now = Facts { settings, precision: rnnc_plan::Precision::F32, ..before.clone() };
+        assert_eq!(
+            before.differences(&now),
+            ["precision (Bf16 before, F32 now)", "clip_norm (none before, 1.0 now)"]
+        );
+    }
+
+    #[test]
+    fn other_data_of_as_many_frames_is_told() {
+        let before = facts();
+        let now = Facts { data_hash: "2".into(), ..before.clone() };
+        assert_eq!(before.differences(&now), ["contents of the training data (1 before, 2 now)"]);
+        let more = Facts { data_frames: 101, ..now.clone() };
+        assert_eq!(before.differences(&more), ["frames of training data (100 before, 101 now)"]);
+        let older = Facts { data_hash: String::new(), ..before };
+        assert!(older.differences(&now).is_empty());
+    }
+}

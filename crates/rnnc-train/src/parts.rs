@@ -1,0 +1,100 @@
+//! The data of a run in its parts: to train on, to validate and to test with.
+
+use crate::config::DataKind;
+use crate::data_files::DataFiles;
+use crate::error::TrainError;
+use crate::loss::{Loss, LossNetwork};
+use crate::sample::symbol_input;
+use crate::sequences::{Sequences, Split};
+use crate::series::read_series;
+use crate::text::Text;
+use crate::train::Job;
+use rnnc_io::list;
+
+/// Reads the data and splits it, and refuses parts that are empty or have no target.
+pub(crate) fn read_data(job: &Job<'_>, network: &LossNetwork) -> Result<Split, TrainError> {
+    let data = &job.config.data;
+    let base = &*job.config.base;
+    let all = DataFiles { setting: "data.files", patterns: &data.files, base };
+    let own = [("data.validation_files", &data.validation_files), ("data.test_files", &data.test_files)];
+    let own = own.map(|(setting, patterns)| DataFiles { setting, patterns, base });
+    for files in own {
+        check_apart(all, files)?;
+    }
+    let mut split = read_files(job, network, all)?.split(data.validation, data.test);
+    for (fraction, part, name) in
+        [(data.validation, &split.validation, "validation"), (data.test, &split.test, "test")]
+    {
+        if fraction > 0.0 && part.frames < 2 {
+            return Err(TrainError::Setting(format!(
+                "`data.{name} = {fraction}` leaves {} frames to it: there is too little data",
+                part.frames
+            )));
+        }
+    }
+    for (files, part) in own.into_iter().zip([&mut split.validation, &mut split.test]) {
+        if !files.patterns.is_empty() {
+            *part = read_files(job, network, files)?;
+        }
+    }
+    let parts = [
+        ("training", &split.train, &Vec::new()),
+        ("validation", &split.validation, &data.validation_files),
+        ("test", &split.test, &data.test_files),
+    ];
+    let mut from = 0;
+    for (name, part, own) in parts {
+        let (first, files) = if own.is_empty() { (from, &data.files) } else { (0, own) };
+        if part.frames > 0 && !part.has_counted() {
+            let files: Vec<&str> = files.iter().map(String::as_str).collect();
+            return Err(TrainError::Setting(format!(
+                "the {name} data, frames {first} to {} of {}, has no frame with a target whose loss counts",
+                first + part.frames - 1,
+                list(&files)
+            )));
+        }
+        from += part.frames;
+    }
+    Ok(split)
+}
+
+/// Refuses a file to validate or test with that is trained on too.
+fn check_apart(all: DataFiles<'_>, own: DataFiles<'_>) -> Result<(), TrainError> {
+    let trained = all.paths()?.len();
+    // A file that has several names is there once, under the first.
+    let both = [all.patterns, own.patterns].concat();
+    let paths = DataFiles { patterns: &both, ..own }.paths()?;
+    match own.paths()?.iter().find(|path| !paths[trained..].contains(path)) {
+        None => Ok(()),
+        Some(both) => Err(TrainError::Setting(format!(
+            "{} is in `{}` and in `{}`: a loss on what is trained on says nothing about other data",
+            both.display(),
+            all.setting,
+            own.setting
+        ))),
+    }
+}
+
+fn read_files(job: &Job<'_>, network: &LossNetwork, files: DataFiles<'_>) -> Result<Sequences, TrainError> {
+    let config = job.config;
+    match config.data.kind {
+        DataKind::Text => {
+            let symbols = symbol_input(job.network)?;
+            let problem =
+                |problem: String| TrainError::Network { network: job.network.name().into(), problem };
+            if config.training.loss != Loss::CrossEntropy {
+                return Err(problem(
+                    "text has symbols as targets: `training.loss` must be \"cross_entropy\"".into(),
+                ));
+            }
+            if network.target_size < symbols.min(256) {
+                return Err(problem(format!(
+                    "its input has {symbols} symbols and its output only {}: the next symbol must be one of them",
+                    network.target_size
+                )));
+            }
+            Text::read(&files)?.sequences(symbols)
+        }
+        DataKind::Arrays => read_series(&files, &network.graph),
+    }
+}
