@@ -41,14 +41,26 @@ pub fn conclude(result: anyhow::Result<Outcome>) -> ExitCode {
             let color = colors(&io::stderr());
             let text = match error.downcast_ref::<Errors>() {
                 Some(errors) => errors.render(color),
-                None if color => format!("\x1b[1;31merror:\x1b[0m {error}"),
-                None => format!("error: {error}"),
+                None if color => format!("\x1b[1;31merror:\x1b[0m {}", described(&error)),
+                None => format!("error: {}", described(&error)),
             };
             // A terminal that is closed shows nothing, and the exit code says it too.
             let _ = writeln!(io::stderr(), "{text}");
             ExitCode::from(if is_bad_input(&error) { 2 } else { 1 })
         }
     }
+}
+
+/// An error in words. Names in files and paths may have signs that steer a terminal: these are shown, not sent.
+fn described(error: &anyhow::Error) -> String {
+    // Where a file is written, its name is said; the others are standard output's.
+    let begin = if error.is::<io::Error>() { "cannot write to standard output: " } else { "" };
+    let signs = |c: char| match c {
+        '\n' | '\t' => c.to_string(),
+        c if c.is_control() => c.escape_default().to_string(),
+        c => c.to_string(),
+    };
+    format!("{begin}{error}").chars().map(signs).collect()
 }
 
 /// Whether what goes there may be coloured (<https://no-color.org>).

@@ -3,6 +3,7 @@
 use indicatif::{ProgressBar, ProgressStyle};
 use rnnc_train::{Beginning, Evaluated, Event, Metrics, UpdateReport};
 use std::io::Write;
+use std::path::Path;
 
 /// Steps of the progress bar.
 const BAR: u64 = 10_000;
@@ -150,6 +151,13 @@ pub fn evaluation(evaluated: &Evaluated, of_text: bool) -> String {
     }
 }
 
+/// A path as a shell takes it.
+pub fn quoted(path: &Path) -> String {
+    let text = path.display().to_string();
+    let is_plain = |c: char| c.is_alphanumeric() || "/._-+,:@%".contains(c);
+    if text.chars().all(is_plain) { text } else { format!("'{}'", text.replace('\'', "'\\''")) }
+}
+
 /// `1:02:03`, or `2:03`
 pub fn duration(seconds: f64) -> String {
     // A negative or endless duration becomes the nearest that can be written.
@@ -183,6 +191,19 @@ mod tests {
     fn large_numbers_are_grouped_by_thousands() {
         let cases = [(0, "0"), (999, "999"), (1000, "1,000"), (1234567, "1,234,567")];
         cases.into_iter().for_each(|(number, text)| assert_eq!(grouped(number), text));
+    }
+
+    #[test]
+    fn paths_are_quoted_where_a_shell_would_take_them_apart() {
+        for (path, text) in [
+            ("a/b-c_1.toml", "a/b-c_1.toml"),
+            ("\u{fc}ber/a", "\u{fc}ber/a"),
+            ("my model/a", "'my model/a'"),
+            ("$x", "'$x'"),
+            ("it's", "'it'\\''s'"),
+        ] {
+            assert_eq!(quoted(Path::new(path)), text);
+        }
     }
 
     #[test]

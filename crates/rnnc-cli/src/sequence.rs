@@ -97,13 +97,10 @@ impl Sequence {
         let mut extent = Extent::default();
         let mut values = Vec::new();
         for input in &inputs {
-            let array = file.read(&input.name)?;
             values.push(if input.kind == LayerKind::Symbol {
-                extent.check(&array, None)?;
-                Numbers::Symbols(array.symbols(input.size, false)?)
+                Numbers::Symbols(extent.read(&mut file, &input.name, None)?.symbols(input.size, false)?)
             } else {
-                extent.check(&array, Some(input.size))?;
-                Numbers::floats(&array, double)?
+                Numbers::floats(&extent.read(&mut file, &input.name, Some(input.size))?, double)?
             });
         }
         let mut output_gradients = Vec::new();
@@ -113,15 +110,11 @@ impl Sequence {
             OutputGradients::IfThere => outputs.iter().any(|(name, _)| file.contains(name)),
         };
         for (name, size) in outputs.iter().filter(|_| are_read) {
-            let array = file.read(name)?;
-            extent.check(&array, Some(*size))?;
-            output_gradients.push(Numbers::floats(&array, double)?);
+            output_gradients.push(Numbers::floats(&extent.read(&mut file, name, Some(*size))?, double)?);
         }
         let mut resets = None;
         if file.contains(RESET) {
-            let array = file.read(RESET)?;
-            extent.check(&array, None)?;
-            resets = Some(array.flags()?);
+            resets = Some(extent.read(&mut file, RESET, None)?.flags()?);
         }
         let Some((frames, streams)) = extent.0 else {
             return bad_input(format!(
@@ -167,13 +160,14 @@ impl Sequence {
 struct Extent(Option<(usize, usize)>);
 
 impl Extent {
-    fn check(&mut self, array: &Array, size: Option<usize>) -> anyhow::Result<()> {
+    /// Reads an array of as many frames and streams.
+    fn read(&mut self, file: &mut ArrayFile, name: &str, size: Option<usize>) -> anyhow::Result<Array> {
         let mut expected = match self.0 {
             None => vec![Dimension::Any("T"), Dimension::Any("B")],
             Some((frames, streams)) => vec![Dimension::Size(frames), Dimension::Size(streams)],
         };
         expected.extend(size.map(Dimension::Size));
-        array.check_shape(&expected)?;
+        let array = file.read_shaped(name, &expected)?;
         let (frames, streams) = (array.shape()[0], array.shape()[1]);
         if frames == 0 || streams == 0 {
             return Err(array
@@ -181,6 +175,6 @@ impl Extent {
                 .into());
         }
         self.0 = Some((frames, streams));
-        Ok(())
+        Ok(array)
     }
 }

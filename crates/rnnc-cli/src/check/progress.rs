@@ -1,7 +1,7 @@
 //! How far a long check is: a bar on a terminal's stderr, or now and then a line.
 
 use indicatif::{ProgressBar, ProgressStyle};
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::time::{Duration, Instant};
 
 /// How often there is a line.
@@ -33,7 +33,8 @@ impl Progress {
         self.done += 1;
         self.bar.inc(1);
         if self.due.is_some_and(|due| Instant::now() >= due) {
-            eprintln!("{} of {} {} checked", self.done, self.total, self.what);
+            // That nobody reads it is no reason to stop.
+            let _ = writeln!(std::io::stderr(), "{} of {} {} checked", self.done, self.total, self.what);
             self.due = Some(Instant::now() + EVERY);
         }
     }

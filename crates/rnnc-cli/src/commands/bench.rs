@@ -148,7 +148,7 @@ impl Bench {
     pub fn run(&self) -> anyhow::Result<Outcome> {
         let graph = self.network.read()?;
         let time = Duration::try_from_secs_f64(self.seconds);
-        let Ok(time) = time else { return bad_input("`--seconds` must be at least 0") };
+        let Ok(time) = time else { return bad_input("`--seconds` must be at least 0, and finite") };
         if self.frames == 0 || self.streams.contains(&0) {
             return bad_input("a measurement needs at least 1 stream and 1 frame");
         }

@@ -57,14 +57,10 @@ impl Generate {
         let mut sampler = Sampler::new(&graph, &weights, output, threads, self.seed, &make)?;
 
         // The prompt is repeated only once it is known to be one; a failed write ends the writing.
+        sampler.check(prompt.as_bytes(), self.temperature)?;
         let mut out = std::io::stdout().lock();
-        let mut begun = false;
-        let mut written = Ok(());
+        let mut written = out.write_all(prompt.as_bytes());
         sampler.write(prompt.as_bytes(), self.length, self.temperature, &mut |byte| {
-            if !begun {
-                begun = true;
-                written = out.write_all(prompt.as_bytes());
-            }
             if written.is_ok() {
                 written = out.write_all(&[byte]);
             }

@@ -32,8 +32,9 @@ impl Init {
     pub fn run(&self) -> anyhow::Result<Outcome> {
         check_output("--output", &self.output, &[("the network", Some(&*self.network.file))])?;
         let graph = self.network.read()?;
-        // As drawn, as they are handed on, and as they lie in the file, of which there are two copies.
-        let bytes = graph.weights().iter().map(|w| 24 * w.len() as u128).sum();
+        // All of them, and a matrix three times while it is drawn.
+        let counts = graph.weights().iter().map(|w| 8 * w.len() as u128);
+        let bytes = counts.clone().sum::<u128>() + 2 * counts.max().unwrap_or(0);
         check_available("writing the weights", bytes)?;
         Weights::initial(&graph, self.seed).save(&self.output, &graph, Precision::Single)?;
         Ok(Outcome::Done)

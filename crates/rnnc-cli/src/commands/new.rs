@@ -1,9 +1,11 @@
 //! `rnnc new`: a directory that is ready to train.
 
 use crate::failure::{Outcome, bad_input};
+use crate::screen::quoted;
 use clap::{Args, ValueEnum};
+use rnnc_io::{read_text, write_whole};
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// The arguments.
 #[derive(Args)]
@@ -44,24 +46,64 @@ impl Template {
 }
 
 impl New {
-    /// Writes the files.
+    /// Writes the files: all of them, or none.
     pub fn run(&self) -> anyhow::Result<Outcome> {
         let files = self.template.files();
-        for (name, _) in &files {
-            let path = self.directory.join(name);
-            if path.symlink_metadata().is_ok() {
-                return bad_input(format!("{} is there already, and is not overwritten", path.display()));
-            }
+        let path = |name: &str| self.directory.join(name);
+        let mut there = files.iter().filter(|(name, _)| path(name).symlink_metadata().is_ok());
+        // What is as the template has it was left by a `new` that was ended half way.
+        if let Some((first, _)) = there.clone().next()
+            && !there.all(|(name, contents)| holds(&path(name), contents))
+        {
+            return bad_input(format!("{} is there already, and is not overwritten", path(first).display()));
         }
+        let mut made = Made::default();
         for (name, contents) in files {
-            let path = self.directory.join(name);
-            let parent = path.parent().unwrap_or(&self.directory);
-            std::fs::create_dir_all(parent)
-                .map_err(|error| anyhow::anyhow!("cannot write {}: {error}", parent.display()))?;
-            rnnc_io::write_whole(&path, |out| out.write_all(contents.as_bytes()))?;
+            made.write(&self.directory.join(name), &contents)?;
         }
+        made.keep();
         let mut out = std::io::stdout().lock();
-        writeln!(out, "Train it:  rnnc train {}", self.directory.join("train.toml").display())?;
+        writeln!(out, "Train it:  rnnc train {}", quoted(&self.directory.join("train.toml")))?;
         Ok(Outcome::Done)
+    }
+}
+
+fn holds(path: &Path, contents: &str) -> bool {
+    path.is_file() && read_text(path).is_ok_and(|text| text == contents)
+}
+
+/// Files and directories that were made, which are removed again if not all of them can be.
+#[derive(Default)]
+struct Made(Vec<PathBuf>);
+
+impl Made {
+    /// Writes a file, unless it is there.
+    fn write(&mut self, path: &Path, contents: &str) -> anyhow::Result<()> {
+        if path.symlink_metadata().is_ok() {
+            return Ok(());
+        }
+        let directories: Vec<&Path> =
+            path.ancestors().skip(1).take_while(|d| !d.as_os_str().is_empty() && !d.is_dir()).collect();
+        for directory in directories.into_iter().rev() {
+            std::fs::create_dir(directory)
+                .map_err(|error| anyhow::anyhow!("cannot write {}: {error}", directory.display()))?;
+            self.0.push(directory.into());
+        }
+        write_whole(path, |out| out.write_all(contents.as_bytes()))?;
+        self.0.push(path.into());
+        Ok(())
+    }
+
+    fn keep(mut self) {
+        self.0.clear();
+    }
+}
+
+impl Drop for Made {
+    fn drop(&mut self) {
+        for path in self.0.iter().rev() {
+            // Best effort: what cannot be removed is left.
+            let _ = if path.is_dir() { std::fs::remove_dir(path) } else { std::fs::remove_file(path) };
+        }
     }
 }

@@ -4,7 +4,7 @@ use crate::executors::ExecutorArgs;
 use crate::failure::{Outcome, bad_input};
 use crate::network::NetworkArgs;
 use crate::numbers::Numbers;
-use crate::outputs::check_output;
+use crate::outputs::{are_same, check_output};
 use crate::sequence::{OutputGradients, Sequence};
 use clap::Args;
 use rnnc_io::{Weights, read_state, write_arrays, write_state};
@@ -65,7 +65,7 @@ impl Run {
         if let Some(path) = &self.state_out {
             // A state may be brought up to date.
             check_output("--state-out", path, &[network, weights, input])?;
-            if *path == self.output {
+            if are_same(path, &self.output) {
                 return bad_input(
                     "`--output` and `--state-out` name the same file: name another for one of them",
                 );

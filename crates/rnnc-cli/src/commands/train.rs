@@ -3,13 +3,13 @@
 use crate::executors::{ExecutorKind, Precision, make};
 use crate::failure::Outcome;
 use crate::network::compile;
-use crate::screen::{Screen, duration, evaluation};
+use crate::screen::{Screen, duration, evaluation, quoted};
 use crate::signals::stop_on_signals;
 use clap::Args;
 use rnnc_io::read_network;
 use rnnc_train::{Config, DataKind, Job, Summary, train};
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
@@ -88,17 +88,11 @@ impl Train {
         }
         writeln!(out, "the run is in {}", summary.directory.path().display())?;
         if summary.stopped {
-            writeln!(out, "  go on:  rnnc train {} --resume", self.config.display())?;
+            writeln!(out, "  go on:  rnnc train {} --resume", quoted(&self.config))?;
         }
         if of_text {
             writeln!(out, "  write:  rnnc generate {}", quoted(summary.directory.path()))?;
         }
         Ok(())
     }
-}
-
-/// A path as a shell takes it, where that differs only by quotes.
-fn quoted(path: &Path) -> String {
-    let text = path.display().to_string();
-    if text.contains(' ') { format!("\"{text}\"") } else { text }
 }

@@ -112,6 +112,53 @@ fn what_goes_to_stdout_by_its_name_is_added_to_what_is_there() {
 }
 
 #[test]
+fn what_cannot_go_to_stdout_is_told_as_such() {
+    let sandbox = Sandbox::with_network();
+    for command in ["plan net.rnn", "cells", "check net.rnn --no-differences"] {
+        let done = shell(&sandbox, &format!("rnnc {command} > /dev/full"));
+        assert_eq!(done.code, 1);
+        assert!(done.err.starts_with("error: cannot write to standard output: No space left"), "{done:?}");
+    }
+}
+
+#[test]
+fn signs_that_steer_a_terminal_are_shown_and_not_sent() {
+    let sandbox = Sandbox::with_network();
+    let error = sandbox.fails(2, "plan \u{1b}[31mno.rnn");
+    assert!(error.starts_with("error: cannot read \\u{1b}[31mno.rnn: "), "{error:?}");
+}
+
+#[test]
+fn two_outputs_of_one_name_are_refused_however_it_is_spelled() {
+    let sandbox = Sandbox::with_network();
+    sandbox.write_arrays("in.npz", &Sandbox::inputs(0, FRAMES));
+    std::fs::create_dir(sandbox.path("d")).unwrap();
+    symlink("d", sandbox.path("link")).unwrap();
+    let run = "run net.rnn --weights w.safetensors --input in.npz";
+    for (a, b) in [("a", "./a"), ("d/a", "link/a"), ("d/../a", "a")] {
+        let error = sandbox.fails(2, &format!("{run} --output {a} --state-out {b}"));
+        assert!(error.contains("name the same file"), "{error}");
+    }
+    sandbox.succeeds(&format!("{run} --output a --state-out d/a"));
+}
+
+#[test]
+fn a_place_that_cannot_be_written_is_refused_before_anything_is_read() {
+    let sandbox = Sandbox::new();
+    for command in [
+        "plan no.rnn --output",
+        "init no.rnn --output",
+        "grad no.rnn --weights w --input i --output",
+        "run no.rnn --weights w --input i --output",
+    ] {
+        let error = sandbox.fails(1, &format!("{command} no/file"));
+        assert!(error.starts_with("error: cannot write no/file: "), "{error}");
+        let error = sandbox.fails(1, &format!("{command} ."));
+        assert!(error.starts_with("error: cannot write .: is a directory"), "{error}");
+    }
+}
+
+#[test]
 fn a_reader_that_has_seen_enough_is_no_error() {
     let sandbox = Sandbox::with_network();
     for command in
@@ -293,6 +340,15 @@ fn a_text_counts_once_however_it_is_named() {
             assert!(out.contains("540 characters to train on"), "{files}: {out}");
         }
     }
+}
+
+#[test]
+fn more_files_than_a_process_may_open_at_once_are_read_one_after_the_other() {
+    let sandbox = training(1, "");
+    (0..100).for_each(|i| sandbox.write(&format!("texts/{i}"), "some text"));
+    sandbox.write("train.toml", settings(1, "").replace("text.txt", "texts/*"));
+    let done = shell(&sandbox, "ulimit -n 40; rnnc train train.toml");
+    assert!(done.out.contains("900 characters to train on"), "{done:?}");
 }
 
 /// As a process that may take 2 GiB of memory.

@@ -187,6 +187,55 @@ fn files_that_cannot_be_read_are_named() {
 }
 
 #[test]
+fn every_command_refuses_every_bad_file_in_every_place() {
+    let sandbox = Sandbox::with_network();
+    sandbox.write_arrays("in.npz", &Sandbox::all_arrays());
+    let half = |name: &str| {
+        let bytes = std::fs::read(sandbox.path(name)).unwrap();
+        bytes[..bytes.len() / 2].to_vec()
+    };
+    let bad = [
+        ("empty", vec![]),
+        ("byte", vec![b'{']),
+        ("junk", (0..200u8).map(|i| i.wrapping_mul(101) ^ 0xa5).collect()),
+        ("text", b"hello = [world, 1e400\n".to_vec()),
+        ("zeros", vec![0; 300]),
+        ("half.npz", half("in.npz")),
+        ("half.safetensors", half("w.safetensors")),
+        ("long", [&u64::MAX.to_le_bytes()[..], b"{}"].concat()),
+    ];
+    bad.iter().for_each(|(name, bytes)| sandbox.write(name, bytes));
+    std::fs::create_dir(sandbox.path("directory")).unwrap();
+    let names: Vec<&str> =
+        bad.iter().map(|(name, _)| *name).chain(["directory", "none", "text/none"]).collect();
+    for command in [
+        "plan BAD --output out",
+        "check BAD",
+        "check net.rnn --weights BAD",
+        "check net.rnn --input BAD",
+        "bench BAD",
+        "bench net.rnn --machine BAD",
+        "init BAD --output out",
+        "run BAD --weights w.safetensors --input in.npz --output out",
+        "run net.rnn --weights BAD --input in.npz --output out",
+        "run net.rnn --weights w.safetensors --input BAD --output out",
+        "run net.rnn --weights w.safetensors --input in.npz --output out --state-in BAD",
+        "grad BAD --weights w.safetensors --input in.npz --output out",
+        "grad net.rnn --weights BAD --input in.npz --output out",
+        "grad net.rnn --weights w.safetensors --input BAD --output out",
+        "train BAD",
+        "train BAD --resume",
+        "generate BAD",
+    ] {
+        for name in &names {
+            let found = sandbox.fails(2, &command.replace("BAD", name));
+            assert!(found.starts_with("error: ") && !found.contains("panicked"), "{command} {name}: {found}");
+            assert!(!sandbox.path("out").exists(), "{command} {name}");
+        }
+    }
+}
+
+#[test]
 fn files_in_each_others_places_are_told_apart() {
     let sandbox = Sandbox::with_network();
     sandbox.write_arrays("in.npz", &Sandbox::inputs(0, FRAMES));

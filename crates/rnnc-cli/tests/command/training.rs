@@ -90,7 +90,10 @@ fn a_new_run_leaves_an_old_one_alone() {
 fn a_trained_network_writes_what_seed_and_prompt_say() {
     let sandbox = sandbox();
     sandbox.succeeds("train train.toml");
-    let write = |more: &str| sandbox.run(&format!("generate run --length 20 {more}"));
+    let write = |more: &str| {
+        let length = if more.contains("--length") { "" } else { "--length 20" };
+        sandbox.run(&format!("generate run {length} {more}"))
+    };
     let first = write("--prompt abc --seed 1 --temperature 1");
     assert_eq!(first.code, 0, "{first:?}");
     assert!(first.out.starts_with("abc"));
@@ -99,6 +102,8 @@ fn a_trained_network_writes_what_seed_and_prompt_say() {
     // The prompt of the settings, and always the likeliest.
     let likeliest = |seed| write(&format!("--temperature 0 --seed {seed} --executor reference")).out;
     assert!(likeliest(1).starts_with("ab") && likeliest(1) == likeliest(2));
+
+    assert_eq!(write("--prompt abc --length 0").out, "abc\n");
 
     for (wrong, message) in [
         ("--prompt é", "is no symbol of the network"),
@@ -135,6 +140,28 @@ fn what_a_template_makes_trains_and_is_not_overwritten() {
 }
 
 #[test]
+fn a_template_is_written_whole_or_not_at_all() {
+    let sandbox = Sandbox::new();
+    // In the way of the last of its files.
+    sandbox.write("model/text", "mine");
+    let found = sandbox.fails(1, "new model");
+    assert!(found.starts_with("error: cannot write model/text: "), "{found}");
+    assert_eq!(names(&sandbox.path("model")), ["text"]);
+    sandbox.write("file", "mine");
+    sandbox.fails(1, "new file/a/model");
+    assert_eq!(names(&sandbox.path("")), ["file", "model"]);
+    // Ended half way, it is completed.
+    sandbox.succeeds("new a/b");
+    let whole = sandbox.read("a/b/text/cells.txt");
+    std::fs::remove_dir_all(sandbox.path("a/b/text")).unwrap();
+    sandbox.succeeds("new a/b");
+    assert_eq!(sandbox.read("a/b/text/cells.txt"), whole);
+    sandbox.write("a/b/text/cells.txt", "mine");
+    assert!(sandbox.fails(2, "new a/b").contains("a/b/network.rnn is there already"));
+    assert_eq!(sandbox.read("a/b/text/cells.txt"), "mine");
+}
+
+#[test]
 fn settings_that_are_none_are_refused_before_anything_is_written() {
     let sandbox = sandbox();
     let cases = [
@@ -146,6 +173,16 @@ fn settings_that_are_none_are_refused_before_anything_is_written() {
             "there is no executor `tpu`; there are `cpu`, `cuda` and `reference`",
         ),
         ("text.txt", "none.txt", "none.txt"),
+        (
+            "validation = 0.2",
+            "validation_files = [\"*.none\"]",
+            "`*.none` in `data.validation_files`: no file in . matches",
+        ),
+        (
+            "[run]",
+            "[run]\ndirectory = \"text.txt\"",
+            "`run.directory`: text.txt is there and is no directory",
+        ),
         ("text.txt", "*.none", "*.none"),
         ("model.rnn", "none.rnn", "cannot read none.rnn"),
         ("kind = \"text\"", "kind = \"arrays\"", "train.toml: "),
