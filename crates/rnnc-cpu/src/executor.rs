@@ -168,7 +168,11 @@ impl CpuExecutor {
                 pointers: vec![std::ptr::null_mut(); pointers],
             })
         };
-        let trained = if backward.is_some() { plan.weights.total() } else { 0 };
+        // Derived weights have gradients, but are not updated.
+        let (gradients, moments) = match backward {
+            Some(_) => (plan.weights.total(), plan.weights.len()),
+            None => (0, 0),
+        };
         let buffers = plan
             .buffers
             .iter()
@@ -187,8 +191,8 @@ impl CpuExecutor {
             backward,
             values: Aligned::new((placement.total / 4) as usize),
             weights: Aligned::new(plan.weights.total()),
-            gradients: Aligned::new(trained),
-            moments: [Aligned::new(trained), Aligned::new(trained)],
+            gradients: Aligned::new(gradients),
+            moments: [Aligned::new(moments), Aligned::new(moments)],
             constants: constants.allocate(),
             packed: Aligned::new(packed),
             found: Aligned::new(found),
@@ -452,14 +456,7 @@ impl Executor for CpuExecutor {
         self.plan.check_update(update)?;
         let _flush = FlushSubnormals::begin();
         let team = self.team.get_mut().unwrap_or_else(PoisonError::into_inner);
-        let norm = update::run(
-            team,
-            update,
-            self.plan.weights.len(),
-            &mut self.weights,
-            &self.gradients,
-            &mut self.moments,
-        );
+        let norm = update::run(team, self.isa, update, &mut self.weights, &self.gradients, &mut self.moments);
         self.packed_for = [false; 2];
         Ok(norm)
     }
@@ -520,5 +517,26 @@ impl Executor for CpuExecutor {
         self.new_frames = 0;
         self.valid_frames = 0;
         self.backward_frames = 0;
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use rnnc_suite::cases;
+
+    #[test]
+    fn what_a_plan_says_that_weights_take_is_taken() {
+        let mut derived = 0;
+        for case in cases() {
+            let executor = CpuExecutor::new(case.plan().unwrap(), case.setup()).unwrap();
+            let said = executor.plan.memory(case.streams, case.window, case.step < case.window);
+            let taken = |part| 4 * executor.part(part).as_slice().len() as u128;
+            assert_eq!(taken(Part::Weight), said.weights, "{}", case.name);
+            assert_eq!(taken(Part::Gradient), said.gradients, "{}", case.name);
+            assert_eq!(taken(Part::Moment1) + taken(Part::Moment2), said.moments, "{}", case.name);
+            derived += usize::from(said.moments < 2 * said.gradients);
+        }
+        assert!(derived > 0, "some network has derived weights");
     }
 }

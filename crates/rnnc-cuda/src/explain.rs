@@ -260,8 +260,8 @@ fn explain_memory(sizes: Sizes) -> MemoryExplained {
     MemoryExplained {
         values: bytes(sizes.values),
         weights: bytes(sizes.weights),
-        gradients: bytes(sizes.trained),
-        moments: 2 * bytes(sizes.trained),
+        gradients: bytes(sizes.gradients),
+        moments: 2 * bytes(sizes.moments),
         scratch: bytes(sizes.scratch + sizes.clock + sizes.counters),
         total: sizes.bytes(),
     }

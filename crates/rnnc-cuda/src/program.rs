@@ -12,7 +12,7 @@ use std::ops::Range;
 pub struct Regions {
     /// The plan's buffers.
     pub values: usize,
-    /// The flat weights; gradients and moments have as many numbers where they are needed.
+    /// The flat weights, derived ones included; gradients have as many numbers where they are needed.
     pub weights: usize,
     /// Whether there are gradients and moments.
     pub trained: bool,

@@ -113,6 +113,22 @@ fn memory_is_as_large_as_the_program_says_and_all_of_it_is_reachable() {
 }
 
 #[test]
+fn weights_that_others_give_have_gradients_and_no_moments() {
+    const TEXT: &str = "network one { input x: vector(32) p = param(32) y = x * exp(-exp(p)) output y }";
+    let (mut executor, _, calls) = recorded(TEXT, Setup::new(2, 4));
+    let sizes = allocated(&taken(&calls));
+    executor.forward(4, &[Values::F32(&[0.0; 256])], None).unwrap();
+    let calls = taken(&calls);
+    let args = launches(&calls).next().unwrap();
+    let weights = &executor.plan().weights;
+    assert!(weights.len() < weights.total());
+    for moment in [args.moments1, args.moments2] {
+        assert_eq!(sizes[&moment], 4 * weights.len());
+    }
+    assert_eq!(sizes[&args.gradients], 4 * weights.total());
+}
+
+#[test]
 fn a_forward_call_writes_the_clock_and_inputs_before_it_runs() {
     let (mut executor, _, calls) = lstm();
     taken(&calls);

@@ -16,10 +16,12 @@
 //! | [`direct`] | the same with weights as they lie, for one or two rows |
 //! | [`outer`] | gradients of weights: sums of outer products over all frames |
 //! | [`tile`] | how workers share such a gradient |
+//! | [`adam`] | the optimizer's step |
 //!
 //! Kernels check nothing they could not check cheaply: each says what it asks of its arguments. None
 //! allocates.
 
+pub mod adam;
 pub mod ahead;
 #[cfg(test)]
 mod check;

@@ -41,8 +41,9 @@ pub(super) struct Memory {
 pub(crate) struct Sizes {
     pub values: usize,
     pub weights: usize,
-    /// Gradients, and each of the two moments.
-    pub trained: usize,
+    pub gradients: usize,
+    /// Each of the two.
+    pub moments: usize,
     pub scratch: usize,
     pub clock: usize,
     pub counters: usize,
@@ -55,7 +56,9 @@ impl Sizes {
         Sizes {
             values: regions.values,
             weights: regions.weights,
-            trained: if regions.trained { regions.weights } else { 0 },
+            gradients: if regions.trained { regions.weights } else { 0 },
+            // Derived weights have gradients, but are not updated.
+            moments: if regions.trained { plan.weights.len() } else { 0 },
             // The norm of an update stands in the first two numbers.
             scratch: regions.scratch.max(moved.unwrap_or(0)).max(2),
             clock: 2 * RUN + 2 * setup.window * setup.streams,
@@ -65,8 +68,8 @@ impl Sizes {
 
     /// Bytes of all of it.
     pub fn bytes(&self) -> u128 {
-        let Sizes { values, weights, trained, scratch, clock, counters } = *self;
-        let numbers = [values, weights, trained, trained, trained, scratch, clock, counters];
+        let Sizes { values, weights, gradients, moments, scratch, clock, counters } = *self;
+        let numbers = [values, weights, gradients, moments, moments, scratch, clock, counters];
         numbers.iter().map(|&numbers| numbers as u128 * u128::from(NUMBER)).sum()
     }
 }
@@ -89,8 +92,8 @@ impl Memory {
         Ok(Memory {
             values: take(sizes.values)?,
             weights: take(sizes.weights)?,
-            gradients: take(sizes.trained)?,
-            moments: [take(sizes.trained)?, take(sizes.trained)?],
+            gradients: take(sizes.gradients)?,
+            moments: [take(sizes.moments)?, take(sizes.moments)?],
             scratch,
             lanes: program.lanes.iter().map(|&first| scratch + first as u64 * NUMBER).collect(),
             clock: take(sizes.clock)?,
