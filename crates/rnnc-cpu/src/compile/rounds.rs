@@ -3,6 +3,8 @@
 //! first: they come into phases of their own.
 
 use rnnc_plan::{Matrix, Op, Phase, Placed};
+use std::collections::BTreeMap;
+use std::ops::Range;
 
 /// Where a sum is added, and how it is shared out.
 #[derive(Clone, Copy, PartialEq)]
@@ -22,40 +24,96 @@ impl Extent {
         matrix.offset + last(rows, matrix.row_stride) + last(columns, matrix.column_stride) + 1
     }
 
-    /// Whether workers may add to both without a meeting between. Matrices that lie within each other's gaps may not, for
-    /// simplicity's sake.
-    fn goes_with(&self, other: &Extent) -> bool {
-        self == other
-            || self.end() <= other.matrix.offset
-            || other.end() <= self.matrix.offset
-            || self.is_beside(other)
+    /// If it can be some columns of a wider matrix: how wide that is, and which.
+    fn columns(&self) -> Option<(usize, Range<usize>)> {
+        let width = self.matrix.row_stride;
+        let first = self.matrix.offset.checked_rem(width)?;
+        let columns = first..first + self.columns;
+        (self.matrix.column_stride == 1 && columns.end <= width).then_some((width, columns))
+    }
+}
+
+/// By their first numbers, ranges that do not overlap: where each ends, and what is said of it.
+type Ranges<T> = BTreeMap<usize, (usize, T)>;
+
+/// Those that overlap one.
+fn overlapping<T>(ranges: &Ranges<T>, range: Range<usize>) -> impl Iterator<Item = (usize, &T)> {
+    let before = ranges.range(..range.end).rev();
+    before.take_while(move |(_, (end, _))| *end > range.start).map(|(&start, (_, of))| (start, of))
+}
+
+/// Extents that overlap.
+enum Heap {
+    /// One, over and over.
+    Same(Extent),
+    /// Columns of a matrix so wide, each of one extent alone.
+    Columns(usize, Ranges<Extent>),
+}
+
+impl Heap {
+    fn new(extent: Extent) -> Heap {
+        match extent.columns() {
+            Some((width, columns)) => Heap::Columns(width, [(columns.start, (columns.end, extent))].into()),
+            None => Heap::Same(extent),
+        }
     }
 
-    /// Whether both are columns of one matrix, and no column is of both.
-    fn is_beside(&self, other: &Extent) -> bool {
-        let width = self.matrix.row_stride;
-        if width == 0
-            || [self, other].iter().any(|e| e.matrix.row_stride != width || e.matrix.column_stride != 1)
-        {
-            return false;
+    /// Takes in another, if all of it goes with all here.
+    fn takes(&mut self, other: Heap) -> bool {
+        match (self, other) {
+            (Heap::Same(own), Heap::Same(other)) => *own == other,
+            (Heap::Columns(width, own), Heap::Columns(others, mut other)) if *width == others => {
+                // The fewer into the more.
+                if own.len() < other.len() {
+                    std::mem::swap(own, &mut other);
+                }
+                other.into_iter().all(|(start, (end, extent))| {
+                    let goes = overlapping(own, start..end).all(|(_, there)| *there == extent);
+                    own.insert(start, (end, extent));
+                    goes
+                })
+            }
+            _ => false,
         }
-        let columns = |e: &Extent| (e.matrix.offset % width, e.matrix.offset % width + e.columns);
-        let ((a, a_end), (b, b_end)) = (columns(self), columns(other));
-        a_end <= width && b_end <= width && (a_end <= b || b_end <= a)
+    }
+}
+
+/// Extents of which workers may add to all without a meeting between: each two are the same, or apart, or different columns of
+/// one matrix. Matrices that lie within each other's gaps are not, for simplicity's sake.
+#[derive(Default)]
+struct Taken(Ranges<Heap>);
+
+impl Taken {
+    /// Takes one more, if it goes with all others; if not, what was taken is lost.
+    fn takes(&mut self, extent: Extent) -> bool {
+        let (mut start, mut end) = (extent.matrix.offset, extent.end());
+        let mut all = Heap::new(extent);
+        let met: Vec<usize> = overlapping(&self.0, start..end).map(|(at, _)| at).collect();
+        for at in met {
+            let Some((to, heap)) = self.0.remove(&at) else { continue };
+            (start, end) = (start.min(at), end.max(to));
+            if !all.takes(heap) {
+                return false;
+            }
+        }
+        self.0.insert(start, (end, all));
+        true
     }
 }
 
 /// The phases of a phase of a frames stage: such that within each no two sums meet, but for those of one extent.
 pub(super) fn rounds(phase: &Phase) -> Vec<Phase> {
     let mut rounds = vec![Phase::default()];
-    let mut taken = Vec::new();
+    let mut taken = Taken::default();
     for Placed { offset, op } in &phase.ops {
         let mut add = |op: Op, extent: Option<Extent>| {
-            if extent.is_some_and(|extent| !taken.iter().all(|other| extent.goes_with(other))) {
+            if let Some(extent) = extent
+                && !taken.takes(extent)
+            {
                 rounds.push(Phase::default());
-                taken.clear();
+                taken = Taken::default();
+                taken.takes(extent);
             }
-            taken.extend(extent);
             // There is a round.
             let Some(ops) = rounds.last_mut().map(|round| &mut round.ops) else { return };
             // What is done together stays together.
@@ -116,6 +174,15 @@ mod tests {
     }
 
     #[test]
+    fn many_sums_take_a_time_that_grows_with_them_alone() {
+        // Hours, if each were compared with all others.
+        let apart: Vec<(usize, usize)> = (0..1_000_000).map(|n| (3 * n, 2)).collect();
+        assert_eq!(sums(&apart), [1_000_000]);
+        let across = [(0, 3), (2, 1)].repeat(1000);
+        assert_eq!(sums(&across).len(), 2000);
+    }
+
+    #[test]
     fn columns_of_one_matrix_go_together_and_what_lies_across_them_waits() {
         // Of a matrix of 3 rows and 8 columns from place 10 on: the first column, and how many.
         let rounds = |parts: &[(usize, usize)]| -> usize {
@@ -133,5 +200,7 @@ mod tests {
         // Place 10 is 2 past a multiple of 8: columns from 6 on would be taken for the first two.
         assert_eq!(rounds(&[(0, 2), (2, 4)]), 1);
         assert_eq!(rounds(&[(0, 3), (2, 4)]), 2);
+        assert_eq!(rounds(&[(0, 2), (4, 2), (0, 2), (2, 2), (4, 2)]), 1);
+        assert_eq!(rounds(&[(0, 2), (4, 2), (1, 4)]), 2);
     }
 }

@@ -50,15 +50,18 @@ pub(crate) fn outer_room(columns: usize) -> usize {
 
 /// Gradients of matrices: errors transposed times sources, each worker a tile.
 pub(crate) fn outer(shared: &Shared<'_>, ops: &[OuterOp], sums: &Sums, local: &mut Local) {
-    if sums.frames.len() * shared.streams <= DIRECT_ROWS
-        && ops.iter().all(|op| op.gradient.column_stride == 1)
-    {
-        return ops.iter().for_each(|op| outer_by_rows(shared, op, sums));
-    }
+    // How a matrix is shared out must not depend on what is done beside: another sum may add to the same one.
+    let few = sums.frames.len() * shared.streams <= DIRECT_ROWS;
+    let by_rows = |op: &OuterOp| few && op.gradient.column_stride == 1;
     let tile_of = |op: &OuterOp| tile(op.error.len, op.source.len, sums.part.0, sums.part.1);
     let rows_of = |op: &OuterOp| tile_of(op).map(|tile| tile.rows);
     // The same rows of the same errors are packed once.
-    for group in ops.chunk_by(|a, b| a.error == b.error && rows_of(a) == rows_of(b)) {
+    let together = |a: &OuterOp, b: &OuterOp| a.error == b.error && rows_of(a) == rows_of(b);
+    for group in ops.chunk_by(|a, b| by_rows(a) == by_rows(b) && together(a, b)) {
+        if by_rows(&group[0]) {
+            group.iter().for_each(|op| outer_by_rows(shared, op, sums));
+            continue;
+        }
         let Some(is) = rows_of(&group[0]) else { continue };
         for first in is.clone().step_by(ERRORS) {
             outer_of_tiles(shared, group, first..is.end.min(first + ERRORS), sums, local);
