@@ -7,7 +7,7 @@
 #![allow(unsafe_code)] // to call code for instructions that an Isa has shown to be there
 
 use super::isa::{mul_add, multiversion};
-use super::rows::{BLOCK, LANES, join};
+use super::rows::sums::{BLOCK, LANES, join};
 
 /// An operation of two numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -86,7 +86,8 @@ impl Barrier {
         if arrived & !ASKED == count {
             self.arrived.0.store(0, Ordering::Relaxed);
             let dismissed = if arrived & ASKED == 0 { 0 } else { DISMISSED };
-            // Nobody poisons it now: all are here.
+            // Poison may be lost here, if it is of another part of the team: none of this one's workers has failed, and they
+            // learn of it where all meet.
             let before = self.phase.0.swap(phase.wrapping_add(STEP) | dismissed, Ordering::AcqRel);
             self.wake_after(before);
             return Ok(dismissed != 0);
