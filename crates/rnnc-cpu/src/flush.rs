@@ -6,6 +6,10 @@
 //! on the threads of a [`Team`](crate::team::Team) for good, on the caller's thread during a call.
 //!
 //! Copies are not arithmetic: they keep all bits (symbols are stored as the bits of a number).
+//!
+//! The compiler takes it for granted that nobody changes that register. It may move arithmetic past the change, or do arithmetic
+//! on constants itself, so that now and then a subnormal number is one where it should be zero, or the other way round. That is
+//! all it can do: no code here asks whether a number is subnormal, and no address or length depends on one.
 
 #![allow(unsafe_code)] // the control register of floating-point arithmetic
 
@@ -60,9 +64,9 @@ mod control {
     }
 
     pub(super) fn write(word: Word) {
-        // SAFETY: what was read from the register, but for bits that every such CPU has. It changes how subnormal numbers
-        // are taken, which no code here relies on, and nothing else. Memory is not left out of what it touches, so
-        // that loads and stores of numbers stay on their side of it.
+        // SAFETY: what was read from the register, but for bits that every such CPU has. They change how subnormal numbers
+        // are taken, and nothing else (see above). Memory is not left out of what it touches, so that loads and stores of
+        // numbers stay on their side of it.
         unsafe { asm!("ldmxcsr [{}]", in(reg) &raw const word, options(nostack, preserves_flags)) };
     }
 }
@@ -85,8 +89,8 @@ mod control {
 
     pub(super) fn write(word: Word) {
         // SAFETY: what was read from the register, but for a bit that every such CPU has. It changes how subnormal numbers
-        // are taken, which no code here relies on, and nothing else. Memory is not left out of what it touches, so
-        // that loads and stores of numbers stay on their side of it.
+        // are taken, and nothing else (see above). Memory is not left out of what it touches, so that loads and stores of
+        // numbers stay on their side of it.
         unsafe { asm!("msr fpcr, {}", in(reg) word, options(nostack, preserves_flags)) };
     }
 }

@@ -71,16 +71,16 @@ fn kernel(builder: &mut Builder<'_>, name: &str, maps: &[OnceMap], what: &str, b
 struct Flat;
 
 impl Site for Flat {
-    fn load(&mut self, _: &Read, _: &str) -> String {
-        "0.f".into() // maps of one row read no buffers
+    fn load(&mut self, read: &Read, _: &str) -> String {
+        unreachable!("maps of one row read no buffers: {read:?}")
     }
 
     fn weight(&mut self, offset: usize) -> String {
         format!("a.weights[{offset}ull + u]")
     }
 
-    fn store(&mut self, _: View, _: &str) -> String {
-        String::new() // nor do they write any
+    fn store(&mut self, view: View, _: &str) -> String {
+        unreachable!("maps of one row write no buffers: {view:?}")
     }
 
     fn dropout(&self) -> bool {
