@@ -8,6 +8,7 @@ use crate::kernels::isa::Isa;
 use crate::memory::{Aligned, Room, Shared};
 use crate::ops::border::{self, Rows};
 use crate::ops::{Local, Share, TILE, gradient, once, update};
+use crate::owners::{self, Owners};
 use crate::pass;
 use crate::program::{Program, Ring, Target};
 use crate::team::{self, Policy, Team, Work, Worker};
@@ -57,6 +58,8 @@ pub struct CpuExecutor {
     constants: Aligned,
     packed: Aligned,
     found: Aligned,
+    /// Debug builds: which share touches what of these.
+    owners: Option<Owners>,
     clock: Clock,
     /// Where each buffer begins, with its history.
     buffers: Vec<BufferPlace>,
@@ -173,6 +176,8 @@ impl CpuExecutor {
             Some(_) => (plan.weights.total(), plan.weights.len()),
             None => (0, 0),
         };
+        let placed = (placement.total / 4) as usize;
+        let owned = placed + gradients + packed + found;
         let buffers = plan
             .buffers
             .iter()
@@ -189,13 +194,14 @@ impl CpuExecutor {
             team: Mutex::new(team),
             forward,
             backward,
-            values: Aligned::new((placement.total / 4) as usize),
+            values: Aligned::new(placed),
             weights: Aligned::new(plan.weights.total()),
             gradients: Aligned::new(gradients),
             moments: [Aligned::new(moments), Aligned::new(moments)],
             constants: constants.allocate(),
             packed: Aligned::new(packed),
             found: Aligned::new(found),
+            owners: Owners::new(owned, workers),
             clock: Clock::new(setup.streams, setup.window),
             buffers,
             new_frames: 0,
@@ -265,7 +271,10 @@ impl CpuExecutor {
                 weights: self.weights.as_slice().len(),
                 gradients: self.gradients.as_slice().len(),
                 constants: self.constants.as_slice().len(),
+                packed: self.packed.as_slice().len(),
+                found: self.found.as_slice().len(),
             },
+            owners: self.owners.as_ref(),
             clock: &self.clock,
             isa: self.isa,
             streams: self.setup.streams,
@@ -274,6 +283,7 @@ impl CpuExecutor {
             dropout: self.setup.training.then_some(self.setup.seed),
         };
         let locals = &self.locals;
+        let this_run = self.owners.as_ref().map_or(0, Owners::next_run);
         let (inputs, window) = (&program.inputs, self.setup.window);
         let fill = |share: &Share| {
             for (place, to) in inputs.iter().enumerate() {
@@ -285,12 +295,14 @@ impl CpuExecutor {
         let width: usize = inputs.iter().flatten().map(|to| to.len).sum();
         let by_all = !program.alone && (window - first) * shared.streams * width >= SHARED;
         if !by_all {
+            owners::enters(0);
             fill(&pass::whole(&shared));
         }
         let job = |worker: Worker<'_>| {
+            owners::enters(this_run);
             // Its own worker is the only one to take it.
             let mut local = locals[worker.index].lock().unwrap_or_else(PoisonError::into_inner);
-            for index in worker.shares().filter(|_| by_all) {
+            for index in pass::shares(&worker).filter(|_| by_all) {
                 if let Some(share) = pass::first_share(&shared, program, (index, worker.count)) {
                     fill(&share);
                 }
@@ -523,7 +535,10 @@ impl Executor for CpuExecutor {
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
-    use rnnc_suite::cases;
+    use crate::program::TurnCode;
+    use rnnc_plan::Deal;
+    use rnnc_suite::{Data, cases};
+    use std::panic::{AssertUnwindSafe, catch_unwind};
 
     #[test]
     fn what_a_plan_says_that_weights_take_is_taken() {
@@ -538,5 +553,47 @@ mod tests {
             derived += usize::from(said.moments < 2 * said.gradients);
         }
         assert!(derived > 0, "some network has derived weights");
+    }
+
+    /// Takes the barriers out of a program's loops that are shared out by units; says how many there were.
+    fn without_barriers(program: &mut Program) -> usize {
+        let mut barriers = 0;
+        for turn in &mut program.turns {
+            let (TurnCode::Strips { stages: depths, .. } | TurnCode::Wave { depths, .. }) = turn;
+            for lane in depths.iter_mut().flat_map(|depth| &mut depth.lanes).filter(|l| l.deal == Deal::Units)
+            {
+                for track in &mut lane.tracks {
+                    barriers += track.phases.len() - 1;
+                    track.phases = vec![track.phases.drain(..).flatten().collect()];
+                }
+            }
+        }
+        barriers
+    }
+
+    #[test]
+    #[cfg(debug_assertions)]
+    fn a_debug_build_finds_a_missing_barrier_even_where_one_thread_does_all() {
+        let slow = Speeds { product: 1.0, other: 1.0, near: 1.0, far: 1.0, memory: 1.0, ..Speeds::CORE };
+        let speeds = Speeds { run: 0.0, wake: 0.0, step: 0.0, ..slow };
+        let mut found = 0;
+        for case in cases() {
+            let setup = Setup { threads: 2, ..case.setup() };
+            let mut executor = CpuExecutor::for_cores(case.plan().unwrap(), setup, speeds).unwrap();
+            // So that there is no race, but for the one that is looked for.
+            executor.set_policy(Policy::Alone);
+            let window = Data::draw(&case).windows.swap_remove(0);
+            let inputs: Vec<Values<'_>> = window.inputs.iter().map(|input| input.values()).collect();
+            executor.forward(window.frames, &inputs, window.resets.as_deref()).unwrap();
+            if without_barriers(&mut executor.forward) == 0 {
+                continue;
+            }
+            let mut again = || executor.forward(window.frames, &inputs, window.resets.as_deref()).unwrap();
+            let panic = catch_unwind(AssertUnwindSafe(&mut again)).expect_err(&case.name);
+            let said = panic.downcast_ref::<String>().unwrap();
+            assert!(said.contains("no barrier between"), "{}: {said}", case.name);
+            found += 1;
+        }
+        assert!(found > 5, "{found} cases");
     }
 }

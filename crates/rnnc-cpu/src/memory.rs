@@ -2,11 +2,12 @@
 //!
 //! Workers write disjoint parts of it between two barriers; that they do is the plan's promise (units and rows are
 //! dealt without overlap, and what others wrote is read only after a barrier). The compiler cannot see it, so
-//! the operations in `ops/` go through raw pointers, made here.
+//! the operations in `ops/` go through raw pointers, made here. Debug builds check the promise ([`crate::owners`]).
 
 #![allow(unsafe_code)] // a view of one allocation as numbers
 
 use crate::kernels::isa::Isa;
+use crate::owners::Owners;
 use rnnc_plan::Clock;
 
 /// A cache line of numbers.
@@ -56,6 +57,8 @@ pub(crate) struct Room {
     /// As many as weights, if there is a backward pass.
     pub gradients: usize,
     pub constants: usize,
+    pub packed: usize,
+    pub found: usize,
 }
 
 /// Stops a debug build where so many numbers from a place on are not all there.
@@ -83,6 +86,8 @@ pub(crate) struct Shared<'a> {
     /// What scans in chunks make of their states.
     pub found: *mut f32,
     pub room: Room,
+    /// Debug builds: who touches what.
+    pub owners: Option<&'a Owners>,
     pub clock: &'a Clock,
     pub isa: Isa,
     pub streams: usize,

@@ -5,11 +5,18 @@
 use crate::memory::Shared;
 use crate::ops::gradient::{self, Sums};
 use crate::ops::{Local, Share, map, matmul, scan, vector};
+use crate::owners;
 use crate::program::{DepthCode, Kernel, LaneCode, OpCode, Program, StageCode, TrackCode, TurnCode};
 use crate::team::Worker;
 use rnnc_plan::recurrence::Chunks;
 use rnnc_plan::{Deal, StageKind};
 use std::ops::Range;
+
+/// A worker's shares, one after the other.
+pub(crate) fn shares(worker: &Worker<'_>) -> impl Iterator<Item = usize> + use<> {
+    let first = worker.first;
+    worker.shares().inspect(move |share| owners::takes(first + share))
+}
 
 /// Runs a program. Called by all workers alike.
 pub(crate) fn run(shared: &Shared<'_>, program: &Program, worker: &Worker<'_>, local: &mut Local) {
@@ -149,7 +156,7 @@ fn frames(
             if n > 0 {
                 worker.barrier();
             }
-            for index in worker.shares() {
+            for index in shares(worker) {
                 let all = (index, worker.count);
                 let Some(share) = share(shared, stage.deal, frames.clone(), None, all) else { continue };
                 // Gradients of weights are dealt by weights, if at all.
@@ -185,7 +192,7 @@ fn steps(shared: &Shared<'_>, stage: &LaneCode, pass: Range<usize>, worker: &Wor
     if stage.kind == StageKind::Scan && stage.tracks.iter().all(|track| track.only_op().is_some()) {
         // Of one operation there is nothing to be in step with: it goes through all frames by itself.
         for track in &stage.tracks {
-            for index in worker.shares() {
+            for index in shares(worker) {
                 let share = share(shared, stage.deal, pass.clone(), Some(track), (index, worker.count));
                 if let (Some(op), Some(share)) = (track.only_op(), share) {
                     run_op(shared, op, &share, &Sums::of(&share), local);
@@ -204,7 +211,7 @@ fn steps(shared: &Shared<'_>, stage: &LaneCode, pass: Range<usize>, worker: &Wor
             for track in &stage.tracks {
                 let first = step_range(track, frames).start;
                 let Some(ops) = track.phases.get(phase) else { continue };
-                for index in worker.shares() {
+                for index in shares(worker) {
                     for (offset, op) in ops {
                         let frames = block(track, first + step, *offset, pass.clone());
                         let all = (index, worker.count);
@@ -244,7 +251,7 @@ fn chunks(
         };
         Share { frames, streams: 0..shared.streams, part: (0, 1), backward: track.backward }
     };
-    for index in worker.shares() {
+    for index in shares(worker) {
         for track in &stage.tracks {
             let own = share(track, index);
             for op in &track.scan {
@@ -256,7 +263,7 @@ fn chunks(
         }
     }
     worker.barrier();
-    for index in worker.shares() {
+    for index in shares(worker) {
         let own = if index == 0 { worker.count } else { index };
         for track in &stage.tracks {
             // Where chunk 0 has come to.
@@ -305,7 +312,7 @@ pub(crate) fn pack(shared: &Shared<'_>, program: &Program, worker: &Worker<'_>) 
     };
     // A program that is worth no sharing has one worker.
     let all = |workers: &Range<usize>| workers.start..workers.end.min(worker.count);
-    for index in worker.shares() {
+    for index in shares(worker) {
         for depth in program.turns.iter().flat_map(TurnCode::depths) {
             depth.frames.iter().for_each(|stage| pack(index, &stage.tracks, stage.deal, 0..worker.count));
             depth.lanes.iter().for_each(|lane| pack(index, &lane.tracks, lane.deal, all(&lane.workers)));

@@ -8,8 +8,8 @@ use rnnc_cpu::CpuExecutor;
 use rnnc_cpu::team::Policy;
 use rnnc_graph::{Activation, Connect, Graph, Range, WeightId};
 use rnnc_plan::{
-    Deal, Executor, ExecutorError, Part, Plan, PlanOptions, Precision, Setup, Speeds, Update, Values,
-    ValuesMut,
+    Deal, Executor, ExecutorError, Part, Plan, PlanOptions, Precision, Setup, Speeds, StageKind, Update,
+    Values, ValuesMut,
 };
 use rnnc_suite::{
     Case, Data, Smooth, cases, check, check_cells, check_functions, check_refusals, check_updates,
@@ -184,11 +184,30 @@ fn bits(case: &Case, speeds: Speeds, threads: usize, policy: Policy) -> Vec<u32>
     bits
 }
 
+/// How many loops are shared out by rows and by units, scans by chunks of frames, and how many strips and waves there are.
+fn ways(case: &Case, speeds: Speeds, threads: usize) -> [usize; 5] {
+    let setup = Setup { threads, ..case.setup() };
+    let executor = CpuExecutor::for_cores(case.plan().unwrap(), setup, speeds).unwrap();
+    let plan = executor.plan();
+    let dealt = |kind, deal| plan.stages().filter(|stage| (stage.kind, stage.deal) == (kind, deal)).count();
+    let passes = || std::iter::once(&plan.forward_pass).chain(&plan.backward_pass);
+    [
+        dealt(StageKind::Loop, Deal::Rows),
+        dealt(StageKind::Loop, Deal::Units),
+        dealt(StageKind::Scan, Deal::Chunks),
+        passes().map(|pass| pass.strips.len()).sum(),
+        passes().map(|pass| pass.waves.len()).sum(),
+    ]
+}
+
 #[test]
 fn results_are_the_same_to_the_bit_whoever_does_the_workers_shares() {
+    let mut all = [0; 5];
     for (n, (threads, speeds)) in [(3, NIMBLE), (4, TARDY), (2, FORGETFUL)].into_iter().enumerate() {
         // Each of some: it takes long where the machine is busy.
         for case in cases().into_iter().skip(n).step_by(5) {
+            let found = ways(&case, speeds, threads);
+            all.iter_mut().zip(found).for_each(|(all, found)| *all += found);
             let shared = bits(&case, speeds, threads, Policy::Shared);
             for policy in [Policy::Alone, Policy::SharedUntil(0), Policy::SharedUntil(3)] {
                 let found = bits(&case, speeds, threads, policy);
@@ -196,6 +215,7 @@ fn results_are_the_same_to_the_bit_whoever_does_the_workers_shares() {
             }
         }
     }
+    assert!(all.iter().all(|&ways| ways > 5), "{all:?}");
 }
 
 #[test]

@@ -34,6 +34,7 @@ pub(crate) fn fill(
         // SAFETY: the rows lie side by side, and no other worker has them.
         let out =
             unsafe { std::slice::from_raw_parts_mut(shared.target(to, share.frames.start, 0), from.len()) };
+        shared.writes(out.as_mut_ptr(), out.len());
         return out.copy_from_slice(from);
     }
     for t in share.frames.clone() {
@@ -42,6 +43,7 @@ pub(crate) fn fill(
             let out = unsafe {
                 std::slice::from_raw_parts_mut(shared.target(to, t, b).add(units.start), units.len())
             };
+            shared.writes(out.as_mut_ptr(), out.len());
             let at = (t.saturating_sub(first) * shared.streams + b) * to.len + units.start;
             let from = at..at + units.len();
             match values.filter(|_| t >= first) {

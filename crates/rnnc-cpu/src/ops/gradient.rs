@@ -9,7 +9,7 @@ use crate::kernels::outer::{self as kernel, Out, ROWS};
 use crate::kernels::tile::tile;
 use crate::memory::{Shared, assert_inside};
 use crate::program::{OuterOp, ReduceOp, ScatterOp};
-use rnnc_plan::NO_SYMBOL;
+use rnnc_plan::{Matrix, NO_SYMBOL};
 use std::ops::Range;
 
 /// Rows summed before they are added to the sum of those before: keeps rounding errors small.
@@ -88,6 +88,7 @@ fn outer_of_tiles(shared: &Shared<'_>, group: &[OuterOp], is: Range<usize>, sums
         let (places, pointers) = (&places[..count], &mut pointers[..count]);
         for (pointer, &(t, b)) in pointers.iter_mut().zip(places) {
             *pointer = shared.target(&group[0].error, t, b).cast_const();
+            shared.reads(pointer.wrapping_add(is.start), is.len());
         }
         // SAFETY: the errors are complete, and as wide as the matrices are high.
         unsafe { kernel::pack_errors(shared.isa, pointers, is.clone(), packed) };
@@ -96,6 +97,10 @@ fn outer_of_tiles(shared: &Shared<'_>, group: &[OuterOp], is: Range<usize>, sums
             let Some(tile) = tile(op.error.len, op.source.len, sums.part.0, sums.part.1) else { continue };
             for (pointer, &(t, b)) in pointers.iter_mut().zip(places) {
                 *pointer = shared.source(&op.source, t, b);
+                shared.reads(pointer.wrapping_add(tile.columns.start), tile.columns.len());
+            }
+            for row in is.clone() {
+                writes_row(shared, op.gradient, row, tile.columns.clone());
             }
             // SAFETY: the sources are complete; each worker writes its own tile of the gradient.
             unsafe {
@@ -109,6 +114,17 @@ fn outer_of_tiles(shared: &Shared<'_>, group: &[OuterOp], is: Range<usize>, sums
             }
         }
         first = false;
+    }
+}
+
+/// Says that this worker writes some columns of a row of a gradient.
+fn writes_row(shared: &Shared<'_>, gradient: Matrix, row: usize, columns: Range<usize>) {
+    let Matrix { offset, row_stride, column_stride } = gradient;
+    let at =
+        |column: usize| shared.gradients.wrapping_add(offset + row * row_stride + column * column_stride);
+    match column_stride {
+        1 => shared.writes(at(columns.start), columns.len()),
+        _ => columns.for_each(|column| shared.writes(at(column), 1)),
     }
 }
 
@@ -126,7 +142,10 @@ fn outer_by_rows(shared: &Shared<'_>, op: &OuterOp, sums: &Sums) {
                 std::slice::from_raw_parts(shared.source(&op.source, t, b), op.source.len),
             )
         };
+        shared.reads(source.as_ptr(), source.len());
         for unit in units.clone() {
+            shared.reads(&raw const error[unit], 1);
+            writes_row(shared, op.gradient, unit, 0..op.source.len);
             let place = op.gradient.offset + unit * op.gradient.row_stride;
             // SAFETY: these rows of the gradient are this worker's.
             let gradient =
@@ -155,13 +174,16 @@ pub(crate) fn scatter(shared: &Shared<'_>, ops: &[ScatterOp], sums: &Sums) {
                 for unit in units.clone() {
                     // SAFETY: as above.
                     unsafe { place(symbol, unit).write(0.0) };
+                    shared.writes(place(symbol, unit), 1);
                 }
             }
         }
         for (t, b) in sums.rows(shared) {
             // SAFETY: a symbol is stored as the bits of a number; errors are complete.
             let (symbol, error) = unsafe {
-                let symbol = shared.source(&op.symbol, t, b).cast::<u32>().read();
+                let symbol = shared.source(&op.symbol, t, b);
+                shared.reads(symbol, 1);
+                let symbol = symbol.cast::<u32>().read();
                 let error = shared.target(&op.error, t, b);
                 (symbol, std::slice::from_raw_parts(error.cast_const(), op.error.len))
             };
@@ -171,6 +193,8 @@ pub(crate) fn scatter(shared: &Shared<'_>, ops: &[ScatterOp], sums: &Sums) {
             for unit in units.clone() {
                 // SAFETY: as above.
                 unsafe { *place(symbol as usize, unit) += error[unit] };
+                shared.reads(&raw const error[unit], 1);
+                shared.writes(place(symbol as usize, unit), 1);
             }
         }
     }
@@ -199,6 +223,7 @@ pub(crate) fn reduce(shared: &Shared<'_>, ops: &[ReduceOp], sums: &Sums, local: 
                 let error = unsafe {
                     std::slice::from_raw_parts(shared.target(&op.error, t, b).add(first).cast_const(), len)
                 };
+                shared.reads(error.as_ptr(), len);
                 match &op.source {
                     None => elementwise::binary_in_place(isa, elementwise::Binary::Add, block, error),
                     Some(source) => {
@@ -206,6 +231,7 @@ pub(crate) fn reduce(shared: &Shared<'_>, ops: &[ReduceOp], sums: &Sums, local: 
                         let source = unsafe {
                             std::slice::from_raw_parts(shared.source(source, t, b).add(first), len)
                         };
+                        shared.reads(source.as_ptr(), len);
                         elementwise::mul_add_into(isa, error, source, block);
                     }
                 }
@@ -219,6 +245,7 @@ pub(crate) fn reduce(shared: &Shared<'_>, ops: &[ReduceOp], sums: &Sums, local: 
             // SAFETY: these units of the gradient are this worker's.
             let gradient =
                 unsafe { std::slice::from_raw_parts_mut(shared.gradients.add(op.gradient + first), len) };
+            shared.writes(gradient.as_mut_ptr(), len);
             if !(op.accumulate || sums.more) {
                 gradient.fill(0.0);
             }

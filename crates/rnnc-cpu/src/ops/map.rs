@@ -228,6 +228,7 @@ impl Row<'_> {
 
     #[inline]
     fn read(&self, from: Argument) -> &[f32] {
+        self.shared.reads(self.place(from), self.len);
         // SAFETY: as above. What is written meanwhile is another tile, or a place that the step does not read, or, if it
         // does, reads by writing it in place.
         unsafe { std::slice::from_raw_parts(self.place(from), self.len) }
@@ -236,6 +237,7 @@ impl Row<'_> {
     #[inline]
     #[allow(clippy::mut_from_ref)] // tiles and stores are told apart by number
     fn write(&self, to: Slot) -> &mut [f32] {
+        self.shared.writes(self.write_place(to), self.len);
         // SAFETY: as above: no operand of the step is there, but for the one that it says it changes in place.
         unsafe { std::slice::from_raw_parts_mut(self.write_place(to), self.len) }
     }
@@ -255,6 +257,7 @@ impl Row<'_> {
                 assert_inside(last as isize, 1, self.map.loads[load].len);
                 // SAFETY: the load has all places that the map's units read.
                 let from = unsafe { std::slice::from_raw_parts(self.pointers[load], last + 1) };
+                self.shared.reads(&raw const from[first], last + 1 - first);
                 let out = self.write(to);
                 if first == last {
                     out.fill(from[first]);
@@ -314,6 +317,7 @@ impl Row<'_> {
                 // loaded, so the copy minds overlap.
                 unsafe {
                     let to = self.pointers[self.map.loads.len() + store].add(self.first);
+                    self.shared.writes(to, self.len);
                     std::ptr::copy(from, to, self.len);
                 }
             }

@@ -64,12 +64,14 @@ fn few(
     };
     let columns = p.from.len;
     assert_matrix(p.weight, p.to.len, columns, shared.room.weights);
+    rows.iter().for_each(|&row| shared.reads(row, columns));
     let mut moved = 0;
     for (first, n) in runs(p.to.len, p.span, p.first, units) {
         assert_inside(first as isize, n, p.to.len);
         for out in outs.iter_mut() {
             // SAFETY: `first` lies within the units written, as did the runs before.
             *out = unsafe { out.add(first - moved) };
+            shared.writes(*out, n);
         }
         moved = first;
         let weight = p.weight.offset + first * p.weight.row_stride;
@@ -80,6 +82,7 @@ fn few(
             match &p.kernel {
                 Kernel::Packed(_) => {
                     let packed = shared.packed.add(at);
+                    shared.reads(packed, packed_room(n, columns, p.coarse));
                     if p.coarse {
                         let packed = packed.cast_const().cast::<Bf16>();
                         skinny_bf16(shared.isa, packed, n, columns, rows, outs, p.accumulate);
@@ -146,6 +149,7 @@ unsafe fn pack_part<W: Number>(
     // SAFETY: the caller vouches for everything.
     unsafe {
         let packed = std::slice::from_raw_parts_mut(packed.add(own.start * room), own.len() * room);
+        shared.writes(packed.as_mut_ptr().cast(), size_of_val(packed) / size_of::<f32>());
         pack_panels(shared.isa, from, view, own, packed);
     }
 }
@@ -156,14 +160,17 @@ pub(crate) fn gather(shared: &Shared<'_>, look_ups: &[GatherOp], share: &Share) 
         let units = share.units(l.span);
         for t in share.frames.clone() {
             for b in share.streams.clone() {
+                let symbol = shared.source(&l.symbol, t, b);
+                shared.reads(symbol, 1);
                 // SAFETY: a symbol is stored as the bits of a number.
-                let symbol = unsafe { shared.source(&l.symbol, t, b).cast::<u32>().read() };
+                let symbol = unsafe { symbol.cast::<u32>().read() };
                 let to = shared.target(&l.to, t, b);
                 for (first, n) in runs(l.to.len, l.span, 0, &units) {
                     assert_inside(first as isize, n, l.to.len);
                     // SAFETY: symbols were checked when they were handed in; the units written are this worker's.
                     unsafe {
                         let out = std::slice::from_raw_parts_mut(to.add(first), n);
+                        shared.writes(out.as_mut_ptr(), n);
                         if symbol == NO_SYMBOL {
                             if !l.accumulate {
                                 out.fill(0.0);

@@ -152,6 +152,7 @@ pub(crate) fn find(shared: &Shared<'_>, op: &ScanOp, share: &Share, chunk: usize
             let size = order * tile.lanes.lines();
             // SAFETY: this chunk's part is this worker's alone until all meet.
             let form = unsafe { std::slice::from_raw_parts_mut(form.cast::<Line>(), (1 + order) * size) };
+            shared.writes(form.as_mut_ptr().cast(), form.len() * LANES);
             if !begun {
                 form.fill([0.0; LANES]);
                 for slot in 0..order {
@@ -227,6 +228,7 @@ impl Tile<'_> {
                                 let from = shared.source(from, t, b).add(units.start);
                                 std::slice::from_raw_parts(from, len)
                             };
+                            shared.reads(from.as_ptr(), len);
                             tile[at..at + len].copy_from_slice(from);
                         });
                         continue;
@@ -235,14 +237,10 @@ impl Tile<'_> {
                         let rows = shared.uncrossed(from, self.frames.start, b);
                         // SAFETY: the view has all of the recurrence's units.
                         let rows = unsafe { rows.add(units.start) };
+                        let from = (rows, shared.streams * from.width);
                         let to = (tile[n * len..].as_mut_ptr(), self.width());
-                        copy_rows(
-                            shared.isa,
-                            (rows, shared.streams * from.width),
-                            to,
-                            self.frames.len(),
-                            len,
-                        );
+                        (0..self.frames.len()).for_each(|t| shared.reads(rows.wrapping_add(t * from.1), len));
+                        copy_rows(shared.isa, from, to, self.frames.len(), len);
                     }
                 }
                 Fill::Read { ref from, repeat: Some(repeat) } => self.each_row(|at, t, b| {
@@ -250,6 +248,8 @@ impl Tile<'_> {
                     let from = shared.source(from, t, b);
                     // SAFETY: the view has all places that the recurrence's units read.
                     let from = unsafe { std::slice::from_raw_parts(from, repeat.place(units.end - 1) + 1) };
+                    let read = &from[repeat.place(units.start)..];
+                    shared.reads(read.as_ptr(), read.len());
                     for (to, unit) in tile[at..at + len].iter_mut().zip(units.clone()) {
                         *to = from[repeat.place(unit)];
                     }
@@ -314,6 +314,7 @@ impl Tile<'_> {
         let size = order * self.width();
         // SAFETY: all have met since it was found, and nobody changes it before they meet again.
         let form = unsafe { std::slice::from_raw_parts(self.form(chunk, place), (1 + order) * size) };
+        self.shared.reads(form.as_ptr(), form.len());
         let (rest, slopes) = form.split_at(size);
         let mut next = State::default();
         let to = &mut next.as_flattened_mut()[..size];
@@ -338,6 +339,7 @@ impl Tile<'_> {
             Some(from) => {
                 // SAFETY: a state's view, and its start, have all of the recurrence's units.
                 let from = unsafe { std::slice::from_raw_parts(from.add(units.start), units.len()) };
+                self.shared.reads(from.as_ptr(), from.len());
                 to.copy_from_slice(from);
             }
             None => to.fill(0.0),
@@ -380,6 +382,7 @@ impl Tile<'_> {
                 // SAFETY: the view has all of the recurrence's units, and no other worker has these.
                 let rows = unsafe { shared.target(to, self.frames.start, b).add(units.start) };
                 let to = (rows, shared.streams * to.width);
+                (0..self.frames.len()).for_each(|t| shared.writes(rows.wrapping_add(t * to.1), units.len()));
                 copy_rows(shared.isa, from, to, self.frames.len(), units.len());
             }
         }

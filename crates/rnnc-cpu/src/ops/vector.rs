@@ -46,15 +46,25 @@ fn rows(
     // worker's units are written, and no operand is the result.
     let operand = |i: usize| unsafe {
         let from = &op.operands[i];
-        Rows::new(shared.source(from, t, b), from.width, from.len, count)
+        let first = shared.source(from, t, b);
+        (0..count).for_each(|row| shared.reads(first.add(row * from.width), from.len));
+        Rows::new(first, from.width, from.len, count)
     };
     // SAFETY: as above; a symbol is stored as the bits of a number.
     let symbol = |i: usize| unsafe {
         let from = &op.operands[i];
-        Rows::new(shared.source(from, t, b).cast::<u32>(), from.width, 1, count)
+        let first = shared.source(from, t, b);
+        (0..count).for_each(|row| shared.reads(first.add(row * from.width), 1));
+        Rows::new(first.cast::<u32>(), from.width, 1, count)
     };
     // SAFETY: these units are the worker's alone, and no two ranges of them overlap.
-    let out = unsafe { Parts::new(shared.target(&op.to, t, b), op.to.width, count, units) };
+    let out = unsafe {
+        let first = shared.target(&op.to, t, b);
+        for (row, own) in (0..count).flat_map(|row| units.iter().map(move |own| (row, own))) {
+            shared.writes(first.add(row * op.to.width + own.start), own.len());
+        }
+        Parts::new(first, op.to.width, count, units)
+    };
     match op.operation {
         Operation::Softmax { groups } => rows::softmax(isa, operand(0), groups, room, out),
         Operation::LogSoftmax { groups } => rows::log_softmax(isa, operand(0), groups, room, out),

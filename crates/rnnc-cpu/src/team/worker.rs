@@ -2,6 +2,7 @@
 
 use super::barrier::{Barrier, Poisoned};
 use super::sharing::Watch;
+use crate::owners;
 use std::cell::Cell;
 use std::marker::PhantomData;
 use std::ops::Range;
@@ -41,6 +42,7 @@ impl Worker<'_> {
     /// runs end here, by unwinding.
     #[inline]
     pub fn barrier(&self) {
+        owners::met(self.whole);
         // Whoever does all shares, or none, meets nobody.
         if self.count == 1 || self.shares().len() != 1 {
             return;
@@ -61,6 +63,7 @@ impl Worker<'_> {
         let barrier = self.parts.get(workers.start)?;
         let own = self.shares();
         let (first, end) = (own.start.max(workers.start), own.end.min(workers.end));
+        owners::joined(&workers);
         (first < end).then(|| Worker {
             first: workers.start,
             count: workers.len(),
