@@ -256,8 +256,9 @@ fn a_caller_that_waits_for_long_does_the_rest_alone() {
             worker.barrier();
         }
     });
-    // It notices at the end of a wait, and asks at the next barrier.
-    assert_eq!(shares.into_inner().unwrap(), [0..1, 0..1, 0..2]);
+    // It notices at the end of a wait, and asks at the next barrier. On a busy machine, the worker may have come late already.
+    let shares = shares.into_inner().unwrap();
+    assert!(shares == [0..1, 0..1, 0..2] || shares == [0..1, 0..2, 0..2], "{shares:?}");
 }
 
 #[test]
