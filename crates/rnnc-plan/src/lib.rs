@@ -13,13 +13,14 @@
 //!   can run some frames at a time; `sink.rs` moves into cycles
 //!   what is computed for them alone, for executors that ask for it; `work.rs` counts what a window cannot do without;
 //! - `recurrence.rs` and `affine.rs` say of a scan what a unit does in each frame, and what that makes of its state;
-//! - `plan.rs` is the result, `executor.rs` the trait, `update.rs` the optimizer's step; what all executors need: `checks.rs`
+//! - `plan.rs` is the result, `executor.rs` the trait, `update.rs` the optimizer's step with its settings, `adam.rs` its formula; what all executors need: `checks.rs`
 //!   refuses wrong arguments, `clock.rs` says which reads cross a reset, `repeat.rs` which place of a repeated operand a unit
 //!   reads, `verify.rs` whether a plan stays within its memory, `state.rs` what a run carries from window to window,
 //!   `dropout.rs` draws masks, `available.rs` asks for memory; `figures.rs` has what
 //!   there is to say of a plan in numbers, which `rnnc-report` prints and draws.
 
 pub mod access;
+mod adam;
 pub mod affine;
 mod available;
 mod checks;
@@ -50,6 +51,7 @@ mod verify;
 pub mod waves;
 mod work;
 
+pub use adam::{AdamSettings, AdamSlots, adam};
 pub use available::check_available;
 pub use checks::{check_len, check_range, check_resets};
 pub use clock::Clock;
@@ -68,5 +70,5 @@ pub use plan::{
 };
 pub use repeat::Repeat;
 pub use state::{History, Kept, State};
-pub use update::{Bounds, SingleUpdate, Update};
+pub use update::{Bounds, Update};
 pub use work::StageWork;

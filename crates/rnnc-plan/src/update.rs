@@ -1,12 +1,9 @@
 //! One step of the optimizer: its settings, which of them are refused, and its numbers in single precision.
 
+use crate::adam::AdamSettings;
 use crate::executor::ExecutorError;
 
-/// One optimizer step: Adam (Kingma & Ba 2015, algorithm 1, with the epsilon outside the root's correction as
-/// PyTorch has it), after the gradients' global norm is cut to `clip_norm`.
-///
-/// Executors keep the root of the second moment, r = sqrt(v): the square of a gradient may be too large or too small for
-/// a number, its root is not.
+/// One optimizer step: [`adam`](crate::adam), after the gradients' global norm is cut to `clip_norm`.
 ///
 /// ```text
 /// m = beta1 m + (1 - beta1) g                  r = sqrt(beta2 r^2 + (1 - beta2) g^2)
@@ -101,51 +98,32 @@ impl Update {
         }
     }
 
-    /// The numbers of a step in single precision. Settings that [`check`](Update::check) takes make finite ones.
-    pub fn in_single(&self) -> SingleUpdate {
+    /// The numbers of a step.
+    pub fn settings(&self) -> AdamSettings<f64> {
         let step = i32::try_from(self.step).unwrap_or(i32::MAX);
         let root = (1.0 - self.beta2.powi(step)).sqrt();
-        let rate = self.learning_rate * root / (1.0 - self.beta1.powi(step));
-        SingleUpdate {
-            rate: rate.min(f64::from(f32::MAX)) as f32,
-            beta1: self.beta1 as f32,
-            beta2: self.beta2 as f32,
-            rest1: (1.0 - self.beta1) as f32,
-            rest2: (1.0 - self.beta2) as f32,
-            // Never 0: where the gradient is and was 0, it is all that stands below the line.
-            epsilon: (self.epsilon * root).max(f64::from(f32::MIN_POSITIVE)) as f32,
+        AdamSettings {
+            rate: self.learning_rate * root / (1.0 - self.beta1.powi(step)),
+            beta1: self.beta1,
+            rest1: 1.0 - self.beta1,
+            beta2: self.beta2,
+            rest2: 1.0 - self.beta2,
+            epsilon: self.epsilon * root,
         }
     }
-}
 
-/// A step's numbers in single precision, both corrections of the start put into two of them:
-///
-/// ```text
-/// m = beta1 m + rest1 g        r = sqrt(beta2 r^2 + rest2 g^2)        w = w - rate (m / (r + epsilon))
-/// ```
-#[derive(Clone, Copy, Debug, PartialEq)]
-#[allow(missing_docs)] // the formula is what they are
-pub struct SingleUpdate {
-    pub rate: f32,
-    pub beta1: f32,
-    pub rest1: f32,
-    pub beta2: f32,
-    pub rest2: f32,
-    pub epsilon: f32,
-}
-
-impl SingleUpdate {
-    /// The root of the second moment after a gradient. Before numbers are squared, a power of 2 takes half of the larger
-    /// one's exponent away, so that squares neither overflow nor underflow.
-    #[inline(always)]
-    pub fn root(&self, root: f32, gradient: f32) -> f32 {
-        let size = gradient.abs();
-        let largest = if root > size { root } else { size };
-        // The bits of an exponent, halved and moved back to where 0 is 127; all else without a branch, to vectorize.
-        let down = ((largest.to_bits() >> 1) + (64 << 23)) & (0xff << 23);
-        let up = f32::from_bits((254 << 23) - down);
-        let (r, g) = (root * up, gradient * up);
-        (self.beta2 * (r * r) + self.rest2 * (g * g)).sqrt() * f32::from_bits(down)
+    /// The same in single precision. Settings that [`check`](Update::check) takes make finite ones.
+    pub fn in_single(&self) -> AdamSettings<f32> {
+        let AdamSettings { rate, beta1, rest1, beta2, rest2, epsilon } = self.settings();
+        AdamSettings {
+            rate: rate.min(f64::from(f32::MAX)) as f32,
+            beta1: beta1 as f32,
+            rest1: rest1 as f32,
+            beta2: beta2 as f32,
+            rest2: rest2 as f32,
+            // Never 0: where the gradient is and was 0, it is all that stands below the line.
+            epsilon: epsilon.max(f64::from(f32::MIN_POSITIVE)) as f32,
+        }
     }
 }
 
@@ -234,25 +212,5 @@ mod tests {
             let expected: f64 = if norm > limit { limit / norm } else { 1.0 };
             assert!((first * second / expected - 1.0).abs() < 1e-6, "{limit} {norm}: {first} {second}");
         }
-    }
-
-    #[test]
-    fn the_root_of_the_second_moment_is_right_for_gradients_of_any_size() {
-        let single = Update { beta2: 0.999, ..UPDATE }.in_single();
-        for exponent in -32..=37 {
-            for (r, g) in [(0.0, 1.0), (1.0, 0.0), (1.0, 1.0), (3.0, -0.1), (1e-3, 2.0)] {
-                let scale = 10f64.powi(exponent);
-                let (r, g) = ((r * scale) as f32, (g * scale) as f32);
-                let square = |x: f32| f64::from(x) * f64::from(x);
-                let expected = (0.999 * square(r) + 0.001 * square(g)).sqrt();
-                let found = f64::from(single.root(r, g));
-                let subnormal = f64::from(f32::MIN_POSITIVE);
-                assert!(
-                    (found - expected).abs() <= 1e-6 * expected + subnormal,
-                    "{r} {g}: {found} {expected}"
-                );
-            }
-        }
-        assert!(single.root(f32::MAX, f32::MAX).is_finite());
     }
 }

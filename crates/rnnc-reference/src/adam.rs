@@ -1,6 +1,6 @@
-//! One step of Adam (Kingma & Ba 2015, algorithm 1), as [`rnnc_plan::Update`] describes it.
+//! One step of the optimizer in double precision, as [`rnnc_plan::Update`] describes it.
 
-use rnnc_plan::Update;
+use rnnc_plan::{AdamSlots, Update, adam};
 
 /// A weight with all that belongs to it, row-major in its canonical shape.
 #[derive(Clone, Debug)]
@@ -20,16 +20,12 @@ pub(crate) fn update(weights: &mut [Vec<f64>], learned: &mut [Learned], update: 
         return norm;
     }
     let scale = update.clip_factor(norm);
-    let step = update.step as f64;
-    let rate = update.learning_rate / (1.0 - update.beta1.powf(step));
-    let root_correction = (1.0 - update.beta2.powf(step)).sqrt();
+    let settings = update.settings();
     for (weight, l) in weights.iter_mut().zip(learned) {
         for (i, w) in weight.iter_mut().enumerate() {
-            let g = scale * l.gradient[i];
-            l.moment1[i] = update.beta1 * l.moment1[i] + (1.0 - update.beta1) * g;
-            let (before, new) = (update.beta2.sqrt() * l.moment2[i], (1.0 - update.beta2).sqrt() * g);
-            l.moment2[i] = before.hypot(new);
-            *w -= rate * (l.moment1[i] / (l.moment2[i] / root_correction + update.epsilon));
+            let slots = AdamSlots { weight: *w, mean: l.moment1[i], root: l.moment2[i] };
+            let slots = adam(slots, scale * l.gradient[i], &settings);
+            (*w, l.moment1[i], l.moment2[i]) = (slots.weight, slots.mean, slots.root);
         }
     }
     norm

@@ -7,7 +7,7 @@
 //! the bottom.
 
 use crate::layered::{Edge, Placed, place};
-use crate::picture::{Picture, Read, read_label};
+use crate::picture::{Node, Picture, Read};
 use std::collections::BTreeMap;
 
 /// Room around what stands in a box.
@@ -302,4 +302,9 @@ fn put_inside(picture: &Picture, inside: &Inside, rect: Rect, scene: &mut Scene)
             scene.lines.push(Line { points, full: false, dashed: true, arrow: true, arch: true, label });
         }
     }
+}
+
+/// `h[t-1]`
+fn read_label(node: &Node, delay: i64) -> String {
+    format!("{}[{}]", node.label, crate::names::at(delay))
 }

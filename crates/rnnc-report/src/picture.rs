@@ -1,6 +1,6 @@
 //! What a picture of a network shows: its layers but for biases, who reads whom, and which components they form.
 
-use crate::names::{at, count, kind_word};
+use crate::names::{count, kind_word};
 use rnnc_graph::{Component, ConnectionKind, Direction, Function, Graph, Kind, LayerId, LayerKind};
 use rnnc_plan::Plan;
 use std::collections::HashMap;
@@ -187,9 +187,4 @@ fn what(graph: &Graph, id: LayerId) -> String {
         function if layer.kind == LayerKind::Sum => function.to_string(),
         function => format!("{function} of {}", kind_word(layer.kind)),
     }
-}
-
-/// `h[t-1]`
-pub(crate) fn read_label(node: &Node, delay: i64) -> String {
-    format!("{}[{}]", node.label, at(delay))
 }

@@ -4,7 +4,8 @@
 #![allow(unsafe_code)] // to call code for instructions that an Isa has shown to be there
 
 use super::isa::multiversion;
-use rnnc_plan::SingleUpdate;
+use super::lane::Lane;
+use rnnc_plan::{AdamSettings, AdamSlots};
 
 multiversion! {
     /// The sum of squares, in double precision.
@@ -13,7 +14,7 @@ multiversion! {
     /// Adam's step for some weights; `scale` is what the gradients are multiplied with first. Of each weight there are a
     /// gradient, a mean, and a root of the mean square.
     pub fn adam(
-        update: &SingleUpdate,
+        update: &AdamSettings<f32>,
         scale: [f32; 2],
         weights: &mut [f32],
         gradients: &[f32],
@@ -37,18 +38,27 @@ fn sum_of_squares_body<const FMA: bool>(gradients: &[f32]) -> f64 {
 
 #[inline(always)]
 fn adam_body<const FMA: bool>(
-    update: &SingleUpdate,
+    update: &AdamSettings<f32>,
     scale: [f32; 2],
     weights: &mut [f32],
     gradients: &[f32],
     means: &mut [f32],
     roots: &mut [f32],
 ) {
+    let lane = Lane::<FMA>;
+    let settings = AdamSettings {
+        rate: lane(update.rate),
+        beta1: lane(update.beta1),
+        rest1: lane(update.rest1),
+        beta2: lane(update.beta2),
+        rest2: lane(update.rest2),
+        epsilon: lane(update.epsilon),
+    };
     for (((w, g), m), r) in weights.iter_mut().zip(gradients).zip(means).zip(roots) {
-        let g = *g * scale[0] * scale[1];
-        *m = update.beta1 * *m + update.rest1 * g;
-        *r = update.root(*r, g);
-        *w -= update.rate * (*m / (*r + update.epsilon));
+        let gradient = lane(*g * scale[0] * scale[1]);
+        let slots = AdamSlots { weight: lane(*w), mean: lane(*m), root: lane(*r) };
+        let slots = rnnc_plan::adam(slots, gradient, &settings);
+        (*w, *m, *r) = (slots.weight.0, slots.mean.0, slots.root.0);
     }
 }
 

@@ -1,7 +1,8 @@
-//! The formulas of activations, printed as functions of CUDA C++.
+//! Formulas, printed as functions of CUDA C++: activations, and the optimizer's step.
 
 use crate::places::float;
 use rnnc_graph::{Activation, Function, Number, Rule, Visitor};
+use rnnc_plan::{AdamSettings, AdamSlots, adam};
 use std::cell::RefCell;
 use std::ops::{Add, Div, Mul, Neg, Sub};
 
@@ -108,6 +109,11 @@ impl Number for Text {
         Text::of(format!("fused({}, {}, {})", self.name(), times.name(), plus.name()))
     }
 
+    fn root_mean_square(keep: Text, a: Text, rest: Text, b: Text) -> Text {
+        let names = [keep, a, rest, b].map(Text::name);
+        Text::of(format!("number_root_mean_square({})", names.join(", ")))
+    }
+
     functions! {
         abs = "fabsf";
         sqrt = "sqrtf";
@@ -183,7 +189,30 @@ fn definition(function: Function) -> String {
 pub(crate) fn definitions() -> String {
     let functions = Activation::ALL.into_iter().flat_map(|f| [Function::Apply(f), Function::Derivative(f)]);
     let all: String = functions.map(definition).collect();
-    format!("// The activations, and their derivatives.\n{all}\n")
+    format!("// The activations, and their derivatives.\n{all}\n// The optimizer's step.\n{}\n", optimizer())
+}
+
+/// Adam's step, which changes a weight and what is kept beside it.
+fn optimizer() -> String {
+    STATEMENTS.take();
+    let argument = |name: &str| Text::of(name.into());
+    let slots = AdamSlots { weight: argument("weight"), mean: argument("mean"), root: argument("root") };
+    let gradient = argument("gradient");
+    let settings = AdamSettings {
+        rate: argument("rate"),
+        beta1: argument("beta1"),
+        rest1: argument("rest1"),
+        beta2: argument("beta2"),
+        rest2: argument("rest2"),
+        epsilon: argument("epsilon"),
+    };
+    let slots = adam(slots, gradient, &settings);
+    let statements = STATEMENTS.take().join("\n    ");
+    let [weight, mean, root] = [slots.weight, slots.mean, slots.root].map(Text::name);
+    format!(
+        "DEVICE void adam(float& weight, float gradient, float& mean, float& root, float rate, float beta1, float rest1, \
+         float beta2, float rest2, float epsilon) {{\n    {statements}\n    weight = {weight};\n    mean = {mean};\n    root = {root};\n}}\n"
+    )
 }
 
 #[cfg(test)]

@@ -59,3 +59,13 @@ DEVICE float number_silu_derivative(float v) {
     float inner = fused(t, v < 0.f ? over : h * h * over, 1.f);
     return fabsf(r) < 0.375f ? series * r : (v < 0.f ? inner * h * h : inner) * over;
 }
+// sqrt(keep a^2 + rest b^2). Before numbers are squared, a power of 2 takes half of the larger one's exponent away, so that
+// squares neither overflow nor underflow.
+DEVICE float number_root_mean_square(float keep, float a, float rest, float b) {
+    const float first = fabsf(a), second = fabsf(b);
+    const u32 down = ((as_u32(first > second ? first : second) >> 1) + (64u << 23)) & (255u << 23);
+    const float up = as_float((254u << 23) - down);
+    a *= up;
+    b *= up;
+    return sqrtf(keep * (a * a) + rest * (b * b)) * as_float(down);
+}

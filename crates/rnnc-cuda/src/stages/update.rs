@@ -3,7 +3,7 @@
 use crate::compile::Builder;
 use crate::driver::Geometry;
 use crate::program::{Command, Work};
-use rnnc_plan::{SingleUpdate, Update};
+use rnnc_plan::{AdamSettings, Update};
 
 /// How many numbers an update has in the `run` region, from `RUN_UPDATE` on.
 pub(crate) const UPDATE_NUMBERS: usize = 7;
@@ -11,7 +11,7 @@ pub(crate) const UPDATE_NUMBERS: usize = 7;
 /// An update as kernels read it: what `types.cuh` calls `RUN_RATE` and so on. The last is a double's bits, the others
 /// are floats' in the low halves.
 pub(crate) fn update_numbers(update: &Update) -> [u64; UPDATE_NUMBERS] {
-    let SingleUpdate { rate, beta1, rest1, beta2, rest2, epsilon } = update.in_single();
+    let AdamSettings { rate, beta1, rest1, beta2, rest2, epsilon } = update.in_single();
     let float = |number: f32| u64::from(number.to_bits());
     [
         float(rate),
@@ -59,7 +59,7 @@ UNROLL for (u32 j = 0; j < 4; ++j) sum += (double)g[j] * (double)g[j];
 if (thread() == 0) ((double*)a.scratch)[1 + block()] = parts[0];
 }}"
     );
-    // As `Update::clip_factors` and `SingleUpdate::root` have it. If the norm is not finite, nothing changes.
+    // As `Update::clip_factors` has it; `adam` is printed by `formula.rs`. If the norm is not finite, nothing changes.
     let adam = format!(
         "{{
 double* parts = (double*)shared_memory();
@@ -80,12 +80,7 @@ get4(g, a.gradients + i);
 get4(m, a.moments1 + i);
 get4(r, a.moments2 + i);
 UNROLL for (u32 j = 0; j < 4; ++j) {{
-const float scaled = g[j] * scale * rest, size = f_abs(scaled);
-const u32 down = ((as_u32(r[j] > size ? r[j] : size) >> 1) + (64u << 23)) & (255u << 23);
-const float up = as_float((254u << 23) - down), before = r[j] * up, now = scaled * up;
-m[j] = beta1 * m[j] + rest1 * scaled;
-r[j] = f_sqrt(beta2 * (before * before) + rest2 * (now * now)) * as_float(down);
-w[j] -= rate * (m[j] / (r[j] + epsilon));
+adam(w[j], g[j] * scale * rest, m[j], r[j], rate, beta1, rest1, beta2, rest2, epsilon);
 }}
 set4(a.weights + i, w);
 set4(a.moments1 + i, m);

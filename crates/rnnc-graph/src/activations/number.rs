@@ -54,6 +54,9 @@ pub trait Number:
     /// Its derivative.
     fn gelu_derivative(self) -> Self;
 
+    /// sqrt(keep a^2 + rest b^2), where squares may be too large or too small for a number.
+    fn root_mean_square(keep: Self, a: Self, rest: Self, b: Self) -> Self;
+
     /// The smaller of it and a bound; NaN if it is.
     #[inline(always)]
     fn at_most(self, bound: Self) -> Self {
@@ -162,6 +165,10 @@ impl Number for f64 {
     fn gelu(self) -> f64 {
         let x = self.clamp(-FAR, f64::INFINITY);
         0.5 * x * libm::erfc(-x * std::f64::consts::FRAC_1_SQRT_2)
+    }
+
+    fn root_mean_square(keep: f64, a: f64, rest: f64, b: f64) -> f64 {
+        f64::hypot(f64::sqrt(keep) * a, f64::sqrt(rest) * b)
     }
 
     fn gelu_derivative(self) -> f64 {
