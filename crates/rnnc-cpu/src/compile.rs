@@ -17,7 +17,7 @@ use rnnc_plan::strips;
 use rnnc_plan::waves::{self, Role, Wave};
 use rnnc_plan::{
     Deal, Lane, Op, OuterSum, Pass, Phase, Placed, Placement, Plan, Precision, Product, Read, RowSum, Setup,
-    Stage, StageKind, StartValue, Track, View,
+    Stage, StageKind, StartValue, Track, View, grain,
 };
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -60,6 +60,8 @@ struct Site {
     deal: Deal,
     /// Among how many workers.
     workers: usize,
+    /// Into how many heads layers fall, if whole ones are dealt; else 1.
+    heads: usize,
 }
 
 /// What compiling collects for all passes.
@@ -224,13 +226,16 @@ impl<'a> Compiler<'a> {
     }
 
     fn frames(&mut self, stage: &Stage, deal: Deal) -> StageCode {
-        let site = Site { kind: stage.kind, deal, workers: self.workers };
+        let site = Site { kind: stage.kind, deal, workers: self.workers, heads: 1 };
         StageCode { deal, tracks: stage.tracks.iter().map(|track| self.track(track, site)).collect() }
     }
 
     fn lane(&mut self, lane: &Lane, kind: StageKind, tracks: &[&Track]) -> LaneCode {
-        let site = Site { kind, deal: lane.deal, workers: lane.workers.len() };
-        let tracks = tracks.iter().map(|track| self.track(track, site)).collect();
+        let site = |track: &Track| {
+            let heads = if lane.deal == Deal::Heads { track.heads } else { 1 };
+            Site { kind, deal: lane.deal, workers: lane.workers.len(), heads }
+        };
+        let tracks = tracks.iter().map(|track| self.track(track, site(track))).collect();
         LaneCode { kind, workers: lane.workers.clone(), deal: lane.deal, chunks: None, tracks }
     }
 
@@ -248,8 +253,9 @@ impl<'a> Compiler<'a> {
             backward: track.direction == Direction::Backward,
             block,
             offsets: (placed().min().unwrap_or(0), placed().max().unwrap_or(0)),
+            barriers: (0..phases.len()).map(|phase| track.has_barrier(phase, site.deal)).collect(),
             phases: phases.iter().map(|p| p.ops.iter().map(|o| self.op(o, site, block)).collect()).collect(),
-            barrier_at_end: track.barrier_at_end,
+            heads: site.heads,
             scan: Vec::new(),
         }
     }
@@ -321,7 +327,8 @@ impl<'a> Compiler<'a> {
         /// With so many rows or fewer, the reading of weights takes longer than the arithmetic, and half the bytes half the
         /// time; with more, widening them costs more than it gains.
         const COARSE_ROWS: usize = 2;
-        let Site { kind, deal, workers } = site;
+        let Site { kind, deal, workers, heads } = site;
+        let by_units = matches!(deal, Deal::Units | Deal::Heads);
         let to = self.target(p.to);
         let from = self.source(&p.from);
         let rows = match (kind, deal) {
@@ -339,11 +346,11 @@ impl<'a> Compiler<'a> {
         let kernel = match direct {
             Some(kernel) if updated && rows <= DIRECT.0 && self.window < DIRECT.1 => kernel,
             _ => {
-                let shares = if deal == Deal::Units { workers } else { 1 };
+                let shares = if by_units { workers } else { 1 };
                 let places = (0..shares)
                     .map(|worker| {
                         let units =
-                            if deal == Deal::Units { unit_range(p.span, worker, workers) } else { 0..p.span };
+                            if by_units { unit_range(p.span, heads, worker, workers) } else { 0..p.span };
                         let place = self.packed_len;
                         let runs = runs(p.to.len, p.span, p.first, &units);
                         self.packed_len += runs.map(|(_, n)| packed_room(n, from.len, coarse)).sum::<usize>();
@@ -372,11 +379,12 @@ pub(crate) fn packed_room(n: usize, kk: usize, coarse: bool) -> usize {
     bytes.next_multiple_of(64) / 4
 }
 
-/// The units that a worker has of a layer of `span` units: multiples of 16, as evenly as can be.
-pub(crate) fn unit_range(span: usize, worker: usize, workers: usize) -> Range<usize> {
-    const GRAIN: usize = 16;
-    let grains = span.div_ceil(GRAIN);
-    let at = |worker: usize| (grains * worker / workers * GRAIN).min(span);
+/// The units that a worker has of a layer of `span` units: whole heads, if it falls into so many, or else cache lines, as evenly as
+/// can be.
+pub(crate) fn unit_range(span: usize, heads: usize, worker: usize, workers: usize) -> Range<usize> {
+    let grain = grain(span, heads);
+    let grains = span.div_ceil(grain);
+    let at = |worker: usize| (grains * worker / workers * grain).min(span);
     at(worker)..at(worker + 1)
 }
 
@@ -405,11 +413,21 @@ mod tests {
     fn units_are_dealt_once_each_at_cache_lines() {
         for span in [1, 15, 16, 17, 100, 256] {
             for workers in 1..5 {
-                let ranges: Vec<_> = (0..workers).map(|w| unit_range(span, w, workers)).collect();
+                let ranges: Vec<_> = (0..workers).map(|w| unit_range(span, 1, w, workers)).collect();
                 assert_eq!(ranges.iter().map(|r| r.len()).sum::<usize>(), span);
                 assert!(ranges.iter().all(|r| r.start.is_multiple_of(16) || r.is_empty()));
             }
         }
+    }
+
+    #[test]
+    fn whole_heads_are_dealt_once_each_and_layers_without_them_by_cache_lines() {
+        for (span, heads, workers) in [(60, 4, 2), (60, 3, 2), (12, 4, 3), (8, 2, 5), (64, 64, 3)] {
+            let ranges: Vec<_> = (0..workers).map(|w| unit_range(span, heads, w, workers)).collect();
+            assert_eq!(ranges.iter().map(|r| r.len()).sum::<usize>(), span);
+            assert!(ranges.iter().all(|r| r.start.is_multiple_of(span / heads)), "{ranges:?}");
+        }
+        assert_eq!(unit_range(34, 4, 1, 2), unit_range(34, 1, 1, 2));
     }
 
     #[test]

@@ -109,10 +109,11 @@ fn share(
     (index, count): (usize, usize),
 ) -> Option<Share> {
     let backward = track.is_some_and(|track| track.backward);
-    let all = Share { frames: frames.clone(), streams: 0..shared.streams, part: (0, 1), backward };
+    let heads = track.map_or(1, |track| track.heads);
+    let all = Share { frames: frames.clone(), streams: 0..shared.streams, part: (0, 1), heads, backward };
     match deal {
         Deal::Alone => (index == 0).then_some(all),
-        Deal::Units => Some(Share { part: (index, count), ..all }),
+        Deal::Units | Deal::Heads => Some(Share { part: (index, count), ..all }),
         Deal::Chunks => Some(Share { frames: part(frames, index, count), ..all }),
         Deal::Rows if track.is_some() || frames.len() < count => {
             Some(Share { streams: part(0..shared.streams, index, count), ..all })
@@ -123,7 +124,8 @@ fn share(
 
 /// All there is.
 pub(crate) fn whole(shared: &Shared<'_>) -> Share {
-    Share { frames: shared.first..shared.end, streams: 0..shared.streams, part: (0, 1), backward: false }
+    let (frames, streams) = (shared.first..shared.end, 0..shared.streams);
+    Share { frames, streams, part: (0, 1), heads: 1, backward: false }
 }
 
 /// What one of `count` shares has of the rows that the first stage reads.
@@ -201,7 +203,6 @@ fn steps(shared: &Shared<'_>, stage: &LaneCode, pass: Range<usize>, worker: &Wor
         }
         return;
     }
-    let meets = stage.deal == Deal::Units && worker.count > 1;
     let frames = pass.len();
     let length = |track: &TrackCode| step_range(track, frames).end - step_range(track, frames).start;
     let longest = stage.tracks.iter().map(length).max().unwrap_or(0);
@@ -223,9 +224,7 @@ fn steps(shared: &Shared<'_>, stage: &LaneCode, pass: Range<usize>, worker: &Wor
                     }
                 }
             }
-            let inside = stage.tracks.iter().any(|t| phase + 1 < t.phases.len());
-            let end = stage.tracks.iter().any(|t| t.barrier_at_end && phase + 1 == t.phases.len());
-            if meets && (inside || end) {
+            if worker.count > 1 && stage.tracks.iter().any(|t| t.barriers.get(phase) == Some(&true)) {
                 worker.barrier();
             }
         }
@@ -249,7 +248,7 @@ fn chunks(
             true => pass.end - end..pass.end - begin,
             false => pass.start + begin..pass.start + end,
         };
-        Share { frames, streams: 0..shared.streams, part: (0, 1), backward: track.backward }
+        Share { frames, streams: 0..shared.streams, part: (0, 1), heads: 1, backward: track.backward }
     };
     for index in shares(worker) {
         for track in &stage.tracks {
@@ -297,13 +296,15 @@ pub(crate) fn pack(shared: &Shared<'_>, program: &Program, worker: &Worker<'_>) 
             return;
         }
         let (index, count) = (index - workers.start, workers.len());
-        let ops = tracks.iter().flat_map(|t| &t.phases).flatten();
-        let products =
-            ops.filter_map(|(_, op)| if let OpCode::MatMul(list) = op { Some(list) } else { None });
-        for p in products.flatten() {
+        let ops = tracks.iter().flat_map(|t| t.phases.iter().flatten().map(|(_, op)| (t.heads, op)));
+        let products = ops.filter_map(|(heads, op)| match op {
+            OpCode::MatMul(list) => Some(list.iter().map(move |product| (heads, product))),
+            _ => None,
+        });
+        for (heads, p) in products.flatten() {
             let Kernel::Packed(places) = &p.kernel else { continue };
-            if deal == Deal::Units {
-                let units = crate::compile::unit_range(p.span, index, count);
+            if matches!(deal, Deal::Units | Deal::Heads) {
+                let units = crate::compile::unit_range(p.span, heads, index, count);
                 matmul::pack_share(shared, p, places[index], &units, (0, 1));
             } else {
                 matmul::pack_share(shared, p, places[0], &(0..p.span), (index, count));
@@ -350,7 +351,8 @@ mod tests {
                     block: width,
                     offsets: (*offsets.iter().min().unwrap(), *offsets.iter().max().unwrap()),
                     phases: Vec::new(),
-                    barrier_at_end: false,
+                    barriers: Vec::new(),
+                    heads: 1,
                     scan: Vec::new(),
                 };
                 for offset in offsets {

@@ -200,7 +200,10 @@ pub(crate) struct TrackCode {
     /// The least and the largest offset of its operations.
     pub offsets: (i64, i64),
     pub phases: Vec<Vec<(i64, OpCode)>>,
-    pub barrier_at_end: bool,
+    /// Whether workers meet behind each phase of a step.
+    pub barriers: Vec<bool>,
+    /// Into how many heads layers fall, if whole ones are dealt; else 1.
+    pub heads: usize,
     /// Of a scan in chunks: its recurrences.
     pub scan: Vec<ScanOp>,
 }

@@ -8,8 +8,8 @@ use rnnc_cpu::CpuExecutor;
 use rnnc_cpu::team::Policy;
 use rnnc_graph::{Activation, Connect, Graph, Range, WeightId};
 use rnnc_plan::{
-    Deal, Executor, ExecutorError, Part, Plan, PlanOptions, Precision, Setup, Speeds, StageKind, Update,
-    Values, ValuesMut,
+    Deal, Executor, ExecutorError, Part, Plan, PlanOptions, Precision, Setup, Speeds, StageKind, Track,
+    Update, Values, ValuesMut,
 };
 use rnnc_suite::{
     Case, Data, Smooth, cases, check, check_cells, check_functions, check_refusals, check_updates,
@@ -141,6 +141,69 @@ fn scans_agree_wherever_chunks_and_sequences_begin() {
         }
     }
     assert!(scans > 300, "{scans} scans in chunks");
+}
+
+/// How many loops are dealt by whole heads, by so many barriers a step or fewer.
+fn dealt_by_heads(speeds: Speeds, case: &Case, threads: usize, most: usize) -> usize {
+    let setup = Setup { threads, ..case.setup() };
+    let executor = CpuExecutor::for_cores(case.plan().unwrap(), setup, speeds).unwrap();
+    let stages = executor.plan().stages().filter(|stage| stage.deal == Deal::Heads);
+    stages
+        .flat_map(|stage| &stage.tracks)
+        .filter(|track| track.barriers_per_step(Deal::Heads) <= most)
+        .count()
+}
+
+#[test]
+fn every_case_agrees_where_whole_heads_are_shared_out() {
+    for threads in [2, 3, 5] {
+        let mut cases = cases();
+        cases.retain(|case| dealt_by_heads(NIMBLE, case, threads, 9) > 0);
+        let without = cases.iter().map(|case| dealt_by_heads(NIMBLE, case, threads, 0)).sum::<usize>();
+        let all = cases.iter().map(|case| dealt_by_heads(NIMBLE, case, threads, 9)).sum::<usize>();
+        assert!(without > 20 && all > without + 5, "{threads} workers: {without} of {all} without barriers");
+        all_agree_at(NIMBLE, &cases, threads);
+        // One share after the other: what one reads of another's before a barrier is not there.
+        let alone = |plan, setup: Setup| -> Result<Box<dyn Executor>, ExecutorError> {
+            let mut executor = CpuExecutor::for_cores(plan, Setup { threads, ..setup }, NIMBLE)?;
+            executor.set_policy(Policy::Alone);
+            Ok(Box::new(executor))
+        };
+        let wrong: Vec<String> =
+            cases.iter().filter_map(|case| check(case, &alone, TOLERANCE).err()).collect();
+        assert!(wrong.is_empty(), "{} of {} cases:\n{}", wrong.len(), cases.len(), wrong.join("\n"));
+    }
+}
+
+/// Makes a loop for each head of every loop whose heads never meet, and returns how many.
+fn part_heads(plan: &mut Plan) -> usize {
+    let mut parts = 0;
+    for pass in std::iter::once(&mut plan.forward_pass).chain(&mut plan.backward_pass) {
+        for stage in pass.stages.iter_mut().filter(|stage| stage.kind == StageKind::Loop) {
+            let parted = |track: &Track| track.parted(track.heads).unwrap_or_else(|| vec![track.clone()]);
+            let before = stage.tracks.len();
+            stage.tracks = stage.tracks.iter().flat_map(parted).collect();
+            parts += stage.tracks.len() - before;
+        }
+    }
+    assert_eq!(plan.verify(), Ok(()));
+    parts
+}
+
+#[test]
+fn loops_of_one_head_each_agree_with_the_reference() {
+    let mut cases = cases();
+    cases.retain(|case| part_heads(&mut case.plan().unwrap()) > 0);
+    assert!(cases.len() > 20, "{} cases", cases.len());
+    for threads in [1, 3] {
+        let in_parts = |mut plan: Plan, setup| {
+            part_heads(&mut plan);
+            at(TARDY, threads)(plan, setup)
+        };
+        let wrong: Vec<String> =
+            cases.iter().filter_map(|case| check(case, &in_parts, TOLERANCE).err()).collect();
+        assert!(wrong.is_empty(), "{} of {} cases:\n{}", wrong.len(), cases.len(), wrong.join("\n"));
+    }
 }
 
 /// The bits of all outputs, gradients and weights in some updates, whoever does the workers' shares.

@@ -1,9 +1,9 @@
 //! How few synchronizations per frame any schedule of a component can do with.
 //!
-//! A link crosses units if a unit of the target depends on other units of the source: full connections, vector
-//! functions, slices that move units. Workers that share out the units must meet between the two ends of such a
-//! link, so a cycle needs as many meetings per frame as it has crossing links, over its total delay. The bound is
-//! the largest such ratio, found by Dinkelbach's method (1967) over cycles.
+//! A link crosses if a unit of the target depends on units of the source that are of another head, or, where there are no heads,
+//! on any others: full connections, vector functions, slices that move units. Workers that share out the heads, or units, must
+//! meet between the two ends of such a link, so a cycle needs as many barriers per frame as it has crossing links, over its
+//! total delay. The bound is the largest such ratio, found by Dinkelbach's method (1967) over cycles.
 
 use crate::cycles::{Digraph, Edge};
 

@@ -45,8 +45,11 @@ pub struct Component {
     /// For each of `layers`, how many frames its block lies behind the first (in the direction of the cycles):
     /// in step k, the layer computes frames `k d + offset .. k d + offset + d`.
     pub offsets: Vec<i64>,
-    /// (links, delay): no schedule needs fewer than links / delay synchronizations per frame. `None` where the
-    /// component is too large to search.
+    /// Into how many heads its layers fall: equal parts, such that the most of what is read within a cycle stays within the
+    /// parts; 1 if all cross them.
+    pub heads: usize,
+    /// (links, delay): no schedule needs fewer than links / delay synchronizations per frame, if workers have whole heads. `None`
+    /// where the component is too large to search.
     pub barrier_bound: Option<(u64, u64)>,
     /// Why it is what it is, for people.
     pub reason: String,
@@ -132,6 +135,7 @@ fn component(
             kind: Kind::Frames,
             direction: Direction::Forward,
             width: Width { frames: usize::MAX, bound: None },
+            heads: 1,
             barrier_bound: Some((0, 1)),
             reason: "no cycle: all frames at once".into(),
             obstacles: Vec::new(),
@@ -140,7 +144,8 @@ fn component(
     }
     let (direction, digraph, base) = direct(graph, &layers, edges)?;
     let found = width::widest(&digraph, base);
-    let crosses: Vec<bool> = inside().map(|(c, _)| spans.cross(graph, c)).collect();
+    let heads = spans.heads(graph, inside().map(|(c, _)| c));
+    let crosses: Vec<bool> = inside().map(|(c, _)| spans.cross_heads(graph, c, heads)).collect();
     let barrier_bound = (layers.len() <= width::SEARCH_LIMIT).then(|| barriers::bound(&digraph, &crosses));
     let member = |layer: LayerId| of_layer[layer.index()] == place;
     // Zero-delay order within a frame, for the affine elimination.
@@ -172,6 +177,7 @@ fn component(
         kind,
         direction,
         width: found.width,
+        heads,
         barrier_bound,
         reason,
         obstacles,

@@ -1,10 +1,14 @@
 //! By which units a layer is shared out: all of them, or, where other layers read or write it in equal slices (four gates in
 //! one layer), those of a slice. Whoever has some units of one slice has the same of all, so nobody must meet between a slice
 //! and a layer of its size.
+//!
+//! A slice may fall into *heads*: equal parts, of which none reads another's units. Block-diagonal matrices, groups of vector
+//! functions and values repeated within a part make such. Whoever has whole heads of all layers meets nobody between them.
 
 use crate::graph::Graph;
 use crate::operation::Operation;
 use crate::parts::{Connection, ConnectionKind, LayerId, LayerKind, Range};
+use std::collections::BTreeMap;
 
 /// For each layer, the size of the slices in which its units are shared out.
 #[derive(Clone, Debug)]
@@ -50,7 +54,10 @@ impl Spans {
         }
         for layer in graph.layer_ids() {
             let span = &mut spans[alike.first(layer.index())];
-            let fits = |len: usize| parts(graph, layer).all(|part| part.is_multiple_of(len));
+            // Of whole slices, or within one.
+            let fits = |len: usize| {
+                parts(graph, layer).all(|part| part.is_multiple_of(len) || len.is_multiple_of(part))
+            };
             let stays = |len: usize| {
                 size(layer) > Spans::MOST * len || whole(layer) || counts(graph, layer) || !fits(len)
             };
@@ -80,6 +87,80 @@ impl Spans {
             _ => graph.crosses_units(c),
         }
     }
+
+    /// The same where whole heads are shared out, so many of each slice; with one head, units are.
+    pub fn cross_heads(&self, graph: &Graph, c: &Connection, heads: usize) -> bool {
+        self.cross(graph, c) && (heads == 1 || !self.blocks(graph, c).is_multiple_of(heads))
+    }
+
+    /// Into how many heads the slices of some connections' layers are cut, so that the most of these connections stay within
+    /// heads; 1 if none do.
+    pub fn heads<'a>(&self, graph: &Graph, connections: impl Iterator<Item = &'a Connection>) -> usize {
+        let mut blocks: BTreeMap<usize, usize> = BTreeMap::new();
+        for c in connections.filter(|c| self.cross(graph, c)) {
+            *blocks.entry(self.blocks(graph, c)).or_default() += 1;
+        }
+        // Of each prime number, how many connections have a multiple of it, and the greatest number that divides these.
+        let mut common: BTreeMap<usize, (usize, usize)> = BTreeMap::new();
+        for (blocks, connections) in blocks {
+            for prime in prime_factors(blocks) {
+                let (count, divisor) = common.entry(prime).or_default();
+                (*count, *divisor) = (*count + connections, greatest_common_divisor(*divisor, blocks));
+            }
+        }
+        common.into_values().max().map_or(1, |(_, heads)| heads)
+    }
+
+    /// Into how many equal blocks of a slice a connection that crosses units falls, each of which reads the same block of a
+    /// slice of the source, and no other.
+    fn blocks(&self, graph: &Graph, c: &Connection) -> usize {
+        let target = graph.layer_at(c.target);
+        let Some(source) = c.source else { return 1 };
+        let (blocks, to) = match (target.kind, c.kind) {
+            (LayerKind::Operation(op), ConnectionKind::Identity { .. }) if !op.is_elementwise() => {
+                (op.groups(), Range::new(0, target.size))
+            }
+            (LayerKind::Operation(op), _) if !op.is_elementwise() => return 1,
+            (_, ConnectionKind::Full { heads, .. }) => (heads, c.target_range),
+            (_, ConnectionKind::Broadcast { .. }) => (c.source_range.len, c.target_range),
+            (_, _) => return 1,
+        };
+        let slices = |layer: LayerId, units: Range| {
+            let span = self.of(layer);
+            let whole = units.start.is_multiple_of(span) && units.len.is_multiple_of(span);
+            whole.then_some(units.len / span)
+        };
+        match (slices(source, c.source_range), slices(c.target, to)) {
+            (Some(from), Some(to)) if from == to && to > 0 && blocks.is_multiple_of(to) => blocks / to,
+            _ => 1,
+        }
+    }
+}
+
+/// The prime numbers that divide one, each once.
+fn prime_factors(mut number: usize) -> Vec<usize> {
+    let (mut primes, mut next) = (Vec::new(), 2);
+    while number > 1 {
+        if next * next > number {
+            next = number;
+        }
+        if number.is_multiple_of(next) {
+            primes.push(next);
+        }
+        while number.is_multiple_of(next) {
+            number /= next;
+        }
+        next += 1;
+    }
+    primes
+}
+
+fn greatest_common_divisor(a: usize, b: usize) -> usize {
+    let (mut a, mut b) = (a, b);
+    while b > 0 {
+        (a, b) = (b, a % b);
+    }
+    a
 }
 
 /// Whether a layer is computed, rather than handed in.
@@ -95,7 +176,7 @@ fn counts(graph: &Graph, layer: LayerId) -> bool {
             .any(|c| matches!(c.kind, ConnectionKind::Broadcast { .. }) && graph.crosses_units(c))
 }
 
-/// The sizes of what is computed of a layer's units together: of heads, and of groups. Slices must divide them.
+/// The sizes of what is computed of a layer's units together: of blocks, and of groups.
 fn parts(graph: &Graph, layer: LayerId) -> impl Iterator<Item = usize> {
     let size = graph.layer_at(layer).size;
     let groups = match graph.layer_at(layer).kind {
@@ -192,13 +273,84 @@ mod tests {
         assert_eq!(spans(&g, [wide, one, one]), [17, 1, 1]);
     }
 
+    /// A block-diagonal product.
+    fn blocks(g: &mut Graph, [from, to]: [LayerId; 2], heads: usize, delay: i64) {
+        let (rows, columns) = (g.layer_at(to).size, g.layer_at(from).size);
+        let shape = [heads, rows / heads, columns / heads];
+        let shape = if heads == 1 { &shape[1..] } else { &shape[..] };
+        let weight = g.weight(format!("w{}", g.weights().len()), shape, Init::Zeros);
+        let kind = ConnectionKind::Full { weight, heads, transposed: false, part: None };
+        g.connect(from, to, Connect::new(kind).delay(delay));
+    }
+
+    /// The heads of all connections, and how many of these still cross them.
+    fn heads(g: &Graph) -> (usize, usize) {
+        let spans = Spans::find(g, |_| false);
+        let heads = spans.heads(g, g.connections().iter());
+        (heads, g.connections().iter().filter(|c| spans.cross_heads(g, c, heads)).count())
+    }
+
     #[test]
-    fn heads_and_groups_are_of_whole_slices() {
-        for (heads, span) in [(4, 8), (2, 8), (8, 32)] {
+    fn heads_are_what_the_most_connections_have_in_common() {
+        let of = |counts: &[usize]| {
+            let mut g = Graph::new("heads");
+            let [a, b] = ["a", "b"].map(|name| g.sum(name, 60, Activation::Tanh));
+            g.connect(a, b, Connect::identity());
+            counts.iter().for_each(|&count| blocks(&mut g, [a, b], count, 1));
+            heads(&g)
+        };
+        assert_eq!(of(&[4]), (4, 0));
+        assert_eq!(of(&[4, 6]), (2, 0));
+        assert_eq!(of(&[4, 6, 1]), (2, 1), "a full one crosses them");
+        assert_eq!(of(&[4, 12, 5]), (4, 1));
+        assert_eq!(of(&[2, 3]), (3, 1));
+        assert_eq!(of(&[1]), (1, 1), "all units");
+        assert_eq!(of(&[]), (1, 0));
+    }
+
+    #[test]
+    fn groups_and_values_repeated_within_a_head_do_not_cross_it() {
+        let mut g = Graph::new("heads");
+        let a = g.sum("a", 24, Activation::Tanh);
+        let normalize = Operation::Normalize { groups: 4, center: true, epsilon: 1e-5 };
+        let normal = g.operation("normal", 24, normalize);
+        let sums = g.operation("sums", 8, Operation::GroupSum { groups: 8 });
+        g.connect(a, normal, Connect::identity());
+        g.connect(normal, sums, Connect::identity().to(Range::new(0, 24)));
+        g.connect(sums, a, Connect::new(ConnectionKind::Broadcast { scale: 1.0 }).delay(1));
+        assert_eq!(heads(&g), (4, 0));
+        // Six units of three are moved by one place.
+        let moved = Connect::identity().from(Range::new(0, 23)).to(Range::new(1, 23)).delay(1);
+        g.connect(a, a, moved);
+        assert_eq!(heads(&g), (4, 1));
+    }
+
+    #[test]
+    fn heads_of_slices_are_heads_where_both_ends_have_as_many_slices() {
+        let of = |groups: usize| {
+            let (mut g, [_, normal, _]) = gates(8);
+            let other = g.operation("other", 32, Operation::Softmax { groups });
+            g.connect(normal, other, Connect::identity());
+            let spans = Spans::find(&g, |_| false);
+            let into = g.incoming(other).next().unwrap();
+            (spans.of(other), [2, 4].map(|heads| spans.cross_heads(&g, into, heads)))
+        };
+        assert_eq!(of(16), (8, [false, false]), "four groups to a slice");
+        assert_eq!(of(8), (8, [false, true]), "two groups to a slice");
+        assert_eq!(of(4), (8, [true, true]), "a group is a slice");
+        assert_eq!(of(1), (8, [true, true]), "a group of all slices");
+        // A block writes a whole slice of what it reads a quarter for.
+        let (mut g, layers) = gates(8);
+        blocks(&mut g, [layers[2], layers[0]], 4, 1);
+        let spans = Spans::find(&g, |_| false);
+        assert!(g.connections().last().is_some_and(|c| spans.cross_heads(&g, c, 2)));
+    }
+
+    #[test]
+    fn heads_and_groups_are_of_whole_slices_or_lie_within_one() {
+        for (heads, span) in [(4, 8), (2, 8), (8, 8), (1, 8)] {
             let (mut g, layers) = gates(8);
-            let w = g.weight("heads", &[heads, 32 / heads, 8 / heads], Init::Zeros);
-            let kind = ConnectionKind::Full { weight: w, heads, transposed: false, part: None };
-            g.connect(layers[2], layers[0], Connect::new(kind).delay(1));
+            blocks(&mut g, [layers[2], layers[0]], heads, 1);
             assert_eq!(spans(&g, layers), [span, span, 8]);
         }
     }

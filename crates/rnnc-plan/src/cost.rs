@@ -1,6 +1,6 @@
 //! What stages cost: counts from the plan alone.
 
-use crate::plan::{Instruction, Op, Track};
+use crate::plan::{Deal, Instruction, Op, Track};
 use serde::Serialize;
 
 /// Counts for one row (a frame of a stream), and what is read once for all rows.
@@ -25,7 +25,7 @@ impl Cost {
         for op in tracks.iter().flat_map(|t| &t.phases).flat_map(|p| &p.ops) {
             cost.add(&op.op);
         }
-        cost.barriers = tracks.iter().map(|t| t.barriers_per_step() as u64).max().unwrap_or(0);
+        cost.barriers = tracks.iter().map(|t| t.barriers_per_step(Deal::Units) as u64).max().unwrap_or(0);
         cost
     }
 

@@ -1,8 +1,8 @@
 //! How work is shared out among the cores of a CPU: what each way would take is predicted from counts of the plan and from
 //! speeds that are constants, never measured, so that the same network makes the same choice everywhere.
 //!
-//! A stage is dealt by rows, by units, a scan by chunks of frames too, or not at all; loops that can run at the same time make
-//! a wave (`waves.rs`), in which each has workers of its own. Stages that pass on more than caches hold run in strips of frames
+//! A stage is dealt by rows, by units, a loop by whole heads and a scan by chunks of frames too, or not at all; loops that can run at
+//! the same time make a wave (`waves.rs`), in which each has workers of its own. Stages that pass on more than caches hold run in strips of frames
 //! (`strips.rs`).
 
 use crate::access::Access;
@@ -92,8 +92,18 @@ struct Model {
     frames: usize,
 }
 
-/// The ways to share out any stage, the simplest first.
-const DEALS: [Deal; 3] = [Deal::Alone, Deal::Rows, Deal::Units];
+/// The ways to share out some tracks, but for chunks of frames, the simplest first.
+fn deals(tracks: &[&Track]) -> impl Iterator<Item = Deal> {
+    let heads = tracks.iter().any(|track| track.heads > 1).then_some(Deal::Heads);
+    [Deal::Alone, Deal::Rows, Deal::Units].into_iter().chain(heads)
+}
+
+/// Of layers, or slices of them, that many units are shared out together: those of a head, if they fall into so many of more than
+/// one, or a cache line's.
+pub fn grain(span: usize, heads: usize) -> usize {
+    const LINE: usize = 16;
+    if heads > 1 && span.is_multiple_of(heads) { span / heads } else { LINE }
+}
 
 impl Stage {
     /// Predicted microseconds of a window for each way to share it out, the simplest first.
@@ -184,9 +194,10 @@ impl Model {
     }
 
     fn choices(self, stage: &Stage) -> Vec<(Deal, f64)> {
-        let choices = DEALS.map(|deal| (deal, self.us(stage, deal)));
+        let tracks: Vec<&Track> = stage.tracks.iter().collect();
+        let choices = deals(&tracks).map(|deal| (deal, self.us(stage, deal)));
         let chunks = if stage.kind == StageKind::Scan { self.chunks(stage) } else { None };
-        choices.into_iter().chain(chunks.map(|us| (Deal::Chunks, us))).collect()
+        choices.chain(chunks.map(|us| (Deal::Chunks, us))).collect()
     }
 
     /// Microseconds of a window of a scan whose frames are shared out, if they can be.
@@ -214,11 +225,11 @@ impl Model {
             StageKind::Frames => self.all_frames(stage, deal),
             StageKind::Scan | StageKind::Loop => {
                 let tracks: Vec<&Track> = stage.tracks.iter().collect();
-                let meetings = if deal == Deal::Units { stage.cost.barriers } else { 0 };
+                let barriers = stage.barriers_per_step(deal);
                 let steps = tracks.iter().map(|track| self.steps(track)).fold(0.0, f64::max);
                 let bytes = weight_bytes(&tracks);
                 let work: f64 = tracks.iter().map(|track| self.track(track, deal, bytes)).sum();
-                work + if self.workers > 1 { steps * meetings as f64 * self.speeds.barrier } else { 0.0 }
+                work + if self.workers > 1 { steps * barriers as f64 * self.speeds.barrier } else { 0.0 }
             }
         }
     }
@@ -230,17 +241,17 @@ impl Model {
         let rows = match deal {
             Deal::Rows if frames < workers => frames.saturating_mul(streams.div_ceil(workers)),
             Deal::Rows => frames.div_ceil(workers).saturating_mul(streams),
-            Deal::Units | Deal::Chunks | Deal::Alone => all,
+            Deal::Units | Deal::Heads | Deal::Chunks | Deal::Alone => all,
         };
-        let units = if deal == Deal::Units { workers } else { 1 };
+        let by = By { workers: if deal == Deal::Units { workers } else { 1 }, heads: 1 };
         let ops = stage.tracks.iter().flat_map(|track| &track.phases).flat_map(|phase| &phase.ops);
         ops.map(|placed| match placed.op {
             // Dealt by weights, if at all.
             Op::WeightGradient(_) | Op::TableGradient(_) | Op::Reduce(_) => {
                 let workers = if deal == Deal::Alone { 1 } else { workers };
-                self.op(&placed.op, all, 1, self.speeds.far) / workers as f64
+                self.op(&placed.op, all, By::ONE, self.speeds.far) / workers as f64
             }
-            _ => self.op(&placed.op, rows, units, self.speeds.far),
+            _ => self.op(&placed.op, rows, by, self.speeds.far),
         })
         .sum()
     }
@@ -257,12 +268,14 @@ impl Model {
     /// A loop's or a scan's work in a window, without meetings, while all that run read weights of so many bytes in a step.
     fn track(self, track: &Track, deal: Deal, bytes: f64) -> f64 {
         let Speeds { near, far, memory, caches, .. } = self.speeds;
-        let (streams, units) = match deal {
-            Deal::Alone | Deal::Chunks => (self.streams, 1),
-            Deal::Rows => (self.streams.div_ceil(self.workers), 1),
-            Deal::Units => (self.streams, self.workers),
+        let workers = self.workers;
+        let (streams, by) = match deal {
+            Deal::Alone | Deal::Chunks => (self.streams, By::ONE),
+            Deal::Rows => (self.streams.div_ceil(workers), By::ONE),
+            Deal::Units => (self.streams, By { workers, heads: 1 }),
+            Deal::Heads => (self.streams, By { workers, heads: track.heads }),
         };
-        let own = weight_bytes(&[track]) / units as f64;
+        let own = weight_bytes(&[track]) / by.parts() as f64;
         let reading = if bytes > caches.1 {
             memory
         } else if own > caches.0 {
@@ -272,24 +285,31 @@ impl Model {
         };
         let rows = streams.saturating_mul(self.block(track));
         let ops = track.phases.iter().flat_map(|phase| &phase.ops);
-        self.steps(track) * ops.map(|placed| self.op(&placed.op, rows, units, reading)).sum::<f64>()
+        self.steps(track) * ops.map(|placed| self.op(&placed.op, rows, by, reading)).sum::<f64>()
     }
 
-    /// An operation on some rows, by the worker of `workers` that has the most units; weights come at a speed.
-    fn op(self, op: &Op, rows: usize, workers: usize, reading: f64) -> f64 {
+    /// An operation on some rows, by the worker that has the most units; weights come at a speed.
+    fn op(self, op: &Op, rows: usize, by: By, reading: f64) -> f64 {
         let Speeds { product, other, step, .. } = self.speeds;
         let cost = Cost::of_op(op);
         let rows = rows as f64;
         let products =
             f64::max(cost.product_flops as f64 * rows / product, cost.weight_bytes as f64 / reading);
-        let (span, begun) = match op {
-            Op::MatMul(products) => (products.iter().map(|p| p.span).max(), products.len() as f64),
-            Op::Map(map) => (Some(map.span), rows),
-            Op::Gather(look_ups) => (look_ups.iter().map(|l| l.span).max(), rows),
-            Op::Vector(vector) => (Some(vector.span), rows),
-            Op::WeightGradient(_) | Op::TableGradient(_) | Op::Reduce(_) => (None, rows),
+        let span = match op {
+            Op::MatMul(products) => products.iter().map(|p| p.span).max(),
+            Op::Map(map) => Some(map.span),
+            Op::Gather(look_ups) => look_ups.iter().map(|l| l.span).max(),
+            Op::Vector(vector) => Some(vector.span),
+            Op::WeightGradient(_) | Op::TableGradient(_) | Op::Reduce(_) => None,
         };
-        let share = span.map_or(1.0, |span| share(span, workers));
+        let share = span.map_or(1.0, |span| by.share(span));
+        let begun = match op {
+            // Nobody begins another's heads.
+            Op::MatMul(products) => {
+                products.iter().map(|p| if p.to.len < p.span { share } else { 1.0 }).sum()
+            }
+            _ => rows,
+        };
         (products + cost.other_flops as f64 * rows / other) * share + step * begun
     }
 
@@ -347,11 +367,10 @@ impl Model {
         let best = |track: &Track, workers: usize| {
             let part = Model { workers, ..self };
             let us = |deal: Deal| {
-                let meetings = if deal == Deal::Units { track.barriers_per_step() } else { 0 };
-                let meeting = if workers > 1 { self.speeds.barrier * meetings as f64 } else { 0.0 };
-                part.track(track, deal, bytes) + part.steps(track) * meeting
+                let barriers = if workers > 1 { track.barriers_per_step(deal) } else { 0 };
+                part.track(track, deal, bytes) + part.steps(track) * self.speeds.barrier * barriers as f64
             };
-            fastest(&DEALS.map(|deal| (deal, us(deal))))
+            fastest(&deals(&[track]).map(|deal| (deal, us(deal))).collect::<Vec<_>>())
         };
         if tracks.len() >= self.workers {
             // The longest first, each to the worker that has the least.
@@ -422,11 +441,28 @@ fn weight_bytes(tracks: &[&Track]) -> f64 {
     ops.map(|placed| Cost::of_op(&placed.op).weight_bytes as f64).sum()
 }
 
-/// The largest share of units that one of some workers has: they are dealt by cache lines.
-fn share(span: usize, workers: usize) -> f64 {
-    const LINE: usize = 16;
-    let most = span.div_ceil(LINE).div_ceil(workers) * LINE;
-    (most as f64 / span.max(1) as f64).min(1.0)
+/// Among whom the units of layers are shared out, and into how many heads those of a loop fall.
+#[derive(Clone, Copy, Debug)]
+struct By {
+    workers: usize,
+    heads: usize,
+}
+
+impl By {
+    /// One worker has all.
+    const ONE: By = By { workers: 1, heads: 1 };
+
+    /// How many have some.
+    fn parts(self) -> usize {
+        if self.heads > 1 { self.workers.min(self.heads) } else { self.workers }
+    }
+
+    /// The largest share of a layer's units that a worker has.
+    fn share(self, span: usize) -> f64 {
+        let grain = grain(span, self.heads);
+        let most = span.div_ceil(grain).div_ceil(self.workers) * grain;
+        (most as f64 / span.max(1) as f64).min(1.0)
+    }
 }
 
 #[cfg(test)]

@@ -147,9 +147,9 @@ impl Emitter<'_, '_> {
                 } else {
                     m
                 };
-                let first = head * rows;
+                let (to, first) = (to.part(head * rows, rows), head * rows % span);
                 let from = from.part(head * columns, columns);
-                let product = Product { to: to.part(first, rows), span, first, from, weight, accumulate };
+                let product = Product { to, span, first, from, weight, accumulate };
                 self.parts(track, phase).products.entry(offset).or_default().push(product);
             }
         }
@@ -271,7 +271,8 @@ impl Emitter<'_, '_> {
         // By slot, and in an odd one scans and loops apart.
         let mut stages: BTreeMap<(usize, bool), Vec<Track>> = BTreeMap::new();
         for ((slot, cycle), phases) in self.tracks {
-            let phases: Vec<Phase> = phases.into_values().map(finish).filter(|p| !p.ops.is_empty()).collect();
+            let barriers = cycle.map_or(&[][..], |at| &lowering.schedule.barriers[at].of_heads);
+            let phases = self::phases(phases, barriers);
             if phases.is_empty() {
                 continue;
             }
@@ -282,6 +283,7 @@ impl Emitter<'_, '_> {
                     block: usize::MAX,
                     phases,
                     barrier_at_end: false,
+                    heads: 1,
                 },
                 Some(at) => {
                     let component = &lowering.components.list[at];
@@ -290,7 +292,8 @@ impl Emitter<'_, '_> {
                         direction: component.direction,
                         block: component.width.frames,
                         phases,
-                        barrier_at_end: lowering.schedule.barrier_at_end[at],
+                        barrier_at_end: lowering.schedule.barriers[at].at_end,
+                        heads: component.heads,
                     }
                 }
             };
@@ -312,9 +315,32 @@ impl Emitter<'_, '_> {
     }
 }
 
+/// The phases of a track in which something is done. `barriers_of_heads` are those behind which workers with whole heads meet.
+fn phases(mut parts: BTreeMap<usize, Parts>, barriers_of_heads: &[bool]) -> Vec<Phase> {
+    let mut phases: Vec<Phase> = Vec::new();
+    let mut before_all = false;
+    for phase in 0..parts.keys().last().map_or(0, |last| last + 1) {
+        let ops = parts.remove(&phase).map_or(Vec::new(), finish);
+        if !ops.is_empty() {
+            phases.push(Phase { ops, barrier_of_heads: false });
+        }
+        if barriers_of_heads.get(phase) == Some(&true) {
+            match phases.last_mut() {
+                Some(last) => last.barrier_of_heads = true,
+                None => before_all = true,
+            }
+        }
+    }
+    // What comes before a step comes behind another.
+    if let Some(last) = phases.last_mut().filter(|_| before_all) {
+        last.barrier_of_heads = true;
+    }
+    phases
+}
+
 /// Fuses what can be and puts the operations of a phase in order: what writes sums from other places first, then the
 /// maps that finish them, gradients last.
-fn finish(mut parts: Parts) -> Phase {
+fn finish(mut parts: Parts) -> Vec<Placed> {
     let mut ops = Vec::new();
     let mut add = |offset: i64, op: Op| ops.push(Placed { offset, op });
     fuse::look_ups(&mut parts.look_ups);
@@ -343,5 +369,5 @@ fn finish(mut parts: Parts) -> Phase {
     if !parts.sums.is_empty() {
         add(0, Op::Reduce(parts.sums));
     }
-    Phase { ops }
+    ops
 }

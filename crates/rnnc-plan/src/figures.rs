@@ -1,6 +1,6 @@
 //! The numbers that reports print: work, how much of it is parallel, and the longest chain of dependent steps.
 
-use crate::plan::{Pass, Plan, Stage, StageKind, Track};
+use crate::plan::{Deal, Pass, Plan, Stage, StageKind, Track};
 use rnnc_graph::{Graph, Kind, LayerKind};
 use serde::Serialize;
 use std::collections::HashSet;
@@ -118,7 +118,7 @@ fn steps(stage: &Stage, frames: usize) -> u64 {
         StageKind::Scan => scan_steps(frames),
         StageKind::Loop => {
             let blocks = frames.div_ceil(track.block.clamp(1, frames)) as u64;
-            blocks.saturating_mul(track.barriers_per_step().max(1) as u64)
+            blocks.saturating_mul(track.barriers_per_step(Deal::Units).max(1) as u64)
         }
     };
     stage.tracks.iter().map(of_track).max().unwrap_or(0)

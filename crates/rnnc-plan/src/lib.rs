@@ -11,7 +11,7 @@
 //! - `memory.rs` finds lifetimes and shares room, as `first_fit.rs` finds it; `cost.rs` counts; `deal.rs` shares the work out among
 //!   cores, by predicted times; `access.rs` and `waves.rs` find what can run at the same time, and `strips.rs` what
 //!   can run some frames at a time; `sink.rs` moves into cycles
-//!   what is computed for them alone, for executors that ask for it; `work.rs` counts what a window cannot do without;
+//!   what is computed for them alone, for executors that ask for it; `heads.rs` parts loops whose heads never meet; `work.rs` counts what a window cannot do without;
 //! - `recurrence.rs` and `affine.rs` say of a scan what a unit does in each frame, and what that makes of its state;
 //! - `plan.rs` is the result, `executor.rs` the trait, `update.rs` the optimizer's step with its settings, `adam.rs` its formula; what all executors need: `checks.rs`
 //!   refuses wrong arguments, `clock.rs` says which reads cross a reset, `repeat.rs` which place of a repeated operand a unit
@@ -33,6 +33,7 @@ mod executor;
 mod figures;
 mod first_fit;
 mod fuse;
+mod heads;
 mod layout;
 mod lower;
 mod maps;
@@ -56,7 +57,7 @@ pub use available::check_available;
 pub use checks::{check_len, check_range, check_resets};
 pub use clock::Clock;
 pub use cost::Cost;
-pub use deal::{Lane, Speeds};
+pub use deal::{Lane, Speeds, grain};
 pub use executor::{Executor, ExecutorError, NO_SYMBOL, Part, Precision, Setup, Values, ValuesMut};
 pub use figures::{ComponentFigures, Figures, StageFigures};
 pub use layout::{WeightLayout, WeightView};

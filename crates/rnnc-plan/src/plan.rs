@@ -313,6 +313,9 @@ pub enum Deal {
     Rows,
     /// A worker has some units of all rows.
     Units,
+    /// The same, and of a loop whose layers fall into heads whole ones, which read less of each other, or nothing: see
+    /// [`Track::heads`].
+    Heads,
     /// A worker has all units and streams of some frames; of a scan alone, whose states go from chunk to chunk: see
     /// [`Chunks`](crate::recurrence::Chunks).
     Chunks,
@@ -333,20 +336,43 @@ pub struct Track {
     pub phases: Vec<Phase>,
     /// Whether they must meet after the last phase too.
     pub barrier_at_end: bool,
+    /// Into how many equal parts the units of its layers (or of slices of them) fall, such that the most is read within a
+    /// part; 1 if there are no such parts. A layer that has no such parts is dealt by units.
+    pub heads: usize,
 }
 
-impl Track {
-    /// How many times workers that share out units meet in a step.
-    pub fn barriers_per_step(&self) -> usize {
-        self.phases.len().saturating_sub(1) + usize::from(self.barrier_at_end)
+impl Stage {
+    /// How many times workers meet in a step of its tracks, as they share out the work.
+    pub fn barriers_per_step(&self, deal: Deal) -> usize {
+        let phases = self.tracks.iter().map(|track| track.phases.len()).max().unwrap_or(0);
+        let has_barrier = |&phase: &usize| self.tracks.iter().any(|track| track.has_barrier(phase, deal));
+        (0..phases).filter(has_barrier).count()
     }
 }
 
-/// Operations between two meetings.
+impl Track {
+    /// Whether workers meet in a step behind a phase, as they share out the work.
+    pub fn has_barrier(&self, phase: usize, deal: Deal) -> bool {
+        match deal {
+            Deal::Units => phase + 1 < self.phases.len() || self.barrier_at_end,
+            Deal::Heads => self.phases.get(phase).is_some_and(|phase| phase.barrier_of_heads),
+            Deal::Rows | Deal::Chunks | Deal::Alone => false,
+        }
+    }
+
+    /// How many times workers meet in a step, as they share out the work.
+    pub fn barriers_per_step(&self, deal: Deal) -> usize {
+        (0..self.phases.len()).filter(|&phase| self.has_barrier(phase, deal)).count()
+    }
+}
+
+/// Operations between which workers that share out units need not meet.
 #[derive(Clone, Debug, PartialEq, Default)]
 pub struct Phase {
     /// In order.
     pub ops: Vec<Placed>,
+    /// Whether workers that share out heads must meet behind it, too.
+    pub barrier_of_heads: bool,
 }
 
 /// An operation and which frames it does in a step.

@@ -21,15 +21,24 @@ pub(crate) struct Place {
 
 pub(crate) struct Schedule {
     pub places: Vec<Place>,
-    /// For each component, whether workers must meet after its last phase too.
-    pub barrier_at_end: Vec<bool>,
+    /// For each component.
+    pub barriers: Vec<Barriers>,
+}
+
+/// Where workers must meet in a step of a cycle.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Barriers {
+    /// Whether those that share out units must meet after the last phase too, and not between phases alone.
+    pub at_end: bool,
+    /// For each phase, whether those that share out heads must meet after it.
+    pub of_heads: Vec<bool>,
 }
 
 impl Schedule {
     pub fn new(graph: &Graph, components: &Components, spans: &Spans) -> Schedule {
         let mut schedule = Schedule {
             places: vec![Place::default(); graph.layers().len()],
-            barrier_at_end: vec![false; components.list.len()],
+            barriers: vec![Barriers::default(); components.list.len()],
         };
         for (at, component) in components.list.iter().enumerate() {
             if component.kind == Kind::Frames {
@@ -93,17 +102,64 @@ impl Schedule {
             }
             self.places[layer.index()] = place;
         }
-        let last = component.layers.iter().map(|l| self.places[l.index()].phase).max().unwrap_or(0);
-        self.barrier_at_end[at] = component.layers.iter().any(|&layer| {
-            computed_sources(graph, layer).any(|(c, source)| {
-                inside(source)
-                    && spans.cross(graph, c)
-                    && behind(&self.places, c, source) > 0
-                    && self.places[source.index()].phase == last
-                    && self.places[layer.index()].phase == 0
+        let reads = component.layers.iter().flat_map(|&layer| computed_sources(graph, layer));
+        let reads: Vec<Read> = reads
+            .filter(|&(c, source)| inside(source) && spans.cross(graph, c))
+            .map(|(c, source)| {
+                let behind = behind(&self.places, c, source);
+                Read {
+                    from: self.places[source.index()].phase,
+                    to: self.places[c.target.index()].phase,
+                    same_step: behind < width,
+                    earlier_step: behind > 0,
+                    crosses_heads: spans.cross_heads(graph, c, component.heads),
+                }
             })
-        });
+            .collect();
+        let last = component.layers.iter().map(|l| self.places[l.index()].phase).max().unwrap_or(0);
+        self.barriers[at] = Barriers {
+            at_end: reads.iter().any(|r| r.earlier_step && r.from == last && r.to == 0),
+            of_heads: of_heads(&reads, last + 1),
+        };
     }
+}
+
+/// What a layer of a cycle reads of other units.
+struct Read {
+    /// The phase of what is read, and that of the layer.
+    from: usize,
+    to: usize,
+    /// Whether it is read in the step that computes it.
+    same_step: bool,
+    /// Whether it is read in a later one.
+    earlier_step: bool,
+    /// Whether heads read other heads.
+    crosses_heads: bool,
+}
+
+/// The phases behind which workers with whole heads must meet: as few as will do.
+fn of_heads(reads: &[Read], phases: usize) -> Vec<bool> {
+    let mut barriers = vec![false; phases];
+    let crossing = || reads.iter().filter(|read| read.crosses_heads);
+    // Of what is read in the same step, each needs one after `from` and before `to`: the first of them to end is met for as
+    // late as can be.
+    let mut within: Vec<&Read> = crossing().filter(|read| read.same_step && read.from < read.to).collect();
+    within.sort_by_key(|read| read.to);
+    let mut met = 0;
+    for read in within {
+        // Those so far stand before the first `met` phases' end.
+        if read.from >= met {
+            met = read.to;
+            barriers[met - 1] = true;
+        }
+    }
+    // What is read in a later step needs one after `from`, or then before `to`.
+    let missing =
+        |read: &Read| !barriers[read.from..].contains(&true) && !barriers[..read.to].contains(&true);
+    if crossing().any(|read| read.earlier_step && missing(read)) {
+        barriers[phases - 1] = true;
+    }
+    barriers
 }
 
 /// The connections into a layer from layers that are computed, rather than handed in.

@@ -167,7 +167,7 @@ fn part(stage: &Stage, roles: &[Role], role: Role) -> Option<Stage> {
             });
             let ops: Vec<_> = ops.collect();
             if !ops.is_empty() {
-                phases.push(Phase { ops });
+                phases.push(Phase { ops, ..*phase });
             }
         }
         if !phases.is_empty() {

@@ -1,7 +1,7 @@
 //! What the plans of the cell library must be like, written as their equations: no cell has code of its own.
 
 use rnnc_graph::Kind;
-use rnnc_plan::{Figures, Op, Pass, Plan, PlanOptions, StageKind};
+use rnnc_plan::{Deal, Figures, Op, Pass, Plan, PlanOptions, StageKind};
 
 const CELLS: [&str; 26] = [
     "elman(x; 32)",
@@ -53,7 +53,7 @@ fn loops(pass: &Pass) -> Vec<(u64, u64, (u64, u64))> {
         .flat_map(|s| &s.tracks)
         .map(|t| {
             let bound = pass.components.list[t.components[0]].barrier_bound.unwrap();
-            (t.barriers_per_step() as u64, t.block as u64, bound)
+            (t.barriers_per_step(Deal::Heads) as u64, t.block as u64, bound)
         })
         .collect()
 }
@@ -124,7 +124,7 @@ fn gates_written_line_by_line_are_one_product_before_the_loop_and_one_inside() {
         for pass in [forward, backward] {
             let track = &pass.stages.iter().find(|s| s.kind == StageKind::Loop).unwrap().tracks[0];
             let maps = track.phases.iter().flat_map(|p| &p.ops).filter(|o| matches!(o.op, Op::Map(_)));
-            assert_eq!((maps.count(), track.barriers_per_step()), (1, 1), "{cell}");
+            assert_eq!((maps.count(), track.barriers_per_step(Deal::Units)), (1, 1), "{cell}");
         }
     }
 }

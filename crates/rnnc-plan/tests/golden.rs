@@ -4,7 +4,7 @@ mod nets;
 
 use nets::{Identity, Net, Tanh};
 use rnnc_graph::{Direction, Graph, Kind, Range};
-use rnnc_plan::{Op, OuterSum, Pass, Plan, PlanOptions, Product, Stage, StageKind, Track, View};
+use rnnc_plan::{Deal, Op, OuterSum, Pass, Plan, PlanOptions, Product, Stage, StageKind, Track, View};
 use std::collections::HashSet;
 
 fn plan(graph: &Graph) -> Plan {
@@ -61,7 +61,7 @@ fn only_loop(pass: &Pass) -> &Track {
 /// Barriers planned in a step of each pass's only loop.
 fn barriers(graph: &Graph) -> [usize; 2] {
     let plan = plan(graph);
-    both(&plan).map(|pass| only_loop(pass).barriers_per_step())
+    both(&plan).map(|pass| only_loop(pass).barriers_per_step(Deal::Units))
 }
 
 /// The least barriers a frame of each pass's only loop, times its block.
@@ -84,7 +84,7 @@ fn an_lstm_of_four_dense_lines_has_one_product_before_the_loop_and_one_product_a
         let inside: Vec<&Op> = track_ops(only_loop(forward)).collect();
         assert_eq!(names(&inside), ["matmul", "map"]);
         assert_eq!(shapes(&products(inside.into_iter())), [(4 * n, n, true, 1)]);
-        assert_eq!(only_loop(forward).barriers_per_step(), 1);
+        assert_eq!(only_loop(forward).barriers_per_step(Deal::Units), 1);
 
         let backward = backward(&plan);
         assert_eq!(kinds(backward), [StageKind::Frames, StageKind::Loop, StageKind::Frames]);
@@ -94,7 +94,7 @@ fn an_lstm_of_four_dense_lines_has_one_product_before_the_loop_and_one_product_a
         assert_eq!(names(&inside), ["matmul", "map"]);
         assert_eq!(shapes(&products(inside.into_iter())), [(n, 4 * n, false, -1)]);
         assert_eq!(only_loop(backward).direction, Direction::Backward);
-        assert_eq!(only_loop(backward).barriers_per_step(), 1);
+        assert_eq!(only_loop(backward).barriers_per_step(Deal::Units), 1);
     }
 }
 
@@ -174,7 +174,7 @@ fn an_elementwise_loop_needs_no_barrier() {
     let graph = net.out(h);
     // Its adjoint is affine: a scan.
     let plan = plan(&graph);
-    assert_eq!(only_loop(&plan.forward_pass).barriers_per_step(), 0);
+    assert_eq!(only_loop(&plan.forward_pass).barriers_per_step(Deal::Units), 0);
     assert_eq!(kinds(backward(&plan)), [StageKind::Frames, StageKind::Scan, StageKind::Frames]);
 }
 
@@ -196,7 +196,7 @@ fn a_loop_of_delay_four_runs_four_frames_at_once() {
     let plan = plan(&nets::elman(12, 32, 4));
     for pass in both(&plan) {
         let track = only_loop(pass);
-        assert_eq!((track.block, track.barriers_per_step()), (4, 1));
+        assert_eq!((track.block, track.barriers_per_step(Deal::Units)), (4, 1));
         let component = &pass.components.list[track.components[0]];
         assert_eq!((component.width.frames, component.width.bound), (4, Some(4)));
         assert_eq!(component.barrier_bound, Some((1, 4)));
@@ -292,6 +292,60 @@ fn heads_multiply_each_its_own_units_and_together_the_diagonal_blocks_alone() {
     let own =
         outer_sums(backward(&plan).stages.iter().flat_map(ops)).into_iter().filter(|s| s.source.delay == 1);
     assert_eq!(own.count(), heads);
+}
+
+/// Of each pass's only loop: heads, and the barriers of a step if units are shared out, and if whole heads are.
+fn barriers_of_heads(graph: &Graph) -> [(usize, usize, usize); 2] {
+    let plan = plan(graph);
+    both(&plan).map(|pass| {
+        let track = only_loop(pass);
+        let barriers = |deal| track.barriers_per_step(deal);
+        (track.heads, barriers(Deal::Units), barriers(Deal::Heads))
+    })
+}
+
+#[test]
+fn who_has_whole_heads_meets_nobody() {
+    for heads in [2, 3, 4] {
+        let graph = nets::heads(12, 48, heads);
+        assert_eq!(barriers_of_heads(&graph), [(heads, 1, 0); 2]);
+        assert_eq!(barrier_bounds(&graph), [(0, 1); 2]);
+    }
+    assert_eq!(barriers_of_heads(&nets::heads(12, 48, 1)), [(1, 1, 1); 2]);
+}
+
+#[test]
+fn heads_that_read_a_vector_of_all_meet_for_it_alone() {
+    // Two products in a row, the first of heads; and the same the other way round.
+    for [first, second] in [[4, 1], [1, 4]] {
+        let mut net = Net::new("heads");
+        let x = net.graph.input("x", 12);
+        let m = net.dense("m", 24, Tanh, &[(x, 0)]);
+        let h = net.dense("h", 48, Tanh, &[(x, 0)]);
+        net.heads(h, m, 1, first);
+        net.heads(m, h, 0, second);
+        let graph = net.out(h);
+        assert_eq!(barriers_of_heads(&graph), [(4, 2, 1); 2]);
+        assert_eq!(barrier_bounds(&graph), [(1, 1); 2]);
+    }
+}
+
+#[test]
+fn whole_heads_are_shared_out_where_that_is_predicted_to_be_fastest() {
+    let deal = |units: usize, heads: usize, workers: usize| {
+        let options = PlanOptions { workers, ..PlanOptions::training(1, 256) };
+        let plan = Plan::new(&nets::heads(12, units, heads), options).unwrap();
+        let deals = both(&plan).map(|pass| {
+            let stage = pass.stages.iter().find(|stage| stage.kind == StageKind::Loop).unwrap();
+            stage.deal
+        });
+        assert_eq!(deals[0], deals[1], "{units} units, {heads} heads, {workers} workers");
+        deals[0]
+    };
+    assert_eq!(deal(512, 2, 2), Deal::Heads);
+    assert_eq!(deal(512, 4, 2), Deal::Heads);
+    assert_eq!(deal(512, 1, 2), Deal::Units, "there are none");
+    assert_eq!(deal(4096, 2, 8), Deal::Units, "too few of them for all");
 }
 
 #[test]

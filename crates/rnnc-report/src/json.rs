@@ -12,10 +12,12 @@
 //!   components[]   layers[]: names; kind: "frames", "scan" or "loop"; direction: "forward" or "backward"
 //!                  frames_at_once: null for all; frames_bound: null if unknown
 //!                  order: of a scan, the numbers that a unit carries, else null
-//!                  barriers: { links, delay }: links / delay meetings a frame are needed; null if unknown
+//!                  heads: into how many parts its layers fall, of which none reads another but where all must meet
+//!                  barriers: { links, delay }: links / delay barriers a frame are needed, if workers have whole heads; null if
+//!                  unknown
 //!                  reason, remedy: for people
 //!   stages[]       kind: as of components; level: those of one level can run side by side
-//!                  deal: "rows", "units", "alone", or of a scan "chunks" of frames
+//!                  deal: "rows", "units", "alone", or of a loop whole "heads", of a scan "chunks" of frames
 //!                  predicted_us: of a frame, by deal; null for frames stages
 //!                  wave: null, or of loops that run at the same time as others: stages: the first and the last of the
 //!                  wave, by their places in the pass; chunks; predicted_us: of a frame, all its loops; loops[]: of each
@@ -23,7 +25,8 @@
 //!                  strip: null, or of stages that run some frames at a time: stages: the first and the last, by their
 //!                  places in the pass; frames
 //!                  flops, bytes, steps, frames_at_once, barriers: of a window
-//!     tracks[]       components[]; direction; block: frames in a step, null for all; barriers_per_step
+//!     tracks[]       components[]; direction; block: frames in a step, null for all; heads: as of components
+//!                    barriers_per_step: if units are shared out; barriers_per_step_of_heads: if whole heads are
 //!       phases[]       ops[]: op; offset: in frames; parts[]: for people
 //!   predicted_us   of a frame, on a CPU: all: by all workers, as dealt; one: by one
 //! work         flops, parallel_share, speed_up_bound, critical_path
@@ -36,7 +39,7 @@
 use crate::names::{Names, plain};
 use rnnc_graph::{Component, Direction, Graph, Kind, Weight};
 use rnnc_plan::{
-    Figures, Lane, Pass, Plan, PlanOptions, Stage, StageFigures, StageKind, Track, strips, waves,
+    Deal, Figures, Lane, Pass, Plan, PlanOptions, Stage, StageFigures, StageKind, Track, strips, waves,
 };
 use serde_json::{Value, json};
 
@@ -162,6 +165,7 @@ fn component_value(graph: &Graph, c: &Component) -> Value {
         "frames_at_once": some_frames(c.width.frames),
         "frames_bound": c.width.bound,
         "order": order,
+        "heads": c.heads,
         "barriers": c.barrier_bound.map(|(links, delay)| json!({ "links": links, "delay": delay })),
         "reason": c.reason,
         "remedy": c.remedy,
@@ -200,7 +204,9 @@ fn track_value(graph: &Graph, names: &Names<'_>, track: &Track) -> Value {
         "components": track.components,
         "direction": direction(track.direction),
         "block": some_frames(track.block),
-        "barriers_per_step": track.barriers_per_step(),
+        "heads": track.heads,
+        "barriers_per_step": track.barriers_per_step(Deal::Units),
+        "barriers_per_step_of_heads": track.barriers_per_step(Deal::Heads),
         "phases": phases.collect::<Vec<_>>(),
     })
 }

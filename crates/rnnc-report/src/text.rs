@@ -164,8 +164,8 @@ fn components(graph: &Graph, pass: &Pass, saved: &[ComponentFigures], out: &mut 
         if let Some(edit) = wider(graph, &pass.components, at).filter(|_| !graph.is_adjoint()) {
             fact(out, "wider", &edit);
         }
-        if let Some(meetings) = barriers(pass, at, c) {
-            fact(out, "barriers", &meetings);
+        if let Some(barriers) = barriers(pass, at, c) {
+            fact(out, "barriers", &barriers);
         }
         if let Some(saved) = saved.iter().find(|s| s.component == at) {
             let text = if saved.layers.is_empty() {
@@ -244,7 +244,7 @@ fn wider(graph: &Graph, components: &Components, at: usize) -> Option<String> {
     Some(format!("{how} {} would let more frames run at once", shorten(&names, 2 * WIDTH)))
 }
 
-/// Meetings of workers planned for each frame, beside the least that will do.
+/// Barriers planned for each frame, beside the least that will do.
 fn barriers(pass: &Pass, at: usize, c: &Component) -> Option<String> {
     if c.kind != Kind::Loop {
         return None;
@@ -253,18 +253,23 @@ fn barriers(pass: &Pass, at: usize, c: &Component) -> Option<String> {
     let per_frames = |n: u64, frames: u64| {
         if frames == 1 { format!("{n} a frame") } else { format!("{n} every {frames} frames") }
     };
-    let planned = per_frames(track.barriers_per_step() as u64, track.block as u64);
-    Some(match c.barrier_bound {
-        Some((links, delay)) => {
-            format!(
-                "{planned} planned, at least {} needed, if units are shared out",
-                per_frames(links, delay)
-            )
+    let planned = |deal: Deal| match track.barriers_per_step(deal) {
+        0 => "none".to_string(),
+        n => format!("{} planned", per_frames(n as u64, track.block as u64)),
+    };
+    let (deal, parts, others) = match track.heads {
+        1 => (Deal::Units, "units".to_string(), String::new()),
+        heads => {
+            let others = format!("; {}, if units are", planned(Deal::Units));
+            (Deal::Heads, format!("{heads} whole heads"), others)
         }
-        None => {
-            format!("{planned} planned, if units are shared out (too large a cycle to say how few would do)")
-        }
-    })
+    };
+    let least = match c.barrier_bound {
+        _ if track.barriers_per_step(deal) == 0 => String::new(),
+        Some((links, delay)) => format!(", at least {} needed", per_frames(links, delay)),
+        None => " (too large a cycle to say how few would do)".into(),
+    };
+    Some(format!("{}{least}, if {parts} are shared out{others}", planned(deal)))
 }
 
 #[allow(clippy::too_many_arguments)] // one line of the report, and all it tells of
@@ -314,13 +319,13 @@ fn stage(
         );
         out.paragraph(8, 8, &text);
     }
-    // Whoever shares out streams, or nothing, need not meet within a loop.
+    // Whoever shares out streams, or nothing, needs no barriers within a loop.
     let wave = waves::of_stage(&pass.waves, at);
     for (track_number, track) in stage.tracks.iter().enumerate() {
         let lane =
             wave.filter(|_| stage.kind == StageKind::Loop).map(|w| &w.loops_of(pass, at)[track_number]);
         let deal = lane.map_or(stage.deal, |lane| lane.deal);
-        let meets = stage.kind == StageKind::Frames || deal == Deal::Units;
+        let deal = if stage.kind == StageKind::Frames { Deal::Units } else { deal };
         let mut indent = 8;
         if stage.tracks.len() > 1 {
             let layers: Vec<String> = track
@@ -336,7 +341,7 @@ fn stage(
         let mut left = 0;
         for (n, phase) in track.phases.iter().enumerate() {
             if n > 0 && listed < MOST_LISTED {
-                out.line(indent, if meets { "-- barrier --" } else { "--" });
+                out.line(indent, if track.has_barrier(n - 1, deal) { "-- barrier --" } else { "--" });
             }
             for line in phase.ops.iter().flat_map(|placed| {
                 let shift = match placed.offset {
@@ -355,7 +360,7 @@ fn stage(
         }
         if left > 0 {
             out.line(indent, &format!("and {} more, in json", count(left, "operation")));
-        } else if meets && track.barrier_at_end {
+        } else if track.has_barrier(track.phases.len().saturating_sub(1), deal) {
             out.line(indent, "-- barrier --");
         }
     }
@@ -378,7 +383,7 @@ fn deal(plan: &Plan, pass: &Pass, at: usize, number: usize) -> String {
             Deal::Rows | Deal::Chunks => {
                 format!("rows (frames of streams) are shared out: there are enough for {workers} workers")
             }
-            Deal::Units => {
+            Deal::Units | Deal::Heads => {
                 let meet = match stage.cost.barriers {
                     0 => "no barriers".to_string(),
                     n => count(n as usize, "barrier"),
@@ -393,6 +398,7 @@ fn deal(plan: &Plan, pass: &Pass, at: usize, number: usize) -> String {
         Deal::Alone => "one worker",
         Deal::Rows => "sharing out streams",
         Deal::Units => "sharing out units",
+        Deal::Heads => "sharing out whole heads",
         Deal::Chunks => "chunks of frames",
     };
     let others = |chosen: Option<Deal>| {
@@ -423,12 +429,13 @@ fn deal(plan: &Plan, pass: &Pass, at: usize, number: usize) -> String {
     let how = match stage.deal {
         Deal::Alone => "one worker does all".to_string(),
         Deal::Rows => "streams are shared out, without barriers".into(),
-        Deal::Units => {
-            let meet = match stage.cost.barriers {
+        Deal::Units | Deal::Heads => {
+            let meet = match stage.barriers_per_step(stage.deal) {
                 0 => "no barriers".to_string(),
-                n => format!("{} a step", count(n as usize, "barrier")),
+                n => format!("{} a step", count(n, "barrier")),
             };
-            format!("units are shared out ({meet})")
+            let what = if stage.deal == Deal::Heads { "whole heads" } else { "units" };
+            format!("{what} are shared out ({meet})")
         }
         Deal::Chunks => {
             format!("chunks of frames are shared out: there are too few lanes for {workers} workers")

@@ -2,11 +2,12 @@
 //! component. Each is made for `m` units of input and `n` units of its own. `networks/loops.rs` has those with
 //! cycles, `networks/operations.rs` what layers compute, `networks/reads.rs` what connections read, `networks/slices.rs`
 //! layers in slices, `networks/concats.rs` layers of parts, `networks/copies.rs` layers that copy others,
-//! `networks/constants.rs` layers of parameters alone.
+//! `networks/constants.rs` layers of parameters alone, `networks/heads.rs` layers that fall into heads.
 
 mod concats;
 mod constants;
 mod copies;
+mod heads;
 mod loops;
 mod operations;
 mod reads;
@@ -15,6 +16,7 @@ mod slices;
 use concats::*;
 use constants::*;
 use copies::*;
+use heads::*;
 use loops::*;
 use operations::*;
 use reads::*;
@@ -47,7 +49,7 @@ pub fn networks() -> Vec<Network> {
         ("bidirectional", bidirectional),
         ("symbol_model", symbol_model),
     ];
-    let others: [(&'static str, Build); 45] = [
+    let others: [(&'static str, Build); 53] = [
         ("feed_forward", feed_forward),
         ("oscillator", oscillator),
         ("long_memory", long_memory),
@@ -93,6 +95,14 @@ pub fn networks() -> Vec<Network> {
         ("many_reads_of_a_state", many_reads_of_a_state),
         ("constants_in_a_scan", constants_in_a_scan),
         ("constants_everywhere", constants_everywhere),
+        ("lstm_of_two_heads", lstm_of_two_heads),
+        ("loops_of_heads_side_by_side", loops_of_heads_side_by_side),
+        ("heads_that_never_meet", heads_that_never_meet),
+        ("heads_and_a_projection", heads_and_a_projection),
+        ("heads_of_several_counts", heads_of_several_counts),
+        ("heads_two_frames_at_once", heads_two_frames_at_once),
+        ("heads_of_slices", heads_of_slices),
+        ("blocks_that_are_slices", blocks_that_are_slices),
     ];
     let all = usual.into_iter().map(|(name, build)| Network { name, build, usual: true });
     all.chain(others.into_iter().map(|(name, build)| Network { name, build, usual: false })).collect()

@@ -1,7 +1,7 @@
 //! Networks drawn at random: several components, cycles through delays of 1 to 3 in either direction, all kinds of
 //! layers and connections. Every draw is a valid network.
 //!
-//! Among the layers are such whose terms reach parts of them, side by side and overlapping: sums, products, broadcasts and
+//! Among the layers are such whose units fall into heads, and read their own head's alone; and such whose terms reach parts of them, side by side and overlapping: sums, products, broadcasts and
 //! recurrences within a concatenation. Whatever reads a layer may read a slice of it.
 //!
 //! A draw is a list of genes, one for each layer, so that a failing one shrinks by dropping layers. Layers stand in
@@ -100,11 +100,12 @@ enum Form {
     Parameter,
     Mask,
     Concat,
+    Heads,
 }
 
 fn form(gene: &Gene, smooth: Smooth) -> Form {
     use Form::*;
-    const FORMS: [Form; 20] = [
+    const FORMS: [Form; 22] = [
         Dense,
         Dense,
         Dense,
@@ -125,6 +126,8 @@ fn form(gene: &Gene, smooth: Smooth) -> Form {
         Concat,
         Concat,
         Concat,
+        Heads,
+        Heads,
     ];
     match FORMS[usize::from(gene.kind) % FORMS.len()] {
         Larger | Smaller if smooth == Smooth::Yes => Product,
@@ -183,7 +186,7 @@ fn make_layer(net: &mut Net, name: &str, gene: &Gene, form: Form, smooth: Smooth
         _ => pick(&BOUNDED, gene.function / 4),
     };
     match form {
-        Form::Dense | Form::Concat => net.sum(name, size, free(gene)),
+        Form::Dense | Form::Concat | Form::Heads => net.sum(name, size, free(gene)),
         Form::Sum | Form::Accumulator => net.sum(name, size, Activation::Identity),
         Form::Product => net.graph.product(name, size, [Activation::Identity, Activation::Tanh][groups - 1]),
         Form::Quotient => net.graph.operation(name, size, Operation::Quotient),
@@ -326,6 +329,7 @@ impl Builder<'_> {
             Form::Softmax | Form::Normalize => self.term(place, read(0), target, Range::new(0, size), 0.8),
             Form::GroupSum => self.term(place, read(0), target, Range::new(0, 2 * size), 0.4),
             Form::Concat => self.concat(place),
+            Form::Heads => self.heads(place),
             Form::Parameter | Form::Mask => {}
         }
     }
@@ -387,6 +391,23 @@ impl Builder<'_> {
                 });
             }
             _ => self.term(place, read, target, to, 0.3),
+        }
+    }
+
+    /// Heads that read themselves, and, where others divide into as many, these head by head.
+    fn heads(&mut self, place: usize) {
+        let gene = &self.genes[place];
+        let target = self.layers[place + 1];
+        let size = self.net.size(target);
+        let heads = [2, 4, 3][usize::from(gene.start) % 3];
+        let heads = if size.is_multiple_of(heads) { heads } else { 1 };
+        let sign = if self.backward[self.segment(place)] { -1 } else { 1 };
+        self.net.bias(target);
+        self.net.heads(target, target, sign * i64::from(1 + gene.function % 2), heads);
+        for read in &gene.reads {
+            let (source, delay) = self.source(place, read);
+            let divides = self.net.size(source).is_multiple_of(heads);
+            self.net.heads(source, target, delay, if divides { heads } else { 1 });
         }
     }
 

@@ -158,7 +158,7 @@ mod tests {
             RowSum { error, source: None, crossing: None, scale: 1.0, gradient, accumulate: true }
         };
         let op = Op::Reduce(places.iter().map(sum).collect());
-        let rounds = rounds(&Phase { ops: vec![Placed { offset: 0, op }] });
+        let rounds = rounds(&Phase { ops: vec![Placed { offset: 0, op }], ..Phase::default() });
         let count = |phase: &Phase| match &phase.ops[..] {
             [Placed { op: Op::Reduce(list), .. }] => list.len(),
             other => panic!("{other:?}"),
@@ -194,7 +194,7 @@ mod tests {
                 OuterSum { error: view(3), source, gradient, accumulate: true }
             };
             let op = Op::WeightGradient(parts.iter().map(sum).collect());
-            rounds(&Phase { ops: vec![Placed { offset: 0, op }] }).len()
+            rounds(&Phase { ops: vec![Placed { offset: 0, op }], ..Phase::default() }).len()
         };
         assert_eq!(rounds(&[(0, 6)]), 1);
         // Place 10 is 2 past a multiple of 8: columns from 6 on would be taken for the first two.

@@ -32,7 +32,8 @@ impl Compiler<'_> {
                 block: track.block.min(self.window),
                 offsets: (0, 0),
                 phases: Vec::new(),
-                barrier_at_end: track.barrier_at_end,
+                barriers: Vec::new(),
+                heads: 1,
                 scan,
             });
         }

@@ -20,7 +20,7 @@ pub(crate) fn fill(
     first: usize,
     values: Option<Values<'_>>,
 ) {
-    let units = super::unit_range(to.len, share.part.0, share.part.1);
+    let units = super::unit_range(to.len, 1, share.part.0, share.part.1);
     if units.is_empty() {
         return;
     }

@@ -132,7 +132,7 @@ fn writes_row(shared: &Shared<'_>, gradient: Matrix, row: usize, columns: Range<
 fn outer_by_rows(shared: &Shared<'_>, op: &OuterOp, sums: &Sums) {
     assert_matrix(op.gradient, op.error.len, op.source.len, shared.room.gradients);
     let isa = shared.isa;
-    let units = unit_range(op.error.len, sums.part.0, sums.part.1);
+    let units = unit_range(op.error.len, 1, sums.part.0, sums.part.1);
     for (n, (t, b)) in sums.rows(shared).enumerate() {
         // SAFETY: errors and sources are complete, and as long as the compiler says.
         let (error, source) = unsafe {
@@ -162,7 +162,7 @@ fn outer_by_rows(shared: &Shared<'_>, op: &OuterOp, sums: &Sums) {
 /// Gradients of tables: each row's error is added to its symbol's column, each worker for its own units.
 pub(crate) fn scatter(shared: &Shared<'_>, ops: &[ScatterOp], sums: &Sums) {
     for op in ops {
-        let units = unit_range(op.error.len, sums.part.0, sums.part.1);
+        let units = unit_range(op.error.len, 1, sums.part.0, sums.part.1);
         let g = op.gradient;
         assert_matrix(g, op.error.len, op.symbols, shared.room.gradients);
         // SAFETY: the column of a symbol lies in the table's gradient, and these units are this worker's.
@@ -205,7 +205,7 @@ pub(crate) fn reduce(shared: &Shared<'_>, ops: &[ReduceOp], sums: &Sums, local: 
     let isa = shared.isa;
     let (block, total) = local.tiles.as_mut_slice()[..2 * TILE].split_at_mut(TILE);
     for op in ops {
-        let units = unit_range(op.error.len, sums.part.0, sums.part.1);
+        let units = unit_range(op.error.len, 1, sums.part.0, sums.part.1);
         assert_inside(op.gradient as isize, op.error.len, shared.room.gradients);
         debug_assert!(op.source.is_none_or(|source| source.len == op.error.len));
         let mut first = units.start;

@@ -33,6 +33,10 @@ pub(crate) fn matmul(shared: &Shared<'_>, products: &[ProductOp], share: &Share)
 /// A product, ROWS rows at a time.
 fn rows<const ROWS: usize>(shared: &Shared<'_>, p: &ProductOp, share: &Share) {
     let units = share.units(p.span);
+    if runs(p.to.len, p.span, p.first, &units).next().is_none() {
+        // Another worker's head.
+        return;
+    }
     let mut rows: [*const f32; ROWS] = [std::ptr::null(); ROWS];
     let mut outs: [*mut f32; ROWS] = [std::ptr::null_mut(); ROWS];
     let mut count = 0;

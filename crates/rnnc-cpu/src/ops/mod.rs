@@ -37,6 +37,8 @@ pub(crate) struct Share {
     pub streams: Range<usize>,
     /// Of the units, this worker's part: (worker, workers); (0, 1) where rows are dealt.
     pub part: (usize, usize),
+    /// Into how many heads layers fall, if whole ones are dealt; else 1.
+    pub heads: usize,
     /// Whether time runs from the last frame to the first.
     pub backward: bool,
 }
@@ -44,7 +46,7 @@ pub(crate) struct Share {
 impl Share {
     /// The worker's units of a layer.
     pub fn units(&self, span: usize) -> Range<usize> {
-        unit_range(span, self.part.0, self.part.1)
+        unit_range(span, self.heads, self.part.0, self.part.1)
     }
 
     /// How many rows.

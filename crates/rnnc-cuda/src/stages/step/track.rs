@@ -1,7 +1,7 @@
 //! What a loop's track asks of a layout.
 
 use super::choice::Way;
-use rnnc_plan::{Op, Precision, Product, Setup, Track};
+use rnnc_plan::{Deal, Op, Precision, Product, Setup, Track};
 
 /// What a step of a loop takes, as far as it decides on a layout.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -33,7 +33,7 @@ impl Work {
             span: spans(track).max().unwrap_or(1),
             streams: setup.streams,
             rows: track.block.clamp(1, 64) * setup.streams,
-            barriers: track.barriers_per_step(),
+            barriers: track.barriers_per_step(Deal::Units),
             vectors: vectors(track),
             precision: setup.precision,
         }
