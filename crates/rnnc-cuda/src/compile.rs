@@ -2,6 +2,7 @@
 
 use crate::device::Device;
 use crate::driver::{DriverError, Source};
+use crate::heads;
 use crate::lanes::{self, Draft};
 use crate::places::Places;
 use crate::program::{Command, Job, Launch, Needs, Program, Regions, Work};
@@ -16,6 +17,7 @@ use std::fmt::Write;
 
 /// Makes the program of a plan.
 pub fn compile(plan: &Plan, setup: Setup, device: &Device) -> Result<Program, DriverError> {
+    let plan = &*heads::choose(plan, setup, device);
     let waves = PassWaves::of_plan(plan, setup, device);
     let places = Places::new(plan, setup, &waves::turns(plan, &waves));
     let buffers = (0..plan.buffers.len()).map(|buffer| places.buffer_place(buffer)).collect();

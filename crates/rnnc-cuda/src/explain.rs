@@ -8,6 +8,7 @@ use crate::compile::compile;
 use crate::device::Device;
 use crate::driver::DriverError;
 use crate::executor::memory::Sizes;
+use crate::heads;
 use crate::program::{Command, Job, commands};
 use crate::stages::step::choice::{Tier, Way, units};
 use crate::stages::step::shares::{self, Share};
@@ -79,6 +80,8 @@ pub struct LoopExplained {
     pub turn: usize,
     /// Its layers, or the first of them.
     pub layers: Vec<String>,
+    /// Which part of its layers' heads it has, from 1 on, and of how many; 1 of 1: all of them.
+    pub part: (usize, usize),
     /// What its blocks share.
     pub tier: Tier,
     /// Blocks.
@@ -128,6 +131,7 @@ pub struct MemoryExplained {
 /// # Errors
 /// What [`compile`] refuses.
 pub fn explain(plan: &Plan, setup: Setup, device: &Device) -> Result<Explanation, DriverError> {
+    let plan = &*heads::choose(plan, setup, device);
     let program = compile(plan, setup, device)?;
     let mut explained = Vec::new();
     let mut first = 0;
@@ -184,7 +188,15 @@ fn explain_stage(
     let product_flops = product_flops as f64 * rows;
     let bytes = value_bytes as f64 * rows + weight_bytes as f64;
     let tracks = stage.tracks.iter().zip(&shares);
-    let loops = tracks.map(|(track, share)| explain_loop(graph, pass, track, share, setup)).collect();
+    let mut loops: Vec<LoopExplained> =
+        tracks.map(|(track, share)| explain_loop(graph, pass, track, share, setup)).collect();
+    // The parts of a loop stand side by side.
+    let mut rest = &mut loops[..];
+    for parts in stage.tracks.chunk_by(|a, b| a.components == b.components) {
+        let (own, others) = rest.split_at_mut(parts.len().min(rest.len()));
+        own.iter_mut().zip(1..).for_each(|(part, number)| part.part = (number, parts.len()));
+        rest = others;
+    }
     let product_tflops = match setup.precision {
         Precision::F32 => device.rates.f32_tflops,
         Precision::Tf32 | Precision::Bf16 => device.rates.tf32_tflops,
@@ -225,6 +237,7 @@ fn explain_loop(graph: &Graph, pass: &Pass, track: &Track, share: &Share, setup:
     LoopExplained {
         turn: share.turn,
         layers: layers.map(|&layer| graph.layer_at(layer).name.clone()).collect(),
+        part: (1, 1),
         tier: layout.choice.tier,
         blocks: layout.choice.blocks,
         team: layout.choice.team,
@@ -361,7 +374,11 @@ impl LoopExplained {
             team => format!(", in teams of {team}"),
         };
         let way = if self.way == Way::Tiles { ", by tensor cores" } else { "" };
-        writeln!(f, "        {place}{team}, {} a block{frames}{way}", count(self.units, "unit"))?;
+        let part = match self.part {
+            (_, 1) => String::new(),
+            (number, of) => format!(", for part {number} of {of} of the heads, which exchange nothing"),
+        };
+        writeln!(f, "        {place}{team}, {} a block{frames}{way}{part}", count(self.units, "unit"))?;
         if self.weight_bytes > 0 {
             let percent = |part: f64| format!("{:.0} %", 100.0 * part);
             writeln!(

@@ -12,6 +12,7 @@
 //! | `compile.rs` | from a plan to a program; `program.rs` is the result: sources and commands |
 //! | `lanes.rs` | which jobs run side by side |
 //! | `waves.rs` | which loops run at the same time, in chunks of frames |
+//! | `heads.rs` | which loops run as several, of some heads each |
 //! | `stages/` | the kernels of each kind of stage |
 //! | `places.rs`, `source/` | where values are; printing CUDA C++ |
 //! | `driver/` | the thin layer below: memory, modules, launches |
@@ -22,6 +23,7 @@ pub mod device;
 pub mod driver;
 mod executor;
 pub mod explain;
+mod heads;
 mod lanes;
 mod places;
 pub mod program;

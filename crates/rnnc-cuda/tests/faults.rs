@@ -183,6 +183,31 @@ fn faults_in_a_block_are_seen() {
 }
 
 #[test]
+fn faults_in_loops_of_some_heads_each_are_seen() {
+    let device = device([0.0, 1e3, 1e3]);
+    let case = case("lstm_of_two_heads", 17, 1, &[6, 5], 0.1);
+    let program = compile(&case.plan().unwrap(), case.setup(), &device).unwrap();
+    for jobs in [&program.forward, &program.backward] {
+        let loops = commands(jobs).filter(|command| match command {
+            Command::Kernel(launch @ Launch { work: Work::Grid(geometry), .. }) => {
+                block_loops(launch, geometry)
+            }
+            _ => false,
+        });
+        assert_eq!(loops.count(), 2, "one for each head");
+    }
+    all_are_seen(&case, &device, block_loops, &[NO_BLOCK_SYNC]);
+    // Both compute the first head.
+    let first = |source: &&Source| source.kernels.iter().any(|kernel| kernel.ends_with("_loop_0"));
+    let first = program.sources.iter().find(first).map(|source| source.text.clone()).unwrap();
+    let alter: Alter = Arc::new(move |source: &Source| {
+        let is_other = source.name.contains("the forward loop") && source.kernels[0].ends_with("_loop_1");
+        is_other.then(|| first.replace("_loop_0", "_loop_1"))
+    });
+    assert!(is_seen(&case, &device, &alter));
+}
+
+#[test]
 fn a_missing_warp_sync_is_seen() {
     // In the forward pass, lanes hand the products of four layers to each other.
     let case = case("lstm_peephole", 17, 1, &[6, 5], 0.1);

@@ -11,6 +11,7 @@ use rnnc_cuda::CudaExecutor;
 use rnnc_cuda::compile::compile;
 use rnnc_cuda::device::{Device, Rates};
 use rnnc_cuda::driver::Geometry;
+use rnnc_cuda::explain::explain;
 use rnnc_cuda::program::{Command, Launch, Work, commands};
 use rnnc_plan::{Executor, ExecutorError, Plan, PlanOptions, Precision, Setup, Values, ValuesMut};
 use rnnc_suite::{
@@ -95,6 +96,19 @@ fn the_cases_have_loops_in_one_block_in_clusters_and_on_the_whole_grid() {
     };
     let count = cases.iter().filter(|case| tiles(&clustered, case)).count();
     assert!(count > 20, "there are {count} loops on tensor cores");
+}
+
+#[test]
+fn the_cases_have_loops_that_run_as_several_of_some_heads_each() {
+    let parts = |case: &Case, device: &Device| {
+        let explained = explain(&case.plan().unwrap(), case.setup(), device).unwrap();
+        let stages = explained.passes.into_iter().flat_map(|pass| pass.stages);
+        stages.flat_map(|stage| stage.loops).filter(|l| l.part.1 > 1).count()
+    };
+    for device in devices() {
+        let count = cases().iter().filter(|case| parts(case, &device) > 0).count();
+        assert!(count > 10, "`{}` has {count} such cases", device.name);
+    }
 }
 
 #[test]

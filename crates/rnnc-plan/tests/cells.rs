@@ -78,6 +78,26 @@ fn loops_have_no_more_barriers_than_their_cycles_need() {
 }
 
 #[test]
+fn heads_meet_only_where_something_reads_all_of_them() {
+    // Of each pass's loops: heads, and barriers in a step of workers with whole ones.
+    let heads = |text: &str| {
+        let plan = plan_of(&format!("network net {{ input x : vector(32)  {text}  output h }}"));
+        passes(&plan).map(|pass| -> Vec<(usize, usize)> {
+            let loops = pass.stages.iter().filter(|s| s.kind == StageKind::Loop).flat_map(|s| &s.tracks);
+            loops.map(|track| (track.heads, track.barriers_per_step(Deal::Heads))).collect()
+        })
+    };
+    assert_eq!(heads("h = slstm(x; 32, heads = 4)"), [[(4, 0)], [(4, 0)]]);
+    let normalized = "a = dense(x; 32) + dense(h[t-1]; 32, bias = none, heads = 4)
+        h = tanh(layer_norm(a; groups = GROUPS))";
+    assert_eq!(heads(&normalized.replace("GROUPS", "8")), [[(4, 0)], [(4, 0)]]);
+    assert_eq!(heads(&normalized.replace("GROUPS", "2")), [[(2, 0)], [(2, 0)]]);
+    let [forward, backward] = heads(&normalized.replace("GROUPS", "1"));
+    assert_eq!((&forward[..], &backward[..]), (&[(4, 1)][..], &[(4, 1)][..]), "all are normalized together");
+    assert_eq!(heads("h = tanh(dense(x, h[t-1]; 32))"), [[(1, 1)], [(1, 1)]]);
+}
+
+#[test]
 fn cells_made_to_run_in_parallel_have_no_loop_in_either_direction() {
     for cell in [
         "sru(x; 32)",

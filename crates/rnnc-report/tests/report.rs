@@ -44,6 +44,25 @@ fn the_text_tells_which_edit_would_make_a_loop_a_scan_or_wider() {
 }
 
 #[test]
+fn the_text_tells_which_barriers_whole_heads_need_and_how_they_are_shared_out() {
+    let of = |heads: usize, workers: usize| {
+        let options = PlanOptions { workers, ..PlanOptions::training(1, 256) };
+        let plan = Plan::new(&nets::heads(12, 512, heads), options).unwrap();
+        report::text(&plan).split_whitespace().collect::<Vec<_>>().join(" ")
+    };
+    let text = of(4, 2);
+    assert!(
+        text.contains("barriers none, if 4 whole heads are shared out; 1 a frame planned, if units are"),
+        "{text}"
+    );
+    assert!(text.contains("whole heads are shared out (no barriers): predicted"), "{text}");
+    assert!(!text.contains("-- barrier --"), "{text}");
+    let text = of(1, 2);
+    assert!(text.contains("1 a frame planned, at least 1 a frame needed, if units are shared out"), "{text}");
+    assert!(text.contains("-- barrier --") && !text.contains("whole heads"), "{text}");
+}
+
+#[test]
 fn no_line_of_the_text_is_longer_than_100_columns() {
     for graph in
         [nets::text_model(256, 128), nets::bidirectional(4, 8), nets::sru(4, 8), nets::heads(4, 8, 2)]
