@@ -535,7 +535,7 @@ impl Executor for CpuExecutor {
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
-    use crate::program::TurnCode;
+    use crate::program::{LaneCode, TurnCode};
     use rnnc_plan::Deal;
     use rnnc_suite::{Data, cases};
     use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -555,15 +555,17 @@ mod tests {
         assert!(derived > 0, "some network has derived weights");
     }
 
-    /// Takes the barriers out of a program's loops that are shared out by units; says how many there were.
+    /// Takes the barriers out of a program's loops that are shared out by units or heads; says how many there were.
     fn without_barriers(program: &mut Program) -> usize {
         let mut barriers = 0;
         for turn in &mut program.turns {
             let (TurnCode::Strips { stages: depths, .. } | TurnCode::Wave { depths, .. }) = turn;
-            for lane in depths.iter_mut().flat_map(|depth| &mut depth.lanes).filter(|l| l.deal == Deal::Units)
-            {
+            let by_units = |lane: &&mut LaneCode| matches!(lane.deal, Deal::Units | Deal::Heads);
+            for lane in depths.iter_mut().flat_map(|depth| &mut depth.lanes).filter(by_units) {
                 for track in &mut lane.tracks {
-                    barriers += track.phases.len() - 1;
+                    let at_end = track.barriers.pop();
+                    barriers += track.barriers.drain(..).filter(|barrier| *barrier).count();
+                    track.barriers.extend(at_end);
                     track.phases = vec![track.phases.drain(..).flatten().collect()];
                 }
             }
