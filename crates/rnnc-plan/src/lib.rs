@@ -63,7 +63,7 @@ pub use figures::{ComponentFigures, Figures, StageFigures};
 pub use layout::{WeightLayout, WeightView};
 pub use memory::{Memory, Placement};
 pub use once::{Once, OnceMap};
-pub use overlaps::Overlaps;
+pub use overlaps::{Overlaps, Views};
 pub use plan::{
     Binary, Buffer, BufferId, Deal, Instruction, LookUp, Map, Matrix, Op, OuterSum, Pass, Phase, Placed,
     Plan, PlanError, PlanOptions, Product, Read, Register, RowSum, ScatterSum, Stage, StageKind, StartValue,

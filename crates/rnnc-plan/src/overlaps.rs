@@ -3,6 +3,8 @@
 //! The ranges lie in the order of their starts, under a tree of how far those of each part of the list reach (the augmented
 //! tree of Cormen, Leiserson, Rivest & Stein, "Introduction to Algorithms", section 14.3).
 
+use crate::plan::{BufferId, View};
+use std::collections::HashMap;
 use std::ops::Range;
 
 /// Ranges, and what is said of each.
@@ -51,6 +53,30 @@ impl<T> Overlaps<T> {
             }
         })
     }
+}
+
+/// Which views of each buffer something is known of.
+#[derive(Debug)]
+pub struct Views<T>(HashMap<BufferId, Overlaps<T>>);
+
+impl<T> Views<T> {
+    /// Of these.
+    pub fn new(views: impl IntoIterator<Item = (View, T)>) -> Views<T> {
+        let mut of_buffer: HashMap<BufferId, Vec<(Range<usize>, T)>> = HashMap::new();
+        for (view, what) in views {
+            of_buffer.entry(view.buffer).or_default().push((columns(view), what));
+        }
+        Views(of_buffer.into_iter().map(|(buffer, views)| (buffer, Overlaps::new(views))).collect())
+    }
+
+    /// What is known of those that overlap one.
+    pub fn with(&self, view: View) -> impl Iterator<Item = &T> {
+        self.0.get(&view.buffer).into_iter().flat_map(move |views| views.with(columns(view)))
+    }
+}
+
+fn columns(view: View) -> Range<usize> {
+    view.column..view.column + view.len
 }
 
 #[cfg(test)]

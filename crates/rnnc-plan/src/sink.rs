@@ -7,11 +7,10 @@
 use crate::cost::Cost;
 use crate::deal::Speeds;
 use crate::memory::{find_lifetimes, for_each_view};
-use crate::overlaps::Overlaps;
+use crate::overlaps::Views;
 use crate::plan::{BufferId, Instruction, Map, Op, Pass, Plan, Read, Register, StageKind, View};
 use rnnc_graph::{Graph, LayerId};
 use std::collections::{BTreeSet, HashMap, HashSet};
-use std::ops::Range;
 
 /// An operation's place in a pass: stage, track, phase, and which of its operations.
 type Place = (usize, usize, usize, usize);
@@ -21,28 +20,6 @@ struct Move {
     from: Place,
     to: Place,
     views: Vec<View>,
-}
-
-/// Which views of each buffer something is known of.
-struct Views<T>(HashMap<BufferId, Overlaps<T>>);
-
-impl<T> Views<T> {
-    fn new(views: impl Iterator<Item = (View, T)>) -> Views<T> {
-        let mut of_buffer: HashMap<BufferId, Vec<(Range<usize>, T)>> = HashMap::new();
-        for (view, what) in views {
-            of_buffer.entry(view.buffer).or_default().push((columns(view), what));
-        }
-        Views(of_buffer.into_iter().map(|(buffer, views)| (buffer, Overlaps::new(views))).collect())
-    }
-
-    /// What is known of those that overlap one.
-    fn with(&self, view: View) -> impl Iterator<Item = &T> {
-        self.0.get(&view.buffer).into_iter().flat_map(move |views| views.with(columns(view)))
-    }
-}
-
-fn columns(view: View) -> Range<usize> {
-    view.column..view.column + view.len
 }
 
 impl Plan {

@@ -6,8 +6,9 @@ use crate::kernels::elementwise;
 use crate::ops::map::{Argument, MapOp, Slot, Step};
 use crate::program::{Source, Target};
 use rnnc_graph::Function;
-use rnnc_plan::{Binary, Instruction, Map, Read, Register, View};
-use std::collections::BTreeMap;
+use rnnc_plan::{Binary, Instruction, Map, Read, Register, View, Views};
+use std::collections::HashMap;
+use std::ops::Range;
 
 impl Compiler<'_> {
     pub(super) fn map(&mut self, map: &Map) -> MapOp {
@@ -198,8 +199,11 @@ fn fuse(map: &Map) -> Steps {
     // A step, once it is known that a later one does its work.
     let mut list: Vec<Option<Fused>> = Vec::with_capacity(map.program.len());
     let mut made_at = vec![0; map.registers];
-    // The last store to each place.
-    let mut stores = Touched::default();
+    let stores =
+        Touched::new(map.program.iter().enumerate().filter_map(|(step, instruction)| match instruction {
+            Instruction::Store { to, .. } => Some((*to, step)),
+            _ => None,
+        }));
     for instruction in &map.program {
         instruction.reads().for_each(|r| uses[r] += 1);
         if let Instruction::Load { read, to } = instruction
@@ -208,13 +212,11 @@ fn fuse(map: &Map) -> Steps {
             loads[*to] = Some(read.view);
         }
     }
-    for &instruction in &map.program {
+    for (step, &instruction) in map.program.iter().enumerate() {
         // The instruction that makes a register that only this one reads, if none since has written over what it reads.
         let maker = |r: Register| {
             let made: Fused = list.get(made_at[r]).copied().flatten()?;
-            let over = |view: View| {
-                stores.of(view).any(|steps| steps.last().is_some_and(|&last| last >= made_at[r]))
-            };
+            let over = |view: View| stores.any(view, made_at[r]..step);
             let safe = made.reads().into_iter().all(|read| !loads[read].is_some_and(over));
             (uses[r] == 1 && made.writes() == Some(r) && safe).then_some(made)
         };
@@ -240,9 +242,6 @@ fn fuse(map: &Map) -> Steps {
         if let Some(to) = fused.writes() {
             made_at[to] = list.len();
         }
-        if let Instruction::Store { to, .. } = instruction {
-            stores.add(to, list.len());
-        }
         list.push(Some(fused));
     }
     let list: Vec<Fused> = list.into_iter().flatten().collect();
@@ -258,30 +257,25 @@ impl Steps {
     fn find_direct(&mut self) {
         // Of each register, its first store.
         let mut stores: Vec<Option<(usize, View)>> = vec![None; self.loads.len()];
-        // The steps that read each place.
-        let mut reading = Touched::default();
+        let mut reading: Vec<(View, usize)> = Vec::new();
         for (i, step) in self.list.iter().enumerate() {
             if let Fused::Of(Instruction::Store { from, to }) = *step {
                 stores[from].get_or_insert((i, to));
             }
             if let Fused::Of(Instruction::LoadRepeated { read, .. }) = *step {
-                reading.add(read.view, i);
+                reading.push((read.view, i));
             }
-            step.reads().into_iter().filter_map(|r| self.loads[r]).for_each(|view| reading.add(view, i));
+            reading.extend(step.reads().into_iter().filter_map(|r| Some((self.loads[r]?, i))));
         }
+        let reading = Touched::new(reading);
         for maker in 0..self.list.len() {
             let Some(register) = self.list[maker].writes() else { continue };
             if matches!(self.list[maker], Fused::Of(Instruction::Load { .. } | Instruction::Weight { .. })) {
                 continue;
             }
             let Some((store, to)) = stores[register] else { continue };
-            let reads_it = |from: usize, end: usize| {
-                reading
-                    .of(to)
-                    .any(|steps| steps.get(steps.partition_point(|&i| i < from)).is_some_and(|&i| i < end))
-            };
-            self.direct[store] =
-                !reads_it(maker + 1, store) && self.writes_in_place(maker, to, reads_it(maker, maker + 1));
+            let own = reading.any(to, maker..maker + 1);
+            self.direct[store] = !reading.any(to, maker + 1..store) && self.writes_in_place(maker, to, own);
         }
     }
 
@@ -313,28 +307,23 @@ impl Steps {
 }
 
 /// The steps that touch each place, in their order.
-#[derive(Default)]
-struct Touched {
-    /// By buffer, first column and length.
-    views: BTreeMap<(usize, usize, usize), Vec<usize>>,
-    longest: usize,
-}
+struct Touched(Views<Vec<usize>>);
 
 impl Touched {
-    fn add(&mut self, view: View, step: usize) {
-        self.longest = self.longest.max(view.len);
-        self.views.entry((view.buffer.0, view.column, view.len)).or_default().push(step);
+    /// Of places and steps, in the order of the steps.
+    fn new(steps: impl IntoIterator<Item = (View, usize)>) -> Touched {
+        let mut places: HashMap<View, Vec<usize>> = HashMap::new();
+        for (view, step) in steps {
+            places.entry(view).or_default().push(step);
+        }
+        Touched(Views::new(places))
     }
 
-    /// Those of each place that overlaps one. The places of a map have its number of units, so that few are looked at.
-    fn of(&self, view: View) -> impl Iterator<Item = &Vec<usize>> {
-        let buffer = view.buffer.0;
-        let near = (buffer, (view.column + 1).saturating_sub(self.longest.max(1)), 0)
-            ..(buffer, view.column + view.len, 0);
-        self.views
-            .range(near)
-            .filter(move |((_, column, len), _)| view.column < column + len)
-            .map(|(_, steps)| steps)
+    /// Whether one of these steps touches what overlaps a place.
+    fn any(&self, view: View, steps: Range<usize>) -> bool {
+        let first =
+            |of_place: &[usize]| of_place.get(of_place.partition_point(|&i| i < steps.start)).copied();
+        self.0.with(view).any(|of_place| first(of_place).is_some_and(|step| step < steps.end))
     }
 }
 
