@@ -17,7 +17,7 @@ use std::time::Instant;
 type Case = (&'static str, fn(usize) -> String);
 
 /// Shapes of which something was once quadratic, or could be.
-const CASES: [Case; 16] = [
+const CASES: [Case; 18] = [
     ("dense chain", |n| chain(n, |i| format!("h{i} = tanh(dense(h{}; 2))", i - 1))),
     ("elementwise chain", |n| chain(n, |i| format!("h{i} = tanh(h{})", i - 1))),
     ("sums of a chain", |n| chain(n, |i| format!("h{i} = 0.5 * h{} + h{}[t-1]", i - 1, i - 1))),
@@ -69,6 +69,17 @@ const CASES: [Case; 16] = [
     }),
     ("chain of scans", |n| chain(n, |i| format!("h{i} = 0.5 * h{i}[t-1] + h{}", i - 1))),
     ("dense scans", |n| chain(n / 2, |i| format!("h{i} = 0.5 * h{i}[t-1] + dense(h{}; 2)", i - 1))),
+    ("reads of a state", |n| {
+        let reads = equations(0..n, |i| format!("h{i} = {} * c[t-1]", 0.5 / n as f64));
+        format!("{reads}c = x + {}\noutput c", list(n, " + "))
+    }),
+    ("constants", |n| {
+        let last = n - 1;
+        format!(
+            "h0 = param(2)\n{}y = x * h{last}\noutput y",
+            equations(1..n, |i| format!("h{i} = tanh(h{})", i - 1))
+        )
+    }),
     ("outputs", |n| {
         format!("{}output {}", equations(0..n, |i| format!("h{i} = tanh(x * {i})")), list(n, ", "))
     }),

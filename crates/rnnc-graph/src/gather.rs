@@ -13,7 +13,7 @@ use crate::graph::{Connect, Graph};
 use crate::normalize::anonymous;
 use crate::parts::{Connection, ConnectionId, ConnectionKind, LayerId, LayerKind, Start};
 use crate::scan;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 /// An equal graph in which the elementwise affine cycles that have fewer numbers a unit that way sum first. Connections
 /// that no layer has any more are left behind: the graph is to be [`Graph::retain`]ed.
@@ -85,8 +85,9 @@ fn gather(graph: &mut Graph, delayed: &[ConnectionId]) {
         return;
     }
     for (target, mut reads) in targets {
+        let moved: HashSet<ConnectionId> = reads.iter().copied().collect();
+        let kept = graph.incoming_ids(target).iter().copied().filter(|id| !moved.contains(id)).collect();
         reads.sort_by_key(|&id| std::cmp::Reverse(graph.connection_at(id).delay.unsigned_abs()));
-        let kept = graph.incoming_ids(target).iter().copied().filter(|id| !reads.contains(id)).collect();
         graph.keep_incoming(target, kept);
         let mut sum: Option<(LayerId, i64)> = None;
         for id in reads {

@@ -2,7 +2,7 @@
 
 use crate::plan::{Matrix, PlanError};
 use rnnc_graph::{ConnectionKind, Graph, LayerId, LayerKind, Range, Submatrix, WeightId};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 /// Groups begin at multiples of this many numbers: a cache line of f32.
 const ALIGNMENT: usize = 16;
@@ -159,6 +159,7 @@ impl Builder<'_> {
     fn matrices(&mut self, bundle: &[LayerId]) -> Result<(), PlanError> {
         let mut groups: Vec<(SourceKey, Vec<WeightId>)> = Vec::new();
         let mut place: HashMap<SourceKey, usize> = HashMap::new();
+        let mut seen: HashSet<(usize, WeightId)> = HashSet::new();
         for c in bundle.iter().flat_map(|&layer| self.graph.incoming(layer)) {
             if let (ConnectionKind::Full { weight, .. }, Some(source)) = (c.kind, c.source) {
                 if self.views[weight.index()].is_some() {
@@ -169,7 +170,7 @@ impl Builder<'_> {
                     groups.push((key, Vec::new()));
                     groups.len() - 1
                 });
-                if !groups[group].1.contains(&weight) {
+                if seen.insert((group, weight)) {
                     groups[group].1.push(weight);
                 }
             }
