@@ -8,6 +8,10 @@
 //! Both reads must give the same in every frame. Through a copy of delay e, a read of delay d gives the copy's start if
 //! a reset lies within d frames, else the source's start if one lies in the e frames before. A read of delay d + e gives
 //! the source's start in both cases: the same if the starts are equal and both delays have one sign, or d is 0.
+//!
+//! What reads several pieces and is not a matrix of one block still reads the copy: a `diag`, a matrix with heads, a vector
+//! function. The copy is one pass over a vector. In a loop it costs a barrier only before a vector function or heads, and only
+//! if the pieces are of unequal sizes: equal ones are shared out as what they copy is (`spans.rs`).
 
 use crate::activations::Function;
 use crate::graph::Graph;
@@ -51,9 +55,15 @@ impl Piece {
     }
 }
 
-/// Whether reading a copy with a delay and its source with a delay within gives what one read with both gives.
-fn add_up(copy: Start, delay: i64, source: Start, within: i64) -> bool {
-    delay == 0 || (copy == source && (within == 0 || (within > 0) == (delay > 0)))
+/// Whether reading units of a copy with a delay, which has them of a source with the piece's, gives what one read of the
+/// source with both delays gives.
+fn add_up(copy: Start, delay: i64, source: Start, piece: Piece) -> bool {
+    let same_start = match (copy, source) {
+        // Of each unit its own number.
+        (Start::Learned(a), Start::Learned(b)) => a == b && piece.range.start == piece.first,
+        (copy, source) => copy == source,
+    };
+    delay == 0 || (same_start && (piece.delay == 0 || (piece.delay > 0) == (delay > 0)))
 }
 
 /// Makes reads of copies read what is copied, in connections and accumulations. The copies stay, for what else reads them.
@@ -132,10 +142,7 @@ impl Copies {
         let mut next = units.start;
         for piece in all[from..].iter().map_while(|p| p.within(units)) {
             let starts = (graph.layer_at(layer).start, graph.layer_at(piece.source).start);
-            if piece.range.start != next
-                || !add_up(starts.0, delay, starts.1, piece.delay)
-                || out.len() == MOST
-            {
+            if piece.range.start != next || !add_up(starts.0, delay, starts.1, piece) || out.len() == MOST {
                 return None;
             }
             next = piece.range.end();
@@ -326,6 +333,28 @@ mod tests {
             let g = concat(start, delay, false);
             assert_eq!(reads(&g), [("both", delay, None, false)], "{delay}, {start:?}");
         }
+    }
+
+    #[test]
+    fn a_learned_start_is_the_same_only_of_the_same_units() {
+        let delay = |first: usize| {
+            let mut g = Graph::new("learned");
+            let x = g.input("x", 4);
+            let start = g.weight("start", &[4], Init::Zeros);
+            let (a, b) = (g.sum("a", 4, Tanh), g.sum("b", 4, Identity));
+            g.connect(x, a, Connect::identity());
+            g.connect(a, b, Connect::identity().from(Range::new(first, 2)).to(Range::new(0, 2)));
+            g.connect(a, b, Connect::identity().from(Range::new(2 - first, 2)).to(Range::new(2, 2)));
+            [a, b].iter().for_each(|&layer| g.set_start(layer, Start::Learned(start)));
+            let y = g.sum("y", 2, Identity);
+            g.connect(b, y, Connect::scaled(0.5).from(Range::new(0, 2)).delay(1));
+            g.output("y", y);
+            let normal = normalize(&g);
+            let y = normal.find_layer("y").unwrap();
+            let read = normal.incoming(y).next().unwrap().source.unwrap();
+            normal.layer_at(read).name.clone()
+        };
+        assert_eq!((&*delay(0), &*delay(2)), ("a", "b"));
     }
 
     #[test]

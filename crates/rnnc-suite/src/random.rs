@@ -186,6 +186,7 @@ fn make_layer(net: &mut Net, name: &str, gene: &Gene, form: Form, smooth: Smooth
         _ => pick(&BOUNDED, gene.function / 4),
     };
     match form {
+        Form::Concat if copies(gene) => net.sum(name, size, Activation::Identity),
         Form::Dense | Form::Concat | Form::Heads => net.sum(name, size, free(gene)),
         Form::Sum | Form::Accumulator => net.sum(name, size, Activation::Identity),
         Form::Product => net.graph.product(name, size, [Activation::Identity, Activation::Tanh][groups - 1]),
@@ -206,6 +207,11 @@ fn make_layer(net: &mut Net, name: &str, gene: &Gene, form: Form, smooth: Smooth
         Form::Parameter => net.parameter(name, size),
         Form::Mask => net.mask(name, size, 0.25),
     }
+}
+
+/// Whether a concatenation is of nothing but other layers' units, as they are: whoever reads it may as well read those.
+fn copies(gene: &Gene) -> bool {
+    gene.start >= 128
 }
 
 impl Builder<'_> {
@@ -352,6 +358,12 @@ impl Builder<'_> {
             // Now and then a unit more, before the part, or a part that nothing reaches but one term.
             let early = usize::from(part > 0 && gene.function.is_multiple_of(7));
             let to = Range::new(first - early, len + early);
+            if copies(gene) {
+                let read = Read { way: read(0).way | 4, ..read(0).clone() };
+                self.term(place, &read, target, to, 1.0);
+                first += len;
+                continue;
+            }
             for k in 0..1 + usize::from(read(0).way / 16) % 2 {
                 self.part(place, read(k), target, to);
             }
