@@ -3,6 +3,7 @@
 use crate::activations::Function;
 use crate::error::GraphError;
 use crate::graph::Graph;
+use crate::init::Init;
 use crate::operation::Operation;
 use crate::parts::{Connection, ConnectionKind, LayerId, LayerKind, Range, Start, WeightId};
 use std::collections::{HashMap, HashSet};
@@ -17,6 +18,11 @@ pub fn validate(graph: &Graph) -> Result<(), GraphError> {
         let wrong = |problem: String| Err(GraphError::Weight { name: weight.name.clone(), problem });
         if !names.insert(weight.name.as_str()) {
             return wrong("another weight has the same name".into());
+        }
+        if let Init::Uniform(number) | Init::Normal(number) | Init::Constant(number) = weight.init
+            && let Some(problem) = not_single(number)
+        {
+            return wrong(format!("its initial number {problem}"));
         }
         if weight.shape.is_empty() || weight.shape.len() > 3 {
             return wrong(format!("a shape has 1 to 3 sizes, not {:?}", weight.shape));
@@ -62,6 +68,19 @@ fn wrong(graph: &Graph, layer: LayerId, problem: String) -> Result<(), GraphErro
     Err(GraphError::Layer { layer, name: graph.layer_at(layer).name.clone(), problem })
 }
 
+/// Why single precision cannot hold a number, if it is one that double precision can.
+fn not_single(number: f64) -> Option<String> {
+    let single = number as f32;
+    if number.is_finite() && single.is_infinite() {
+        return Some(format!(
+            "{number:e} is too large for single precision, where the largest is about 3.4e38"
+        ));
+    }
+    (number != 0.0 && single == 0.0).then(|| {
+        format!("{number:e} is too small for single precision, where the smallest but 0 is about 1.4e-45")
+    })
+}
+
 fn vector_weight(
     graph: &Graph,
     layer: LayerId,
@@ -91,6 +110,11 @@ fn layer(graph: &Graph, id: LayerId) -> Result<(), GraphError> {
     if let Start::Learned(weight) = layer.start {
         vector_weight(graph, id, weight, layer.size, "the start")?;
     }
+    if let Start::Constant(number) = layer.start
+        && let Some(problem) = not_single(number)
+    {
+        return wrong(graph, id, format!("its start {problem}"));
+    }
     if layer.function != Function::IDENTITY && !matches!(layer.kind, LayerKind::Sum | LayerKind::Product) {
         return wrong(graph, id, format!("{} is applied to neither a sum nor a product", layer.function));
     }
@@ -110,6 +134,14 @@ fn layer(graph: &Graph, id: LayerId) -> Result<(), GraphError> {
 fn operation(graph: &Graph, id: LayerId, op: Operation, count: usize) -> Result<(), GraphError> {
     if count != op.operands() {
         return wrong(graph, id, format!("{} takes {} operands, not {count}", op.name(), op.operands()));
+    }
+    if let Operation::Normalize { epsilon, .. } = op {
+        if let Some(problem) = not_single(epsilon) {
+            return wrong(graph, id, format!("its epsilon {problem}"));
+        }
+        if !(0.0..f64::INFINITY).contains(&epsilon) {
+            return wrong(graph, id, format!("its epsilon {epsilon} is not a number from 0 on"));
+        }
     }
     let size = graph.layer_at(id).size;
     let groups = match op {
@@ -178,6 +210,13 @@ fn connection(graph: &Graph, c: &Connection) -> Result<(), GraphError> {
     };
     if c.delay.abs() > LONGEST_DELAY {
         return fail(format!("a delay of {} frames is longer than {LONGEST_DELAY}", c.delay));
+    }
+    if let ConnectionKind::Identity { scale: number }
+    | ConnectionKind::Broadcast { scale: number }
+    | ConnectionKind::Constant { value: number } = c.kind
+        && let Some(problem) = not_single(number)
+    {
+        return fail(format!("its number {problem}"));
     }
     let operand = operand_size(graph, c);
     if !inside(c.target_range, operand.unwrap_or(usize::MAX)) {
@@ -279,4 +318,53 @@ fn connection(graph: &Graph, c: &Connection) -> Result<(), GraphError> {
         ConnectionKind::Constant { .. } => return fail("a constant has no source".into()),
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::function::Activation;
+    use crate::graph::Connect;
+
+    #[test]
+    fn numbers_that_single_precision_cannot_hold_are_refused_wherever_they_stand() {
+        type Put = fn(&mut Graph, LayerId, LayerId, f64);
+        let places: [(&str, Put); 6] = [
+            ("layer `y`: its number", |g, x, y, scale| {
+                g.connect(x, y, Connect::scaled(scale));
+            }),
+            ("layer `y`: its number", |g, x, y, scale| {
+                g.connect(x, y, Connect::new(ConnectionKind::Broadcast { scale }));
+            }),
+            ("layer `y`: its number", |g, _, y, number| {
+                g.connect_constant(number, y);
+            }),
+            ("layer `y`: its start", |g, _, y, number| g.set_start(y, Start::Constant(number))),
+            ("layer `z`: its epsilon", |g, x, _, epsilon| {
+                let normalize = Operation::Normalize { groups: 1, center: true, epsilon };
+                let z = g.operation("z", 2, normalize);
+                g.connect(x, z, Connect::identity());
+            }),
+            ("weight `w`: its initial number", |g, _, _, number| {
+                g.weight("w", &[2], Init::Constant(number));
+            }),
+        ];
+        for (place, put) in places {
+            for (number, what) in
+                [(1e39, Some("too large")), (1e-46, Some("too small")), (1e38, None), (0.0, None)]
+            {
+                let mut g = Graph::new("n");
+                let (x, y) = (g.input("x", 2), g.sum("y", 2, Activation::Identity));
+                put(&mut g, x, y, number);
+                g.output("y", y);
+                match (what, validate(&g)) {
+                    (None, verdict) => assert_eq!(verdict, Ok(())),
+                    (Some(what), verdict) => {
+                        let error = verdict.unwrap_err().to_string();
+                        assert!(error.contains(place) && error.contains(what), "{error}");
+                    }
+                }
+            }
+        }
+    }
 }
