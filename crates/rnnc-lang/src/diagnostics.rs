@@ -51,6 +51,11 @@ impl Diagnostic {
         self.labels.iter().any(|&(span, _)| span == place)
     }
 
+    /// The place where there is something to change: of an error within a cell of the library, the call of it.
+    fn cause(&self) -> Span {
+        self.labels.iter().map(|&(span, _)| span).find(|span| span.text == 0).unwrap_or(self.labels[0].0)
+    }
+
     /// What is wrong, in one line.
     pub fn message(&self) -> &str {
         &self.message
@@ -88,7 +93,7 @@ impl Errors {
     pub(crate) fn new(list: Vec<Diagnostic>, text: impl Fn(u32) -> Option<SourceText>) -> Errors {
         let mut seen = HashSet::new();
         let mut list = list;
-        list.retain(|d| seen.insert((d.message.clone(), d.labels[0].0)));
+        list.retain(|d| seen.insert((d.message.clone(), d.cause())));
         let last = list.iter().flat_map(|d| &d.labels).map(|(span, _)| span.text).max().unwrap_or(0);
         Errors { texts: (0..=last).map(text).collect(), list }
     }

@@ -17,6 +17,17 @@ macro_rules! rejected {
     )*};
 }
 
+#[test]
+fn a_wrong_option_of_a_cell_of_the_library_is_told_once() {
+    // Not for each of the four gates that it is the size of.
+    let errors = rejected("network n { input x : vector(3)  h = lstm(x; 4.5)  g = gru(x; 0)  output h, g }");
+    assert_eq!(errors.matches("error: ").count(), 2, "{errors}");
+    assert!(
+        errors.contains("in this call of `lstm`") && errors.contains("in this call of `gru`"),
+        "{errors}"
+    );
+}
+
 // What cannot be read.
 rejected! {
     an_empty_text_has_no_network: "";

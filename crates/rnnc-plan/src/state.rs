@@ -129,6 +129,17 @@ fn fail(problem: String) -> Result<(), ExecutorError> {
     Err(ExecutorError::State(problem))
 }
 
+/// "`a`, `b` and 3 more"
+fn listed<'a>(mut names: impl ExactSizeIterator<Item = &'a str>) -> String {
+    const SHOWN: usize = 8;
+    let shown: Vec<String> = names.by_ref().take(SHOWN).map(|name| format!("`{name}`")).collect();
+    match (shown.is_empty(), names.len()) {
+        (true, _) => "none".into(),
+        (_, 0) => shown.join(", "),
+        (_, more) => format!("{} and {more} more", shown.join(", ")),
+    }
+}
+
 /// Whether these are the wanted layers, in their order, with the wanted numbers of frames. `what` they are, in words.
 fn check_layers(
     found: &[History],
@@ -140,11 +151,19 @@ fn check_layers(
     let name = |id: LayerId| plan.forward.layer_at(id).name.as_str();
     let given: HashSet<&str> = found.iter().map(|history| &*history.layer).collect();
     let names: HashSet<&str> = wanted.iter().map(|&(id, _)| name(id)).collect();
+    let other = |problem: String| {
+        let has = listed(found.iter().map(|history| &*history.layer));
+        let needed = listed(wanted.iter().map(|&(id, _)| name(id)));
+        format!(
+            "{problem} (there: {has}; needed: {needed}). It is of another text of the network, or of a version of \
+             rnnc that reads the text in another way: begin without a state"
+        )
+    };
     if let Some(unknown) = found.iter().find(|history| !names.contains(&*history.layer)) {
-        return fail(format!("it has `{}`, which is none of the {what}", unknown.layer));
+        return fail(other(format!("it has `{}`, which is none of the {what}", unknown.layer)));
     }
     if let Some(&(id, _)) = wanted.iter().find(|(id, _)| !given.contains(name(*id))) {
-        return fail(format!("it lacks `{}`, one of the {what}", name(id)));
+        return fail(other(format!("it lacks `{}`, one of the {what}", name(id))));
     }
     if !found.iter().map(|history| &*history.layer).eq(wanted.iter().map(|&(id, _)| name(id))) {
         return fail(format!("the {what} are not in the network's order"));

@@ -242,7 +242,11 @@ fn a_state_of_another_network_is_refused_by_name() {
     assert!(problem(&mut e, renamed).contains("`b`"));
     let mut missing = good.clone();
     let name = missing.histories.remove(0).layer;
-    assert!(problem(&mut e, missing).contains(&format!("lacks `{name}`")));
+    let lacks = problem(&mut e, missing);
+    assert!(lacks.contains(&format!("lacks `{name}`")), "{lacks}");
+    // What is there, what should be, and what to do.
+    assert!(lacks.contains(&format!("(there: none; needed: `{name}`)")), "{lacks}");
+    assert!(lacks.ends_with("begin without a state"), "{lacks}");
     let mut short = good.clone();
     short.histories[0].values.pop();
     assert!(problem(&mut e, short).contains("2 values, not 3"));
