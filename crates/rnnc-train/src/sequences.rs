@@ -414,9 +414,19 @@ impl Batch {
                 _ => {}
             }
         }
-        // A frame without a target has no loss to count.
-        if let Some(BatchColumn::Symbols(target)) = self.columns.last() {
-            self.counted[to] &= target[to] != NO_SYMBOL;
+        // A frame without a target has no loss to count; and whose loss does not count has none: then neither the loss nor
+        // its gradient is a number times 0, which is none if the number is not finite.
+        match self.columns.last_mut() {
+            Some(BatchColumn::Symbols(target)) => {
+                self.counted[to] &= target[to] != NO_SYMBOL;
+                if !self.counted[to] {
+                    target[to] = NO_SYMBOL;
+                }
+            }
+            Some(BatchColumn::Numbers { size, values }) if !self.counted[to] => {
+                values[to * *size..][..*size].fill(0.0);
+            }
+            Some(BatchColumn::Numbers { .. }) | None => {}
         }
     }
 

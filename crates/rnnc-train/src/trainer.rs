@@ -239,12 +239,12 @@ impl Trainer {
         self.brought = self.executor.prefetch(frames, &self.next.inputs())?;
 
         self.executor.output(0, ValuesMut::F64(&mut self.losses))?;
-        if self.losses.iter().any(|loss| !loss.is_finite()) {
+        let losses = self.losses.iter().zip(self.batch.counted());
+        let loss_sum: f64 = losses.filter(|(_, counts)| **counts).map(|(loss, _)| loss).sum();
+        if !loss_sum.is_finite() {
             let problem = self.find_non_finite();
             return Err(TrainError::NotFinite { update, problem });
         }
-        let counted = self.losses.iter().zip(self.batch.counted()).filter(|(_, counts)| **counts);
-        let loss_sum = counted.map(|(loss, _)| loss).sum();
 
         let learning_rate = self.config.learning_rate_at(update);
         let gradient_norm = self.executor.update(&Update {

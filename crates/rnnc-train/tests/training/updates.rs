@@ -147,6 +147,48 @@ fn mean_squared_error_fits_a_line_and_heeds_the_mask() {
 }
 
 #[test]
+fn what_does_not_count_may_be_no_number_whatever_stands_there() {
+    // y = log(x) + b. Frames that do not count have an x of 0, and targets that are none.
+    let mut graph = Graph::new("logarithm");
+    let x = graph.input("x", 3);
+    let log = graph.sum("log", 3, Activation::Log);
+    graph.connect(x, log, Connect::identity());
+    let y = graph.sum("y", 3, Activation::Identity);
+    graph.connect(log, y, Connect::identity());
+    let weight = graph.weight("y.bias", &[3], Init::Zeros);
+    let bias = graph.parameter("bias", weight);
+    graph.connect(bias, y, Connect::identity());
+    graph.output("y", y);
+    let data = |target: Column| {
+        let x = [[1.0; 3], [0.0; 3], [2.0, 1.0, 0.5], [0.0; 3]].concat();
+        let counted = Some(vec![true, false, true, false]);
+        Sequences {
+            columns: vec![Column::Numbers { size: 3, values: x }, target],
+            starts: vec![0],
+            counted,
+            frames: 4,
+        }
+    };
+    let config = TrainingConfig::new(1, 4, Loss::CrossEntropy);
+    let mut trainer = trainer(&graph, data(Column::Symbols(vec![1, 2, 0, 0])), &config).unwrap();
+    let step = trainer.step().unwrap();
+    let expected = 3f64.ln() - (2f64 / 3.5).ln();
+    assert!((step.loss_sum - expected).abs() < 1e-12 && step.counted == 2, "{step:?}");
+    assert!(trainer.weights().unwrap().0[0].iter().all(|w| w.is_finite() && *w != 0.0));
+
+    // Squares of what no frame has: targets that are no numbers.
+    let config = TrainingConfig::new(1, 4, Loss::MeanSquaredError);
+    let targets = [[1.0; 3], [f32::NAN; 3], [1.0; 3], [f32::INFINITY; 3]].concat();
+    let x = Column::Numbers { size: 1, values: vec![1.0; 4] };
+    let y = Column::Numbers { size: 1, values: targets.iter().step_by(3).copied().collect() };
+    let counted = Some(vec![true, false, true, false]);
+    let data = Sequences { columns: vec![x, y], starts: vec![0], counted, frames: 4 };
+    let mut trainer = crate::updates::trainer(&slope(), data, &config).unwrap();
+    let step = trainer.step().unwrap();
+    assert_eq!((step.loss_sum, step.gradient_norm), (2.0, 2.0));
+}
+
+#[test]
 fn with_a_short_step_errors_go_back_through_the_whole_window() {
     // s(t) = s(t-1) + w x(t), y = s: one x, in the first frame; the loss is read in the last step.
     let mut graph = Graph::new("sum");
