@@ -10,8 +10,11 @@ use rnnc_reference::ReferenceExecutor;
 pub enum Alteration {
     /// Nothing.
     Nothing,
-    /// The last bits, in single precision, of all weights.
+    /// The last bits of all weights that are written in single precision. (What is written in double is another executor's
+    /// state, which must come out as it is.)
     LastBits,
+    /// The last bits of all values and errors, as by roundings in single precision.
+    Rounded,
     /// Resets are not seen.
     NoResets,
     /// Gradients miss the oldest frame.
@@ -65,6 +68,8 @@ impl Altered {
         alteration: Alteration,
     ) -> Result<Box<dyn Executor>, ExecutorError> {
         let inner = ReferenceExecutor::new(plan, setup)?;
+        let rounding = if alteration == Alteration::Rounded { f64::from(f32::EPSILON) / 2.0 } else { 0.0 };
+        let inner = inner.with_rounding(rounding);
         Ok(Box::new(Altered { inner, alteration, prefetched: None, begun: false, behind: false }))
     }
 
