@@ -315,7 +315,25 @@ impl<'a> Derivation<'a> {
                 self.read(symbol, term);
                 self.turn_term(logits, term);
             }
-            _ => {}
+            // What is drawn has no error, and what only adjoints have none of its own. The others of a validated graph
+            // have the operands of an arm above.
+            (
+                Operation::DropoutMask { .. }
+                | Operation::Step
+                | Operation::SoftmaxGradient { .. }
+                | Operation::LogSoftmaxGradient { .. }
+                | Operation::NormalizeGradient { .. }
+                | Operation::CrossEntropyGradient
+                | Operation::Quotient
+                | Operation::Max
+                | Operation::Min
+                | Operation::Softmax { .. }
+                | Operation::LogSoftmax { .. }
+                | Operation::Normalize { .. }
+                | Operation::GroupSum { .. }
+                | Operation::CrossEntropy,
+                _,
+            ) => {}
         }
     }
 

@@ -86,6 +86,10 @@ fn rows(
             rows::cross_entropy_gradient(isa, operand(0), operand(1), symbol(2), room, out)
         }
         // Elementwise ones are steps of maps.
-        _ => {}
+        Operation::Quotient
+        | Operation::Max
+        | Operation::Min
+        | Operation::Step
+        | Operation::DropoutMask { .. } => {}
     }
 }

@@ -526,7 +526,11 @@ impl<'a> Code<'a> {
                 ));
             }
             // Elementwise ones are steps of maps.
-            _ => {}
+            Operation::Quotient
+            | Operation::Max
+            | Operation::Min
+            | Operation::Step
+            | Operation::DropoutMask { .. } => {}
         }
     }
 }
