@@ -69,7 +69,7 @@ pub struct CpuExecutor {
     valid_frames: usize,
     /// Frames of the last backward call.
     backward_frames: usize,
-    /// What the maps of `Plan::once` compute with.
+    /// What the steps of `Plan::once` compute with.
     once: Aligned,
     /// Whether the weights were packed since they changed, for each pass.
     packed_for: [bool; 2],
@@ -113,7 +113,7 @@ impl Parts {
         let tiles = compiler.tiles.max(2) * TILE;
         let Compiler { packed_len: packed, found, pointers, group, constants, .. } = compiler;
         let clock = Clock::bytes(setup.streams, setup.window);
-        let once = plan.once.registers() * TILE;
+        let once = plan.once.room(TILE);
         let of_all =
             [packed, found, constants.len, once].iter().map(|&numbers| numbers as u128).sum::<u128>();
         let own = [tiles, group, outer, 2 * pointers].iter().map(|&numbers| numbers as u128).sum::<u128>();
@@ -207,7 +207,7 @@ impl CpuExecutor {
             new_frames: 0,
             valid_frames: 0,
             backward_frames: 0,
-            once: Aligned::new(plan.once.registers() * TILE),
+            once: Aligned::new(plan.once.room(TILE)),
             packed_for: [false; 2],
             plan,
             setup,
@@ -325,9 +325,10 @@ impl CpuExecutor {
 
     /// Computes what depends on weights alone, or, backward, adds its gradients to those of the weights.
     fn derive(&mut self, backward: bool) {
-        let maps = if backward { &self.plan.once.backward } else { &self.plan.once.forward };
+        let steps = if backward { &self.plan.once.backward } else { &self.plan.once.forward };
         let (weights, gradients) = (self.weights.as_mut_slice(), self.gradients.as_mut_slice());
-        once::run(self.isa, maps, backward, weights, gradients, self.once.as_mut_slice());
+        let buffers = once::Buffers { weights, gradients };
+        once::run(self.isa, steps, buffers, self.once.as_mut_slice());
     }
 
     /// The place of a stored layer's view.

@@ -1,14 +1,15 @@
 //! Layers that depend on parameters alone, taken out of the frames.
 //!
-//! `exp(-exp(a)) * cos(b)` of parameters a and b is the same in every frame: it is computed once, when weights have changed,
-//! and the network reads it as it reads a parameter. Its gradient is first summed over all frames, as a parameter's is, and
-//! then goes once through the adjoint of these few layers.
+//! `softmax(exp(-exp(a)) * cos(b))` of parameters a and b is the same in every frame: it is computed once, when weights have
+//! changed, and the network reads it as it reads a parameter. Its gradient is first summed over all frames, as a parameter's
+//! is, and then goes once through the adjoint of these few layers.
 //!
-//! Such a layer is computed unit by unit, from parameters and from others of the kind, of the same frame. Dropout masks and
-//! delayed reads are of a frame, so what reads them is not constant; what is constant may be read with a delay, as
-//! a parameter may.
+//! Such a layer reads parameters and others of the kind, all in the same frame. Dropout masks and delayed reads are of a
+//! frame, so what reads them is not constant; what is constant may be read with a delay, as a parameter may.
 
+use crate::activations::Function;
 use crate::graph::Graph;
+use crate::normalize::anonymous;
 use crate::operation::Operation;
 use crate::parts::{Connection, ConnectionKind, LayerId, LayerKind, Range};
 
@@ -17,6 +18,9 @@ use crate::parts::{Connection, ConnectionKind, LayerId, LayerKind, Range};
 pub struct Constants {
     /// These layers and their parameters, with the weights of the network. It has no inputs; its outputs are the
     /// layers, each after those that it reads, in the order of the network's [`Graph::derived`] weights.
+    ///
+    /// A matrix, a weight for each unit and a broadcast (of scale 1) each are all that a layer does; else a layer reads other
+    /// layers' units as they are, or scaled.
     pub graph: Graph,
 }
 
@@ -27,17 +31,27 @@ pub fn split_constants(mut graph: Graph) -> (Graph, Option<Constants>) {
     if order.is_empty() {
         return (graph, None);
     }
-    let mut kept = vec![false; graph.layers().len()];
-    for &layer in &order {
-        kept[layer.index()] = true;
-        graph.incoming(layer).filter_map(|c| c.source).for_each(|source| kept[source.index()] = true);
-    }
     let mut constants = graph.clone();
-    constants.hand_out_only(&order);
-    let constants = constants.retain(&kept);
+    let mut derived = Vec::with_capacity(order.len());
     for &layer in &order {
-        graph.derive_weight(layer);
+        derived.extend(split_terms(&mut constants, layer));
+        derived.push(layer);
     }
+    let mut kept = vec![false; constants.layers().len()];
+    for &layer in &derived {
+        kept[layer.index()] = true;
+        constants.incoming(layer).filter_map(|c| c.source).for_each(|source| kept[source.index()] = true);
+    }
+    constants.hand_out_only(&derived);
+    for &id in &derived {
+        let layer = constants.layer_at(id);
+        let weight = graph.derive_weight(layer.name.clone(), layer.size);
+        // The terms that were split off are in no frame.
+        if id.index() < graph.layers().len() {
+            graph.make_parameter(id, weight);
+        }
+    }
+    let constants = constants.retain(&kept);
     // All layers stay; connections that no layer has any more do not.
     let all = vec![true; graph.layers().len()];
     (graph.retain(&all), Some(Constants { graph: constants }))
@@ -53,7 +67,7 @@ fn constant_layers(graph: &Graph) -> Vec<LayerId> {
         .map(|layer| {
             let reads = graph.incoming(layer).filter(|c| c.source.is_some()).count();
             let fits =
-                reads > 0 && is_unitwise(graph, layer) && graph.incoming(layer).all(|c| is_plain(graph, c));
+                reads > 0 && is_of_all_frames(graph, layer) && graph.incoming(layer).all(|c| c.delay == 0);
             if fits { reads } else { usize::MAX }
         })
         .collect();
@@ -75,18 +89,44 @@ fn constant_layers(graph: &Graph) -> Vec<LayerId> {
     order
 }
 
-fn is_unitwise(graph: &Graph, layer: LayerId) -> bool {
+/// Whether a layer's value follows from what it reads in the same frame, whichever that is.
+fn is_of_all_frames(graph: &Graph, layer: LayerId) -> bool {
     match graph.layer_at(layer).kind {
         LayerKind::Sum | LayerKind::Product => true,
-        LayerKind::Operation(Operation::DropoutMask { .. }) => false,
-        LayerKind::Operation(op) => op.is_elementwise(),
-        _ => false,
+        LayerKind::Operation(op) => !matches!(op, Operation::DropoutMask { .. }),
+        LayerKind::Input | LayerKind::Symbol | LayerKind::Parameter(_) | LayerKind::Saved(_) => false,
     }
 }
 
-/// Whether a term is a number, or units of another layer in the same frame, one for each unit of the layer.
-fn is_plain(graph: &Graph, c: &Connection) -> bool {
-    let whole = c.target_range == Range::new(0, graph.layer_at(c.target).size);
-    let plain = matches!(c.kind, ConnectionKind::Identity { .. } | ConnectionKind::Constant { .. });
-    whole && plain && c.delay == 0
+/// Gives each term that is more than a number or another layer's units a layer of its own, unless it is all that the layer
+/// does. Returns these layers.
+fn split_terms(graph: &mut Graph, id: LayerId) -> Vec<LayerId> {
+    let layer = graph.layer_at(id);
+    let whole = Range::new(0, layer.size);
+    let is_sum = layer.kind == LayerKind::Sum && layer.function == Function::IDENTITY;
+    let is_alone = is_sum && graph.incoming_ids(id).len() == 1;
+    let mut split = Vec::new();
+    for place in graph.incoming_ids(id).to_vec() {
+        let c = graph.connection_at(place).clone();
+        let (kind, scale) = match c.kind {
+            ConnectionKind::Identity { .. } | ConnectionKind::Constant { .. } => continue,
+            ConnectionKind::Broadcast { scale } => (ConnectionKind::Broadcast { scale: 1.0 }, scale),
+            ConnectionKind::Full { .. } | ConnectionKind::Diagonal { .. } => (c.kind, 1.0),
+        };
+        if is_alone && scale == 1.0 && c.target_range == whole {
+            continue;
+        }
+        let units = Range::new(0, c.target_range.len);
+        let term = graph.add_layer(anonymous(graph, id, units.len, LayerKind::Sum));
+        graph.add_connection(Connection { target: term, kind, target_range: units, ..c.clone() });
+        *graph.connection_at_mut(place) = Connection {
+            source: Some(term),
+            kind: ConnectionKind::Identity { scale },
+            source_range: units,
+            stops_gradient: false,
+            ..c
+        };
+        split.push(term);
+    }
+    split
 }

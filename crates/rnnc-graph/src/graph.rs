@@ -400,11 +400,16 @@ impl Graph {
         &self.derived
     }
 
-    /// Gives a layer's value a derived weight, and makes the layer its parameter.
-    pub(crate) fn derive_weight(&mut self, id: LayerId) {
+    /// Adds a derived weight.
+    pub(crate) fn derive_weight(&mut self, name: String, size: usize) -> WeightId {
         let weight = WeightId::from_index(self.weights.len() + self.derived.len());
+        self.derived.push(Weight { name, shape: vec![size], init: Init::Zeros });
+        weight
+    }
+
+    /// Makes a layer the parameter of a weight.
+    pub(crate) fn make_parameter(&mut self, id: LayerId, weight: WeightId) {
         let layer = &mut self.layers[id.index()];
-        self.derived.push(Weight { name: layer.name.clone(), shape: vec![layer.size], init: Init::Zeros });
         (layer.kind, layer.function) = (LayerKind::Parameter(weight), Function::IDENTITY);
         self.incoming[id.index()].clear();
     }

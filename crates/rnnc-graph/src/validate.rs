@@ -68,16 +68,15 @@ fn wrong(graph: &Graph, layer: LayerId, problem: String) -> Result<(), GraphErro
     Err(GraphError::Layer { layer, name: graph.layer_at(layer).name.clone(), problem })
 }
 
-/// Why single precision cannot hold a number, if it is one that double precision can.
+/// Why single precision cannot hold a number, if it is one that double precision can. Subnormal numbers are 0 on a CPU.
 fn not_single(number: f64) -> Option<String> {
-    let single = number as f32;
-    if number.is_finite() && single.is_infinite() {
+    if number.is_finite() && (number as f32).is_infinite() {
         return Some(format!(
             "{number:e} is too large for single precision, where the largest is about 3.4e38"
         ));
     }
-    (number != 0.0 && single == 0.0).then(|| {
-        format!("{number:e} is too small for single precision, where the smallest but 0 is about 1.4e-45")
+    (number != 0.0 && number.abs() < f64::from(f32::MIN_POSITIVE)).then(|| {
+        format!("{number:e} is too small for single precision, where the smallest but 0 is about 1.2e-38")
     })
 }
 
@@ -323,7 +322,7 @@ fn connection(graph: &Graph, c: &Connection) -> Result<(), GraphError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::function::Activation;
+    use crate::activations::Activation;
     use crate::graph::Connect;
 
     #[test]
@@ -351,7 +350,7 @@ mod tests {
         ];
         for (place, put) in places {
             for (number, what) in
-                [(1e39, Some("too large")), (1e-46, Some("too small")), (1e38, None), (0.0, None)]
+                [(1e39, Some("too large")), (1e-39, Some("too small")), (1e38, None), (0.0, None)]
             {
                 let mut g = Graph::new("n");
                 let (x, y) = (g.input("x", 2), g.sum("y", 2, Activation::Identity));

@@ -62,7 +62,7 @@ pub use executor::{Executor, ExecutorError, NO_SYMBOL, Part, Precision, Setup, V
 pub use figures::{ComponentFigures, Figures, StageFigures};
 pub use layout::{WeightLayout, WeightView};
 pub use memory::{Memory, Placement};
-pub use once::{Once, OnceMap};
+pub use once::{Flat, Once, OnceMap, OnceOuter, OnceProduct, OnceRead, OnceStep, OnceVector};
 pub use overlaps::{Overlaps, Views};
 pub use plan::{
     Binary, Buffer, BufferId, Deal, Instruction, LookUp, Map, Matrix, Op, OuterSum, Pass, Phase, Placed,

@@ -2,7 +2,7 @@
 //! weight and gradient within the flat buffer. Executors go through raw memory on a plan's word, so this is asked of each
 //! plan that a debug build makes, and of each one in the suite.
 
-use crate::once::OnceMap;
+use crate::once::{Flat, OnceMap, OnceStep};
 use crate::plan::{
     Instruction, LookUp, Map, Matrix, Op, OuterSum, Plan, Product, Read, RowSum, ScatterSum, StartValue,
     Vector, View,
@@ -14,6 +14,23 @@ type Verdict = Result<(), String>;
 
 fn must(holds: bool, says: impl FnOnce() -> String) -> Verdict {
     if holds { Ok(()) } else { Err(says()) }
+}
+
+/// Whether a vector function has operands of so many units, and a result of `n`.
+fn verify_units(operation: Operation, lens: &[usize], n: usize) -> Verdict {
+    let groups = operation.groups();
+    let fits = match (operation, lens) {
+        (Operation::GroupSum { .. }, &[units]) => n == groups && units.is_multiple_of(groups.max(1)),
+        // A symbol is one number.
+        (Operation::CrossEntropy, &[_, 1]) => n == 1,
+        (Operation::CrossEntropyGradient, &[1, logits, 1]) => n == logits,
+        (Operation::CrossEntropy | Operation::CrossEntropyGradient | Operation::GroupSum { .. }, _) => false,
+        (operation, lens) => {
+            let divides = groups > 0 && n.is_multiple_of(groups);
+            divides && lens.len() == operation.operands() && lens.iter().all(|&len| len == n)
+        }
+    };
+    must(fits, || format!("{} of {lens:?} units, into {n}", operation.name()))
 }
 
 impl Plan {
@@ -28,32 +45,65 @@ impl Plan {
                 self.op(&placed.op).map_err(says)?;
             }
         }
-        let named = |map: &OnceMap| {
-            self.verify_once(map).map_err(|problem| format!("once, `{}`: {problem}", map.name))
-        };
-        self.once.forward.iter().chain(&self.once.backward).try_for_each(named)
+        let passes = [("forward", &self.once.forward), ("backward", &self.once.backward)];
+        passes.into_iter().try_for_each(|(pass, steps)| {
+            let says = |number, problem| format!("once, {pass}, step {number}: {problem}");
+            let mut steps = steps.iter().enumerate();
+            steps.try_for_each(|(number, step)| self.once_step(step).map_err(|problem| says(number, problem)))
+        })
+    }
+
+    fn flat(&self, flat: Flat, len: usize) -> Verdict {
+        let (Flat::Weights(offset) | Flat::Gradients(offset)) = flat;
+        self.weights(offset, len)
+    }
+
+    fn once_step(&self, step: &OnceStep) -> Verdict {
+        match step {
+            OnceStep::Map(map) => self.verify_once(map),
+            OnceStep::Vector(vector) => {
+                self.flat(vector.to, vector.len)?;
+                vector.operands.iter().try_for_each(|&(from, len)| self.flat(from, len))?;
+                let lens: Vec<usize> = vector.operands.iter().map(|&(_, len)| len).collect();
+                verify_units(vector.operation, &lens, vector.len)
+            }
+            OnceStep::Product(product) => {
+                self.matrix(product.matrix, product.rows, product.columns)?;
+                self.flat(product.from, product.columns)?;
+                self.flat(product.to, product.rows)
+            }
+            OnceStep::Outer(outer) => {
+                self.matrix(outer.gradient, outer.rows, outer.columns)?;
+                self.flat(outer.error, outer.rows)?;
+                self.flat(outer.source, outer.columns)
+            }
+        }
     }
 
     fn verify_once(&self, map: &OnceMap) -> Verdict {
         let mut written = vec![false; map.registers];
-        for &(offset, register) in &map.gradients {
-            self.weights(offset, map.len)?;
-            written[register] = true;
+        for read in &map.reads {
+            must(read.times > 0, || format!("{read:?} repeats nothing"))?;
+            self.flat(read.from, map.len.div_ceil(read.times))?;
+            written[read.to] = true;
         }
         for step in &map.program {
-            if let Instruction::Weight { offset, .. } = step {
-                self.weights(*offset, map.len)?;
-            }
             let to = step.writes();
             // Registers are tiles that lie one behind the other: what a step reads comes before what it writes.
             let ordered = step.reads().all(|from| written[from] && to.is_some_and(|to| from < to));
             must(ordered && to.is_some(), || format!("{step:?} reads what is not there yet"))?;
             to.into_iter().for_each(|to| written[to] = true);
         }
-        map.results.iter().try_for_each(|&(register, offset)| {
+        map.results.iter().try_for_each(|&(register, to)| {
             must(written[register], || format!("register {register} is no result"))?;
-            self.weights(offset, map.len)
-        })
+            self.flat(to, map.len)
+        })?;
+        let mut places: Vec<usize> =
+            map.results.iter().map(|&(_, Flat::Weights(at) | Flat::Gradients(at))| at).collect();
+        places.sort_unstable();
+        places.dedup();
+        let apart = places.windows(2).all(|pair| pair[0] + map.len <= pair[1]);
+        must(apart, || "units add to what other units add to".into())
     }
 
     fn op(&self, op: &Op) -> Verdict {
@@ -160,21 +210,7 @@ impl Plan {
         self.units(v.to, v.span, 0)?;
         v.operands.iter().try_for_each(|read| self.read(read))?;
         let lens: Vec<usize> = v.operands.iter().map(|read| read.view.len).collect();
-        let (n, groups) = (v.to.len, v.operation.groups());
-        let fits = match (v.operation, &lens[..]) {
-            (Operation::GroupSum { .. }, &[units]) => n == groups && units.is_multiple_of(groups.max(1)),
-            // A symbol is one number.
-            (Operation::CrossEntropy, &[_, 1]) => n == 1,
-            (Operation::CrossEntropyGradient, &[1, logits, 1]) => n == logits,
-            (Operation::CrossEntropy | Operation::CrossEntropyGradient | Operation::GroupSum { .. }, _) => {
-                false
-            }
-            (operation, lens) => {
-                let divides = groups > 0 && n.is_multiple_of(groups);
-                divides && lens.len() == operation.operands() && lens.iter().all(|&len| len == n)
-            }
-        };
-        must(fits, || format!("{} of {lens:?} units, into {n}", v.operation.name()))
+        verify_units(v.operation, &lens, v.to.len)
     }
 
     fn verify_outer(&self, sum: &OuterSum) -> Verdict {

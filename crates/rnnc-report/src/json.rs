@@ -76,7 +76,7 @@ pub fn json(plan: &Plan) -> Value {
             "gradients": options.gradients,
             "input_gradients": options.input_gradients,
         },
-        "once": plan.once.forward.iter().map(|map| &map.name).collect::<Vec<_>>(),
+        "once": plan.once.layers,
         "passes": passes,
         "work": {
             "flops": figures.flops,

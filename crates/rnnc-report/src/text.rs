@@ -110,9 +110,9 @@ fn heading(plan: &Plan, out: &mut Page) {
             if options.gradients { ", with gradients" } else { ", forward only" }
         ),
     );
-    let once: Vec<String> = plan.once.forward.iter().map(|map| map.name.clone()).collect();
+    let once = &plan.once.layers;
     if !once.is_empty() {
-        let names = shorten(&once, 2 * WIDTH);
+        let names = shorten(once, 2 * WIDTH);
         let layers = count(once.len(), "layer");
         out.line(0, &format!("computed once a call, of parameters alone: {layers}: {names}"));
     }

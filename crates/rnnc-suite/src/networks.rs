@@ -49,7 +49,7 @@ pub fn networks() -> Vec<Network> {
         ("bidirectional", bidirectional),
         ("symbol_model", symbol_model),
     ];
-    let others: [(&'static str, Build); 53] = [
+    let others: [(&'static str, Build); 54] = [
         ("feed_forward", feed_forward),
         ("oscillator", oscillator),
         ("long_memory", long_memory),
@@ -103,6 +103,7 @@ pub fn networks() -> Vec<Network> {
         ("heads_two_frames_at_once", heads_two_frames_at_once),
         ("heads_of_slices", heads_of_slices),
         ("blocks_that_are_slices", blocks_that_are_slices),
+        ("constants_of_vectors", constants_of_vectors),
     ];
     let all = usual.into_iter().map(|(name, build)| Network { name, build, usual: true });
     all.chain(others.into_iter().map(|(name, build)| Network { name, build, usual: false })).collect()

@@ -1,12 +1,16 @@
-//! What is computed once a call, of weights alone: one block, map after map.
+//! What is computed once a call, of weights alone: one block, step after step.
 
 use crate::compile::Builder;
 use crate::driver::Geometry;
 use crate::lanes::Draft;
 use crate::program::{Command, Work};
 use crate::source::map::{Site, statements};
+use crate::stages::vector::{self, Lanes};
 use rnnc_plan::access::Access;
-use rnnc_plan::{Map, OnceMap, Read, View};
+use rnnc_plan::{
+    BufferId, Flat, Map, Matrix, OnceMap, OnceOuter, OnceProduct, OnceStep, OnceVector, Read, StartValue,
+    Vector, View,
+};
 use std::fmt::Write;
 
 /// Threads of the block.
@@ -14,11 +18,11 @@ const THREADS: usize = 512;
 
 /// The job that writes the derived weights; all others of the pass wait for it.
 pub(crate) fn forward(builder: &mut Builder<'_>) -> Vec<Draft> {
-    let maps = &builder.places.plan.once.forward;
-    if maps.is_empty() {
+    let steps = &builder.places.plan.once.forward;
+    if steps.is_empty() {
         return Vec::new();
     }
-    let command = kernel(builder, "once_forward", maps, "what weights alone give", false);
+    let command = kernel(builder, "once_forward", steps, "what weights alone give");
     vec![Draft { before_all: true, wide: 1, ..builder.job(vec![command], Access::default()) }]
 }
 
@@ -28,55 +32,145 @@ pub(crate) fn backward(builder: &mut Builder<'_>) -> Vec<Draft> {
     if plan.once.backward.is_empty() {
         return Vec::new();
     }
-    let command =
-        kernel(builder, "once_backward", &plan.once.backward, "gradients of what weights alone give", true);
+    let what = "gradients of what weights alone give";
+    let command = kernel(builder, "once_backward", &plan.once.backward, what);
     let access = Access::of_gradients(0..plan.weights.total());
     vec![Draft { wide: 1, ..builder.job(vec![command], access) }]
 }
 
-fn kernel(builder: &mut Builder<'_>, name: &str, maps: &[OnceMap], what: &str, backward: bool) -> Command {
+fn kernel(builder: &mut Builder<'_>, name: &str, steps: &[OnceStep], what: &str) -> Command {
     builder.begin_source(what.into());
     let mut body = String::from("{\n");
-    for map in maps {
-        // Writing to a string does not fail.
-        let _ = writeln!(body, "for (u32 u = thread(); u < {}u; u += {THREADS}u) {{", map.len);
-        for (offset, register) in &map.gradients {
-            let _ = writeln!(body, "const float r{register} = a.gradients[{offset}ull + u];");
-        }
-        let program = map.program.clone();
-        let unit = Map {
-            span: map.len,
-            first: 0,
-            len: map.len,
-            layers: Vec::new(),
-            program,
-            registers: map.registers,
-        };
-        body.push_str(&statements(&unit, "r", &mut Flat));
-        for (register, offset) in &map.results {
-            let _ = match backward {
-                true => writeln!(body, "a.gradients[{offset}ull + u] += r{register};"),
-                false => writeln!(body, "a.weights[{offset}ull + u] = r{register};"),
-            };
-        }
+    for step in steps {
+        body.push_str(&match step {
+            OnceStep::Map(map) => map_text(map),
+            OnceStep::Vector(vector) => vector_text(vector),
+            OnceStep::Product(product) => product_text(product),
+            OnceStep::Outer(outer) => outer_text(outer),
+        });
         // The next may read what other threads wrote.
-        body.push_str("}\nblock_sync();\n");
+        body.push_str("block_sync();\n");
     }
     body.push('}');
-    let one = Geometry { blocks: 1, threads: THREADS, shared_bytes: 0, cluster: 1, cooperative: false };
+    // Vector functions take room for 32 doubles.
+    let has_vectors = steps.iter().any(|step| matches!(step, OnceStep::Vector(_)));
+    let shared_bytes = if has_vectors { 32 * 8 } else { 0 };
+    let one = Geometry { blocks: 1, threads: THREADS, shared_bytes, cluster: 1, cooperative: false };
     builder.kernel(name, &body, what.into(), Work::Grid(one))
 }
 
-/// The flat weights, some of which the kernel itself writes.
-struct Flat;
+/// A number, as an expression of its place.
+fn number(from: Flat, at: &str) -> String {
+    match from {
+        Flat::Weights(offset) => format!("a.weights[{offset}ull + {at}]"),
+        Flat::Gradients(offset) => format!("a.gradients[{offset}ull + {at}]"),
+    }
+}
 
-impl Site for Flat {
-    fn load(&mut self, read: &Read, _: &str) -> String {
-        unreachable!("maps of one row read no buffers: {read:?}")
+/// A statement that writes to weights, or adds to gradients.
+fn put(to: Flat, at: &str, value: &str) -> String {
+    let sign = match to {
+        Flat::Weights(_) => "=",
+        Flat::Gradients(_) => "+=",
+    };
+    format!("{} {sign} {value};", number(to, at))
+}
+
+fn element(matrix: Matrix, row: &str, column: &str) -> String {
+    format!(
+        "{}ull + (u64)({row}) * {}ull + (u64)({column}) * {}ull",
+        matrix.offset, matrix.row_stride, matrix.column_stride
+    )
+}
+
+fn map_text(map: &OnceMap) -> String {
+    let mut text = format!("for (u32 u = thread(); u < {}u; u += {THREADS}u) {{\n", map.len);
+    // Writing to a string does not fail.
+    for read in &map.reads {
+        let at = if read.times == 1 { "u".into() } else { format!("u / {}u", read.times) };
+        let _ = writeln!(text, "const float r{} = {};", read.to, number(read.from, &at));
+    }
+    let program = map.program.clone();
+    let (len, registers) = (map.len, map.registers);
+    let unit = Map { span: len, first: 0, len, layers: Vec::new(), program, registers };
+    text.push_str(&statements(&unit, "r", &mut Nothing));
+    for (register, to) in &map.results {
+        let _ = writeln!(text, "{}", put(*to, "u", &format!("r{register}")));
+    }
+    text + "}\n"
+}
+
+/// The block has one group after the other.
+fn vector_text(vector: &OnceVector) -> String {
+    // Only how many units there are matters.
+    let units = |len| View { buffer: BufferId(0), column: 0, len };
+    let read = |&(_, len): &(Flat, usize)| Read {
+        view: units(len),
+        delay: 0,
+        start: StartValue::Number(0.0),
+        history: false,
+    };
+    let whole = Vector {
+        operation: vector.operation,
+        operands: vector.operands.iter().map(read).collect(),
+        to: units(vector.len),
+        span: vector.len,
+    };
+    let (groups, _) = vector::groups(&whole);
+    let body = vector::statements(&whole, Lanes::Block(THREADS), 32, &mut Flats(vector));
+    format!("for (u32 group = 0; group < {groups}u; ++group) {{\nconst u32 lane = thread();\n{body}}}\n")
+}
+
+/// A warp for each row.
+fn product_text(product: &OnceProduct) -> String {
+    let OnceProduct { matrix, rows, columns, from, to } = *product;
+    let weight = format!("a.weights[{}]", element(matrix, "row", "column"));
+    format!(
+        "for (u32 row = thread() / 32u; row < {rows}u; row += {}u) {{
+float part = 0.f;
+for (u32 column = thread() % 32u; column < {columns}u; column += 32u) part += {weight} * {};
+const float sum = warp_sum(part);
+if (thread() % 32u == 0u) {{ {} }}
+}}
+",
+        THREADS / 32,
+        number(from, "column"),
+        put(to, "row", "sum")
+    )
+}
+
+fn outer_text(outer: &OnceOuter) -> String {
+    let OnceOuter { error, source, rows, columns, gradient } = *outer;
+    format!(
+        "for (u64 at = thread(); at < {rows}ull * {columns}ull; at += {THREADS}u) {{
+a.gradients[{}] += {} * {};
+}}
+",
+        element(gradient, &format!("at / {columns}u"), &format!("at % {columns}u")),
+        number(error, &format!("at / {columns}u")),
+        number(source, &format!("at % {columns}u"))
+    )
+}
+
+/// Where a vector function's numbers lie.
+struct Flats<'a>(&'a OnceVector);
+
+impl vector::Site for Flats<'_> {
+    fn load(&mut self, operand: usize, unit: &str) -> String {
+        number(self.0.operands[operand].0, unit)
     }
 
-    fn weight(&mut self, offset: usize) -> String {
-        format!("a.weights[{offset}ull + u]")
+    fn store(&mut self, unit: &str, value: &str) -> String {
+        put(self.0.to, unit, value)
+    }
+}
+
+/// A program of one row reads and writes nothing itself.
+struct Nothing;
+
+impl Site for Nothing {
+    fn load(&mut self, read: &Read, _: &str) -> String {
+        unreachable!("maps of one row read no buffers: {read:?}")
     }
 
     fn store(&mut self, view: View, _: &str) -> String {

@@ -26,6 +26,11 @@ impl<'a, T> Rows<'a, T> {
         Rows { first, stride, len, count, read: PhantomData }
     }
 
+    /// One row.
+    pub fn of(row: &'a [T]) -> Rows<'a, T> {
+        Rows { first: row.as_ptr(), stride: row.len(), len: row.len(), count: 1, read: PhantomData }
+    }
+
     #[inline(always)]
     pub(super) fn each(self) -> impl Iterator<Item = &'a [T]> {
         // SAFETY: these are the rows that are there.
@@ -52,6 +57,13 @@ impl<'a> Parts<'a> {
     /// The rows have these units, none of them overlap, and nobody else reads or writes them while this is there.
     pub unsafe fn new(first: *mut f32, stride: usize, count: usize, units: &'a [Range<usize>]) -> Parts<'a> {
         Parts { first, stride, count, units, written: PhantomData }
+    }
+
+    /// All units of one row: these.
+    pub fn of(row: &'a mut [f32], units: &'a Range<usize>) -> Parts<'a> {
+        assert!(*units == (0..row.len()), "{units:?} of {} units", row.len());
+        let units = std::slice::from_ref(units);
+        Parts { first: row.as_mut_ptr(), stride: row.len(), count: 1, units, written: PhantomData }
     }
 
     #[inline(always)]
