@@ -69,7 +69,7 @@ impl Altered {
     ) -> Result<Box<dyn Executor>, ExecutorError> {
         let inner = ReferenceExecutor::new(plan, setup)?;
         let rounding = if alteration == Alteration::Rounded { f64::from(f32::EPSILON) / 2.0 } else { 0.0 };
-        let inner = inner.with_rounding(rounding);
+        let inner = inner.with_rounding(rounding, 1);
         Ok(Box::new(Altered { inner, alteration, prefetched: None, begun: false, behind: false }))
     }
 
