@@ -2,6 +2,7 @@
 //! loop, in which direction, how wide, and why.
 
 use crate::barriers;
+use crate::count::count;
 use crate::cycles::{Digraph, Edge};
 use crate::error::GraphError;
 use crate::graph::Graph;
@@ -163,9 +164,8 @@ fn component(
     }
     let (kind, reason) = match obstacles.first() {
         None => {
-            let order = form.order;
-            let reason =
-                format!("scan: its reads of itself are elementwise and affine, {order} numbers a unit");
+            let numbers = count(form.order, "number");
+            let reason = format!("scan: its reads of itself are elementwise and affine, {numbers} a unit");
             (Kind::Scan(form), reason)
         }
         Some(first) => (Kind::Loop, words.reason(first)),

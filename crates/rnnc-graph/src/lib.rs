@@ -12,7 +12,7 @@
 //!   `simplify.rs`, `gather.rs` and `recompute.rs`). In both, `copies.rs` lets reads of copies read what is copied,
 //!   and between them `constants.rs` takes out what depends on parameters alone.
 //!
-//! `activations/` has the elementwise functions, one file each; `init.rs` the initial weights; `nearest.rs` says which name was meant.
+//! `activations/` has the elementwise functions, one file each; `init.rs` the initial weights; `nearest.rs` says which name was meant, `count.rs` how many there are.
 
 mod activations;
 mod adjoint;
@@ -20,6 +20,7 @@ mod barriers;
 mod components;
 mod constants;
 mod copies;
+mod count;
 mod cycles;
 mod error;
 mod gather;
@@ -42,6 +43,7 @@ pub use activations::{Activation, DerivativeReads, Function, Number, Rule, Visit
 pub use adjoint::{Adjoint, AdjointOptions};
 pub use components::{Component, Components, Direction, Kind};
 pub use constants::{Constants, split_constants};
+pub use count::count;
 pub use error::GraphError;
 pub use graph::{Connect, Graph};
 pub use init::{Init, initial_values, name_key};

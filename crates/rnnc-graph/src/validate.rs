@@ -1,6 +1,7 @@
 //! Whether the parts of a graph fit: sizes, ranges, shapes, names. Cycles are [`crate::Components`]' matter.
 
 use crate::activations::Function;
+use crate::count::count;
 use crate::error::GraphError;
 use crate::graph::Graph;
 use crate::init::Init;
@@ -117,22 +118,26 @@ fn layer(graph: &Graph, id: LayerId) -> Result<(), GraphError> {
     if layer.function != Function::IDENTITY && !matches!(layer.kind, LayerKind::Sum | LayerKind::Product) {
         return wrong(graph, id, format!("{} is applied to neither a sum nor a product", layer.function));
     }
-    let count = graph.incoming(id).count();
+    let given = graph.incoming(id).count();
     match layer.kind {
-        LayerKind::Input | LayerKind::Symbol | LayerKind::Saved(_) | LayerKind::Parameter(_) if count > 0 => {
+        LayerKind::Input | LayerKind::Symbol | LayerKind::Saved(_) | LayerKind::Parameter(_) if given > 0 => {
             return wrong(graph, id, "it takes no connections".into());
         }
         LayerKind::Parameter(weight) => vector_weight(graph, id, weight, layer.size, "the parameter")?,
-        LayerKind::Product if count == 0 => return wrong(graph, id, "a product needs a factor".into()),
-        LayerKind::Operation(op) => operation(graph, id, op, count)?,
+        LayerKind::Product if given == 0 => return wrong(graph, id, "a product needs a factor".into()),
+        LayerKind::Operation(op) => operation(graph, id, op, given)?,
         _ => {}
     }
     Ok(())
 }
 
-fn operation(graph: &Graph, id: LayerId, op: Operation, count: usize) -> Result<(), GraphError> {
-    if count != op.operands() {
-        return wrong(graph, id, format!("{} takes {} operands, not {count}", op.name(), op.operands()));
+fn operation(graph: &Graph, id: LayerId, op: Operation, given: usize) -> Result<(), GraphError> {
+    if given != op.operands() {
+        return wrong(
+            graph,
+            id,
+            format!("{} takes {}, not {given}", op.name(), count(op.operands(), "operand")),
+        );
     }
     if let Operation::Normalize { epsilon, .. } = op {
         if let Some(problem) = not_single(epsilon) {
@@ -152,11 +157,19 @@ fn operation(graph: &Graph, id: LayerId, op: Operation, count: usize) -> Result<
         | Operation::NormalizeGradient { groups, .. } => groups,
         Operation::GroupSum { groups } => {
             if groups != size {
-                return wrong(graph, id, format!("{groups} groups have {groups} sums, not {size}"));
+                return wrong(
+                    graph,
+                    id,
+                    format!(
+                        "{} {} as many sums, not {size}",
+                        count(groups, "group"),
+                        if groups == 1 { "has" } else { "have" }
+                    ),
+                );
             }
             let read = graph.incoming(id).next().map_or(0, |c| c.target_range.len);
             if groups == 0 || !read.is_multiple_of(groups) {
-                return wrong(graph, id, format!("{read} units do not divide into {groups} groups"));
+                return wrong(graph, id, divide(read, groups, "group"));
             }
             return Ok(());
         }
@@ -180,16 +193,25 @@ fn operation(graph: &Graph, id: LayerId, op: Operation, count: usize) -> Result<
                 wrong(
                     graph,
                     id,
-                    format!("{} of {logits} logits and {symbols} symbols, in {size} units", op.name()),
+                    format!(
+                        "{} of {logits} logits and {symbols} symbols, in {}",
+                        op.name(),
+                        count(size, "unit")
+                    ),
                 )
             };
         }
         _ => 1,
     };
     if groups == 0 || !size.is_multiple_of(groups) {
-        return wrong(graph, id, format!("{size} units do not divide into {groups} groups"));
+        return wrong(graph, id, divide(size, groups, "group"));
     }
     Ok(())
+}
+
+/// What is wrong with units that are to be divided into parts of one size.
+fn divide(units: usize, parts: usize, part: &str) -> String {
+    format!("{} cannot be divided into {}", count(units, "unit"), count(parts, part))
 }
 
 /// The units of the operand that a connection feeds; none are fixed where the operation changes sizes.
@@ -262,13 +284,23 @@ fn connection(graph: &Graph, c: &Connection) -> Result<(), GraphError> {
         return fail(format!("`{}` is a symbol, which only a full connection can read", source.name));
     }
     let (from, to) = (c.source_range.len, c.target_range.len);
+    let read_into = |from: usize| {
+        format!(
+            "{} of `{}` {} read into {to}",
+            count(from, "unit"),
+            source.name,
+            if from == 1 { "is" } else { "are" }
+        )
+    };
     match c.kind {
         ConnectionKind::Full { weight, heads, transposed, part } => {
             let (rows, columns) = if transposed { (from, to) } else { (to, from) };
             if heads == 0 || rows % heads != 0 || columns % heads != 0 {
                 return fail(format!(
-                    "{to} units from {from} of `{}` do not divide into {heads} heads",
-                    source.name
+                    "{} from {from} of `{}`: both must divide by the {}",
+                    count(to, "unit"),
+                    source.name,
+                    count(heads, "head")
                 ));
             }
             let needed =
@@ -293,25 +325,31 @@ fn connection(graph: &Graph, c: &Connection) -> Result<(), GraphError> {
             let shape = part.map_or(weight.shape.clone(), |part| vec![part.rows.len, part.columns.len]);
             if shape != needed {
                 return fail(format!(
-                    "weight `{}` has shape {shape:?}, where {needed:?} is needed to connect {from} units of `{}` to {to}",
-                    weight.name, source.name
+                    "weight `{}` has shape {shape:?}, where {needed:?} is needed to connect {} of `{}` to {to}",
+                    weight.name,
+                    count(from, "unit"),
+                    source.name
                 ));
             }
         }
         ConnectionKind::Diagonal { weight } => {
             vector_weight(graph, c.target, weight, to, "the diagonal weight")?;
             if from != to {
-                return fail(format!("{from} units of `{}` are read into {to}", source.name));
+                return fail(read_into(from));
             }
         }
         ConnectionKind::Identity { .. } => {
             if from != to {
-                return fail(format!("{from} units of `{}` are read into {to}", source.name));
+                return fail(read_into(from));
             }
         }
         ConnectionKind::Broadcast { .. } => {
             if to % from != 0 {
-                return fail(format!("{from} units of `{}` do not repeat evenly over {to}", source.name));
+                return fail(format!(
+                    "{} of `{}` cannot be repeated evenly over {to}",
+                    count(from, "unit"),
+                    source.name
+                ));
             }
         }
         ConnectionKind::Constant { .. } => return fail("a constant has no source".into()),

@@ -1,8 +1,8 @@
 //! Calls of the language's functions: their inputs and options, worked out into operations.
 
 use crate::builtins::Builtin;
-use crate::constants::{evaluate, matched, number, whole};
-use crate::diagnostics::{Diagnostic, counted};
+use crate::constants::{Wanted, evaluate, matched, number, whole};
+use crate::diagnostics::{Diagnostic, counted, counted_are};
 use crate::expand::{Context, Expander};
 use crate::instances::{label, missing_option, wrong_inputs};
 use crate::ir::{Constant, Dense, ExprId, Op};
@@ -39,6 +39,17 @@ impl<'t> Expander<'t> {
                 .help("leave `reversed` out"));
         }
         let count = call.arguments.len();
+        if builtin == Builtin::Param && count != 1 {
+            let place = call.arguments.get(1).map_or(call.name.span, |argument| argument.span);
+            return Err(Diagnostic::new(
+                place,
+                format!("`param` takes its size alone, and {} given", counted_are(count, "number")),
+            )
+            .label(if count == 0 { "its size is missing" } else { "one too many" })
+            .help(
+                "write `param(n)`, a vector of n learned numbers; a matrix of weights is in `dense(x; n)`",
+            ));
+        }
         if !(signature.least..=signature.most).contains(&count) {
             let more = if signature.most > signature.least { " or more" } else { "" };
             let wanted = if more.is_empty() {
@@ -156,22 +167,18 @@ impl<'t> Expander<'t> {
 
     fn is_affine(&self, at: &Context<'t>, given: &Given<'t>) -> Result<bool, Diagnostic> {
         let Some(expr) = given.get("affine") else { return Ok(true) };
-        match evaluate(self.options(at.instance), expr)? {
+        match evaluate(self.options(at.instance), expr, Wanted::Affine)? {
             Constant::None => Ok(false),
             Constant::Learned => Ok(true),
-            other => Err(Diagnostic::new(expr.span, format!("`affine` cannot be {}", other.described()))
-                .label("`none` or `learned` belongs here")
-                .help("gain and bias are learned unless `affine = none`")),
+            other => Err(Wanted::Affine.refuse(other, expr.span)),
         }
     }
 
     fn init(&self, at: &Context<'t>, expr: Option<&'t Expr<'t>>) -> Result<Option<Init>, Diagnostic> {
         let Some(expr) = expr else { return Ok(None) };
-        match evaluate(self.options(at.instance), expr)? {
+        match evaluate(self.options(at.instance), expr, Wanted::Initialization)? {
             Constant::Init(init) => Ok(Some(init)),
-            other => Err(Diagnostic::new(expr.span, format!("{} is no initialization", other.described()))
-                .label("an initialization belongs here")
-                .help("write uniform(a), normal(s), glorot, orthogonal, zeros or constant(c)")),
+            other => Err(Wanted::Initialization.refuse(other, expr.span)),
         }
     }
 
@@ -203,7 +210,7 @@ impl<'t> Expander<'t> {
             given.get("heads").map_or(Ok(1), |heads| whole(options, heads, 1, "the number of heads"))?;
         let bias = match given
             .get("bias")
-            .map(|expr| evaluate(options, expr).map(|bias| (bias, expr.span)))
+            .map(|expr| evaluate(options, expr, Wanted::Bias).map(|bias| (bias, expr.span)))
             .transpose()?
         {
             None | Some((Constant::Number(0.0), _)) => Some(Init::Zeros),

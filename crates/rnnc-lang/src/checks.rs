@@ -90,15 +90,17 @@ impl Checker<'_, '_> {
             }
             &Op::Broadcast { operand, size } if !size.is_multiple_of(self.size(operand)) => {
                 let from = self.size(operand);
-                let error =
-                    Diagnostic::new(expr.span, format!("{} do not repeat evenly over {size}", units(from)))
-                        .label(format!("{size} is no multiple of {from}"));
+                let error = Diagnostic::new(
+                    expr.span,
+                    format!("{} {} not repeat evenly over {size}", units(from), does(from)),
+                )
+                .label(format!("{size} is not a multiple of {from}"));
                 Err(self
                     .explained(error, operand)
                     .help("`broadcast(a; n)` repeats each unit of `a` the same number of times"))
             }
             Op::Concat(_) if own > MAX_SIZE => {
-                Err(Diagnostic::new(expr.span, format!("a vector of {} units", own))
+                Err(Diagnostic::new(expr.span, format!("a vector of {}", units(own)))
                     .label(format!("at most {MAX_SIZE}"))
                     .help("choose smaller sizes"))
             }
@@ -136,9 +138,7 @@ impl Checker<'_, '_> {
     /// The error, with the place that a size comes from, if that is another than those shown.
     fn explained(&self, error: Diagnostic, operand: ExprId) -> Diagnostic {
         match source(self.network, operand) {
-            Some(place) if !error.shows(place) => {
-                error.also(place, format!("{} come from here", units(self.size(operand))))
-            }
+            Some(place) if !error.shows(place) => error.also(place, from_here(self.size(operand))),
             _ => error,
         }
     }
@@ -148,8 +148,11 @@ impl Checker<'_, '_> {
         if size.is_multiple_of(groups) {
             return Ok(());
         }
-        let error = Diagnostic::new(expr.span, format!("{} do not divide into {groups} groups", units(size)))
-            .label(format!("{size} is no multiple of {groups}"));
+        let error = Diagnostic::new(
+            expr.span,
+            format!("{} {} not divide into {groups} groups", units(size), does(size)),
+        )
+        .label(format!("{size} is not a multiple of {groups}"));
         Err(self.explained(error, operand).help(format!("choose a number of groups that divides {size}")))
     }
 
@@ -171,9 +174,9 @@ impl Checker<'_, '_> {
         if !dense.size.is_multiple_of(heads) {
             return Err(Diagnostic::new(
                 expr.span,
-                format!("{} do not divide into {heads} heads", units(dense.size)),
+                format!("{} {} not divide into {heads} heads", units(dense.size), does(dense.size)),
             )
-            .label(format!("{} is no multiple of {heads}", dense.size))
+            .label(format!("{} is not a multiple of {heads}", dense.size))
             .help(format!("choose a number of heads that divides {}", dense.size)));
         }
         for &(input, _) in &dense.inputs {
@@ -185,9 +188,11 @@ impl Checker<'_, '_> {
             }
             if !size.is_multiple_of(heads) {
                 let place = self.network.expr(input).span;
-                let error =
-                    Diagnostic::new(place, format!("{} do not divide into {heads} heads", units(size)))
-                        .label(format!("{size} is no multiple of {heads}"));
+                let error = Diagnostic::new(
+                    place,
+                    format!("{} {} not divide into {heads} heads", units(size), does(size)),
+                )
+                .label(format!("{size} is not a multiple of {heads}"));
                 return Err(self
                     .explained(error, input)
                     .help(format!("choose a number of heads that divides {size}")));
@@ -212,6 +217,15 @@ impl Checker<'_, '_> {
             _ => false,
         }
     }
+}
+
+/// The verb of so many units.
+fn does(count: usize) -> &'static str {
+    if count == 1 { "does" } else { "do" }
+}
+
+fn from_here(size: usize) -> String {
+    format!("{} {} from here", units(size), if size == 1 { "comes" } else { "come" })
 }
 
 fn operation_groups(op: &Op<'_>) -> usize {

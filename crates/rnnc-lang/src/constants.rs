@@ -1,4 +1,4 @@
-//! Constant expressions - sizes, delays, options - and which value is meant for which option.
+//! Constant expressions - sizes, delays, starts, options - and which value is meant for which option.
 
 use crate::builtins::Builtin;
 use crate::diagnostics::{Diagnostic, listed, shortened, suggestion};
@@ -24,13 +24,94 @@ const INITS: [&str; 3] = ["uniform", "normal", "constant"];
 
 type Options<'t> = HashMap<&'t str, Constant>;
 
-/// The value of a constant expression, in a cell with these options.
-pub(crate) fn evaluate(options: &Options<'_>, expr: &Expr<'_>) -> Result<Constant, Diagnostic> {
+/// What belongs where a constant stands. Messages say it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wanted {
+    Number,
+    Initialization,
+    Bias,
+    Affine,
+    Start,
+    /// The value of a cell's option: any constant.
+    Any,
+}
+
+impl Wanted {
+    fn label(self) -> &'static str {
+        match self {
+            Wanted::Number => "a number belongs here",
+            Wanted::Initialization => "an initialization belongs here",
+            Wanted::Bias => "its initial value, or `none`, belongs here",
+            Wanted::Affine => "`none` or `learned` belongs here",
+            Wanted::Start => "a number or `learned` belongs here",
+            Wanted::Any => "a constant belongs here",
+        }
+    }
+
+    fn help(self) -> &'static str {
+        match self {
+            Wanted::Number => {
+                "sizes, delays and numbers in options are known before the network runs: write a number, or an option of the cell"
+            }
+            Wanted::Initialization => {
+                "an initialization is `uniform(a)`, `normal(s)`, `glorot`, `orthogonal`, `zeros` or `constant(c)`"
+            }
+            Wanted::Bias => {
+                "write its initial value, as in `bias = 1`, an initialization, or `bias = none` for no bias"
+            }
+            Wanted::Affine => "gain and bias are learned unless `affine = none`",
+            Wanted::Start => {
+                "write `start h = 0.5`, the same for all units and sequences, or `start h = learned` for a start that is trained"
+            }
+            Wanted::Any => {
+                "an option is a number, `none`, `learned` or an initialization; layers are a cell's inputs"
+            }
+        }
+    }
+
+    /// The error of a constant of another kind.
+    pub fn refuse(self, found: Constant, place: Span) -> Diagnostic {
+        let found_is = found.described();
+        let message = match self {
+            Wanted::Number => format!("{found_is} is not a number"),
+            Wanted::Initialization => format!("{found_is} is not an initialization"),
+            Wanted::Bias => format!("a bias cannot be {found_is}"),
+            Wanted::Affine => format!("`affine` cannot be {found_is}"),
+            Wanted::Start => format!("a start cannot be {found_is}"),
+            Wanted::Any => format!("an option cannot be {found_is}"),
+        };
+        let error = Diagnostic::new(place, message).label(self.label());
+        match (self, found) {
+            (Wanted::Number, Constant::Init(init)) => error.help(format!(
+                "an initialization is given by the name of its option: `init = {}`",
+                Constant::Init(init).written()
+            )),
+            (Wanted::Number, Constant::None) => {
+                error.help("`none` is given by the name of its option, as in `bias = none`")
+            }
+            (Wanted::Number, Constant::Learned) => error.help(
+                "`learned` is given by the name of its option, as in `affine = learned`, or to a start: `start h = learned`",
+            ),
+            _ => error.help(self.help()),
+        }
+    }
+}
+
+/// The value of a constant expression, in a cell with these options. Which kinds of constants fit, the caller says.
+pub(crate) fn evaluate(
+    options: &Options<'_>,
+    expr: &Expr<'_>,
+    wanted: Wanted,
+) -> Result<Constant, Diagnostic> {
     let value = match &expr.kind {
         ExprKind::Number(number) => *number,
         ExprKind::Read { .. } => match expr.as_name() {
-            Some(name) => return named(options, name),
-            None => return Err(varies(expr)),
+            Some(name) => return named(options, name, wanted),
+            None => {
+                return Err(Diagnostic::new(expr.span, "this changes from frame to frame")
+                    .label(wanted.label())
+                    .help(wanted.help()));
+            }
         },
         ExprKind::Sum(terms) => {
             let mut sum = 0.0;
@@ -51,45 +132,62 @@ pub(crate) fn evaluate(options: &Options<'_>, expr: &Expr<'_>) -> Result<Constan
             }
             product
         }
-        ExprKind::Call(call) => return called(options, expr, call),
+        ExprKind::Call(call) => return called(options, expr, call, wanted),
     };
     finite(value, expr.span).map(Constant::Number)
 }
 
-fn named(options: &Options<'_>, name: Name<'_>) -> Result<Constant, Diagnostic> {
+fn named(options: &Options<'_>, name: Name<'_>, wanted: Wanted) -> Result<Constant, Diagnostic> {
     if let Some(&constant) = options.get(name.text) {
         return Ok(constant);
     }
     if let Some((_, constant)) = WORDS.into_iter().find(|&(word, _)| word == name.text) {
         return Ok(constant);
     }
+    if INITS.contains(&name.text) {
+        return Err(Diagnostic::new(name.span, format!("`{}` takes a number", name.text))
+            .label("its number is missing")
+            .help(format!("write it in brackets, as in `{}(0.1)`", name.text)));
+    }
     let mut names: Vec<&str> = options.keys().copied().collect();
     names.sort_unstable();
     let known = names.clone();
-    let error = Diagnostic::new(name.span, format!("`{}` is no constant", shortened(name.text)));
+    let what = match wanted {
+        Wanted::Initialization => "an initialization",
+        _ => "a constant",
+    };
+    let error = Diagnostic::new(name.span, format!("`{}` is not {what}", shortened(name.text)));
     if let Some(help) = habits::of_constant(name.text) {
         return Err(error.label("unknown").help(help));
     }
-    Err(match suggestion(name.text, names.into_iter().chain(WORDS.into_iter().map(|(word, _)| word))) {
-        Some(near) => error.label(near),
-        None if known.is_empty() => error.label("a number belongs here").help("here only numbers can stand"),
-        None => error
-            .label("a number or an option belongs here")
-            .help(format!("the options of this cell: {}", listed(known))),
+    let words = WORDS.into_iter().map(|(word, _)| word).chain(INITS);
+    Err(match suggestion(name.text, names.into_iter().chain(words)) {
+        Some(near) => error.label(near).help(wanted.help()),
+        None if known.is_empty() => error.label(wanted.label()).help(wanted.help()),
+        None => error.label(wanted.label()).help(format!(
+            "{}; the options of this cell: {}",
+            wanted.help(),
+            listed(known)
+        )),
     })
 }
 
-/// The error of a value that changes from frame to frame where a constant belongs.
-fn varies(expr: &Expr<'_>) -> Diagnostic {
-    Diagnostic::new(expr.span, "this changes from frame to frame")
-        .label("a constant belongs here")
-        .help("sizes, delays and options are made of numbers and the cell's options")
+/// The error of a call that makes a layer, where a constant belongs.
+fn makes_a_layer(call: &Call<'_>, place: Span, wanted: Wanted) -> Diagnostic {
+    Diagnostic::new(place, format!("a call of `{}` makes a layer, not a constant", shortened(call.name.text)))
+        .label(wanted.label())
+        .help(wanted.help())
 }
 
-fn called(options: &Options<'_>, expr: &Expr<'_>, call: &Call<'_>) -> Result<Constant, Diagnostic> {
+fn called(
+    options: &Options<'_>,
+    expr: &Expr<'_>,
+    call: &Call<'_>,
+    wanted: Wanted,
+) -> Result<Constant, Diagnostic> {
     let name = call.name.text;
     if call.reversed || !call.options.is_empty() {
-        return Err(varies(expr));
+        return Err(makes_a_layer(call, expr.span, wanted));
     }
     if call.arguments.is_empty()
         && let Some((_, constant @ Constant::Init(_))) = WORDS.into_iter().find(|&(word, _)| word == name)
@@ -99,8 +197,10 @@ fn called(options: &Options<'_>, expr: &Expr<'_>, call: &Call<'_>) -> Result<Con
     let numbers = |count: usize| -> Result<Vec<f64>, Diagnostic> {
         if call.arguments.len() != count {
             let wanted = crate::diagnostics::counted(count, "number");
+            let numbers = if count == 1 { "0.1" } else { "1, 2" };
             return Err(Diagnostic::new(expr.span, format!("`{}` takes {wanted}", shortened(name)))
-                .label(format!("{} given", call.arguments.len())));
+                .label(format!("{} given", call.arguments.len()))
+                .help(format!("write it as in `{name}({numbers})`")));
         }
         call.arguments.iter().map(|argument| number(options, argument)).collect()
     };
@@ -109,9 +209,13 @@ fn called(options: &Options<'_>, expr: &Expr<'_>, call: &Call<'_>) -> Result<Con
         if name != "constant" && value < 0.0 {
             return Err(Diagnostic::new(
                 call.arguments[0].span,
-                format!("`{name}` takes no negative number"),
+                format!("`{name}` takes a number of at least 0"),
             )
-            .label(format!("this is {value}")));
+            .label(format!("this is {value}"))
+            .help(match name {
+                "uniform" => "`uniform(a)` draws numbers from -a to a",
+                _ => "`normal(s)` draws numbers of standard deviation s",
+            }));
         }
         return Ok(Constant::Init(match name {
             "uniform" => Init::Uniform(value),
@@ -123,13 +227,14 @@ fn called(options: &Options<'_>, expr: &Expr<'_>, call: &Call<'_>) -> Result<Con
         Some(Builtin::Apply(f)) => f.apply(numbers(1)?[0]),
         Some(Builtin::Max) => numbers(2)?.into_iter().fold(f64::NEG_INFINITY, f64::max),
         Some(Builtin::Min) => numbers(2)?.into_iter().fold(f64::INFINITY, f64::min),
-        Some(_) => return Err(varies(expr)),
+        Some(_) => return Err(makes_a_layer(call, expr.span, wanted)),
         None => {
-            let error = Diagnostic::new(call.name.span, format!("`{}` is no constant", shortened(name)));
+            let error = Diagnostic::new(call.name.span, format!("`{}` is not a constant", shortened(name)))
+                .help(wanted.help());
             let words = WORDS.into_iter().map(|(word, _)| word).chain(INITS).chain(Builtin::names());
             return Err(match suggestion(name, words) {
                 Some(near) => error.label(near),
-                None => error.label("a number belongs here"),
+                None => error.label(wanted.label()),
             });
         }
     };
@@ -168,10 +273,9 @@ pub(crate) fn finite(value: f64, place: Span) -> Result<f64, Diagnostic> {
 
 /// The value of a constant expression that is a number.
 pub(crate) fn number(options: &Options<'_>, expr: &Expr<'_>) -> Result<f64, Diagnostic> {
-    match evaluate(options, expr)? {
+    match evaluate(options, expr, Wanted::Number)? {
         Constant::Number(number) => Ok(number),
-        other => Err(Diagnostic::new(expr.span, format!("{} is no number", other.described()))
-            .label("a number belongs here")),
+        other => Err(Wanted::Number.refuse(other, expr.span)),
     }
 }
 
@@ -188,7 +292,16 @@ pub(crate) fn whole(
     }
     Err(Diagnostic::new(expr.span, format!("{what} is a whole number from {least} to {MAX_SIZE}"))
         .label(format!("this is {value}"))
-        .help("sizes, delays and options are worked out before the network runs"))
+        .help(match nearly_whole(value) {
+            Some(near) => format!("rounding has moved it off {near}: write that number itself"),
+            None => "write a whole number in that range".into(),
+        }))
+}
+
+/// The whole number that a calculation has missed by its rounding.
+fn nearly_whole(value: f64) -> Option<f64> {
+    let near = value.round();
+    (value != near && (value - near).abs() <= 1e-9 * near.abs()).then_some(near)
 }
 
 /// A whole number of frames, of any sign.
@@ -197,9 +310,17 @@ pub(crate) fn frames(options: &Options<'_>, expr: &Expr<'_>) -> Result<i64, Diag
     if value.fract() == 0.0 && value.abs() <= MAX_SIZE as f64 {
         return Ok(value as i64);
     }
+    if value.abs() > MAX_SIZE as f64 {
+        return Err(Diagnostic::new(expr.span, format!("a delay is at most {MAX_SIZE} frames"))
+            .label(format!("this is {value}"))
+            .help("write a shorter delay"));
+    }
     Err(Diagnostic::new(expr.span, "a delay is a whole number of frames")
         .label(format!("this is {value}"))
-        .help("write `h[t-1]`, or with an option of the cell `h[t-k]`"))
+        .help(match nearly_whole(value) {
+            Some(near) => format!("rounding has moved it off {near}: write `[t{near:+}]`"),
+            None => "write `h[t-1]`, or with an option of the cell `h[t-k]`".into(),
+        }))
 }
 
 /// Which of the values given in a call is for which option, by position first and then by name.

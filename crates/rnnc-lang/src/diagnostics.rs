@@ -3,6 +3,7 @@
 
 use crate::syntax::Span;
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
+pub(crate) use rnnc_graph::count as counted;
 use rnnc_graph::nearest;
 use std::collections::HashSet;
 use std::fmt;
@@ -210,7 +211,7 @@ pub(crate) fn listed<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
     }
 }
 
-/// "1 input", "2 inputs"
-pub(crate) fn counted(count: usize, what: &str) -> String {
-    if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") }
+/// "1 input is", "2 inputs are"
+pub(crate) fn counted_are(count: usize, what: &str) -> String {
+    format!("{} {}", counted(count, what), if count == 1 { "is" } else { "are" })
 }

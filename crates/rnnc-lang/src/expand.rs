@@ -2,7 +2,7 @@
 //! worked out and names left for later. Instances wait in a list, so that cells may nest as deep as they like.
 
 use crate::builtins::Builtin;
-use crate::constants::{evaluate, finite, whole};
+use crate::constants::{Wanted, evaluate, finite, whole};
 use crate::diagnostics::{Diagnostic, MAX_ERRORS, counted, shortened};
 use crate::instances::{label, returned};
 use crate::ir::{
@@ -202,7 +202,7 @@ impl<'t> Expander<'t> {
                     ),
                 )
                 .label("one too many")
-                .help("leave it out; what else is inside is read as `h1.c`"));
+                .help(inside(cell, first, names[values])));
             }
             for (value, name) in names.iter().enumerate() {
                 self.bind(instance, name.text, Binding::Value(callee, value));
@@ -226,30 +226,45 @@ impl<'t> Expander<'t> {
         name: Name<'t>,
         value: &'t syntax::Expr<'t>,
     ) -> Result<(), Diagnostic> {
-        let start = match evaluate(self.options(instance), value)? {
+        let start = match evaluate(self.options(instance), value, Wanted::Start)? {
             Constant::Number(number) => StartValue::Constant(number),
             Constant::Learned => StartValue::Learned,
-            other => {
-                return Err(Diagnostic::new(value.span, format!("a start cannot be {}", other.described()))
-                    .label("a number or `learned` belongs here")
-                    .help("write `start c = 0.5` or `start c = learned`"));
-            }
+            other => return Err(Wanted::Start.refuse(other, value.span)),
         };
         let binding = self.out.instance(instance).names.get(name.text).map(|id| &self.out.bindings[id.0]);
         match binding {
             Some(&Binding::Node(node)) => self.out.nodes[node.0].start = Some(start),
-            Some(_) => {
+            Some(binding) => {
                 return Err(Diagnostic::new(
                     name.span,
                     format!("`{}` is what a cell returns", shortened(name.text)),
                 )
-                .label("no equation of this block")
-                .help("write the start in the cell, where the equation is"));
+                .label("not an equation of this block")
+                .help(self.start_inside(binding)));
             }
             // Its equation has an error of its own.
             None => {}
         }
         Ok(())
+    }
+
+    /// Where to write the start of what a cell returns.
+    fn start_inside(&self, binding: &Binding<'t>) -> String {
+        let called = match binding {
+            &Binding::Value(callee, _) => self.out.instance(callee).call,
+            _ => None,
+        };
+        let Some((text, span, _)) = called else {
+            return "write the start in the cell, where the equation is".into();
+        };
+        let cell = shortened(text);
+        match self.program.is_of_the_library(Name { text, span }) {
+            true => format!(
+                "`{cell}` is a cell of the library: copy it into this text (`rnnc cells {cell}` prints it), and write the start \
+                 in the copy, beside the equation"
+            ),
+            false => format!("write the start in the cell `{cell}`, beside the equation"),
+        }
     }
 
     pub fn options(&self, instance: InstanceId) -> &HashMap<&'t str, Constant> {
@@ -322,7 +337,7 @@ impl<'t> Expander<'t> {
                         other => Err(Diagnostic::new(
                             expr.span,
                             format!(
-                                "the option `{}` is {}, which is no value",
+                                "the option `{}` is {}, which is not a number",
                                 shortened(name.text),
                                 other.described()
                             ),
@@ -413,6 +428,19 @@ impl<'t> Expander<'t> {
             [only] if scale == 1.0 => Ok(only),
             _ => self.push(Op::Product { scale: finite(scale, span)?, factors }, span),
         }
+    }
+}
+
+/// What to do about a name for more than a cell returns: other layers are read inside it.
+fn inside(cell: &syntax::Cell<'_>, first: Name<'_>, extra: Name<'_>) -> String {
+    let has_extra = cell.block.iter().any(|statement| match statement {
+        Statement::Equation { names, .. } => names.iter().any(|name| name.text == extra.text),
+        _ => false,
+    });
+    let (first, extra) = (shortened(first.text), shortened(extra.text));
+    match has_extra {
+        true => format!("leave it out: `{extra}` inside the cell is read as `{first}.{extra}`"),
+        false => format!("leave it out: a layer inside the cell is read as `{first}.NAME`"),
     }
 }
 

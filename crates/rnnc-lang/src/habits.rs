@@ -2,6 +2,7 @@
 //! written here. For the help of messages alone: nothing here decides what is right.
 
 use crate::lexer::{Kind, Token};
+use crate::parser::RESERVED;
 
 /// What to write instead of text that begins with a character from outside the language.
 pub(crate) fn of_character(rest: &str) -> Option<String> {
@@ -81,6 +82,17 @@ pub(crate) fn of_function(name: &str) -> Option<&'static str> {
             "a value of the frame before is written `h[t-1]`"
         }
         "parameter" | "variable" | "weight" | "bias" => "`param(n)` is n learned numbers",
+        "sign" | "sgn" | "step" | "heaviside" | "floor" | "ceil" | "round" | "trunc" => {
+            "functions in steps are left out, for their derivative is 0; `tanh(10 * x)`, `softsign(10 * x)` or \
+             `sigmoid(10 * x)` can stand for a step"
+        }
+        "mod" | "fmod" | "remainder" => "there is no remainder",
+        "tan" => "write `sin(x) / cos(x)`",
+        "sinh" => "write `0.5 * (exp(x) - exp(-x))`",
+        "cosh" => "write `0.5 * (exp(x) + exp(-x))`",
+        "ones" | "full" | "fill" => {
+            "the number 1 for each of n units is `broadcast(1; n)`; a number alone fits any size"
+        }
         "where" | "select" | "cond" => {
             "there are no conditions; `max`, `min`, `relu` and `sigmoid` can stand for many"
         }
@@ -134,7 +146,7 @@ pub(crate) fn of_name(name: &str, is_known: impl Fn(&str) -> bool) -> Option<Str
         return Some("write 3.14159265".into());
     }
     if name == "t" {
-        return Some("the number of the frame is no value; `t` stands in `h[t-1]` alone".into());
+        return Some("the number of the frame is not a value; `t` stands in `h[t-1]` alone".into());
     }
     None
 }
@@ -149,6 +161,67 @@ pub(crate) fn of_weight(name: &str) -> &'static str {
         }
         false => "",
     }
+}
+
+/// How what is expected is written, where nothing closer to what was meant can be said.
+pub(crate) fn how_to_write(expected: &[&str]) -> &'static str {
+    let expects = |what: &str| expected.contains(&what);
+    if expects("`{`") {
+        "a block stands in braces: `network n { ... }` or `cell f(x; n) { ... }`"
+    } else if expects("`]`") {
+        "a read in another frame is written `h[t-1]` or `h[t+1]`"
+    } else if expects("`:`") || expects("`vector`") {
+        "an input is written `input x : vector(3)` or `input s : symbol(256)`"
+    } else if expects("`,`") {
+        "inputs and options are divided by `,`, and a `)` ends them"
+    } else if expects("`)`") {
+        "what begins with `(` ends with `)`"
+    } else if expects("`(`") {
+        "inputs, options and sizes stand in brackets, as in `cell f(x; n) { ... }` and `vector(3)`"
+    } else if expects("an expression") {
+        "an expression is made of numbers, names, calls such as `tanh(x)`, `+`, `-`, `*` and `/`"
+    } else {
+        "a name is made of the letters a-z and A-Z, digits and `_`, and does not begin with a digit"
+    }
+}
+
+/// The place of the bracket that is open at a token, if one is.
+fn opened_before(tokens: &[Token<'_>], index: usize) -> Option<usize> {
+    let mut closed = 0usize;
+    tokens[..index].iter().rposition(|token| match token.kind {
+        Kind::Sign(')') => {
+            closed += 1;
+            false
+        }
+        Kind::Sign('(') if closed > 0 => {
+            closed -= 1;
+            false
+        }
+        Kind::Sign('(') => true,
+        _ => false,
+    })
+}
+
+/// What to write instead of a `,` in brackets that hold one expression.
+fn of_comma_in_brackets(tokens: &[Token<'_>], index: usize) -> Option<String> {
+    let open = opened_before(tokens, index)?;
+    let number = |at: usize| match tokens.get(at)?.kind {
+        Kind::Number(number) => Some(number),
+        _ => None,
+    };
+    let before = open.checked_sub(1).map(|i| tokens[i].kind);
+    Some(match before {
+        Some(Kind::Name("vector")) => match (number(open + 1), number(index + 1)) {
+            (Some(a), Some(b)) if index == open + 2 => {
+                format!("an input has one size: of {a} by {b} numbers, write `vector({})`", a * b)
+            }
+            _ => "an input has one size: the number of all its numbers in a frame, as in `vector(12)`".into(),
+        },
+        Some(Kind::Name("symbol")) => {
+            "a symbol input has one size: how many symbols there are, as in `symbol(256)`".into()
+        }
+        _ => "brackets hold one expression; vectors are joined by `concat(a, b)`".into(),
+    })
 }
 
 /// Whether a name is the first word of a statement or block.
@@ -214,7 +287,34 @@ pub(crate) fn of_token(tokens: &[Token<'_>], index: usize, expected: &[&str]) ->
             "several vectors are read by `dense(a, b; n)`, and joined by `concat(a, b)`; there are no lists"
                 .into()
         }
+        // Words of the language where a name belongs.
+        (_, Some(Kind::Name(word)), Kind::Sign('=' | ',' | ':'))
+            if RESERVED.contains(&word) && (expects("a name") || expects("an expression")) =>
+        {
+            format!("`{word}` is a word of the language; choose another name")
+        }
+        (_, Some(Kind::Name("network")), _) if expects("a name") => {
+            "a network has a name: `network n { ... }`".into()
+        }
+        (_, Some(Kind::Name("cell")), _) if expects("a name") => {
+            "a cell has a name: `cell f(x; n) { ... }`".into()
+        }
+        // Calls that are not.
+        (Some(Kind::Name("reversed")), Some(Kind::Name(_)), _) if expects("`(`") => {
+            "the call of a cell is reversed, as in `reversed lstm(x; 4)`".into()
+        }
+        (_, Some(Kind::Name("reversed")), _) if expects("the name of a cell") => {
+            "the call of a cell is reversed, as in `reversed lstm(x; 4)`".into()
+        }
         // Inputs and blocks.
+        (_, Some(Kind::Name(kind @ ("vector" | "symbol"))), _) if expects("`(`") => format!(
+            "a size stands in brackets: `{kind}({})`",
+            match found {
+                Kind::Number(number) => number,
+                _ => 3.0,
+            }
+        ),
+        (_, _, Kind::Sign(',')) if expects("`)`") && !expects("`,`") => of_comma_in_brackets(tokens, index)?,
         (Some(Kind::Name("input")), Some(Kind::Name(name)), _) if expects("`:`") => {
             format!(
                 "an input has a size: `input {name} : vector(3)`, or `input {name} : symbol(256)` for one of 256 symbols"
@@ -229,6 +329,18 @@ pub(crate) fn of_token(tokens: &[Token<'_>], index: usize, expected: &[&str]) ->
              inputs in brackets"
         ),
         // Equations.
+        (_, Some(Kind::Name(name)), Kind::Sign(sign @ ('+' | '-' | '*' | '/')))
+            if expects("`=`") && tokens.get(index + 1).is_some_and(|t| t.kind == Kind::Sign('=')) =>
+        {
+            let name = crate::diagnostics::shortened(name);
+            format!("an equation gives a layer its whole value, once: `{name} = {name}[t-1] {sign} ...`")
+        }
+        (Some(Kind::Name("start")), Some(Kind::Name(_)), _) if expects("`=`") && found != Kind::Sign('[') => {
+            "a start is written with `=`, as in `start h = 0`".into()
+        }
+        (_, Some(Kind::Name(_)), Kind::Sign('.')) if expects("`=`") => {
+            "an equation stands in the block of its cell, and has a name without a dot".into()
+        }
         (Some(Kind::Name(_)), Some(Kind::Sign(':')), _) | (_, Some(Kind::Name(_)), Kind::Sign(':'))
             if expects("`=`") =>
         {

@@ -2,7 +2,7 @@
 //! later.
 
 use crate::builtins::Builtin;
-use crate::constants::{evaluate, frames, matched};
+use crate::constants::{Wanted, evaluate, frames, matched};
 use crate::diagnostics::{Diagnostic, counted, shortened};
 use crate::expand::{Context, Expander};
 use crate::ir::{Binding, BindingId, Constant, Instance, InstanceId, Item, NodeKind, Place, Reference};
@@ -73,8 +73,8 @@ impl<'t> Expander<'t> {
         let mut options = HashMap::new();
         for (declared, given) in cell.options.iter().zip(given) {
             let value = match (given, &declared.default) {
-                (Some(given), _) => evaluate(self.options(caller), given)?,
-                (None, Some(default)) => evaluate(&options, default)?,
+                (Some(given), _) => evaluate(self.options(caller), given, Wanted::Any)?,
+                (None, Some(default)) => evaluate(&options, default, Wanted::Any)?,
                 (None, None) => return Err(missing_option(call, declared.name.text, &usage(cell))),
             };
             options.insert(declared.name.text, value);
@@ -119,7 +119,7 @@ impl<'t> Expander<'t> {
         expr: &'t syntax::Expr<'t>,
     ) -> Result<Reference<'t>, Diagnostic> {
         let ExprKind::Read { path, offset } = &expr.kind else {
-            return Err(Diagnostic::new(expr.span, "this is no name"));
+            return Err(Diagnostic::new(expr.span, "this is not a name"));
         };
         let scope = self.out.instance(instance);
         if let [first, ..] = path[..]

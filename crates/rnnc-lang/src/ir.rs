@@ -114,9 +114,23 @@ impl Constant {
     pub fn described(self) -> String {
         match self {
             Constant::Number(number) => format!("the number {number}"),
-            Constant::None => "`none`".into(),
-            Constant::Learned => "`learned`".into(),
-            Constant::Init(_) => "an initialization".into(),
+            Constant::None | Constant::Learned => format!("`{}`", self.written()),
+            Constant::Init(_) => format!("the initialization `{}`", self.written()),
+        }
+    }
+
+    /// The constant as a text has it.
+    pub fn written(self) -> String {
+        match self {
+            Constant::Number(number) => number.to_string(),
+            Constant::None => "none".into(),
+            Constant::Learned => "learned".into(),
+            Constant::Init(Init::Uniform(a)) => format!("uniform({a})"),
+            Constant::Init(Init::Normal(s)) => format!("normal({s})"),
+            Constant::Init(Init::Constant(c)) => format!("constant({c})"),
+            Constant::Init(Init::Glorot) => "glorot".into(),
+            Constant::Init(Init::Orthogonal) => "orthogonal".into(),
+            Constant::Init(Init::Zeros) => "zeros".into(),
         }
     }
 }

@@ -40,7 +40,7 @@ pub(crate) struct Token<'t> {
     pub span: Span,
 }
 
-/// The tokens of a text, the last an end mark. Passes over characters that are no part of the language, with an
+/// The tokens of a text, the last an end mark. Passes over characters that are not part of the language, with an
 /// error for each kind of run of them; stops, with an error, at brackets nested too deep.
 pub(crate) fn tokens<'t>(text_number: u32, text: &'t str) -> (Vec<Token<'t>>, Vec<Diagnostic>) {
     let place = |start: usize, end: usize| Span { text: text_number, start: start as u32, end: end as u32 };
@@ -65,7 +65,7 @@ pub(crate) fn tokens<'t>(text_number: u32, text: &'t str) -> (Vec<Token<'t>>, Ve
                         .into()
                 });
                 let place = place(start, start + strange.len());
-                let error = Diagnostic::new(place, format!("`{shown}` is no part of the language"));
+                let error = Diagnostic::new(place, format!("`{shown}` is not part of the language"));
                 errors.push(error.label("here").help(help));
             }
             rest = &rest[strange.len()..];

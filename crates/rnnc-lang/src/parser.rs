@@ -16,7 +16,7 @@ use winnow::token::any;
 /// The version of the language that this crate reads.
 pub const LANGUAGE_VERSION: u32 = 1;
 
-/// Words that are no names.
+/// Words that are not names.
 pub(crate) const RESERVED: [&str; 7] = ["cell", "network", "input", "output", "return", "start", "reversed"];
 
 type Tokens<'s, 't> = TokenSlice<'s, Token<'t>>;
@@ -155,10 +155,10 @@ fn describe(tokens: &[Token<'_>], error: &Unexpected) -> Diagnostic {
         _ if expected.contains(&"`cell`") => {
             "a text is a list of `cell NAME(inputs; options) { ... }` and `network NAME { ... }`".into()
         }
-        _ if expected.contains(&"an equation") => {
+        _ if expected.contains(&"an equation") || expected.contains(&"`=`") => {
             "an equation is a name, `=` and an expression, as in `h = tanh(dense(x, h[t-1]; 64))`".into()
         }
-        _ => return error,
+        _ => habits::how_to_write(&expected).into(),
     };
     error.help(help)
 }

@@ -68,6 +68,11 @@ impl<'t> Program<'t> {
         self.cell_index(name).map(|index| &self.cells[index])
     }
 
+    /// Whether the cell that a name means is one of the library's.
+    pub fn is_of_the_library(&self, name: Name<'_>) -> bool {
+        self.find_cell(name).is_some_and(|cell| cell.name.span.text != USER)
+    }
+
     fn cell_index(&self, name: Name<'_>) -> Option<usize> {
         // The library means its own cells, whatever a user calls his.
         let user = if name.span.text == USER { self.user_cells.get(name.text) } else { None };
@@ -226,7 +231,10 @@ impl<'t> Program<'t> {
                 format!("this text has {}: {}", counted(self.networks.len(), "network"), listed(names())),
             )
             .label("the second")
-            .help("name the one that is meant")),
+            .help(format!(
+                "say which one: `--network {0}` on the command line, `name = \"{0}\"` in `[network]` of train.toml",
+                crate::diagnostics::shortened(second.name.text)
+            ))),
             (Some(name), networks) => networks.iter().find(|n| n.name.text == name).ok_or_else(|| {
                 let shown = crate::diagnostics::shortened(name);
                 let place = networks.first().map_or(start, |n| n.name.span);
@@ -257,7 +265,7 @@ fn each_call<'e, 't>(block: &'e [Statement<'t>], visit: &mut impl FnMut(&'e Call
     }
 }
 
-/// Names defined twice, and starts of what is no equation.
+/// Names defined twice, and starts of what is not an equation.
 fn check_block<'t>(head: Vec<Name<'t>>, block: &[Statement<'t>], errors: &mut Vec<Diagnostic>) {
     let mut seen: HashMap<&str, Name<'t>> = HashMap::new();
     let mut define = |name: Name<'t>, errors: &mut Vec<Diagnostic>| {
@@ -295,8 +303,10 @@ fn check_block<'t>(head: Vec<Name<'t>>, block: &[Statement<'t>], errors: &mut Ve
             None => {
                 let mut names: Vec<&str> = equations.keys().copied().collect();
                 names.sort_unstable();
-                let error =
-                    Diagnostic::new(name.span, format!("`{}` is no equation of this block", shown(*name)));
+                let error = Diagnostic::new(
+                    name.span,
+                    format!("`{}` is not an equation of this block", shown(*name)),
+                );
                 errors.push(match suggestion(name.text, names) {
                     Some(near) => error.label(near),
                     None => error

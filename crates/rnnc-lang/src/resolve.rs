@@ -149,12 +149,12 @@ impl<'t> Resolver<'_, 't> {
                         format!("there is nothing inside `{}`", shortened(name)),
                     )
                     .label(format!("`{}` is not what a cell was called as", shortened(name)))
-                    .help("a point reads a layer inside a cell: `h1.c` after `h1 = lstm(x; 64)`"));
+                    .help("a dot reads a layer inside a cell: `h1.c` after `h1 = lstm(x; 64)`"));
                 }
             }
             prefix.push('.');
         }
-        binding.ok_or_else(|| Diagnostic::new(span, "this is no name"))
+        binding.ok_or_else(|| Diagnostic::new(span, "this is not a name"))
     }
 
     /// Whether the names of an instance are looked up under this prefix: not when it is the name of an equation

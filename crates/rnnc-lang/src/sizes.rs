@@ -184,11 +184,35 @@ impl<'n, 't> Inference<'n, 't> {
             format!("a size that follows from nothing: {}", names.join(" -> ")),
         )
         .label("how many units?")
-        .help("nothing in this cycle says how many units it has; read an input through `dense(...; n)`, or a `param(n)`");
+        .help(match cycle.iter().find_map(|&node| self.added_number(node)) {
+            Some(number) => format!(
+                "nothing in this cycle says how many units it has, for a number alone fits any size: write \
+                 `broadcast({number}; 1)` in place of `{number}` for one unit, `broadcast({number}; n)` for n units"
+            ),
+            None => {
+                "nothing in this cycle says how many units it has; read something of a size in it: an input through \
+                 `dense(...; n)`, a `param(n)`, or a number for each of n units, `broadcast(1; n)`"
+                    .into()
+            }
+        });
         for node in cycle.iter().skip(1).take(5) {
             error = error.also(self.network.node(*node).span, "read on the way");
         }
         Some(error)
+    }
+
+    /// A number among the terms of a layer without a size.
+    fn added_number(&self, node: NodeId) -> Option<f64> {
+        let NodeKind::Equation(root) = self.network.node(node).kind else { return None };
+        let mut below = vec![root];
+        while let Some(id) = below.pop() {
+            match &self.network.expr(id).op {
+                Op::Number(number) => return Some(*number),
+                Op::Product { .. } => {}
+                op => op.each_operand(|operand| below.push(operand)),
+            }
+        }
+        None
     }
 
     /// A layer without a size that a layer without a size reads.

@@ -172,8 +172,9 @@ fn components(graph: &Graph, pass: &Pass, saved: &[ComponentFigures], out: &mut 
                 "nothing for the backward pass".into()
             } else {
                 format!(
-                    "{} numbers a unit and frame for the backward pass: {}",
+                    "{} {} a unit and frame for the backward pass: {}",
                     trimmed(saved.numbers_per_unit),
+                    if saved.numbers_per_unit == 1.0 { "number" } else { "numbers" },
                     shorten(&saved.layers, 2 * WIDTH)
                 )
             };
@@ -253,6 +254,9 @@ fn barriers(pass: &Pass, at: usize, c: &Component) -> Option<String> {
     let per_frames = |n: u64, frames: u64| {
         if frames == 1 { format!("{n} a frame") } else { format!("{n} every {frames} frames") }
     };
+    if track.heads == 1 && track.barriers_per_step(Deal::Units) == 0 {
+        return None; // whoever has some units meets nobody, and there is nothing to tell
+    }
     let planned = |deal: Deal| match track.barriers_per_step(deal) {
         0 => "none".to_string(),
         n => format!("{} planned", per_frames(n as u64, track.block as u64)),

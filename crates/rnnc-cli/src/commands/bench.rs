@@ -13,7 +13,7 @@ use bound::{fraction, put_bound};
 use clap::{Args, ValueEnum};
 use measure::{Measured, Spread};
 use rnnc_cuda::Timed;
-use rnnc_graph::Graph;
+use rnnc_graph::{Graph, count};
 use std::io::Write;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -218,8 +218,8 @@ impl Bench {
     ) -> std::io::Result<()> {
         if first {
             let frames = match self.schedule {
-                Schedule::Window => format!("{} frames a window", self.frames),
-                Schedule::Frame | Schedule::Session => format!("{} frames, one by one", self.frames),
+                Schedule::Window => format!("{} a window", count(self.frames, "frame")),
+                Schedule::Frame | Schedule::Session => format!("{}, one by one", count(self.frames, "frame")),
             };
             let clock = if measured.device.is_some() { " on the device" } else { "" };
             writeln!(out, "network {}, {frames}; microseconds per frame{clock}", graph.name())?;

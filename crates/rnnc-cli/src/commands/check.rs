@@ -8,7 +8,7 @@ use crate::network::NetworkArgs;
 use crate::sequence::{OutputGradients, Sequence};
 use crate::trial::{DrawRange, Trial};
 use clap::Args;
-use rnnc_graph::{Graph, LayerKind, Operation};
+use rnnc_graph::{Graph, LayerKind, Operation, count};
 use rnnc_io::Weights;
 use std::io::Write;
 use std::path::PathBuf;
@@ -89,13 +89,14 @@ impl Check {
             (false, _) => "",
         };
         let Trial { streams, frames, .. } = trial;
-        writeln!(out, "network {}: {streams} streams, {frames} frames {data}{dropout}", graph.name())?;
+        let (of_streams, of_frames) = (count(streams, "stream"), count(frames, "frame"));
+        writeln!(out, "network {}: {of_streams}, {of_frames} {data}{dropout}", graph.name())?;
 
         for delayed in graph.connections().iter().filter(|c| c.delay.unsigned_abs() >= frames as u64) {
             let name = delayed.source.map_or("", |source| &graph.layer_at(source).name);
             writeln!(
                 out,
-                "note: `{name}[t{:+}]` reaches past all {frames} frames, and reads its start alone: give --frames {}",
+                "note: `{name}[t{:+}]` reaches further than {of_frames}, and reads its start alone: give --frames {}",
                 -delayed.delay,
                 delayed.delay.unsigned_abs().saturating_mul(2)
             )?;
@@ -168,7 +169,7 @@ fn enough_frames(graph: &Graph) -> usize {
 fn report_differences(out: &mut impl Write, found: &Differences, entries: usize) -> std::io::Result<bool> {
     const WHAT: &str = "gradients against differences";
     if let Some(outside) = &found.outside {
-        writeln!(out, "{WHAT}: not checked ({} arrays)", found.findings.len())?;
+        writeln!(out, "{WHAT}: not checked ({})", count(found.findings.len(), "array"))?;
         writeln!(
             out,
             "  {outside}: the data leaves the domain of a function. Draw it from where it stays inside, inputs and weights \
@@ -203,6 +204,6 @@ fn report(out: &mut impl Write, what: &str, found: &[Finding], how: &str) -> std
     if unchecked > 0 {
         verdict.push_str(&format!(", {unchecked} not checked in full"));
     }
-    writeln!(out, "{what}: {verdict} ({} arrays{}{how})", found.len(), worst.unwrap_or_default())?;
+    writeln!(out, "{what}: {verdict} ({}{}{how})", count(found.len(), "array"), worst.unwrap_or_default())?;
     Ok(bad == 0)
 }

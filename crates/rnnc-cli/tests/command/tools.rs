@@ -90,7 +90,7 @@ fn a_delay_beyond_the_frames_of_a_check_is_told() {
     let sandbox = Sandbox::new();
     sandbox.write("net.rnn", "network n { input x : vector(3)  y = x[t-40]  output y }");
     let found = sandbox.succeeds("check net.rnn --frames 20");
-    assert!(found.contains("note: `x[t-40]` reaches past all 20 frames"), "{found}");
+    assert!(found.contains("note: `x[t-40]` reaches further than 20 frames"), "{found}");
     assert!(!sandbox.succeeds("check net.rnn").contains("note"));
 }
 
