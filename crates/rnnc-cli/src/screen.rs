@@ -92,8 +92,9 @@ impl Screen {
         let loss = if self.in_bits { self.loss / std::f64::consts::LN_2 } else { self.loss };
         self.bar.set_position((report.done * BAR as f64) as u64);
         self.bar.set_message(format!(
-            "update {}  loss {loss:.3}  {} frames/s  {} left",
+            "update {}  loss {}  {} frames/s  {} left",
             report.update,
+            short(loss, 3),
             grouped(report.frames_per_second as u64),
             duration(report.left.as_secs_f64()),
         ));
@@ -113,13 +114,14 @@ impl Screen {
             } => {
                 self.in_bits = bits_per_symbol.is_some();
                 let loss = match (bits_per_symbol, loss) {
-                    (Some(bits), _) => format!("{bits:.3} bits"),
-                    (None, Some(loss)) => format!("{loss:.6}"),
+                    (Some(bits), _) => format!("{} bits", short(*bits, 3)),
+                    (None, Some(loss)) => short(*loss, 6),
                     (None, None) => "none".into(),
                 };
                 self.say(&format!(
-                    "update {update:>6}  loss {loss}  gradient norm {gradient_norm:.2}  learning rate {learning_rate:.5}  \
+                    "update {update:>6}  loss {loss}  gradient norm {}  learning rate {learning_rate:.5}  \
                      {} frames/s  {}",
+                    short(*gradient_norm, 2),
                     grouped(*frames_per_second as u64),
                     duration(*seconds)
                 ));
@@ -145,9 +147,9 @@ impl Screen {
 /// A loss on other data, in words.
 pub fn evaluation(evaluated: &Evaluated, of_text: bool) -> String {
     match evaluated.bits_per_symbol {
-        Some(bits) if of_text => format!("{bits:.3} bits per character"),
-        Some(bits) => format!("{bits:.3} bits per frame"),
-        None => format!("loss {:.6}", evaluated.loss),
+        Some(bits) if of_text => format!("{} bits per character", short(bits, 3)),
+        Some(bits) => format!("{} bits per frame", short(bits, 3)),
+        None => format!("loss {}", short(evaluated.loss, 6)),
     }
 }
 
@@ -156,6 +158,14 @@ pub fn quoted(path: &Path) -> String {
     let text = path.display().to_string();
     let is_plain = |c: char| c.is_alphanumeric() || "/._-+,:@%".contains(c);
     if text.chars().all(is_plain) { text } else { format!("'{}'", text.replace('\'', "'\\''")) }
+}
+
+/// A number with so many digits behind its point, or, where it has too many before it, with an exponent: `1.1e36`.
+fn short(number: f64, digits: usize) -> String {
+    match number.abs() < 1e7 || !number.is_finite() {
+        true => format!("{number:.digits$}"),
+        false => format!("{number:.1e}"),
+    }
 }
 
 /// `1:02:03`, or `2:03`
@@ -204,6 +214,13 @@ mod tests {
         ] {
             assert_eq!(quoted(Path::new(path)), text);
         }
+    }
+
+    #[test]
+    fn losses_past_counting_have_an_exponent() {
+        let cases =
+            [(1.09669e36, "1.1e36"), (9999999.0, "9999999.000"), (-1e7, "-1.0e7"), (f64::INFINITY, "inf")];
+        cases.into_iter().for_each(|(number, text)| assert_eq!(short(number, 3), text));
     }
 
     #[test]

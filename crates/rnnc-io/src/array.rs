@@ -173,7 +173,7 @@ impl Array {
     pub fn check_shape(&self, expected: &[Dimension<'_>]) -> Result<(), FileError> {
         let fits = expected.len() == self.shape.len()
             && expected.iter().zip(&self.shape).all(|(e, &found)| match *e {
-                Dimension::Size(size) => size == found,
+                Dimension::Size(size) | Dimension::Units(size) => size == found,
                 Dimension::Any(_) => true,
             });
         if fits {
@@ -182,7 +182,7 @@ impl Array {
         let words: Vec<String> = expected
             .iter()
             .map(|d| match *d {
-                Dimension::Size(size) => size.to_string(),
+                Dimension::Size(size) | Dimension::Units(size) => size.to_string(),
                 Dimension::Any(name) => name.to_string(),
             })
             .collect();
@@ -195,12 +195,15 @@ impl Array {
         let fits = |shape: &[usize]| {
             shape.len() == expected.len()
                 && shape.iter().zip(expected).all(|(&s, e)| match *e {
-                    Dimension::Size(size) => s == size,
+                    Dimension::Size(size) | Dimension::Units(size) => s == size,
                     Dimension::Any(_) => true,
                 })
         };
         let name = &self.name;
+        // Behind the frames, streams are lacking where units are not.
+        let has_streams = !matches!(expected.get(1), Some(Dimension::Units(_)));
         if let [frames, rest @ ..] = &*self.shape
+            && has_streams
             && fits(&[&[*frames, 1], rest].concat())
         {
             return format!(" (of a single stream, `{name}[:, None]` has it)");
@@ -354,6 +357,8 @@ pub fn index_of(mut place: usize, shape: &[usize]) -> Vec<usize> {
 pub enum Dimension<'a> {
     /// This many.
     Size(usize),
+    /// This many units, in the last place.
+    Units(usize),
     /// Any number; the name is for the message.
     Any(&'a str),
 }

@@ -55,7 +55,7 @@ impl ArrayFile {
             let member = member.map_err(|_| fail("it has a member whose name is not text".into()))?;
             let Some(name) = member.strip_suffix(".npy") else {
                 return Err(fail(format!(
-                    "its member `{member}` is no array: in an .npz file each is called NAME.npy"
+                    "its member `{member}` is not an array: in an .npz file each is called NAME.npy"
                 )));
             };
             places.insert(name.to_string(), place);
@@ -335,7 +335,7 @@ mod tests {
         for name in ["x", "read.me", "a/"] {
             let (_kept, path) = archive(&[("y.npy", &x), (name, &x)]);
             let error = ArrayFile::open(&path).err().unwrap().to_string();
-            assert!(error.contains(&format!("its member `{name}` is no array")), "{error}");
+            assert!(error.contains(&format!("its member `{name}` is not an array")), "{error}");
         }
         let (_kept, path) = archive(&[("a/x.npy", &x)]);
         assert_eq!(ArrayFile::open(&path).unwrap().names(), ["a/x"]);

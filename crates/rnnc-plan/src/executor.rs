@@ -6,7 +6,7 @@
 use crate::plan::Plan;
 use crate::state::State;
 use crate::update::Update;
-use rnnc_graph::WeightId;
+use rnnc_graph::{WeightId, count};
 use thiserror::Error;
 
 /// How a plan is to be run.
@@ -298,7 +298,7 @@ pub enum ExecutorError {
         stream: usize,
     },
     /// The wrong number of arrays.
-    #[error("{what}: {expected} arrays are needed, one each for {names}, and {found} were given")]
+    #[error("{what}: {} needed, for {names}, and {found} given", arrays_are(*.expected))]
     Count {
         /// Of what.
         what: &'static str,
@@ -349,6 +349,11 @@ pub enum ExecutorError {
         /// What failed, and how.
         what: String,
     },
+}
+
+/// "1 array is", "2 arrays are"
+fn arrays_are(number: usize) -> String {
+    format!("{} {}", count(number, "array"), if number == 1 { "is" } else { "are" })
 }
 
 impl ExecutorError {

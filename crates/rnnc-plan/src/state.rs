@@ -3,7 +3,7 @@
 use crate::checks::check_single;
 use crate::executor::{ExecutorError, Setup};
 use crate::plan::Plan;
-use rnnc_graph::{LayerId, LayerKind};
+use rnnc_graph::{LayerId, LayerKind, count};
 use std::collections::HashSet;
 
 /// Some frames of a layer, one after the other.
@@ -86,7 +86,11 @@ impl State {
     pub fn check(&self, plan: &Plan, setup: Setup) -> Result<(), ExecutorError> {
         let streams = setup.streams;
         if self.ages.len() != streams {
-            return fail(format!("it has {} streams, and {streams} are to run", self.ages.len()));
+            return fail(format!(
+                "it has {}, and {streams} {} to run: run as many, or begin without a state",
+                count(self.ages.len(), "stream"),
+                if streams == 1 { "is" } else { "are" }
+            ));
         }
         let depths = plan.forward.history_depths();
         let read: Vec<(LayerId, usize)> = plan

@@ -6,7 +6,7 @@ mod nets;
 use nets::{Identity, Net, Tanh};
 use proptest::prelude::*;
 use proptest::test_runner::contextualize_config;
-use rnnc_graph::Connect;
+use rnnc_graph::{Activation, Connect, Graph, Init};
 use rnnc_plan::{Figures, Plan, PlanOptions};
 use rnnc_report as report;
 
@@ -60,6 +60,26 @@ fn the_text_tells_which_barriers_whole_heads_need_and_how_they_are_shared_out() 
     let text = of(1, 2);
     assert!(text.contains("1 a frame planned, at least 1 a frame needed, if units are shared out"), "{text}");
     assert!(text.contains("-- barrier --") && !text.contains("whole heads"), "{text}");
+}
+
+#[test]
+fn a_cycle_without_barriers_is_told_nothing_of_them_and_one_number_is_singular() {
+    let text = |activation| {
+        let mut graph = Graph::new("n");
+        let (x, h) = (graph.input("x", 8), graph.sum("h", 8, activation));
+        let u = graph.weight("u", &[8], Init::Zeros);
+        graph.connect(x, h, Connect::identity());
+        graph.connect(h, h, Connect::diagonal(u).delay(1));
+        graph.output("y", h);
+        report::text(&plan(&graph)).split_whitespace().collect::<Vec<_>>().join(" ")
+    };
+    let of_loop = text(Activation::Tanh);
+    assert!(
+        of_loop.contains("`h` reaches itself through tanh") && !of_loop.contains("barriers"),
+        "{of_loop}"
+    );
+    let of_scan = text(Activation::Identity);
+    assert!(of_scan.contains("elementwise and affine, 1 number a unit"), "{of_scan}");
 }
 
 #[test]

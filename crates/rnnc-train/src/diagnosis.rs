@@ -32,7 +32,7 @@ pub(crate) fn of_window(
     };
     let layer = reference.plan().forward.layer_at(found.layer);
     Ok(format!(
-        "layer `{}` is the first to be too large or no number: {:.3e} in unit {} of stream {}, frame {} (frame {} of \
+        "layer `{}` is the first that is too large or not a number: {:.3e} in unit {} of stream {}, frame {} (frame {} of \
          the window)",
         layer.name,
         found.value,

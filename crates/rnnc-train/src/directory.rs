@@ -27,6 +27,10 @@ impl RunDirectory {
         let checkpoint = directory.checkpoint();
         match fs::metadata(&checkpoint) {
             Ok(_) => Ok(directory),
+            Err(_) if directory.path.is_file() => Err(TrainError::file(
+                &directory.path,
+                "this is a file: give the directory of a run, which holds its files",
+            )),
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
                 Err(TrainError::file(&directory.path, "no run is here: there is no checkpoint.safetensors"))
             }
@@ -89,7 +93,7 @@ impl RunDirectory {
             return match About::read(&checkpoint) {
                 Ok(_) => Ok(()),
                 Err(error) => Err(TrainError::Setting(format!(
-                    "{error}; a run would replace it, though it is no run's that this version knows: name another \
+                    "{error}; a run would replace it, though it is not a run's that this version knows: name another \
                      `run.directory`, or move the file away"
                 ))),
             };
@@ -100,7 +104,7 @@ impl RunDirectory {
             if there && !holds(&file, contents).map_err(|e| TrainError::read(&file, e))? {
                 return Err(TrainError::file(
                     &file,
-                    "a file that is no run's is here already, and a run would replace it: name another \
+                    "a file that is not a run's is here already, and a run would replace it: name another \
                      `run.directory`, or move the file away",
                 ));
             }
@@ -115,8 +119,9 @@ impl RunDirectory {
                 return match place.is_dir() {
                     true => Ok(()),
                     false => Err(TrainError::Setting(format!(
-                        "`run.directory`: {} is there and is no directory: name another",
-                        place.display()
+                        "`run.directory`: {} is {}, not a directory: name another",
+                        place.display(),
+                        if place.is_file() { "a file" } else { "there already" }
                     ))),
                 };
             }
@@ -305,6 +310,12 @@ mod tests {
         let kept = tempfile::tempdir().unwrap();
         let path = kept.path().join("run");
         assert!(RunDirectory::open(&path).unwrap_err().to_string().contains("no run is here"));
+        fs::write(kept.path().join("file"), "mine").unwrap();
+        let error = RunDirectory::open(kept.path().join("file")).unwrap_err().to_string();
+        assert!(
+            error.ends_with("this is a file: give the directory of a run, which holds its files"),
+            "{error}"
+        );
         let (directory, lock) = create(&path, false).unwrap();
         drop(lock);
         write_checkpoint(&directory.checkpoint());
@@ -332,7 +343,7 @@ mod tests {
         for name in ["file", "file/run", "file/a/run"] {
             let error = create(&kept.path().join(name), false).unwrap_err();
             let expected =
-                format!("`run.directory`: {}/file is there and is no directory", kept.path().display());
+                format!("`run.directory`: {}/file is a file, not a directory", kept.path().display());
             assert!(error.is_bad_input() && error.to_string().starts_with(&expected), "{error}");
         }
         #[cfg(unix)]
@@ -353,7 +364,7 @@ mod tests {
             for overwrite in [false, true] {
                 let error = create(kept.path(), overwrite).unwrap_err().to_string();
                 assert!(
-                    error.starts_with(&format!("{}: a file that is no run's", path.display())),
+                    error.starts_with(&format!("{}: a file that is not a run's", path.display())),
                     "{error}"
                 );
             }

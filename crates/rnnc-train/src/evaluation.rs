@@ -5,6 +5,7 @@ use crate::loss::LossNetwork;
 use crate::packing::Packing;
 use crate::sequences::{Batch, Sequences};
 use crate::trainer::MakeExecutor;
+use rnnc_graph::count;
 use rnnc_io::Weights;
 use rnnc_plan::{Executor, ExecutorError, Part, Plan, PlanOptions, Setup, ValuesMut};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -41,8 +42,8 @@ impl Evaluator {
         data.truncate(frames.unwrap_or(usize::MAX));
         if !data.has_counted() {
             return Err(TrainError::Setting(format!(
-                "of the {} frames to evaluate, none has a target whose loss counts",
-                data.frames
+                "of the {} to evaluate, none has a target whose loss counts",
+                count(data.frames, "frame")
             )));
         }
         let looks_ahead = network.graph.looks_ahead();

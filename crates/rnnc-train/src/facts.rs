@@ -1,16 +1,21 @@
 //! What makes a run what it is, for one that goes on to tell what has changed.
 
 use crate::loss::Loss;
+use rnnc_graph::{Graph, Layer};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::fmt::{self, Write};
 
-/// What makes a run what it is. A run that goes on with other facts goes on otherwise than it would have.
+/// What makes a run what it is. A run that goes on with other facts becomes another than it would have.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Facts {
     /// The network's name.
     pub network: String,
     /// A hash of its text, in hexadecimal.
     pub text_hash: String,
+    /// A hash of the network itself, in hexadecimal: of its layers, whatever else the text has. Older checkpoints do not say.
+    #[serde(default)]
+    pub equations_hash: String,
     /// The output that the loss reads.
     pub output: String,
     /// The loss.
@@ -54,7 +59,6 @@ impl Facts {
     pub fn differences(&self, now: &Facts) -> Vec<String> {
         let pairs = [
             ("network", self.network.clone(), now.network.clone()),
-            ("text of the network", self.text_hash.clone(), now.text_hash.clone()),
             ("output", self.output.clone(), now.output.clone()),
             ("loss", format!("{:?}", self.loss), format!("{:?}", now.loss)),
             ("seed", self.seed.to_string(), now.seed.to_string()),
@@ -70,13 +74,42 @@ impl Facts {
         let settings = self.settings.iter().filter_map(|(name, before)| {
             now.settings.get(name).map(|now| (name.as_str(), before.clone(), now.clone()))
         });
+        let differ = pairs.into_iter().chain(settings).filter(|(_, before, now)| before != now);
+        let mut differ: Vec<String> =
+            differ.map(|(what, before, now)| format!("{what} ({before} before, {now} now)")).collect();
+        // Hashes tell a person nothing but that there is a difference. Of one text, the network is the same in every version.
+        let is_known = !self.equations_hash.is_empty();
+        if self.text_hash != now.text_hash && !(is_known && self.equations_hash == now.equations_hash) {
+            differ.push("equations of the network".into());
+        }
         // Where there are more frames or fewer, it is said already.
         let is_known = !self.data_hash.is_empty() && self.data_frames == now.data_frames;
-        let data = is_known
-            .then(|| ("contents of the training data", self.data_hash.clone(), now.data_hash.clone()));
-        let differ = pairs.into_iter().chain(data).chain(settings).filter(|(_, before, now)| before != now);
-        differ.map(|(what, before, now)| format!("{what} ({before} before, {now} now)")).collect()
+        if is_known && self.data_hash != now.data_hash {
+            differ.push("contents of the training data".into());
+        }
+        differ
     }
+}
+
+/// A hash of a network's layers, connections and weights, wherever in a text they are written.
+pub(crate) fn hash_of(network: &Graph) -> String {
+    /// FNV-1a of what is written.
+    struct Hash(u64);
+    impl Write for Hash {
+        fn write_str(&mut self, text: &str) -> fmt::Result {
+            let next = |hash: u64, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+            self.0 = text.bytes().fold(self.0, next);
+            Ok(())
+        }
+    }
+    let mut hash = Hash(0xcbf2_9ce4_8422_2325);
+    let mut write = |part: fmt::Arguments<'_>| hash.write_fmt(part).unwrap_or(()); // it takes whatever is written
+    for layer in network.layers() {
+        write(format_args!("{:?}", Layer { origin: None, ..layer.clone() }));
+    }
+    let (connections, weights, outputs) = (network.connections(), network.weights(), network.outputs());
+    write(format_args!("{connections:?}{weights:?}{outputs:?}"));
+    format!("{:016x}", hash.0)
 }
 
 #[cfg(test)]
@@ -87,6 +120,7 @@ pub(crate) mod tests {
         Facts {
             network: "net".into(),
             text_hash: "0".into(),
+            equations_hash: "0".into(),
             output: "y".into(),
             loss: Loss::CrossEntropy,
             seed: u64::MAX,
@@ -120,10 +154,38 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn another_network_of_the_same_text_is_no_difference() {
+        let hash = |text: &str| hash_of(&rnnc_lang::compile("net.rnn", text, Some("n")).unwrap());
+        let network = "network n { input x : vector(3)  y = tanh(dense(x, y[t-1]; 2))  output y }";
+        let other = format!("network m {{ input x : vector(3)  output x }}\n{network}");
+        assert_eq!(hash(network), hash(&other));
+        let others = [
+            ("tanh", "sin"),
+            ("t-1", "t-2"),
+            ("; 2", "; 3"),
+            ("; 2", "; 2, bias = 1"),
+            ("output y", "output y, x"),
+        ];
+        for (from, to) in others {
+            assert_ne!(hash(network), hash(&network.replacen(from, to, 1)), "{to}");
+        }
+
+        let before = facts();
+        let other_text = Facts { text_hash: "1".into(), ..before.clone() };
+        assert!(before.differences(&other_text).is_empty());
+        let now = Facts { equations_hash: "1".into(), ..other_text };
+        assert_eq!(before.differences(&now), ["equations of the network"]);
+        // All that an older checkpoint says is the text's.
+        let older = Facts { equations_hash: String::new(), ..before };
+        assert_eq!(older.differences(&now), ["equations of the network"]);
+        assert!(older.differences(&Facts { text_hash: "0".into(), ..now }).is_empty());
+    }
+
+    #[test]
     fn other_data_of_as_many_frames_is_told() {
         let before = facts();
         let now = Facts { data_hash: "2".into(), ..before.clone() };
-        assert_eq!(before.differences(&now), ["contents of the training data (1 before, 2 now)"]);
+        assert_eq!(before.differences(&now), ["contents of the training data"]);
         let more = Facts { data_frames: 101, ..now.clone() };
         assert_eq!(before.differences(&more), ["frames of training data (100 before, 101 now)"]);
         let older = Facts { data_hash: String::new(), ..before };

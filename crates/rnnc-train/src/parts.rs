@@ -9,6 +9,7 @@ use crate::sequences::{Sequences, Split};
 use crate::series::read_series;
 use crate::text::Text;
 use crate::train::Job;
+use rnnc_graph::count;
 use rnnc_io::list;
 
 /// Reads the data and splits it, and refuses parts that are empty or have no target.
@@ -27,8 +28,8 @@ pub(crate) fn read_data(job: &Job<'_>, network: &LossNetwork) -> Result<Split, T
     {
         if fraction > 0.0 && part.frames < 2 {
             return Err(TrainError::Setting(format!(
-                "`data.{name} = {fraction}` leaves {} frames to it: there is too little data",
-                part.frames
+                "`data.{name} = {fraction}` leaves {} to it: there is too little data",
+                count(part.frames, "frame")
             )));
         }
     }

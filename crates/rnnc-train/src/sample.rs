@@ -5,7 +5,7 @@ use crate::loss::{find_output, softmax_behind};
 use crate::trainer::MakeExecutor;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use rnnc_graph::{Graph, LayerKind};
+use rnnc_graph::{Graph, LayerKind, count};
 use rnnc_io::Weights;
 use rnnc_plan::{Executor, Part, Plan, PlanOptions, Setup, Values, ValuesMut};
 
@@ -76,7 +76,7 @@ impl Sampler {
         match prompt.iter().find(|&&b| usize::from(b) >= self.bytes) {
             None => Ok(()),
             Some(byte) => Err(TrainError::Setting(format!(
-                "byte {byte} of the prompt is no symbol of the network, which has {} (from 0)",
+                "byte {byte} of the prompt is not a symbol of the network, which has {} (from 0)",
                 self.bytes
             ))),
         }
@@ -134,12 +134,8 @@ pub(crate) fn symbol_input(network: &Graph) -> Result<usize, TrainError> {
             let list: Vec<String> = inputs
                 .iter()
                 .map(|i| {
-                    format!(
-                        "`{}` of {} {}",
-                        i.name,
-                        i.size,
-                        if i.kind == LayerKind::Symbol { "symbols" } else { "numbers" }
-                    )
+                    let what = if i.kind == LayerKind::Symbol { "symbol" } else { "number" };
+                    format!("`{}` of {}", i.name, count(i.size, what))
                 })
                 .collect();
             Err(TrainError::Network {

@@ -6,7 +6,7 @@
 //! each, stream b begins with column b.
 
 use crate::error::TrainError;
-use rnnc_graph::{Graph, LayerKind};
+use rnnc_graph::{Graph, LayerKind, count};
 use rnnc_plan::{NO_SYMBOL, Values};
 use std::ops::Range;
 
@@ -112,12 +112,16 @@ impl Sequences {
     /// Checks that all columns have as many frames, and that sequences begin at some of them.
     fn check_lengths(&self) -> Result<(), TrainError> {
         let frames = self.frames;
-        let wrong =
-            |what: String| Err(TrainError::Setting(format!("the data has {frames} frames, but {what}")));
+        let wrong = |what: String| {
+            Err(TrainError::Setting(format!("the data has {}, but {what}", count(frames, "frame"))))
+        };
         for (index, column) in self.columns.iter().enumerate() {
             match column {
                 Column::Numbers { size, values } if size.checked_mul(frames) != Some(values.len()) => {
-                    return wrong(format!("column {index} has {} numbers, at {size} a frame", values.len()));
+                    return wrong(format!(
+                        "column {index} has {}, at {size} a frame",
+                        count(values.len(), "number")
+                    ));
                 }
                 Column::NextByte { of } if !matches!(self.columns.get(*of), Some(Column::Bytes(_))) => {
                     return wrong(format!("column {index} wants the bytes of column {of}, which has none"));
@@ -180,14 +184,14 @@ impl Sequences {
                         Some(byte) => format!("byte {byte}"),
                     }
                 }
-                Column::Numbers { size, .. } => format!("vectors of {size} numbers"),
+                Column::Numbers { size, .. } => format!("vectors of {}", count(*size, "number")),
                 Column::Symbols(_) => "symbols".into(),
                 Column::Bytes(_) | Column::NextByte { .. } => "bytes".into(),
             };
             let expected = if symbols {
-                format!("one of {} symbols", layer.size)
+                format!("one of {}", count(layer.size, "symbol"))
             } else {
-                format!("{} numbers", layer.size)
+                count(layer.size, "number")
             };
             return Err(problem(format!(
                 "input `{}` takes {expected} a frame; the data has {found}",

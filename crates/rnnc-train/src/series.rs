@@ -4,7 +4,7 @@ use crate::data_files::DataFiles;
 use crate::error::TrainError;
 use crate::sequences::{Column, Sequences};
 use rnnc_graph::{Graph, LayerKind};
-use rnnc_io::{Array, ArrayFile, Dimension, make_room};
+use rnnc_io::{Array, ArrayFile, Dimension, FileError, make_room};
 
 const TARGET: &str = "target";
 const RESET: &str = "reset";
@@ -92,7 +92,7 @@ impl Wanted {
     fn read(&self, file: &mut ArrayFile, end: &str, frames: &[Dimension<'_>]) -> Result<Array, TrainError> {
         let mut shape = frames.to_vec();
         if !self.symbols {
-            shape.push(Dimension::Size(self.size));
+            shape.push(Dimension::Units(self.size));
         }
         Ok(file.read_shaped(&format!("{}{end}", self.name), &shape)?)
     }
@@ -139,6 +139,7 @@ fn read_list(file: &mut ArrayFile, wanted: &[Wanted], data: &mut Sequences) -> R
     let mut names: Vec<String> =
         (0..count).flat_map(|k| wanted.iter().map(move |w| format!("{}.{k}", w.name))).collect();
     names.extend((0..count).map(|k| format!("{MASK}.{k}")));
+    refuse_gaps(file, wanted, count)?;
     let known: Vec<&str> = names.iter().map(String::as_str).collect();
     file.refuse_others(&known, "sequences of the network's inputs, target and mask")?;
 
@@ -150,6 +151,25 @@ fn read_list(file: &mut ArrayFile, wanted: &[Wanted], data: &mut Sequences) -> R
         }
     }
     Ok(())
+}
+
+/// Refuses sequences behind a number that is left out.
+fn refuse_gaps(file: &ArrayFile, wanted: &[Wanted], count: usize) -> Result<(), TrainError> {
+    let is_sequence = |stem: &str| stem == MASK || wanted.iter().any(|w| w.name == stem);
+    let behind = |name: &String| match name.rsplit_once('.') {
+        Some((stem, number)) => is_sequence(stem) && number.parse::<usize>().is_ok_and(|k| k >= count),
+        None => false,
+    };
+    match file.names().into_iter().find(behind) {
+        None => Ok(()),
+        Some(array) => Err(FileError::Array {
+            path: file.path().into(),
+            array,
+            expected: "sequences whose numbers run 0, 1, 2, .. without a gap, each with a target".into(),
+            found: format!("no `{TARGET}.{count}`"),
+        }
+        .into()),
+    }
 }
 
 /// Appends the arrays whose names end so. `any` is the shape of a number in each frame, of one stream or of several; gives
@@ -296,6 +316,16 @@ mod tests {
         assert_eq!(
             error(&[floats("x", &[3, 2, 2]), floats("target", &[3, 2])]),
             "array `target`: expected shape [T, B, 1], found shape [3, 2] (of a single unit, `target[..., None]` has it)"
+        );
+        assert_eq!(
+            error(&[floats("x.0", &[3, 2]), floats("target.0", &[3])]),
+            "array `target.0`: expected shape [T, 1], found shape [3] (of a single unit, `target.0[..., None]` has it)"
+        );
+        let (gap, behind) = (floats("x.2", &[3, 2]), floats("target.2", &[3, 1]));
+        assert_eq!(
+            error(&[floats("x.0", &[3, 2]), floats("target.0", &[3, 1]), gap, behind]),
+            "array `target.2`: expected sequences whose numbers run 0, 1, 2, .. without a gap, each with a target, found \
+             no `target.1`"
         );
         let bad = Array::new("target", &[1, 1, 1], Elements::F64(vec![f64::NAN]));
         assert_eq!(

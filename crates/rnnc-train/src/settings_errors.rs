@@ -68,9 +68,23 @@ fn help(error: &toml::de::Error, text: &str) -> Option<String> {
     if message.starts_with("invalid type: string") && message.contains("sequence") {
         return Some(format!("a list stands in square brackets: `{key} = [{value}]`"));
     }
+    let bare = value.split('#').next().unwrap_or_default().trim();
+    let is_of_files = bare.starts_with(['"', '\'', '[']) && message.contains("expected f64");
+    if matches!(key, "validation" | "test")
+        && is_of_files
+        && bare.trim_matches(['"', '\'']).parse::<f64>().is_err()
+    {
+        let files = bare.trim_matches(['[', ']']);
+        return Some(format!(
+            "`{key}` is a share of the data, as in `{key} = 0.05`; files of their own are given by `{key}_files = [{files}]`"
+        ));
+    }
     if message.starts_with("invalid type: string") && value.starts_with(['"', '\'']) {
-        let bare = value.split('#').next().unwrap_or_default().trim().trim_matches(['"', '\'']);
-        return Some(format!("numbers stand without quotes: `{key} = {bare}`"));
+        let unquoted = bare.trim_matches(['"', '\'']);
+        return Some(match unquoted.parse::<f64>() {
+            Ok(_) => format!("numbers stand without quotes: `{key} = {unquoted}`"),
+            Err(_) => "a number belongs here, without quotes".into(),
+        });
     }
     if message.starts_with("invalid type: floating point")
         && (message.contains("usize") || message.contains("u64"))
@@ -223,6 +237,15 @@ mod tests {
             ("window = 8", "window =", "write a value: `window = ...`"),
             ("window = 8", "window = 8\nbetas = [0.9, 0.99, 0.999]", "expected a list of 2 numbers"),
             ("window = 8", "window = 8\nbetas = [0.9]", "expected a list of 2 numbers"),
+            // A share of the data, and files of their own.
+            ("[\"a.txt\"]", "[\"a.txt\"]\nvalidation = \"val.txt\"", "`validation_files = [\"val.txt\"]`"),
+            (
+                "[\"a.txt\"]",
+                "[\"a.txt\"]\ntest = [\"b.txt\", \"c.txt\"]",
+                "`test_files = [\"b.txt\", \"c.txt\"]`",
+            ),
+            ("[\"a.txt\"]", "[\"a.txt\"]\nvalidation = \"0.1\"", "without quotes: `validation = 0.1`"),
+            ("window = 8", "window = \"long\"", "a number belongs here, without quotes"),
             // Signs of other languages.
             ("window = 8", "window: 8", "a setting is written `window = 8`"),
             ("window = 8", "window = 8 // frames", "a comment begins with `#`"),

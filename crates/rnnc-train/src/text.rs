@@ -83,7 +83,7 @@ impl Text {
             return Err(TrainError::file(
                 &self.files[file],
                 format!(
-                    "byte {} at offset {} is no symbol of the network's input, which has {symbols} (from 0)",
+                    "byte {} at offset {} is not a symbol of the network's input, which has {symbols} (from 0)",
                     self.bytes[place],
                     place - self.starts[file]
                 ),
@@ -160,11 +160,9 @@ mod tests {
         let kept = directory(&[("one", b"\x01\x02"), ("two", b"\x03\x07")]);
         let text = read(&["one", "two"], kept.path()).unwrap();
         let error = text.clone().sequences(7).unwrap_err().to_string();
-        assert!(
-            error.ends_with(
-                "two: byte 7 at offset 1 is no symbol of the network's input, which has 7 (from 0)"
-            )
-        );
+        assert!(error.ends_with(
+            "two: byte 7 at offset 1 is not a symbol of the network's input, which has 7 (from 0)"
+        ));
         assert_eq!(text.sequences(8).unwrap().starts, [0, 2]);
     }
 }

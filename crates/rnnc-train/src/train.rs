@@ -12,7 +12,7 @@ use crate::run::{Parts, Run};
 use crate::sample::Sampler;
 use crate::sequences::Sequences;
 use crate::trainer::{MakeExecutor, Trainer};
-use rnnc_graph::Graph;
+use rnnc_graph::{Graph, count};
 use rnnc_io::Weights;
 use rnnc_plan::{Plan, Setup};
 use std::sync::atomic::AtomicBool;
@@ -100,16 +100,19 @@ pub fn train(job: &Job<'_>, observer: &mut dyn Observer) -> Result<Summary, Trai
     let sampler = sampler(job, &trainer, &make)?;
 
     let mut seconds = 0.0;
-    if let Some((_, _, checkpoint)) = &previous {
+    if let Some((directory, _, checkpoint)) = &previous {
         let before = checkpoint.facts.streams;
         if before != training.streams {
             return Err(TrainError::Setting(format!(
-                "`training.streams` must be {before}, not {}, for the run to go on: it has a state of {before} streams",
-                training.streams
+                "`training.streams` must be {before}, not {}, for the run to go on: its state is of {}. To train with another \
+                 number, begin a new run with the weights of this one: `weights = {:?}` in `[network]`",
+                training.streams,
+                count(before, "stream"),
+                RunDirectory::checkpoint(directory)
             )));
         }
         for difference in checkpoint.facts.differences(trainer.facts()) {
-            let warning = format!("the run goes on otherwise than it began: {difference}");
+            let warning = format!("the run differs from how it began: {difference}");
             observer.event(Event::Warning(&warning));
         }
         trainer.restore(checkpoint)?;

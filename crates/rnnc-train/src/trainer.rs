@@ -8,10 +8,10 @@ use crate::checkpoint::{Checkpoint, Progress};
 use crate::config::TrainingConfig;
 use crate::diagnosis;
 use crate::error::TrainError;
-use crate::facts::Facts;
+use crate::facts::{Facts, hash_of};
 use crate::loss::LossNetwork;
 use crate::sequences::{Batch, Sequences};
-use rnnc_graph::name_key;
+use rnnc_graph::{count, name_key};
 use rnnc_io::Weights;
 use rnnc_plan::{
     Executor, ExecutorError, Part, Plan, PlanOptions, Setup, Update, Values, ValuesMut, check_available,
@@ -115,15 +115,17 @@ impl Trainer {
         let need = streams.saturating_mul(window).max(1);
         if data.frames < need {
             return Err(TrainError::Setting(format!(
-                "the training data has {} frames, and one window of {window} frames in each of {streams} streams \
-                 takes {need}: give more data, or a smaller window or fewer streams",
-                data.frames
+                "the training data has {}, and one window of {} in each of {} takes {need}: give more data, or a \
+                 smaller window or fewer streams",
+                count(data.frames, "frame"),
+                count(window, "frame"),
+                count(streams, "stream"),
             )));
         }
         if !data.has_counted() {
             return Err(TrainError::Setting(format!(
-                "of the {} frames to train on, none has a target whose loss counts",
-                data.frames
+                "of the {} to train on, none has a target whose loss counts",
+                count(data.frames, "frame")
             )));
         }
         if step < window && network.graph.looks_ahead() {
@@ -143,6 +145,7 @@ impl Trainer {
         let facts = Facts {
             network: network.graph.name().into(),
             text_hash: format!("{:016x}", name_key(network_text)),
+            equations_hash: hash_of(&network.graph),
             output: network.output.clone(),
             loss: config.loss,
             seed: config.seed,

@@ -1,11 +1,12 @@
 //! `rnnc generate`: text out of a trained network.
 
 use crate::executors::{ExecutorKind, make};
-use crate::failure::Outcome;
+use crate::failure::{Outcome, bad_input};
 use crate::network::compile;
 use clap::Args;
+use rnnc_graph::LayerKind;
 use rnnc_io::Weights;
-use rnnc_train::{Config, RunDirectory, Sampler};
+use rnnc_train::{Config, DataKind, RunDirectory, Sampler};
 use std::io::Write;
 use std::path::PathBuf;
 
@@ -51,6 +52,16 @@ impl Generate {
         let prompt = self.prompt.as_deref().unwrap_or(&config.run.sample_prompt);
         let graph =
             compile(&directory.network(), &directory.network_text()?, config.network.name.as_deref())?;
+        let reads_symbols = match graph.inputs() {
+            &[input] => graph.layer_at(input).kind == LayerKind::Symbol,
+            _ => false,
+        };
+        if config.data.kind == DataKind::Arrays && !reads_symbols {
+            return bad_input(format!(
+                "{}: this run was trained on arrays, and its network writes no text: `rnnc run` runs it over arrays",
+                self.directory.display()
+            ));
+        }
         let weights = Weights::load(&directory.checkpoint(), &graph)?;
         let output = config.training.output.as_deref();
         let make = |plan, setup| make(kind, plan, setup, None);

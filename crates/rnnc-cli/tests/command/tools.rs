@@ -95,6 +95,17 @@ fn a_delay_beyond_the_frames_of_a_check_is_told() {
 }
 
 #[test]
+fn one_stream_one_frame_and_one_array_are_singular() {
+    let sandbox = Sandbox::new();
+    sandbox.write("net.rnn", "network n { input x : vector(3)  y = tanh(x)  output y }");
+    let found = sandbox.succeeds("check net.rnn --streams 1 --frames 1");
+    assert!(found.contains("1 stream, 1 frame of random data"), "{found}");
+    assert!(found.contains("(1 array;"), "{found}");
+    let found = sandbox.succeeds("bench net.rnn --streams 1 --frames 1 --seconds 0.01 --threads 1");
+    assert!(found.contains("network n, 1 frame a window"), "{found}");
+}
+
+#[test]
 fn a_check_says_where_the_data_leaves_a_functions_domain_and_takes_ranges_that_stay_inside() {
     let sandbox = Sandbox::new();
     sandbox.write("net.rnn", "network n { input x : vector(4)  y = sqrt(dense(x; 3))  output y }");

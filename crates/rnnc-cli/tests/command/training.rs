@@ -106,7 +106,7 @@ fn a_trained_network_writes_what_seed_and_prompt_say() {
     assert_eq!(write("--prompt abc --length 0").out, "abc\n");
 
     for (wrong, message) in [
-        ("--prompt é", "is no symbol of the network"),
+        ("--prompt é", "is not a symbol of the network"),
         ("--temperature=-1", "the temperature must be at least 0"),
     ] {
         let done = write(wrong);
@@ -115,6 +115,10 @@ fn a_trained_network_writes_what_seed_and_prompt_say() {
         assert!(done.out.is_empty(), "{done:?}");
     }
     assert!(sandbox.fails(2, "generate nowhere").contains("no run is here"));
+    assert!(
+        sandbox.fails(2, "generate run/checkpoint.safetensors").contains("give the directory of a run"),
+        "a file is no run"
+    );
 }
 
 #[test]
@@ -246,6 +250,8 @@ fn arrays_are_trained_on_too() {
     assert!(losses.len() >= 4 && losses[3] < 0.5 * losses[0], "{losses:?}");
     assert!(out.contains("validation: loss 0."), "{out}");
     assert!(!out.contains("rnnc generate"), "{out}");
+    let found = sandbox.fails(2, "generate run");
+    assert!(found.contains("run: this run was trained on arrays, and its network writes no text"), "{found}");
 }
 
 #[test]

@@ -260,7 +260,7 @@ fn a_layer_that_overflows_is_named_with_its_frame() {
     let error = trainer.step().unwrap_err();
     assert_eq!(
         error.to_string(),
-        "update 1: layer `s` is the first to be too large or no number: 1.000e60 in unit 0 of stream 0, frame 1 (frame 1 \
+        "update 1: layer `s` is the first that is too large or not a number: 1.000e60 in unit 0 of stream 0, frame 1 (frame 1 \
          of the window)"
     );
     assert!(!error.is_bad_input());
