@@ -13,7 +13,6 @@ use std::collections::{BTreeMap, HashSet};
 use std::fs::File;
 use std::io::{self, BufReader};
 use std::path::{Path, PathBuf};
-use zip::result::ZipError;
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipArchive, ZipWriter};
 
@@ -137,13 +136,8 @@ impl ArrayFile {
             found,
         };
         let mut member = self.archive.by_index(place).map_err(|e| {
-            let help = match e {
-                ZipError::UnsupportedArchive(_) | ZipError::CompressionMethodNotSupported(_) => {
-                    " (`numpy.savez` and `numpy.savez_compressed` write what is read here)"
-                }
-                _ => "",
-            };
-            error("a whole array".into(), format!("{}{help}", io::Error::from(e)))
+            let e = npy::unread(e.into());
+            error(e.expected, e.found)
         })?;
         // What the archive says of its size may be wrong, so that what it can hold at most counts too.
         let most = member.size().min(member.compressed_size().saturating_mul(DEFLATED));

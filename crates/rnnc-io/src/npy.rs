@@ -30,9 +30,15 @@ fn wrong(expected: impl Into<String>, found: impl Into<String>) -> Wrong {
     Wrong { expected: expected.into(), found: found.into() }
 }
 
-fn cut(error: io::Error) -> Wrong {
+/// What an array that cannot be read is told.
+pub(crate) fn unread(error: io::Error) -> Wrong {
     match error.kind() {
         io::ErrorKind::UnexpectedEof => wrong("a whole array", "the file is cut short"),
+        // How an archive packs an array may be told only where it is read.
+        io::ErrorKind::Unsupported => wrong(
+            "a whole array",
+            format!("{error} (`numpy.savez` and `numpy.savez_compressed` write what is read here)"),
+        ),
         _ => wrong("a whole array", error.to_string()),
     }
 }
@@ -51,7 +57,7 @@ impl Header {
     /// Reads the header of a file that has at most so many bytes.
     pub(crate) fn read(source: &mut impl Read, most: u64) -> Result<Header, Wrong> {
         let mut begin = [0; MAGIC.len() + 2];
-        source.read_exact(&mut begin).map_err(cut)?;
+        source.read_exact(&mut begin).map_err(unread)?;
         let Some([version, _]) = begin.strip_prefix(MAGIC) else {
             return Err(wrong("an .npy array", "something that does not begin as one"));
         };
@@ -61,14 +67,14 @@ impl Header {
             2 | 3 => source.read_exact(&mut length),
             newer => return Err(wrong("an .npy array of version 1 to 3", format!("version {newer}"))),
         }
-        .map_err(cut)?;
+        .map_err(unread)?;
         let length = u32::from_le_bytes(length) as usize;
         const SAYS: &str = "a header that says type and shape";
         if length > HEADER {
             return Err(wrong(SAYS, format!("one of {length} bytes")));
         }
         let mut text = vec![0; length];
-        source.read_exact(&mut text).map_err(cut)?;
+        source.read_exact(&mut text).map_err(unread)?;
         let text = String::from_utf8_lossy(&text);
         let said = Said::parse(&text).ok_or_else(|| wrong(SAYS, format!("{:?}", text.trim_end())))?;
         if said.shape.len() > DIMENSIONS {
@@ -105,12 +111,12 @@ impl Header {
             Problem::Read(e) if e.kind() == io::ErrorKind::UnexpectedEof => {
                 self.wrong("the file is cut short")
             }
-            Problem::Read(e) => cut(e),
+            Problem::Read(e) => unread(e),
             Problem::Memory(e) => wrong("an array that memory holds", e.to_string()),
             Problem::TooLarge(x) => wrong("integers below 2^63", x.to_string()),
         })?;
         // What comes after them is not looked at; that nothing comes is when archives compare their sums.
-        if source.read(&mut [0]).map_err(cut)? > 0 {
+        if source.read(&mut [0]).map_err(unread)? > 0 {
             return Err(self.wrong(format!("there are more than {} bytes", self.count * self.element.size())));
         }
         if self.column_major && self.shape.len() > 1 {
