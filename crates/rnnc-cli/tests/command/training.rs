@@ -185,7 +185,7 @@ fn settings_that_are_none_are_refused_before_anything_is_written() {
         (
             "[run]",
             "[run]\ndirectory = \"text.txt\"",
-            "`run.directory`: text.txt is there and is no directory",
+            "`run.directory`: text.txt is a file, not a directory",
         ),
         ("text.txt", "*.none", "*.none"),
         ("model.rnn", "none.rnn", "cannot read none.rnn"),
