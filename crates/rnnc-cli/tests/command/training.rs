@@ -182,11 +182,7 @@ fn settings_that_are_none_are_refused_before_anything_is_written() {
             "validation_files = [\"*.none\"]",
             "`*.none` in `data.validation_files`: no file in . matches",
         ),
-        (
-            "[run]",
-            "[run]\ndirectory = \"text.txt\"",
-            "`run.directory`: text.txt is a file, not a directory",
-        ),
+        ("[run]", "[run]\ndirectory = \"text.txt\"", "`run.directory`: text.txt is a file, not a directory"),
         ("text.txt", "*.none", "*.none"),
         ("model.rnn", "none.rnn", "cannot read none.rnn"),
         ("kind = \"text\"", "kind = \"arrays\"", "train.toml: "),
