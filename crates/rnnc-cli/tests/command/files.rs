@@ -294,7 +294,7 @@ fn a_run_where_its_settings_are_keeps_what_is_there() {
     for name in ["network.rnn", "train.toml", "metrics.jsonl"] {
         sandbox.write(name, "mine");
         let error = sandbox.fails(2, "train a.toml");
-        assert!(error.contains(&format!("{name}: a file that is no run's is here already")), "{error}");
+        assert!(error.contains(&format!("{name}: a file that is not a run's is here already")), "{error}");
         assert_eq!(sandbox.read(name), "mine");
         assert!(!sandbox.path("checkpoint.safetensors").exists());
         fs::remove_file(sandbox.path(name)).unwrap();
