@@ -537,7 +537,7 @@ impl Executor for CpuExecutor {
 mod tests {
     use super::*;
     use crate::program::{LaneCode, TurnCode};
-    use rnnc_plan::Deal;
+    use rnnc_plan::{Deal, Stage};
     use rnnc_suite::{Data, cases};
     use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -583,6 +583,12 @@ mod tests {
         for case in cases() {
             let setup = Setup { threads: 2, ..case.setup() };
             let mut executor = CpuExecutor::for_cores(case.plan().unwrap(), setup, speeds).unwrap();
+            // Units may be whole heads by chance, which need no barrier.
+            let by_chance =
+                |stage: &Stage| stage.deal == Deal::Units && stage.tracks.iter().any(|track| track.heads > 1);
+            if executor.plan.forward_pass.stages.iter().any(by_chance) {
+                continue;
+            }
             // So that there is no race, but for the one that is looked for.
             executor.set_policy(Policy::Alone);
             let window = Data::draw(&case).windows.swap_remove(0);
