@@ -106,9 +106,9 @@ fn find_moves(plan: &Plan, pass: &Pass, graph: &Graph) -> Vec<Move> {
     let saved = if std::ptr::eq(graph, &plan.forward) { plan.saved_layers() } else { Vec::new() };
     let kept = graph.outputs().iter().map(|output| output.layer).chain(saved);
     named.extend(kept.filter_map(|layer| pass.storage[layer.index()]).map(|view| (view, ())));
-    let named = Views::new(named.into_iter());
+    let named = Views::new(named);
     // The stages that write views.
-    let written = Views::new(written(pass).into_iter());
+    let written = Views::new(written(pass));
     // Where in cycles' maps each view is loaded, as it is and in its own frame.
     let mut loads: HashMap<View, (Place, usize, usize, usize)> = HashMap::new();
     for (place, map) in maps(pass).filter(|(place, _)| pass.stages[place.0].kind != StageKind::Frames) {

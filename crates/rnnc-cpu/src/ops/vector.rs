@@ -40,8 +40,8 @@ pub(crate) fn vector(shared: &Shared<'_>, op: &VectorOp, share: &Share, local: &
             for own in units {
                 let groups = own.start / size..own.end.div_ceil(size);
                 let first = groups.start * size;
-                let own = [own.start - first..own.end - first];
-                rows(shared, op, at, groups, &own, local.group.as_mut_slice());
+                let own = own.start - first..own.end - first;
+                rows(shared, op, at, groups, std::slice::from_ref(&own), local.group.as_mut_slice());
             }
         }
     }
