@@ -223,7 +223,7 @@ mod tests {
     fn a_formula_is_printed_a_statement_an_operation() {
         assert_eq!(
             definition(Function::Apply(Activation::Relu)),
-            "DEVICE float f_relu(float x) { const float t0 = 0.0f; const bool t1 = x < t0; \
+            "DEVICE float f_relu(float x) { const float t0 = 0e0f; const bool t1 = x < t0; \
              const float t2 = t1 ? t0 : x; return t2; }\n"
         );
         assert_eq!(
@@ -232,7 +232,7 @@ mod tests {
         );
         assert_eq!(
             definition(Function::Derivative(Activation::Identity)),
-            "DEVICE float d_identity(float) { const float t0 = 1.0f; return t0; }\n"
+            "DEVICE float d_identity(float) { const float t0 = 1e0f; return t0; }\n"
         );
     }
 }
