@@ -95,10 +95,11 @@ def paper(rows):
 
 
 def training(rows):
-    return summary.training(rows) + "\n\n" + table(
+    # A run that ends before its first validation has nothing to sum up.
+    return "\n\n".join(filter(None, [summary.training(rows), table(
         ["", "after updates", "seconds", "bits per symbol", "frames a second"],
         [[r["kind"], r["update"], number(r["seconds"]), number(r.get("bits_per_symbol"), 4), number(r.get("frames_per_second"))]
-         for r in rows])
+         for r in rows])]))
 
 
 TABLES = {"prepare": prepare, "suite": suite, "large": large, "sanitizer": sanitizer, "correctness": correctness,
