@@ -292,15 +292,13 @@ impl<'a> Derivation<'a> {
                     self.turn_term(own, term);
                 }
             }
-            (Operation::Softmax { groups }, &[a]) => {
-                self.turn_vector(id, Operation::SoftmaxGradient { groups }, error, None, a);
-            }
-            (Operation::LogSoftmax { groups }, &[a]) => {
-                self.turn_vector(id, Operation::LogSoftmaxGradient { groups }, error, None, a);
-            }
-            (Operation::Normalize { groups, center, epsilon }, &[a]) => {
-                let op = Operation::NormalizeGradient { groups, center, epsilon };
-                self.turn_vector(id, op, error, Some(a), a);
+            (
+                Operation::Softmax { .. } | Operation::LogSoftmax { .. } | Operation::Normalize { .. },
+                &[a],
+            ) => {
+                if let Some(gradient) = op.gradient() {
+                    self.turn_vector(id, gradient, error, a);
+                }
             }
             (Operation::GroupSum { .. }, &[a]) => {
                 let term = self.out_layer(id, LayerKind::Sum, a.target_range.len);
@@ -337,26 +335,25 @@ impl<'a> Derivation<'a> {
         }
     }
 
-    /// The adjoint of a vector function of one operand, from the error and either the operand or the value.
+    /// The adjoint of a vector function of one operand.
     fn turn_vector(
         &mut self,
         id: LayerId,
-        op: Operation,
+        (gradient, reads): (Operation, DerivativeReads),
         error: LayerId,
-        operand: Option<&Connection>,
-        turned: &Connection,
+        operand: &Connection,
     ) {
         let size = self.forward.layer_at(id).size;
-        let term = self.out_layer(id, LayerKind::Operation(op), size);
+        let term = self.out_layer(id, LayerKind::Operation(gradient), size);
         self.out.connect(error, term, Connect::identity());
-        match operand {
-            Some(c) => self.read(c, term),
-            None => {
+        match reads {
+            DerivativeReads::Argument => self.read(operand, term),
+            DerivativeReads::Value => {
                 let value = self.value(id);
                 self.out.connect(value, term, Connect::identity());
             }
         }
-        self.turn_term(turned, term);
+        self.turn_term(operand, term);
     }
 
     /// Whether an error goes back through a connection to its source.

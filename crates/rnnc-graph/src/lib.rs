@@ -39,7 +39,7 @@ mod spans;
 mod validate;
 mod width;
 
-pub use activations::{Activation, DerivativeReads, Function, Number, Rule, Visitor};
+pub use activations::{Activation, DerivativeReads, Formula, Function, Number, Visitor};
 pub use adjoint::{Adjoint, AdjointOptions};
 pub use components::{Component, Components, Direction, Kind};
 pub use constants::{Constants, split_constants};

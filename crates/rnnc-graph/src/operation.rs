@@ -1,5 +1,7 @@
 //! Layers that are operations: their operands have a fixed order.
 
+use crate::activations::DerivativeReads;
+
 /// Operations with operands in a fixed order. `groups = g` treats g equal parts of the vector apart.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[allow(missing_docs)] // `groups` is explained once, above
@@ -74,6 +76,55 @@ impl Operation {
             | Operation::LogSoftmaxGradient { groups }
             | Operation::NormalizeGradient { groups, .. } => groups,
             _ => 1,
+        }
+    }
+
+    /// The same function of another number of groups; `None` if it has none.
+    pub fn with_groups(self, groups: usize) -> Option<Operation> {
+        Some(match self {
+            Operation::Softmax { .. } => Operation::Softmax { groups },
+            Operation::LogSoftmax { .. } => Operation::LogSoftmax { groups },
+            Operation::Normalize { center, epsilon, .. } => Operation::Normalize { groups, center, epsilon },
+            Operation::GroupSum { .. } => Operation::GroupSum { groups },
+            Operation::SoftmaxGradient { .. } => Operation::SoftmaxGradient { groups },
+            Operation::LogSoftmaxGradient { .. } => Operation::LogSoftmaxGradient { groups },
+            Operation::NormalizeGradient { center, epsilon, .. } => {
+                Operation::NormalizeGradient { groups, center, epsilon }
+            }
+            Operation::Quotient
+            | Operation::Max
+            | Operation::Min
+            | Operation::CrossEntropy
+            | Operation::DropoutMask { .. }
+            | Operation::Step
+            | Operation::CrossEntropyGradient => return None,
+        })
+    }
+
+    /// Of a function of one vector that has an operation for its gradient: that, whose operands are the error and what is
+    /// said.
+    pub fn gradient(self) -> Option<(Operation, DerivativeReads)> {
+        match self {
+            Operation::Softmax { groups } => {
+                Some((Operation::SoftmaxGradient { groups }, DerivativeReads::Value))
+            }
+            Operation::LogSoftmax { groups } => {
+                Some((Operation::LogSoftmaxGradient { groups }, DerivativeReads::Value))
+            }
+            Operation::Normalize { groups, center, epsilon } => {
+                Some((Operation::NormalizeGradient { groups, center, epsilon }, DerivativeReads::Argument))
+            }
+            Operation::Quotient
+            | Operation::Max
+            | Operation::Min
+            | Operation::GroupSum { .. }
+            | Operation::CrossEntropy
+            | Operation::DropoutMask { .. }
+            | Operation::Step
+            | Operation::SoftmaxGradient { .. }
+            | Operation::LogSoftmaxGradient { .. }
+            | Operation::NormalizeGradient { .. }
+            | Operation::CrossEntropyGradient => None,
         }
     }
 

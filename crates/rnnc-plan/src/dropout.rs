@@ -10,8 +10,8 @@ pub fn keeps(seed: u64, key: u64, frame: u64, stream: u64, unit: u64, probabilit
     (hash >> 32) as f64 >= probability * 4_294_967_296.0
 }
 
-/// The finalizer of SplitMix64 (Steele, Lea & Flood 2014).
-fn mix(value: u64) -> u64 {
+/// A number of which every bit depends on every bit of another: the finalizer of SplitMix64 (Steele, Lea & Flood 2014).
+pub fn mix(value: u64) -> u64 {
     let mut z = value.wrapping_add(0x9e37_79b9_7f4a_7c15);
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);

@@ -2,7 +2,6 @@
 //! many places than with a large one.
 
 use crate::plan::{Deal, Instruction, Map, Op, Phase, Placed, Product, Track, Vector, View};
-use rnnc_graph::Operation;
 
 /// One of several equal parts.
 #[derive(Clone, Copy)]
@@ -101,7 +100,7 @@ fn vector_parts(vector: &Vector, share: Share) -> Option<Vec<Vector>> {
     if !vector.operation.groups().is_multiple_of(all) {
         return None;
     }
-    let operation = of_groups(vector.operation, vector.operation.groups() / all)?;
+    let operation = vector.operation.with_groups(vector.operation.groups() / all)?;
     let slice = |slice: usize| {
         let part = Share { number: slice * share.of + share.number, of: all };
         let to: View = part.units(vector.to.len).map(|(first, len)| vector.to.part(first, len))?;
@@ -111,26 +110,4 @@ fn vector_parts(vector: &Vector, share: Share) -> Option<Vec<Vector>> {
         Some(Vector { operation, operands: operands.collect::<Option<_>>()?, to, span: to.len })
     };
     (0..slices).map(slice).collect()
-}
-
-/// The function of another number of groups; `None` if it has none.
-fn of_groups(operation: Operation, groups: usize) -> Option<Operation> {
-    Some(match operation {
-        Operation::Softmax { .. } => Operation::Softmax { groups },
-        Operation::LogSoftmax { .. } => Operation::LogSoftmax { groups },
-        Operation::Normalize { center, epsilon, .. } => Operation::Normalize { groups, center, epsilon },
-        Operation::GroupSum { .. } => Operation::GroupSum { groups },
-        Operation::SoftmaxGradient { .. } => Operation::SoftmaxGradient { groups },
-        Operation::LogSoftmaxGradient { .. } => Operation::LogSoftmaxGradient { groups },
-        Operation::NormalizeGradient { center, epsilon, .. } => {
-            Operation::NormalizeGradient { groups, center, epsilon }
-        }
-        Operation::Quotient
-        | Operation::Max
-        | Operation::Min
-        | Operation::CrossEntropy
-        | Operation::DropoutMask { .. }
-        | Operation::Step
-        | Operation::CrossEntropyGradient => return None,
-    })
 }

@@ -8,8 +8,8 @@
 use crate::layout::{WeightLayout, WeightView};
 use crate::plan::{Binary, Instruction, Matrix, Register};
 use rnnc_graph::{
-    Adjoint, AdjointOptions, Components, Connection, ConnectionKind, Constants, Function, Graph, GraphError,
-    LayerId, LayerKind, Operation, Range, WeightId,
+    Adjoint, AdjointOptions, Components, Connection, ConnectionKind, Constants, DerivativeReads, Function,
+    Graph, GraphError, LayerId, LayerKind, Operation, Range, WeightId,
 };
 use std::collections::HashMap;
 
@@ -241,28 +241,15 @@ impl Writer<'_> {
         if c.stops_gradient {
             return;
         }
-        let (error, value) = ((Flat::Gradients(own), len), (Flat::Weights(own), len));
-        let (operation, other) = match operation {
-            Operation::Softmax { groups } => (Operation::SoftmaxGradient { groups }, value),
-            Operation::LogSoftmax { groups } => (Operation::LogSoftmaxGradient { groups }, value),
-            Operation::Normalize { groups, center, epsilon } => {
-                (Operation::NormalizeGradient { groups, center, epsilon }, (read, units))
-            }
-            Operation::GroupSum { groups } => {
-                return self
-                    .backward(repeat(error.0, units / groups, Flat::Gradients(source), units), weight);
-            }
-            // Not of one operand over whole vectors.
-            Operation::Quotient
-            | Operation::Max
-            | Operation::Min
-            | Operation::Step
-            | Operation::DropoutMask { .. }
-            | Operation::CrossEntropy
-            | Operation::SoftmaxGradient { .. }
-            | Operation::LogSoftmaxGradient { .. }
-            | Operation::NormalizeGradient { .. }
-            | Operation::CrossEntropyGradient => return,
+        if let Operation::GroupSum { groups } = operation {
+            let step = repeat(Flat::Gradients(own), units / groups, Flat::Gradients(source), units);
+            return self.backward(step, weight);
+        }
+        let Some((operation, reads)) = operation.gradient() else { return };
+        let error = (Flat::Gradients(own), len);
+        let other = match reads {
+            DerivativeReads::Value => (Flat::Weights(own), len),
+            DerivativeReads::Argument => (read, units),
         };
         let to = Flat::Gradients(source);
         let step = OnceVector { operation, operands: vec![error, other], to, len: units };

@@ -6,6 +6,7 @@
 
 use crate::network::Place;
 use rnnc_graph::LayerId;
+use rnnc_plan::dropout::mix;
 
 /// How a whole run rounds.
 #[derive(Clone, Copy, Debug, Default)]
@@ -46,14 +47,6 @@ impl Rounding {
             *x += self.error(first + place, *x);
         }
     }
-}
-
-/// The finalizer of SplitMix64 (Steele, Lea & Flood 2014).
-fn mix(z: u64) -> u64 {
-    let z = z.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    let z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
 }
 
 #[cfg(test)]

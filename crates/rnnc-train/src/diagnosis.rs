@@ -1,7 +1,7 @@
 //! What went non-finite first: the last window again, in double precision, on the reference executor.
 
+use crate::batch::Batch;
 use crate::error::TrainError;
-use crate::sequences::Batch;
 use rnnc_graph::Graph;
 use rnnc_io::Weights;
 use rnnc_io::index_of;

@@ -1,9 +1,10 @@
 //! The loss on data that is not trained on.
 
+use crate::batch::Batch;
 use crate::error::TrainError;
 use crate::loss::LossNetwork;
 use crate::packing::Packing;
-use crate::sequences::{Batch, Sequences};
+use crate::sequences::Sequences;
 use crate::trainer::MakeExecutor;
 use rnnc_graph::count;
 use rnnc_io::Weights;

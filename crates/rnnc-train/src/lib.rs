@@ -4,7 +4,7 @@
 //! worth telling, to an [`Observer`]. Nothing here prints, and which executor runs is for the caller to say.
 //! - `config.rs`: `train.toml`; `rules.rs`: its bounds; `settings_errors.rs`: what is said where it is none;
 //! - `data_files.rs`: the files that settings of `[data]` name; `text.rs`, `series.rs`: text and arrays as data; `sequences.rs` lays
-//!   them end to end on B streams;
+//!   them end to end, and `batch.rs` reads windows of B streams;
 //! - `loss.rs`: the loss, as layers of the network; `trainer.rs`: BPTT(h; h'), one update at a time, and
 //!   `diagnosis.rs` what went non-finite first; `evaluation.rs`: the loss on other data, whose sequences `packing.rs` lays on
 //!   streams;
@@ -14,6 +14,7 @@
 //!
 //! Files themselves are the work of [`rnnc_io`].
 
+mod batch;
 mod checkpoint;
 mod config;
 mod data_files;
@@ -37,6 +38,7 @@ mod text;
 mod train;
 mod trainer;
 
+pub use batch::Batch;
 pub use checkpoint::{About, CHECKPOINT_VERSION, Checkpoint, Progress};
 pub use config::{Config, DataConfig, DataKind, Decay, NetworkConfig, RunConfig, TrainingConfig};
 pub use data_files::DataFiles;
@@ -48,7 +50,7 @@ pub use lock::DirectoryLock;
 pub use loss::{Loss, LossNetwork};
 pub use observer::{Beginning, Evaluated, Event, Metrics, Observer, UpdateReport};
 pub use sample::Sampler;
-pub use sequences::{Batch, Column, Sequences, Split};
+pub use sequences::{Column, Sequences, Split};
 pub use series::read_series;
 pub use text::Text;
 pub use train::{Job, Summary, train};

@@ -4,13 +4,14 @@
 //! last h frames, and then the weights are updated. The loss is the mean over those new frames, of all streams,
 //! whose loss counts.
 
+use crate::batch::Batch;
 use crate::checkpoint::{Checkpoint, Progress};
 use crate::config::TrainingConfig;
 use crate::diagnosis;
 use crate::error::TrainError;
 use crate::facts::{Facts, hash_of};
 use crate::loss::LossNetwork;
-use crate::sequences::{Batch, Sequences};
+use crate::sequences::Sequences;
 use rnnc_graph::{count, name_key};
 use rnnc_io::Weights;
 use rnnc_plan::{

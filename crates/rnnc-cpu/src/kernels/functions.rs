@@ -8,8 +8,7 @@
 use super::elementwise::same_length;
 use super::isa::multiversion;
 use super::lane::Lane;
-use rnnc_graph::{Function, Rule, Visitor};
-use std::marker::PhantomData;
+use rnnc_graph::{Formula, Function, Visitor};
 
 multiversion! {
     /// out = function(x)
@@ -28,73 +27,40 @@ multiversion! {
     pub fn unary_times(function: Function, x: &[f32], a: &[f32], out: &mut [f32]) = unary_times_body;
 }
 
-/// A function of one number that is known when the loop over it is compiled.
-trait Formula {
-    fn at(v: f32) -> f32;
-}
-
-/// The value of a rule.
-struct Value<R, const FMA: bool>(PhantomData<R>);
-
-impl<R: Rule, const FMA: bool> Formula for Value<R, FMA> {
-    #[inline(always)]
-    fn at(v: f32) -> f32 {
-        R::value(Lane::<FMA>(v)).0
-    }
-}
-
-/// The derivative of a rule.
-struct Derivative<R, const FMA: bool>(PhantomData<R>);
-
-impl<R: Rule, const FMA: bool> Formula for Derivative<R, FMA> {
-    #[inline(always)]
-    fn at(v: f32) -> f32 {
-        R::derivative(Lane::<FMA>(v)).0
-    }
-}
-
-/// A loop over numbers.
+/// A loop over numbers, compiled for a formula.
 trait Loop {
-    fn run<F: Formula>(self);
+    fn run<F: Formula, const FMA: bool>(self);
 }
 
-/// Runs a loop with the value of a rule, or with its derivative.
-struct OfValue<L, const FMA: bool>(L);
-struct OfDerivative<L, const FMA: bool>(L);
+/// A loop that is compiled for each formula.
+struct Each<L, const FMA: bool>(L);
 
-impl<L: Loop, const FMA: bool> Visitor for OfValue<L, FMA> {
+impl<L: Loop, const FMA: bool> Visitor for Each<L, FMA> {
     type Output = ();
 
     #[inline(always)]
-    fn visit<R: Rule>(self) {
-        self.0.run::<Value<R, FMA>>();
-    }
-}
-
-impl<L: Loop, const FMA: bool> Visitor for OfDerivative<L, FMA> {
-    type Output = ();
-
-    #[inline(always)]
-    fn visit<R: Rule>(self) {
-        self.0.run::<Derivative<R, FMA>>();
+    fn visit<F: Formula>(self) {
+        self.0.run::<F, FMA>();
     }
 }
 
 #[inline(always)]
 fn run<const FMA: bool>(function: Function, over: impl Loop) {
-    match function {
-        Function::Apply(f) => f.visit(OfValue::<_, FMA>(over)),
-        Function::Derivative(f) => f.visit(OfDerivative::<_, FMA>(over)),
-    }
+    function.visit(Each::<_, FMA>(over));
+}
+
+#[inline(always)]
+fn at<F: Formula, const FMA: bool>(v: f32) -> f32 {
+    F::at(Lane::<FMA>(v)).0
 }
 
 struct Unary<'a>(&'a [f32], &'a mut [f32]);
 
 impl Loop for Unary<'_> {
     #[inline(always)]
-    fn run<F: Formula>(self) {
+    fn run<F: Formula, const FMA: bool>(self) {
         for (out, &x) in self.1.iter_mut().zip(self.0) {
-            *out = F::at(x);
+            *out = at::<F, FMA>(x);
         }
     }
 }
@@ -109,9 +75,9 @@ struct InPlace<'a>(&'a mut [f32]);
 
 impl Loop for InPlace<'_> {
     #[inline(always)]
-    fn run<F: Formula>(self) {
+    fn run<F: Formula, const FMA: bool>(self) {
         for x in self.0 {
-            *x = F::at(*x);
+            *x = at::<F, FMA>(*x);
         }
     }
 }
@@ -125,9 +91,9 @@ struct OfSum<'a>(&'a [f32], &'a [f32], &'a mut [f32]);
 
 impl Loop for OfSum<'_> {
     #[inline(always)]
-    fn run<F: Formula>(self) {
+    fn run<F: Formula, const FMA: bool>(self) {
         for ((out, &a), &b) in self.2.iter_mut().zip(self.0).zip(self.1) {
-            *out = F::at(a + b);
+            *out = at::<F, FMA>(a + b);
         }
     }
 }
@@ -143,9 +109,9 @@ struct OfSumInPlace<'a>(&'a mut [f32], &'a [f32]);
 
 impl Loop for OfSumInPlace<'_> {
     #[inline(always)]
-    fn run<F: Formula>(self) {
+    fn run<F: Formula, const FMA: bool>(self) {
         for (a, &b) in self.0.iter_mut().zip(self.1) {
-            *a = F::at(*a + b);
+            *a = at::<F, FMA>(*a + b);
         }
     }
 }
@@ -160,9 +126,9 @@ struct Times<'a>(&'a [f32], &'a [f32], &'a mut [f32]);
 
 impl Loop for Times<'_> {
     #[inline(always)]
-    fn run<F: Formula>(self) {
+    fn run<F: Formula, const FMA: bool>(self) {
         for ((out, &x), &a) in self.2.iter_mut().zip(self.0).zip(self.1) {
-            *out = a * F::at(x);
+            *out = a * at::<F, FMA>(x);
         }
     }
 }

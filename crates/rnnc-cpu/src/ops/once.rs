@@ -1,11 +1,11 @@
 //! What is computed once a call, of weights alone: maps tile after tile of their units, and all else as plainly as can be.
 
 use super::TILE;
+use super::vector::call;
 use crate::compile::map::binary;
 use crate::kernels::isa::Isa;
-use crate::kernels::rows::{self, Parts, Rows};
+use crate::kernels::rows::{Parts, Rows};
 use crate::kernels::{elementwise, functions};
-use rnnc_graph::Operation;
 use rnnc_plan::{Flat, Instruction, Matrix, OnceMap, OnceOuter, OnceProduct, OnceStep, OnceVector, Register};
 
 /// The flat buffers.
@@ -99,33 +99,8 @@ fn run_vector(isa: Isa, vector: &OnceVector, buffers: &mut Buffers<'_>, room: &m
     };
     let units = 0..vector.len;
     let parts = Parts::of(out, &units);
-    match vector.operation {
-        Operation::Softmax { groups } => rows::softmax(isa, operand(0), groups, room, parts),
-        Operation::LogSoftmax { groups } => rows::log_softmax(isa, operand(0), groups, room, parts),
-        Operation::Normalize { groups, center, epsilon } => {
-            rows::normalize(isa, operand(0), groups, center, epsilon as f32, parts)
-        }
-        Operation::GroupSum { groups } => rows::group_sum(isa, operand(0), groups, parts),
-        Operation::SoftmaxGradient { groups } => {
-            rows::softmax_gradient(isa, operand(0), operand(1), groups, parts)
-        }
-        Operation::LogSoftmaxGradient { groups } => {
-            rows::log_softmax_gradient(isa, operand(0), operand(1), groups, parts)
-        }
-        Operation::NormalizeGradient { groups, center, epsilon } => {
-            rows::normalize_gradient(isa, operand(0), operand(1), groups, center, epsilon as f32, parts)
-        }
-        // Unit by unit, of a frame, or of a symbol.
-        Operation::Quotient
-        | Operation::Max
-        | Operation::Min
-        | Operation::Step
-        | Operation::DropoutMask { .. }
-        | Operation::CrossEntropy
-        | Operation::CrossEntropyGradient => {
-            unreachable!("{:?} is no vector function of weights", vector.operation)
-        }
-    }
+    let symbol = |_| unreachable!("weights are no symbols, as {:?} reads", vector.operation);
+    call(isa, vector.operation, vector.operation.groups(), operand, symbol, room, parts);
     buffers.put(vector.to, out);
 }
 

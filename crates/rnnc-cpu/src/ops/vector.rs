@@ -4,6 +4,7 @@
 
 use super::{Local, Share};
 use crate::compile::runs;
+use crate::kernels::isa::Isa;
 use crate::kernels::rows::{self, Parts, Rows};
 use crate::memory::Shared;
 use crate::program::VectorOp;
@@ -82,8 +83,20 @@ fn rows(
         }
         Parts::new(first, op.to.width, count, units)
     };
-    let groups = groups.len();
-    match op.operation {
+    call(isa, op.operation, groups.len(), operand, symbol, room, out);
+}
+
+/// Calls the kernel of a vector function, for so many groups. `operand` and `symbol` give operands by their places.
+pub(crate) fn call<'a>(
+    isa: Isa,
+    operation: Operation,
+    groups: usize,
+    operand: impl Fn(usize) -> Rows<'a>,
+    symbol: impl Fn(usize) -> Rows<'a, u32>,
+    room: &mut [f32],
+    out: Parts<'_>,
+) {
+    match operation {
         Operation::Softmax { .. } => rows::softmax(isa, operand(0), groups, room, out),
         Operation::LogSoftmax { .. } => rows::log_softmax(isa, operand(0), groups, room, out),
         Operation::Normalize { center, epsilon, .. } => {
@@ -101,11 +114,10 @@ fn rows(
         Operation::CrossEntropyGradient => {
             rows::cross_entropy_gradient(isa, operand(0), operand(1), symbol(2), room, out)
         }
-        // Elementwise ones are steps of maps.
         Operation::Quotient
         | Operation::Max
         | Operation::Min
         | Operation::Step
-        | Operation::DropoutMask { .. } => {}
+        | Operation::DropoutMask { .. } => unreachable!("{operation:?} is a step of maps"),
     }
 }

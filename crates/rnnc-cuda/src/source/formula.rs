@@ -1,7 +1,7 @@
 //! Formulas, printed as functions of CUDA C++: activations, and the optimizer's step.
 
 use crate::places::float;
-use rnnc_graph::{Activation, Function, Number, Rule, Visitor};
+use rnnc_graph::{Activation, Function, Number};
 use rnnc_plan::{AdamSettings, AdamSlots, adam};
 use std::cell::RefCell;
 use std::ops::{Add, Div, Mul, Neg, Sub};
@@ -132,25 +132,6 @@ impl Number for Text {
     }
 }
 
-struct Value;
-struct Derivative;
-
-impl Visitor for Value {
-    type Output = Text;
-
-    fn visit<R: Rule>(self) -> Text {
-        R::value(Text::ARGUMENT)
-    }
-}
-
-impl Visitor for Derivative {
-    type Output = Text;
-
-    fn visit<R: Rule>(self) -> Text {
-        R::derivative(Text::ARGUMENT)
-    }
-}
-
 /// The name of a function in generated code.
 pub(crate) fn name(function: Function) -> String {
     match function {
@@ -162,10 +143,7 @@ pub(crate) fn name(function: Function) -> String {
 /// A function of CUDA C++.
 fn definition(function: Function) -> String {
     STATEMENTS.take();
-    let result = match function {
-        Function::Apply(f) => f.visit(Value),
-        Function::Derivative(f) => f.visit(Derivative),
-    };
+    let result = function.apply(Text::ARGUMENT);
     let statements = STATEMENTS.take();
     // A constant has no use for its argument.
     let argument =

@@ -8,6 +8,7 @@ mod number;
 
 pub use number::Number;
 use std::fmt;
+use std::marker::PhantomData;
 
 /// What the derivative of an activation is computed from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,12 +39,36 @@ pub trait Rule {
     fn derivative<N: Number>(v: N) -> N;
 }
 
-/// Something that is done with a rule, whichever it is: see [`Activation::visit`].
+/// A function that is known where code is compiled: the value of a rule, or its derivative.
+pub trait Formula {
+    /// The function's value. To be inlined.
+    fn at<N: Number>(v: N) -> N;
+}
+
+struct Value<R>(PhantomData<R>);
+
+impl<R: Rule> Formula for Value<R> {
+    #[inline(always)]
+    fn at<N: Number>(v: N) -> N {
+        R::value(v)
+    }
+}
+
+struct Derivative<R>(PhantomData<R>);
+
+impl<R: Rule> Formula for Derivative<R> {
+    #[inline(always)]
+    fn at<N: Number>(v: N) -> N {
+        R::derivative(v)
+    }
+}
+
+/// Something that is compiled for each formula: see [`Function::visit`].
 pub trait Visitor {
     /// What comes of it.
     type Output;
     /// Does it.
-    fn visit<R: Rule>(self) -> Self::Output;
+    fn visit<F: Formula>(self) -> Self::Output;
 }
 
 /// Declares the files, and the enum of their rules.
@@ -62,14 +87,6 @@ macro_rules! activations {
         impl Activation {
             /// All of them, in the order of the language's reference.
             pub const ALL: [Activation; [$(Activation::$rule),*].len()] = [$(Activation::$rule),*];
-
-            /// Does something with its rule.
-            #[inline(always)]
-            pub fn visit<V: Visitor>(self, visitor: V) -> V::Output {
-                match self {
-                    $(Activation::$rule => visitor.visit::<$file::$rule>(),)*
-                }
-            }
 
             /// The name in the language.
             pub const fn name(self) -> &'static str {
@@ -109,6 +126,19 @@ macro_rules! activations {
             pub fn derivative<N: Number>(self, v: N) -> N {
                 match self {
                     $(Activation::$rule => $file::$rule::derivative(v),)*
+                }
+            }
+        }
+
+        impl Function {
+            /// Does what is compiled for its formula.
+            #[inline(always)]
+            pub fn visit<V: Visitor>(self, visitor: V) -> V::Output {
+                match self {
+                    $(
+                        Function::Apply(Activation::$rule) => visitor.visit::<Value<$file::$rule>>(),
+                        Function::Derivative(Activation::$rule) => visitor.visit::<Derivative<$file::$rule>>(),
+                    )*
                 }
             }
         }
