@@ -9,9 +9,9 @@
 
 use crate::activations::Function;
 use crate::graph::Graph;
-use crate::normalize::anonymous;
+use crate::normalize::split_term;
 use crate::operation::Operation;
-use crate::parts::{Connection, ConnectionKind, LayerId, LayerKind, Range};
+use crate::parts::{ConnectionKind, LayerId, LayerKind, Range};
 
 /// The layers of a network that depend on parameters alone.
 #[derive(Clone, Debug, PartialEq)]
@@ -116,17 +116,7 @@ fn split_terms(graph: &mut Graph, id: LayerId) -> Vec<LayerId> {
         if is_alone && scale == 1.0 && c.target_range == whole {
             continue;
         }
-        let units = Range::new(0, c.target_range.len);
-        let term = graph.add_layer(anonymous(graph, id, units.len, LayerKind::Sum));
-        graph.add_connection(Connection { target: term, kind, target_range: units, ..c.clone() });
-        *graph.connection_at_mut(place) = Connection {
-            source: Some(term),
-            kind: ConnectionKind::Identity { scale },
-            source_range: units,
-            stops_gradient: false,
-            ..c
-        };
-        split.push(term);
+        split.push(split_term(graph, place, kind, scale));
     }
     split
 }

@@ -4,7 +4,8 @@
 //! an index into the graph that made it.
 
 use crate::activations::{Activation, Function};
-use crate::init::{Init, name_key};
+use crate::hash::name_key;
+use crate::init::Init;
 use crate::operation::Operation;
 use crate::parts::{
     Accumulation, Connection, ConnectionId, ConnectionKind, Layer, LayerId, LayerKind, Output, Range, Start,

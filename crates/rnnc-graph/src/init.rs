@@ -1,5 +1,6 @@
 //! Initial values of weights, keyed by the weight's name: adding a layer changes no other layer's numbers.
 
+use crate::hash::name_key;
 use crate::parts::Weight;
 use rand::Rng;
 use rand::SeedableRng;
@@ -44,12 +45,6 @@ pub fn initial_values(weight: &Weight, seed: u64) -> Vec<f64> {
         }
         Init::Orthogonal => (0..blocks).flat_map(|_| orthogonal(&mut rng, rows, columns)).collect(),
     }
-}
-
-/// A number that stands for a name: FNV-1a, 64 bits.
-pub fn name_key(name: &str) -> u64 {
-    name.bytes()
-        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
 fn unit(rng: &mut ChaCha8Rng) -> f64 {

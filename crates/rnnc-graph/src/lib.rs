@@ -12,7 +12,8 @@
 //!   `simplify.rs`, `gather.rs` and `recompute.rs`). In both, `copies.rs` lets reads of copies read what is copied,
 //!   and between them `constants.rs` takes out what depends on parameters alone.
 //!
-//! `activations/` has the elementwise functions, one file each; `init.rs` the initial weights; `nearest.rs` says which name was meant, `count.rs` how many there are.
+//! `activations/` has the elementwise functions, one file each; `init.rs` the initial weights, `hash.rs` numbers that stand
+//! for names; `nearest.rs` says which name was meant, `count.rs` how many there are.
 
 mod activations;
 mod adjoint;
@@ -25,6 +26,7 @@ mod cycles;
 mod error;
 mod gather;
 mod graph;
+mod hash;
 mod init;
 mod nearest;
 mod normalize;
@@ -46,7 +48,8 @@ pub use constants::{Constants, split_constants};
 pub use count::count;
 pub use error::GraphError;
 pub use graph::{Connect, Graph};
-pub use init::{Init, initial_values, name_key};
+pub use hash::{TextHash, name_key};
+pub use init::{Init, initial_values};
 pub use nearest::nearest;
 pub use normalize::normalize;
 pub use obstacles::{Obstacle, ObstacleKind};

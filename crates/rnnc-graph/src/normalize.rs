@@ -4,14 +4,14 @@
 //!   become sum layers.
 //! - A broadcast of as many units as it writes is an identity.
 //! - Full connections write all units of a layer; into a part, they become a layer of that size.
-//! - An activation whose slope needs its argument has one read, unscaled: of a layer with the argument.
+//! - An activation whose derivative needs its argument has one read, unscaled: of a layer with the argument.
 //! - What reads copies of other layers reads those (`copies.rs`).
 //! - Layers that no output depends on are gone. Inputs and weights stay, in their order.
 
 use crate::activations::{DerivativeReads, Function};
 use crate::copies::forward_copies;
 use crate::graph::Graph;
-use crate::parts::{Connection, ConnectionKind, Layer, LayerId, LayerKind, Range, Start};
+use crate::parts::{Connection, ConnectionId, ConnectionKind, Layer, LayerId, LayerKind, Range, Start};
 
 /// The same network in normal form. Its layers keep their names; new ones are numbered after them.
 pub fn normalize(graph: &Graph) -> Graph {
@@ -78,20 +78,32 @@ pub(crate) fn split_terms(graph: &mut Graph, id: LayerId) {
             _ => !matches!(c.kind, ConnectionKind::Full { .. }) || c.target_range == Range::new(0, size),
         };
         if !fits {
-            let term = graph.add_layer(anonymous(graph, id, c.target_range.len, LayerKind::Sum));
-            let whole = Range::new(0, c.target_range.len);
-            let plain = Connection {
-                source: Some(term),
-                kind: ConnectionKind::Identity { scale: 1.0 },
-                delay: 0,
-                source_range: whole,
-                stops_gradient: false,
-                ..c.clone()
-            };
-            graph.add_connection(Connection { target: term, target_range: whole, ..c });
-            *graph.connection_at_mut(place) = plain;
+            split_term(graph, place, c.kind, 1.0);
         }
     }
+}
+
+/// Gives the term of a connection a sum layer of its own, which reads what was read by a connection of that kind; the target
+/// reads that layer, scaled. Returns the layer.
+pub(crate) fn split_term(
+    graph: &mut Graph,
+    place: ConnectionId,
+    kind: ConnectionKind,
+    scale: f64,
+) -> LayerId {
+    let c = graph.connection_at(place).clone();
+    let units = Range::new(0, c.target_range.len);
+    let term = graph.add_layer(anonymous(graph, c.target, units.len, LayerKind::Sum));
+    *graph.connection_at_mut(place) = Connection {
+        source: Some(term),
+        kind: ConnectionKind::Identity { scale },
+        delay: 0,
+        source_range: units,
+        stops_gradient: false,
+        ..c.clone()
+    };
+    graph.add_connection(Connection { target: term, kind, target_range: units, ..c });
+    term
 }
 
 /// Whether the layer is f of another layer's units, with nothing between.

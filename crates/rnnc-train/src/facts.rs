@@ -1,7 +1,7 @@
 //! What makes a run what it is, for one that goes on to tell what has changed.
 
 use crate::loss::Loss;
-use rnnc_graph::{Graph, Layer};
+use rnnc_graph::{Graph, Layer, TextHash};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt::{self, Write};
@@ -93,23 +93,14 @@ impl Facts {
 
 /// A hash of a network's layers, connections and weights, wherever in a text they are written.
 pub(crate) fn hash_of(network: &Graph) -> String {
-    /// FNV-1a of what is written.
-    struct Hash(u64);
-    impl Write for Hash {
-        fn write_str(&mut self, text: &str) -> fmt::Result {
-            let next = |hash: u64, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
-            self.0 = text.bytes().fold(self.0, next);
-            Ok(())
-        }
-    }
-    let mut hash = Hash(0xcbf2_9ce4_8422_2325);
+    let mut hash = TextHash::default();
     let mut write = |part: fmt::Arguments<'_>| hash.write_fmt(part).unwrap_or(()); // it takes whatever is written
     for layer in network.layers() {
         write(format_args!("{:?}", Layer { origin: None, ..layer.clone() }));
     }
     let (connections, weights, outputs) = (network.connections(), network.weights(), network.outputs());
     write(format_args!("{connections:?}{weights:?}{outputs:?}"));
-    format!("{:016x}", hash.0)
+    format!("{:016x}", hash.number())
 }
 
 #[cfg(test)]
