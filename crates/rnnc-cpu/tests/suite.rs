@@ -12,8 +12,8 @@ use rnnc_plan::{
     Update, Values, ValuesMut,
 };
 use rnnc_suite::{
-    Case, Data, Smooth, cases, check, check_cells, check_functions, check_refusals, check_updates,
-    is_well_conditioned, networks, random_case,
+    Case, Data, Smooth, cases, check, check_cells, check_functions, check_norms, check_refusals,
+    check_updates, is_well_conditioned, networks, random_case,
 };
 use speeds::{FORGETFUL, NIMBLE, TARDY};
 
@@ -373,6 +373,13 @@ proptest! {
 #[test]
 fn functions_and_their_derivatives_are_accurate_over_all_numbers() {
     check_functions(&on(1)).unwrap_or_else(|wrong| panic!("{wrong}"));
+}
+
+#[test]
+fn norms_are_right_for_numbers_of_any_size() {
+    for threads in [1, 3] {
+        check_norms(&on(threads)).unwrap_or_else(|wrong| panic!("{wrong}"));
+    }
 }
 
 #[test]
