@@ -5,7 +5,7 @@ use crate::check::Make;
 use crate::data::Random;
 use crate::net::Net;
 use rnnc_graph::{Activation, Graph, Operation, WeightId};
-use rnnc_plan::{Executor, Part, Plan, PlanOptions, Setup, Values, ValuesMut};
+use rnnc_plan::{ExecutionConfig, Executor, ParameterArray, Plan, PlanOptions, Values, ValuesMut};
 use rnnc_reference::ReferenceExecutor;
 
 /// Checks normalizations of one group and of some, of few units and of many, in and out of a loop. Outside of loops they
@@ -69,7 +69,9 @@ impl Norm {
         let run = |executor: &mut dyn Executor| -> Result<[Vec<f64>; 2], String> {
             if self.looped {
                 let zeros = vec![0.0f32; self.n * self.n];
-                executor.write(Part::Weight, WeightId::from_index(0), Values::F32(&zeros)).map_err(text)?;
+                executor
+                    .write(ParameterArray::Weight, WeightId::from_index(0), Values::F32(&zeros))
+                    .map_err(text)?;
             }
             executor.forward(frames, &[Values::F32(&x)], None).map_err(text)?;
             executor.backward(frames, &[Some(Values::F32(&e))]).map_err(text)?;
@@ -80,9 +82,9 @@ impl Norm {
         };
         let options = PlanOptions::training(self.streams, frames).with_input_gradients();
         let plan = || Plan::new(&self.graph(), options).map_err(|e| e.to_string());
-        let setup = Setup::new(self.streams, frames);
-        let want = run(&mut ReferenceExecutor::new(plan()?, setup).map_err(text)?)?;
-        let got = run(make(plan()?, setup).map_err(text)?.as_mut())?;
+        let config = ExecutionConfig::new(self.streams, frames);
+        let want = run(&mut ReferenceExecutor::new(plan()?, config).map_err(text)?)?;
+        let got = run(make(plan()?, config).map_err(text)?.as_mut())?;
         let size = self.n / self.operation.groups();
         for (row, &(of_x, of_e)) in pairs.iter().enumerate() {
             for first in (0..self.n).step_by(size).map(|group| row * self.n + group) {
