@@ -3,11 +3,14 @@
 use crate::adam::{self, Learned};
 use crate::borders::{self, copy_out};
 use crate::gradients;
-use crate::network::{Network, Place, Surroundings, width};
+use crate::network::{Network, Place, Read, Surroundings, width};
 use crate::order::{self, Pair};
 use crate::rounding::Roundings;
 use crate::window::Window;
-use rnnc_graph::{Adjoint, AdjointOptions, Graph, GraphError, Layer, LayerId, LayerKind, Output, WeightId};
+use rnnc_graph::{
+    Adjoint, AdjointOptions, Function, Graph, GraphError, Layer, LayerId, LayerKind, Operation, Output,
+    WeightId,
+};
 use rnnc_plan::{
     Executor, ExecutorError, History, Kept, Part, Plan, Setup, State, Update, Values, ValuesMut,
     check_available,
@@ -56,10 +59,30 @@ pub struct ReferenceExecutor {
     back: usize,
     /// The forward network's layers in the frames of the last call, in the order of their computation.
     order: Vec<Pair>,
+    /// Where the last backward call left the numbers that are finite.
+    left: Option<NonFiniteDerivative>,
     roundings: Roundings,
 }
 
-/// A value that is not finite, or too large for single precision.
+/// Where errors, on their way back, first leave the numbers that are finite.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NonFiniteDerivative {
+    /// The layer whose derivative, or error, is not finite.
+    pub layer: String,
+    /// The function whose derivative it is, if it is one: `sqrt`.
+    pub function: Option<&'static str>,
+    /// The frame within the last forward call; none for a layer of parameters alone, which is the same in all, or an
+    /// older frame.
+    pub frame: Option<usize>,
+    /// The stream.
+    pub stream: usize,
+    /// The unit.
+    pub unit: usize,
+    /// What it is.
+    pub value: f64,
+}
+
+/// A value that is not finite, or too large.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct NonFinite {
     /// The layer, of the plan's forward graph.
@@ -111,6 +134,7 @@ impl ReferenceExecutor {
             new: 0,
             back: 0,
             order: Vec::new(),
+            left: None,
             roundings: Roundings::default(),
             plan,
             setup,
@@ -133,6 +157,11 @@ impl ReferenceExecutor {
     /// The first value of the last forward call, by frame and then in the order of computation, that is not
     /// finite or is larger than single precision holds.
     pub fn first_non_finite(&self) -> Option<NonFinite> {
+        self.first_beyond(f64::from(f32::MAX))
+    }
+
+    /// The first value of the last forward call that is not a number or is larger than `most`.
+    pub fn first_beyond(&self, most: f64) -> Option<NonFinite> {
         let given = |frame| {
             let layers = self.forward.graph.layer_ids().filter(|&id| self.forward.is_given(id));
             layers.map(move |layer| Pair { layer, frame })
@@ -144,11 +173,17 @@ impl ReferenceExecutor {
         pairs.into_iter().find_map(|Pair { layer, frame }| {
             (0..self.setup.streams).find_map(|stream| {
                 let units = self.forward.tracks[layer.index()].at(Place { frame, stream });
-                let unit = units.iter().position(|x| x.is_nan() || x.abs() > f64::from(f32::MAX))?;
+                let unit = units.iter().position(|x| x.is_nan() || x.abs() > most)?;
                 let value = units[unit];
                 Some(NonFinite { layer, frame: frame - self.new_frames().start, stream, unit, value })
             })
         })
+    }
+
+    /// Where the errors of the last backward call first left the numbers that are finite, in the order of computation.
+    /// All that was read there was finite.
+    pub fn first_non_finite_derivative(&self) -> Option<&NonFiniteDerivative> {
+        self.left.as_ref()
     }
 
     /// The frames of the last forward call, in the window.
@@ -216,6 +251,10 @@ impl ReferenceExecutor {
         let around = Surroundings { window: &window, saved: Some(&constants), ..self.surroundings() };
         let order = order::run(&mut network, &around, 0..1);
         gradients::accumulate(&network, &around, 0..1, gradients);
+        if let (None, Ok(order)) = (&self.left, &order) {
+            let left = first_to_leave(&network, &around, order);
+            self.left = left.map(|left| NonFiniteDerivative { frame: None, ..left });
+        }
         let result = order.map(drop).map_err(|pair| stuck(&network.graph, pair));
         self.constants = Some((constants, network));
         result
@@ -314,8 +353,15 @@ impl Executor for ReferenceExecutor {
         let order = order::run(&mut network, &around, span.clone());
         let mut gradients: Vec<Vec<f64>> = self.weights.iter().map(|w| vec![0.0; w.len()]).collect();
         gradients::accumulate(&network, &around, span, &mut gradients);
+        let new = self.new_frames().start;
+        let left = order.as_ref().ok().and_then(|order| first_to_leave(&network, &around, order));
+        let left = left.map(|left| NonFiniteDerivative {
+            frame: left.frame.and_then(|frame| frame.checked_sub(new)),
+            ..left
+        });
         let result = order.map(drop).map_err(|pair| stuck(&network.graph, pair));
         self.adjoint = Some(network);
+        self.left = left;
         self.derive_back(&mut gradients)?;
         for (learned, gradient) in self.learned.iter_mut().zip(gradients) {
             learned.gradient = gradient;
@@ -452,6 +498,46 @@ impl ReferenceExecutor {
         self.back = 0;
         self.order.clear();
     }
+}
+
+/// The first value of an adjoint that is not finite, though all that it was computed from is.
+fn first_to_leave(
+    network: &Network,
+    around: &Surroundings<'_>,
+    order: &[Pair],
+) -> Option<NonFiniteDerivative> {
+    let mut places = order.iter().flat_map(|&Pair { layer, frame }| {
+        (0..around.window.streams()).map(move |stream| (layer, Place { frame, stream }))
+    });
+    places.find_map(|(id, at)| {
+        let units = network.tracks[id.index()].at(at);
+        let unit = units.iter().position(|x| !x.is_finite())?;
+        let is_finite = |read| match read {
+            Read::Units(units) => units.iter().all(|x: &f64| x.is_finite()),
+            Read::Symbol(_) => true,
+        };
+        let mut sources = network.graph.incoming(id).filter_map(|c| Some((c.source?, c.delay)));
+        if !sources.all(|(source, delay)| is_finite(network.read(around, source, at, delay))) {
+            return None;
+        }
+        let layer = network.graph.layer_at(id);
+        // The adjoint's own layers have such names; the others are the forward network's, computed again.
+        let name = layer.name.strip_prefix("d ")?;
+        let function = match (layer.function, layer.kind) {
+            (Function::Derivative(activation), _) => Some(activation.name()),
+            (_, LayerKind::Operation(Operation::Quotient)) => Some(Operation::Quotient.name()),
+            (_, LayerKind::Operation(operation)) => operation.name().strip_suffix(" gradient"),
+            _ => None,
+        };
+        Some(NonFiniteDerivative {
+            layer: name.to_owned(),
+            function,
+            frame: Some(at.frame),
+            stream: at.stream,
+            unit,
+            value: units[unit],
+        })
+    })
 }
 
 fn stuck(graph: &Graph, pair: Pair) -> ExecutorError {
