@@ -18,7 +18,8 @@ use std::sync::atomic::AtomicBool;
 #[command(after_help = "\
 Ctrl-C, SIGTERM and SIGHUP end the run after the current window, with a checkpoint; a second one ends it at once. The \
 run's directory holds checkpoint, metrics, and copies of network and settings: `--resume` goes on from there, `rnnc \
-generate` writes text, and the checkpoint serves as --weights of `rnnc run`. One `rnnc train` at a time writes there.
+generate` writes text, and the checkpoint serves as --weights of `rnnc run`. One `rnnc train` at a time writes there. No file \
+that is not the run's is replaced: a copy ends with a line that says what it is, and who changes it makes it his own.
 
 Examples:
   rnnc train train.toml
