@@ -157,11 +157,21 @@ impl ReferenceExecutor {
     /// The first value of the last forward call, by frame and then in the order of computation, that is not
     /// finite or is larger than single precision holds.
     pub fn first_non_finite(&self) -> Option<NonFinite> {
-        self.first_beyond(f64::from(f32::MAX))
+        self.first_non_finite_of(|_, _, _| true)
+    }
+
+    /// The same of those layers, frames of the last forward call and streams for which `looks` holds.
+    pub fn first_non_finite_of(&self, looks: impl Fn(LayerId, usize, usize) -> bool) -> Option<NonFinite> {
+        self.first_of(f64::from(f32::MAX), looks)
     }
 
     /// The first value of the last forward call that is not a number or is larger than `most`.
     pub fn first_beyond(&self, most: f64) -> Option<NonFinite> {
+        self.first_of(most, |_, _, _| true)
+    }
+
+    fn first_of(&self, most: f64, looks: impl Fn(LayerId, usize, usize) -> bool) -> Option<NonFinite> {
+        let begin = self.new_frames().start;
         let given = |frame| {
             let layers = self.forward.graph.layer_ids().filter(|&id| self.forward.is_given(id));
             layers.map(move |layer| Pair { layer, frame })
@@ -171,11 +181,12 @@ impl ReferenceExecutor {
         // Stable: given layers come first in their frame, the others as they were computed.
         pairs.sort_by_key(|pair| pair.frame);
         pairs.into_iter().find_map(|Pair { layer, frame }| {
-            (0..self.setup.streams).find_map(|stream| {
+            let mut streams = (0..self.setup.streams).filter(|&stream| looks(layer, frame - begin, stream));
+            streams.find_map(|stream| {
                 let units = self.forward.tracks[layer.index()].at(Place { frame, stream });
                 let unit = units.iter().position(|x| x.is_nan() || x.abs() > most)?;
                 let value = units[unit];
-                Some(NonFinite { layer, frame: frame - self.new_frames().start, stream, unit, value })
+                Some(NonFinite { layer, frame: frame - begin, stream, unit, value })
             })
         })
     }

@@ -27,7 +27,8 @@ Examples:
 
 Validation and test data are whole sequences (files of text, columns or lists of arrays) from the end of the data, as near to \
 the settings' shares as they come; where none begins near there, the tail of one is taken, and begins without the state \
-before it. Reported losses are those of whole sequences with their state carried on.")]
+before it. Where arrays have a `mask`, the output of a frame that it leaves out may be anything, even NaN; what the output is \
+computed from must be finite, for gradients are products with it. Reported losses are those of whole sequences with their state carried on.")]
 pub struct Train {
     /// The settings
     #[arg(value_name = "TRAIN.toml")]

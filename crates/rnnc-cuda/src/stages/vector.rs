@@ -529,6 +529,7 @@ impl<'a> Code<'a> {
             Operation::Quotient
             | Operation::Max
             | Operation::Min
+            | Operation::Known
             | Operation::Step
             | Operation::DropoutMask { .. } => {}
         }
