@@ -300,6 +300,36 @@ fn what_is_no_number_where_no_loss_counts_is_not_blamed_for_a_loss_that_is_none(
 }
 
 #[test]
+fn a_chain_of_many_layers_is_trained_and_run_on_a_small_stack() {
+    const LAYERS: usize = 5000;
+    let train = || {
+        let chain: String =
+            (1..LAYERS).map(|i| format!("h{i} = tanh(dense(h{}; 2) + h{}[t-1])\n", i - 1, i - 1)).collect();
+        let text =
+            format!("network n {{ input x : vector(2)\n h0 = tanh(x)\n{chain} output h{} }}", LAYERS - 1);
+        let graph = rnnc_lang::compile("net.rnn", &text, None).unwrap();
+        let numbers = |values: Vec<f32>| Column::Numbers { size: 2, values };
+        let columns = vec![numbers(vec![0.5; 16]), numbers(vec![0.25; 16])];
+        let data = Sequences { columns, starts: vec![0], counted: None, frames: 8 };
+        let config = TrainingConfig::new(1, 4, Loss::MeanSquaredError);
+        let network = config.loss.of(&graph, None).unwrap();
+        let make = |plan, setup| -> Result<Box<dyn Executor>, ExecutorError> {
+            Ok(Box::new(rnnc_cpu::CpuExecutor::new(plan, setup)?))
+        };
+        let mut trainer = Trainer::new(network.clone(), "", data.clone(), &config, 1, &make).unwrap();
+        for _ in 0..2 {
+            assert!(trainer.step().unwrap().gradient_norm.is_finite());
+        }
+        let mut evaluator = Evaluator::new(&network, data, 1, 4, None, 1, &make).unwrap();
+        let loss = evaluator.evaluate(&trainer.weights().unwrap(), &AtomicBool::new(false)).unwrap();
+        assert!(loss.unwrap().is_finite());
+    };
+    // Enough for a fixed number of calls one within the other, and not for one a layer.
+    let small = std::thread::Builder::new().stack_size(1 << 18);
+    small.spawn(train).unwrap().join().unwrap();
+}
+
+#[test]
 fn with_a_short_step_errors_go_back_through_the_whole_window() {
     // s(t) = s(t-1) + w x(t), y = s: one x, in the first frame; the loss is read in the last step.
     let mut graph = Graph::new("sum");
