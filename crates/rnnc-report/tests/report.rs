@@ -20,7 +20,7 @@ fn the_text_of_a_peephole_lstm() {
 }
 
 #[test]
-fn the_text_of_independent_towers_tells_their_tracks() {
+fn the_text_of_independent_towers_tells_their_tasks() {
     let text = report::text(&plan(&nets::two_towers(12, 32)));
     assert!(text.contains("2 tracks side by side"), "{text}");
     assert!(text.contains("track of"), "{text}");

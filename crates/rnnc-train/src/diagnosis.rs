@@ -6,7 +6,7 @@ use crate::loss;
 use rnnc_graph::Graph;
 use rnnc_io::Weights;
 use rnnc_io::index_of;
-use rnnc_plan::{Executor, Part, Plan, PlanOptions, Setup, State};
+use rnnc_plan::{ExecutionConfig, Executor, ParameterArray, Plan, PlanOptions, State};
 use rnnc_reference::ReferenceExecutor;
 
 /// Names the first weight, or else the first layer and frame, of a window whose loss is not finite. `before` is
@@ -16,22 +16,23 @@ pub(crate) fn of_window(
     weights: &Weights,
     before: &State,
     batch: &Batch,
-    setup: Setup,
+    config: ExecutionConfig,
 ) -> Result<String, TrainError> {
     if let Some(place) = first_non_finite(graph, weights) {
         return Ok(format!("weight {place}"));
     }
     let frames = batch.frames();
     // With gradients, for the plan to keep the same layers' histories as the plan that was trained.
-    let plan = Plan::new(graph, PlanOptions::training(setup.streams, frames))?;
-    let mut reference = ReferenceExecutor::new(plan, Setup { window: frames, step: frames, ..setup })?;
-    weights.put_into(&mut reference, Part::Weight)?;
+    let plan = Plan::new(graph, PlanOptions::training(config.streams, frames))?;
+    let mut reference =
+        ReferenceExecutor::new(plan, ExecutionConfig { window: frames, step: frames, ..config })?;
+    weights.put_into(&mut reference, ParameterArray::Weight)?;
     reference.set_state(before)?;
     reference.forward(frames, &batch.inputs(), Some(batch.resets()))?;
     // What is not compared with anything is no number by purpose.
-    let (counted, forward) = (batch.counted(), &reference.plan().forward);
+    let (counted, forward) = (batch.loss_mask(), &reference.plan().forward);
     let looks = |layer, frame: usize, stream| {
-        counted[frame * setup.streams + stream] || !loss::is_unknown(&forward.layer_at(layer).name)
+        counted[frame * config.streams + stream] || !loss::is_unknown(&forward.layer_at(layer).name)
     };
     let Some(found) = reference.first_non_finite_of(looks) else {
         return Ok("the loss is not finite, but in double precision every layer is".into());

@@ -3,7 +3,7 @@
 use crate::support::{dense, reference, symbol};
 use rnnc_graph::{Activation, Connect, Graph, Init, LayerKind, Start, WeightId};
 use rnnc_io::Weights;
-use rnnc_plan::{Executor, ExecutorError, NO_SYMBOL, Plan, Setup};
+use rnnc_plan::{ExecutionConfig, Executor, ExecutorError, NO_SYMBOL, Plan};
 use rnnc_train::{Column, Evaluator, Loss, MakeExecutor, Sequences, TrainError, Trainer, TrainingConfig};
 use std::sync::atomic::AtomicBool;
 
@@ -11,7 +11,7 @@ fn text(bytes: &[u8]) -> Sequences {
     Sequences {
         columns: vec![Column::Bytes(bytes.to_vec()), Column::NextByte { of: 0 }],
         starts: vec![0],
-        counted: None,
+        loss_mask: None,
         frames: bytes.len(),
     }
 }
@@ -59,7 +59,7 @@ fn the_loss_is_the_mean_over_frames_that_have_a_target() {
 #[test]
 fn a_window_without_targets_has_no_loss_and_no_gradient() {
     let mut data = text(&[0, 1, 2, 0, 1, 2]);
-    data.counted = Some([[false; 3], [true; 3]].concat());
+    data.loss_mask = Some([[false; 3], [true; 3]].concat());
     let config = TrainingConfig::new(1, 3, Loss::CrossEntropy);
     let mut trainer = trainer(&bigrams(), data, &config).unwrap();
     let step = trainer.step().unwrap();
@@ -71,7 +71,7 @@ fn a_window_without_targets_has_no_loss_and_no_gradient() {
 #[test]
 fn data_without_any_target_is_refused() {
     let mut data = text(&[0, 1, 2]);
-    data.counted = Some(vec![false; 3]);
+    data.loss_mask = Some(vec![false; 3]);
     let config = TrainingConfig::new(1, 3, Loss::CrossEntropy);
     let error = trainer(&bigrams(), data, &config).err().unwrap();
     assert_eq!(error.to_string(), "of the 3 frames to train on, none has a target whose loss counts");
@@ -95,8 +95,8 @@ fn a_setting_out_of_its_bounds_is_refused_by_name_before_anything_else() {
 
 #[test]
 fn a_gradient_that_is_not_finite_leaves_the_weights_as_they_are() {
-    // The slope of sqrt at 0 is infinite.
-    let mut graph = slope();
+    // The derivative of sqrt at 0 is infinite.
+    let mut graph = derivative();
     let root = graph.sum("root", 1, Activation::Sqrt);
     let w = graph.weight("root.diag.x", &[1], Init::Zeros);
     graph.connect(graph.find_layer("x").unwrap(), root, Connect::diagonal(w));
@@ -105,7 +105,7 @@ fn a_gradient_that_is_not_finite_leaves_the_weights_as_they_are() {
     let data = Sequences {
         columns: vec![numbers(vec![1.0, 2.0]), numbers(vec![1.0, 2.0])],
         starts: vec![0],
-        counted: None,
+        loss_mask: None,
         frames: 2,
     };
     let config = TrainingConfig::new(1, 2, Loss::MeanSquaredError);
@@ -116,7 +116,7 @@ fn a_gradient_that_is_not_finite_leaves_the_weights_as_they_are() {
 }
 
 /// y = w x, one number each.
-fn slope() -> Graph {
+fn derivative() -> Graph {
     let mut graph = Graph::new("slope");
     let x = graph.input("x", 1);
     let y = graph.sum("y", 1, Activation::Identity);
@@ -134,11 +134,11 @@ fn mean_squared_error_fits_a_line_and_heeds_the_mask() {
     let data = Sequences {
         columns: vec![Column::Numbers { size: 1, values: x }, Column::Numbers { size: 1, values: y }],
         starts: vec![0],
-        counted: Some((0..20).map(|i| i % 4 != 0).collect()),
+        loss_mask: Some((0..20).map(|i| i % 4 != 0).collect()),
         frames: 20,
     };
     let config = TrainingConfig { learning_rate: 0.1, ..TrainingConfig::new(2, 10, Loss::MeanSquaredError) };
-    let mut trainer = trainer(&slope(), data, &config).unwrap();
+    let mut trainer = trainer(&derivative(), data, &config).unwrap();
     let first = trainer.step().unwrap();
     assert_eq!(first.counted, 15);
     let last = (0..200).map(|_| trainer.step().unwrap().loss()).last().unwrap();
@@ -161,11 +161,11 @@ fn what_does_not_count_may_be_no_number_whatever_stands_there() {
     graph.output("y", y);
     let data = |target: Column| {
         let x = [[1.0; 3], [0.0; 3], [2.0, 1.0, 0.5], [0.0; 3]].concat();
-        let counted = Some(vec![true, false, true, false]);
+        let loss_mask = Some(vec![true, false, true, false]);
         Sequences {
             columns: vec![Column::Numbers { size: 3, values: x }, target],
             starts: vec![0],
-            counted,
+            loss_mask,
             frames: 4,
         }
     };
@@ -181,9 +181,9 @@ fn what_does_not_count_may_be_no_number_whatever_stands_there() {
     let targets = [[1.0; 3], [f32::NAN; 3], [1.0; 3], [f32::INFINITY; 3]].concat();
     let x = Column::Numbers { size: 1, values: vec![1.0; 4] };
     let y = Column::Numbers { size: 1, values: targets.iter().step_by(3).copied().collect() };
-    let counted = Some(vec![true, false, true, false]);
-    let data = Sequences { columns: vec![x, y], starts: vec![0], counted, frames: 4 };
-    let mut trainer = crate::updates::trainer(&slope(), data, &config).unwrap();
+    let loss_mask = Some(vec![true, false, true, false]);
+    let data = Sequences { columns: vec![x, y], starts: vec![0], loss_mask, frames: 4 };
+    let mut trainer = crate::updates::trainer(&derivative(), data, &config).unwrap();
     let step = trainer.step().unwrap();
     assert_eq!((step.loss_sum, step.gradient_norm), (2.0, 2.0));
 }
@@ -198,7 +198,7 @@ fn spoilt_output() -> Graph {
 /// Two sequences, of which frames 2, 3 and 6 do not count, with these numbers for x and z there; or, if there are none, without
 /// these frames.
 fn with_spoilt_frames(loss: Loss, spoilt: Option<[f32; 2]>) -> Sequences {
-    let (mut columns, mut counted) = ([const { Vec::new() }; 3], Vec::new());
+    let (mut columns, mut loss_mask) = ([const { Vec::new() }; 3], Vec::new());
     let mut symbols = Vec::new();
     for frame in 0..8 {
         // The last ones of their sequences, so that what follows is the same without them.
@@ -213,7 +213,7 @@ fn with_spoilt_frames(loss: Loss, spoilt: Option<[f32; 2]>) -> Sequences {
         columns[1].extend([z, 1.0, z]);
         columns[2].extend([0, 1, 2].map(|i| if counts { number(i) } else { f32::NAN }));
         symbols.push(frame as u32 % 3);
-        counted.push(counts);
+        loss_mask.push(counts);
     }
     let [x, z, target] = columns;
     let target = match loss {
@@ -221,16 +221,16 @@ fn with_spoilt_frames(loss: Loss, spoilt: Option<[f32; 2]>) -> Sequences {
         Loss::MeanSquaredError => Column::Numbers { size: 3, values: target },
     };
     let starts = vec![0, if spoilt.is_some() { 4 } else { 2 }];
-    let frames = counted.len();
+    let frames = loss_mask.len();
     let columns =
         vec![Column::Numbers { size: 2, values: x }, Column::Numbers { size: 3, values: z }, target];
-    Sequences { columns, starts, counted: Some(counted), frames }
+    Sequences { columns, starts, loss_mask: Some(loss_mask), frames }
 }
 
 #[test]
 fn an_output_that_is_no_number_where_no_loss_counts_leaves_every_gradient_as_it_is_without_these_frames() {
-    let cpu = |plan, setup| -> Result<Box<dyn Executor>, ExecutorError> {
-        Ok(Box::new(rnnc_cpu::CpuExecutor::new(plan, setup)?))
+    let cpu = |plan, config| -> Result<Box<dyn Executor>, ExecutorError> {
+        Ok(Box::new(rnnc_cpu::CpuExecutor::new(plan, config)?))
     };
     for make in [&reference as MakeExecutor<'_>, &cpu] {
         for loss in [Loss::CrossEntropy, Loss::MeanSquaredError] {
@@ -243,7 +243,7 @@ fn an_output_that_is_no_number_where_no_loss_counts_leaves_every_gradient_as_it_
                 (step, trainer.weights().unwrap())
             };
             let (without, weights) = trained(None);
-            assert!(without.gradient_norm > 0.0 && without.counted == 5);
+            assert!(without.gradient_norm > 0.0 && without.loss_mask == 5);
             for z in [0.0, f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 3e38] {
                 let (step, found) = trained(Some([0.5, z]));
                 let close = |a: f64, b: f64| (a - b).abs() <= 1e-5 * (a.abs() + b.abs());
@@ -271,7 +271,7 @@ fn an_output_that_is_no_number_where_no_loss_counts_leaves_every_gradient_as_it_
 #[test]
 fn a_target_that_is_no_number_is_refused_where_it_counts() {
     let mut data = with_spoilt_frames(Loss::MeanSquaredError, Some([0.5, 0.5]));
-    data.counted.as_mut().unwrap()[3] = true;
+    data.loss_mask.as_mut().unwrap()[3] = true;
     let config = TrainingConfig::new(1, 8, Loss::MeanSquaredError);
     let error = trainer(&spoilt_output(), data, &config).err().unwrap();
     assert!(
@@ -291,7 +291,7 @@ fn what_is_no_number_where_no_loss_counts_is_not_blamed_for_a_loss_that_is_none(
             numbers(vec![f32::NAN; 2].into_iter().chain([1.0; 2]).collect()),
         ],
         starts: vec![0],
-        counted: Some(vec![false, true]),
+        loss_mask: Some(vec![false, true]),
         frames: 2,
     };
     let config = TrainingConfig::new(1, 2, Loss::MeanSquaredError);
@@ -310,11 +310,11 @@ fn a_chain_of_many_layers_is_trained_and_run_on_a_small_stack() {
         let graph = rnnc_lang::compile("net.rnn", &text, None).unwrap();
         let numbers = |values: Vec<f32>| Column::Numbers { size: 2, values };
         let columns = vec![numbers(vec![0.5; 16]), numbers(vec![0.25; 16])];
-        let data = Sequences { columns, starts: vec![0], counted: None, frames: 8 };
+        let data = Sequences { columns, starts: vec![0], loss_mask: None, frames: 8 };
         let config = TrainingConfig::new(1, 4, Loss::MeanSquaredError);
         let network = config.loss.of(&graph, None).unwrap();
-        let make = |plan, setup| -> Result<Box<dyn Executor>, ExecutorError> {
-            Ok(Box::new(rnnc_cpu::CpuExecutor::new(plan, setup)?))
+        let make = |plan, config| -> Result<Box<dyn Executor>, ExecutorError> {
+            Ok(Box::new(rnnc_cpu::CpuExecutor::new(plan, config)?))
         };
         let mut trainer = Trainer::new(network.clone(), "", data.clone(), &config, 1, &make).unwrap();
         for _ in 0..2 {
@@ -345,7 +345,7 @@ fn with_a_short_step_errors_go_back_through_the_whole_window() {
             Column::Numbers { size: 1, values: vec![1.0; 12] },
         ],
         starts: vec![0],
-        counted: None,
+        loss_mask: None,
         frames: 12,
     };
     let norms = |window: usize| {
@@ -433,7 +433,7 @@ fn the_frame_of_a_later_window_is_counted_from_the_beginning() {
 
 #[test]
 fn a_gradient_that_is_no_number_names_its_weight() {
-    // The slope of sqrt at 0 is infinite.
+    // The derivative of sqrt at 0 is infinite.
     let mut graph = bigrams();
     let p = graph.weight("root.param", &[4], Init::Zeros);
     let parameter = graph.add_layer(rnnc_graph::Layer {
@@ -492,14 +492,14 @@ fn an_evaluation_runs_each_sequence_whole_with_its_state_carried_on() {
     let frames: usize = lengths.iter().sum();
     let starts: Vec<usize> = lengths.iter().scan(0, |at, n| Some(std::mem::replace(at, *at + n))).collect();
     let x: Vec<f32> = (0..frames).map(|i| ((i * i) % 17) as f32 / 17.0).collect();
-    let counted: Vec<bool> = (0..frames).map(|i| i % 5 != 0).collect();
+    let loss_mask: Vec<bool> = (0..frames).map(|i| i % 5 != 0).collect();
     let data = Sequences {
         columns: vec![
             Column::Numbers { size: 1, values: x.clone() },
             Column::Numbers { size: 1, values: vec![0.25; frames] },
         ],
         starts: starts.clone(),
-        counted: Some(counted.clone()),
+        loss_mask: Some(loss_mask.clone()),
         frames,
     };
     // The mean of (s - 1/4)^2 over the first frames that count.
@@ -513,7 +513,7 @@ fn an_evaluation_runs_each_sequence_whole_with_its_state_carried_on() {
             let mut s = 0.0;
             for frame in frames {
                 s = 0.9 * s + f64::from(x[frame]);
-                if counted[frame] {
+                if loss_mask[frame] {
                     sum += (s - 0.25) * (s - 0.25);
                     count += 1.0;
                 }
@@ -576,7 +576,7 @@ fn an_evaluation_is_without_dropout_and_can_be_stopped() {
 
 #[test]
 fn what_the_executor_refuses_is_told_in_its_words() {
-    let refuse = |_: Plan, _: Setup| {
+    let refuse = |_: Plan, _: ExecutionConfig| {
         Err(ExecutorError::Memory { what: "the window".into(), bytes: 1 << 60, available: 1 << 30 })
     };
     let config = TrainingConfig::new(1, 3, Loss::CrossEntropy);
