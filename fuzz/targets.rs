@@ -7,7 +7,7 @@
 use rnnc::graph::Graph;
 use rnnc::io::{Array, ArrayFile, Elements, Precision, Weights, read_state, write_arrays, write_state};
 use rnnc::lang::compile;
-use rnnc::plan::{Executor, Plan, PlanOptions, Setup, Values};
+use rnnc::plan::{ExecutionConfig, Executor, Plan, PlanOptions, Values};
 use rnnc::reference::ReferenceExecutor;
 use rnnc::train::{Checkpoint, Column, Config, Loss, Sequences, Trainer, TrainingConfig};
 use std::path::{Path, PathBuf};
@@ -200,7 +200,7 @@ fn graph() -> Graph {
 
 fn executor() -> ReferenceExecutor {
     let plan = Plan::new(&graph(), PlanOptions::inference(2, 2)).expect("a plan");
-    ReferenceExecutor::new(plan, Setup::new(2, 2)).expect("an executor")
+    ReferenceExecutor::new(plan, ExecutionConfig::new(2, 2)).expect("an executor")
 }
 
 fn trainer() -> Trainer {
@@ -213,8 +213,8 @@ fn trainer() -> Trainer {
     };
     let config = TrainingConfig { step: Some(2), ..TrainingConfig::new(2, 4, Loss::CrossEntropy) };
     let network = config.loss.of(&graph(), None).expect("a loss");
-    let trainer = Trainer::new(network, NETWORK, data, &config, 1, &|plan, setup| {
-        Ok(Box::new(ReferenceExecutor::new(plan, setup)?))
+    let trainer = Trainer::new(network, NETWORK, data, &config, 1, &|plan, config| {
+        Ok(Box::new(ReferenceExecutor::new(plan, config)?))
     });
     trainer.expect("a trainer")
 }

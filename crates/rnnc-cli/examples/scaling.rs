@@ -7,7 +7,7 @@ use rnnc::cpu::CpuExecutor;
 use rnnc::cuda::{device::Device, explain::explain};
 use rnnc::graph::{Adjoint, AdjointOptions, Components, Graph};
 use rnnc::io::Weights;
-use rnnc::plan::{Executor, Part, Plan, PlanOptions, Setup, Values};
+use rnnc::plan::{ExecutionConfig, Executor, ParameterArray, Plan, PlanOptions, Values};
 use rnnc::reference::ReferenceExecutor;
 use rnnc::report;
 use std::fmt::Write;
@@ -159,25 +159,26 @@ fn measure(text: &str, steps: &mut Steps<'_>) -> usize {
 
 /// What becomes of a plan. `end` is that of the steps' names.
 fn planned(graph: &Graph, options: PlanOptions, end: &str, steps: &mut Steps<'_>) {
-    let setup = Setup { threads: options.workers, ..Setup::new(options.streams, options.frames) };
+    let config =
+        ExecutionConfig { threads: options.workers, ..ExecutionConfig::new(options.streams, options.frames) };
     let name = |step: &str| format!("{step}{end}");
     let plan = steps.time(&name("plan"), || Plan::new(graph, options)).expect("it can be planned");
     let mut foreseen = plan.clone();
-    steps.if_wanted(&name("foresee"), || CpuExecutor::foresee(&mut foreseen, setup, options.workers));
+    steps.if_wanted(&name("foresee"), || CpuExecutor::foresee(&mut foreseen, config, options.workers));
     steps.if_wanted(&name("report"), || report::text(&plan));
     steps.if_wanted(&name("json"), || report::json(&plan).to_string());
     steps.if_wanted(&name("dot"), || report::dot(&plan));
     steps.if_wanted(&name("svg"), || report::svg(&plan));
     let device = Device::named("h200").expect("a known device");
     // Long loops are refused, for what they would need of its shared memory.
-    steps.if_wanted(&name("cuda"), || explain(&plan, setup, &device).map(|explained| explained.to_string()));
+    steps.if_wanted(&name("cuda"), || explain(&plan, config, &device).map(|explained| explained.to_string()));
     let runs = ["", " run", " back"];
     if runs.iter().any(|run| steps.wants(&name(&format!("cpu{run}")))) {
-        let executor = steps.time(&name("cpu"), || CpuExecutor::new(plan.clone(), setup));
+        let executor = steps.time(&name("cpu"), || CpuExecutor::new(plan.clone(), config));
         windows(graph, &mut executor.expect("it can be run"), &name("cpu"), steps);
     }
     if runs.iter().any(|run| steps.wants(&name(&format!("reference{run}")))) {
-        let executor = steps.time(&name("reference"), || ReferenceExecutor::new(plan.clone(), setup));
+        let executor = steps.time(&name("reference"), || ReferenceExecutor::new(plan.clone(), config));
         windows(graph, &mut executor.expect("it can be run"), &name("reference"), steps);
     }
 }
@@ -185,7 +186,7 @@ fn planned(graph: &Graph, options: PlanOptions, end: &str, steps: &mut Steps<'_>
 /// The first windows of a network, forward and back.
 fn windows(graph: &Graph, executor: &mut dyn Executor, name: &str, steps: &mut Steps<'_>) {
     steps.time(&format!("{name} run"), || {
-        Weights::initial(graph, 1).put_into(executor, Part::Weight).expect("weights fit");
+        Weights::initial(graph, 1).put_into(executor, ParameterArray::Weight).expect("weights fit");
         for _ in 0..2 {
             executor.forward(FRAMES, &[Values::F32(&[0.5; 2 * FRAMES])], None).expect("inputs fit");
         }

@@ -5,7 +5,7 @@ pub use rnnc::ExecutorKind;
 use rnnc_cuda::{CudaExecutor, Speeds};
 use rnnc_graph::Graph;
 use rnnc_io::Weights;
-use rnnc_plan::{Executor, ExecutorError, Part, Plan, PlanOptions, Setup};
+use rnnc_plan::{ExecutionConfig, Executor, ExecutorError, ParameterArray, Plan, PlanOptions};
 
 /// How precise products of matrices are.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -29,8 +29,8 @@ impl Precision {
         }
     }
 
-    /// The same in a setup.
-    pub fn of_setup(self) -> rnnc_plan::Precision {
+    /// The same in a config.
+    pub fn of_config(self) -> rnnc_plan::Precision {
         match self {
             Precision::F32 => rnnc_plan::Precision::F32,
             Precision::Tf32 => rnnc_plan::Precision::Tf32,
@@ -38,7 +38,7 @@ impl Precision {
         }
     }
 
-    /// That of a setup.
+    /// That of a config.
     pub fn of(precision: rnnc_plan::Precision) -> Precision {
         match precision {
             rnnc_plan::Precision::F32 => Precision::F32,
@@ -48,19 +48,19 @@ impl Precision {
     }
 }
 
-/// Makes an executor, of the setup's precision unless another is asked for.
+/// Makes an executor, of the config's precision unless another is asked for.
 pub fn make(
     kind: ExecutorKind,
     plan: Plan,
-    setup: Setup,
+    config: ExecutionConfig,
     precision: Option<Precision>,
 ) -> Result<Box<dyn Executor>, ExecutorError> {
     if let (ExecutorKind::Reference, Some(precision)) = (kind, precision) {
         let what = format!("with `--precision {}`", precision.name());
         return Err(ExecutorError::Unsupported { executor: kind.name(), what });
     }
-    let precision = precision.map_or(setup.precision, Precision::of_setup);
-    kind.make(plan, Setup { precision, ..setup }).map_err(with_remedy)
+    let precision = precision.map_or(config.precision, Precision::of_config);
+    kind.make(plan, ExecutionConfig { precision, ..config }).map_err(with_remedy)
 }
 
 /// Says what runs on any machine.
@@ -97,14 +97,14 @@ pub struct ExecutorArgs {
 
 impl ExecutorArgs {
     /// The executor of a GPU, for commands that ask it what others do not know.
-    pub fn cuda(&self, plan: Plan, setup: Setup) -> Result<CudaExecutor, ExecutorError> {
-        let precision = self.precision.unwrap_or_default().of_setup();
-        CudaExecutor::new(plan, Setup { precision, ..setup }).map_err(with_remedy)
+    pub fn cuda(&self, plan: Plan, config: ExecutionConfig) -> Result<CudaExecutor, ExecutorError> {
+        let precision = self.precision.unwrap_or_default().of_config();
+        CudaExecutor::new(plan, ExecutionConfig { precision, ..config }).map_err(with_remedy)
     }
 
     /// How fast this machine's GPU is, in the precision that is asked for.
     pub fn speeds(&self) -> Result<Speeds, ExecutorError> {
-        Speeds::measure(self.precision.unwrap_or_default().of_setup()).map_err(with_remedy)
+        Speeds::measure(self.precision.unwrap_or_default().of_config()).map_err(with_remedy)
     }
 
     /// Makes an executor for a network in windows of `frames` frames, with these weights.
@@ -115,9 +115,12 @@ impl ExecutorArgs {
         weights: &Weights,
     ) -> anyhow::Result<Box<dyn Executor>> {
         let options = PlanOptions { workers: self.executor.workers(self.threads), ..options };
-        let setup = Setup { threads: self.threads, ..Setup::new(options.streams, options.frames) };
-        let mut executor = make(self.executor, Plan::new(graph, options)?, setup, self.precision)?;
-        weights.put_into(&mut *executor, Part::Weight)?;
+        let config = ExecutionConfig {
+            threads: self.threads,
+            ..ExecutionConfig::new(options.streams, options.frames)
+        };
+        let mut executor = make(self.executor, Plan::new(graph, options)?, config, self.precision)?;
+        weights.put_into(&mut *executor, ParameterArray::Weight)?;
         Ok(executor)
     }
 }

@@ -10,7 +10,7 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rnnc_graph::{Graph, LayerKind, initial_values, nearest};
 use rnnc_io::Weights;
-use rnnc_plan::{ExecutorError, Setup, check_available};
+use rnnc_plan::{ExecutionConfig, ExecutorError, check_available};
 use std::str::FromStr;
 
 /// T frames of B streams, and weights.
@@ -198,8 +198,12 @@ impl Trial {
     }
 
     /// How an executor of one window of all frames is set up.
-    pub fn setup(&self) -> Setup {
-        Setup { training: self.dropout, seed: self.seed, ..Setup::new(self.streams, self.frames) }
+    pub fn config(&self) -> ExecutionConfig {
+        ExecutionConfig {
+            training: self.dropout,
+            seed: self.seed,
+            ..ExecutionConfig::new(self.streams, self.frames)
+        }
     }
 }
 

@@ -11,7 +11,7 @@ mod speeds;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestError, TestRng, TestRunner};
 use rnnc_cpu::CpuExecutor;
-use rnnc_plan::{Executor, ExecutorError, Plan, Setup};
+use rnnc_plan::{ExecutionConfig, Executor, ExecutorError, Plan};
 use rnnc_suite::{Smooth, check, is_well_conditioned, random_case};
 use std::error::Error;
 use std::io::Write;
@@ -31,8 +31,8 @@ fn run(seed: u64) -> Result<u32, String> {
     let drawn = (random_case(Smooth::Yes), 1usize..6, prop::sample::select(speeds::ALL.to_vec()));
     let left_out = AtomicU32::new(0);
     let result = runner.run(&drawn, |(case, threads, speeds)| {
-        let make = |plan: Plan, setup: Setup| -> Result<Box<dyn Executor>, ExecutorError> {
-            Ok(Box::new(CpuExecutor::for_cores(plan, Setup { threads, ..setup }, speeds)?))
+        let make = |plan: Plan, config: ExecutionConfig| -> Result<Box<dyn Executor>, ExecutorError> {
+            Ok(Box::new(CpuExecutor::for_cores(plan, ExecutionConfig { threads, ..config }, speeds)?))
         };
         match check(&case, &make, TOLERANCE) {
             // Of sums that cancel to nothing, single precision leaves a little.

@@ -10,14 +10,14 @@ use crate::kernels::pack::packed_len;
 use crate::memory::Aligned;
 use crate::program::{
     DepthCode, GatherOp, Kernel, LaneCode, OpCode, OuterOp, ProductOp, Program, ReduceOp, Ring, ScatterOp,
-    Source, StageCode, StartPlace, Target, TrackCode, TurnCode, VectorOp,
+    Section, Source, StageCode, StartPlace, Target, TaskCode, VectorOp,
 };
 use rnnc_graph::{Direction, Graph};
-use rnnc_plan::strips;
-use rnnc_plan::waves::{self, Role, Wave};
+use rnnc_plan::pipelines::{self, Pipeline, Role};
+use rnnc_plan::time_blocks;
 use rnnc_plan::{
-    Deal, Lane, Op, OuterSum, Pass, Phase, Placed, Placement, Plan, Precision, Product, Read, RowSum, Setup,
-    Stage, StageKind, StartValue, Track, View, grain,
+    ExecutionConfig, Lane, Op, OuterSum, Partition, Pass, Phase, Placed, Placement, Plan, Precision, Product,
+    Read, RowSum, Stage, StageKind, StartValue, Task, View, grain,
 };
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -57,10 +57,10 @@ impl Constants {
 #[derive(Clone, Copy)]
 struct Site {
     kind: StageKind,
-    deal: Deal,
+    partition: Partition,
     /// Among how many workers.
     workers: usize,
-    /// Into how many heads layers fall, if whole ones are dealt; else 1.
+    /// Into how many heads layers fall, if whole ones are partitioned; else 1.
     heads: usize,
 }
 
@@ -93,14 +93,14 @@ pub(crate) struct Compiler<'a> {
 }
 
 impl<'a> Compiler<'a> {
-    pub fn new(plan: &'a Plan, placement: &'a Placement, setup: Setup, workers: usize) -> Self {
+    pub fn new(plan: &'a Plan, placement: &'a Placement, config: ExecutionConfig, workers: usize) -> Self {
         Compiler {
             plan,
             placement,
-            rings: plan.rings(setup.window),
-            streams: setup.streams,
-            window: setup.window,
-            precision: setup.precision,
+            rings: plan.rings(config.window),
+            streams: config.streams,
+            window: config.window,
+            precision: config.precision,
             workers,
             backward: false,
             constant_places: HashMap::new(),
@@ -153,107 +153,110 @@ impl<'a> Compiler<'a> {
     }
 
     fn program(&mut self, pass: &Pass, graph: &Graph) -> Program {
-        let mut turns = Vec::new();
+        let mut sections = Vec::new();
         let mut stage = 0;
         while stage < pass.stages.len() {
-            let wave = waves::of_stage(&pass.waves, stage);
-            let strip = strips::of_stage(&pass.strips, stage);
-            let last = wave.map(|w| w.stages.1).or(strip.map(|s| s.stages.1)).unwrap_or(stage);
-            match wave {
-                Some(wave) => self.wave(pass, wave, &mut turns),
-                None => turns.push(TurnCode::Strips {
-                    frames: strip.map_or(usize::MAX, |strip| strip.frames),
-                    backward: strip.is_some_and(|strip| strip.direction == Direction::Backward),
+            let pipeline = pipelines::of_stage(&pass.pipelines, stage);
+            let time_block = time_blocks::of_stage(&pass.time_blocks, stage);
+            let last = pipeline.map(|w| w.stages.1).or(time_block.map(|s| s.stages.1)).unwrap_or(stage);
+            match pipeline {
+                Some(pipeline) => self.pipeline(pass, pipeline, &mut sections),
+                None => sections.push(Section::TimeBlocks {
+                    frames: time_block.map_or(usize::MAX, |time_block| time_block.frames),
+                    backward: time_block
+                        .is_some_and(|time_block| time_block.direction == Direction::Backward),
                     stages: pass.stages[stage..=last].iter().map(|stage| self.stage(stage)).collect(),
                 }),
             }
             stage = last + 1;
         }
         let cleared = pass.cleared.iter().map(|&(at, len)| at..at + len).collect();
-        let alone = pass.waves.is_empty() && pass.stages.iter().all(|stage| stage.deal == Deal::Alone);
+        let alone =
+            pass.pipelines.is_empty() && pass.stages.iter().all(|stage| stage.partition == Partition::Serial);
         let inputs = graph.inputs().iter().map(|l| pass.storage[l.index()].map(|view| self.target(view)));
-        let first_deal = pass.stages.first().map(|stage| (stage.kind, stage.deal));
-        Program { turns, alone, cleared, inputs: inputs.collect(), first_deal }
+        let first_partition = pass.stages.first().map(|stage| (stage.kind, stage.partition));
+        Program { sections, alone, cleared, inputs: inputs.collect(), first_partition }
     }
 
     /// A stage of which all workers have a share.
     fn stage(&mut self, stage: &Stage) -> DepthCode {
         if stage.kind == StageKind::Frames {
-            DepthCode { frames: vec![self.frames(stage, stage.deal)], lanes: Vec::new() }
+            DepthCode { frames: vec![self.frames(stage, stage.partition)], lanes: Vec::new() }
         } else {
-            let in_chunks = if stage.deal == Deal::Chunks { self.in_chunks(stage) } else { None };
+            let in_chunks = if stage.partition == Partition::Time { self.in_chunks(stage) } else { None };
             let lane = in_chunks.unwrap_or_else(|| {
-                // The plan deals no scan in chunks that cannot be; but then one worker would have all.
-                let deal = if stage.deal == Deal::Chunks { Deal::Alone } else { stage.deal };
-                let tracks: Vec<&Track> = stage.tracks.iter().collect();
-                self.lane(&Lane { workers: 0..self.workers, deal }, stage.kind, &tracks)
+                // The plan partitions no scan in chunks that cannot be; but then one worker would have all.
+                let partition =
+                    if stage.partition == Partition::Time { Partition::Serial } else { stage.partition };
+                let tasks: Vec<&Task> = stage.tasks.iter().collect();
+                self.lane(&Lane { workers: 0..self.workers, partition }, stage.kind, &tasks)
             });
             DepthCode { frames: Vec::new(), lanes: vec![lane] }
         }
     }
 
-    /// What runs before a wave, the wave, and what runs after.
-    fn wave(&mut self, pass: &Pass, wave: &Wave<Lane>, turns: &mut Vec<TurnCode>) {
-        let (first, last) = wave.stages;
-        let beside = |compiler: &mut Self, turns: &mut Vec<TurnCode>, role: Role| {
-            for stage in (first..=last).filter_map(|stage| wave.part(pass, stage, role)) {
+    /// What runs before a pipeline, the pipeline, and what runs after.
+    fn pipeline(&mut self, pass: &Pass, pipeline: &Pipeline<Lane>, sections: &mut Vec<Section>) {
+        let (first, last) = pipeline.stages;
+        let beside = |compiler: &mut Self, sections: &mut Vec<Section>, role: Role| {
+            for stage in (first..=last).filter_map(|stage| pipeline.part(pass, stage, role)) {
                 let stages = vec![compiler.stage(&stage)];
-                turns.push(TurnCode::Strips { frames: usize::MAX, backward: false, stages });
+                sections.push(Section::TimeBlocks { frames: usize::MAX, backward: false, stages });
             }
         };
-        beside(self, turns, Role::Before);
+        beside(self, sections, Role::Before);
         // What stands between two loops is as far behind as the second of them.
         let mut depths: Vec<DepthCode> = vec![DepthCode::default()];
         for number in first..=last {
-            let Some(stage) = wave.part(pass, number, Role::Inside) else { continue };
+            let Some(stage) = pipeline.part(pass, number, Role::Inside) else { continue };
             let here = depths.len() - 1;
             if stage.kind == StageKind::Frames {
-                let code = self.frames(&stage, Deal::Rows);
+                let code = self.frames(&stage, Partition::Batch);
                 depths[here].frames.push(code);
             } else {
-                for (track, lane) in stage.tracks.iter().zip(wave.loops_of(pass, number)) {
-                    let code = self.lane(lane, stage.kind, &[track]);
+                for (task, lane) in stage.tasks.iter().zip(pipeline.loops_of(pass, number)) {
+                    let code = self.lane(lane, stage.kind, &[task]);
                     depths[here].lanes.push(code);
                 }
                 depths.push(DepthCode::default());
             }
         }
-        // A wave ends with a loop.
+        // A pipeline ends with a loop.
         depths.pop();
-        let backward = wave.direction == Direction::Backward;
-        turns.push(TurnCode::Wave { chunks: wave.chunks, backward, depths });
-        beside(self, turns, Role::After);
+        let backward = pipeline.direction == Direction::Backward;
+        sections.push(Section::Pipeline { chunks: pipeline.chunks, backward, depths });
+        beside(self, sections, Role::After);
     }
 
-    fn frames(&mut self, stage: &Stage, deal: Deal) -> StageCode {
-        let site = Site { kind: stage.kind, deal, workers: self.workers, heads: 1 };
-        StageCode { deal, tracks: stage.tracks.iter().map(|track| self.track(track, site)).collect() }
+    fn frames(&mut self, stage: &Stage, partition: Partition) -> StageCode {
+        let site = Site { kind: stage.kind, partition, workers: self.workers, heads: 1 };
+        StageCode { partition, tasks: stage.tasks.iter().map(|task| self.task(task, site)).collect() }
     }
 
-    fn lane(&mut self, lane: &Lane, kind: StageKind, tracks: &[&Track]) -> LaneCode {
-        let site = |track: &Track| {
-            let heads = if lane.deal == Deal::Heads { track.heads } else { 1 };
-            Site { kind, deal: lane.deal, workers: lane.workers.len(), heads }
+    fn lane(&mut self, lane: &Lane, kind: StageKind, tasks: &[&Task]) -> LaneCode {
+        let site = |task: &Task| {
+            let heads = if lane.partition == Partition::Heads { task.heads } else { 1 };
+            Site { kind, partition: lane.partition, workers: lane.workers.len(), heads }
         };
-        let tracks = tracks.iter().map(|track| self.track(track, site(track))).collect();
-        LaneCode { kind, workers: lane.workers.clone(), deal: lane.deal, chunks: None, tracks }
+        let tasks = tasks.iter().map(|task| self.task(task, site(task))).collect();
+        LaneCode { kind, workers: lane.workers.clone(), partition: lane.partition, chunks: None, tasks }
     }
 
-    fn track(&mut self, track: &Track, site: Site) -> TrackCode {
-        let placed = || track.phases.iter().flat_map(|p| &p.ops).map(|p| p.offset);
-        let block = track.block.min(self.window);
+    fn task(&mut self, task: &Task, site: Site) -> TaskCode {
+        let placed = || task.phases.iter().flat_map(|p| &p.ops).map(|p| p.offset);
+        let block = task.block.min(self.window);
         // Only frames stages have gradients, and workers to share out their sums.
         let phases: Vec<Cow<'_, Phase>> = match site.kind {
-            StageKind::Frames if site.deal != Deal::Alone => {
-                track.phases.iter().flat_map(rounds::rounds).map(Cow::Owned).collect()
+            StageKind::Frames if site.partition != Partition::Serial => {
+                task.phases.iter().flat_map(rounds::rounds).map(Cow::Owned).collect()
             }
-            _ => track.phases.iter().map(Cow::Borrowed).collect(),
+            _ => task.phases.iter().map(Cow::Borrowed).collect(),
         };
-        TrackCode {
-            backward: track.direction == Direction::Backward,
+        TaskCode {
+            backward: task.direction == Direction::Backward,
             block,
             offsets: (placed().min().unwrap_or(0), placed().max().unwrap_or(0)),
-            barriers: (0..phases.len()).map(|phase| track.has_barrier(phase, site.deal)).collect(),
+            barriers: (0..phases.len()).map(|phase| task.has_barrier(phase, site.partition)).collect(),
             phases: phases.iter().map(|p| p.ops.iter().map(|o| self.op(o, site, block)).collect()).collect(),
             heads: site.heads,
             scan: Vec::new(),
@@ -269,7 +272,7 @@ impl<'a> Compiler<'a> {
                 list.iter()
                     .map(|l| GatherOp {
                         to: self.target(l.to),
-                        span: l.span,
+                        slice_len: l.slice_len,
                         symbol: self.source(&l.symbol),
                         table: l.table,
                         accumulate: l.accumulate,
@@ -280,8 +283,8 @@ impl<'a> Compiler<'a> {
             Op::Vector(v) => {
                 let operands: Vec<Source> = v.operands.iter().map(|r| self.source(r)).collect();
                 self.group = operands.iter().map(|s| s.len).fold(self.group.max(v.to.len), usize::max);
-                let (operation, to, span) = (v.operation, self.target(v.to), v.span);
-                OpCode::Vector(VectorOp { operation, operands, to, span })
+                let (operation, to, slice_len) = (v.operation, self.target(v.to), v.slice_len);
+                OpCode::Vector(VectorOp { operation, operands, to, slice_len })
             }
             Op::WeightGradient(list) => {
                 self.errors = list.iter().map(|o| o.error.len).fold(self.errors, usize::max);
@@ -327,13 +330,13 @@ impl<'a> Compiler<'a> {
         /// With so many rows or fewer, the reading of weights takes longer than the arithmetic, and half the bytes half the
         /// time; with more, widening them costs more than it gains.
         const COARSE_ROWS: usize = 2;
-        let Site { kind, deal, workers, heads } = site;
-        let by_units = matches!(deal, Deal::Units | Deal::Heads);
+        let Site { kind, partition, workers, heads } = site;
+        let by_units = matches!(partition, Partition::Units | Partition::Heads);
         let to = self.target(p.to);
         let from = self.source(&p.from);
-        let rows = match (kind, deal) {
+        let rows = match (kind, partition) {
             (StageKind::Frames, _) => self.window.saturating_mul(self.streams),
-            (_, Deal::Rows) => block * self.streams.div_ceil(workers),
+            (_, Partition::Batch) => block * self.streams.div_ceil(workers),
             _ => block * self.streams,
         };
         let coarse = self.precision == Precision::Bf16 && rows <= COARSE_ROWS;
@@ -349,10 +352,13 @@ impl<'a> Compiler<'a> {
                 let shares = if by_units { workers } else { 1 };
                 let places = (0..shares)
                     .map(|worker| {
-                        let units =
-                            if by_units { unit_range(p.span, heads, worker, workers) } else { 0..p.span };
+                        let units = if by_units {
+                            unit_range(p.slice_len, heads, worker, workers)
+                        } else {
+                            0..p.slice_len
+                        };
                         let place = self.packed_len;
-                        let runs = runs(p.to.len, p.span, p.first, &units);
+                        let runs = runs(p.to.len, p.slice_len, p.first, &units);
                         self.packed_len += runs.map(|(_, n)| packed_room(n, from.len, coarse)).sum::<usize>();
                         place
                     })
@@ -362,7 +368,7 @@ impl<'a> Compiler<'a> {
         };
         ProductOp {
             to,
-            span: p.span,
+            slice_len: p.slice_len,
             first: p.first,
             from,
             weight: p.weight,
@@ -379,30 +385,30 @@ pub(crate) fn packed_room(n: usize, kk: usize, coarse: bool) -> usize {
     bytes.next_multiple_of(64) / 4
 }
 
-/// The units that a worker has of a layer of `span` units: whole heads, if it falls into so many, or else cache lines, as evenly as
+/// The units that a worker has of a layer of `slice_len` units: whole heads, if it falls into so many, or else cache lines, as evenly as
 /// can be.
-pub(crate) fn unit_range(span: usize, heads: usize, worker: usize, workers: usize) -> Range<usize> {
-    let grain = grain(span, heads);
-    let grains = span.div_ceil(grain);
-    let at = |worker: usize| (grains * worker / workers * grain).min(span);
+pub(crate) fn unit_range(slice_len: usize, heads: usize, worker: usize, workers: usize) -> Range<usize> {
+    let grain = grain(slice_len, heads);
+    let grains = slice_len.div_ceil(grain);
+    let at = |worker: usize| (grains * worker / workers * grain).min(slice_len);
     at(worker)..at(worker + 1)
 }
 
-/// Of a product into `len` units - layers of `span` side by side, or the part of one that begins at `first` - those
+/// Of a product into `len` units - layers of `slice_len` side by side, or the part of one that begins at `first` - those
 /// runs (first place, length) that are a worker's, who has `units` of every layer.
 pub(crate) fn runs(
     len: usize,
-    span: usize,
+    slice_len: usize,
     first: usize,
     units: &Range<usize>,
 ) -> impl Iterator<Item = (usize, usize)> + use<> {
-    let (layers, lo, hi) = if len < span {
+    let (layers, lo, hi) = if len < slice_len {
         // A part of one layer.
         (1, units.start.clamp(first, first + len) - first, units.end.clamp(first, first + len) - first)
     } else {
-        (len / span, units.start, units.end)
+        (len / slice_len, units.start, units.end)
     };
-    (0..layers).filter(move |_| lo < hi).map(move |layer| (layer * span + lo, hi - lo))
+    (0..layers).filter(move |_| lo < hi).map(move |layer| (layer * slice_len + lo, hi - lo))
 }
 
 #[cfg(test)]
@@ -410,22 +416,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn units_are_dealt_once_each_at_cache_lines() {
-        for span in [1, 15, 16, 17, 100, 256] {
+    fn units_are_shared_out_once_each_at_cache_lines() {
+        for slice_len in [1, 15, 16, 17, 100, 256] {
             for workers in 1..5 {
-                let ranges: Vec<_> = (0..workers).map(|w| unit_range(span, 1, w, workers)).collect();
-                assert_eq!(ranges.iter().map(|r| r.len()).sum::<usize>(), span);
+                let ranges: Vec<_> = (0..workers).map(|w| unit_range(slice_len, 1, w, workers)).collect();
+                assert_eq!(ranges.iter().map(|r| r.len()).sum::<usize>(), slice_len);
                 assert!(ranges.iter().all(|r| r.start.is_multiple_of(16) || r.is_empty()));
             }
         }
     }
 
     #[test]
-    fn whole_heads_are_dealt_once_each_and_layers_without_them_by_cache_lines() {
-        for (span, heads, workers) in [(60, 4, 2), (60, 3, 2), (12, 4, 3), (8, 2, 5), (64, 64, 3)] {
-            let ranges: Vec<_> = (0..workers).map(|w| unit_range(span, heads, w, workers)).collect();
-            assert_eq!(ranges.iter().map(|r| r.len()).sum::<usize>(), span);
-            assert!(ranges.iter().all(|r| r.start.is_multiple_of(span / heads)), "{ranges:?}");
+    fn whole_heads_are_shared_out_once_each_and_layers_without_them_by_cache_lines() {
+        for (slice_len, heads, workers) in [(60, 4, 2), (60, 3, 2), (12, 4, 3), (8, 2, 5), (64, 64, 3)] {
+            let ranges: Vec<_> = (0..workers).map(|w| unit_range(slice_len, heads, w, workers)).collect();
+            assert_eq!(ranges.iter().map(|r| r.len()).sum::<usize>(), slice_len);
+            assert!(ranges.iter().all(|r| r.start.is_multiple_of(slice_len / heads)), "{ranges:?}");
         }
         assert_eq!(unit_range(34, 4, 1, 2), unit_range(34, 1, 1, 2));
     }

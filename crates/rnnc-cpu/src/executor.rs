@@ -14,8 +14,8 @@ use crate::program::{Program, Ring, Target};
 use crate::team::{self, Policy, Team, Work, Worker};
 use rnnc_graph::{LayerId, WeightId};
 use rnnc_plan::{
-    Clock, Executor, ExecutorError, Part, Pass, Placement, Plan, PlanOptions, Setup, Speeds, State, Update,
-    Values, ValuesMut, View, check_available,
+    ExecutionConfig, Executor, ExecutorError, ParameterArray, Pass, Placement, Plan, PlanOptions,
+    ResetTracker, Speeds, State, Update, Values, ValuesMut, View, check_available,
 };
 use std::sync::{Mutex, PoisonError};
 
@@ -34,7 +34,7 @@ use std::sync::{Mutex, PoisonError};
 /// graph.connect(y, y, Connect::scaled(0.5).delay(1));
 /// graph.output("y", y);
 /// let plan = Plan::new(&graph, PlanOptions::inference(1, 3))?;
-/// let mut executor = CpuExecutor::new(plan, Setup::new(1, 3))?;
+/// let mut executor = CpuExecutor::new(plan, ExecutionConfig::new(1, 3))?;
 /// executor.forward(3, &[Values::F32(&[1.0, 0.0, 0.0, 1.0, 0.0, 0.0])], None)?;
 /// let mut y = [0.0; 6];
 /// executor.output(0, ValuesMut::F32(&mut y))?;
@@ -43,7 +43,7 @@ use std::sync::{Mutex, PoisonError};
 /// ```
 pub struct CpuExecutor {
     plan: Plan,
-    setup: Setup,
+    config: ExecutionConfig,
     isa: Isa,
     /// Locked only where results are copied out; whoever changes the executor has it to themselves.
     team: Mutex<Team>,
@@ -60,7 +60,7 @@ pub struct CpuExecutor {
     found: Aligned,
     /// Debug builds: which share touches what of these.
     owners: Option<Owners>,
-    clock: Clock,
+    tracker: ResetTracker,
     /// Where each buffer begins, with its history.
     buffers: Vec<BufferPlace>,
     /// New frames of the last forward call, 0 before the first.
@@ -102,67 +102,71 @@ struct Parts {
 
 impl Parts {
     /// Changes the plan to what the executor runs, and says in it what that takes.
-    fn of(plan: &mut Plan, setup: Setup, workers: usize, speeds: Speeds) -> Parts {
-        let Setup { streams, step: frames, .. } = setup;
+    fn of(plan: &mut Plan, config: ExecutionConfig, workers: usize, speeds: Speeds) -> Parts {
+        let ExecutionConfig { streams, step: frames, .. } = config;
         plan.options = PlanOptions { workers, streams, frames, ..plan.options };
         plan.sink(speeds);
-        let placement = plan.place(setup.streams, setup.window, setup.step < setup.window);
-        let mut compiler = Compiler::new(plan, &placement, setup, workers);
+        let placement = plan.place(config.streams, config.window, config.step < config.window);
+        let mut compiler = Compiler::new(plan, &placement, config, workers);
         let (forward, backward) = (compiler.forward(), compiler.backward());
         let outer = if compiler.errors > 0 { gradient::outer_room(compiler.errors) } else { 0 };
         let tiles = compiler.tiles.max(2) * TILE;
         let Compiler { packed_len: packed, found, pointers, group, constants, .. } = compiler;
-        let clock = Clock::bytes(setup.streams, setup.window);
+        let tracker = ResetTracker::bytes(config.streams, config.window);
         let once = plan.once.room(TILE);
         let of_all =
             [packed, found, constants.len, once].iter().map(|&numbers| numbers as u128).sum::<u128>();
         let own = [tiles, group, outer, 2 * pointers].iter().map(|&numbers| numbers as u128).sum::<u128>();
-        plan.working = (of_all + own * workers as u128) * 4 + clock;
+        plan.working = (of_all + own * workers as u128) * 4 + tracker;
         Parts { placement, forward, backward, constants, packed, found, tiles, pointers, group, outer }
     }
 }
 
 impl CpuExecutor {
-    /// Takes the memory for a plan and starts the workers: as many as the setup says, but no more than there are cores
+    /// Takes the memory for a plan and starts the workers: as many as the config says, but no more than there are cores
     /// ([`team::workers`]).
     ///
     /// # Errors
     ///
     /// If streams, window or step are 0, if the memory is not there, or if `RNNC_ISA` asks for what the CPU lacks.
-    pub fn new(plan: Plan, setup: Setup) -> Result<CpuExecutor, ExecutorError> {
-        CpuExecutor::with_workers(plan, setup, team::workers(setup.threads), Speeds::CORE)
+    pub fn new(plan: Plan, config: ExecutionConfig) -> Result<CpuExecutor, ExecutorError> {
+        CpuExecutor::with_workers(plan, config, team::workers(config.threads), Speeds::CORE)
     }
 
-    /// The same with just as many workers as the setup says, and work dealt out as for cores of other speeds. Results depend on
+    /// The same with just as many workers as the config says, and work partitioned as for cores of other speeds. Results depend on
     /// how it is only as far as sums are rounded: this is for tests, and for finding speeds.
     ///
     /// # Errors
     ///
     /// As [`CpuExecutor::new`].
-    pub fn for_cores(plan: Plan, setup: Setup, speeds: Speeds) -> Result<CpuExecutor, ExecutorError> {
-        CpuExecutor::with_workers(plan, setup, setup.threads, speeds)
+    pub fn for_cores(
+        plan: Plan,
+        config: ExecutionConfig,
+        speeds: Speeds,
+    ) -> Result<CpuExecutor, ExecutorError> {
+        CpuExecutor::with_workers(plan, config, config.threads, speeds)
     }
 
     fn with_workers(
         mut plan: Plan,
-        setup: Setup,
+        config: ExecutionConfig,
         workers: usize,
         speeds: Speeds,
     ) -> Result<CpuExecutor, ExecutorError> {
-        plan.check_setup(NAME, setup)?;
+        plan.check_config(NAME, config)?;
         let isa = Isa::choose().map_err(|what| ExecutorError::Unsupported { executor: NAME, what })?;
-        let keep = setup.step < setup.window;
+        let keep = config.step < config.window;
         let name = format!("network `{}`", plan.forward.name());
         // Before anything is counted in numbers of the machine's size.
-        check_available(&name, plan.memory(setup.streams, setup.window, keep).total())?;
+        check_available(&name, plan.memory(config.streams, config.window, keep).total())?;
         let team = Team::new(workers).map_err(|error| ExecutorError::Unsupported {
             executor: NAME,
             what: format!("so many threads: {error}"),
         })?;
         let workers = team.size();
         let Parts { placement, forward, backward, constants, packed, found, tiles, pointers, group, outer } =
-            Parts::of(&mut plan, setup, workers, speeds);
-        check_available(&name, plan.memory(setup.streams, setup.window, keep).total())?;
+            Parts::of(&mut plan, config, workers, speeds);
+        check_available(&name, plan.memory(config.streams, config.window, keep).total())?;
         let local = || {
             Mutex::new(Local {
                 tiles: Aligned::new(tiles),
@@ -184,7 +188,7 @@ impl CpuExecutor {
             .zip(&placement.offsets)
             .map(|(b, &offset)| BufferPlace {
                 offset: (offset / 4) as usize,
-                frame: b.width * setup.streams,
+                frame: b.width * config.streams,
                 history: b.history,
             })
             .collect();
@@ -202,7 +206,7 @@ impl CpuExecutor {
             packed: Aligned::new(packed),
             found: Aligned::new(found),
             owners: Owners::new(owned, workers),
-            clock: Clock::new(setup.streams, setup.window),
+            tracker: ResetTracker::new(config.streams, config.window),
             buffers,
             new_frames: 0,
             valid_frames: 0,
@@ -210,7 +214,7 @@ impl CpuExecutor {
             once: Aligned::new(plan.once.room(TILE)),
             packed_for: [false; 2],
             plan,
-            setup,
+            config,
         })
     }
 
@@ -221,11 +225,11 @@ impl CpuExecutor {
 
     /// Makes of a plan what the executor would run on so many workers, and counts what that would take, without taking it:
     /// see [`Plan::memory`].
-    pub fn foresee(plan: &mut Plan, setup: Setup, workers: usize) {
+    pub fn foresee(plan: &mut Plan, config: ExecutionConfig, workers: usize) {
         // More can neither be taken nor counted.
-        let keep = setup.step < setup.window;
-        if plan.memory(setup.streams, setup.window, keep).total() < isize::MAX as u128 {
-            Parts::of(plan, setup, workers, Speeds::CORE);
+        let keep = config.step < config.window;
+        if plan.memory(config.streams, config.window, keep).total() < isize::MAX as u128 {
+            Parts::of(plan, config, workers, Speeds::CORE);
         }
     }
 
@@ -247,7 +251,7 @@ impl CpuExecutor {
         new: usize,
         given: &(dyn Fn(usize) -> Option<Values<'a>> + Sync),
     ) {
-        /// Fewer numbers than these are not worth a meeting.
+        /// Fewer numbers than these are not worth a barrier.
         const SHARED: usize = 1 << 16;
         // No pass has run since weights changed.
         if self.packed_for == [false; 2] {
@@ -275,16 +279,16 @@ impl CpuExecutor {
                 found: self.found.as_slice().len(),
             },
             owners: self.owners.as_ref(),
-            clock: &self.clock,
+            tracker: &self.tracker,
             isa: self.isa,
-            streams: self.setup.streams,
+            streams: self.config.streams,
             first,
-            end: self.setup.window,
-            dropout: self.setup.training.then_some(self.setup.seed),
+            end: self.config.window,
+            dropout: self.config.training.then_some(self.config.seed),
         };
         let locals = &self.locals;
         let this_run = self.owners.as_ref().map_or(0, Owners::next_run);
-        let (inputs, window) = (&program.inputs, self.setup.window);
+        let (inputs, window) = (&program.inputs, self.config.window);
         let fill = |share: &Share| {
             for (place, to) in inputs.iter().enumerate() {
                 if let Some(to) = to {
@@ -353,7 +357,7 @@ impl CpuExecutor {
         into: ValuesMut<'_>,
     ) -> Result<(), ExecutorError> {
         let _flush = FlushSubnormals::begin();
-        let streams = self.setup.streams;
+        let streams = self.config.streams;
         let expected = frames * streams * view.len;
         if into.len() != expected {
             let shape = format!("[{frames}, {streams}, {}]", view.len);
@@ -377,12 +381,12 @@ impl CpuExecutor {
         self.pass(backward)?.storage[layer.index()]
     }
 
-    fn part(&self, part: Part) -> &Aligned {
+    fn part(&self, part: ParameterArray) -> &Aligned {
         match part {
-            Part::Weight => &self.weights,
-            Part::Gradient => &self.gradients,
-            Part::Moment1 => &self.moments[0],
-            Part::Moment2 => &self.moments[1],
+            ParameterArray::Weight => &self.weights,
+            ParameterArray::Gradient => &self.gradients,
+            ParameterArray::Moment1 => &self.moments[0],
+            ParameterArray::Moment2 => &self.moments[1],
         }
     }
 }
@@ -396,8 +400,8 @@ impl Executor for CpuExecutor {
         &self.plan
     }
 
-    fn setup(&self) -> Setup {
-        self.setup
+    fn config(&self) -> ExecutionConfig {
+        self.config
     }
 
     fn forward(
@@ -406,13 +410,13 @@ impl Executor for CpuExecutor {
         inputs: &[Values<'_>],
         resets: Option<&[bool]>,
     ) -> Result<(), ExecutorError> {
-        self.plan.check_inputs(self.setup, frames, inputs, resets)?;
+        self.plan.check_inputs(self.config, frames, inputs, resets)?;
         let _flush = FlushSubnormals::begin();
-        let window = self.setup.window;
+        let window = self.config.window;
         // Move what is kept to the front: the frames before the new ones, as far as history (or, where windows
         // overlap, the window) goes back.
         for (buffer, place) in self.plan.buffers.iter().zip(&self.buffers) {
-            let kept = if self.setup.step < window && buffer.saved {
+            let kept = if self.config.step < window && buffer.saved {
                 buffer.history + window - frames
             } else {
                 buffer.history
@@ -423,11 +427,11 @@ impl Executor for CpuExecutor {
                 self.values.as_mut_slice().copy_within(end - kept * place.frame..end, to);
             }
         }
-        self.clock.advance(frames, resets);
+        self.tracker.advance(frames, resets);
         self.run(false, window - frames, frames, &|place| inputs.get(place).copied());
         self.new_frames = frames;
         self.backward_frames = 0;
-        let kept = if self.setup.step < window { window - frames } else { 0 };
+        let kept = if self.config.step < window { window - frames } else { 0 };
         self.valid_frames = self.valid_frames.min(kept) + frames;
         Ok(())
     }
@@ -435,7 +439,7 @@ impl Executor for CpuExecutor {
     fn output(&self, output: usize, into: ValuesMut<'_>) -> Result<(), ExecutorError> {
         let output = self.plan.check_output(output)?;
         let view = self.view(false, output.layer).ok_or(ExecutorError::Order("the output is not stored"))?;
-        let first = (self.setup.window - self.new_frames) as i64;
+        let first = (self.config.window - self.new_frames) as i64;
         self.copy_out(view, first, self.new_frames, &output.name, into)
     }
 
@@ -445,9 +449,9 @@ impl Executor for CpuExecutor {
         output_gradients: &[Option<Values<'_>>],
     ) -> Result<(), ExecutorError> {
         let (new, most) = (self.new_frames, self.valid_frames);
-        self.plan.check_output_gradients(self.setup, new, most, frames, output_gradients)?;
+        self.plan.check_output_gradients(self.config, new, most, frames, output_gradients)?;
         let _flush = FlushSubnormals::begin();
-        let window = self.setup.window;
+        let window = self.config.window;
         let given = |place| output_gradients.get(place).copied().flatten();
         self.run(true, window - frames, new, &given);
         if self.backward.is_some() {
@@ -461,7 +465,7 @@ impl Executor for CpuExecutor {
         let layer = self.plan.check_input_gradient(input, self.backward_frames)?;
         let view = self.view(true, layer).ok_or(ExecutorError::Order("the gradient is not stored"))?;
         let name = self.plan.adjoint.as_ref().map_or("", |adjoint| &*adjoint.layer_at(layer).name);
-        let first = (self.setup.window - self.backward_frames) as i64;
+        let first = (self.config.window - self.backward_frames) as i64;
         self.copy_out(view, first, self.backward_frames, name, into)
     }
 
@@ -474,7 +478,7 @@ impl Executor for CpuExecutor {
         Ok(norm)
     }
 
-    fn read(&self, part: Part, weight: WeightId, into: ValuesMut<'_>) -> Result<(), ExecutorError> {
+    fn read(&self, part: ParameterArray, weight: WeightId, into: ValuesMut<'_>) -> Result<(), ExecutorError> {
         self.plan.check_weight(part, weight, into.len())?;
         let from = self.part(part).as_slice();
         let places = self.plan.weights.view(weight).places();
@@ -485,14 +489,19 @@ impl Executor for CpuExecutor {
         Ok(())
     }
 
-    fn write(&mut self, part: Part, weight: WeightId, values: Values<'_>) -> Result<(), ExecutorError> {
+    fn write(
+        &mut self,
+        part: ParameterArray,
+        weight: WeightId,
+        values: Values<'_>,
+    ) -> Result<(), ExecutorError> {
         self.plan.check_written(part, weight, values)?;
         let places = self.plan.weights.view(weight).places();
         let to = match part {
-            Part::Weight => &mut self.weights,
-            Part::Gradient => &mut self.gradients,
-            Part::Moment1 => &mut self.moments[0],
-            Part::Moment2 => &mut self.moments[1],
+            ParameterArray::Weight => &mut self.weights,
+            ParameterArray::Gradient => &mut self.gradients,
+            ParameterArray::Moment1 => &mut self.moments[0],
+            ParameterArray::Moment2 => &mut self.moments[1],
         }
         .as_mut_slice();
         match values {
@@ -508,17 +517,17 @@ impl Executor for CpuExecutor {
     fn state(&self) -> Result<State, ExecutorError> {
         Ok(State {
             kept: self.kept_state(),
-            ..self.histories_state(0, self.clock.next_ages(), self.clock.frames_run())
+            ..self.histories_state(0, self.tracker.next_since_reset(), self.tracker.frames_run())
         })
     }
 
     fn forward_state(&self) -> Result<State, ExecutorError> {
-        Ok(self.histories_state(0, self.clock.next_ages(), self.clock.frames_run()))
+        Ok(self.histories_state(0, self.tracker.next_since_reset(), self.tracker.frames_run()))
     }
 
     fn state_before(&self) -> Result<State, ExecutorError> {
-        let (ages, frames) = self.clock.previous();
-        Ok(self.histories_state(self.new_frames, ages, frames))
+        let (since_reset, frames) = self.tracker.previous();
+        Ok(self.histories_state(self.new_frames, since_reset, frames))
     }
 
     fn set_state(&mut self, state: &State) -> Result<(), ExecutorError> {
@@ -526,7 +535,7 @@ impl Executor for CpuExecutor {
     }
 
     fn clear_state(&mut self) {
-        self.clock.set(&vec![0; self.setup.streams], 0);
+        self.tracker.set(&vec![0; self.config.streams], 0);
         self.new_frames = 0;
         self.valid_frames = 0;
         self.backward_frames = 0;
@@ -536,8 +545,8 @@ impl Executor for CpuExecutor {
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
-    use crate::program::{LaneCode, TurnCode};
-    use rnnc_plan::{Deal, Stage};
+    use crate::program::{LaneCode, Section};
+    use rnnc_plan::{Partition, Stage};
     use rnnc_suite::{Data, cases};
     use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -545,12 +554,17 @@ mod tests {
     fn what_a_plan_says_that_weights_take_is_taken() {
         let mut derived = 0;
         for case in cases() {
-            let executor = CpuExecutor::new(case.plan().unwrap(), case.setup()).unwrap();
+            let executor = CpuExecutor::new(case.plan().unwrap(), case.config()).unwrap();
             let said = executor.plan.memory(case.streams, case.window, case.step < case.window);
             let taken = |part| 4 * executor.part(part).as_slice().len() as u128;
-            assert_eq!(taken(Part::Weight), said.weights, "{}", case.name);
-            assert_eq!(taken(Part::Gradient), said.gradients, "{}", case.name);
-            assert_eq!(taken(Part::Moment1) + taken(Part::Moment2), said.moments, "{}", case.name);
+            assert_eq!(taken(ParameterArray::Weight), said.weights, "{}", case.name);
+            assert_eq!(taken(ParameterArray::Gradient), said.gradients, "{}", case.name);
+            assert_eq!(
+                taken(ParameterArray::Moment1) + taken(ParameterArray::Moment2),
+                said.moments,
+                "{}",
+                case.name
+            );
             derived += usize::from(said.moments < 2 * said.gradients);
         }
         assert!(derived > 0, "some network has derived weights");
@@ -559,15 +573,16 @@ mod tests {
     /// Takes the barriers out of a program's loops that are shared out by units or heads; says how many there were.
     fn without_barriers(program: &mut Program) -> usize {
         let mut barriers = 0;
-        for turn in &mut program.turns {
-            let (TurnCode::Strips { stages: depths, .. } | TurnCode::Wave { depths, .. }) = turn;
-            let by_units = |lane: &&mut LaneCode| matches!(lane.deal, Deal::Units | Deal::Heads);
+        for section in &mut program.sections {
+            let (Section::TimeBlocks { stages: depths, .. } | Section::Pipeline { depths, .. }) = section;
+            let by_units =
+                |lane: &&mut LaneCode| matches!(lane.partition, Partition::Units | Partition::Heads);
             for lane in depths.iter_mut().flat_map(|depth| &mut depth.lanes).filter(by_units) {
-                for track in &mut lane.tracks {
-                    let at_end = track.barriers.pop();
-                    barriers += track.barriers.drain(..).filter(|barrier| *barrier).count();
-                    track.barriers.extend(at_end);
-                    track.phases = vec![track.phases.drain(..).flatten().collect()];
+                for task in &mut lane.tasks {
+                    let at_end = task.barriers.pop();
+                    barriers += task.barriers.drain(..).filter(|barrier| *barrier).count();
+                    task.barriers.extend(at_end);
+                    task.phases = vec![task.phases.drain(..).flatten().collect()];
                 }
             }
         }
@@ -581,11 +596,12 @@ mod tests {
         let speeds = Speeds { run: 0.0, wake: 0.0, step: 0.0, ..slow };
         let mut found = 0;
         for case in cases() {
-            let setup = Setup { threads: 2, ..case.setup() };
-            let mut executor = CpuExecutor::for_cores(case.plan().unwrap(), setup, speeds).unwrap();
+            let config = ExecutionConfig { threads: 2, ..case.config() };
+            let mut executor = CpuExecutor::for_cores(case.plan().unwrap(), config, speeds).unwrap();
             // Units may be whole heads by chance, which need no barrier.
-            let by_chance =
-                |stage: &Stage| stage.deal == Deal::Units && stage.tracks.iter().any(|track| track.heads > 1);
+            let by_chance = |stage: &Stage| {
+                stage.partition == Partition::Units && stage.tasks.iter().any(|task| task.heads > 1)
+            };
             if executor.plan.forward_pass.stages.iter().any(by_chance) {
                 continue;
             }

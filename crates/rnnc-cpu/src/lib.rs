@@ -12,7 +12,7 @@
 //! | `machine.rs` | what this machine can do at most |
 //! | `ops/` | what each operation does, for one worker's share |
 //! | `memory.rs` | memory that the workers share |
-//! | `owners.rs` | debug builds: which of them touched what since they met |
+//! | `owners.rs` | debug builds: which of them touched what since they synchronized |
 //! | `flush.rs` | subnormal numbers are zero meanwhile |
 //! | [`team`] | the workers and their barrier |
 //! | [`kernels`] | the arithmetic, in versions for each instruction set |

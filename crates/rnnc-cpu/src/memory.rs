@@ -1,14 +1,14 @@
 //! Memory that the workers share: allocated once, cut up by the plan.
 //!
 //! Workers write disjoint parts of it between two barriers; that they do is the plan's promise (units and rows are
-//! dealt without overlap, and what others wrote is read only after a barrier). The compiler cannot see it, so
+//! partitioned without overlap, and what others wrote is read only after a barrier). The compiler cannot see it, so
 //! the operations in `ops/` go through raw pointers, made here. Debug builds check the promise ([`crate::owners`]).
 
 #![allow(unsafe_code)] // a view of one allocation as numbers
 
 use crate::kernels::isa::Isa;
 use crate::owners::Owners;
-use rnnc_plan::Clock;
+use rnnc_plan::ResetTracker;
 
 /// A cache line of numbers.
 #[repr(C, align(64))]
@@ -88,7 +88,7 @@ pub(crate) struct Shared<'a> {
     pub room: Room,
     /// Debug builds: who touches what.
     pub owners: Option<&'a Owners>,
-    pub clock: &'a Clock,
+    pub tracker: &'a ResetTracker,
     pub isa: Isa,
     pub streams: usize,
     /// The first frame of the pass, in the window, and one past the last.
@@ -99,5 +99,5 @@ pub(crate) struct Shared<'a> {
 }
 
 // SAFETY: the pointers are to memory that the executor owns and has borrowed for the pass. What is written through
-// them is dealt out without overlap between barriers (see above).
+// them is partitioned without overlap between barriers (see above).
 unsafe impl Sync for Shared<'_> {}

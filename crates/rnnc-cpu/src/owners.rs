@@ -1,4 +1,4 @@
-//! Debug builds: which share touched each number since the workers met last.
+//! Debug builds: which share touched each number since the workers synchronized last.
 //!
 //! Workers write one memory through raw pointers, and the plan promises that what one share writes, no other touches before
 //! the workers have met ([`crate::memory`]). Debug builds hold every access against that promise: operations say what they read
@@ -7,7 +7,7 @@
 //! whose threads happened to come in order, is checked as one on many.
 //!
 //! Two accesses are kept apart by a barrier of the whole team between them, or by one of their part of it. So a number's record
-//! is who wrote it last and who has read it, in the time since the whole team met.
+//! is who wrote it last and who has read it, in the time since the whole team synchronized.
 //!
 //! Release builds have none of this.
 
@@ -53,7 +53,7 @@ pub(crate) fn met(whole: bool) {
     });
 }
 
-/// The thread is one of these workers, until the whole team meets.
+/// The thread is one of these workers, until the whole team synchronizes.
 pub(crate) fn joined(part: &Range<usize>) {
     change(|now| now.part = part.clone().fold(0, |bits, share| bits | bit(share as u8)));
 }
@@ -187,7 +187,7 @@ impl Shared<'_> {
 mod tests {
     use super::*;
 
-    /// A number that shares of a team of four touch, in parts 0..2 and 2..4: (share, meetings of all, of its part, writes).
+    /// A number that shares of a team of four touch, in parts 0..2 and 2..4: (share, barriers of all, of its part, writes).
     fn clash(accesses: &[(u8, u64, u32, bool)]) -> Option<u32> {
         let mut record = Record::default();
         let mut clash = None;
@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn a_number_that_one_share_writes_is_no_others_until_they_meet() {
+    fn a_number_that_one_share_writes_is_no_others_until_a_barrier() {
         // Whoever is first.
         assert_eq!(clash(&[(0, 1, 0, true), (1, 1, 0, true)]), Some(0));
         assert_eq!(clash(&[(0, 1, 0, true), (1, 1, 0, false)]), Some(0));

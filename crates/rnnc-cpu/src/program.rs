@@ -5,7 +5,7 @@ use crate::ops::map::MapOp;
 use crate::ops::scan::ScanOp;
 use rnnc_graph::Operation;
 use rnnc_plan::recurrence::Chunks;
-use rnnc_plan::{Deal, Matrix, StageKind};
+use rnnc_plan::{Matrix, Partition, StageKind};
 use std::ops::Range;
 
 /// Where values are read.
@@ -80,7 +80,7 @@ pub(crate) enum OpCode {
 
 pub(crate) struct ProductOp {
     pub to: Target,
-    pub span: usize,
+    pub slice_len: usize,
     pub first: usize,
     pub from: Source,
     pub weight: Matrix,
@@ -103,7 +103,7 @@ pub(crate) enum Kernel {
 
 pub(crate) struct GatherOp {
     pub to: Target,
-    pub span: usize,
+    pub slice_len: usize,
     pub symbol: Source,
     pub table: Matrix,
     pub accumulate: bool,
@@ -113,7 +113,7 @@ pub(crate) struct VectorOp {
     pub operation: Operation,
     pub operands: Vec<Source>,
     pub to: Target,
-    pub span: usize,
+    pub slice_len: usize,
 }
 
 pub(crate) struct OuterOp {
@@ -142,8 +142,8 @@ pub(crate) struct ReduceOp {
 
 /// A pass ready to run.
 pub(crate) struct Program {
-    /// In order; workers meet after each.
-    pub turns: Vec<TurnCode>,
+    /// In order; workers synchronize after each.
+    pub sections: Vec<Section>,
     /// Whether no stage is worth sharing.
     pub alone: bool,
     /// Gradients to clear first.
@@ -151,22 +151,22 @@ pub(crate) struct Program {
     /// For each input of the pass's graph, where its values go; `None` if nothing reads it.
     pub inputs: Vec<Option<Target>>,
     /// How they are shared out: as is the first stage's work, which reads them.
-    pub first_deal: Option<(StageKind, Deal)>,
+    pub first_partition: Option<(StageKind, Partition)>,
 }
 
 /// Stages that run together.
-pub(crate) enum TurnCode {
-    /// Strip after strip of so many frames (of a stage by itself: all), in each one stage after the other.
-    Strips { frames: usize, backward: bool, stages: Vec<DepthCode> },
-    /// A wave: chunk after chunk, each depth a chunk behind the one before.
-    Wave { chunks: usize, backward: bool, depths: Vec<DepthCode> },
+pub(crate) enum Section {
+    /// Time block after time block of so many frames (of a stage by itself: all), in each one stage after the other.
+    TimeBlocks { frames: usize, backward: bool, stages: Vec<DepthCode> },
+    /// A pipeline: chunk after chunk, each depth a chunk behind the one before.
+    Pipeline { chunks: usize, backward: bool, depths: Vec<DepthCode> },
 }
 
-impl TurnCode {
+impl Section {
     /// What runs in it.
     pub fn depths(&self) -> &[DepthCode] {
         match self {
-            TurnCode::Strips { stages: depths, .. } | TurnCode::Wave { depths, .. } => depths,
+            Section::TimeBlocks { stages: depths, .. } | Section::Pipeline { depths, .. } => depths,
         }
     }
 }
@@ -180,35 +180,35 @@ pub(crate) struct DepthCode {
 
 /// All frames of a chunk at once, by all workers.
 pub(crate) struct StageCode {
-    pub deal: Deal,
-    pub tracks: Vec<TrackCode>,
+    pub partition: Partition,
+    pub tasks: Vec<TaskCode>,
 }
 
 /// Loops or scans that run in step, by some of the workers.
 pub(crate) struct LaneCode {
     pub kind: StageKind,
     pub workers: Range<usize>,
-    pub deal: Deal,
-    /// Of a scan whose frames are dealt: how.
+    pub partition: Partition,
+    /// Of a scan whose frames are partitioned: how.
     pub chunks: Option<Chunks>,
-    pub tracks: Vec<TrackCode>,
+    pub tasks: Vec<TaskCode>,
 }
 
-pub(crate) struct TrackCode {
+pub(crate) struct TaskCode {
     pub backward: bool,
     pub block: usize,
     /// The least and the largest offset of its operations.
     pub offsets: (i64, i64),
     pub phases: Vec<Vec<(i64, OpCode)>>,
-    /// Whether workers meet behind each phase of a step.
+    /// Whether workers synchronize behind each phase of a step.
     pub barriers: Vec<bool>,
-    /// Into how many heads layers fall, if whole ones are dealt; else 1.
+    /// Into how many heads layers fall, if whole ones are partitioned; else 1.
     pub heads: usize,
     /// Of a scan in chunks: its recurrences.
     pub scan: Vec<ScanOp>,
 }
 
-impl TrackCode {
+impl TaskCode {
     /// Its operation, if it has but one.
     pub fn only_op(&self) -> Option<&OpCode> {
         match &self.phases[..] {

@@ -3,7 +3,8 @@
 use crate::executor::CpuExecutor;
 use rnnc_graph::{Graph, WeightId};
 use rnnc_plan::{
-    Executor, ExecutorError, Part, Plan, PlanError, PlanOptions, Precision, Setup, State, Values, ValuesMut,
+    ExecutionConfig, Executor, ExecutorError, ParameterArray, Plan, PlanError, PlanOptions, Precision, State,
+    Values, ValuesMut,
 };
 use thiserror::Error;
 
@@ -77,7 +78,10 @@ impl Session {
             return Err(SessionError::LooksAhead(graph.name().into()));
         }
         let plan = Plan::new(graph, PlanOptions::inference(streams, 1))?;
-        let executor = CpuExecutor::new(plan, Setup { threads, precision, ..Setup::new(streams, 1) })?;
+        let executor = CpuExecutor::new(
+            plan,
+            ExecutionConfig { threads, precision, ..ExecutionConfig::new(streams, 1) },
+        )?;
         Ok(Session { executor })
     }
 
@@ -87,7 +91,7 @@ impl Session {
     ///
     /// If the values are not as many as the weight has.
     pub fn write(&mut self, weight: WeightId, values: Values<'_>) -> Result<(), ExecutorError> {
-        self.executor.write(Part::Weight, weight, values)
+        self.executor.write(ParameterArray::Weight, weight, values)
     }
 
     /// Runs one frame: inputs `[B, N]` each, resets `[B]`.

@@ -4,13 +4,14 @@ mod counting;
 
 use counting::{COUNT, least, network};
 use rnnc_cpu::CpuExecutor;
-use rnnc_plan::{Executor, Plan, PlanOptions, Setup, Update, Values, ValuesMut};
+use rnnc_plan::{ExecutionConfig, Executor, Plan, PlanOptions, Update, Values, ValuesMut};
 use std::sync::atomic::Ordering;
 
 /// The allocations of each of some windows.
 fn allocations(frames: usize, threads: usize) -> Vec<usize> {
     let plan = Plan::new(&network(), PlanOptions::training(1, frames)).unwrap();
-    let mut executor = CpuExecutor::new(plan, Setup { threads, ..Setup::new(1, frames) }).unwrap();
+    let mut executor =
+        CpuExecutor::new(plan, ExecutionConfig { threads, ..ExecutionConfig::new(1, frames) }).unwrap();
     let (x, s) = (vec![0.1; 5 * frames], vec![3; frames]);
     let (mut y, errors) = (vec![0.0; 40 * frames], vec![0.5; 40 * frames]);
     let update =

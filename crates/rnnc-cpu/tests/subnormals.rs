@@ -4,7 +4,7 @@
 
 use rnnc_cpu::{CpuExecutor, Session};
 use rnnc_graph::{Activation, Connect, Graph};
-use rnnc_plan::{Executor, Plan, PlanOptions, Setup, Speeds, Update, Values, ValuesMut};
+use rnnc_plan::{ExecutionConfig, Executor, Plan, PlanOptions, Speeds, Update, Values, ValuesMut};
 use std::hint::black_box;
 
 /// y = 1e20 x + y[t-1] / 2: what x decays to, made visible.
@@ -32,8 +32,8 @@ const NIMBLE: Speeds = Speeds { product: 1.0, other: 1.0, near: 1.0, run: 0.0, s
 fn a_subnormal_input_is_zero_and_so_is_what_decays_to_one() {
     for (threads, units) in [(1, 3), (2, 64), (3, 64)] {
         let plan = Plan::new(&network(units), PlanOptions::training(1, 200)).unwrap();
-        let setup = Setup { threads, ..Setup::new(1, 200) };
-        let mut executor = CpuExecutor::for_cores(plan, setup, NIMBLE).unwrap();
+        let config = ExecutionConfig { threads, ..ExecutionConfig::new(1, 200) };
+        let mut executor = CpuExecutor::for_cores(plan, config, NIMBLE).unwrap();
         let mut x = vec![0.0; 200 * units];
         let mut last = |x: &[f32]| {
             executor.clear_state();
@@ -60,8 +60,8 @@ fn after_every_call_the_callers_thread_is_as_it_was() {
     let graph = network(64);
     for threads in [1, 2] {
         let plan = Plan::new(&graph, PlanOptions::training(1, 4)).unwrap();
-        let setup = Setup { threads, ..Setup::new(1, 4) };
-        let mut executor = CpuExecutor::for_cores(plan, setup, NIMBLE).unwrap();
+        let config = ExecutionConfig { threads, ..ExecutionConfig::new(1, 4) };
+        let mut executor = CpuExecutor::for_cores(plan, config, NIMBLE).unwrap();
         let (x, mut y) = (vec![1.0; 4 * 64], vec![0.0; 4 * 64]);
         let update =
             Update { learning_rate: 1e-3, beta1: 0.9, beta2: 0.99, epsilon: 1e-8, step: 1, clip_norm: None };

@@ -8,8 +8,8 @@ use rnnc_cpu::CpuExecutor;
 use rnnc_cpu::team::Policy;
 use rnnc_graph::{Activation, Connect, Graph, Range, WeightId};
 use rnnc_plan::{
-    Deal, Executor, ExecutorError, Part, Plan, PlanOptions, Precision, Setup, Speeds, StageKind, Track,
-    Update, Values, ValuesMut,
+    ExecutionConfig, Executor, ExecutorError, ParameterArray, Partition, Plan, PlanOptions, Precision,
+    Speeds, StageKind, Task, Update, Values, ValuesMut,
 };
 use rnnc_suite::{
     Case, Data, Smooth, cases, check, check_cells, check_functions, check_refusals, check_updates,
@@ -24,16 +24,21 @@ const TOLERANCE: f64 = 2e-4;
 const COARSE: f64 = 4e-2;
 
 /// The same with products as coarse as can be.
-fn coarse(threads: usize) -> impl Fn(Plan, Setup) -> Result<Box<dyn Executor>, ExecutorError> {
-    move |plan, setup| on(threads)(plan, Setup { precision: Precision::Bf16, ..setup })
+fn coarse(threads: usize) -> impl Fn(Plan, ExecutionConfig) -> Result<Box<dyn Executor>, ExecutorError> {
+    move |plan, config| on(threads)(plan, ExecutionConfig { precision: Precision::Bf16, ..config })
 }
 
-fn on(threads: usize) -> impl Fn(Plan, Setup) -> Result<Box<dyn Executor>, ExecutorError> {
+fn on(threads: usize) -> impl Fn(Plan, ExecutionConfig) -> Result<Box<dyn Executor>, ExecutorError> {
     at(Speeds::CORE, threads)
 }
 
-fn at(speeds: Speeds, threads: usize) -> impl Fn(Plan, Setup) -> Result<Box<dyn Executor>, ExecutorError> {
-    move |plan, setup| Ok(Box::new(CpuExecutor::for_cores(plan, Setup { threads, ..setup }, speeds)?))
+fn at(
+    speeds: Speeds,
+    threads: usize,
+) -> impl Fn(Plan, ExecutionConfig) -> Result<Box<dyn Executor>, ExecutorError> {
+    move |plan, config| {
+        Ok(Box::new(CpuExecutor::for_cores(plan, ExecutionConfig { threads, ..config }, speeds)?))
+    }
 }
 
 fn all_agree(cases: &[Case], threads: usize) {
@@ -46,37 +51,45 @@ fn all_agree_at(speeds: Speeds, cases: &[Case], threads: usize) {
     assert!(wrong.is_empty(), "{} of {} cases:\n{}", wrong.len(), cases.len(), wrong.join("\n"));
 }
 
-/// How many waves in chunks, and how many of independent loops, the passes of all cases have.
-fn waves(speeds: Speeds, cases: &[Case], threads: usize) -> [usize; 2] {
+/// How many pipelines in chunks, and how many of independent loops, the passes of all cases have.
+fn pipelines(speeds: Speeds, cases: &[Case], threads: usize) -> [usize; 2] {
     let mut count = [0, 0];
     for case in cases {
-        let setup = Setup { threads, ..case.setup() };
-        let executor = CpuExecutor::for_cores(case.plan().unwrap(), setup, speeds).unwrap();
+        let config = ExecutionConfig { threads, ..case.config() };
+        let executor = CpuExecutor::for_cores(case.plan().unwrap(), config, speeds).unwrap();
         let plan = executor.plan();
-        for wave in plan.forward_pass.waves.iter().chain(plan.backward_pass.iter().flat_map(|p| &p.waves)) {
-            count[usize::from(wave.chunks == 1)] += 1;
+        for pipeline in
+            plan.forward_pass.pipelines.iter().chain(plan.backward_pass.iter().flat_map(|p| &p.pipelines))
+        {
+            count[usize::from(pipeline.chunks == 1)] += 1;
         }
     }
     count
 }
 
 #[test]
-fn every_case_agrees_where_stages_run_in_strips() {
+fn every_case_agrees_where_stages_run_in_time_blocks() {
     for threads in [1, 2, 3] {
-        let [mut strips, mut rings, mut short] = [0; 3];
+        let [mut time_blocks, mut rings, mut short] = [0; 3];
         for case in cases() {
-            let setup = Setup { threads, ..case.setup() };
-            let executor = CpuExecutor::for_cores(case.plan().unwrap(), setup, FORGETFUL).unwrap();
+            let config = ExecutionConfig { threads, ..case.config() };
+            let executor = CpuExecutor::for_cores(case.plan().unwrap(), config, FORGETFUL).unwrap();
             let plan = executor.plan();
-            for strip in
-                plan.forward_pass.strips.iter().chain(plan.backward_pass.iter().flat_map(|p| &p.strips))
+            for time_block in plan
+                .forward_pass
+                .time_blocks
+                .iter()
+                .chain(plan.backward_pass.iter().flat_map(|p| &p.time_blocks))
             {
-                strips += 1;
-                rings += strip.rings.len();
-                short += strip.rings.iter().filter(|(_, frames)| *frames < setup.window).count();
+                time_blocks += 1;
+                rings += time_block.rings.len();
+                short += time_block.rings.iter().filter(|(_, frames)| *frames < config.window).count();
             }
         }
-        assert!(strips > 50 && rings > 100 && short > 50, "{threads} workers: {strips}, {rings}, {short}");
+        assert!(
+            time_blocks > 50 && rings > 100 && short > 50,
+            "{threads} workers: {time_blocks}, {rings}, {short}"
+        );
         all_agree_at(FORGETFUL, &cases(), threads);
     }
 }
@@ -91,17 +104,20 @@ fn every_case_agrees_where_everything_is_shared_out() {
 #[test]
 fn every_case_agrees_where_loops_run_at_the_same_time() {
     for threads in [2, 3, 5] {
-        let [in_chunks, independent] = waves(TARDY, &cases(), threads);
-        assert!(in_chunks > 5 && independent > 5, "{threads} workers: {in_chunks} and {independent} waves");
+        let [in_chunks, independent] = pipelines(TARDY, &cases(), threads);
+        assert!(
+            in_chunks > 5 && independent > 5,
+            "{threads} workers: {in_chunks} and {independent} pipelines"
+        );
         all_agree_at(TARDY, &cases(), threads);
     }
 }
 
-/// How many scans are dealt by chunks of frames.
+/// How many scans are partitioned by chunks of frames.
 fn chunked(speeds: Speeds, case: &Case, threads: usize) -> usize {
-    let setup = Setup { threads, ..case.setup() };
-    let executor = CpuExecutor::for_cores(case.plan().unwrap(), setup, speeds).unwrap();
-    executor.plan().stages().filter(|stage| stage.deal == Deal::Chunks).count()
+    let config = ExecutionConfig { threads, ..case.config() };
+    let executor = CpuExecutor::for_cores(case.plan().unwrap(), config, speeds).unwrap();
+    executor.plan().stages().filter(|stage| stage.partition == Partition::Time).count()
 }
 
 #[test]
@@ -143,14 +159,14 @@ fn scans_agree_wherever_chunks_and_sequences_begin() {
     assert!(scans > 300, "{scans} scans in chunks");
 }
 
-/// How many loops are dealt by whole heads, by so many barriers a step or fewer.
-fn dealt_by_heads(speeds: Speeds, case: &Case, threads: usize, most: usize) -> usize {
-    let setup = Setup { threads, ..case.setup() };
-    let executor = CpuExecutor::for_cores(case.plan().unwrap(), setup, speeds).unwrap();
-    let stages = executor.plan().stages().filter(|stage| stage.deal == Deal::Heads);
+/// How many loops are partitioned by whole heads, by so many barriers a step or fewer.
+fn partitioned_by_heads(speeds: Speeds, case: &Case, threads: usize, most: usize) -> usize {
+    let config = ExecutionConfig { threads, ..case.config() };
+    let executor = CpuExecutor::for_cores(case.plan().unwrap(), config, speeds).unwrap();
+    let stages = executor.plan().stages().filter(|stage| stage.partition == Partition::Heads);
     stages
-        .flat_map(|stage| &stage.tracks)
-        .filter(|track| track.barriers_per_step(Deal::Heads) <= most)
+        .flat_map(|stage| &stage.tasks)
+        .filter(|task| task.barriers_per_step(Partition::Heads) <= most)
         .count()
 }
 
@@ -158,14 +174,14 @@ fn dealt_by_heads(speeds: Speeds, case: &Case, threads: usize, most: usize) -> u
 fn every_case_agrees_where_whole_heads_are_shared_out() {
     for threads in [2, 3, 5] {
         let mut cases = cases();
-        cases.retain(|case| dealt_by_heads(NIMBLE, case, threads, 9) > 0);
-        let without = cases.iter().map(|case| dealt_by_heads(NIMBLE, case, threads, 0)).sum::<usize>();
-        let all = cases.iter().map(|case| dealt_by_heads(NIMBLE, case, threads, 9)).sum::<usize>();
+        cases.retain(|case| partitioned_by_heads(NIMBLE, case, threads, 9) > 0);
+        let without = cases.iter().map(|case| partitioned_by_heads(NIMBLE, case, threads, 0)).sum::<usize>();
+        let all = cases.iter().map(|case| partitioned_by_heads(NIMBLE, case, threads, 9)).sum::<usize>();
         assert!(without > 20 && all > without + 5, "{threads} workers: {without} of {all} without barriers");
         all_agree_at(NIMBLE, &cases, threads);
         // One share after the other: what one reads of another's before a barrier is not there.
-        let alone = |plan, setup: Setup| -> Result<Box<dyn Executor>, ExecutorError> {
-            let mut executor = CpuExecutor::for_cores(plan, Setup { threads, ..setup }, NIMBLE)?;
+        let alone = |plan, config: ExecutionConfig| -> Result<Box<dyn Executor>, ExecutorError> {
+            let mut executor = CpuExecutor::for_cores(plan, ExecutionConfig { threads, ..config }, NIMBLE)?;
             executor.set_policy(Policy::Alone);
             Ok(Box::new(executor))
         };
@@ -175,15 +191,15 @@ fn every_case_agrees_where_whole_heads_are_shared_out() {
     }
 }
 
-/// Makes a loop for each head of every loop whose heads never meet, and returns how many.
+/// Makes a loop for each head of every loop whose heads are independent, and returns how many.
 fn part_heads(plan: &mut Plan) -> usize {
     let mut parts = 0;
     for pass in std::iter::once(&mut plan.forward_pass).chain(&mut plan.backward_pass) {
         for stage in pass.stages.iter_mut().filter(|stage| stage.kind == StageKind::Loop) {
-            let parted = |track: &Track| track.parted(track.heads).unwrap_or_else(|| vec![track.clone()]);
-            let before = stage.tracks.len();
-            stage.tracks = stage.tracks.iter().flat_map(parted).collect();
-            parts += stage.tracks.len() - before;
+            let parted = |task: &Task| task.parted(task.heads).unwrap_or_else(|| vec![task.clone()]);
+            let before = stage.tasks.len();
+            stage.tasks = stage.tasks.iter().flat_map(parted).collect();
+            parts += stage.tasks.len() - before;
         }
     }
     assert_eq!(plan.verify(), Ok(()));
@@ -196,9 +212,9 @@ fn loops_of_one_head_each_agree_with_the_reference() {
     cases.retain(|case| part_heads(&mut case.plan().unwrap()) > 0);
     assert!(cases.len() > 20, "{} cases", cases.len());
     for threads in [1, 3] {
-        let in_parts = |mut plan: Plan, setup| {
+        let in_parts = |mut plan: Plan, config| {
             part_heads(&mut plan);
-            at(TARDY, threads)(plan, setup)
+            at(TARDY, threads)(plan, config)
         };
         let wrong: Vec<String> =
             cases.iter().filter_map(|case| check(case, &in_parts, TOLERANCE).err()).collect();
@@ -209,11 +225,11 @@ fn loops_of_one_head_each_agree_with_the_reference() {
 /// The bits of all outputs, gradients and weights in some updates, whoever does the workers' shares.
 fn bits(case: &Case, speeds: Speeds, threads: usize, policy: Policy) -> Vec<u32> {
     let data = Data::draw(case);
-    let setup = Setup { threads, ..case.setup() };
-    let mut executor = CpuExecutor::for_cores(case.plan().unwrap(), setup, speeds).unwrap();
+    let config = ExecutionConfig { threads, ..case.config() };
+    let mut executor = CpuExecutor::for_cores(case.plan().unwrap(), config, speeds).unwrap();
     executor.set_policy(policy);
     for (id, values) in data.weights.iter().enumerate() {
-        executor.write(Part::Weight, WeightId::from_index(id), Values::F32(values)).unwrap();
+        executor.write(ParameterArray::Weight, WeightId::from_index(id), Values::F32(values)).unwrap();
     }
     let mut bits = Vec::new();
     for (step, window) in (1..).zip(&data.windows) {
@@ -237,7 +253,7 @@ fn bits(case: &Case, speeds: Speeds, threads: usize, policy: Policy) -> Vec<u32>
             bits.extend(values.into_iter().map(f32::to_bits));
         }
         for (id, weight) in case.graph.weights().iter().enumerate() {
-            for part in [Part::Gradient, Part::Weight] {
+            for part in [ParameterArray::Gradient, ParameterArray::Weight] {
                 let mut values = vec![0.0; weight.len()];
                 executor.read(part, WeightId::from_index(id), ValuesMut::F32(&mut values)).unwrap();
                 bits.extend(values.into_iter().map(f32::to_bits));
@@ -247,19 +263,21 @@ fn bits(case: &Case, speeds: Speeds, threads: usize, policy: Policy) -> Vec<u32>
     bits
 }
 
-/// How many loops are shared out by rows and by units, scans by chunks of frames, and how many strips and waves there are.
+/// How many loops are shared out by rows and by units, scans by chunks of frames, and how many time blocks and pipelines there are.
 fn ways(case: &Case, speeds: Speeds, threads: usize) -> [usize; 5] {
-    let setup = Setup { threads, ..case.setup() };
-    let executor = CpuExecutor::for_cores(case.plan().unwrap(), setup, speeds).unwrap();
+    let config = ExecutionConfig { threads, ..case.config() };
+    let executor = CpuExecutor::for_cores(case.plan().unwrap(), config, speeds).unwrap();
     let plan = executor.plan();
-    let dealt = |kind, deal| plan.stages().filter(|stage| (stage.kind, stage.deal) == (kind, deal)).count();
+    let partitioned = |kind, partition| {
+        plan.stages().filter(|stage| (stage.kind, stage.partition) == (kind, partition)).count()
+    };
     let passes = || std::iter::once(&plan.forward_pass).chain(&plan.backward_pass);
     [
-        dealt(StageKind::Loop, Deal::Rows),
-        dealt(StageKind::Loop, Deal::Units),
-        dealt(StageKind::Scan, Deal::Chunks),
-        passes().map(|pass| pass.strips.len()).sum(),
-        passes().map(|pass| pass.waves.len()).sum(),
+        partitioned(StageKind::Loop, Partition::Batch),
+        partitioned(StageKind::Loop, Partition::Units),
+        partitioned(StageKind::Scan, Partition::Time),
+        passes().map(|pass| pass.time_blocks.len()).sum(),
+        passes().map(|pass| pass.pipelines.len()).sum(),
     ]
 }
 
@@ -307,7 +325,9 @@ fn coarser_products_agree_with_the_reference_as_far_as_they_round() {
             check(&case, &coarse(threads), COARSE).unwrap();
             assert_eq!(check(&case, &coarse(threads), TOLERANCE).is_err(), rounds, "{streams} streams");
         }
-        let fine = |plan, setup: Setup| on(1)(plan, Setup { precision: Precision::Tf32, ..setup });
+        let fine = |plan, config: ExecutionConfig| {
+            on(1)(plan, ExecutionConfig { precision: Precision::Tf32, ..config })
+        };
         check(&case, &fine, TOLERANCE).unwrap();
     }
 }
@@ -333,7 +353,7 @@ fn repeated_behind(c: usize, a: usize, n: usize, threads: usize) -> Vec<f32> {
     graph.connect(few, y, Connect::broadcast().to(Range::new(c, n)));
     graph.output("y", y);
     let plan = Plan::new(&graph, PlanOptions::inference(1, 1)).unwrap();
-    let mut executor = at(NIMBLE, threads)(plan, Setup::new(1, 1)).unwrap();
+    let mut executor = at(NIMBLE, threads)(plan, ExecutionConfig::new(1, 1)).unwrap();
     let numbers: Vec<f32> = (0..c).map(|k| k as f32).collect();
     let repeated: Vec<f32> = (0..a).map(|k| -1.0 - k as f32).collect();
     executor.forward(1, &[Values::F32(&numbers), Values::F32(&repeated)], None).unwrap();

@@ -4,7 +4,7 @@
 
 use rnnc_cuda::device::Device;
 use rnnc_cuda::program::{Command, commands};
-use rnnc_plan::{Plan, PlanOptions, Precision, Setup};
+use rnnc_plan::{ExecutionConfig, Plan, PlanOptions, Precision};
 use std::error::Error;
 use std::path::Path;
 
@@ -27,8 +27,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         Some("bf16") => Precision::Bf16,
         Some(other) => return Err(format!("unknown precision {other}").into()),
     };
-    let setup = Setup { training: true, precision, ..Setup::new(streams, frames) };
-    let program = rnnc_cuda::compile::compile(&plan, setup, &device)?;
+    let config = ExecutionConfig { training: true, precision, ..ExecutionConfig::new(streams, frames) };
+    let program = rnnc_cuda::compile::compile(&plan, config, &device)?;
     std::fs::create_dir_all(directory)?;
     for (number, source) in program.sources.iter().enumerate() {
         std::fs::write(Path::new(directory).join(format!("{number}.cu")), &source.text)?;

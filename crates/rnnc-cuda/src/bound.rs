@@ -1,6 +1,6 @@
 //! The least time that a pass could take on a device: what its jobs cannot do without, at speeds that were measured.
 //!
-//! A job takes as long as its products, or as moving its values, or as the meetings of its blocks, whichever is longest,
+//! A job takes as long as its products, or as moving its values, or as the barriers of its blocks, whichever is longest,
 //! since a device does these at the same time. Jobs that wait for each other, and those of a lane, follow each other; a
 //! pass is no shorter than any such row of jobs, nor than the products, or the moving, of all jobs together, which share one
 //! device.
@@ -27,7 +27,7 @@ impl Least {
             let needs = job.needs;
             let multiplying = (needs.flops / speeds.product + needs.tensor_flops / speeds.tf32_product) * 1e6;
             let own_moving = needs.bytes / speeds.copying(needs.bytes) * 1e6;
-            let waiting = (needs.steps - 1.0).max(0.0) * needs.meetings_us;
+            let waiting = (needs.steps - 1.0).max(0.0) * needs.barriers_us;
             products += multiplying;
             moving += own_moving;
             bytes += needs.bytes;
@@ -48,7 +48,7 @@ mod tests {
     use crate::device::Device;
     use crate::program::Needs;
     use crate::speeds::Copying;
-    use rnnc_plan::{Plan, PlanOptions, Precision, Setup};
+    use rnnc_plan::{ExecutionConfig, Plan, PlanOptions, Precision};
 
     fn speeds() -> Speeds {
         Speeds {
@@ -71,8 +71,8 @@ mod tests {
     #[test]
     fn a_job_takes_as_long_as_what_takes_longest_of_it() {
         let needs =
-            Needs { flops: 1000.0, tensor_flops: 8000.0, bytes: 4000.0, steps: 11.0, meetings_us: 0.5 };
-        assert_eq!(us(&[job(0, &[], needs)]), 5.0, "ten meetings of half a microsecond");
+            Needs { flops: 1000.0, tensor_flops: 8000.0, bytes: 4000.0, steps: 11.0, barriers_us: 0.5 };
+        assert_eq!(us(&[job(0, &[], needs)]), 5.0, "ten barriers of half a microsecond");
         assert_eq!(us(&[job(0, &[], Needs { steps: 1.0, ..needs })]), 3.0, "the products: 1 and 2");
         assert_eq!(us(&[job(0, &[], Needs { bytes: 1e5, ..needs })]), 50.0, "the values");
         assert_eq!(us(&[]), 0.0);
@@ -80,7 +80,7 @@ mod tests {
 
     #[test]
     fn jobs_side_by_side_take_no_longer_than_the_longest_row_or_what_the_device_does_for_all() {
-        let waits = Needs { steps: 11.0, meetings_us: 1.0, ..Needs::default() };
+        let waits = Needs { steps: 11.0, barriers_us: 1.0, ..Needs::default() };
         let products = |us: f64| Needs { flops: us * 1000.0, ..Needs::default() };
         assert_eq!(us(&[job(0, &[], waits), job(0, &[], waits)]), 20.0, "one lane");
         assert_eq!(us(&[job(0, &[], waits), job(1, &[], waits)]), 10.0, "two lanes");
@@ -95,7 +95,7 @@ mod tests {
 
     #[test]
     fn chunks_together_need_what_the_whole_does_but_for_the_first_step_of_each() {
-        let whole = Needs { flops: 900.0, tensor_flops: 300.0, bytes: 600.0, steps: 12.0, meetings_us: 1.0 };
+        let whole = Needs { flops: 900.0, tensor_flops: 300.0, bytes: 600.0, steps: 12.0, barriers_us: 1.0 };
         let chunk = whole.of_chunk(3);
         assert_eq!((chunk.flops, chunk.tensor_flops, chunk.bytes, chunk.steps), (300.0, 100.0, 200.0, 4.0));
         let chunks = [0, 1, 2].map(|_| job(0, &[], chunk));
@@ -106,14 +106,14 @@ mod tests {
     fn forward(text: &str, streams: usize, frames: usize, precision: Precision) -> Vec<Job> {
         let graph = rnnc_lang::compile("n.rnn", text, None).unwrap_or_else(|errors| panic!("{errors}"));
         let plan = Plan::new(&graph, PlanOptions::inference(streams, frames)).unwrap();
-        let setup = Setup { precision, ..Setup::new(streams, frames) };
-        compile(&plan, setup, &Device::named("h200").unwrap()).unwrap().forward
+        let config = ExecutionConfig { precision, ..ExecutionConfig::new(streams, frames) };
+        compile(&plan, config, &Device::named("h200").unwrap()).unwrap().forward
     }
 
     const LSTM: &str = "network n { input x : vector(32)  h = lstm(x; 1024)  output h }";
 
     #[test]
-    fn a_loop_needs_its_products_its_weights_once_and_a_meeting_a_frame() {
+    fn a_loop_needs_its_products_its_weights_once_and_a_barrier_a_frame() {
         let jobs = forward(LSTM, 1, 512, Precision::F32);
         let lstm = jobs.iter().map(|job| job.needs).find(|needs| needs.steps > 0.0).unwrap();
         assert_eq!((lstm.steps, lstm.flops), (512.0, 512.0 * 2.0 * 4.0 * 1024.0 * 1024.0));
@@ -121,7 +121,7 @@ mod tests {
         let weights = 4.0 * 4.0 * 1024.0 * 1024.0;
         assert!(lstm.bytes > weights && lstm.bytes < 2.0 * weights, "{lstm:?}");
         // Nobody signals: less than an empty frame of the grid.
-        assert!(lstm.meetings_us > 0.1 && lstm.meetings_us < 0.97, "{lstm:?}");
+        assert!(lstm.barriers_us > 0.1 && lstm.barriers_us < 0.97, "{lstm:?}");
         let one = forward(LSTM, 1, 1, Precision::F32);
         assert!(one.iter().all(|job| job.needs.steps <= 1.0), "a single frame waits for nobody");
     }
@@ -158,9 +158,9 @@ mod tests {
                     let graph =
                         rnnc_lang::compile("n.rnn", &text, None).unwrap_or_else(|errors| panic!("{errors}"));
                     let plan = Plan::new(&graph, PlanOptions::training(streams, 256)).unwrap();
-                    let setup = Setup::new(streams, 256);
-                    let program = compile(&plan, setup, &device).unwrap();
-                    let predicted = crate::explain::explain(&plan, setup, &device).unwrap();
+                    let config = ExecutionConfig::new(streams, 256);
+                    let program = compile(&plan, config, &device).unwrap();
+                    let predicted = crate::explain::explain(&plan, config, &device).unwrap();
                     for (jobs, pass) in
                         [&program.forward, &program.backward].into_iter().zip(&predicted.passes)
                     {

@@ -4,22 +4,22 @@ use crate::device::Device;
 use crate::driver::{DriverError, Source};
 use crate::heads;
 use crate::lanes::{self, Draft};
+use crate::pipelines::{self, PassPipelines};
 use crate::places::Places;
 use crate::program::{Command, Job, Launch, Needs, Program, Regions, Work};
 use crate::source;
 use crate::stages::{frames, once, scan, step, update};
-use crate::waves::{self, PassWaves};
 use rnnc_graph::Graph;
 use rnnc_plan::access::Access;
-use rnnc_plan::{Op, Pass, Plan, Setup, StageKind};
+use rnnc_plan::{ExecutionConfig, Op, Pass, Plan, StageKind};
 use rnnc_report::Names;
 use std::fmt::Write;
 
 /// Makes the program of a plan.
-pub fn compile(plan: &Plan, setup: Setup, device: &Device) -> Result<Program, DriverError> {
-    let plan = &*heads::choose(plan, setup, device);
-    let waves = PassWaves::of_plan(plan, setup, device);
-    let places = Places::new(plan, setup, &waves::turns(plan, &waves));
+pub fn compile(plan: &Plan, config: ExecutionConfig, device: &Device) -> Result<Program, DriverError> {
+    let plan = &*heads::choose(plan, config, device);
+    let pipelines = PassPipelines::of_plan(plan, config, device);
+    let places = Places::new(plan, config, &pipelines::levels(plan, &pipelines));
     let buffers = (0..plan.buffers.len()).map(|buffer| places.buffer_place(buffer)).collect();
     let regions = Regions {
         values: places.total,
@@ -37,21 +37,21 @@ pub fn compile(plan: &Plan, setup: Setup, device: &Device) -> Result<Program, Dr
         lanes: Vec::new(),
         names: None,
     };
-    let mut waves = waves.into_iter();
+    let mut pipelines = pipelines.into_iter();
     let mut forward = once::forward(&mut builder);
-    forward.extend(builder.pass("forward", &plan.forward, &plan.forward_pass, waves.next(), 0)?);
-    builder.program.forward = builder.deal(forward);
+    forward.extend(builder.pass("forward", &plan.forward, &plan.forward_pass, pipelines.next(), 0)?);
+    builder.program.forward = builder.partition(forward);
     if let (Some(graph), Some(pass)) = (&plan.adjoint, &plan.backward_pass) {
         let mut backward = builder.cleared(pass);
         let first = plan.forward_pass.stages.len();
-        backward.extend(builder.pass("backward", graph, pass, waves.next(), first)?);
+        backward.extend(builder.pass("backward", graph, pass, pipelines.next(), first)?);
         backward.extend(once::backward(&mut builder));
-        builder.program.backward = builder.deal(backward);
+        builder.program.backward = builder.partition(backward);
     }
     if regions.trained {
         let commands = update::commands(&mut builder);
         let update = builder.job(commands, Access::default());
-        builder.program.update = builder.deal(vec![update]);
+        builder.program.update = builder.partition(vec![update]);
     }
     let Builder { mut program, lanes, .. } = builder;
     for numbers in lanes {
@@ -96,7 +96,7 @@ impl<'a> Builder<'a> {
     /// Makes a job of what has been printed since the last.
     pub fn job(&mut self, commands: Vec<Command>, access: Access) -> Draft {
         let rates = self.device.rates;
-        let rows = self.places.setup.window * self.places.streams();
+        let rows = self.places.config.window * self.places.streams();
         let (flops, bytes) = access.cost(rows);
         // TFLOP/s and TB/s are millions in a microsecond.
         let us = flops / (rates.f32_tflops * 1e6) + bytes / (rates.memory_tbs * 1e6);
@@ -112,8 +112,8 @@ impl<'a> Builder<'a> {
     }
 
     /// Deals the jobs of a pass to lanes.
-    fn deal(&mut self, jobs: Vec<Draft>) -> Vec<Job> {
-        let (jobs, scratch) = lanes::deal(jobs, &self.places.lying(), self.device);
+    fn partition(&mut self, jobs: Vec<Draft>) -> Vec<Job> {
+        let (jobs, scratch) = lanes::partition(jobs, &self.places.lying(), self.device);
         self.lanes.resize(self.lanes.len().max(scratch.len()), 0);
         self.lanes.iter_mut().zip(scratch).for_each(|(all, own)| *all = own.max(*all));
         jobs
@@ -130,10 +130,10 @@ impl<'a> Builder<'a> {
         name: &str,
         graph: &'a Graph,
         pass: &Pass,
-        waves: Option<PassWaves>,
+        pipelines: Option<PassPipelines>,
         first: usize,
     ) -> Result<Vec<Draft>, DriverError> {
-        let PassWaves { accesses, waves } = waves.unwrap_or_default();
+        let PassPipelines { accesses, pipelines } = pipelines.unwrap_or_default();
         self.names = Some((graph, Names::of(graph, pass)));
         self.begin_source(format!("the {name} pass over all frames"));
         let mut jobs = Vec::new();
@@ -143,14 +143,14 @@ impl<'a> Builder<'a> {
                 StageKind::Frames => frames::stage(self, &name, stage, accesses),
                 StageKind::Scan => scan::stage(self, &name, stage, accesses),
                 StageKind::Loop => {
-                    let shares = waves::shares(pass, &waves, number, self.places.setup, self.device);
+                    let shares = pipelines::shares(pass, &pipelines, number, self.places.config, self.device);
                     step::stage(self, &name, stage, shares, accesses)?
                 }
             };
             let stage = Some(first + number);
             jobs.push(own.into_iter().map(|job| Draft { stage, ..job }).collect());
         }
-        Ok(waves::in_order(jobs, &waves))
+        Ok(pipelines::in_order(jobs, &pipelines))
     }
 
     /// Begins a source for small kernels: those that [`Builder::kernel`] adds until the next begins.

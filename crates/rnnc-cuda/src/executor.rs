@@ -17,8 +17,8 @@ use memory::{Memory, NUMBER};
 use prefetch::Prefetched;
 use rnnc_graph::{LayerId, WeightId};
 use rnnc_plan::{
-    Clock, Executor, ExecutorError, Part, Pass, Plan, Setup, State, Update, Values, ValuesMut, View,
-    check_len, check_resets,
+    ExecutionConfig, Executor, ExecutorError, ParameterArray, Pass, Plan, ResetTracker, State, Update,
+    Values, ValuesMut, View, check_len, check_resets,
 };
 use runner::{Recording, Runner};
 use std::cell::RefCell;
@@ -31,11 +31,11 @@ pub use timing::{Timed, Times, Timing};
 /// copied beside that work, unless it is in double precision.
 pub struct CudaExecutor {
     plan: Plan,
-    setup: Setup,
+    config: ExecutionConfig,
     runner: Runner,
-    clock: Clock,
+    tracker: ResetTracker,
     /// What the device knows of the clock, as it lies there.
-    clock_image: Vec<u32>,
+    tracker_image: Vec<u32>,
     /// Where numbers pass that are converted, or picked out of wider rows.
     host: RefCell<Vec<f32>>,
     prefetched: Prefetched,
@@ -67,13 +67,13 @@ impl CudaExecutor {
     /// # Errors
     /// [`ExecutorError::Missing`] where there is no GPU, no driver or no compiler for it; and what
     /// [`CudaExecutor::with_driver`] refuses.
-    pub fn new(plan: Plan, setup: Setup) -> Result<CudaExecutor, ExecutorError> {
-        plan.check_setup(NAME, setup)?;
-        let driver = Cuda::new(0, setup.precision)?;
-        CudaExecutor::with_driver(plan, setup, Box::new(driver))
+    pub fn new(plan: Plan, config: ExecutionConfig) -> Result<CudaExecutor, ExecutorError> {
+        plan.check_config(NAME, config)?;
+        let driver = Cuda::new(0, config.precision)?;
+        CudaExecutor::with_driver(plan, config, Box::new(driver))
     }
 
-    /// Compiles a plan for whatever the driver drives, and takes the memory for it. Of the setup, `threads` has no
+    /// Compiles a plan for whatever the driver drives, and takes the memory for it. Of the config, `threads` has no
     /// bearing.
     ///
     /// # Errors
@@ -81,30 +81,30 @@ impl CudaExecutor {
     /// memory than the device has; what the driver refuses.
     pub fn with_driver(
         plan: Plan,
-        setup: Setup,
+        config: ExecutionConfig,
         mut driver: Box<dyn Driver>,
     ) -> Result<CudaExecutor, ExecutorError> {
-        plan.check_setup(NAME, setup)?;
-        let keep = setup.step < setup.window;
+        plan.check_config(NAME, config)?;
+        let keep = config.step < config.window;
         // Before compiling, which counts numbers as the machine does.
-        let values = plan.memory(setup.streams, setup.window, keep).total();
+        let values = plan.memory(config.streams, config.window, keep).total();
         memory::check_fits(&plan, values, driver.device())?;
-        let program = compile(&plan, setup, driver.device())?;
-        let memory = Memory::allocate(&mut *driver, &plan, setup, &program)?;
-        let moves = runner::moves(&plan, &program, setup);
-        let runner = Runner::new(driver, program, memory, moves, setup)?;
-        let clock = Clock::new(setup.streams, setup.window);
+        let program = compile(&plan, config, driver.device())?;
+        let memory = Memory::allocate(&mut *driver, &plan, config, &program)?;
+        let moves = runner::moves(&plan, &program, config);
+        let runner = Runner::new(driver, program, memory, moves, config)?;
+        let tracker = ResetTracker::new(config.streams, config.window);
         Ok(CudaExecutor {
-            clock_image: memory::clock_image(&clock, setup),
-            clock,
+            tracker_image: memory::tracker_image(&tracker, config),
+            tracker,
             runner,
             host: RefCell::default(),
-            prefetched: Prefetched::new(&plan, setup),
+            prefetched: Prefetched::new(&plan, config),
             new_frames: 0,
             valid_frames: 0,
             backward_frames: 0,
             plan,
-            setup,
+            config,
         })
     }
 
@@ -147,7 +147,7 @@ impl CudaExecutor {
         name: &str,
         into: ValuesMut<'_>,
     ) -> Result<(), ExecutorError> {
-        let streams = self.setup.streams;
+        let streams = self.config.streams;
         check_len(name, &[frames, streams, view.len], into.len())?;
         let ((mut from, width), len) = (self.rows_at(view, first), view.len);
         let driver = &self.runner.driver;
@@ -187,7 +187,7 @@ impl CudaExecutor {
         values: Option<Values<'_>>,
     ) -> Result<(), ExecutorError> {
         let ((mut to, width), len) = (self.rows_at(view, first), view.len);
-        let count = frames * self.setup.streams;
+        let count = frames * self.config.streams;
         if count == 0 || len == 0 {
             return Ok(());
         }
@@ -227,9 +227,9 @@ impl CudaExecutor {
     fn begin_forward(&mut self, frames: usize, resets: Option<&[bool]>) -> Result<(), ExecutorError> {
         self.runner.begin_timing();
         self.runner.replay(Recording::Move(frames))?;
-        self.clock.advance(frames, resets);
-        memory::update_clock_image(&mut self.clock_image, &self.clock);
-        Ok(self.runner.driver.write(self.runner.memory.clock, bytemuck::cast_slice(&self.clock_image))?)
+        self.tracker.advance(frames, resets);
+        memory::update_tracker_image(&mut self.tracker_image, &self.tracker);
+        Ok(self.runner.driver.write(self.runner.memory.tracker, bytemuck::cast_slice(&self.tracker_image))?)
     }
 
     /// Runs new frames whose inputs are there.
@@ -237,7 +237,7 @@ impl CudaExecutor {
         self.runner.replay(Recording::Forward(frames))?;
         self.new_frames = frames;
         self.backward_frames = 0;
-        let Setup { step, window, .. } = self.setup;
+        let ExecutionConfig { step, window, .. } = self.config;
         let kept = if step < window { window - frames } else { 0 };
         self.valid_frames = self.valid_frames.min(kept) + frames;
         Ok(())
@@ -245,7 +245,11 @@ impl CudaExecutor {
 
     /// The numbers of a weight's array as they lie on the device, from its first to its last, and each element's place
     /// among them.
-    fn weight_span(&self, part: Part, weight: WeightId) -> (u64, usize, impl Iterator<Item = usize> + use<>) {
+    fn weight_slice_len(
+        &self,
+        part: ParameterArray,
+        weight: WeightId,
+    ) -> (u64, usize, impl Iterator<Item = usize> + use<>) {
         let view = self.plan.weights.view(weight);
         let last = view.offset
             + view.heads.saturating_sub(1) * view.head_stride
@@ -266,8 +270,8 @@ impl Executor for CudaExecutor {
         &self.plan
     }
 
-    fn setup(&self) -> Setup {
-        self.setup
+    fn config(&self) -> ExecutionConfig {
+        self.config
     }
 
     fn forward(
@@ -276,10 +280,10 @@ impl Executor for CudaExecutor {
         inputs: &[Values<'_>],
         resets: Option<&[bool]>,
     ) -> Result<(), ExecutorError> {
-        self.plan.check_inputs(self.setup, frames, inputs, resets)?;
+        self.plan.check_inputs(self.config, frames, inputs, resets)?;
         self.prefetched.drop_all();
         self.begin_forward(frames, resets)?;
-        let first = (self.setup.window - frames) as i64;
+        let first = (self.config.window - frames) as i64;
         for (place, values) in inputs.iter().enumerate() {
             if let Some(view) = self.view(false, self.plan.forward.inputs()[place]) {
                 self.copy_in(view, first, frames, Some(*values))?;
@@ -289,13 +293,13 @@ impl Executor for CudaExecutor {
     }
 
     fn prefetch(&mut self, frames: usize, inputs: &[Values<'_>]) -> Result<bool, ExecutorError> {
-        self.plan.check_inputs(self.setup, frames, inputs, None)?;
+        self.plan.check_inputs(self.config, frames, inputs, None)?;
         self.bring(frames, inputs)
     }
 
     fn forward_prefetched(&mut self, resets: Option<&[bool]>) -> Result<(), ExecutorError> {
         let frames = self.waiting()?;
-        check_resets(self.setup, frames, resets)?;
+        check_resets(self.config, frames, resets)?;
         self.prefetched.drop_all();
         self.begin_forward(frames, resets)?;
         self.take_waiting(frames)?;
@@ -305,7 +309,7 @@ impl Executor for CudaExecutor {
     fn output(&self, output: usize, into: ValuesMut<'_>) -> Result<(), ExecutorError> {
         let output = self.plan.check_output(output)?;
         let view = self.view(false, output.layer).ok_or(ExecutorError::Order("the output is not stored"))?;
-        let first = (self.setup.window - self.new_frames) as i64;
+        let first = (self.config.window - self.new_frames) as i64;
         self.copy_out(view, first, self.new_frames, &output.name, into)
     }
 
@@ -315,8 +319,8 @@ impl Executor for CudaExecutor {
         output_gradients: &[Option<Values<'_>>],
     ) -> Result<(), ExecutorError> {
         let (new, most) = (self.new_frames, self.valid_frames);
-        self.plan.check_output_gradients(self.setup, new, most, frames, output_gradients)?;
-        let window = self.setup.window;
+        self.plan.check_output_gradients(self.config, new, most, frames, output_gradients)?;
+        let window = self.config.window;
         for (place, values) in output_gradients.iter().enumerate() {
             let seed = self.plan.adjoint.as_ref().map(|adjoint| adjoint.inputs()[place]);
             if let Some(view) = seed.and_then(|seed| self.view(true, seed)) {
@@ -333,7 +337,7 @@ impl Executor for CudaExecutor {
         let layer = self.plan.check_input_gradient(input, self.backward_frames)?;
         let view = self.view(true, layer).ok_or(ExecutorError::Order("the gradient is not stored"))?;
         let name = self.plan.adjoint.as_ref().map_or("", |adjoint| &*adjoint.layer_at(layer).name);
-        let first = (self.setup.window - self.backward_frames) as i64;
+        let first = (self.config.window - self.backward_frames) as i64;
         self.copy_out(view, first, self.backward_frames, name, into)
     }
 
@@ -348,12 +352,12 @@ impl Executor for CudaExecutor {
         Ok(norm[0])
     }
 
-    fn read(&self, part: Part, weight: WeightId, into: ValuesMut<'_>) -> Result<(), ExecutorError> {
+    fn read(&self, part: ParameterArray, weight: WeightId, into: ValuesMut<'_>) -> Result<(), ExecutorError> {
         self.plan.check_weight(part, weight, into.len())?;
         if into.is_empty() {
             return Ok(());
         }
-        let (at, len, places) = self.weight_span(part, weight);
+        let (at, len, places) = self.weight_slice_len(part, weight);
         let mut host = vec![0.0f32; len];
         self.runner.check_fault()?;
         self.runner.driver.read(at, bytemuck::cast_slice_mut(&mut host))?;
@@ -364,12 +368,17 @@ impl Executor for CudaExecutor {
         Ok(())
     }
 
-    fn write(&mut self, part: Part, weight: WeightId, values: Values<'_>) -> Result<(), ExecutorError> {
+    fn write(
+        &mut self,
+        part: ParameterArray,
+        weight: WeightId,
+        values: Values<'_>,
+    ) -> Result<(), ExecutorError> {
         self.plan.check_written(part, weight, values)?;
         if values.is_empty() {
             return Ok(());
         }
-        let (at, len, places) = self.weight_span(part, weight);
+        let (at, len, places) = self.weight_slice_len(part, weight);
         let mut host = vec![0.0f32; len];
         if len > values.len() {
             // Numbers of other weights lie between.
@@ -389,12 +398,12 @@ impl Executor for CudaExecutor {
     }
 
     fn forward_state(&self) -> Result<State, ExecutorError> {
-        self.histories_state(0, self.clock.next_ages(), self.clock.frames_run())
+        self.histories_state(0, self.tracker.next_since_reset(), self.tracker.frames_run())
     }
 
     fn state_before(&self) -> Result<State, ExecutorError> {
-        let (ages, frames) = self.clock.previous();
-        self.histories_state(self.new_frames, ages, frames)
+        let (since_reset, frames) = self.tracker.previous();
+        self.histories_state(self.new_frames, since_reset, frames)
     }
 
     fn set_state(&mut self, state: &State) -> Result<(), ExecutorError> {
@@ -402,7 +411,7 @@ impl Executor for CudaExecutor {
     }
 
     fn clear_state(&mut self) {
-        self.clock.set(&vec![0; self.setup.streams], 0);
+        self.tracker.set(&vec![0; self.config.streams], 0);
         self.new_frames = 0;
         self.valid_frames = 0;
         self.backward_frames = 0;

@@ -9,12 +9,12 @@ use crate::device::Device;
 use crate::driver::DriverError;
 use crate::executor::memory::Sizes;
 use crate::heads;
+use crate::pipelines::{self, PassPipelines};
 use crate::program::{Command, Job, commands};
 use crate::stages::step::choice::{Tier, Way, units};
 use crate::stages::step::shares::{self, Share};
-use crate::waves::{self, PassWaves};
 use rnnc_graph::Graph;
-use rnnc_plan::{Cost, Op, Pass, Plan, Precision, Setup, Stage, StageKind, Track};
+use rnnc_plan::{Cost, ExecutionConfig, Op, Pass, Plan, Precision, Stage, StageKind, Task};
 use rnnc_report::{Names, count, scaled};
 use serde::Serialize;
 use std::fmt;
@@ -76,8 +76,8 @@ pub struct StageExplained {
 /// A loop.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct LoopExplained {
-    /// Its turn: loops of one turn run side by side, from 0 on.
-    pub turn: usize,
+    /// Its level: loops of one level run side by side, from 0 on.
+    pub level: usize,
     /// Its layers, or the first of them.
     pub layers: Vec<String>,
     /// Which part of its layers' heads it has, from 1 on, and of how many; 1 of 1: all of them.
@@ -130,13 +130,13 @@ pub struct MemoryExplained {
 ///
 /// # Errors
 /// What [`compile`] refuses.
-pub fn explain(plan: &Plan, setup: Setup, device: &Device) -> Result<Explanation, DriverError> {
-    let plan = &*heads::choose(plan, setup, device);
-    let program = compile(plan, setup, device)?;
+pub fn explain(plan: &Plan, config: ExecutionConfig, device: &Device) -> Result<Explanation, DriverError> {
+    let plan = &*heads::choose(plan, config, device);
+    let program = compile(plan, config, device)?;
     let mut explained = Vec::new();
     let mut first = 0;
-    for ((name, graph, pass), of_pass) in plan.passes().zip(PassWaves::of_plan(plan, setup, device)) {
-        let waves = &of_pass.waves;
+    for ((name, graph, pass), of_pass) in plan.passes().zip(PassPipelines::of_plan(plan, config, device)) {
+        let pipelines = &of_pass.pipelines;
         let jobs = if name == "forward" { &program.forward } else { &program.backward };
         // Of each stage; what runs in chunks counts once.
         let mut own: Vec<Vec<&Job>> = vec![Vec::new(); pass.stages.len()];
@@ -149,27 +149,28 @@ pub fn explain(plan: &Plan, setup: Setup, device: &Device) -> Result<Explanation
         let mut stages = Vec::new();
         for (number, stage) in pass.stages.iter().enumerate() {
             let shares = match stage.kind {
-                StageKind::Loop => waves::shares(pass, waves, number, setup, device),
+                StageKind::Loop => pipelines::shares(pass, pipelines, number, config, device),
                 _ => Vec::new(),
             };
-            let chunks = rnnc_plan::waves::of_stage(waves, number).map_or(1, |wave| wave.chunks);
-            let explained = explain_stage((graph, &names), pass, stage, &own[number], shares, setup, device);
+            let chunks =
+                rnnc_plan::pipelines::of_stage(pipelines, number).map_or(1, |pipeline| pipeline.chunks);
+            let explained = explain_stage((graph, &names), pass, stage, &own[number], shares, config, device);
             stages.push(StageExplained { chunks, ..explained });
         }
         first += stages.len();
         let alone = |stage: &&StageExplained| stage.kind != StageKind::Loop || stage.chunks == 1;
         let alone: f64 = stages.iter().filter(alone).map(|stage| stage.predicted_us).sum();
-        let in_waves: f64 = waves.iter().map(|wave| wave.us / setup.window as f64).sum();
-        explained.push(PassExplained { pass: name.into(), predicted_us: alone + in_waves, stages });
+        let in_pipelines: f64 = pipelines.iter().map(|pipeline| pipeline.us / config.window as f64).sum();
+        explained.push(PassExplained { pass: name.into(), predicted_us: alone + in_pipelines, stages });
     }
     Ok(Explanation {
         schema: 1,
         network: plan.forward.name().into(),
         device: device.clone(),
-        streams: setup.streams,
-        frames: setup.window,
+        streams: config.streams,
+        frames: config.window,
         passes: explained,
-        memory: explain_memory(Sizes::of(plan, setup, &program)),
+        memory: explain_memory(Sizes::of(plan, config, &program)),
     })
 }
 
@@ -179,25 +180,25 @@ fn explain_stage(
     stage: &Stage,
     jobs: &[&Job],
     shares: Vec<Share>,
-    setup: Setup,
+    config: ExecutionConfig,
     device: &Device,
 ) -> StageExplained {
-    let ops = stage.tracks.iter().flat_map(|t| &t.phases).flat_map(|p| &p.ops);
-    let rows = (setup.streams * setup.window) as f64;
+    let ops = stage.tasks.iter().flat_map(|t| &t.phases).flat_map(|p| &p.ops);
+    let rows = (config.streams * config.window) as f64;
     let Cost { product_flops, value_bytes, weight_bytes, .. } = stage.cost;
     let product_flops = product_flops as f64 * rows;
     let bytes = value_bytes as f64 * rows + weight_bytes as f64;
-    let tracks = stage.tracks.iter().zip(&shares);
+    let tasks = stage.tasks.iter().zip(&shares);
     let mut loops: Vec<LoopExplained> =
-        tracks.map(|(track, share)| explain_loop(graph, pass, track, share, setup)).collect();
+        tasks.map(|(task, share)| explain_loop(graph, pass, task, share, config)).collect();
     // The parts of a loop stand side by side.
     let mut rest = &mut loops[..];
-    for parts in stage.tracks.chunk_by(|a, b| a.components == b.components) {
+    for parts in stage.tasks.chunk_by(|a, b| a.components == b.components) {
         let (own, others) = rest.split_at_mut(parts.len().min(rest.len()));
         own.iter_mut().zip(1..).for_each(|(part, number)| part.part = (number, parts.len()));
         rest = others;
     }
-    let product_tflops = match setup.precision {
+    let product_tflops = match config.precision {
         Precision::F32 => device.rates.f32_tflops,
         Precision::Tf32 | Precision::Bf16 => device.rates.tf32_tflops,
     };
@@ -213,15 +214,21 @@ fn explain_stage(
         products: commands(jobs.iter().copied()).filter(|c| matches!(c, Command::Product(_))).count(),
         product_flops,
         bytes,
-        predicted_us: window_us / setup.window as f64,
+        predicted_us: window_us / config.window as f64,
         chunks: 1,
         loops,
     }
 }
 
-fn explain_loop(graph: &Graph, pass: &Pass, track: &Track, share: &Share, setup: Setup) -> LoopExplained {
+fn explain_loop(
+    graph: &Graph,
+    pass: &Pass,
+    task: &Task,
+    share: &Share,
+    config: ExecutionConfig,
+) -> LoopExplained {
     let layout = &share.layout;
-    let layers = track.components.iter().flat_map(|&c| &pass.components.list[c].layers);
+    let layers = task.components.iter().flat_map(|&c| &pass.components.list[c].layers);
     let (mut weight_bytes, mut in_registers, mut in_shared) = (0, 0.0, 0.0);
     for product in &layout.products {
         let numbers: usize = product.parts.iter().map(|p| p.to.len * p.from.view.len).sum();
@@ -233,9 +240,9 @@ fn explain_loop(graph: &Graph, pass: &Pass, track: &Track, share: &Share, setup:
         in_shared += share(product.in_shared);
     }
     let part = |some: f64| if weight_bytes == 0 { 0.0 } else { some / weight_bytes as f64 };
-    let frames_at_once = track.block.clamp(1, setup.window);
+    let frames_at_once = task.block.clamp(1, config.window);
     LoopExplained {
-        turn: share.turn,
+        level: share.level,
         layers: layers.map(|&layer| graph.layer_at(layer).name.clone()).collect(),
         part: (1, 1),
         tier: layout.choice.tier,
@@ -243,7 +250,7 @@ fn explain_loop(graph: &Graph, pass: &Pass, track: &Track, share: &Share, setup:
         team: layout.choice.team,
         way: layout.choice.way,
         threads: layout.threads,
-        units: units(widest(track), layout.choice.blocks),
+        units: units(widest(task), layout.choice.blocks),
         frames_at_once,
         barriers: layout.work.barriers,
         posted: layout.posted(),
@@ -252,20 +259,20 @@ fn explain_loop(graph: &Graph, pass: &Pass, track: &Track, share: &Share, setup:
         in_shared: part(in_shared),
         streamed: part(weight_bytes as f64 - in_registers - in_shared),
         shared_bytes: layout.shared_bytes(),
-        predicted_us: share.us / setup.window as f64,
+        predicted_us: share.us / config.window as f64,
     }
 }
 
 /// The size of the largest layer that a loop computes.
-fn widest(track: &Track) -> usize {
-    let ops = track.phases.iter().flat_map(|p| &p.ops);
-    let span = |op: &Op| match op {
-        Op::MatMul(products) => products.iter().map(|p| p.span).max().unwrap_or(1),
-        Op::Map(map) => map.span,
-        Op::Vector(vector) => vector.span,
+fn widest(task: &Task) -> usize {
+    let ops = task.phases.iter().flat_map(|p| &p.ops);
+    let slice_len = |op: &Op| match op {
+        Op::MatMul(products) => products.iter().map(|p| p.slice_len).max().unwrap_or(1),
+        Op::Map(map) => map.slice_len,
+        Op::Vector(vector) => vector.slice_len,
         _ => 1,
     };
-    ops.map(|placed| span(&placed.op)).max().unwrap_or(1)
+    ops.map(|placed| slice_len(&placed.op)).max().unwrap_or(1)
 }
 
 fn explain_memory(sizes: Sizes) -> MemoryExplained {
@@ -275,7 +282,7 @@ fn explain_memory(sizes: Sizes) -> MemoryExplained {
         weights: bytes(sizes.weights),
         gradients: bytes(sizes.gradients),
         moments: 2 * bytes(sizes.moments),
-        scratch: bytes(sizes.scratch + sizes.clock + sizes.counters),
+        scratch: bytes(sizes.scratch + sizes.tracker + sizes.counters),
         total: sizes.bytes(),
     }
 }
@@ -420,7 +427,7 @@ mod tests {
 
     fn explained(text: &str, streams: usize, frames: usize) -> Explanation {
         let plan = Plan::new(&graph(text), PlanOptions::training(streams, frames)).unwrap();
-        explain(&plan, Setup::new(streams, frames), &Device::named("h200").unwrap()).unwrap()
+        explain(&plan, ExecutionConfig::new(streams, frames), &Device::named("h200").unwrap()).unwrap()
     }
 
     #[test]
@@ -444,9 +451,9 @@ mod tests {
         let flops = 2.0 * 512.0 * 512.0 * 8.0 * 128.0;
         assert_eq!((stage.kind, stage.products, stage.product_flops), (StageKind::Frames, 1, flops));
         assert!(stage.predicted_us * 128.0 > flops / 51e12 * 1e6);
-        let setup = Setup { precision: Precision::Tf32, ..Setup::new(8, 128) };
+        let config = ExecutionConfig { precision: Precision::Tf32, ..ExecutionConfig::new(8, 128) };
         let plan = Plan::new(&graph(TEXT), PlanOptions::training(8, 128)).unwrap();
-        let rounded = explain(&plan, setup, &Device::named("h200").unwrap()).unwrap();
+        let rounded = explain(&plan, config, &Device::named("h200").unwrap()).unwrap();
         let faster = flops / 51e12 * 1e6 - flops / 387e12 * 1e6;
         let less = (stage.predicted_us - rounded.passes[0].stages[0].predicted_us) * 128.0;
         assert!((less - faster).abs() < 1e-6 * faster, "{less} {faster}");

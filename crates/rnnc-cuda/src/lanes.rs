@@ -22,20 +22,20 @@ pub(crate) struct Draft {
     pub stage: Option<usize>,
     pub frames: Frames,
     pub needs: Needs,
-    /// Where it stands in a wave.
+    /// Where it stands in a pipeline.
     pub chunk: Option<Chunk>,
     /// Whether all that follow wait for it: it writes what they take for weights.
     pub before_all: bool,
 }
 
 impl Draft {
-    fn dealt(self, lane: usize, after: Vec<usize>) -> Job {
+    fn partitioned(self, lane: usize, after: Vec<usize>) -> Job {
         let Draft { commands, stage, frames, needs, .. } = self;
         Job { commands, lane, after, stage, frames, needs }
     }
 
-    fn meets(&self, other: &Draft, lying: &Lying) -> bool {
-        self.before_all || self.access.meets(self.chunk, &other.access, other.chunk, lying)
+    fn overlaps(&self, other: &Draft, lying: &Lying) -> bool {
+        self.before_all || self.access.overlaps(self.chunk, &other.access, other.chunk, lying)
     }
 }
 
@@ -73,10 +73,10 @@ impl Order {
 }
 
 /// Deals jobs to lanes. Returns them, and how many numbers of scratch each lane needs.
-pub(crate) fn deal(drafts: Vec<Draft>, lying: &Lying, device: &Device) -> (Vec<Job>, Vec<usize>) {
+pub(crate) fn partition(drafts: Vec<Draft>, lying: &Lying, device: &Device) -> (Vec<Job>, Vec<usize>) {
     if drafts.len() > MOST_JOBS {
         let scratch = drafts.iter().map(|draft| draft.scratch).max().unwrap_or(0);
-        return (drafts.into_iter().map(|draft| draft.dealt(0, Vec::new())).collect(), vec![scratch]);
+        return (drafts.into_iter().map(|draft| draft.partitioned(0, Vec::new())).collect(), vec![scratch]);
     }
     let needs = needs(&drafts, lying, device.multiprocessors);
     let lanes = lanes(&drafts, &needs, device);
@@ -98,7 +98,7 @@ pub(crate) fn deal(drafts: Vec<Draft>, lying: &Lying, device: &Device) -> (Vec<J
                 after.push(earlier);
             }
         }
-        jobs.push(draft.dealt(lane, after));
+        jobs.push(draft.partitioned(lane, after));
     }
     (jobs, scratch)
 }
@@ -110,7 +110,7 @@ fn needs(drafts: &[Draft], lying: &Lying, multiprocessors: usize) -> Vec<Vec<usi
     for (number, draft) in drafts.iter().enumerate() {
         let mut needs = Vec::new();
         for earlier in (0..number).rev() {
-            if !order.is_before(earlier, number) && drafts[earlier].meets(draft, lying) {
+            if !order.is_before(earlier, number) && drafts[earlier].overlaps(draft, lying) {
                 order.add(earlier, number);
                 needs.push(earlier);
             }
@@ -187,35 +187,35 @@ mod tests {
         Draft { us: 100.0, wide: 10, scratch: writes.end, access, ..Draft::default() }
     }
 
-    fn dealt(drafts: &[Draft]) -> Vec<(usize, Vec<usize>)> {
-        deal(drafts.to_vec(), &[], &device()).0.into_iter().map(|job| (job.lane, job.after)).collect()
+    fn partitioned(drafts: &[Draft]) -> Vec<(usize, Vec<usize>)> {
+        partition(drafts.to_vec(), &[], &device()).0.into_iter().map(|job| (job.lane, job.after)).collect()
     }
 
     #[test]
     fn what_touches_the_same_runs_in_order_and_all_else_side_by_side() {
         let drafts = [draft(0..10), draft(20..30), draft(5..15), draft(12..25)];
-        assert_eq!(dealt(&drafts), [(0, vec![]), (1, vec![]), (0, vec![]), (0, vec![1])]);
-        assert_eq!(deal(drafts.to_vec(), &[], &device()).1, [25, 30]);
+        assert_eq!(partitioned(&drafts), [(0, vec![]), (1, vec![]), (0, vec![]), (0, vec![1])]);
+        assert_eq!(partition(drafts.to_vec(), &[], &device()).1, [25, 30]);
     }
 
     #[test]
     fn a_job_waits_for_no_more_than_it_must() {
         // The third comes behind the second, and so behind the first.
         let drafts = [draft(0..10), draft(0..20), draft(30..40), draft(0..35)];
-        assert_eq!(dealt(&drafts), [(0, vec![]), (0, vec![]), (1, vec![]), (0, vec![2])]);
+        assert_eq!(partitioned(&drafts), [(0, vec![]), (0, vec![]), (1, vec![]), (0, vec![2])]);
     }
 
     #[test]
     fn short_jobs_stay_in_one_lane() {
         let short = |at: usize| Draft { us: 1.0, ..draft(at..at + 1) };
         let drafts = [short(0), short(1), short(2), short(3)];
-        assert!(dealt(&drafts).iter().all(|(lane, _)| *lane == 0));
+        assert!(partitioned(&drafts).iter().all(|(lane, _)| *lane == 0));
     }
 
     #[test]
     fn jobs_that_fill_the_device_run_one_after_the_other() {
         let broad = |at: usize| Draft { wide: 132, ..draft(at..at + 1) };
-        assert!(dealt(&[broad(0), broad(1), broad(2)]).iter().all(|(lane, _)| *lane == 0));
+        assert!(partitioned(&[broad(0), broad(1), broad(2)]).iter().all(|(lane, _)| *lane == 0));
     }
 
     #[test]
@@ -226,7 +226,7 @@ mod tests {
         let drafts = [waiting(0, half), waiting(1, half), waiting(2, half), waiting(3, 1)];
         let all = needs(&drafts, &[], most);
         assert_eq!((&all[1], &all[2], &all[3]), (&vec![], &vec![0], &vec![1]));
-        assert_eq!(dealt(&drafts)[..3], [(0, vec![]), (1, vec![]), (0, vec![])]);
+        assert_eq!(partitioned(&drafts)[..3], [(0, vec![]), (1, vec![]), (0, vec![])]);
         assert_eq!(needs(&[waiting(0, most), waiting(1, 1)], &[], most)[1], [0]);
     }
 }

@@ -11,7 +11,7 @@
 //! | `device.rs` | what a GPU is, as far as programs are made for it |
 //! | `compile.rs` | from a plan to a program; `program.rs` is the result: sources and commands |
 //! | `lanes.rs` | which jobs run side by side |
-//! | `waves.rs` | which loops run at the same time, in chunks of frames |
+//! | `pipelines.rs` | which loops run at the same time, in chunks of frames |
 //! | `heads.rs` | which loops run as several, of some heads each |
 //! | `stages/` | the kernels of each kind of stage |
 //! | `places.rs`, `source/` | where values are; printing CUDA C++ |
@@ -25,12 +25,12 @@ mod executor;
 pub mod explain;
 mod heads;
 mod lanes;
+mod pipelines;
 mod places;
 pub mod program;
 pub mod source;
 mod speeds;
 mod stages;
-mod waves;
 
 pub use bound::Least;
 pub use executor::{CudaExecutor, Timed, Times, Timing};

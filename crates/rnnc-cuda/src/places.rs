@@ -4,7 +4,7 @@
 //! `row = frame * streams + stream`.
 
 use crate::program::BufferPlace;
-use rnnc_plan::{Plan, Read, Setup, StartValue, View};
+use rnnc_plan::{ExecutionConfig, Plan, Read, StartValue, View};
 use std::ops::Range;
 
 /// Where the columns of a view lie in `values`.
@@ -21,7 +21,7 @@ pub(crate) struct Spot {
 /// The memory of a plan for a number of streams and a window.
 pub(crate) struct Places<'a> {
     pub plan: &'a Plan,
-    pub setup: Setup,
+    pub config: ExecutionConfig,
     /// Of each buffer, its first number, with its history.
     offsets: Vec<usize>,
     /// Numbers of all buffers.
@@ -29,23 +29,23 @@ pub(crate) struct Places<'a> {
 }
 
 impl<'a> Places<'a> {
-    /// Stages of turns from the first to the last of each range may run at the same time.
-    pub fn new(plan: &'a Plan, setup: Setup, at_once: &[(usize, usize)]) -> Places<'a> {
-        let keep = setup.step < setup.window;
-        let placement = plan.place_apart(setup.streams, setup.window, keep, at_once);
+    /// Stages of levels from the first to the last of each range may run at the same time.
+    pub fn new(plan: &'a Plan, config: ExecutionConfig, at_once: &[(usize, usize)]) -> Places<'a> {
+        let keep = config.step < config.window;
+        let placement = plan.place_apart(config.streams, config.window, keep, at_once);
         // Sizes were checked against the device's memory before.
         let offsets = placement.offsets.iter().map(|&bytes| (bytes / 4) as usize).collect();
-        Places { plan, setup, offsets, total: (placement.total / 4) as usize }
+        Places { plan, config, offsets, total: (placement.total / 4) as usize }
     }
 
     /// Rows of a frame.
     pub fn streams(&self) -> usize {
-        self.setup.streams
+        self.config.streams
     }
 
     /// Of a buffer: its first number (the oldest frame of its history) and the numbers of a frame.
     pub fn buffer(&self, buffer: usize) -> (usize, usize) {
-        (self.offsets[buffer], self.plan.buffers[buffer].width * self.setup.streams)
+        (self.offsets[buffer], self.plan.buffers[buffer].width * self.config.streams)
     }
 
     /// Where a buffer lies, with its history.
@@ -58,7 +58,7 @@ impl<'a> Places<'a> {
     pub fn lying(&self) -> Vec<Range<usize>> {
         let numbers = |buffer| {
             let BufferPlace { offset, frame, history } = self.buffer_place(buffer);
-            offset..offset + (history + self.setup.window) * frame
+            offset..offset + (history + self.config.window) * frame
         };
         (0..self.plan.buffers.len()).map(numbers).collect()
     }
@@ -85,17 +85,18 @@ impl<'a> Places<'a> {
 
     /// The condition under which a read crosses in a row; `None` if it never does. `row` and `frame` are expressions.
     pub fn crosses(&self, read: &Read, row: &str, frame: &str) -> Option<String> {
-        let (age, ahead) = (format!("constant(a.ages + ({row}))"), format!("constant(a.ahead + ({row}))"));
-        self.crosses_at(read, &age, &ahead, frame)
+        let (since_reset, ahead) =
+            (format!("constant(a.since_reset + ({row}))"), format!("constant(a.ahead + ({row}))"));
+        self.crosses_at(read, &since_reset, &ahead, frame)
     }
 
-    /// The same where the row's entries of `ages` and `ahead` are known.
-    pub fn crosses_at(&self, read: &Read, age: &str, ahead: &str, frame: &str) -> Option<String> {
+    /// The same where the row's entries of `since_reset` and `ahead` are known.
+    pub fn crosses_at(&self, read: &Read, since_reset: &str, ahead: &str, frame: &str) -> Option<String> {
         let delay = read.delay;
         match delay {
             0 => None,
-            1.. if read.history => Some(format!("{age} < {delay}u")),
-            1.. => Some(format!("({age} < {delay}u || ({frame}) - {delay} < a.begin)")),
+            1.. if read.history => Some(format!("{since_reset} < {delay}u")),
+            1.. => Some(format!("({since_reset} < {delay}u || ({frame}) - {delay} < a.begin)")),
             _ => Some(format!("{ahead} <= {}u", -delay)),
         }
     }

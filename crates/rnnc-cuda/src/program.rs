@@ -94,8 +94,8 @@ pub struct Needs {
     pub bytes: f64,
     /// Steps of a loop, of which each but the first waits for the one before.
     pub steps: f64,
-    /// Microseconds that the meetings of a step take at least.
-    pub meetings_us: f64,
+    /// Microseconds that the barriers of a step take at least.
+    pub barriers_us: f64,
 }
 
 impl Needs {
@@ -107,7 +107,7 @@ impl Needs {
             tensor_flops: part(self.tensor_flops),
             bytes: part(self.bytes),
             steps: part(self.steps),
-            meetings_us: self.meetings_us,
+            barriers_us: self.barriers_us,
         }
     }
 }

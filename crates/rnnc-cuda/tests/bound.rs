@@ -2,7 +2,7 @@
 //! `cargo test --release -p rnnc-cuda --test bound -- --ignored`.
 
 use rnnc_cuda::{CudaExecutor, Speeds, Times, Timing};
-use rnnc_plan::{Executor, Plan, PlanOptions, Precision, Setup, Values};
+use rnnc_plan::{ExecutionConfig, Executor, Plan, PlanOptions, Precision, Values};
 
 #[test]
 #[ignore = "needs an NVIDIA GPU"]
@@ -20,8 +20,8 @@ fn no_pass_is_faster_than_its_bound() {
                 let graph =
                     rnnc_lang::compile("n.rnn", &text, None).unwrap_or_else(|errors| panic!("{errors}"));
                 let plan = Plan::new(&graph, PlanOptions::training(streams, FRAMES)).unwrap();
-                let setup = Setup { precision, ..Setup::new(streams, FRAMES) };
-                let mut executor = CudaExecutor::new(plan, setup).unwrap();
+                let config = ExecutionConfig { precision, ..ExecutionConfig::new(streams, FRAMES) };
+                let mut executor = CudaExecutor::new(plan, config).unwrap();
                 executor.set_timing(Timing::Passes);
                 let (x, errors) = (vec![0.5; FRAMES * streams * size], vec![0.1; FRAMES * streams * size]);
                 let mut fastest = [f64::INFINITY; 2];

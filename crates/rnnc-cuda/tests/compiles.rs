@@ -6,7 +6,7 @@ use rnnc_cuda::compile::compile;
 use rnnc_cuda::device::Device;
 use rnnc_cuda::driver::{Nvrtc, Source, Usage};
 use rnnc_graph::Graph;
-use rnnc_plan::{Plan, PlanOptions, Setup};
+use rnnc_plan::{ExecutionConfig, Plan, PlanOptions};
 use rnnc_suite::cell_networks;
 use std::collections::HashSet;
 use std::io::Write;
@@ -29,8 +29,8 @@ fn add(tasks: &mut Vec<Task>, device: &Device, name: &str, graph: &Graph, stream
     let frames = 16;
     let options = PlanOptions::training(streams, frames).with_input_gradients();
     let plan = Plan::new(graph, options).unwrap_or_else(|error| panic!("{name}: {error}"));
-    let setup = Setup { training: true, ..Setup::new(streams, frames) };
-    let program = compile(&plan, setup, device).unwrap_or_else(|error| panic!("{name}: {error}"));
+    let config = ExecutionConfig { training: true, ..ExecutionConfig::new(streams, frames) };
+    let program = compile(&plan, config, device).unwrap_or_else(|error| panic!("{name}: {error}"));
     let target = device.target();
     for source in program.sources.into_iter().filter(|source| !source.kernels.is_empty()) {
         if !tasks.iter().any(|task| task.target == target && task.source.text == source.text) {

@@ -3,14 +3,14 @@
 //! begin with one of the texts; `RNNC_PART=K/N` of every N cases the one at K, from 0 on, so that processes can share them.
 
 use rnnc_cuda::CudaExecutor;
-use rnnc_plan::{Executor, ExecutorError, Plan, Setup};
+use rnnc_plan::{ExecutionConfig, Executor, ExecutorError, Plan};
 use rnnc_suite::{Case, cases, check, check_refusals, check_updates};
 
 /// Relative to the largest number of an array; single precision against double.
 const TOLERANCE: f64 = 2e-4;
 
-fn make(plan: Plan, setup: Setup) -> Result<Box<dyn Executor>, ExecutorError> {
-    Ok(Box::new(CudaExecutor::new(plan, setup)?))
+fn make(plan: Plan, config: ExecutionConfig) -> Result<Box<dyn Executor>, ExecutorError> {
+    Ok(Box::new(CudaExecutor::new(plan, config)?))
 }
 
 fn all_agree(cases: &[Case]) {

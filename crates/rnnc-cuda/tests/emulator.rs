@@ -273,7 +273,7 @@ fn each_fault_in_a_cluster_shows() {
 }
 
 #[test]
-fn threads_that_do_not_meet_are_an_error() {
+fn threads_that_miss_a_barrier_are_an_error() {
     let ended = error_of("if (thread() < 40) block_sync();", ONE_BLOCK);
     assert!(ended.contains("ended"), "{ended}");
     let elsewhere = error_of("if (thread() < 40) block_sync();\nelse block_sync();", ONE_BLOCK);

@@ -33,7 +33,7 @@ const ONE_CHUNK_LESS: Fault = Fault(&[("peek(counter) < number", "peek(counter) 
 const NEVER_ABSENT: Fault = Fault(&[("    make_absent(", "    if (false) make_absent(")]);
 const ONE_LOOK: Fault = Fault(&[("if (!looks_again(", "if (true || !looks_again(")]);
 const PUT_ONLY: Fault = Fault(&[("post(", "put(")]);
-const NO_FIRST_MEETING: Fault = Fault(&[("if (warp == 0) wait_for(", "if (false) wait_for(")]);
+const NO_FIRST_BARRIER: Fault = Fault(&[("if (warp == 0) wait_for(", "if (false) wait_for(")]);
 const NO_CLUSTER_BARRIER: Fault = Fault(&[("cluster_arrive();", ";"), ("cluster_wait();", "block_sync();")]);
 
 /// The kernels that faults are put into.
@@ -76,9 +76,9 @@ fn device(frame_us: [f64; 3]) -> Device {
 /// Whether the suite finds something wrong with altered kernels, in one of a few orders of threads.
 fn is_seen(case: &Case, device: &Device, alter: &Alter) -> bool {
     (1..=SEEDS).any(|seed| {
-        let make = |plan, setup| {
+        let make = |plan, config| {
             let driver = Emulated::new(device.clone(), seed)?.altering(alter.clone());
-            Ok(Box::new(CudaExecutor::with_driver(plan, setup, Box::new(driver))?) as Box<dyn Executor>)
+            Ok(Box::new(CudaExecutor::with_driver(plan, config, Box::new(driver))?) as Box<dyn Executor>)
         };
         check(case, &make, TOLERANCE).is_err()
     })
@@ -110,7 +110,7 @@ fn with_fault(source: &Source, Fault(changes): Fault, place: usize) -> Option<(S
 /// the forward pass and in the backward pass.
 fn all_are_seen(case: &Case, device: &Device, kernels: Kernels, faults: &[Fault]) {
     nothing_is_wrong(case, device);
-    let program = compile(&case.plan().unwrap(), case.setup(), device).unwrap();
+    let program = compile(&case.plan().unwrap(), case.config(), device).unwrap();
     let first = |jobs: &[Job]| {
         commands(jobs).find_map(|command| match command {
             Command::Kernel(launch @ Launch { work: Work::Grid(geometry), .. })
@@ -155,14 +155,14 @@ fn faults_between_blocks_that_look_for_sources_are_seen() {
     let (case, device) = (case("lstm_peephole", 17, 2, &[6, 5], 0.1), device([1e3, 1e3, 0.01]));
     all_are_seen(&case, &device, grid_loops, &[NEVER_ABSENT, ONE_LOOK, PUT_ONLY]);
     // Backward, all have met before anything is looked for: a window's last frame reads nothing of one behind it.
-    all_are_seen(&case, &device, forward_grid_loops, &[NO_FIRST_MEETING, NO_BLOCK_SYNC]);
+    all_are_seen(&case, &device, forward_grid_loops, &[NO_FIRST_BARRIER, NO_BLOCK_SYNC]);
 }
 
 #[test]
 fn faults_between_blocks_that_look_for_sums_are_seen() {
     let (case, device) = (case("layer_norm_in_a_loop", 18, 1, &[6, 5], 0.1), device([1e3, 1e3, 0.01]));
     all_are_seen(&case, &device, grid_loops, &[NEVER_ABSENT, ONE_LOOK, PUT_ONLY]);
-    all_are_seen(&case, &device, forward_grid_loops, &[NO_FIRST_MEETING]);
+    all_are_seen(&case, &device, forward_grid_loops, &[NO_FIRST_BARRIER]);
 }
 
 #[test]
@@ -186,7 +186,7 @@ fn faults_in_a_block_are_seen() {
 fn faults_in_loops_of_some_heads_each_are_seen() {
     let device = device([0.0, 1e3, 1e3]);
     let case = case("lstm_of_two_heads", 17, 1, &[6, 5], 0.1);
-    let program = compile(&case.plan().unwrap(), case.setup(), &device).unwrap();
+    let program = compile(&case.plan().unwrap(), case.config(), &device).unwrap();
     for jobs in [&program.forward, &program.backward] {
         let loops = commands(jobs).filter(|command| match command {
             Command::Kernel(launch @ Launch { work: Work::Grid(geometry), .. }) => {
@@ -235,9 +235,9 @@ fn faults_in_scans_are_seen() {
 fn inputs_that_are_taken_before_they_are_there_are_seen() {
     let (case, device) = (case("gru", 9, 2, &[4, 4, 4], 0.1), device([0.0, 1e3, 1e3]));
     nothing_is_wrong(&case, &device);
-    let make = |plan, setup| {
+    let make = |plan, config| {
         let driver = Emulated::new(device.clone(), 1)?.hasty();
-        Ok(Box::new(CudaExecutor::with_driver(plan, setup, Box::new(driver))?) as Box<dyn Executor>)
+        Ok(Box::new(CudaExecutor::with_driver(plan, config, Box::new(driver))?) as Box<dyn Executor>)
     };
     let error = check(&case, &make, TOLERANCE).unwrap_err();
     assert!(error.contains("window by window: window 1: output"), "{error}");

@@ -7,13 +7,13 @@ use emulation::{Emulated, devices, seed};
 use rnnc_cuda::CudaExecutor;
 use rnnc_graph::Activation::{Identity, Tanh};
 use rnnc_graph::{Graph, Operation};
-use rnnc_plan::{Executor, ExecutorError, Plan, Setup};
+use rnnc_plan::{ExecutionConfig, Executor, ExecutorError, Plan};
 use rnnc_suite::{Case, Net, check};
 
 fn agrees(case: &Case) {
-    let make = |plan: Plan, setup: Setup| -> Result<Box<dyn Executor>, ExecutorError> {
+    let make = |plan: Plan, config: ExecutionConfig| -> Result<Box<dyn Executor>, ExecutorError> {
         let driver = Emulated::new(devices()[0].clone(), seed())?;
-        Ok(Box::new(CudaExecutor::with_driver(plan, setup, Box::new(driver))?))
+        Ok(Box::new(CudaExecutor::with_driver(plan, config, Box::new(driver))?))
     };
     check(case, &make, 2e-4).unwrap();
 }

@@ -3,7 +3,7 @@
 use rnnc_cuda::compile::compile;
 use rnnc_cuda::device::Device;
 use rnnc_cuda::program::{Command, Program, commands};
-use rnnc_plan::{Plan, PlanOptions, Setup};
+use rnnc_plan::{ExecutionConfig, Plan, PlanOptions};
 use std::fmt::Write;
 
 const NETWORK: &str = "network small {
@@ -21,8 +21,8 @@ const NETWORK: &str = "network small {
 fn program(streams: usize, frames: usize) -> Program {
     let graph = rnnc_lang::compile("small.rnn", NETWORK, None).unwrap();
     let plan = Plan::new(&graph, PlanOptions::training(streams, frames)).unwrap();
-    let setup = Setup { training: true, ..Setup::new(streams, frames) };
-    compile(&plan, setup, &Device::named("h200").unwrap()).unwrap()
+    let config = ExecutionConfig { training: true, ..ExecutionConfig::new(streams, frames) };
+    compile(&plan, config, &Device::named("h200").unwrap()).unwrap()
 }
 
 /// Commands, and kernels without what stands before all of them.

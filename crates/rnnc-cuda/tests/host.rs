@@ -7,7 +7,9 @@ use rnnc_cuda::driver::{Address, Args, Call, Product, Recorder};
 use rnnc_cuda::program::{Command, Job, Program, Work, commands};
 use rnnc_cuda::{CudaExecutor, Timed, Times, Timing};
 use rnnc_graph::{LayerKind, WeightId};
-use rnnc_plan::{Executor, ExecutorError, Part, Plan, PlanOptions, Setup, Update, Values, ValuesMut};
+use rnnc_plan::{
+    ExecutionConfig, Executor, ExecutorError, ParameterArray, Plan, PlanOptions, Update, Values, ValuesMut,
+};
 use rnnc_suite::cases;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -19,17 +21,17 @@ fn device() -> Device {
     Device::named("h200").unwrap()
 }
 
-fn plan(text: &str, setup: Setup) -> Plan {
+fn plan(text: &str, config: ExecutionConfig) -> Plan {
     let graph = rnnc_lang::compile("one.rnn", text, Some("one")).unwrap_or_else(|errors| panic!("{errors}"));
-    Plan::new(&graph, PlanOptions::training(setup.streams, setup.window).with_input_gradients()).unwrap()
+    Plan::new(&graph, PlanOptions::training(config.streams, config.window).with_input_gradients()).unwrap()
 }
 
 /// An executor, the program it runs, and the calls of its driver.
-fn recorded(text: &str, setup: Setup) -> (CudaExecutor, Program, Arc<Mutex<Vec<Call>>>) {
-    let plan = plan(text, setup);
-    let program = compile(&plan, setup, &device()).unwrap();
+fn recorded(text: &str, config: ExecutionConfig) -> (CudaExecutor, Program, Arc<Mutex<Vec<Call>>>) {
+    let plan = plan(text, config);
+    let program = compile(&plan, config, &device()).unwrap();
     let (recorder, calls) = Recorder::new(device());
-    (CudaExecutor::with_driver(plan, setup, Box::new(recorder)).unwrap(), program, calls)
+    (CudaExecutor::with_driver(plan, config, Box::new(recorder)).unwrap(), program, calls)
 }
 
 /// The calls since the last look.
@@ -40,7 +42,7 @@ fn taken(calls: &Mutex<Vec<Call>>) -> Vec<Call> {
 const LSTM: &str = "network one { input x: vector(3) h = lstm(x; 8) y = dense(h; 5) output y }";
 
 fn lstm() -> (CudaExecutor, Program, Arc<Mutex<Vec<Call>>>) {
-    recorded(LSTM, Setup::new(2, 4))
+    recorded(LSTM, ExecutionConfig::new(2, 4))
 }
 
 /// What a recording holds of what a program says for it, in words that both have.
@@ -106,16 +108,16 @@ fn memory_is_as_large_as_the_program_says_and_all_of_it_is_reachable() {
     }
     assert!(bytes(args.scratch) >= 4 * regions.scratch.max(2));
     assert_eq!(bytes(args.counters), 4 * regions.counters);
-    // The run's 16 numbers of 8 bytes, then ages and frames ahead, [window, streams] each.
+    // The run's 16 numbers of 8 bytes, then steps since reset and frames ahead, [window, streams] each.
     assert_eq!(bytes(args.run), 16 * 8 + 2 * 4 * (4 * 2));
-    assert_eq!((args.ages, args.ahead), (args.run + 16 * 8, args.run + 16 * 8 + 4 * (4 * 2)));
+    assert_eq!((args.since_reset, args.ahead), (args.run + 16 * 8, args.run + 16 * 8 + 4 * (4 * 2)));
     assert_eq!(sizes.len(), 8, "nothing else is allocated");
 }
 
 #[test]
 fn weights_that_others_give_have_gradients_and_no_moments() {
     const TEXT: &str = "network one { input x: vector(32) p = param(32) y = x * exp(-exp(p)) output y }";
-    let (mut executor, _, calls) = recorded(TEXT, Setup::new(2, 4));
+    let (mut executor, _, calls) = recorded(TEXT, ExecutionConfig::new(2, 4));
     let sizes = allocated(&taken(&calls));
     executor.forward(4, &[Values::F32(&[0.0; 256])], None).unwrap();
     let calls = taken(&calls);
@@ -139,7 +141,7 @@ fn a_forward_call_writes_the_clock_and_inputs_before_it_runs() {
     let calls = taken(&calls);
     let [
         Call::Replay(moved),
-        Call::Write { bytes: clock, .. },
+        Call::Write { bytes: tracker, .. },
         Call::Write { bytes: inputs, .. },
         Call::Replay(run),
     ] = calls[..]
@@ -148,7 +150,7 @@ fn a_forward_call_writes_the_clock_and_inputs_before_it_runs() {
     };
     assert_ne!(moved, run);
     // 3 frames of 2 streams of 3 numbers.
-    assert_eq!((clock, inputs), (16 * 8 + 2 * 4 * (4 * 2), 3 * 2 * 3 * 4));
+    assert_eq!((tracker, inputs), (16 * 8 + 2 * 4 * (4 * 2), 3 * 2 * 3 * 4));
 }
 
 #[test]
@@ -263,7 +265,7 @@ fn what_was_allocated_is_freed_once_when_all_work_is_done() {
 #[test]
 fn histories_move_on_by_whatever_comes_and_hold_the_newest_frames() {
     let text = "network one { input x: vector(2) y = dense(x[t-5]; 3) output y }";
-    let (mut executor, _, calls) = recorded(text, Setup::new(3, 4));
+    let (mut executor, _, calls) = recorded(text, ExecutionConfig::new(3, 4));
     taken(&calls);
     let mut all: Vec<f32> = Vec::new();
     // More frames than are kept, fewer, and one at a time: what is moved overlaps, or not.
@@ -285,9 +287,9 @@ fn histories_move_on_by_whatever_comes_and_hold_the_newest_frames() {
 #[test]
 fn a_state_handed_to_another_executor_lies_where_the_first_had_it() {
     let text = "network one { input x: vector(2) y = dense(x[t-5]; 3) output y }";
-    let setup = Setup::new(3, 4);
-    let (mut one, _, _) = recorded(text, setup);
-    let (mut other, _, _) = recorded(text, setup);
+    let config = ExecutionConfig::new(3, 4);
+    let (mut one, _, _) = recorded(text, config);
+    let (mut other, _, _) = recorded(text, config);
     for part in 0..3 {
         let new: Vec<f32> = (0..4 * 6).map(|i| (part * 100 + i) as f32).collect();
         one.forward(4, &[Values::F32(&new)], None).unwrap();
@@ -310,7 +312,9 @@ fn weights_are_read_back_as_they_were_written_whatever_their_layout() {
         |of: usize, len: usize| -> Vec<f32> { (0..len).map(|i| (of * 10_000 + i) as f32).collect() };
     let lens: Vec<usize> =
         weights.iter().map(|&w| executor.plan().weights.view(w).places().count()).collect();
-    for part in [Part::Weight, Part::Gradient, Part::Moment1, Part::Moment2] {
+    for part in
+        [ParameterArray::Weight, ParameterArray::Gradient, ParameterArray::Moment1, ParameterArray::Moment2]
+    {
         for (of, (&weight, &len)) in weights.iter().zip(&lens).enumerate() {
             executor.write(part, weight, Values::F32(&numbers(of, len))).unwrap();
         }
@@ -324,9 +328,9 @@ fn weights_are_read_back_as_they_were_written_whatever_their_layout() {
 
 #[test]
 fn what_does_not_fit_is_refused_before_anything_is_taken() {
-    let setup = Setup::new(2, 4);
+    let config = ExecutionConfig::new(2, 4);
     let (recorder, calls) = Recorder::new(Device { memory_bytes: 1000, ..device() });
-    let refused = CudaExecutor::with_driver(plan(LSTM, setup), setup, Box::new(recorder)).err();
+    let refused = CudaExecutor::with_driver(plan(LSTM, config), config, Box::new(recorder)).err();
     assert!(matches!(refused, Some(ExecutorError::Memory { available: 1000, .. })), "{refused:?}");
     assert_eq!(taken(&calls), []);
 }
@@ -338,7 +342,7 @@ fn no_case_of_the_suite_uses_memory_outside_of_what_is_allocated() {
         let (recorder, _) = Recorder::new(device());
         let plan = case.plan().unwrap();
         let graph = plan.forward.clone();
-        let mut executor = match CudaExecutor::with_driver(plan, case.setup(), Box::new(recorder)) {
+        let mut executor = match CudaExecutor::with_driver(plan, case.config(), Box::new(recorder)) {
             Ok(executor) => executor,
             Err(error) => panic!("{}: {error}", case.name),
         };

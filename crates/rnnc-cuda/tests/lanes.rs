@@ -9,7 +9,7 @@ use rnnc_cuda::compile::compile;
 use rnnc_cuda::device::Device;
 use rnnc_cuda::program::{Command, Frames, Job, Program, Work};
 use rnnc_graph::Graph;
-use rnnc_plan::{Executor, Plan, PlanOptions, Setup};
+use rnnc_plan::{ExecutionConfig, Executor, Plan, PlanOptions};
 use rnnc_suite::{Case, cases, check};
 
 /// Relative to the largest number of an array; single precision against double.
@@ -19,9 +19,9 @@ fn graph(text: &str) -> Graph {
     rnnc_lang::compile("n.rnn", text, None).unwrap_or_else(|errors| panic!("{errors}"))
 }
 
-fn program(text: &str, setup: Setup, device: &Device) -> Program {
-    let plan = Plan::new(&graph(text), PlanOptions::training(setup.streams, setup.window)).unwrap();
-    compile(&plan, setup, device).unwrap()
+fn program(text: &str, config: ExecutionConfig, device: &Device) -> Program {
+    let plan = Plan::new(&graph(text), PlanOptions::training(config.streams, config.window)).unwrap();
+    compile(&plan, config, device).unwrap()
 }
 
 fn h200() -> Device {
@@ -88,7 +88,7 @@ const STACK: &str = "network n {
 
 #[test]
 fn both_directions_of_a_layer_run_side_by_side() {
-    let program = program(TWO_WAYS, Setup::new(1, 256), &h200());
+    let program = program(TWO_WAYS, ExecutionConfig::new(1, 256), &h200());
     assert_eq!(loops_side_by_side(&program.forward), 2);
     assert_eq!(loops_side_by_side(&program.backward), 2);
     assert_eq!(program.lanes.len(), 2);
@@ -96,22 +96,22 @@ fn both_directions_of_a_layer_run_side_by_side() {
 
 #[test]
 fn layers_of_a_stack_run_side_by_side_in_chunks() {
-    let setup = Setup::new(1, 1024);
-    let program = program(STACK, setup, &h200());
+    let config = ExecutionConfig::new(1, 1024);
+    let program = program(STACK, config, &h200());
     for jobs in [&program.forward, &program.backward] {
         assert!(in_chunks(jobs));
         assert!(loops_side_by_side(jobs) >= 8);
         // All chunks of a loop together are all frames.
         let loops = jobs.iter().filter(|job| is_loop(job));
-        let frames: usize = loops.map(|job| job.frames.of_pass(0, setup.window).len()).sum();
-        assert_eq!(frames, 2 * setup.window);
+        let frames: usize = loops.map(|job| job.frames.of_pass(0, config.window).len()).sum();
+        assert_eq!(frames, 2 * config.window);
     }
 }
 
 #[test]
 fn a_single_loop_has_the_device_and_one_lane() {
     let text = "network n { input x : vector(16)  h = lstm(x; 1024)  output h }";
-    let program = program(text, Setup::new(1, 256), &h200());
+    let program = program(text, ExecutionConfig::new(1, 256), &h200());
     for jobs in [&program.forward, &program.backward] {
         assert!(!in_chunks(jobs));
         assert!(jobs.iter().any(|job| waiting(job) == 128));
@@ -123,7 +123,7 @@ fn blocks_that_wait_for_each_other_are_never_more_than_fit() {
     let devices = [h200(), Device::named("a100").unwrap()].into_iter().chain(devices());
     for device in devices {
         for case in cases() {
-            let program = compile(&case.plan().unwrap(), case.setup(), &device).unwrap();
+            let program = compile(&case.plan().unwrap(), case.config(), &device).unwrap();
             for jobs in [&program.forward, &program.backward] {
                 let before = before(jobs);
                 let loops: Vec<usize> = (0..jobs.len()).filter(|&job| waiting(&jobs[job]) > 0).collect();
@@ -212,9 +212,9 @@ fn with_chunks(name: &str, device: &Device) -> bool {
 }
 
 fn agree(case: &Case, device: &Device) -> Result<(), String> {
-    let make = |plan, setup| {
+    let make = |plan, config| {
         let driver = Emulated::new(device.clone(), seed())?;
-        Ok(Box::new(CudaExecutor::with_driver(plan, setup, Box::new(driver))?) as Box<dyn Executor>)
+        Ok(Box::new(CudaExecutor::with_driver(plan, config, Box::new(driver))?) as Box<dyn Executor>)
     };
     check(case, &make, TOLERANCE)
 }
@@ -226,7 +226,7 @@ fn loops_in_chunks_agree_with_the_reference() {
         for (name, text) in networks() {
             for (streams, windows, resets) in [(1, &[9, 9, 4, 9][..], 0.0), (3, &[7, 1, 7], 0.2)] {
                 let case = Case::new(name, graph(&text), streams, windows, resets);
-                let program = compile(&case.plan().unwrap(), case.setup(), &device).unwrap();
+                let program = compile(&case.plan().unwrap(), case.config(), &device).unwrap();
                 let chunks = in_chunks(&program.forward) && in_chunks(&program.backward);
                 assert_eq!(chunks, with_chunks(name, &device), "{name} on {}", device.name);
                 wrong.extend(agree(&case, &device).err());
@@ -249,15 +249,15 @@ fn each_forgotten_wait_between_lanes_shows() {
     let device = Device { multiprocessors: 64, ..devices()[0].clone() };
     let text = "network n { input x : vector(3)  a = lstm(x; 5)  b = lstm(a; 4)  output b }";
     let case = Case::new("stack", graph(text), 1, &[4, 4], 0.0);
-    let program = compile(&case.plan().unwrap(), case.setup(), &device).unwrap();
+    let program = compile(&case.plan().unwrap(), case.config(), &device).unwrap();
     let waits: usize = program.forward.iter().chain(&program.backward).map(|job| job.after.len()).sum();
     assert!(waits > 4, "{waits}");
     let unseen: Vec<usize> = (0..waits)
         .filter(|&forgotten| {
             (1..=8).all(|seed| {
-                let make = |plan, setup| {
+                let make = |plan, config| {
                     let driver = Emulated::new(device.clone(), seed)?.forgetting(forgotten);
-                    Ok(Box::new(CudaExecutor::with_driver(plan, setup, Box::new(driver))?)
+                    Ok(Box::new(CudaExecutor::with_driver(plan, config, Box::new(driver))?)
                         as Box<dyn Executor>)
                 };
                 check(&case, &make, TOLERANCE).is_ok()

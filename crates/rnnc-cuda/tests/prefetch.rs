@@ -4,7 +4,7 @@
 use rnnc_cuda::CudaExecutor;
 use rnnc_cuda::device::Device;
 use rnnc_cuda::driver::{Address, Call, Recorder};
-use rnnc_plan::{Executor, ExecutorError, Plan, PlanOptions, Setup, Values};
+use rnnc_plan::{ExecutionConfig, Executor, ExecutorError, Plan, PlanOptions, Values};
 use rnnc_train::{Column, Loss, Sequences, Trainer, TrainingConfig};
 use std::sync::{Arc, Mutex};
 
@@ -13,11 +13,11 @@ fn device() -> Device {
 }
 
 /// An executor, and the calls of its driver.
-fn recorded(text: &str, setup: Setup) -> (CudaExecutor, Arc<Mutex<Vec<Call>>>) {
+fn recorded(text: &str, config: ExecutionConfig) -> (CudaExecutor, Arc<Mutex<Vec<Call>>>) {
     let graph = rnnc_lang::compile("one.rnn", text, Some("one")).unwrap_or_else(|errors| panic!("{errors}"));
-    let plan = Plan::new(&graph, PlanOptions::training(setup.streams, setup.window)).unwrap();
+    let plan = Plan::new(&graph, PlanOptions::training(config.streams, config.window)).unwrap();
     let (recorder, calls) = Recorder::new(device());
-    (CudaExecutor::with_driver(plan, setup, Box::new(recorder)).unwrap(), calls)
+    (CudaExecutor::with_driver(plan, config, Box::new(recorder)).unwrap(), calls)
 }
 
 /// The calls since the last look.
@@ -48,15 +48,15 @@ fn training_writes_the_next_inputs_beside_before_it_waits_and_takes_them_then() 
     let data = Sequences {
         columns: vec![Column::Bytes((0..100).collect()), Column::NextByte { of: 0 }],
         starts: vec![0],
-        counted: None,
+        loss_mask: None,
         frames: 100,
     };
     let config = TrainingConfig::new(2, 4, Loss::CrossEntropy);
     let (recorder, calls) = Recorder::new(device());
     let recorder = Mutex::new(Some(recorder));
-    let make = |plan, setup| -> Result<Box<dyn Executor>, ExecutorError> {
+    let make = |plan, config| -> Result<Box<dyn Executor>, ExecutorError> {
         let recorder = recorder.lock().unwrap().take().unwrap();
-        Ok(Box::new(CudaExecutor::with_driver(plan, setup, Box::new(recorder))?))
+        Ok(Box::new(CudaExecutor::with_driver(plan, config, Box::new(recorder))?))
     };
     let network = config.loss.of(&graph, None).unwrap();
     let mut trainer = Trainer::new(network, text, data, &config, 1, &make).unwrap();
@@ -86,10 +86,10 @@ fn training_writes_the_next_inputs_beside_before_it_waits_and_takes_them_then() 
         assert!(reads[0] < update, "the losses are looked at before the weights change: {calls:?}");
         assert!(!calls.iter().any(|call| matches!(call, Call::Allocate { .. })), "{calls:?}");
         // Before the forward pass, the clock alone is written in the order of all commands.
-        let clock = 16 * 8 + 2 * 4 * (4 * 2);
+        let tracker = 16 * 8 + 2 * 4 * (4 * 2);
         let writes = all(|call| matches!(call, Call::Write { .. }));
         let bytes = |&place: &usize| if let Call::Write { bytes, .. } = calls[place] { bytes } else { 0 };
-        assert!(bytes(&writes[0]) == clock && takes[0] > writes[0] && writes[1] > forward, "{calls:?}");
+        assert!(bytes(&writes[0]) == tracker && takes[0] > writes[0] && writes[1] > forward, "{calls:?}");
     }
 
     // The memory where inputs wait lives as long as the executor.
@@ -107,8 +107,8 @@ fn training_writes_the_next_inputs_beside_before_it_waits_and_takes_them_then() 
 #[test]
 fn what_was_handed_in_ahead_last_is_taken_if_it_is_asked_for_and_dropped_if_not() {
     let text = "network one { input x: vector(2) input s: symbol(5) y = dense(x[t-3], s[t-3]; 3) output y }";
-    let setup = Setup::new(3, 4);
-    let (mut executor, calls) = recorded(text, setup);
+    let config = ExecutionConfig::new(3, 4);
+    let (mut executor, calls) = recorded(text, config);
     let numbers =
         |first: usize, rows: usize| -> Vec<f32> { (first..first + 2 * rows).map(|i| i as f32).collect() };
     let symbols = |first: u32, rows: u32| -> Vec<u32> { (first..first + rows).map(|i| i % 5).collect() };
@@ -129,7 +129,7 @@ fn what_was_handed_in_ahead_last_is_taken_if_it_is_asked_for_and_dropped_if_not(
         (&[(4, [f32s, s])], false, (2, [short, short_s]), &[]),
         (&[(4, [other, s])], true, (4, [other, s]), &[96, 48]),
     ];
-    let mut plain = recorded(text, setup).0;
+    let mut plain = recorded(text, config).0;
     for (round, (ahead, asked_for, (frames, inputs), expected)) in rounds.into_iter().enumerate() {
         for (frames, inputs) in ahead {
             assert!(executor.prefetch(*frames, inputs).unwrap());
@@ -166,7 +166,7 @@ fn what_was_handed_in_ahead_last_is_taken_if_it_is_asked_for_and_dropped_if_not(
 fn inputs_that_lie_between_other_columns_are_left_to_the_forward_call() {
     // Two inputs of one product lie side by side.
     let text = "network one { input x: vector(2) input y: vector(3) z = dense(x, y; 4) output z }";
-    let (mut executor, calls) = recorded(text, Setup::new(2, 4));
+    let (mut executor, calls) = recorded(text, ExecutionConfig::new(2, 4));
     let (x, y) = ([0.0; 16], [0.0; 24]);
     let brings = executor.prefetch(4, &[Values::F32(&x), Values::F32(&y)]).unwrap();
     let calls = taken(&calls);
@@ -177,7 +177,7 @@ fn inputs_that_lie_between_other_columns_are_left_to_the_forward_call() {
 #[test]
 fn inputs_wait_in_memory_that_is_taken_with_the_first_and_is_as_large_as_they_are() {
     let text = "network one { input x: vector(3) h = lstm(x; 8) output h }";
-    let (mut executor, calls) = recorded(text, Setup::new(2, 4));
+    let (mut executor, calls) = recorded(text, ExecutionConfig::new(2, 4));
     let allocated = || -> Vec<usize> {
         let of = |call| if let Call::Allocate { bytes, .. } = call { Some(bytes) } else { None };
         taken(&calls).into_iter().filter_map(of).collect()

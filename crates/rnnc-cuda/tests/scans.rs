@@ -9,7 +9,7 @@ use rnnc_cuda::CudaExecutor;
 use rnnc_cuda::device::Device;
 use rnnc_cuda::driver::Driver;
 use rnnc_graph::{Activation::Identity, Activation::Sigmoid, Activation::Tanh, Connect, Graph, Range, Start};
-use rnnc_plan::{Executor, Plan, PlanOptions, Setup, StageKind, Values, ValuesMut};
+use rnnc_plan::{ExecutionConfig, Executor, Plan, PlanOptions, StageKind, Values, ValuesMut};
 use rnnc_suite::{Case, Net, cell_networks, check, networks};
 use std::sync::Arc;
 
@@ -105,9 +105,9 @@ fn scans(streams: usize, windows: &[usize], units: usize) -> Vec<Case> {
 fn agree(cases: &[Case], wait_us: f64) {
     let only = std::env::var("RNNC_ONLY").unwrap_or_default();
     let device = device(wait_us);
-    let make = |plan, setup| -> Result<Box<dyn Executor>, _> {
+    let make = |plan, config| -> Result<Box<dyn Executor>, _> {
         let driver = Emulated::new(device.clone(), seed())?;
-        Ok(Box::new(CudaExecutor::with_driver(plan, setup, Box::new(driver))?))
+        Ok(Box::new(CudaExecutor::with_driver(plan, config, Box::new(driver))?))
     };
     let chosen = cases.iter().filter(|case| case.name.contains(&only));
     let wrong: Vec<String> = chosen.filter_map(|case| check(case, &make, TOLERANCE).err()).collect();
@@ -133,7 +133,8 @@ fn chunks_of_many_frames_agree_with_the_reference() {
 fn outputs(graph: &Graph, numbers: &[f32], resets: &[bool], driver: impl Driver + 'static) -> Vec<f32> {
     let frames = numbers.len();
     let plan = Plan::new(graph, PlanOptions::inference(1, frames)).unwrap();
-    let mut executor = CudaExecutor::with_driver(plan, Setup::new(1, frames), Box::new(driver)).unwrap();
+    let mut executor =
+        CudaExecutor::with_driver(plan, ExecutionConfig::new(1, frames), Box::new(driver)).unwrap();
     executor.forward(frames, &[Values::F32(numbers)], Some(resets)).unwrap();
     let mut values = vec![0.0; frames];
     executor.output(0, ValuesMut::F32(&mut values)).unwrap();
@@ -165,7 +166,7 @@ fn numbers_that_are_none_stay_within_their_sequence() {
 }
 
 #[test]
-fn a_state_of_zero_stays_so_though_slopes_grow_beyond_all_bounds() {
+fn a_state_of_zero_stays_so_though_coefficients_grow_beyond_all_bounds() {
     let frames = 300;
     let mut numbers = vec![0.0f32; frames];
     numbers[frames - 3] = 1.0;
@@ -210,9 +211,9 @@ fn each_missing_barrier_fence_or_wait_shows() {
     let device = device(0.04);
     for (from, to) in faults {
         let found = (1..=4).any(|seed| {
-            let make = |plan, setup| -> Result<Box<dyn Executor>, _> {
+            let make = |plan, config| -> Result<Box<dyn Executor>, _> {
                 let driver = Emulated::new(device.clone(), seed)?.altering(fault(from, to));
-                Ok(Box::new(CudaExecutor::with_driver(plan, setup, Box::new(driver))?))
+                Ok(Box::new(CudaExecutor::with_driver(plan, config, Box::new(driver))?))
             };
             check(&case, &make, TOLERANCE).is_err()
         });

@@ -13,7 +13,7 @@ use rnnc_cuda::device::{Device, Rates};
 use rnnc_cuda::driver::Geometry;
 use rnnc_cuda::explain::explain;
 use rnnc_cuda::program::{Command, Launch, Work, commands};
-use rnnc_plan::{Executor, ExecutorError, Plan, PlanOptions, Precision, Setup, Values, ValuesMut};
+use rnnc_plan::{ExecutionConfig, Executor, ExecutorError, Plan, PlanOptions, Precision, Values, ValuesMut};
 use rnnc_suite::{
     Case, Smooth, cases, check, check_cells, check_functions, check_refusals, check_updates,
     is_well_conditioned, random_case,
@@ -22,10 +22,10 @@ use rnnc_suite::{
 /// Relative to the largest number of an array; single precision against double.
 const TOLERANCE: f64 = 2e-4;
 
-fn on(device: &Device) -> impl Fn(Plan, Setup) -> Result<Box<dyn Executor>, ExecutorError> {
-    move |plan, setup| {
+fn on(device: &Device) -> impl Fn(Plan, ExecutionConfig) -> Result<Box<dyn Executor>, ExecutorError> {
+    move |plan, config| {
         let driver = Emulated::new(device.clone(), seed())?;
-        Ok(Box::new(CudaExecutor::with_driver(plan, setup, Box::new(driver))?))
+        Ok(Box::new(CudaExecutor::with_driver(plan, config, Box::new(driver))?))
     }
 }
 
@@ -71,7 +71,7 @@ fn odd_cases_agree_with_the_reference_with_clusters() {
 
 /// Whether a case has a kernel of such a geometry on a device.
 fn has(case: &Case, device: &Device, such: fn(&Geometry) -> bool) -> bool {
-    let program = compile(&case.plan().unwrap(), case.setup(), device).unwrap();
+    let program = compile(&case.plan().unwrap(), case.config(), device).unwrap();
     commands(&program.forward).chain(commands(&program.backward)).any(|command| match command {
         Command::Kernel(Launch { work: Work::Grid(geometry), what, .. }) => {
             what.contains(" loop of ") && such(geometry)
@@ -91,7 +91,7 @@ fn the_cases_have_loops_in_one_block_in_clusters_and_on_the_whole_grid() {
     }
     assert!(count(&clustered, |g| g.cluster == 2) > 20, "there are few loops in clusters");
     let tiles = |device: &Device, case: &&Case| {
-        let program = compile(&case.plan().unwrap(), case.setup(), device).unwrap();
+        let program = compile(&case.plan().unwrap(), case.config(), device).unwrap();
         program.sources.iter().any(|source| source.text.contains(" multiply_f32(sum["))
     };
     let count = cases.iter().filter(|case| tiles(&clustered, case)).count();
@@ -101,7 +101,7 @@ fn the_cases_have_loops_in_one_block_in_clusters_and_on_the_whole_grid() {
 #[test]
 fn the_cases_have_loops_that_run_as_several_of_some_heads_each() {
     let parts = |case: &Case, device: &Device| {
-        let explained = explain(&case.plan().unwrap(), case.setup(), device).unwrap();
+        let explained = explain(&case.plan().unwrap(), case.config(), device).unwrap();
         let stages = explained.passes.into_iter().flat_map(|pass| pass.stages);
         stages.flat_map(|stage| stage.loops).filter(|l| l.part.1 > 1).count()
     };
@@ -133,9 +133,9 @@ fn a_nan_of_the_bits_that_say_absent_goes_through_a_loop_as_any_other() {
     let [_, mut device] = devices();
     device.rates = Rates { frame_us: [1e3, 1e3, 0.01], ..device.rates };
     let plan = Plan::new(&graph, PlanOptions::training(1, 4)).unwrap();
-    let program = compile(&plan, Setup::new(1, 4), &device).unwrap();
+    let program = compile(&plan, ExecutionConfig::new(1, 4), &device).unwrap();
     assert!(program.sources.iter().any(|source| source.text.contains("posted_0(")), "nothing is posted");
-    let mut executor = on(&device)(plan, Setup::new(1, 4)).unwrap();
+    let mut executor = on(&device)(plan, ExecutionConfig::new(1, 4)).unwrap();
     let mut x = vec![0.5; 4 * 24];
     x[24 + 3] = f32::from_bits(u32::MAX);
     executor.forward(4, &[Values::F32(&x)], None).unwrap();
@@ -154,7 +154,8 @@ fn coarser_products_agree_with_the_reference_as_far_as_they_round() {
     // Half of a last bit of TF32 and of bf16, some times over.
     for (precision, tolerance) in [(Precision::Tf32, 5e-3), (Precision::Bf16, 4e-2)] {
         for device in devices() {
-            let make = |plan, setup: Setup| on(&device)(plan, Setup { precision, ..setup });
+            let make =
+                |plan, config: ExecutionConfig| on(&device)(plan, ExecutionConfig { precision, ..config });
             for case in cases() {
                 check(case, &make, tolerance).unwrap();
             }

@@ -4,7 +4,7 @@
 //! a layer e f'(s) = dL/ds. Every connection is turned round: transposed weights, negated delay, ranges swapped.
 //! The start rule is symmetric in the two frames of a read, so resets and truncation come out right by
 //! themselves. Weight gradients are sums over frames of products ([`Accumulation`]); nothing of the kind stands in
-//! the cycles. The forward values that the adjoint reads are its [`LayerKind::Saved`] layers; those that are cheap to
+//! the cycles. The forward values that the adjoint reads are its [`LayerKind::Residual`] layers; those that are cheap to
 //! compute from others that are saved anyway are computed again instead.
 //!
 //! (Backpropagation through time: Werbos 1990; as a transposed graph: Wan & Beaufays 1996.)
@@ -74,7 +74,7 @@ struct Derivation<'a> {
 impl<'a> Derivation<'a> {
     fn new(forward: &'a Graph, options: AdjointOptions) -> Result<Self, GraphError> {
         let second = |c: &Connection| matches!(c.kind, ConnectionKind::Full { transposed: true, .. });
-        let saved = |layer: &Layer| matches!(layer.kind, LayerKind::Saved(_));
+        let saved = |layer: &Layer| matches!(layer.kind, LayerKind::Residual(_));
         if forward.connections().iter().any(second) || forward.layers().iter().any(saved) {
             return Err(GraphError::Adjoint("an adjoint network has no adjoint of its own".into()));
         }
@@ -177,7 +177,7 @@ impl<'a> Derivation<'a> {
             {
                 layer.kind
             }
-            _ => LayerKind::Saved(id),
+            _ => LayerKind::Residual(id),
         };
         let value = self.out.add_layer(Layer { kind, function: Function::IDENTITY, ..layer.clone() });
         self.values[id.index()] = Some(value);
@@ -224,7 +224,7 @@ impl<'a> Derivation<'a> {
                 }
             }
             LayerKind::Operation(op) => self.turn_operation(id, op, error),
-            LayerKind::Input | LayerKind::Symbol | LayerKind::Parameter(_) | LayerKind::Saved(_) => {}
+            LayerKind::Input | LayerKind::Symbol | LayerKind::Parameter(_) | LayerKind::Residual(_) => {}
         }
     }
 
@@ -264,8 +264,8 @@ impl<'a> Derivation<'a> {
         let size = forward.layer_at(id).size;
         let operands: Vec<&Connection> = forward.incoming(id).collect();
         match (op, operands.as_slice()) {
-            (Operation::Quotient, &[a, b]) => {
-                let over = self.out_layer(id, LayerKind::Operation(Operation::Quotient), size);
+            (Operation::Divide, &[a, b]) => {
+                let over = self.out_layer(id, LayerKind::Operation(Operation::Divide), size);
                 self.out.connect(error, over, Connect::identity());
                 self.read(b, over);
                 self.turn_term(a, over);
@@ -322,7 +322,7 @@ impl<'a> Derivation<'a> {
                 | Operation::LogSoftmaxGradient { .. }
                 | Operation::NormalizeGradient { .. }
                 | Operation::CrossEntropyGradient
-                | Operation::Quotient
+                | Operation::Divide
                 | Operation::Max
                 | Operation::Min
                 | Operation::Softmax { .. }

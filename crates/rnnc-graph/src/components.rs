@@ -9,7 +9,7 @@ use crate::graph::Graph;
 use crate::obstacles::{Obstacle, ObstacleKind, Words};
 use crate::parts::LayerId;
 use crate::scan::{self, ScanForm};
-use crate::spans::Spans;
+use crate::slices::Slices;
 use crate::width::{self, Width};
 
 /// The direction of a cycle through time.
@@ -90,13 +90,13 @@ impl Components {
         }
         // `local[layer]` is the layer's place in its component.
         let mut local = vec![0; graph.layers().len()];
-        let (words, spans) = (Words::of(graph), Spans::find(graph, |_| false));
+        let (words, slices) = (Words::of(graph), Slices::find(graph, |_| false));
         let mut list = Vec::with_capacity(groups.len());
         for (place, group) in groups.into_iter().enumerate() {
             for (i, &layer) in group.iter().enumerate() {
                 local[layer] = i;
             }
-            list.push(component(graph, &words, &spans, place, group, &of_layer, &local)?);
+            list.push(component(graph, &words, &slices, place, group, &of_layer, &local)?);
         }
         Ok(Components { list, of_layer })
     }
@@ -115,7 +115,7 @@ impl Components {
 fn component(
     graph: &Graph,
     words: &Words<'_>,
-    spans: &Spans,
+    slices: &Slices,
     place: usize,
     group: Vec<usize>,
     of_layer: &[usize],
@@ -145,8 +145,8 @@ fn component(
     }
     let (direction, digraph, base) = direct(graph, &layers, edges)?;
     let found = width::widest(&digraph, base);
-    let heads = spans.heads(graph, inside().map(|(c, _)| c));
-    let crosses: Vec<bool> = inside().map(|(c, _)| spans.cross_heads(graph, c, heads)).collect();
+    let heads = slices.heads(graph, inside().map(|(c, _)| c));
+    let crosses: Vec<bool> = inside().map(|(c, _)| slices.cross_heads(graph, c, heads)).collect();
     let barrier_bound = (layers.len() <= width::SEARCH_LIMIT).then(|| barriers::bound(&digraph, &crosses));
     let member = |layer: LayerId| of_layer[layer.index()] == place;
     // Zero-delay order within a frame, for the affine elimination.

@@ -94,7 +94,7 @@ fn is_of_all_frames(graph: &Graph, layer: LayerId) -> bool {
     match graph.layer_at(layer).kind {
         LayerKind::Sum | LayerKind::Product => true,
         LayerKind::Operation(op) => !matches!(op, Operation::DropoutMask { .. }),
-        LayerKind::Input | LayerKind::Symbol | LayerKind::Parameter(_) | LayerKind::Saved(_) => false,
+        LayerKind::Input | LayerKind::Symbol | LayerKind::Parameter(_) | LayerKind::Residual(_) => false,
     }
 }
 

@@ -11,7 +11,7 @@
 //!
 //! What reads several pieces and is not a matrix of one block still reads the copy: a `diag`, a matrix with heads, a vector
 //! function. The copy is one pass over a vector. In a loop it costs a barrier only before a vector function or heads, and only
-//! if the pieces are of unequal sizes: equal ones are shared out as what they copy is (`spans.rs`).
+//! if the pieces are of unequal sizes: equal ones are shared out as what they copy is (`slices.rs`).
 
 use crate::activations::Function;
 use crate::graph::Graph;

@@ -459,7 +459,7 @@ impl Graph {
     }
 
     /// Whether a unit of a connection's target depends on other units of the source: workers that share out the units
-    /// must meet between the two.
+    /// must synchronize between the two.
     pub fn crosses_units(&self, c: &Connection) -> bool {
         if let LayerKind::Operation(op) = self.layer_at(c.target).kind
             && !op.is_elementwise()
@@ -476,7 +476,7 @@ impl Graph {
 
     /// Whether it is the adjoint of another: nobody wrote its layers.
     pub fn is_adjoint(&self) -> bool {
-        !self.accumulations.is_empty() || self.layers.iter().any(|l| matches!(l.kind, LayerKind::Saved(_)))
+        !self.accumulations.is_empty() || self.layers.iter().any(|l| matches!(l.kind, LayerKind::Residual(_)))
     }
 
     /// Whether some connection looks ahead.

@@ -7,7 +7,7 @@
 //!   [`Components`] (`components.rs`; `cycles.rs` finds them and orders their frames, `scan.rs` looks for affine
 //!   recurrences, which `recurrence.rs` writes out and
 //!   `obstacles.rs` says what stands in the way of, `width.rs` for frames that can run at once, `barriers.rs`
-//!   bounds synchronizations, `spans.rs` says by which units layers are shared out);
+//!   bounds synchronizations, `slices.rs` says by which units layers are shared out);
 //! - the network that carries the errors back: [`Adjoint`] (`adjoint.rs`, after `normalize.rs` and before
 //!   `simplify.rs`, `gather.rs` and `recompute.rs`). In both, `copies.rs` lets reads of copies read what is copied,
 //!   and between them `constants.rs` takes out what depends on parameters alone.
@@ -37,7 +37,7 @@ mod recompute;
 mod recurrence;
 mod scan;
 mod simplify;
-mod spans;
+mod slices;
 mod validate;
 mod width;
 
@@ -60,6 +60,6 @@ pub use parts::{
 };
 pub use recurrence::Coefficients;
 pub use scan::ScanForm;
-pub use spans::Spans;
+pub use slices::Slices;
 pub use validate::validate;
 pub use width::Width;

@@ -7,7 +7,7 @@ use crate::activations::DerivativeReads;
 #[allow(missing_docs)] // `groups` is explained once, above
 pub enum Operation {
     /// a / b
-    Quotient,
+    Divide,
     /// The larger of a and b; NaN if either is.
     Max,
     /// The smaller of a and b; NaN if either is.
@@ -46,7 +46,7 @@ impl Operation {
     /// The operation's name in messages.
     pub fn name(self) -> &'static str {
         match self {
-            Operation::Quotient => "quotient",
+            Operation::Divide => "quotient",
             Operation::Max => "max",
             Operation::Min => "min",
             Operation::Softmax { .. } => "softmax",
@@ -91,7 +91,7 @@ impl Operation {
             Operation::NormalizeGradient { center, epsilon, .. } => {
                 Operation::NormalizeGradient { groups, center, epsilon }
             }
-            Operation::Quotient
+            Operation::Divide
             | Operation::Max
             | Operation::Min
             | Operation::CrossEntropy
@@ -114,7 +114,7 @@ impl Operation {
             Operation::Normalize { groups, center, epsilon } => {
                 Some((Operation::NormalizeGradient { groups, center, epsilon }, DerivativeReads::Argument))
             }
-            Operation::Quotient
+            Operation::Divide
             | Operation::Max
             | Operation::Min
             | Operation::GroupSum { .. }
@@ -136,7 +136,7 @@ impl Operation {
             | Operation::LogSoftmax { .. }
             | Operation::Normalize { .. }
             | Operation::GroupSum { .. } => 1,
-            Operation::Quotient
+            Operation::Divide
             | Operation::Max
             | Operation::Min
             | Operation::Step
@@ -158,7 +158,7 @@ impl Operation {
     pub fn is_elementwise(self) -> bool {
         matches!(
             self,
-            Operation::Quotient
+            Operation::Divide
                 | Operation::Max
                 | Operation::Min
                 | Operation::Step

@@ -91,7 +91,7 @@ pub enum LayerKind {
     /// A learned vector, or one derived of such, the same in all frames.
     Parameter(WeightId),
     /// In an adjoint graph: the value of that layer of the forward graph, its history included.
-    Saved(LayerId),
+    Residual(LayerId),
     /// The sum of the incoming connections' terms.
     Sum,
     /// The elementwise product of the incoming connections' terms.
@@ -164,9 +164,9 @@ impl Submatrix {
     }
 
     /// Whether both have numbers in common.
-    pub fn meets(self, other: Submatrix) -> bool {
-        let meet = |a: Range, b: Range| a.start < b.end() && b.start < a.end();
-        meet(self.rows, other.rows) && meet(self.columns, other.columns)
+    pub fn overlaps(self, other: Submatrix) -> bool {
+        let overlap = |a: Range, b: Range| a.start < b.end() && b.start < a.end();
+        overlap(self.rows, other.rows) && overlap(self.columns, other.columns)
     }
 }
 

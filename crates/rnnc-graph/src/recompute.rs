@@ -11,7 +11,7 @@ use std::collections::HashMap;
 pub(crate) fn recompute(forward: &Graph, mut adjoint: Graph) -> Graph {
     let mut saved: Vec<Option<LayerId>> = vec![None; forward.layers().len()];
     for id in adjoint.layer_ids() {
-        if let LayerKind::Saved(of) = adjoint.layer_at(id).kind {
+        if let LayerKind::Residual(of) = adjoint.layer_at(id).kind {
             saved[of.index()] = Some(id);
         }
     }

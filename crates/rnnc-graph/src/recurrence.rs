@@ -202,7 +202,7 @@ impl<'a> Elimination<'a> {
             graph.incoming(id).partition(|c| self.is_inside(c));
         let reads: Vec<(&Connection, Form)> = own.iter().map(|&c| (c, self.read(c, states))).collect();
         match graph.layer_at(id).kind {
-            LayerKind::Product | LayerKind::Operation(Operation::Quotient) => {
+            LayerKind::Product | LayerKind::Operation(Operation::Divide) => {
                 // One factor of the cycle, or the dividend: whatever it has is multiplied, or divided.
                 let Some((c, form)) = reads.into_iter().next() else {
                     return Form { coefficients: vec![None; self.order], rest: None };

@@ -43,7 +43,7 @@ pub(crate) fn obstacles(
         }
         match l.kind {
             LayerKind::Product if own().nth(1).is_some() => add(ObstacleKind::Product(own().count())),
-            LayerKind::Operation(op) if op != Operation::Quotient => {
+            LayerKind::Operation(op) if op != Operation::Divide => {
                 add(ObstacleKind::Operation(op));
                 continue; // its reads are the operation's
             }

@@ -120,7 +120,9 @@ fn layer(graph: &Graph, id: LayerId) -> Result<(), GraphError> {
     }
     let given = graph.incoming(id).count();
     match layer.kind {
-        LayerKind::Input | LayerKind::Symbol | LayerKind::Saved(_) | LayerKind::Parameter(_) if given > 0 => {
+        LayerKind::Input | LayerKind::Symbol | LayerKind::Residual(_) | LayerKind::Parameter(_)
+            if given > 0 =>
+        {
             return wrong(graph, id, "it takes no connections".into());
         }
         LayerKind::Parameter(weight) => vector_weight(graph, id, weight, layer.size, "the parameter")?,

@@ -1,7 +1,7 @@
 //! States in `.npz` files: all that a network carries from one run to the next.
 //!
 //! Per layer that is read with a delay, `LAYER`, `[D, B, N]`: its last D frames, oldest first (of a symbol layer
-//! integers with N = 1, -1 for no symbol); and `age`, `[B]`: how many frames ago each stream began or was reset.
+//! integers with N = 1, -1 for no symbol); and `since_reset`, `[B]`: how many frames ago each stream began or was reset.
 
 use crate::array::{Array, Dimension, Elements};
 use crate::arrays::{ArrayFile, write_arrays};
@@ -14,10 +14,10 @@ const AGE: &str = "age";
 /// Reads a state for a network whose state has the form of `like`.
 ///
 /// # Errors
-/// Arrays that are missing, are others or do not fit, by name; a layer that is called `age`.
+/// Arrays that are missing, are others or do not fit, by name; a layer that is called `since_reset`.
 pub fn read_state(path: &Path, like: &State) -> Result<State, FileError> {
     check_names(like, path)?;
-    let streams = like.ages.len();
+    let streams = like.since_reset.len();
     let mut file = ArrayFile::open(path)?;
     let known: Vec<&str> = like.histories.iter().map(|h| &*h.layer).chain([AGE]).collect();
     file.refuse_others(&known, "the layers that the network reads with a delay, and `age`")?;
@@ -36,11 +36,12 @@ pub fn read_state(path: &Path, like: &State) -> Result<State, FileError> {
         });
     }
     let array = file.read_shaped(AGE, &[Dimension::Size(streams)])?;
-    let age = |&age: &i64| {
-        u64::try_from(age).map_err(|_| array.error("a number of frames, at least 0", age.to_string()))
+    let since_reset = |&since_reset: &i64| {
+        u64::try_from(since_reset)
+            .map_err(|_| array.error("a number of frames, at least 0", since_reset.to_string()))
     };
-    let ages = array.integers()?.iter().map(age).collect::<Result<_, _>>()?;
-    Ok(State { histories, ages, frames: 0, kept: None })
+    let since_reset = array.integers()?.iter().map(since_reset).collect::<Result<_, _>>()?;
+    Ok(State { histories, since_reset, frames: 0, kept: None })
 }
 
 /// The largest symbol is checked by the executor, which knows how many there are.
@@ -52,7 +53,7 @@ fn symbol_numbers(array: &Array) -> Result<Vec<f64>, FileError> {
 /// Writes a state, in single precision or in double.
 pub fn write_state(path: &Path, state: State, double: bool) -> Result<(), FileError> {
     check_names(&state, path)?;
-    let streams = state.ages.len();
+    let streams = state.since_reset.len();
     let mut arrays: Vec<Array> = state
         .histories
         .into_iter()
@@ -68,8 +69,9 @@ pub fn write_state(path: &Path, state: State, double: bool) -> Result<(), FileEr
             }
         })
         .collect();
-    let ages = state.ages.iter().map(|&age| i64::try_from(age).unwrap_or(i64::MAX)).collect();
-    arrays.push(Array::new(AGE, &[streams], Elements::Integers(ages)));
+    let since_reset =
+        state.since_reset.iter().map(|&since_reset| i64::try_from(since_reset).unwrap_or(i64::MAX)).collect();
+    arrays.push(Array::new(AGE, &[streams], Elements::Integers(since_reset)));
     write_arrays(path, &arrays)
 }
 

@@ -3,7 +3,7 @@
 use crate::error::FileError;
 use crate::tensors::{Precision, Tensor, TensorFile, TensorView, write_tensors};
 use rnnc_graph::{Graph, WeightId, initial_values, nearest};
-use rnnc_plan::{Executor, ExecutorError, Part, Values, ValuesMut};
+use rnnc_plan::{Executor, ExecutorError, ParameterArray, Values, ValuesMut};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
@@ -69,7 +69,11 @@ impl Weights {
     }
 
     /// Copies a part of all weights out of an executor.
-    pub fn of(executor: &dyn Executor, graph: &Graph, part: Part) -> Result<Weights, ExecutorError> {
+    pub fn of(
+        executor: &dyn Executor,
+        graph: &Graph,
+        part: ParameterArray,
+    ) -> Result<Weights, ExecutorError> {
         let mut all = Vec::with_capacity(graph.weights().len());
         for (i, weight) in graph.weights().iter().enumerate() {
             let mut values = vec![0.0; weight.len()];
@@ -80,7 +84,7 @@ impl Weights {
     }
 
     /// Copies a part of all weights into an executor of the same network.
-    pub fn put_into(&self, executor: &mut dyn Executor, part: Part) -> Result<(), ExecutorError> {
+    pub fn put_into(&self, executor: &mut dyn Executor, part: ParameterArray) -> Result<(), ExecutorError> {
         for (i, values) in self.0.iter().enumerate() {
             executor.write(part, WeightId::from_index(i), Values::F64(values))?;
         }

@@ -414,7 +414,7 @@ impl<'t> Expander<'t> {
                 (_, false) => factors.push(factor),
                 (_, true) => {
                     let above = self.product_of(scale, std::mem::take(&mut factors), span)?;
-                    factors.push(self.push(Op::Pair(rnnc_graph::Operation::Quotient, above, factor), span)?);
+                    factors.push(self.push(Op::Pair(rnnc_graph::Operation::Divide, above, factor), span)?);
                     scale = 1.0;
                 }
             }

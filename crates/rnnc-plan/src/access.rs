@@ -4,7 +4,7 @@
 use crate::overlaps::Overlaps;
 use crate::plan::{
     Instruction, LookUp, Map, Matrix, Op, OuterSum, Placed, Product, Read, RowSum, ScatterSum, Stage,
-    StageKind, Track, Vector, View,
+    StageKind, Task, Vector, View,
 };
 use rnnc_graph::Direction;
 use std::collections::HashMap;
@@ -34,8 +34,8 @@ pub struct Access {
 /// Where in time a job runs that has some frames of a pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Chunk {
-    /// Chunks of one wave are compared by their numbers.
-    pub wave: usize,
+    /// Chunks of one pipeline are compared by their numbers.
+    pub pipeline: usize,
     /// Chunks come in the order of steps.
     pub number: usize,
     /// Of steps.
@@ -66,7 +66,7 @@ impl Area {
     }
 
     /// Whether the two have a number in common, and whether only in frames that the chunks say.
-    fn meets(&self, other: &Area, lying: &Lying) -> (bool, bool) {
+    fn overlaps(&self, other: &Area, lying: &Lying) -> (bool, bool) {
         match (self, other) {
             (
                 Area::Columns { buffer: a, columns, .. },
@@ -94,41 +94,47 @@ impl Area {
 
 impl Access {
     /// Whether two jobs, of whole passes or of chunks, must run in their order.
-    pub fn meets(&self, chunk: Option<Chunk>, other: &Access, others: Option<Chunk>, lying: &Lying) -> bool {
+    pub fn overlaps(
+        &self,
+        chunk: Option<Chunk>,
+        other: &Access,
+        others: Option<Chunk>,
+        lying: &Lying,
+    ) -> bool {
         let at_once = |a: &Area, b: &Area| match (chunk, others) {
-            (Some(own), Some(others)) if own.wave == others.wave => {
+            (Some(own), Some(others)) if own.pipeline == others.pipeline => {
                 overlap(&a.chunks(own), &b.chunks(others))
             }
             _ => true,
         };
-        let meet = |a: &Area, b: &Area| match a.meets(b, lying) {
+        let overlap = |a: &Area, b: &Area| match a.overlaps(b, lying) {
             (true, by_frames) => !by_frames || at_once(a, b),
             (false, _) => false,
         };
-        self.any_meet(other, lying, meet)
+        self.any_overlap(other, lying, overlap)
     }
 
     /// Whether a later job can have some frames before this one has the next ones, in that direction of time. Sums over
     /// rows are no hindrance: they go on from frames to frames.
     pub fn lets_pass(&self, later: &Access, direction: Direction) -> bool {
-        let chunk = |number| Chunk { wave: 0, number, direction };
-        let meet = |a: &Area, b: &Area| match (a.meets(b, &[]), a) {
+        let chunk = |number| Chunk { pipeline: 0, number, direction };
+        let overlap = |a: &Area, b: &Area| match (a.overlaps(b, &[]), a) {
             ((true, _), Area::Columns { .. }) => overlap(&a.chunks(chunk(1)), &b.chunks(chunk(0))),
             _ => false,
         };
-        !self.any_meet(later, &[], meet)
+        !self.any_overlap(later, &[], overlap)
     }
 
-    /// Whether any area that one of the two writes meets one that the other touches. `meet` holds for no areas but those that
-    /// [`Area::meets`] lets meet.
-    fn any_meet(&self, other: &Access, lying: &Lying, meet: impl Fn(&Area, &Area) -> bool) -> bool {
+    /// Whether any area that one of the two writes overlaps one that the other touches. `overlap` holds for no areas but those that
+    /// [`Area::overlaps`] lets overlap.
+    fn any_overlap(&self, other: &Access, lying: &Lying, overlap: impl Fn(&Area, &Area) -> bool) -> bool {
         /// Fewer pairs than these are looked at one by one.
         const PAIRS: usize = 1 << 12;
         let any = |a: &[Area], b: &[Area]| match a.len().saturating_mul(b.len()) < PAIRS {
-            true => a.iter().any(|a| b.iter().any(|b| meet(a, b))),
+            true => a.iter().any(|a| b.iter().any(|b| overlap(a, b))),
             false => {
                 let areas = Areas::new(b, lying);
-                a.iter().any(|a| areas.near(a).any(|b| meet(a, b)))
+                a.iter().any(|a| areas.near(a).any(|b| overlap(a, b)))
             }
         };
         any(&self.writes, &other.writes) || any(&self.writes, &other.reads) || any(&self.reads, &other.writes)
@@ -167,8 +173,8 @@ impl Access {
     /// Of a stage's jobs, in their order: of a frames stage one for each part of an operation, of a loop stage one for
     /// each loop, of a scan stage one.
     pub fn of_stage(stage: &Stage) -> Vec<Access> {
-        fn placed(tracks: &[Track]) -> impl Iterator<Item = &Placed> {
-            tracks.iter().flat_map(|t| &t.phases).flat_map(|p| &p.ops)
+        fn placed(tasks: &[Task]) -> impl Iterator<Item = &Placed> {
+            tasks.iter().flat_map(|t| &t.phases).flat_map(|p| &p.ops)
         }
         fn all<'a>(ops: impl Iterator<Item = &'a Placed>) -> Access {
             Access::of(|access| {
@@ -176,10 +182,10 @@ impl Access {
             })
         }
         match stage.kind {
-            StageKind::Frames => placed(&stage.tracks).flat_map(|placed| Access::parts(&placed.op)).collect(),
-            StageKind::Scan => vec![all(placed(&stage.tracks))],
+            StageKind::Frames => placed(&stage.tasks).flat_map(|placed| Access::parts(&placed.op)).collect(),
+            StageKind::Scan => vec![all(placed(&stage.tasks))],
             StageKind::Loop => {
-                stage.tracks.iter().map(|track| all(placed(std::slice::from_ref(track)))).collect()
+                stage.tasks.iter().map(|task| all(placed(std::slice::from_ref(task)))).collect()
             }
         }
     }
@@ -291,7 +297,7 @@ fn area(view: View, delay: i64) -> Area {
     Area::Columns { buffer: view.buffer.0, columns: view.column..view.column + view.len, delay }
 }
 
-/// Many areas, to find those that may meet one.
+/// Many areas, to find those that may overlap one.
 struct Areas<'a> {
     /// Of each buffer, and of the gradients.
     same: HashMap<Option<usize>, Overlaps<&'a Area>>,
@@ -329,7 +335,7 @@ mod tests {
     use crate::plan::BufferId;
 
     #[test]
-    fn jobs_of_many_areas_meet_where_any_two_of_them_do() {
+    fn jobs_of_many_areas_overlap_where_any_two_of_them_do() {
         let view = |buffer, column| View { buffer: BufferId(buffer), column, len: 2 };
         let many = |buffer: usize, write: bool| {
             Access::of(|a| {
@@ -337,15 +343,15 @@ mod tests {
                 views.for_each(|view| if write { a.write(view) } else { a.read_view(view) });
             })
         };
-        let meets = |a: &Access, b: &Access, lying: &Lying| a.meets(None, b, None, lying);
+        let overlaps = |a: &Access, b: &Access, lying: &Lying| a.overlaps(None, b, None, lying);
         let mut other = Access::of(|a| (0..100).for_each(|place| a.read_view(view(1, 4 * place + 2))));
-        assert!(!meets(&many(1, true), &other, &[]), "every other two columns");
+        assert!(!overlaps(&many(1, true), &other, &[]), "every other two columns");
         other.write(view(1, 4 * 50 + 1));
-        assert!(meets(&many(1, true), &other, &[]) && meets(&other, &many(1, true), &[]));
-        assert!(meets(&many(1, false), &other, &[]) && !meets(&many(1, false), &many(1, false), &[]));
+        assert!(overlaps(&many(1, true), &other, &[]) && overlaps(&other, &many(1, true), &[]));
+        assert!(overlaps(&many(1, false), &other, &[]) && !overlaps(&many(1, false), &many(1, false), &[]));
         // Two buffers in one place, and apart.
-        assert!(meets(&many(1, true), &many(2, false), &[0..0, 0..400, 300..700]));
-        assert!(!meets(&many(1, true), &many(2, false), &[0..0, 0..400, 400..800]));
+        assert!(overlaps(&many(1, true), &many(2, false), &[0..0, 0..400, 300..700]));
+        assert!(!overlaps(&many(1, true), &many(2, false), &[0..0, 0..400, 400..800]));
     }
 
     #[test]

@@ -5,13 +5,13 @@ use crate::plan::{Binary, StartValue, View};
 use crate::recurrence::{Input, Recurrence, Step};
 use rnnc_graph::Function;
 
-/// `constant + sum over j of slopes[j] * (number j of the state)`. Without slopes, it does not depend on the state.
+/// `constant + sum over j of coefficients[j] * (number j of the state)`. Without coefficients, it does not depend on the state.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Form<N> {
     /// What does not depend on the state.
     pub constant: N,
     /// One for each number of the state, or none.
-    pub slopes: Vec<N>,
+    pub coefficients: Vec<N>,
 }
 
 /// What a frame computes with.
@@ -39,17 +39,17 @@ pub trait Algebra {
 impl<N: Clone> Form<N> {
     /// Something that does not depend on the state.
     pub fn free(constant: N) -> Form<N> {
-        Form { constant, slopes: Vec::new() }
+        Form { constant, coefficients: Vec::new() }
     }
 
     /// Each part on its own.
     fn map(self, mut change: impl FnMut(N) -> N) -> Form<N> {
         let constant = change(self.constant);
-        Form { constant, slopes: self.slopes.into_iter().map(change).collect() }
+        Form { constant, coefficients: self.coefficients.into_iter().map(change).collect() }
     }
 }
 
-/// Runs those steps of a frame that are wanted (see [`Recurrence::affine_steps`]; all, if the state has no slopes). Returns
+/// Runs those steps of a frame that are wanted (see [`Recurrence::affine_steps`]; all, if the state has no coefficients). Returns
 /// what it leaves in each of the states; `None` if that is no affine function of the state.
 pub fn frame<A: Algebra>(
     recurrence: &Recurrence,
@@ -66,14 +66,14 @@ pub fn frame<A: Algebra>(
         let (to, form) = match *step {
             Step::Input { input, to } => (to, Form::free(algebra.input(input, &recurrence.inputs[input]))),
             Step::State { state: of, delay, ref start, to } => {
-                let Form { constant, slopes } = state[recurrence.slot(of, delay)].clone();
+                let Form { constant, coefficients } = state[recurrence.slot(of, delay)].clone();
                 let start = algebra.start(start);
                 let constant = algebra.crossing(delay, start, constant);
-                let cut = |slope| {
+                let cut = |coefficient| {
                     let zero = algebra.number(0.0);
-                    algebra.crossing(delay, zero, slope)
+                    algebra.crossing(delay, zero, coefficient)
                 };
-                (to, Form { constant, slopes: slopes.into_iter().map(cut).collect() })
+                (to, Form { constant, coefficients: coefficients.into_iter().map(cut).collect() })
             }
             Step::Weight { offset, to } => (to, Form::free(algebra.weight(offset))),
             Step::Number { value, to } => (to, Form::free(algebra.number(value))),
@@ -82,7 +82,7 @@ pub fn frame<A: Algebra>(
             }
             Step::Apply { function, from, to } => {
                 let from = read(from)?;
-                if !from.slopes.is_empty() {
+                if !from.coefficients.is_empty() {
                     return None;
                 }
                 (to, Form::free(algebra.apply(function, from.constant)))
@@ -95,7 +95,7 @@ pub fn frame<A: Algebra>(
             Step::MulAdd { a, b, c, to } => (to, multiply_add(algebra, read(a)?, read(b)?, read(c)?)?),
             Step::Store { from, to } => {
                 let from = read(from)?;
-                if !from.slopes.is_empty() {
+                if !from.coefficients.is_empty() {
                     return None;
                 }
                 algebra.store(to, from.constant);
@@ -113,16 +113,21 @@ fn binary<A: Algebra>(
     a: Form<A::Number>,
     b: Form<A::Number>,
 ) -> Option<Form<A::Number>> {
-    let (varies, by) = (!a.slopes.is_empty(), !b.slopes.is_empty());
+    let (varies, by) = (!a.coefficients.is_empty(), !b.coefficients.is_empty());
     Some(match (op, varies, by) {
         (_, false, false) => Form::free(algebra.binary(op, a.constant, b.constant)),
         (Binary::Add, true, true) => Form {
             constant: algebra.binary(op, a.constant, b.constant),
-            slopes: a.slopes.into_iter().zip(b.slopes).map(|(a, b)| algebra.binary(op, a, b)).collect(),
+            coefficients: a
+                .coefficients
+                .into_iter()
+                .zip(b.coefficients)
+                .map(|(a, b)| algebra.binary(op, a, b))
+                .collect(),
         },
         (Binary::Add, ..) => {
             let constant = algebra.binary(op, a.constant, b.constant);
-            Form { constant, slopes: if varies { a.slopes } else { b.slopes } }
+            Form { constant, coefficients: if varies { a.coefficients } else { b.coefficients } }
         }
         (Binary::Mul | Binary::Div, true, false) => {
             a.map(|part| algebra.binary(op, part, b.constant.clone()))
@@ -138,22 +143,22 @@ fn multiply_add<A: Algebra>(
     b: Form<A::Number>,
     c: Form<A::Number>,
 ) -> Option<Form<A::Number>> {
-    let (factor, form) = match (a.slopes.is_empty(), b.slopes.is_empty()) {
+    let (factor, form) = match (a.coefficients.is_empty(), b.coefficients.is_empty()) {
         (true, _) => (a.constant, b),
         (false, true) => (b.constant, a),
         _ => return None,
     };
     let constant = algebra.fused(factor.clone(), form.constant, c.constant);
-    let slopes = match (form.slopes, c.slopes) {
-        (slopes, added) if slopes.is_empty() => added,
-        (slopes, added) if added.is_empty() => {
-            slopes.into_iter().map(|s| algebra.binary(Binary::Mul, factor.clone(), s)).collect()
+    let coefficients = match (form.coefficients, c.coefficients) {
+        (coefficients, added) if coefficients.is_empty() => added,
+        (coefficients, added) if added.is_empty() => {
+            coefficients.into_iter().map(|s| algebra.binary(Binary::Mul, factor.clone(), s)).collect()
         }
-        (slopes, added) => {
-            slopes.into_iter().zip(added).map(|(s, c)| algebra.fused(factor.clone(), s, c)).collect()
+        (coefficients, added) => {
+            coefficients.into_iter().zip(added).map(|(s, c)| algebra.fused(factor.clone(), s, c)).collect()
         }
     };
-    Some(Form { constant, slopes })
+    Some(Form { constant, coefficients })
 }
 
 #[cfg(test)]
@@ -247,7 +252,7 @@ mod tests {
     /// Numbers, in some frame.
     struct Plain {
         inputs: [f64; 2],
-        age: usize,
+        since_reset: usize,
         stored: usize,
     }
 
@@ -278,7 +283,7 @@ mod tests {
         }
 
         fn crossing(&mut self, delay: usize, start: f64, value: f64) -> f64 {
-            if self.age < delay { start } else { value }
+            if self.since_reset < delay { start } else { value }
         }
 
         fn apply(&mut self, function: Function, a: f64) -> f64 {
@@ -336,23 +341,23 @@ mod tests {
             let recurrence = draw_recurrence(&mut draw);
             let order = recurrence.order();
             let wanted = recurrence.affine_steps().expect("it was drawn so");
-            let mut age = draw.below(4);
+            let mut since_reset = draw.below(4);
             let frames: Vec<Plain> = (0..1 + draw.below(8)).map(|_| {
-                age = if draw.below(6) == 0 { 0 } else { age + 1 };
-                Plain { inputs: [draw.number(), draw.number()], age, stored: 0 }
+                since_reset = if draw.below(6) == 0 { 0 } else { since_reset + 1 };
+                Plain { inputs: [draw.number(), draw.number()], since_reset, stored: 0 }
             }).collect();
             let open = (0..order).map(|slot| {
-                let slopes = (0..order).map(|j| f64::from(u8::from(j == slot))).collect();
-                Form { constant: 0.0, slopes }
+                let coefficients = (0..order).map(|j| f64::from(u8::from(j == slot))).collect();
+                Form { constant: 0.0, coefficients }
             }).collect();
             let forms = run(&recurrence, Some(&wanted), open, &frames);
             let state: Vec<f64> = (0..order).map(|_| draw.number()).collect();
             let direct = run(&recurrence, None, state.iter().map(|&s| Form::free(s)).collect(), &frames);
             for (form, direct) in forms.iter().zip(direct) {
                 let (mut sum, mut size) = (form.constant, form.constant.abs());
-                for (slope, s) in form.slopes.iter().zip(&state) {
-                    sum += slope * s;
-                    size += (slope * s).abs();
+                for (coefficient, s) in form.coefficients.iter().zip(&state) {
+                    sum += coefficient * s;
+                    size += (coefficient * s).abs();
                 }
                 let d = direct.constant;
                 // Quotients by nearly nothing go beyond all bounds.

@@ -2,23 +2,23 @@
 //!
 //! Each check comes before anything changes.
 
-use crate::executor::{ExecutorError, NO_SYMBOL, Part, Setup, Values};
+use crate::executor::{ExecutionConfig, ExecutorError, NO_SYMBOL, ParameterArray, Values};
 use crate::plan::Plan;
 use crate::update::Update;
 use rnnc_graph::{Graph, Layer, LayerId, LayerKind, Output, WeightId};
 
 impl Plan {
-    /// Checks streams, window and step. `executor` is whose setup it is.
+    /// Checks streams, window and step. `executor` is whose config it is.
     ///
     /// # Errors
     /// A number out of bounds; a step shorter than the window for a network that looks ahead.
-    pub fn check_setup(&self, executor: &'static str, setup: Setup) -> Result<(), ExecutorError> {
-        check_range("the number of streams", setup.streams, 1, usize::MAX)?;
-        check_range("the window", setup.window, 1, usize::MAX)?;
-        check_range("the step", setup.step, 1, setup.window)?;
+    pub fn check_config(&self, executor: &'static str, config: ExecutionConfig) -> Result<(), ExecutorError> {
+        check_range("the number of streams", config.streams, 1, usize::MAX)?;
+        check_range("the window", config.window, 1, usize::MAX)?;
+        check_range("the step", config.step, 1, config.window)?;
         // Older frames would change as new ones come.
         let ahead = self.forward.connections().iter().find(|c| c.delay < 0);
-        match ahead.filter(|_| setup.step < setup.window) {
+        match ahead.filter(|_| config.step < config.window) {
             None => Ok(()),
             Some(ahead) => {
                 let layer = &self.forward.layer_at(ahead.target).name;
@@ -35,18 +35,18 @@ impl Plan {
     /// single precision cannot hold; resets of the wrong length.
     pub fn check_inputs(
         &self,
-        setup: Setup,
+        config: ExecutionConfig,
         frames: usize,
         inputs: &[Values<'_>],
         resets: Option<&[bool]>,
     ) -> Result<(), ExecutorError> {
-        check_range("the number of frames", frames, 1, setup.step)?;
+        check_range("the number of frames", frames, 1, config.step)?;
         let layers = self.forward.inputs();
         check_count("inputs", layers.iter().map(|&i| &*self.forward.layer_at(i).name), inputs.len())?;
-        check_resets(setup, frames, resets)?;
+        check_resets(config, frames, resets)?;
         let mut pairs = layers.iter().zip(inputs);
         pairs.try_for_each(|(&id, &values)| {
-            check_input(self.forward.layer_at(id), frames, setup.streams, values)
+            check_input(self.forward.layer_at(id), frames, config.streams, values)
         })
     }
 
@@ -67,7 +67,7 @@ impl Plan {
     /// type.
     pub fn check_output_gradients(
         &self,
-        setup: Setup,
+        config: ExecutionConfig,
         new: usize,
         most: usize,
         frames: usize,
@@ -82,7 +82,7 @@ impl Plan {
         check_count("output gradients", outputs.iter().map(|o| &*o.name), gradients.len())?;
         for (&id, values) in adjoint.inputs().iter().zip(gradients) {
             if let Some(values) = *values {
-                check_input(adjoint.layer_at(id), new, setup.streams, values)?;
+                check_input(adjoint.layer_at(id), new, config.streams, values)?;
             }
         }
         Ok(())
@@ -115,14 +115,19 @@ impl Plan {
     ///
     /// # Errors
     /// No such weight; the wrong number of values; gradients or moments of a plan without gradients.
-    pub fn check_weight(&self, part: Part, weight: WeightId, found: usize) -> Result<(), ExecutorError> {
+    pub fn check_weight(
+        &self,
+        part: ParameterArray,
+        weight: WeightId,
+        found: usize,
+    ) -> Result<(), ExecutorError> {
         let count = self.forward.weights().len();
         if weight.index() >= count {
             return Err(no_such("the weight's number", weight.index(), count));
         }
         let weight = self.forward.weight_at(weight);
         check_len(&weight.name, &weight.shape, found)?;
-        if part == Part::Weight { Ok(()) } else { self.check_trained().map(drop) }
+        if part == ParameterArray::Weight { Ok(()) } else { self.check_trained().map(drop) }
     }
 
     /// Checks what [`write`](crate::Executor::write) is given.
@@ -131,7 +136,7 @@ impl Plan {
     /// Those of [`Plan::check_weight`]; symbols; a number that single precision cannot hold.
     pub fn check_written(
         &self,
-        part: Part,
+        part: ParameterArray,
         weight: WeightId,
         values: Values<'_>,
     ) -> Result<(), ExecutorError> {
@@ -180,8 +185,12 @@ pub fn check_range(what: &'static str, found: usize, least: usize, most: usize) 
 ///
 /// # Errors
 /// [`ExecutorError::Length`].
-pub fn check_resets(setup: Setup, frames: usize, resets: Option<&[bool]>) -> Result<(), ExecutorError> {
-    resets.map_or(Ok(()), |resets| check_len("reset", &[frames, setup.streams], resets.len()))
+pub fn check_resets(
+    config: ExecutionConfig,
+    frames: usize,
+    resets: Option<&[bool]>,
+) -> Result<(), ExecutorError> {
+    resets.map_or(Ok(()), |resets| check_len("reset", &[frames, config.streams], resets.len()))
 }
 
 /// An error unless an array of that shape has so many values.

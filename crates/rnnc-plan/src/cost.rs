@@ -1,6 +1,6 @@
 //! What stages cost: counts from the plan alone.
 
-use crate::plan::{Deal, Instruction, Op, Track};
+use crate::plan::{Instruction, Op, Partition, Task};
 use serde::Serialize;
 
 /// Counts for one row (a frame of a stream), and what is read once for all rows.
@@ -19,17 +19,17 @@ pub struct Cost {
 }
 
 impl Cost {
-    /// Adds up the operations of some tracks.
-    pub(crate) fn of(tracks: &[Track]) -> Cost {
+    /// Adds up the operations of some tasks.
+    pub(crate) fn of(tasks: &[Task]) -> Cost {
         let mut cost = Cost::default();
-        for op in tracks.iter().flat_map(|t| &t.phases).flat_map(|p| &p.ops) {
+        for op in tasks.iter().flat_map(|t| &t.phases).flat_map(|p| &p.ops) {
             cost.add(&op.op);
         }
-        cost.barriers = tracks.iter().map(|t| t.barriers_per_step(Deal::Units) as u64).max().unwrap_or(0);
+        cost.barriers = tasks.iter().map(|t| t.barriers_per_step(Partition::Units) as u64).max().unwrap_or(0);
         cost
     }
 
-    /// Of one operation; it meets nobody.
+    /// Of one operation; it waits for nobody.
     pub(crate) fn of_op(op: &Op) -> Cost {
         let mut cost = Cost::default();
         cost.add(op);

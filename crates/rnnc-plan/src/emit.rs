@@ -6,8 +6,8 @@ use crate::layout::WeightLayout;
 use crate::lower::Lowering;
 use crate::maps;
 use crate::plan::{
-    Deal, Instruction, LookUp, Map, Matrix, Op, OuterSum, Pass, Phase, Placed, Product, RowSum, ScatterSum,
-    Stage, StageKind, Track, Vector,
+    Instruction, LookUp, Map, Matrix, Op, OuterSum, Partition, Pass, Phase, Placed, Product, RowSum,
+    ScatterSum, Stage, StageKind, Task, Vector,
 };
 use crate::schedule::{is_elementwise, is_product};
 use rnnc_graph::{
@@ -19,8 +19,8 @@ use std::collections::{BTreeMap, HashSet};
 /// Of how many parts of a weight's gradient it is found out whether they are all of it.
 const MOST_PARTS: usize = 64;
 
-/// A track: its slot, and of a cycle its component.
-type TrackKey = (usize, Option<usize>);
+/// A task: its level, and of a cycle its component.
+type TaskKey = (usize, Option<usize>);
 
 /// The operations of one phase, before they are fused.
 #[derive(Default)]
@@ -36,41 +36,48 @@ struct Parts {
 
 /// Writes the stages of a pass.
 pub(crate) fn emit(lowering: Lowering<'_>, weights: &WeightLayout) -> Pass {
-    let mut emitter = Emitter { lowering: &lowering, weights, tracks: BTreeMap::new() };
+    let mut emitter = Emitter { lowering: &lowering, weights, tasks: BTreeMap::new() };
     for id in lowering.graph.layer_ids() {
         emitter.layer(id);
     }
     for group in &lowering.maps {
         let map = maps::build(&lowering, weights, group);
-        emitter.parts((group.slot, group.component), group.phase).maps.push((group.offset, map));
+        emitter.parts((group.level, group.component), group.phase).maps.push((group.offset, map));
     }
     let cleared = emitter.accumulations();
     let stages = emitter.stages();
-    let (waves, strips) = (Vec::new(), Vec::new());
-    Pass { stages, cleared, waves, strips, storage: lowering.storage, components: lowering.components }
+    let (pipelines, time_blocks) = (Vec::new(), Vec::new());
+    Pass {
+        stages,
+        cleared,
+        pipelines,
+        time_blocks,
+        storage: lowering.storage,
+        components: lowering.components,
+    }
 }
 
 struct Emitter<'a, 'b> {
     lowering: &'a Lowering<'b>,
     weights: &'a WeightLayout,
-    tracks: BTreeMap<TrackKey, BTreeMap<usize, Parts>>,
+    tasks: BTreeMap<TaskKey, BTreeMap<usize, Parts>>,
 }
 
 impl Emitter<'_, '_> {
-    fn parts(&mut self, track: TrackKey, phase: usize) -> &mut Parts {
-        self.tracks.entry(track).or_default().entry(phase).or_default()
+    fn parts(&mut self, task: TaskKey, phase: usize) -> &mut Parts {
+        self.tasks.entry(task).or_default().entry(phase).or_default()
     }
 
     /// When a product into a layer runs: with the layer, or, if it comes from outside the layer's cycle, before.
-    fn product_place(&self, c: &Connection) -> (TrackKey, usize, i64) {
+    fn product_place(&self, c: &Connection) -> (TaskKey, usize, i64) {
         let place = self.lowering.place(c.target);
         let cycle = self.lowering.cycle(c.target);
         let components = &self.lowering.components;
         match (cycle, c.source) {
             (Some(_), Some(source)) if !components.share_cycle(source, c.target) => {
-                ((place.slot - 1, None), place.hoisted, 0)
+                ((place.level - 1, None), place.hoisted, 0)
             }
-            _ => ((place.slot, cycle), place.phase, place.offset),
+            _ => ((place.level, cycle), place.phase, place.offset),
         }
     }
 
@@ -79,8 +86,8 @@ impl Emitter<'_, '_> {
         let layer = graph.layer_at(id);
         let Some(storage) = self.lowering.storage[id.index()] else { return };
         let place = self.lowering.place(id);
-        let track = (place.slot, self.lowering.cycle(id));
-        let span = self.lowering.spans.of(id);
+        let task = (place.level, self.lowering.cycle(id));
+        let slice_len = self.lowering.slices.of(id);
         match layer.kind {
             LayerKind::Operation(operation) if !is_elementwise(layer.kind) => {
                 let operands = graph
@@ -89,22 +96,22 @@ impl Emitter<'_, '_> {
                         Some(self.lowering.read(self.weights, c.source?, c.source_range, c.delay))
                     })
                     .collect();
-                let vector = Vector { operation, operands, to: storage, span };
-                self.parts(track, place.phase).vectors.push((place.offset, vector));
+                let vector = Vector { operation, operands, to: storage, slice_len };
+                self.parts(task, place.phase).vectors.push((place.offset, vector));
             }
             LayerKind::Parameter(weight) => {
                 // Read as an array: written out for every row.
                 let offset = self.weights.view(weight).offset;
                 let slice = |first| {
-                    let to = storage.part(first, span);
+                    let to = storage.part(first, slice_len);
                     [
-                        Instruction::Weight { offset: offset + first, to: first / span },
-                        Instruction::Store { from: first / span, to },
+                        Instruction::Weight { offset: offset + first, to: first / slice_len },
+                        Instruction::Store { from: first / slice_len, to },
                     ]
                 };
-                let program: Vec<_> = (0..layer.size).step_by(span).flat_map(slice).collect();
-                let registers = layer.size / span;
-                let map = Map { span, first: 0, len: span, layers: vec![id], program, registers };
+                let program: Vec<_> = (0..layer.size).step_by(slice_len).flat_map(slice).collect();
+                let registers = layer.size / slice_len;
+                let map = Map { slice_len, first: 0, len: slice_len, layers: vec![id], program, registers };
                 self.parts((0, None), 0).maps.push((0, map));
             }
             _ => self.products(id),
@@ -114,19 +121,19 @@ impl Emitter<'_, '_> {
     /// The products into a layer. The first to run writes, the others add.
     fn products(&mut self, id: LayerId) {
         let graph = self.lowering.graph;
-        let span = self.lowering.spans.of(id);
+        let slice_len = self.lowering.slices.of(id);
         let Some(to) = self.lowering.storage[id.index()] else { return };
-        let mut terms: Vec<(TrackKey, usize, bool, i64, &Connection)> = graph
+        let mut terms: Vec<(TaskKey, usize, bool, i64, &Connection)> = graph
             .incoming(id)
             .filter(|c| is_product(c))
             .map(|c| {
-                let (track, phase, offset) = self.product_place(c);
+                let (task, phase, offset) = self.product_place(c);
                 let table = c.source.is_some_and(|s| self.lowering.symbols[s.index()]);
-                (track, phase, !table, offset, c)
+                (task, phase, !table, offset, c)
             })
             .collect();
-        terms.sort_by_key(|&(track, phase, matrix, ..)| (track, phase, matrix));
-        for (n, (track, phase, matrix, offset, c)) in terms.into_iter().enumerate() {
+        terms.sort_by_key(|&(task, phase, matrix, ..)| (task, phase, matrix));
+        for (n, (task, phase, matrix, offset, c)) in terms.into_iter().enumerate() {
             let (ConnectionKind::Full { weight, heads, transposed, part }, Some(source)) = (c.kind, c.source)
             else {
                 continue;
@@ -135,8 +142,8 @@ impl Emitter<'_, '_> {
             let from = self.lowering.read(self.weights, source, c.source_range, c.delay);
             let accumulate = n > 0;
             if !matrix {
-                let look_up = LookUp { to, span, symbol: from, table: view.matrix(0), accumulate };
-                self.parts(track, phase).look_ups.push(look_up);
+                let look_up = LookUp { to, slice_len, symbol: from, table: view.matrix(0), accumulate };
+                self.parts(task, phase).look_ups.push(look_up);
                 continue;
             }
             let (rows, columns) = (to.len / heads, from.view.len / heads);
@@ -147,10 +154,10 @@ impl Emitter<'_, '_> {
                 } else {
                     m
                 };
-                let (to, first) = (to.part(head * rows, rows), head * rows % span);
+                let (to, first) = (to.part(head * rows, rows), head * rows % slice_len);
                 let from = from.part(head * columns, columns);
-                let product = Product { to, span, first, from, weight, accumulate };
-                self.parts(track, phase).products.entry(offset).or_default().push(product);
+                let product = Product { to, slice_len, first, from, weight, accumulate };
+                self.parts(task, phase).products.entry(offset).or_default().push(product);
             }
         }
     }
@@ -179,7 +186,7 @@ impl Emitter<'_, '_> {
         }
         let tiled = |weight: WeightId, parts: &HashSet<Submatrix>| {
             let apart = || {
-                let others = |a: &Submatrix| parts.iter().filter(|&b| b != a && a.meets(*b)).count();
+                let others = |a: &Submatrix| parts.iter().filter(|&b| b != a && a.overlaps(*b)).count();
                 parts.iter().all(|a| others(a) == 0)
             };
             let numbers: usize = parts.iter().map(|part| part.len()).sum();
@@ -193,9 +200,9 @@ impl Emitter<'_, '_> {
         let mut ordered: Vec<&Accumulation> = graph.accumulations().iter().collect();
         ordered.sort_by_key(|a| self.accumulation_place(a));
         for a in ordered {
-            let (slot, phase) = self.accumulation_place(a);
+            let (level, phase) = self.accumulation_place(a);
             let accumulate = !written.insert((a.weight, part(a))) || cleared.contains(&a.weight);
-            self.accumulate(a, (slot, None), phase, accumulate);
+            self.accumulate(a, (level, None), phase, accumulate);
         }
         let mut cleared: Vec<(usize, usize)> =
             cleared.into_iter().map(|w| (self.weights.view(w).offset, graph.weight_at(w).len())).collect();
@@ -207,19 +214,19 @@ impl Emitter<'_, '_> {
     fn accumulation_place(&self, a: &Accumulation) -> (usize, usize) {
         let after = |layer: LayerId| {
             let place = self.lowering.place(layer);
-            if place.slot % 2 == 1 { (place.slot + 1, 0) } else { (place.slot, place.phase + 1) }
+            if place.level % 2 == 1 { (place.level + 1, 0) } else { (place.level, place.phase + 1) }
         };
         let error = after(a.error);
         a.kind.source().map_or(error, |source| error.max(after(source)))
     }
 
-    fn accumulate(&mut self, a: &Accumulation, track: TrackKey, phase: usize, accumulate: bool) {
+    fn accumulate(&mut self, a: &Accumulation, task: TaskKey, phase: usize, accumulate: bool) {
         let Some(storage) = self.lowering.storage[a.error.index()] else { return };
         let error = storage.part(a.error_range.start, a.error_range.len);
         let view = self.weights.view(a.weight);
         let lowering = self.lowering;
         let weights = self.weights;
-        let parts = self.parts(track, phase);
+        let parts = self.parts(task, phase);
         match a.kind {
             AccumulationKind::Outer { source, source_range, delay, heads, part } => {
                 let view = view.part(part);
@@ -262,23 +269,23 @@ impl Emitter<'_, '_> {
 
     fn stages(self) -> Vec<Stage> {
         let lowering = self.lowering;
-        // Of each slot, the components of its frames stage.
+        // Of each level, the components of its frames stage.
         let mut frames: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
         for layer in lowering.graph.layer_ids().filter(|&layer| lowering.cycle(layer).is_none()) {
             let component = lowering.components.of_layer[layer.index()];
-            frames.entry(lowering.place(layer).slot).or_default().push(component);
+            frames.entry(lowering.place(layer).level).or_default().push(component);
         }
-        // By slot, and in an odd one scans and loops apart.
-        let mut stages: BTreeMap<(usize, bool), Vec<Track>> = BTreeMap::new();
-        for ((slot, cycle), phases) in self.tracks {
+        // By level, and in an odd one scans and loops apart.
+        let mut stages: BTreeMap<(usize, bool), Vec<Task>> = BTreeMap::new();
+        for ((level, cycle), phases) in self.tasks {
             let barriers = cycle.map_or(&[][..], |at| &lowering.schedule.barriers[at].of_heads);
             let phases = self::phases(phases, barriers);
             if phases.is_empty() {
                 continue;
             }
-            let track = match cycle {
-                None => Track {
-                    components: frames.remove(&slot).unwrap_or_default(),
+            let task = match cycle {
+                None => Task {
+                    components: frames.remove(&level).unwrap_or_default(),
                     direction: Direction::Forward,
                     block: usize::MAX,
                     phases,
@@ -287,7 +294,7 @@ impl Emitter<'_, '_> {
                 },
                 Some(at) => {
                     let component = &lowering.components.list[at];
-                    Track {
+                    Task {
                         components: vec![at],
                         direction: component.direction,
                         block: component.width.frames,
@@ -298,24 +305,24 @@ impl Emitter<'_, '_> {
                 }
             };
             let is_loop = cycle.is_some_and(|at| lowering.components.list[at].kind == Kind::Loop);
-            stages.entry((slot, is_loop)).or_default().push(track);
+            stages.entry((level, is_loop)).or_default().push(task);
         }
         stages
             .into_iter()
-            .map(|((level, is_loop), tracks)| {
+            .map(|((level, is_loop), tasks)| {
                 let kind = match (level % 2, is_loop) {
                     (0, _) => StageKind::Frames,
                     (_, false) => StageKind::Scan,
                     (_, true) => StageKind::Loop,
                 };
-                let cost = Cost::of(&tracks);
-                Stage { kind, level, tracks, deal: Deal::Alone, cost }
+                let cost = Cost::of(&tasks);
+                Stage { kind, level, tasks, partition: Partition::Serial, cost }
             })
             .collect()
     }
 }
 
-/// The phases of a track in which something is done. `barriers_of_heads` are those behind which workers with whole heads meet.
+/// The phases of a task in which something is done. `barriers_of_heads` are those behind which workers with whole heads meet.
 fn phases(mut parts: BTreeMap<usize, Parts>, barriers_of_heads: &[bool]) -> Vec<Phase> {
     let mut phases: Vec<Phase> = Vec::new();
     let mut before_all = false;

@@ -11,7 +11,7 @@ use thiserror::Error;
 
 /// How a plan is to be run.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Setup {
+pub struct ExecutionConfig {
     /// Streams side by side, B.
     pub streams: usize,
     /// The most frames that errors go back through, h.
@@ -41,10 +41,10 @@ pub enum Precision {
     Bf16,
 }
 
-impl Setup {
+impl ExecutionConfig {
     /// B streams in windows of `frames` frames, all of them new, on all cores, without dropout, in single precision.
-    pub fn new(streams: usize, frames: usize) -> Setup {
-        Setup {
+    pub fn new(streams: usize, frames: usize) -> ExecutionConfig {
+        ExecutionConfig {
             streams,
             window: frames,
             step: frames,
@@ -112,7 +112,7 @@ impl ValuesMut<'_> {
 
 /// An array that belongs to each weight, in the weight's canonical shape.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Part {
+pub enum ParameterArray {
     /// The weight itself.
     Weight,
     /// Its gradient, as the last [`Executor::backward`] left it.
@@ -140,7 +140,7 @@ pub trait Executor: Send {
     fn plan(&self) -> &Plan;
 
     /// How it was set up.
-    fn setup(&self) -> Setup;
+    fn config(&self) -> ExecutionConfig;
 
     /// Runs `frames` new frames, 1 to `step`. `inputs` has one entry per input of the graph, in its order:
     /// `[frames, B, N]`, or symbols `[frames, B]`. `resets` is `[frames, B]`.
@@ -158,7 +158,7 @@ pub trait Executor: Send {
     /// # Errors
     /// What `forward` would say of these frames and inputs; that there is no memory for them.
     fn prefetch(&mut self, frames: usize, inputs: &[Values<'_>]) -> Result<bool, ExecutorError> {
-        self.plan().check_inputs(self.setup(), frames, inputs, None)?;
+        self.plan().check_inputs(self.config(), frames, inputs, None)?;
         Ok(false)
     }
 
@@ -195,13 +195,18 @@ pub trait Executor: Send {
     fn update(&mut self, update: &Update) -> Result<f64, ExecutorError>;
 
     /// Copies out an array of a weight.
-    fn read(&self, part: Part, weight: WeightId, into: ValuesMut<'_>) -> Result<(), ExecutorError>;
+    fn read(&self, part: ParameterArray, weight: WeightId, into: ValuesMut<'_>) -> Result<(), ExecutorError>;
 
     /// Copies in an array of a weight.
-    fn write(&mut self, part: Part, weight: WeightId, values: Values<'_>) -> Result<(), ExecutorError>;
+    fn write(
+        &mut self,
+        part: ParameterArray,
+        weight: WeightId,
+        values: Values<'_>,
+    ) -> Result<(), ExecutorError>;
 
-    /// All that calls of [`step`](Setup::step) frames, forward and backward, will read of the frames run so far: with
-    /// it and the weights (and their moments), another executor of the same plan and setup goes on as this one does.
+    /// All that calls of [`step`](ExecutionConfig::step) frames, forward and backward, will read of the frames run so far: with
+    /// it and the weights (and their moments), another executor of the same plan and config goes on as this one does.
     fn state(&self) -> Result<State, ExecutorError>;
 
     /// The same without the kept frames: all that forward calls will read. Much less, where the step is shorter than

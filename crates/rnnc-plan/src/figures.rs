@@ -1,6 +1,6 @@
 //! The numbers that reports print: work, how much of it is parallel, and the longest chain of dependent steps.
 
-use crate::plan::{Deal, Pass, Plan, Stage, StageKind, Track};
+use crate::plan::{Partition, Pass, Plan, Stage, StageKind, Task};
 use rnnc_graph::{Graph, Kind, LayerKind};
 use serde::Serialize;
 use std::collections::HashSet;
@@ -36,7 +36,7 @@ pub struct StageFigures {
     pub steps: u64,
     /// Frames that run at once.
     pub frames_at_once: f64,
-    /// Times that workers meet in a window, if they share out units.
+    /// Times that workers synchronize in a window, if they share out units.
     pub barriers: u64,
 }
 
@@ -108,20 +108,20 @@ fn stage_figures(stage: &Stage, streams: usize, frames: usize) -> StageFigures {
 
 /// Steps of the slowest loop of a stage.
 fn loop_steps(stage: &Stage, frames: usize) -> u64 {
-    stage.tracks.iter().map(|t| frames.div_ceil(t.block.clamp(1, frames)) as u64).max().unwrap_or(1)
+    stage.tasks.iter().map(|t| frames.div_ceil(t.block.clamp(1, frames)) as u64).max().unwrap_or(1)
 }
 
-/// Dependent steps of a stage, those of its slowest track.
+/// Dependent steps of a stage, those of its slowest task.
 fn steps(stage: &Stage, frames: usize) -> u64 {
-    let of_track = |track: &Track| match stage.kind {
-        StageKind::Frames => track.phases.len() as u64,
+    let of_task = |task: &Task| match stage.kind {
+        StageKind::Frames => task.phases.len() as u64,
         StageKind::Scan => scan_steps(frames),
         StageKind::Loop => {
-            let blocks = frames.div_ceil(track.block.clamp(1, frames)) as u64;
-            blocks.saturating_mul(track.barriers_per_step(Deal::Units).max(1) as u64)
+            let blocks = frames.div_ceil(task.block.clamp(1, frames)) as u64;
+            blocks.saturating_mul(task.barriers_per_step(Partition::Units).max(1) as u64)
         }
     };
-    stage.tracks.iter().map(of_track).max().unwrap_or(0)
+    stage.tasks.iter().map(of_task).max().unwrap_or(0)
 }
 
 /// The dependent steps of a pass. Stages of one level run side by side.
@@ -139,7 +139,7 @@ fn saved(plan: &Plan) -> Vec<ComponentFigures> {
         .layers()
         .iter()
         .filter_map(|l| match l.kind {
-            LayerKind::Saved(of) => Some(of),
+            LayerKind::Residual(of) => Some(of),
             _ => None,
         })
         .filter(|&of| !is_given(forward, of))

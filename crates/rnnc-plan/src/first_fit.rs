@@ -1,6 +1,6 @@
-//! First fit: the lowest place that is free during some turns, found without looking at all that was placed before.
+//! First fit: the lowest place that is free during some levels, found without looking at all that was placed before.
 //!
-//! A segment tree over turns (Bentley 1977). Whatever is taken during a turn of a node's is in one of two of its unions of
+//! A segment tree over levels (Bentley 1977). Whatever is taken during a level of a node's is in one of two of its unions of
 //! places: what is taken during all of them, and what during any. A search looks at those of as many nodes as the
 //! tree is high; since neighbours in a union are one, there are few in each.
 
@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 
 /// Which places are taken, and when.
 pub(crate) struct FirstFit {
-    /// How many turns there are, a power of two.
-    turns: usize,
+    /// How many levels there are, a power of two.
+    levels: usize,
     /// The root is number 1, and the halves of a node are twice its number and the next.
     nodes: Vec<Node>,
 }
@@ -21,18 +21,18 @@ struct Node {
 }
 
 impl FirstFit {
-    /// Nothing is taken, in so many turns.
-    pub fn new(turns: usize) -> FirstFit {
-        let turns = turns.max(1).next_power_of_two();
-        FirstFit { turns, nodes: vec![Node::default(); 2 * turns] }
+    /// Nothing is taken, in so many levels.
+    pub fn new(levels: usize) -> FirstFit {
+        let levels = levels.max(1).next_power_of_two();
+        FirstFit { levels, nodes: vec![Node::default(); 2 * levels] }
     }
 
-    /// Takes the lowest place of so many numbers that is free from the first turn to the last.
+    /// Takes the lowest place of so many numbers that is free from the first level to the last.
     pub fn take(&mut self, size: u128, (first, last): (usize, usize)) -> u128 {
         if size == 0 {
             return 0;
         }
-        let last = last.min(self.turns - 1);
+        let last = last.min(self.levels - 1);
         let mut taken: Vec<&Union> = Vec::new();
         self.visit((first, last), |node, whole| {
             taken.push(if whole { &self.nodes[node].during_any } else { &self.nodes[node].during_all });
@@ -57,10 +57,10 @@ impl FirstFit {
         at
     }
 
-    /// Calls `each` with the largest nodes that have only turns from the first to the last, and with all above them, and
+    /// Calls `each` with the largest nodes that have only levels from the first to the last, and with all above them, and
     /// whether it is one of the former.
     fn visit(&self, (first, last): (usize, usize), mut each: impl FnMut(usize, bool)) {
-        let mut open = vec![(1, 0, self.turns - 1)];
+        let mut open = vec![(1, 0, self.levels - 1)];
         while let Some((node, from, to)) = open.pop() {
             let whole = first <= from && to <= last;
             each(node, whole);

@@ -48,7 +48,9 @@ impl Adjacent for SameSource {
     fn join(&self, next: &Self) -> Option<Self> {
         let (a, b) = (self.0, next.0);
         // Only whole layers (or slices) of one size: workers share out units by layer.
-        let whole = a.span == b.span && a.to.len.is_multiple_of(a.span) && b.to.len.is_multiple_of(b.span);
+        let whole = a.slice_len == b.slice_len
+            && a.to.len.is_multiple_of(a.slice_len)
+            && b.to.len.is_multiple_of(b.slice_len);
         let fits = whole && a.accumulate == b.accumulate && a.from == b.from;
         let to = next_to(a.to, b.to)?;
         (fits && continues(a.weight, b.weight, a.to.len, 0)).then_some(SameSource(Product { to, ..a }))
@@ -96,9 +98,9 @@ pub(crate) fn products(list: &mut Vec<Product>) {
 
 impl Adjacent for LookUp {
     fn join(&self, next: &Self) -> Option<Self> {
-        let whole = self.span == next.span
-            && self.to.len.is_multiple_of(self.span)
-            && next.to.len.is_multiple_of(next.span);
+        let whole = self.slice_len == next.slice_len
+            && self.to.len.is_multiple_of(self.slice_len)
+            && next.to.len.is_multiple_of(next.slice_len);
         let fits = whole && self.accumulate == next.accumulate && self.symbol == next.symbol;
         let to = next_to(self.to, next.to)?;
         (fits && continues(self.table, next.table, self.to.len, 0)).then_some(LookUp { to, ..*self })

@@ -1,7 +1,7 @@
-//! A loop whose heads never meet as several loops, each of some of its heads: for executors that are faster with a small loop in
+//! A loop whose heads are independent as several loops, each of some of its heads: for executors that are faster with a small loop in
 //! many places than with a large one.
 
-use crate::plan::{Deal, Instruction, Map, Op, Phase, Placed, Product, Track, Vector, View};
+use crate::plan::{Instruction, Map, Op, Partition, Phase, Placed, Product, Task, Vector, View};
 
 /// One of several equal parts.
 #[derive(Clone, Copy)]
@@ -18,17 +18,17 @@ impl Share {
     }
 }
 
-impl Track {
+impl Task {
     /// The loop as so many loops of as many heads each, that do not depend on each other; `None` if it does not fall into
     /// them.
-    pub fn parted(&self, parts: usize) -> Option<Vec<Track>> {
-        if parts < 2 || !self.heads.is_multiple_of(parts) || self.barriers_per_step(Deal::Heads) > 0 {
+    pub fn parted(&self, parts: usize) -> Option<Vec<Task>> {
+        if parts < 2 || !self.heads.is_multiple_of(parts) || self.barriers_per_step(Partition::Heads) > 0 {
             return None;
         }
         (0..parts).map(|number| self.part(Share { number, of: parts })).collect()
     }
 
-    fn part(&self, share: Share) -> Option<Track> {
+    fn part(&self, share: Share) -> Option<Task> {
         let mut phases = Vec::with_capacity(self.phases.len());
         for (number, phase) in self.phases.iter().enumerate() {
             let mut ops = Vec::with_capacity(phase.ops.len());
@@ -36,9 +36,9 @@ impl Track {
                 ops.extend(part(op, share)?.into_iter().map(|op| Placed { offset: *offset, op }));
             }
             // Within a head, all units are taken to read all others.
-            phases.push(Phase { ops, barrier_of_heads: self.has_barrier(number, Deal::Units) });
+            phases.push(Phase { ops, barrier_of_heads: self.has_barrier(number, Partition::Units) });
         }
-        Some(Track { phases, heads: 1, components: self.components.clone(), ..*self })
+        Some(Task { phases, heads: 1, components: self.components.clone(), ..*self })
     }
 }
 
@@ -48,12 +48,12 @@ fn part(op: &Op, share: Share) -> Option<Vec<Op>> {
         Op::MatMul(products) => {
             let mut own = Vec::new();
             for p in products {
-                let (first, span) = share.units(p.span)?;
-                if p.to.len > span || p.first % span + p.to.len > span {
+                let (first, slice_len) = share.units(p.slice_len)?;
+                if p.to.len > slice_len || p.first % slice_len + p.to.len > slice_len {
                     return None;
                 }
-                if (first..first + span).contains(&p.first) {
-                    own.push(Product { span, first: p.first - first, ..*p });
+                if (first..first + slice_len).contains(&p.first) {
+                    own.push(Product { slice_len, first: p.first - first, ..*p });
                 }
             }
             if own.is_empty() { Vec::new() } else { vec![Op::MatMul(own)] }
@@ -66,8 +66,8 @@ fn part(op: &Op, share: Share) -> Option<Vec<Op>> {
 
 /// The units of a map that are a share's; none may be.
 fn map_part(map: &Map, share: Share) -> Option<Option<Map>> {
-    let (begin, span) = share.units(map.span)?;
-    let (lo, hi) = (map.first.max(begin), (map.first + map.len).min(begin + span));
+    let (begin, slice_len) = share.units(map.slice_len)?;
+    let (lo, hi) = (map.first.max(begin), (map.first + map.len).min(begin + slice_len));
     if lo >= hi {
         return Some(None);
     }
@@ -90,12 +90,12 @@ fn map_part(map: &Map, share: Share) -> Option<Option<Map>> {
         | Instruction::MulAdd { .. }) => other,
     });
     let program = program.collect();
-    Some(Some(Map { span, first: lo - begin, len, program, layers: map.layers.clone(), ..*map }))
+    Some(Some(Map { slice_len, first: lo - begin, len, program, layers: map.layers.clone(), ..*map }))
 }
 
 /// A share's groups of a vector function, slice by slice.
 fn vector_parts(vector: &Vector, share: Share) -> Option<Vec<Vector>> {
-    let slices = vector.to.len / vector.span.max(1);
+    let slices = vector.to.len / vector.slice_len.max(1);
     let all = slices * share.of;
     if !vector.operation.groups().is_multiple_of(all) {
         return None;
@@ -107,7 +107,7 @@ fn vector_parts(vector: &Vector, share: Share) -> Option<Vec<Vector>> {
         let operands = vector.operands.iter();
         let operands =
             operands.map(|read| part.units(read.view.len).map(|(first, len)| read.part(first, len)));
-        Some(Vector { operation, operands: operands.collect::<Option<_>>()?, to, span: to.len })
+        Some(Vector { operation, operands: operands.collect::<Option<_>>()?, to, slice_len: to.len })
     };
     (0..slices).map(slice).collect()
 }

@@ -9,7 +9,7 @@ use crate::plan::{Buffer, BufferId, PlanError, Read, StartValue, View};
 use crate::schedule::{Place, Schedule, is_elementwise, is_product};
 use rnnc_graph::{
     AccumulationKind, Components, Connection, ConnectionKind, Function, Graph, Kind, LayerId, LayerKind,
-    Range, Spans, Start, WeightId,
+    Range, Slices, Start, WeightId,
 };
 use std::collections::{HashMap, HashSet};
 
@@ -22,7 +22,7 @@ pub(crate) struct Lowering<'a> {
     pub components: Components,
     pub schedule: Schedule,
     /// By which units layers are shared out.
-    pub spans: Spans,
+    pub slices: Slices,
     /// For each layer, whether its values begin as the result of products, in its buffer.
     products: Vec<bool>,
     /// Of each layer in more than one piece, which of its terms reach which units.
@@ -35,7 +35,7 @@ pub(crate) struct Lowering<'a> {
     pub storage: Vec<Option<View>>,
 }
 
-/// What the layers of one map share: slot, component, phase, offset, size, and the part of it.
+/// What the layers of one map share: level, component, phase, offset, size, and the part of it.
 type MapKey = (usize, Option<usize>, usize, i64, usize, Range);
 
 /// A part of an elementwise layer that one map computes.
@@ -50,12 +50,12 @@ pub(crate) struct Piece {
 /// become one map.
 #[derive(Clone, Debug)]
 pub(crate) struct MapGroup {
-    pub slot: usize,
+    pub level: usize,
     /// Of a cycle, its component.
     pub component: Option<usize>,
     pub phase: usize,
     pub offset: i64,
-    pub span: usize,
+    pub slice_len: usize,
     pub first: usize,
     pub len: usize,
     /// In the order in which they are computed.
@@ -64,18 +64,18 @@ pub(crate) struct MapGroup {
 
 /// What the backward pass needs of the forward one: layers saved, and how far back they are read.
 #[derive(Default)]
-pub(crate) struct Saved {
+pub(crate) struct Residuals {
     pub layers: HashSet<LayerId>,
     pub depths: HashMap<LayerId, usize>,
 }
 
-impl Saved {
+impl Residuals {
     /// What an adjoint graph reads.
-    pub fn of(adjoint: &Graph) -> Saved {
-        let mut saved = Saved::default();
+    pub fn of(adjoint: &Graph) -> Residuals {
+        let mut saved = Residuals::default();
         let depths = adjoint.history_depths();
         for id in adjoint.layer_ids() {
-            if let LayerKind::Saved(of) = adjoint.layer_at(id).kind {
+            if let LayerKind::Residual(of) = adjoint.layer_at(id).kind {
                 saved.layers.insert(of);
                 saved.depths.insert(of, depths[id.index()]);
             }
@@ -83,7 +83,7 @@ impl Saved {
         for a in adjoint.accumulations() {
             if let AccumulationKind::Outer { source, delay, .. }
             | AccumulationKind::Diagonal { source, delay, .. } = a.kind
-                && let LayerKind::Saved(of) = adjoint.layer_at(source).kind
+                && let LayerKind::Residual(of) = adjoint.layer_at(source).kind
             {
                 let depth = saved.depths.entry(of).or_default();
                 *depth = (*depth).max(usize::try_from(delay).unwrap_or(0));
@@ -99,16 +99,16 @@ impl<'a> Lowering<'a> {
         graph: &'a Graph,
         forward: Option<&Graph>,
         components: Components,
-        saved: &Saved,
+        saved: &Residuals,
     ) -> Lowering<'a> {
         let is_symbol = |id: LayerId| match (graph.layer_at(id).kind, forward) {
-            (LayerKind::Saved(of), Some(forward)) => forward.layer_at(of).kind == LayerKind::Symbol,
+            (LayerKind::Residual(of), Some(forward)) => forward.layer_at(of).kind == LayerKind::Symbol,
             (kind, _) => kind == LayerKind::Symbol,
         };
         // A scan's maps are cut by its terms alone: its states are whole layers'.
         let in_scan = |layer| matches!(components.of(layer).kind, Kind::Scan(_));
-        let spans = Spans::find(graph, in_scan);
-        let schedule = Schedule::new(graph, &components, &spans);
+        let slices = Slices::find(graph, in_scan);
+        let schedule = Schedule::new(graph, &components, &slices);
         let count = graph.layers().len();
         let mut lowering = Lowering {
             graph,
@@ -116,7 +116,7 @@ impl<'a> Lowering<'a> {
             symbols: graph.layer_ids().map(is_symbol).collect(),
             components,
             schedule,
-            spans,
+            slices,
             products: graph.layer_ids().map(|layer| graph.incoming(layer).any(is_product)).collect(),
             reaching: HashMap::new(),
             pieces: vec![Vec::new(); count],
@@ -169,7 +169,7 @@ impl<'a> Lowering<'a> {
     /// The parts of a layer that one program each computes: cut wherever a term or a slice begins or ends.
     fn segments(&self, layer: LayerId) -> Vec<Range> {
         let size = self.graph.layer_at(layer).size;
-        let mut cuts: Vec<usize> = (0..size).step_by(self.spans.of(layer)).collect();
+        let mut cuts: Vec<usize> = (0..size).step_by(self.slices.of(layer)).collect();
         cuts.extend([0, size]);
         for c in self.graph.incoming(layer) {
             cuts.extend([c.target_range.start, c.target_range.end()]);
@@ -193,11 +193,11 @@ impl<'a> Lowering<'a> {
                 }
                 let at = self.place(layer);
                 let cycle = self.cycle(layer);
-                let span = self.spans.of(layer);
+                let slice_len = self.slices.of(layer);
                 // Maps run in order: a layer cannot join one that runs before a source's.
                 let beside = |source: LayerId| {
                     let from = self.place(source);
-                    (from.slot, self.cycle(source), from.phase) == (at.slot, cycle, at.phase)
+                    (from.level, self.cycle(source), from.phase) == (at.level, cycle, at.phase)
                 };
                 let earliest = self
                     .graph
@@ -213,18 +213,18 @@ impl<'a> Lowering<'a> {
                     self.reaching.insert(layer, Overlaps::new(terms));
                 }
                 for segment in segments {
-                    let units = Range::new(segment.start % span, segment.len);
-                    let key = (at.slot, cycle, at.phase, at.offset, span, units);
+                    let units = Range::new(segment.start % slice_len, segment.len);
+                    let key = (at.level, cycle, at.phase, at.offset, slice_len, units);
                     let last = self.maps.len().checked_sub(1);
                     let map = match open.get(&key) {
                         Some(&map) if Some(map) >= earliest && (in_step || Some(map) == last) => map,
                         _ => {
                             self.maps.push(MapGroup {
-                                slot: at.slot,
+                                level: at.level,
                                 component: cycle,
                                 phase: at.phase,
                                 offset: at.offset,
-                                span,
+                                slice_len,
                                 first: units.start,
                                 len: units.len,
                                 pieces: Vec::new(),
@@ -282,7 +282,7 @@ impl<'a> Lowering<'a> {
         }
     }
 
-    fn find_stored(&mut self, saved: &Saved) {
+    fn find_stored(&mut self, saved: &Residuals) {
         for output in self.graph.outputs() {
             self.stored[output.layer.index()] = true;
         }
@@ -324,7 +324,7 @@ impl<'a> Lowering<'a> {
                 .collect();
             reads.sort_unstable();
             (!reads.is_empty())
-                .then(|| (self.cycle(layer), self.place(layer).slot, self.place(layer).phase, reads))
+                .then(|| (self.cycle(layer), self.place(layer).level, self.place(layer).phase, reads))
         };
         bundle(self.graph.layer_ids().filter_map(|layer| Some((key(layer)?, layer))))
     }
@@ -351,7 +351,7 @@ impl<'a> Lowering<'a> {
             let mut reads = targets[layer.index()].clone();
             reads.sort_unstable();
             let fits = !reads.is_empty() && !self.has_products(layer) && self.is_mapped(layer);
-            fits.then(|| (self.cycle(layer), self.place(layer).slot, reads))
+            fits.then(|| (self.cycle(layer), self.place(layer).level, reads))
         };
         let mut bundles = bundle(self.graph.layer_ids().filter_map(|layer| Some((key(layer)?, layer))));
         for bundle in &mut bundles {
@@ -365,7 +365,7 @@ impl<'a> Lowering<'a> {
         &mut self,
         bundles: Vec<Vec<LayerId>>,
         given: impl Fn(LayerId) -> Option<View>,
-        saved: &Saved,
+        saved: &Residuals,
         buffers: &mut Vec<Buffer>,
     ) -> Result<(), PlanError> {
         let own = self.graph.history_depths();
@@ -416,7 +416,7 @@ impl<'a> Lowering<'a> {
             Start::Constant(value) => StartValue::Number(value),
             Start::Learned(weight) => StartValue::Weight(weights.view(weight).offset + range.start),
         };
-        Read { view, delay, start, history: !self.is_adjoint || matches!(l.kind, LayerKind::Saved(_)) }
+        Read { view, delay, start, history: !self.is_adjoint || matches!(l.kind, LayerKind::Residual(_)) }
     }
 }
 

@@ -26,7 +26,7 @@ pub(crate) fn build(lowering: &Lowering<'_>, weights: &WeightLayout, group: &Map
     let mut layers: Vec<LayerId> = group.pieces.iter().map(|piece| piece.layer).collect();
     // The slices of a layer come one after the other.
     layers.dedup();
-    Map { span: group.span, first: group.first, len: group.len, layers, program, registers }
+    Map { slice_len: group.slice_len, first: group.first, len: group.len, layers, program, registers }
 }
 
 struct Builder<'a, 'b> {

@@ -2,7 +2,7 @@
 
 use crate::first_fit::FirstFit;
 use crate::plan::{Buffer, Instruction, Op, Plan, Read, Stage, View};
-use crate::{strips, waves};
+use crate::{pipelines, time_blocks};
 use rnnc_graph::LayerKind;
 
 /// Buffers begin at multiples of this many bytes: a cache line.
@@ -50,14 +50,14 @@ impl Plan {
     /// kept when windows overlap).
     pub fn place(&self, streams: usize, frames: usize, keep: bool) -> Placement {
         let passes = std::iter::once(&self.forward_pass).chain(&self.backward_pass);
-        let mut at_once = waves::turns(self, passes.map(|pass| &pass.waves[..]));
-        at_once.extend(strips::turns(self));
+        let mut at_once = pipelines::levels(self, passes.map(|pass| &pass.pipelines[..]));
+        at_once.extend(time_blocks::levels(self));
         let rings = self.rings(frames);
         let frames = |buffer: usize| rings[buffer].unwrap_or(frames);
         self.place_of(streams, &frames, keep, &at_once)
     }
 
-    /// The same where all stages of some turns (see [`Plan::turns`]), from the first to the last of each range, may run
+    /// The same where all stages of some levels (see [`Plan::levels`]), from the first to the last of each range, may run
     /// at the same time, and no buffer is a ring.
     pub fn place_apart(
         &self,
@@ -82,17 +82,18 @@ impl Plan {
             rows.saturating_mul(b.width as u128 * 4).min(MOST).next_multiple_of(ALIGNMENT)
         };
         let sizes: Vec<u128> = self.buffers.iter().enumerate().map(size).collect();
-        // Of each turn, the first and the last of those with which it may run at once, if it is the last or the first of a
+        // Of each level, the first and the last of those with which it may run at once, if it is the last or the first of a
         // lifetime.
-        let turns =
+        let levels =
             self.buffers.iter().filter_map(|b| b.lifetime).map(|(_, last)| last + 1).max().unwrap_or(1);
-        let turns = at_once.iter().map(|range| range.1 + 1).fold(turns, usize::max);
-        let (mut firsts, mut lasts): (Vec<usize>, Vec<usize>) = (0..turns).map(|turn| (turn, turn)).unzip();
+        let levels = at_once.iter().map(|range| range.1 + 1).fold(levels, usize::max);
+        let (mut firsts, mut lasts): (Vec<usize>, Vec<usize>) =
+            (0..levels).map(|level| (level, level)).unzip();
         for &(first, last) in at_once {
             (firsts[last], lasts[first]) = (firsts[last].min(first), lasts[first].max(last));
         }
-        (1..turns).rev().for_each(|turn| firsts[turn - 1] = firsts[turn - 1].min(firsts[turn]));
-        (1..turns).for_each(|turn| lasts[turn] = lasts[turn].max(lasts[turn - 1]));
+        (1..levels).rev().for_each(|level| firsts[level - 1] = firsts[level - 1].min(firsts[level]));
+        (1..levels).for_each(|level| lasts[level] = lasts[level].max(lasts[level - 1]));
         let lifetime = |i: usize| match self.buffers[i].lifetime {
             Some((first, last)) if !(keep && self.buffers[i].saved) => (firsts[first], lasts[last]),
             _ => (0, usize::MAX),
@@ -101,7 +102,7 @@ impl Plan {
         let mut order: Vec<usize> = (0..sizes.len()).collect();
         order.sort_by_key(|&i| (std::cmp::Reverse(sizes[i]), i));
         let mut offsets = vec![0u128; sizes.len()];
-        let mut places = FirstFit::new(turns);
+        let mut places = FirstFit::new(levels);
         let mut total = 0;
         for i in order {
             offsets[i] = places.take(sizes[i], lifetime(i));
@@ -110,27 +111,27 @@ impl Plan {
         Placement { offsets, sizes, total }
     }
 
-    /// The turn of each stage of both passes: levels, counted through. Buffers' lifetimes are in turns.
-    pub fn turns(&self) -> Vec<usize> {
-        let mut turns = Vec::new();
-        let mut turn = 0;
+    /// The level of each stage, counted through both passes. Buffers' lifetimes are in levels.
+    pub fn levels(&self) -> Vec<usize> {
+        let mut levels = Vec::new();
+        let mut level = 0;
         for pass in std::iter::once(&self.forward_pass).chain(&self.backward_pass) {
-            for level in pass.stages.chunk_by(|a, b| a.level == b.level) {
-                turns.extend(level.iter().map(|_| turn));
-                turn += 1;
+            for stages in pass.stages.chunk_by(|a, b| a.level == b.level) {
+                levels.extend(stages.iter().map(|_| level));
+                level += 1;
             }
         }
-        turns
+        levels
     }
 
-    /// The turns of some ranges of stages: the number of their pass's first stage among those of both passes, and the first and
+    /// The levels of some ranges of stages: the number of their pass's first stage among those of both passes, and the first and
     /// the last of a range in it.
-    pub(crate) fn turns_of(
+    pub(crate) fn levels_of(
         &self,
         ranges: impl Iterator<Item = (usize, (usize, usize))>,
     ) -> Vec<(usize, usize)> {
-        let turns = self.turns();
-        ranges.map(|(pass, (from, to))| (turns[pass + from], turns[pass + to])).collect()
+        let levels = self.levels();
+        ranges.map(|(pass, (from, to))| (levels[pass + from], levels[pass + to])).collect()
     }
 
     /// What running takes, in numbers of 4 bytes. `keep` as in [`Plan::place`].
@@ -155,10 +156,10 @@ pub(crate) fn find_lifetimes(plan: &mut Plan) {
     let mut lifetimes: Vec<Option<(usize, usize)>> = vec![None; plan.buffers.len()];
     // Stages of one level may run at the same time.
     let forward = plan.forward_pass.stages.chunk_by(|a, b| a.level == b.level).count();
-    for (stage, turn) in plan.stages().zip(plan.turns()) {
+    for (stage, level) in plan.stages().zip(plan.levels()) {
         for_each_view(stage, &mut |view| {
             let lifetime = &mut lifetimes[view.buffer.0];
-            *lifetime = Some(lifetime.map_or((turn, turn), |(first, _)| (first, turn)));
+            *lifetime = Some(lifetime.map_or((level, level), |(first, _)| (first, level)));
         });
     }
     let mut outlives: Vec<bool> = plan.buffers.iter().map(|b| b.history > 0).collect();
@@ -193,7 +194,7 @@ pub(crate) fn for_each_touch(stage: &Stage, each: &mut dyn FnMut(View, i64)) {
     fn read(read: &Read, each: &mut dyn FnMut(View, i64)) {
         each(read.view, read.delay);
     }
-    for placed in stage.tracks.iter().flat_map(|t| &t.phases).flat_map(|p| &p.ops) {
+    for placed in stage.tasks.iter().flat_map(|t| &t.phases).flat_map(|p| &p.ops) {
         match &placed.op {
             Op::MatMul(products) => products.iter().for_each(|p| {
                 each(p.to, 0);

@@ -359,7 +359,7 @@ impl Writer<'_> {
         }
         let error = program.read(Flat::Gradients(own));
         let leaf = |layer: LayerId, _: &mut Program| match adjoint.layer_at(layer).kind {
-            LayerKind::Saved(of) => values[of.index()],
+            LayerKind::Residual(of) => values[of.index()],
             _ => Some(error),
         };
         let errors = program.evaluate(&adjoint, leaf)?;

@@ -3,15 +3,15 @@
 //! A row is one frame of one stream; a buffer holds `width` numbers a row. Executors choose how rows lie in memory.
 
 use crate::cost::Cost;
-use crate::deal::Lane;
 use crate::emit::emit;
 use crate::layout::WeightLayout;
-use crate::lower::{Lowering, Saved};
+use crate::lower::{Lowering, Residuals};
 use crate::memory;
 use crate::once::Once;
+use crate::partition::Lane;
+use crate::pipelines::Pipeline;
 use crate::repeat::Repeat;
-use crate::strips::Strip;
-use crate::waves::Wave;
+use crate::time_blocks::TimeBlock;
 use rnnc_graph::{
     Adjoint, AdjointOptions, Components, Constants, Direction, Function, Graph, GraphError, LayerId,
     LayerKind, Operation, WeightId,
@@ -105,9 +105,9 @@ pub struct Pass {
     /// ever added to.
     pub cleared: Vec<(usize, usize)>,
     /// Loops that run at the same time on the cores of a CPU.
-    pub waves: Vec<Wave<Lane>>,
-    /// Stages that run strip after strip of the frames on the cores of a CPU.
-    pub strips: Vec<Strip>,
+    pub pipelines: Vec<Pipeline<Lane>>,
+    /// Stages that run time block after time block of the frames on the cores of a CPU.
+    pub time_blocks: Vec<TimeBlock>,
 }
 
 /// A buffer, by its place.
@@ -161,7 +161,7 @@ impl Plan {
         } else {
             (forward, None)
         };
-        let saved = adjoint.as_ref().map(Saved::of).unwrap_or_default();
+        let saved = adjoint.as_ref().map(Residuals::of).unwrap_or_default();
         let mut buffers = Vec::new();
 
         let mut lowering = Lowering::new(&forward, None, Components::find(&forward)?, &saved);
@@ -177,12 +177,12 @@ impl Plan {
         let mut backward_pass = match &adjoint {
             None => None,
             Some(adjoint) => {
-                let none = Saved::default();
+                let none = Residuals::default();
                 let mut lowering = Lowering::new(adjoint, Some(&forward), Components::find(adjoint)?, &none);
                 let mut bundles = lowering.bundles_by_source();
                 bundles.extend(lowering.bundles_by_target(&weights));
                 let given = |layer: LayerId| match adjoint.layer_at(layer).kind {
-                    LayerKind::Saved(of) => forward_pass.storage[of.index()],
+                    LayerKind::Residual(of) => forward_pass.storage[of.index()],
                     _ => None,
                 };
                 lowering.store(bundles, given, &none, &mut buffers)?;
@@ -209,7 +209,7 @@ impl Plan {
             working: 0,
         };
         memory::find_lifetimes(&mut plan);
-        plan.deal_out(options.workers, options.streams, options.frames);
+        plan.partition_stages(options.workers, options.streams, options.frames);
         debug_assert_eq!(plan.verify(), Ok(()));
         Ok(plan)
     }
@@ -227,8 +227,8 @@ impl View {
     }
 
     /// Layers of so many units, or slices of one, that lie side by side in it.
-    pub fn slices(self, span: usize) -> impl Iterator<Item = View> {
-        (0..self.len / span.max(1)).map(move |slice| self.part(slice * span, span))
+    pub fn slices(self, slice_len: usize) -> impl Iterator<Item = View> {
+        (0..self.len / slice_len.max(1)).map(move |slice| self.part(slice * slice_len, slice_len))
     }
 }
 
@@ -286,9 +286,9 @@ pub struct Stage {
     /// Stages of one level can run side by side.
     pub level: usize,
     /// Independent of each other; they run in step.
-    pub tracks: Vec<Track>,
+    pub tasks: Vec<Task>,
     /// How the work is shared out.
-    pub deal: Deal,
+    pub partition: Partition,
     /// What it costs.
     pub cost: Cost,
 }
@@ -308,77 +308,77 @@ pub enum StageKind {
 /// How a stage's work is shared out among workers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Deal {
+pub enum Partition {
     /// A worker has all units of some rows; of a loop, of some streams.
-    Rows,
+    Batch,
     /// A worker has some units of all rows.
     Units,
     /// The same, and of a loop whose layers fall into heads whole ones, which read less of each other, or nothing: see
-    /// [`Track::heads`].
+    /// [`Task::heads`].
     Heads,
     /// A worker has all units and streams of some frames; of a scan alone, whose states go from chunk to chunk: see
     /// [`Chunks`](crate::recurrence::Chunks).
-    Chunks,
+    Time,
     /// One worker has all: there is too little to share.
-    Alone,
+    Serial,
 }
 
 /// One component's steps (or, in a frames stage, those of all its layers).
 #[derive(Clone, Debug, PartialEq)]
-pub struct Track {
+pub struct Task {
     /// The components, by their place in [`Pass::components`].
     pub components: Vec<usize>,
     /// The direction of its steps.
     pub direction: Direction,
     /// Frames in a step; `usize::MAX`: all.
     pub block: usize,
-    /// What is done in a step, in order. Between phases, workers that share out units must meet.
+    /// What is done in a step, in order. Between phases, workers that share out units must synchronize.
     pub phases: Vec<Phase>,
-    /// Whether they must meet after the last phase too.
+    /// Whether they must synchronize after the last phase too.
     pub barrier_at_end: bool,
     /// Into how many equal parts the units of its layers (or of slices of them) fall, such that the most is read within a
-    /// part; 1 if there are no such parts. A layer that has no such parts is dealt by units.
+    /// part; 1 if there are no such parts. A layer that has no such parts is partitioned by units.
     pub heads: usize,
 }
 
 impl Stage {
-    /// How many times workers meet in a step of its tracks, as they share out the work.
-    pub fn barriers_per_step(&self, deal: Deal) -> usize {
-        let phases = self.tracks.iter().map(|track| track.phases.len()).max().unwrap_or(0);
-        let has_barrier = |&phase: &usize| self.tracks.iter().any(|track| track.has_barrier(phase, deal));
+    /// How many times workers synchronize in a step of its tasks, as they share out the work.
+    pub fn barriers_per_step(&self, partition: Partition) -> usize {
+        let phases = self.tasks.iter().map(|task| task.phases.len()).max().unwrap_or(0);
+        let has_barrier = |&phase: &usize| self.tasks.iter().any(|task| task.has_barrier(phase, partition));
         (0..phases).filter(has_barrier).count()
     }
 }
 
-impl Track {
-    /// Whether workers meet in a step behind a phase, as they share out the work.
-    pub fn has_barrier(&self, phase: usize, deal: Deal) -> bool {
-        match deal {
-            Deal::Units => phase + 1 < self.phases.len() || self.barrier_at_end,
-            Deal::Heads => self.phases.get(phase).is_some_and(|phase| phase.barrier_of_heads),
-            Deal::Rows | Deal::Chunks | Deal::Alone => false,
+impl Task {
+    /// Whether workers synchronize in a step behind a phase, as they share out the work.
+    pub fn has_barrier(&self, phase: usize, partition: Partition) -> bool {
+        match partition {
+            Partition::Units => phase + 1 < self.phases.len() || self.barrier_at_end,
+            Partition::Heads => self.phases.get(phase).is_some_and(|phase| phase.barrier_of_heads),
+            Partition::Batch | Partition::Time | Partition::Serial => false,
         }
     }
 
-    /// How many times workers meet in a step, as they share out the work.
-    pub fn barriers_per_step(&self, deal: Deal) -> usize {
-        (0..self.phases.len()).filter(|&phase| self.has_barrier(phase, deal)).count()
+    /// How many times workers synchronize in a step, as they share out the work.
+    pub fn barriers_per_step(&self, partition: Partition) -> usize {
+        (0..self.phases.len()).filter(|&phase| self.has_barrier(phase, partition)).count()
     }
 }
 
-/// Operations between which workers that share out units need not meet.
+/// Operations between which workers that share out units need not synchronize.
 #[derive(Clone, Debug, PartialEq, Default)]
 pub struct Phase {
     /// In order.
     pub ops: Vec<Placed>,
-    /// Whether workers that share out heads must meet behind it, too.
+    /// Whether workers that share out heads must synchronize behind it, too.
     pub barrier_of_heads: bool,
 }
 
 /// An operation and which frames it does in a step.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Placed {
-    /// In step k of a loop it does `block` frames from frame `k * block + offset`, in the track's direction.
+    /// In step k of a loop it does `block` frames from frame `k * block + offset`, in the task's direction.
     pub offset: i64,
     /// What is done.
     pub op: Op,
@@ -421,10 +421,10 @@ impl Op {
 /// to (+)= W from
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Product {
-    /// The units written: those of `to.len / span` layers (or slices of one) side by side, or a part of one.
+    /// The units written: those of `to.len / slice_len` layers (or slices of one) side by side, or a part of one.
     pub to: View,
     /// The size of the layers (or slices) written, by which units are shared out.
-    pub span: usize,
+    pub slice_len: usize,
     /// The first of the layer's units written, if a part.
     pub first: usize,
     /// The units read.
@@ -438,10 +438,10 @@ pub struct Product {
 /// to (+)= the table's row of the symbol
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct LookUp {
-    /// The units written: those of `to.len / span` layers (or slices of one) side by side.
+    /// The units written: those of `to.len / slice_len` layers (or slices of one) side by side.
     pub to: View,
     /// The size of the layers (or slices) written, by which units are shared out.
-    pub span: usize,
+    pub slice_len: usize,
     /// The symbol.
     pub symbol: Read,
     /// `to.len` rows, one column a symbol.
@@ -460,7 +460,7 @@ pub struct Vector {
     /// Its result.
     pub to: View,
     /// The size of the slices in which its units are shared out: all of them, if there is but one.
-    pub span: usize,
+    pub slice_len: usize,
 }
 
 /// gradient (+)= sum over rows of error outer source
@@ -509,11 +509,11 @@ pub struct RowSum {
 }
 
 /// A fused elementwise program over some units of every row. In a block of several frames it may read what it wrote in
-/// the frames before (in the track's direction): those come first.
+/// the frames before (in the task's direction): those come first.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Map {
     /// The size of its layers (or slices of them), by which units are shared out.
-    pub span: usize,
+    pub slice_len: usize,
     /// The first of their units that it computes.
     pub first: usize,
     /// How many.
@@ -571,7 +571,7 @@ impl Binary {
     /// What a layer's operation is, if it is one of two operands, unit by unit.
     pub(crate) fn of(operation: Operation) -> Option<Binary> {
         match operation {
-            Operation::Quotient => Some(Binary::Div),
+            Operation::Divide => Some(Binary::Div),
             Operation::Max => Some(Binary::Max),
             Operation::Min => Some(Binary::Min),
             Operation::Step => Some(Binary::Step),

@@ -1,7 +1,7 @@
-//! A scan's track as a recurrence of single frames: what one lane (unit of a stream) does in each frame, once it is
+//! A scan's task as a recurrence of single frames: what one lane (unit of a stream) does in each frame, once it is
 //! known which reads are of its own past.
 
-use crate::plan::{Binary, Instruction, Map, Op, Read, Register, StartValue, Track, View};
+use crate::plan::{Binary, Instruction, Map, Op, Read, Register, StartValue, Task, View};
 use crate::repeat::Repeat;
 use rnnc_graph::{Direction, Function};
 use std::collections::HashMap;
@@ -14,7 +14,7 @@ pub const LARGEST_ORDER: usize = 4;
 pub struct Recurrence {
     /// The direction of its frames.
     pub direction: Direction,
-    /// The first unit of the track's layers.
+    /// The first unit of the task's layers.
     pub first: usize,
     /// How many units.
     pub len: usize,
@@ -109,17 +109,17 @@ pub enum Step {
 }
 
 impl Recurrence {
-    /// The recurrences of a scan's track, one for each run of units that all go through the same maps. `None` if it has
+    /// The recurrences of a scan's task, one for each run of units that all go through the same maps. `None` if it has
     /// something else than maps, or they are not recurrences of single frames: if delays within them are of both signs, or
     /// units are moved.
-    pub fn of(track: &Track) -> Option<Vec<Recurrence>> {
-        let ops = track.phases.iter().flat_map(|phase| &phase.ops);
+    pub fn of(task: &Task) -> Option<Vec<Recurrence>> {
+        let ops = task.phases.iter().flat_map(|phase| &phase.ops);
         let maps = ops.map(|placed| match &placed.op {
             Op::Map(map) => Some(map),
             _ => None,
         });
         let maps: Vec<&Map> = maps.collect::<Option<_>>()?;
-        let (direction, maps) = (track.direction, &maps[..]);
+        let (direction, maps) = (task.direction, &maps[..]);
         let mut cuts: Vec<usize> = maps.iter().flat_map(|m| [m.first, m.first + m.len]).collect();
         cuts.sort_unstable();
         cuts.dedup();
@@ -193,11 +193,11 @@ pub struct Chunks {
 }
 
 impl Chunks {
-    /// For a stage's tracks; `None` if it is no scan, or one that has to be run as it stands.
-    pub fn of(tracks: &[Track], workers: usize) -> Option<Chunks> {
+    /// For a stage's tasks; `None` if it is no scan, or one that has to be run as it stands.
+    pub fn of(tasks: &[Task], workers: usize) -> Option<Chunks> {
         let (mut finding, mut running) = (0, 0);
-        for track in tracks {
-            for recurrence in Recurrence::of(track)? {
+        for task in tasks {
+            for recurrence in Recurrence::of(task)? {
                 let wanted = recurrence.affine_steps()?;
                 let steps = || recurrence.steps.iter().zip(&wanted);
                 let order = recurrence.order();
@@ -276,7 +276,7 @@ impl Step {
     }
 }
 
-/// Of a read: of what the track writes, but of another unit, or of what no map of these units writes.
+/// Of a read: of what the task writes, but of another unit, or of what no map of these units writes.
 struct Moved;
 
 /// A place in memory that one unit writes and reads: the buffer and the column of unit 0 (which may not exist).
@@ -290,7 +290,7 @@ struct Builder<'a> {
     out: Recurrence,
     /// The maps of these units, in the plan's order.
     maps: &'a [&'a Map],
-    /// All columns that the track writes, of these and other units.
+    /// All columns that the task writes, of these and other units.
     written: Vec<(View, Cell)>,
     /// By cell: the map that writes it.
     writer: HashMap<Cell, usize>,
@@ -305,7 +305,7 @@ impl<'a> Builder<'a> {
         direction: Direction,
         first: usize,
         len: usize,
-        track: &[&Map],
+        task: &[&Map],
         maps: &'a [&'a Map],
     ) -> Builder<'a> {
         let stores = |map: &Map| -> Vec<(View, Cell)> {
@@ -329,7 +329,7 @@ impl<'a> Builder<'a> {
         Builder {
             out,
             maps,
-            written: track.iter().flat_map(|map| stores(map)).collect(),
+            written: task.iter().flat_map(|map| stores(map)).collect(),
             writer: writer.collect(),
             present: HashMap::new(),
             states: HashMap::new(),
@@ -346,7 +346,7 @@ impl<'a> Builder<'a> {
         Some(self.out)
     }
 
-    /// How many frames before (in the direction of the track) a read of the track's own is; `None` if it is not its own.
+    /// How many frames before (in the direction of the task) a read of the task's own is; `None` if it is not its own.
     fn own(&self, read: &Read, map: &Map) -> Option<Result<i64, Moved>> {
         let view = read.view;
         let overlaps = |w: &View| {

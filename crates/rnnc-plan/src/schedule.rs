@@ -1,21 +1,23 @@
-//! When each layer runs: its stage, and its phase among those between which workers must meet.
+//! When each layer runs: its stage, and its phase among those between which workers must synchronize.
 //!
 //! Slots alternate: even ones are frames stages, odd ones hold the cycles (scans and loops). A component comes as
-//! early as what it reads allows, so components of one slot do not depend on each other and can run side by
-//! side. The products that enter a cycle from outside are hoisted into the slot before it.
+//! early as what it reads allows, so components of one level do not depend on each other and can run side by
+//! side. The products that enter a cycle from outside are hoisted into the level before it.
 
-use rnnc_graph::{Components, Connection, ConnectionKind, Direction, Graph, Kind, LayerId, LayerKind, Spans};
+use rnnc_graph::{
+    Components, Connection, ConnectionKind, Direction, Graph, Kind, LayerId, LayerKind, Slices,
+};
 
 /// When a layer runs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Place {
-    /// The slot.
-    pub slot: usize,
-    /// The phase of its track.
+    /// The level.
+    pub level: usize,
+    /// The phase of its task.
     pub phase: usize,
-    /// The phase of the slot before, in which its hoisted products run (layers of cycles).
+    /// The phase of the level before, in which its hoisted products run (layers of cycles).
     pub hoisted: usize,
-    /// How many frames it lies behind in a block, along the track's direction.
+    /// How many frames it lies behind in a block, along the task's direction.
     pub offset: i64,
 }
 
@@ -25,17 +27,17 @@ pub(crate) struct Schedule {
     pub barriers: Vec<Barriers>,
 }
 
-/// Where workers must meet in a step of a cycle.
+/// Where workers must synchronize in a step of a cycle.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Barriers {
-    /// Whether those that share out units must meet after the last phase too, and not between phases alone.
+    /// Whether those that share out units must synchronize after the last phase too, and not between phases alone.
     pub at_end: bool,
-    /// For each phase, whether those that share out heads must meet after it.
+    /// For each phase, whether those that share out heads must synchronize after it.
     pub of_heads: Vec<bool>,
 }
 
 impl Schedule {
-    pub fn new(graph: &Graph, components: &Components, spans: &Spans) -> Schedule {
+    pub fn new(graph: &Graph, components: &Components, slices: &Slices) -> Schedule {
         let mut schedule = Schedule {
             places: vec![Place::default(); graph.layers().len()],
             barriers: vec![Barriers::default(); components.list.len()],
@@ -43,47 +45,47 @@ impl Schedule {
         for (at, component) in components.list.iter().enumerate() {
             if component.kind == Kind::Frames {
                 for &layer in &component.layers {
-                    schedule.places[layer.index()] = schedule.frames_place(graph, spans, layer);
+                    schedule.places[layer.index()] = schedule.frames_place(graph, slices, layer);
                 }
             } else {
-                schedule.cycle_places(graph, components, spans, at);
+                schedule.cycle_places(graph, components, slices, at);
             }
         }
         schedule
     }
 
-    fn frames_place(&self, graph: &Graph, spans: &Spans, layer: LayerId) -> Place {
+    fn frames_place(&self, graph: &Graph, slices: &Slices, layer: LayerId) -> Place {
         let mut place = Place::default();
         for (_, source) in computed_sources(graph, layer) {
-            let from = self.places[source.index()].slot;
-            place.slot = place.slot.max(from + from % 2);
+            let from = self.places[source.index()].level;
+            place.level = place.level.max(from + from % 2);
         }
         for (c, source) in computed_sources(graph, layer) {
             let from = self.places[source.index()];
-            if from.slot == place.slot {
+            if from.level == place.level {
                 // Rows may be shared out: other frames are other workers'.
                 place.phase =
-                    place.phase.max(from.phase + usize::from(c.delay != 0 || spans.cross(graph, c)));
+                    place.phase.max(from.phase + usize::from(c.delay != 0 || slices.cross(graph, c)));
             }
         }
         place
     }
 
-    fn cycle_places(&mut self, graph: &Graph, components: &Components, spans: &Spans, at: usize) {
+    fn cycle_places(&mut self, graph: &Graph, components: &Components, slices: &Slices, at: usize) {
         let component = &components.list[at];
         let inside = |layer: LayerId| components.of_layer[layer.index()] == at;
-        let mut slot = 1;
+        let mut level = 1;
         for &layer in &component.layers {
             for (_, source) in computed_sources(graph, layer).filter(|&(_, s)| !inside(s)) {
-                let from = self.places[source.index()].slot;
-                slot = slot.max(if from.is_multiple_of(2) { from + 1 } else { from + 2 });
+                let from = self.places[source.index()].level;
+                level = level.max(if from.is_multiple_of(2) { from + 1 } else { from + 2 });
             }
         }
         let sign = if component.direction == Direction::Forward { 1 } else { -1 };
         let width = i64::try_from(component.width.frames).unwrap_or(i64::MAX);
         // `layers` is in the order of a block: what is read of the same block has its phase already.
         for (&layer, &offset) in component.layers.iter().zip(&component.offsets) {
-            self.places[layer.index()] = Place { slot, phase: 0, hoisted: 0, offset };
+            self.places[layer.index()] = Place { level, phase: 0, hoisted: 0, offset };
         }
         let behind = |places: &[Place], c: &Connection, source: LayerId| {
             sign * c.delay + places[source.index()].offset - places[c.target.index()].offset
@@ -94,9 +96,9 @@ impl Schedule {
                 let from = self.places[source.index()];
                 if inside(source) {
                     if behind(&self.places, c, source) < width {
-                        place.phase = place.phase.max(from.phase + usize::from(spans.cross(graph, c)));
+                        place.phase = place.phase.max(from.phase + usize::from(slices.cross(graph, c)));
                     }
-                } else if is_product(c) && from.slot + 1 == slot {
+                } else if is_product(c) && from.level + 1 == level {
                     place.hoisted = place.hoisted.max(from.phase + 1);
                 }
             }
@@ -104,7 +106,7 @@ impl Schedule {
         }
         let reads = component.layers.iter().flat_map(|&layer| computed_sources(graph, layer));
         let reads: Vec<Read> = reads
-            .filter(|&(c, source)| inside(source) && spans.cross(graph, c))
+            .filter(|&(c, source)| inside(source) && slices.cross(graph, c))
             .map(|(c, source)| {
                 let behind = behind(&self.places, c, source);
                 Read {
@@ -112,7 +114,7 @@ impl Schedule {
                     to: self.places[c.target.index()].phase,
                     same_step: behind < width,
                     earlier_step: behind > 0,
-                    crosses_heads: spans.cross_heads(graph, c, component.heads),
+                    crosses_heads: slices.cross_heads(graph, c, component.heads),
                 }
             })
             .collect();
@@ -137,7 +139,7 @@ struct Read {
     crosses_heads: bool,
 }
 
-/// The phases behind which workers with whole heads must meet: as few as will do.
+/// The phases behind which workers with whole heads must synchronize: as few as will do.
 fn of_heads(reads: &[Read], phases: usize) -> Vec<bool> {
     let mut barriers = vec![false; phases];
     let crossing = || reads.iter().filter(|read| read.crosses_heads);
@@ -166,8 +168,10 @@ fn of_heads(reads: &[Read], phases: usize) -> Vec<bool> {
 fn computed_sources(graph: &Graph, layer: LayerId) -> impl Iterator<Item = (&Connection, LayerId)> {
     graph.incoming(layer).filter_map(|c| {
         let source = c.source?;
-        let given =
-            matches!(graph.layer_at(source).kind, LayerKind::Input | LayerKind::Symbol | LayerKind::Saved(_));
+        let given = matches!(
+            graph.layer_at(source).kind,
+            LayerKind::Input | LayerKind::Symbol | LayerKind::Residual(_)
+        );
         (!given).then_some((c, source))
     })
 }

@@ -5,14 +5,14 @@
 //! the executor's choice.) The instructions that compute it move from the frames stage's map to the one that loads it.
 
 use crate::cost::Cost;
-use crate::deal::Speeds;
 use crate::memory::{find_lifetimes, for_each_view};
 use crate::overlaps::Views;
+use crate::partition::Speeds;
 use crate::plan::{BufferId, Instruction, Map, Op, Pass, Plan, Read, Register, StageKind, View};
 use rnnc_graph::{Graph, LayerId};
 use std::collections::{BTreeSet, HashMap, HashSet};
 
-/// An operation's place in a pass: stage, track, phase, and which of its operations.
+/// An operation's place in a pass: stage, task, phase, and which of its operations.
 type Place = (usize, usize, usize, usize);
 
 /// What is to move from a map to another.
@@ -24,7 +24,7 @@ struct Move {
 
 impl Plan {
     /// Moves into the maps of cycles whatever is computed for them alone, and chooses anew how work is shared out, among cores
-    /// of these speeds, as [`Plan::deal_out_at`] does.
+    /// of these speeds, as [`Plan::partition_stages_at`] does.
     pub fn sink(&mut self, speeds: Speeds) {
         for backward in [false, true] {
             let moves = match (backward, &self.backward_pass, &self.adjoint) {
@@ -39,19 +39,19 @@ impl Plan {
             };
             carry_out(pass, &moves);
             for stage in &mut pass.stages {
-                for track in &mut stage.tracks {
-                    for phase in &mut track.phases {
+                for task in &mut stage.tasks {
+                    for phase in &mut task.phases {
                         let is_empty = |op: &Op| matches!(op, Op::Map(map) if map.program.is_empty());
                         phase.ops.retain(|placed| !is_empty(&placed.op));
                     }
                     if stage.kind == StageKind::Frames {
-                        track.phases.retain(|phase| !phase.ops.is_empty());
+                        task.phases.retain(|phase| !phase.ops.is_empty());
                     }
                 }
-                stage.tracks.retain(|track| !track.phases.is_empty());
-                stage.cost = Cost::of(&stage.tracks);
+                stage.tasks.retain(|task| !task.phases.is_empty());
+                stage.cost = Cost::of(&stage.tasks);
             }
-            pass.stages.retain(|stage| !stage.tracks.is_empty());
+            pass.stages.retain(|stage| !stage.tasks.is_empty());
         }
         let mut used = HashSet::new();
         self.stages().for_each(|stage| for_each_view(stage, &mut |view| used.extend([view.buffer])));
@@ -64,7 +64,7 @@ impl Plan {
             }
         }
         find_lifetimes(self);
-        self.deal_out_at(speeds);
+        self.partition_stages_at(speeds);
         debug_assert_eq!(self.verify(), Ok(()));
     }
 }
@@ -72,8 +72,8 @@ impl Plan {
 /// Calls `each` with every map of a pass.
 fn maps(pass: &Pass) -> impl Iterator<Item = (Place, &Map)> {
     pass.stages.iter().enumerate().flat_map(|(s, stage)| {
-        stage.tracks.iter().enumerate().flat_map(move |(t, track)| {
-            track.phases.iter().enumerate().flat_map(move |(p, phase)| {
+        stage.tasks.iter().enumerate().flat_map(move |(t, task)| {
+            task.phases.iter().enumerate().flat_map(move |(p, phase)| {
                 phase.ops.iter().enumerate().filter_map(move |(o, placed)| match &placed.op {
                     Op::Map(map) => Some(((s, t, p, o), map)),
                     _ => None,
@@ -84,14 +84,14 @@ fn maps(pass: &Pass) -> impl Iterator<Item = (Place, &Map)> {
 }
 
 fn map_at(pass: &Pass, (s, t, p, o): Place) -> Option<&Map> {
-    match &pass.stages.get(s)?.tracks.get(t)?.phases.get(p)?.ops.get(o)?.op {
+    match &pass.stages.get(s)?.tasks.get(t)?.phases.get(p)?.ops.get(o)?.op {
         Op::Map(map) => Some(map),
         _ => None,
     }
 }
 
 fn map_at_mut(pass: &mut Pass, (s, t, p, o): Place) -> Option<&mut Map> {
-    match &mut pass.stages.get_mut(s)?.tracks.get_mut(t)?.phases.get_mut(p)?.ops.get_mut(o)?.op {
+    match &mut pass.stages.get_mut(s)?.tasks.get_mut(t)?.phases.get_mut(p)?.ops.get_mut(o)?.op {
         Op::Map(map) => Some(map),
         _ => None,
     }
@@ -103,7 +103,7 @@ fn find_moves(plan: &Plan, pass: &Pass, graph: &Graph) -> Vec<Move> {
     let mut named: Vec<(View, ())> = Vec::new();
     plan.stages().for_each(|stage| for_each_view(stage, &mut |view| named.push((view, ()))));
     // Outputs are copied out, and older frames of saved layers may be.
-    let saved = if std::ptr::eq(graph, &plan.forward) { plan.saved_layers() } else { Vec::new() };
+    let saved = if std::ptr::eq(graph, &plan.forward) { plan.residual_layers() } else { Vec::new() };
     let kept = graph.outputs().iter().map(|output| output.layer).chain(saved);
     named.extend(kept.filter_map(|layer| pass.storage[layer.index()]).map(|view| (view, ())));
     let named = Views::new(named);
@@ -114,7 +114,7 @@ fn find_moves(plan: &Plan, pass: &Pass, graph: &Graph) -> Vec<Move> {
     for (place, map) in maps(pass).filter(|(place, _)| pass.stages[place.0].kind != StageKind::Frames) {
         for step in &map.program {
             if let Instruction::Load { read: Read { view, delay: 0, .. }, .. } = *step {
-                loads.insert(view, (place, map.span, map.first, map.len));
+                loads.insert(view, (place, map.slice_len, map.first, map.len));
             }
         }
     }
@@ -124,11 +124,11 @@ fn find_moves(plan: &Plan, pass: &Pass, graph: &Graph) -> Vec<Move> {
         let mut wanted: Vec<Option<Place>> = vec![None; map.program.len()];
         for (step, wanted) in map.program.iter().zip(&mut wanted) {
             let Instruction::Store { to: view, .. } = *step else { continue };
-            if let Some(&(to, span, first, len)) = loads.get(&view)
+            if let Some(&(to, slice_len, first, len)) = loads.get(&view)
                 && named.with(view).take(3).count() == 2
                 && to.0 > from.0
                 && plan.buffers[view.buffer.0].history == 0
-                && (span, first, len) == (map.span, map.first, map.len)
+                && (slice_len, first, len) == (map.slice_len, map.first, map.len)
             {
                 *wanted = Some(to);
             }
@@ -228,7 +228,7 @@ fn needed(map: &Map, of: impl Fn(View) -> bool) -> Vec<bool> {
 fn written(pass: &Pass) -> Vec<(View, usize)> {
     let mut written = Vec::new();
     for (number, stage) in pass.stages.iter().enumerate() {
-        for placed in stage.tracks.iter().flat_map(|t| &t.phases).flat_map(|phase| &phase.ops) {
+        for placed in stage.tasks.iter().flat_map(|t| &t.phases).flat_map(|phase| &phase.ops) {
             match &placed.op {
                 Op::MatMul(products) => written.extend(products.iter().map(|p| (p.to, number))),
                 Op::Gather(look_ups) => written.extend(look_ups.iter().map(|l| (l.to, number))),

@@ -1,7 +1,7 @@
 //! What a run carries from one window to the next, and whether it fits a plan.
 
 use crate::checks::check_single;
-use crate::executor::{ExecutorError, Setup};
+use crate::executor::{ExecutionConfig, ExecutorError};
 use crate::plan::Plan;
 use rnnc_graph::{LayerId, LayerKind, count};
 use std::collections::HashSet;
@@ -28,7 +28,7 @@ pub struct State {
     /// the layers.
     pub histories: Vec<History>,
     /// Frames since the last reset, or since the stream began, for each stream.
-    pub ages: Vec<u64>,
+    pub since_reset: Vec<u64>,
     /// Frames run so far in every stream (dropout masks are keyed by it).
     pub frames: u64,
     /// What errors go back through before the next frame; `None` where nothing is kept: in plans without gradients,
@@ -43,19 +43,19 @@ pub struct Kept {
     /// How many frames, K: all that errors can go back through, but no more than [`Plan::kept_frames`].
     pub frames: usize,
     /// Frames since the last reset, in each of the last K frames: `[K, B]`, oldest first.
-    pub ages: Vec<u64>,
-    /// For each of the [`Plan::saved_layers`], in order, the K frames before those of its history; of a layer that has
+    pub since_reset: Vec<u64>,
+    /// For each of the [`Plan::residual_layers`], in order, the K frames before those of its history; of a layer that has
     /// none, the last K.
     pub layers: Vec<History>,
 }
 
 impl Plan {
     /// The layers of the forward network whose values the backward pass reads.
-    pub fn saved_layers(&self) -> Vec<LayerId> {
+    pub fn residual_layers(&self) -> Vec<LayerId> {
         let layers = self.adjoint.iter().flat_map(|adjoint| adjoint.layers());
         let mut saved: Vec<LayerId> = layers
             .filter_map(|layer| match layer.kind {
-                LayerKind::Saved(of) => Some(of),
+                LayerKind::Residual(of) => Some(of),
                 _ => None,
             })
             .collect();
@@ -66,16 +66,16 @@ impl Plan {
 
     /// The most frames before the new ones that a backward call goes through, when the calls before it were of whole
     /// steps: the window less a step, and 0 without gradients.
-    pub fn kept_frames(&self, setup: Setup) -> usize {
-        if self.adjoint.is_some() { setup.window.saturating_sub(setup.step) } else { 0 }
+    pub fn kept_frames(&self, config: ExecutionConfig) -> usize {
+        if self.adjoint.is_some() { config.window.saturating_sub(config.step) } else { 0 }
     }
 }
 
 impl State {
-    /// How many of its kept frames an executor of that plan and setup goes on with: the newest, as many as it keeps
+    /// How many of its kept frames an executor of that plan and config goes on with: the newest, as many as it keeps
     /// itself.
-    pub fn kept_frames(&self, plan: &Plan, setup: Setup) -> usize {
-        self.kept.as_ref().map_or(0, |kept| kept.frames).min(plan.kept_frames(setup))
+    pub fn kept_frames(&self, plan: &Plan, config: ExecutionConfig) -> usize {
+        self.kept.as_ref().map_or(0, |kept| kept.frames).min(plan.kept_frames(config))
     }
 
     /// Whether the state is one of the plan's network, with as many streams as are set up. Kept frames are looked at
@@ -83,12 +83,12 @@ impl State {
     ///
     /// # Errors
     /// [`ExecutorError::State`], with the layer that is missing, unknown, or of another form.
-    pub fn check(&self, plan: &Plan, setup: Setup) -> Result<(), ExecutorError> {
-        let streams = setup.streams;
-        if self.ages.len() != streams {
+    pub fn check(&self, plan: &Plan, config: ExecutionConfig) -> Result<(), ExecutorError> {
+        let streams = config.streams;
+        if self.since_reset.len() != streams {
             return fail(format!(
                 "it has {}, and {streams} {} to run: run as many, or begin without a state",
-                count(self.ages.len(), "stream"),
+                count(self.since_reset.len(), "stream"),
                 if streams == 1 { "is" } else { "are" }
             ));
         }
@@ -100,19 +100,19 @@ impl State {
             .filter(|&(_, depth)| depth > 0)
             .collect();
         check_layers(&self.histories, &read, plan, streams, "layers that the network reads with a delay")?;
-        let Some(kept) = self.kept.as_ref().filter(|_| self.kept_frames(plan, setup) > 0) else {
+        let Some(kept) = self.kept.as_ref().filter(|_| self.kept_frames(plan, config) > 0) else {
             return Ok(());
         };
         let rows = kept.frames.saturating_mul(streams);
-        if kept.ages.len() != rows {
-            let found = kept.ages.len();
+        if kept.since_reset.len() != rows {
+            let found = kept.since_reset.len();
             return fail(format!(
                 "it has {found} ages of kept frames, not {rows} [{}, {streams}]",
                 kept.frames
             ));
         }
         let saved: Vec<(LayerId, usize)> =
-            plan.saved_layers().into_iter().map(|id| (id, kept.frames)).collect();
+            plan.residual_layers().into_iter().map(|id| (id, kept.frames)).collect();
         check_layers(&kept.layers, &saved, plan, streams, "layers that errors read in kept frames")
     }
 

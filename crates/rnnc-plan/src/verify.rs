@@ -40,7 +40,7 @@ impl Plan {
     /// Says which operation does, and how. That is a mistake of the compiler, never of a network.
     pub fn verify(&self) -> Result<(), String> {
         for (number, stage) in self.stages().enumerate() {
-            for placed in stage.tracks.iter().flat_map(|track| &track.phases).flat_map(|phase| &phase.ops) {
+            for placed in stage.tasks.iter().flat_map(|task| &task.phases).flat_map(|phase| &phase.ops) {
                 let says = |problem| format!("stage {number}, {}: {problem}", placed.op.name());
                 self.op(&placed.op).map_err(says)?;
             }
@@ -149,23 +149,23 @@ impl Plan {
         self.weights(matrix.offset, last + 1)
     }
 
-    /// Units that are written: those of whole layers (or slices of one) of `span` units, or some of one from `first` on.
-    fn units(&self, to: View, span: usize, first: usize) -> Verdict {
+    /// Units that are written: those of whole layers (or slices of one) of `slice_len` units, or some of one from `first` on.
+    fn units(&self, to: View, slice_len: usize, first: usize) -> Verdict {
         self.view(to)?;
-        let whole = span > 0 && first == 0 && to.len.is_multiple_of(span);
-        let part = first + to.len <= span;
-        must(whole || part, || format!("{to:?} are no units from {first} on of layers of {span}"))
+        let whole = slice_len > 0 && first == 0 && to.len.is_multiple_of(slice_len);
+        let part = first + to.len <= slice_len;
+        must(whole || part, || format!("{to:?} are no units from {first} on of layers of {slice_len}"))
     }
 
     fn verify_product(&self, p: &Product) -> Verdict {
         // A part of a layer is of whole slices of it, too.
-        self.units(p.to, p.span, if p.to.len < p.span { p.first } else { 0 })?;
+        self.units(p.to, p.slice_len, if p.to.len < p.slice_len { p.first } else { 0 })?;
         self.read(&p.from)?;
         self.matrix(p.weight, p.to.len, p.from.view.len)
     }
 
     fn verify_look_up(&self, l: &LookUp) -> Verdict {
-        self.units(l.to, l.span, 0)?;
+        self.units(l.to, l.slice_len, 0)?;
         self.read(&l.symbol)?;
         must(l.symbol.view.len == 1, || format!("{:?} is no symbol", l.symbol.view))?;
         self.matrix(l.table, l.to.len, 1)
@@ -173,8 +173,8 @@ impl Plan {
 
     fn verify_map(&self, map: &Map) -> Verdict {
         let says = |problem: String| format!("units {}..{}: {problem}", map.first, map.first + map.len);
-        let part = map.len > 0 && map.first + map.len <= map.span;
-        must(part, || says(format!("they are not among {} units", map.span)))?;
+        let part = map.len > 0 && map.first + map.len <= map.slice_len;
+        must(part, || says(format!("they are not among {} units", map.slice_len)))?;
         let mut written = vec![false; map.registers];
         for step in &map.program {
             let unit_by_unit =
@@ -207,7 +207,7 @@ impl Plan {
     }
 
     fn verify_vector(&self, v: &Vector) -> Verdict {
-        self.units(v.to, v.span, 0)?;
+        self.units(v.to, v.slice_len, 0)?;
         v.operands.iter().try_for_each(|read| self.read(read))?;
         let lens: Vec<usize> = v.operands.iter().map(|read| read.view.len).collect();
         verify_units(v.operation, &lens, v.to.len)
@@ -255,8 +255,8 @@ mod tests {
 
     fn change(plan: &mut Plan, mut each: impl FnMut(&mut Instruction)) {
         let stages = &mut plan.forward_pass.stages;
-        let tracks = stages.iter_mut().flat_map(|stage| &mut stage.tracks);
-        for placed in tracks.flat_map(|track| &mut track.phases).flat_map(|phase| &mut phase.ops) {
+        let tasks = stages.iter_mut().flat_map(|stage| &mut stage.tasks);
+        for placed in tasks.flat_map(|task| &mut task.phases).flat_map(|phase| &mut phase.ops) {
             if let Op::Map(map) = &mut placed.op {
                 map.program.iter_mut().for_each(&mut each);
             }

@@ -3,7 +3,7 @@
 //! Counts from the plan alone. What time they take at least follows with a machine's speeds.
 
 use crate::plan::{Instruction, Op, Pass, Plan, Stage, StageKind, View};
-use crate::strips;
+use crate::time_blocks;
 use serde::Serialize;
 
 /// The work of a stage in one window.
@@ -22,7 +22,7 @@ pub struct StageWork {
     /// Bytes of the values that anything but products reads or writes, in f32. A value counts once, however often the
     /// stage touches it: it comes from memory, or goes there, once.
     pub value_bytes: u64,
-    /// Of these, what lies in rings (see [`Strip`](crate::strips::Strip)), and is needed again before it is moved on.
+    /// Of these, what lies in rings (see [`TimeBlock`](crate::time_blocks::TimeBlock)), and is needed again before it is moved on.
     pub ring_bytes: u64,
     /// How much of that there is at once.
     pub ring_at_once: u64,
@@ -40,7 +40,7 @@ impl StageWork {
     }
 
     /// `rings` are those of [`Plan::rings`].
-    fn of(plan: &Plan, stage: &Stage, strip: usize, rings: &[Option<usize>]) -> StageWork {
+    fn of(plan: &Plan, stage: &Stage, time_block: usize, rings: &[Option<usize>]) -> StageWork {
         let (streams, frames) = (plan.options.streams, plan.options.frames);
         let rows_of = |frames: usize| (streams as u64).saturating_mul(frames as u64);
         let rows = rows_of(frames);
@@ -49,7 +49,7 @@ impl StageWork {
         StageWork {
             kind: stage.kind,
             readings: match stage.kind {
-                StageKind::Loop => stage.tracks.iter().map(|t| step(t.block)).max().unwrap_or(0),
+                StageKind::Loop => stage.tasks.iter().map(|t| step(t.block)).max().unwrap_or(0),
                 StageKind::Frames | StageKind::Scan => 1,
             },
             weight_bytes: stage.cost.weight_bytes,
@@ -57,7 +57,7 @@ impl StageWork {
             other_flops: stage.cost.other_flops.saturating_mul(rows),
             value_bytes: touched(stage, |_| true).saturating_mul(rows).saturating_mul(4),
             ring_bytes: ring.saturating_mul(rows),
-            ring_at_once: ring.saturating_mul(rows_of(strip)),
+            ring_at_once: ring.saturating_mul(rows_of(time_block)),
         }
     }
 }
@@ -75,18 +75,20 @@ impl Plan {
 
     fn work_of(&self, pass: &Pass) -> Vec<StageWork> {
         let frames = self.options.frames;
-        let strip =
-            |at: usize| strips::of_stage(&pass.strips, at).map_or(frames, |strip| strip.frames.min(frames));
+        let time_block = |at: usize| {
+            time_blocks::of_stage(&pass.time_blocks, at)
+                .map_or(frames, |time_block| time_block.frames.min(frames))
+        };
         let rings = self.rings(frames);
         let stages = pass.stages.iter().enumerate();
-        stages.map(|(at, stage)| StageWork::of(self, stage, strip(at), &rings)).collect()
+        stages.map(|(at, stage)| StageWork::of(self, stage, time_block(at), &rings)).collect()
     }
 }
 
 /// How many numbers of a row the operations of a stage touch that are no products, in some of the views.
 fn touched(stage: &Stage, counts: impl Fn(&View) -> bool) -> u64 {
     let mut views: Vec<View> = Vec::new();
-    for placed in stage.tracks.iter().flat_map(|t| &t.phases).flat_map(|p| &p.ops) {
+    for placed in stage.tasks.iter().flat_map(|t| &t.phases).flat_map(|p| &p.ops) {
         match &placed.op {
             Op::MatMul(_) | Op::WeightGradient(_) => {}
             Op::Gather(look_ups) => views.extend(look_ups.iter().map(|l| l.to)),

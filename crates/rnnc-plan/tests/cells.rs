@@ -1,7 +1,7 @@
 //! What the plans of the cell library must be like, written as their equations: no cell has code of its own.
 
 use rnnc_graph::Kind;
-use rnnc_plan::{Deal, Figures, Op, Pass, Plan, PlanOptions, StageKind};
+use rnnc_plan::{Figures, Op, Partition, Pass, Plan, PlanOptions, StageKind};
 
 const CELLS: [&str; 26] = [
     "elman(x; 32)",
@@ -50,10 +50,10 @@ fn passes(plan: &Plan) -> [&Pass; 2] {
 fn loops(pass: &Pass) -> Vec<(u64, u64, (u64, u64))> {
     let stages = pass.stages.iter().filter(|s| s.kind == StageKind::Loop);
     stages
-        .flat_map(|s| &s.tracks)
+        .flat_map(|s| &s.tasks)
         .map(|t| {
             let bound = pass.components.list[t.components[0]].barrier_bound.unwrap();
-            (t.barriers_per_step(Deal::Heads) as u64, t.block as u64, bound)
+            (t.barriers_per_step(Partition::Heads) as u64, t.block as u64, bound)
         })
         .collect()
 }
@@ -78,13 +78,13 @@ fn loops_have_no_more_barriers_than_their_cycles_need() {
 }
 
 #[test]
-fn heads_meet_only_where_something_reads_all_of_them() {
+fn heads_need_a_barrier_only_where_something_reads_all_of_them() {
     // Of each pass's loops: heads, and barriers in a step of workers with whole ones.
     let heads = |text: &str| {
         let plan = plan_of(&format!("network net {{ input x : vector(32)  {text}  output h }}"));
         passes(&plan).map(|pass| -> Vec<(usize, usize)> {
-            let loops = pass.stages.iter().filter(|s| s.kind == StageKind::Loop).flat_map(|s| &s.tracks);
-            loops.map(|track| (track.heads, track.barriers_per_step(Deal::Heads))).collect()
+            let loops = pass.stages.iter().filter(|s| s.kind == StageKind::Loop).flat_map(|s| &s.tasks);
+            loops.map(|task| (task.heads, task.barriers_per_step(Partition::Heads))).collect()
         })
     };
     assert_eq!(heads("h = slstm(x; 32, heads = 4)"), [[(4, 0)], [(4, 0)]]);
@@ -131,7 +131,7 @@ fn gates_written_line_by_line_are_one_product_before_the_loop_and_one_inside() {
         let [forward, backward] = passes(&plan);
         let shapes = |pass: &Pass, kind: StageKind| -> Vec<(usize, usize)> {
             let stages = pass.stages.iter().filter(|s| s.kind == kind);
-            let ops = stages.flat_map(|s| &s.tracks).flat_map(|t| &t.phases).flat_map(|p| &p.ops);
+            let ops = stages.flat_map(|s| &s.tasks).flat_map(|t| &t.phases).flat_map(|p| &p.ops);
             ops.flat_map(|placed| match &placed.op {
                 Op::MatMul(list) => list.iter().map(|p| (p.to.len, p.from.view.len)).collect(),
                 _ => Vec::new(),
@@ -142,9 +142,9 @@ fn gates_written_line_by_line_are_one_product_before_the_loop_and_one_inside() {
         assert_eq!(shapes(forward, StageKind::Loop), [(gates * 32, 32)], "{cell}");
         assert_eq!(shapes(backward, StageKind::Loop), [(32, gates * 32)], "{cell}");
         for pass in [forward, backward] {
-            let track = &pass.stages.iter().find(|s| s.kind == StageKind::Loop).unwrap().tracks[0];
-            let maps = track.phases.iter().flat_map(|p| &p.ops).filter(|o| matches!(o.op, Op::Map(_)));
-            assert_eq!((maps.count(), track.barriers_per_step(Deal::Units)), (1, 1), "{cell}");
+            let task = &pass.stages.iter().find(|s| s.kind == StageKind::Loop).unwrap().tasks[0];
+            let maps = task.phases.iter().flat_map(|p| &p.ops).filter(|o| matches!(o.op, Op::Map(_)));
+            assert_eq!((maps.count(), task.barriers_per_step(Partition::Units)), (1, 1), "{cell}");
         }
     }
 }
@@ -167,11 +167,11 @@ fn gates_that_are_slices_of_one_layer_have_the_loops_of_gates_with_a_layer_each(
     for (sliced, whole) in passes(&sliced).into_iter().zip(passes(&whole)) {
         assert_eq!(loops(sliced), [(1, 1, (1, 1))]);
         let ops = |pass: &Pass| -> Vec<_> {
-            let tracks = pass.stages.iter().filter(|s| s.kind == StageKind::Loop).flat_map(|s| &s.tracks);
-            let ops = tracks.flat_map(|t| &t.phases).flat_map(|p| &p.ops);
+            let tasks = pass.stages.iter().filter(|s| s.kind == StageKind::Loop).flat_map(|s| &s.tasks);
+            let ops = tasks.flat_map(|t| &t.phases).flat_map(|p| &p.ops);
             ops.map(|placed| match &placed.op {
-                Op::Map(map) => (map.span, map.len, map.program.len()),
-                Op::MatMul(list) => (list[0].span, list[0].to.len, list[0].from.view.len),
+                Op::Map(map) => (map.slice_len, map.len, map.program.len()),
+                Op::MatMul(list) => (list[0].slice_len, list[0].to.len, list[0].from.view.len),
                 other => panic!("{}", other.name()),
             })
             .collect()
@@ -181,7 +181,7 @@ fn gates_that_are_slices_of_one_layer_have_the_loops_of_gates_with_a_layer_each(
 }
 
 #[test]
-fn a_layer_norm_lstm_meets_once_for_its_product_and_once_for_each_norm() {
+fn a_layer_norm_lstm_has_a_barrier_for_its_product_and_once_for_each_norm() {
     for pass in passes(&plan("lstm_layer_norm(x; 32)")) {
         assert_eq!(loops(pass), [(3, 1, (3, 1))]);
     }
@@ -230,7 +230,7 @@ fn a_cell_that_reads_a_concatenation_is_planned_as_one_that_reads_its_parts() {
             // All but where weights and values lie.
             let shapes = |pass: &Pass| -> Vec<_> {
                 let ops = |stage: &rnnc_plan::Stage| -> Vec<_> {
-                    let phases = stage.tracks.iter().flat_map(|t| &t.phases);
+                    let phases = stage.tasks.iter().flat_map(|t| &t.phases);
                     let shape = |op: &Op| match op {
                         Op::MatMul(list) => {
                             list.iter().map(|p| (p.to.len, p.from.view.len, p.accumulate)).collect()

@@ -4,7 +4,7 @@ mod nets;
 
 use nets::{Identity, Net, Tanh};
 use rnnc_graph::{Direction, Graph, Kind, Range};
-use rnnc_plan::{Deal, Op, OuterSum, Pass, Plan, PlanOptions, Product, Stage, StageKind, Track, View};
+use rnnc_plan::{Op, OuterSum, Partition, Pass, Plan, PlanOptions, Product, Stage, StageKind, Task, View};
 use std::collections::HashSet;
 
 fn plan(graph: &Graph) -> Plan {
@@ -24,11 +24,11 @@ fn kinds(pass: &Pass) -> Vec<StageKind> {
 }
 
 fn ops(stage: &Stage) -> impl Iterator<Item = &Op> {
-    stage.tracks.iter().flat_map(track_ops)
+    stage.tasks.iter().flat_map(task_ops)
 }
 
-fn track_ops(track: &Track) -> impl Iterator<Item = &Op> {
-    track.phases.iter().flat_map(|p| &p.ops).map(|placed| &placed.op)
+fn task_ops(task: &Task) -> impl Iterator<Item = &Op> {
+    task.phases.iter().flat_map(|p| &p.ops).map(|placed| &placed.op)
 }
 
 fn products<'a>(ops: impl Iterator<Item = &'a Op>) -> Vec<Product> {
@@ -50,18 +50,18 @@ fn names(ops: &[&Op]) -> Vec<&'static str> {
     ops.iter().map(|op| op.name()).collect()
 }
 
-/// The only loop of a pass, which has one track.
-fn only_loop(pass: &Pass) -> &Track {
+/// The only loop of a pass, which has one task.
+fn only_loop(pass: &Pass) -> &Task {
     let loops: Vec<&Stage> = pass.stages.iter().filter(|s| s.kind == StageKind::Loop).collect();
     let [stage] = loops[..] else { panic!("{} loops", loops.len()) };
-    let [track] = &stage.tracks[..] else { panic!("{} tracks", stage.tracks.len()) };
-    track
+    let [task] = &stage.tasks[..] else { panic!("{} tasks", stage.tasks.len()) };
+    task
 }
 
 /// Barriers planned in a step of each pass's only loop.
 fn barriers(graph: &Graph) -> [usize; 2] {
     let plan = plan(graph);
-    both(&plan).map(|pass| only_loop(pass).barriers_per_step(Deal::Units))
+    both(&plan).map(|pass| only_loop(pass).barriers_per_step(Partition::Units))
 }
 
 /// The least barriers a frame of each pass's only loop, times its block.
@@ -81,20 +81,20 @@ fn an_lstm_of_four_dense_lines_has_one_product_before_the_loop_and_one_product_a
         let before: Vec<&Op> = ops(&forward.stages[0]).collect();
         assert_eq!(names(&before), ["matmul"]);
         assert_eq!(shapes(&products(before.into_iter())), [(4 * n, m, false, 0)]);
-        let inside: Vec<&Op> = track_ops(only_loop(forward)).collect();
+        let inside: Vec<&Op> = task_ops(only_loop(forward)).collect();
         assert_eq!(names(&inside), ["matmul", "map"]);
         assert_eq!(shapes(&products(inside.into_iter())), [(4 * n, n, true, 1)]);
-        assert_eq!(only_loop(forward).barriers_per_step(Deal::Units), 1);
+        assert_eq!(only_loop(forward).barriers_per_step(Partition::Units), 1);
 
         let backward = backward(&plan);
         assert_eq!(kinds(backward), [StageKind::Frames, StageKind::Loop, StageKind::Frames]);
         let before: Vec<&Op> = ops(&backward.stages[0]).collect();
         assert_eq!(names(&before), ["map"], "slopes, for all frames at once");
-        let inside: Vec<&Op> = track_ops(only_loop(backward)).collect();
+        let inside: Vec<&Op> = task_ops(only_loop(backward)).collect();
         assert_eq!(names(&inside), ["matmul", "map"]);
         assert_eq!(shapes(&products(inside.into_iter())), [(n, 4 * n, false, -1)]);
         assert_eq!(only_loop(backward).direction, Direction::Backward);
-        assert_eq!(only_loop(backward).barriers_per_step(Deal::Units), 1);
+        assert_eq!(only_loop(backward).barriers_per_step(Partition::Units), 1);
     }
 }
 
@@ -174,7 +174,7 @@ fn an_elementwise_loop_needs_no_barrier() {
     let graph = net.out(h);
     // Its adjoint is affine: a scan.
     let plan = plan(&graph);
-    assert_eq!(only_loop(&plan.forward_pass).barriers_per_step(Deal::Units), 0);
+    assert_eq!(only_loop(&plan.forward_pass).barriers_per_step(Partition::Units), 0);
     assert_eq!(kinds(backward(&plan)), [StageKind::Frames, StageKind::Scan, StageKind::Frames]);
 }
 
@@ -195,9 +195,9 @@ fn an_sru_has_no_loop_in_either_direction() {
 fn a_loop_of_delay_four_runs_four_frames_at_once() {
     let plan = plan(&nets::elman(12, 32, 4));
     for pass in both(&plan) {
-        let track = only_loop(pass);
-        assert_eq!((track.block, track.barriers_per_step(Deal::Units)), (4, 1));
-        let component = &pass.components.list[track.components[0]];
+        let task = only_loop(pass);
+        assert_eq!((task.block, task.barriers_per_step(Partition::Units)), (4, 1));
+        let component = &pass.components.list[task.components[0]];
         assert_eq!((component.width.frames, component.width.bound), (4, Some(4)));
         assert_eq!(component.barrier_bound, Some((1, 4)));
     }
@@ -228,7 +228,7 @@ fn independent_towers_run_side_by_side() {
     for pass in both(&plan) {
         let loops: Vec<&Stage> = pass.stages.iter().filter(|s| s.kind == StageKind::Loop).collect();
         assert_eq!(loops.len(), 1);
-        assert_eq!(loops[0].tracks.len(), 2);
+        assert_eq!(loops[0].tasks.len(), 2);
         // The path is that of one.
         let own = only_steps(pass, 64);
         assert_eq!(own, 64);
@@ -241,7 +241,7 @@ fn independent_towers_run_side_by_side() {
 /// The most steps of a stage's loop.
 fn only_steps(pass: &Pass, frames: usize) -> usize {
     let loops = pass.stages.iter().filter(|s| s.kind == StageKind::Loop);
-    loops.flat_map(|s| &s.tracks).map(|t| frames.div_ceil(t.block)).max().unwrap()
+    loops.flat_map(|s| &s.tasks).map(|t| frames.div_ceil(t.block)).max().unwrap()
 }
 
 #[test]
@@ -280,10 +280,10 @@ fn heads_multiply_each_its_own_units_and_together_the_diagonal_blocks_alone() {
     let (m, n, heads) = (12, 32, 4);
     let plan = plan(&nets::heads(m, n, heads));
     for pass in both(&plan) {
-        let inside = products(track_ops(only_loop(pass)));
+        let inside = products(task_ops(only_loop(pass)));
         assert_eq!(inside.len(), heads);
         for p in inside {
-            assert_eq!((p.to.len, p.from.view.len, p.span), (n / heads, n / heads, n));
+            assert_eq!((p.to.len, p.from.view.len, p.slice_len), (n / heads, n / heads, n));
             assert_eq!(p.to.column % n, p.from.view.column % n);
         }
     }
@@ -298,14 +298,14 @@ fn heads_multiply_each_its_own_units_and_together_the_diagonal_blocks_alone() {
 fn barriers_of_heads(graph: &Graph) -> [(usize, usize, usize); 2] {
     let plan = plan(graph);
     both(&plan).map(|pass| {
-        let track = only_loop(pass);
-        let barriers = |deal| track.barriers_per_step(deal);
-        (track.heads, barriers(Deal::Units), barriers(Deal::Heads))
+        let task = only_loop(pass);
+        let barriers = |partition| task.barriers_per_step(partition);
+        (task.heads, barriers(Partition::Units), barriers(Partition::Heads))
     })
 }
 
 #[test]
-fn who_has_whole_heads_meets_nobody() {
+fn whole_heads_need_no_barrier() {
     for heads in [2, 3, 4] {
         let graph = nets::heads(12, 48, heads);
         assert_eq!(barriers_of_heads(&graph), [(heads, 1, 0); 2]);
@@ -315,7 +315,7 @@ fn who_has_whole_heads_meets_nobody() {
 }
 
 #[test]
-fn heads_that_read_a_vector_of_all_meet_for_it_alone() {
+fn heads_that_read_a_vector_of_all_have_one_barrier() {
     // Two products in a row, the first of heads; and the same the other way round.
     for [first, second] in [[4, 1], [1, 4]] {
         let mut net = Net::new("heads");
@@ -332,20 +332,20 @@ fn heads_that_read_a_vector_of_all_meet_for_it_alone() {
 
 #[test]
 fn whole_heads_are_shared_out_where_that_is_predicted_to_be_fastest() {
-    let deal = |units: usize, heads: usize, workers: usize| {
+    let partition = |units: usize, heads: usize, workers: usize| {
         let options = PlanOptions { workers, ..PlanOptions::training(1, 256) };
         let plan = Plan::new(&nets::heads(12, units, heads), options).unwrap();
-        let deals = both(&plan).map(|pass| {
+        let partitions = both(&plan).map(|pass| {
             let stage = pass.stages.iter().find(|stage| stage.kind == StageKind::Loop).unwrap();
-            stage.deal
+            stage.partition
         });
-        assert_eq!(deals[0], deals[1], "{units} units, {heads} heads, {workers} workers");
-        deals[0]
+        assert_eq!(partitions[0], partitions[1], "{units} units, {heads} heads, {workers} workers");
+        partitions[0]
     };
-    assert_eq!(deal(512, 2, 2), Deal::Heads);
-    assert_eq!(deal(512, 4, 2), Deal::Heads);
-    assert_eq!(deal(512, 1, 2), Deal::Units, "there are none");
-    assert_eq!(deal(4096, 2, 8), Deal::Units, "too few of them for all");
+    assert_eq!(partition(512, 2, 2), Partition::Heads);
+    assert_eq!(partition(512, 4, 2), Partition::Heads);
+    assert_eq!(partition(512, 1, 2), Partition::Units, "there are none");
+    assert_eq!(partition(4096, 2, 8), Partition::Units, "too few of them for all");
 }
 
 #[test]
@@ -355,7 +355,7 @@ fn a_bidirectional_layer_runs_both_ways_at_once() {
     for pass in both(&plan) {
         let stage = pass.stages.iter().find(|s| s.kind == StageKind::Loop).unwrap();
         let mut directions: Vec<bool> =
-            stage.tracks.iter().map(|t| t.direction == Direction::Forward).collect();
+            stage.tasks.iter().map(|t| t.direction == Direction::Forward).collect();
         directions.sort_unstable();
         assert_eq!(directions, [false, true]);
     }

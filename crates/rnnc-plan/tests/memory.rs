@@ -10,7 +10,7 @@ use rnnc_plan::{BufferId, Instruction, Op, Plan, PlanOptions, Stage};
 /// The buffers that a stage reads or writes.
 fn uses(stage: &Stage) -> Vec<BufferId> {
     let mut used = Vec::new();
-    for op in stage.tracks.iter().flat_map(|t| &t.phases).flat_map(|p| &p.ops).map(|placed| &placed.op) {
+    for op in stage.tasks.iter().flat_map(|t| &t.phases).flat_map(|p| &p.ops).map(|placed| &placed.op) {
         match op {
             Op::MatMul(list) => used.extend(list.iter().flat_map(|p| [p.to.buffer, p.from.view.buffer])),
             Op::Gather(list) => used.extend(list.iter().flat_map(|l| [l.to.buffer, l.symbol.view.buffer])),

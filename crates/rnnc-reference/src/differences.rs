@@ -92,20 +92,20 @@ pub fn judge<E>(
     let Some((difference, apart)) = settled.min_by(|a, b| a.1.total_cmp(&b.1)) else {
         return Ok(Verdict::Outside);
     };
-    let mut slopes = Vec::new();
+    let mut derivatives = Vec::new();
     for step in KINK_STEPS {
         let (right, left) = ((value(step)? - here) / step, (here - value(-step)?) / step);
-        slopes.push(Slopes { right, left });
+        derivatives.push(Slopes { right, left });
     }
-    if slopes.iter().all(|s| s.enclose(derivative, blurred)) {
+    if derivatives.iter().all(|s| s.enclose(derivative, blurred)) {
         return Ok(Verdict::Agrees(0.0));
     }
     // A derivative that is no number is off by more than any.
-    let is_unsettled = off(difference) <= CERTAIN * apart || is_kink(&slopes, blurred);
+    let is_unsettled = off(difference) <= CERTAIN * apart || is_kink(&derivatives, blurred);
     Ok(if is_unsettled { Verdict::Unsettled } else { Verdict::Differs(difference) })
 }
 
-/// The slopes to the two sides.
+/// The derivatives to the two sides.
 struct Slopes {
     right: f64,
     left: f64,
@@ -118,12 +118,12 @@ impl Slopes {
     }
 }
 
-/// Whether slopes stay apart as the step shrinks. Where several kinks meet, a sum of their subgradients need not lie
-/// between the slopes of the sum.
-fn is_kink(slopes: &[Slopes], blurred: f64) -> bool {
+/// Whether derivatives stay apart as the step shrinks. Where several kinks meet, a sum of their subgradients need not lie
+/// between the derivatives of the sum.
+fn is_kink(derivatives: &[Slopes], blurred: f64) -> bool {
     let apart = |s: &Slopes| (s.right - s.left).abs();
-    let first = slopes.first().map_or(0.0, apart);
-    first > 100.0 * blurred && slopes.iter().all(|s| apart(s) > 0.5 * first)
+    let first = derivatives.first().map_or(0.0, apart);
+    first > 100.0 * blurred && derivatives.iter().all(|s| apart(s) > 0.5 * first)
 }
 
 #[cfg(test)]
@@ -145,9 +145,9 @@ mod tests {
     #[test]
     fn derivatives_agree_and_others_differ() {
         for at in [-2.0, -0.3, 0.1, 1.0, 7.0] {
-            let (slope, cube) = (3.0 * at * at, |h: f64| (at + h) * (at + h) * (at + h));
-            assert!(agrees(slope, cube), "{at}");
-            assert!(differs(slope * 1.0001 + 1e-4, cube), "{at}");
+            let (derivative, cube) = (3.0 * at * at, |h: f64| (at + h) * (at + h) * (at + h));
+            assert!(agrees(derivative, cube), "{at}");
+            assert!(differs(derivative * 1.0001 + 1e-4, cube), "{at}");
             assert!(differs(f64::NAN, cube), "{at}");
             assert!(differs(f64::INFINITY, cube), "{at}");
         }
@@ -156,9 +156,9 @@ mod tests {
     #[test]
     fn near_a_pole_truncation_is_told_from_a_wrong_derivative() {
         for at in [0.3, 1e-2, 1e-3, 1e-4, -1e-5] {
-            let slope = -1.0 / (at * at);
-            assert!(agrees(slope, |h| 1.0 / (at + h)), "{at}");
-            assert!(differs(slope * 1.01, |h| 1.0 / (at + h)), "{at}");
+            let derivative = -1.0 / (at * at);
+            assert!(agrees(derivative, |h| 1.0 / (at + h)), "{at}");
+            assert!(differs(derivative * 1.01, |h| 1.0 / (at + h)), "{at}");
         }
     }
 
@@ -179,7 +179,7 @@ mod tests {
         for other in [1.01, -0.01] {
             assert_eq!(verdict(other, relu), Verdict::Unsettled);
         }
-        // A tie of a maximum, to whichever of the two the slope is given.
+        // A tie of a maximum, to whichever of the two the derivative is given.
         assert!(agrees(2.0, |h| (1.0 + 2.0 * h).max(1.0 - h)));
     }
 

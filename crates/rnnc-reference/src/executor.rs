@@ -9,8 +9,8 @@ use crate::rounding::Roundings;
 use crate::window::Window;
 use rnnc_graph::{Adjoint, AdjointOptions, Graph, GraphError, Layer, LayerId, LayerKind, Output, WeightId};
 use rnnc_plan::{
-    Executor, ExecutorError, History, Kept, Part, Plan, Setup, State, Update, Values, ValuesMut,
-    check_available,
+    ExecutionConfig, Executor, ExecutorError, History, Kept, ParameterArray, Plan, State, Update, Values,
+    ValuesMut, check_available,
 };
 use std::ops::Range;
 
@@ -28,7 +28,7 @@ use std::ops::Range;
 /// graph.output("s", s);
 ///
 /// let plan = Plan::new(&graph, PlanOptions::inference(1, 3)).unwrap();
-/// let mut executor = rnnc_reference::ReferenceExecutor::new(plan, Setup::new(1, 3)).unwrap();
+/// let mut executor = rnnc_reference::ReferenceExecutor::new(plan, ExecutionConfig::new(1, 3)).unwrap();
 /// executor.forward(3, &[Values::F64(&[1.0, 2.0, 3.0])], None).unwrap();
 /// let mut sums = [0.0; 3];
 /// executor.output(0, ValuesMut::F64(&mut sums)).unwrap();
@@ -36,7 +36,7 @@ use std::ops::Range;
 /// ```
 pub struct ReferenceExecutor {
     plan: Plan,
-    setup: Setup,
+    config: ExecutionConfig,
     weights: Vec<Vec<f64>>,
     learned: Vec<Learned>,
     forward: Network,
@@ -75,16 +75,16 @@ pub struct NonFinite {
 }
 
 impl ReferenceExecutor {
-    /// Makes an executor; weights begin as 0, every stream at its start. Of the setup, `threads` has no bearing:
+    /// Makes an executor; weights begin as 0, every stream at its start. Of the config, `threads` has no bearing:
     /// this executor has none of its own.
     ///
     /// # Errors
     /// Streams, step or window out of bounds; a step shorter than the window for a network that looks ahead; more
     /// memory than the machine has.
-    pub fn new(plan: Plan, setup: Setup) -> Result<ReferenceExecutor, ExecutorError> {
-        plan.check_setup(NAME, setup)?;
+    pub fn new(plan: Plan, config: ExecutionConfig) -> Result<ReferenceExecutor, ExecutorError> {
+        plan.check_config(NAME, config)?;
         let graph = &plan.forward;
-        check_memory(&plan, setup)?;
+        check_memory(&plan, config)?;
         let zeros = || graph.weights().iter().map(|w| vec![0.0; w.len()]);
         let derived = graph.derived().iter().map(|w| vec![0.0; w.len()]);
         let constants = plan.constants.as_ref().map(|constants| {
@@ -102,9 +102,9 @@ impl ReferenceExecutor {
             learned: zeros()
                 .map(|z| Learned { gradient: z.clone(), moment1: z.clone(), moment2: z })
                 .collect(),
-            forward: Network::new(graph, setup.streams),
-            adjoint: plan.adjoint.as_ref().map(|adjoint| Network::new(adjoint, setup.streams)),
-            window: Window::new(setup.streams),
+            forward: Network::new(graph, config.streams),
+            adjoint: plan.adjoint.as_ref().map(|adjoint| Network::new(adjoint, config.streams)),
+            window: Window::new(config.streams),
             depths: graph.history_depths(),
             frames_run: 0,
             kept: 0,
@@ -113,7 +113,7 @@ impl ReferenceExecutor {
             order: Vec::new(),
             roundings: Roundings::default(),
             plan,
-            setup,
+            config,
         })
     }
 
@@ -126,8 +126,8 @@ impl ReferenceExecutor {
     /// The values of a layer of the plan's forward graph in the frames of the last forward call:
     /// `[frames, B, N]`. A symbol layer has one number, -1 for no symbol.
     pub fn layer_values(&self, layer: LayerId) -> &[f64] {
-        let track = &self.forward.tracks[layer.index()];
-        &track.values[self.new_frames().start * track.frame_len()..]
+        let task = &self.forward.tasks[layer.index()];
+        &task.values[self.new_frames().start * task.frame_len()..]
     }
 
     /// The first value of the last forward call, by frame and then in the order of computation, that is not
@@ -142,8 +142,8 @@ impl ReferenceExecutor {
         // Stable: given layers come first in their frame, the others as they were computed.
         pairs.sort_by_key(|pair| pair.frame);
         pairs.into_iter().find_map(|Pair { layer, frame }| {
-            (0..self.setup.streams).find_map(|stream| {
-                let units = self.forward.tracks[layer.index()].at(Place { frame, stream });
+            (0..self.config.streams).find_map(|stream| {
+                let units = self.forward.tasks[layer.index()].at(Place { frame, stream });
                 let unit = units.iter().position(|x| x.is_nan() || x.abs() > f64::from(f32::MAX))?;
                 let value = units[unit];
                 Some(NonFinite { layer, frame: frame - self.new_frames().start, stream, unit, value })
@@ -162,8 +162,8 @@ impl ReferenceExecutor {
             first: 0,
             weights: &self.weights,
             saved: None,
-            training: self.setup.training,
-            seed: self.setup.seed,
+            training: self.config.training,
+            seed: self.config.seed,
             frames_before: self.frames_run.wrapping_sub(self.window.len() as u64),
             roundings: self.roundings,
         }
@@ -172,11 +172,11 @@ impl ReferenceExecutor {
     /// Forgets frames that neither an error goes back through nor a delayed read finds.
     fn drop_old_frames(&mut self) {
         let depth = self.depths.iter().copied().max().unwrap_or(0);
-        let old = self.window.len().saturating_sub(self.setup.window.saturating_add(depth));
+        let old = self.window.len().saturating_sub(self.config.window.saturating_add(depth));
         self.window.drop_oldest(old);
-        for track in &mut self.forward.tracks {
-            let len = track.frame_len();
-            track.values.drain(..old * len);
+        for task in &mut self.forward.tasks {
+            let len = task.frame_len();
+            task.values.drain(..old * len);
         }
         self.kept = self.kept.min(self.window.len());
     }
@@ -186,15 +186,15 @@ impl ReferenceExecutor {
         let Some((mut network, adjoint)) = self.constants.take() else { return Ok(()) };
         let mut window = Window::new(1);
         window.push(1, None);
-        for track in &mut network.tracks {
-            track.values.clear();
-            track.values.resize(track.frame_len(), 0.0);
+        for task in &mut network.tasks {
+            task.values.clear();
+            task.values.resize(task.frame_len(), 0.0);
         }
         let around = Surroundings { window: &window, ..self.surroundings() };
         let order = order::run(&mut network, &around, 0..1);
         let learned = self.learned.len();
         for (weight, output) in self.weights[learned..].iter_mut().zip(network.graph.outputs()) {
-            weight.copy_from_slice(&network.tracks[output.layer.index()].values);
+            weight.copy_from_slice(&network.tasks[output.layer.index()].values);
         }
         let result = order.map(drop).map_err(|pair| stuck(&network.graph, pair));
         self.constants = Some((network, adjoint));
@@ -206,12 +206,12 @@ impl ReferenceExecutor {
         let Some((constants, mut network)) = self.constants.take() else { return Ok(()) };
         let mut window = Window::new(1);
         window.push(1, None);
-        for track in &mut network.tracks {
-            track.values.clear();
-            track.values.resize(track.frame_len(), 0.0);
+        for task in &mut network.tasks {
+            task.values.clear();
+            task.values.resize(task.frame_len(), 0.0);
         }
         for (id, errors) in network.graph.inputs().iter().zip(&gradients[self.learned.len()..]) {
-            network.tracks[id.index()].values.copy_from_slice(errors);
+            network.tasks[id.index()].values.copy_from_slice(errors);
         }
         let around = Surroundings { window: &window, saved: Some(&constants), ..self.surroundings() };
         let order = order::run(&mut network, &around, 0..1);
@@ -221,13 +221,13 @@ impl ReferenceExecutor {
         result
     }
 
-    fn array(&self, part: Part, weight: WeightId) -> &[f64] {
+    fn array(&self, part: ParameterArray, weight: WeightId) -> &[f64] {
         let learned = &self.learned[weight.index()];
         match part {
-            Part::Weight => &self.weights[weight.index()],
-            Part::Gradient => &learned.gradient,
-            Part::Moment1 => &learned.moment1,
-            Part::Moment2 => &learned.moment2,
+            ParameterArray::Weight => &self.weights[weight.index()],
+            ParameterArray::Gradient => &learned.gradient,
+            ParameterArray::Moment1 => &learned.moment1,
+            ParameterArray::Moment2 => &learned.moment2,
         }
     }
 }
@@ -243,8 +243,8 @@ impl Executor for ReferenceExecutor {
         &self.plan
     }
 
-    fn setup(&self) -> Setup {
-        self.setup
+    fn config(&self) -> ExecutionConfig {
+        self.config
     }
 
     fn forward(
@@ -254,7 +254,7 @@ impl Executor for ReferenceExecutor {
         resets: Option<&[bool]>,
     ) -> Result<(), ExecutorError> {
         // All of the input is checked before anything changes.
-        self.plan.check_inputs(self.setup, frames, inputs, resets)?;
+        self.plan.check_inputs(self.config, frames, inputs, resets)?;
         self.derive()?;
         self.drop_old_frames();
         self.window.push(frames, resets);
@@ -263,14 +263,14 @@ impl Executor for ReferenceExecutor {
         self.new = frames;
         self.back = 0;
         let len = self.window.len();
-        for track in &mut self.forward.tracks {
-            track.values.resize(len * track.frame_len(), 0.0);
+        for task in &mut self.forward.tasks {
+            task.values.resize(len * task.frame_len(), 0.0);
         }
         let new = self.new_frames();
         for (&id, &values) in self.plan.forward.inputs().iter().zip(inputs) {
-            let track = &mut self.forward.tracks[id.index()];
-            let start = new.start * track.frame_len();
-            borders::copy_in(values, &mut track.values[start..]);
+            let task = &mut self.forward.tasks[id.index()];
+            let start = new.start * task.frame_len();
+            borders::copy_in(values, &mut task.values[start..]);
         }
         // The network is put aside so that what surrounds it can be borrowed.
         let mut network = std::mem::replace(&mut self.forward, Network::empty());
@@ -282,7 +282,7 @@ impl Executor for ReferenceExecutor {
 
     fn output(&self, output: usize, into: ValuesMut<'_>) -> Result<(), ExecutorError> {
         let Output { name, layer } = self.plan.check_output(output)?;
-        let shape = [self.new, self.setup.streams, self.plan.forward.layer_at(*layer).size];
+        let shape = [self.new, self.config.streams, self.plan.forward.layer_at(*layer).size];
         copy_out(name, &shape, self.layer_values(*layer), into)
     }
 
@@ -293,20 +293,20 @@ impl Executor for ReferenceExecutor {
     ) -> Result<(), ExecutorError> {
         // Older frames are kept only where windows overlap.
         let most =
-            if self.setup.step == self.setup.window { self.new } else { self.kept.min(self.setup.window) };
-        self.plan.check_output_gradients(self.setup, self.new, most, frames, output_gradients)?;
+            if self.config.step == self.config.window { self.new } else { self.kept.min(self.config.window) };
+        self.plan.check_output_gradients(self.config, self.new, most, frames, output_gradients)?;
         self.derive()?;
         let Some(mut network) = self.adjoint.take() else { return Ok(()) };
         let len = self.window.len();
-        for track in &mut network.tracks {
-            track.values.clear();
-            track.values.resize(len * track.frame_len(), 0.0);
+        for task in &mut network.tasks {
+            task.values.clear();
+            task.values.resize(len * task.frame_len(), 0.0);
         }
         for (id, errors) in network.graph.inputs().iter().zip(output_gradients) {
-            let track = &mut network.tracks[id.index()];
-            let start = self.new_frames().start * track.frame_len();
+            let task = &mut network.tasks[id.index()];
+            let start = self.new_frames().start * task.frame_len();
             if let Some(errors) = *errors {
-                borders::copy_in(errors, &mut track.values[start..]);
+                borders::copy_in(errors, &mut task.values[start..]);
             }
         }
         let span = len - frames..len;
@@ -327,10 +327,9 @@ impl Executor for ReferenceExecutor {
     fn input_gradient(&self, input: usize, into: ValuesMut<'_>) -> Result<(), ExecutorError> {
         let layer = self.plan.check_input_gradient(input, self.back)?;
         let Some(network) = &self.adjoint else { return Ok(()) };
-        let (track, Layer { name, size, .. }) =
-            (&network.tracks[layer.index()], network.graph.layer_at(layer));
-        let start = (self.window.len() - self.back) * track.frame_len();
-        copy_out(name, &[self.back, self.setup.streams, *size], &track.values[start..], into)
+        let (task, Layer { name, size, .. }) = (&network.tasks[layer.index()], network.graph.layer_at(layer));
+        let start = (self.window.len() - self.back) * task.frame_len();
+        copy_out(name, &[self.back, self.config.streams, *size], &task.values[start..], into)
     }
 
     fn update(&mut self, update: &Update) -> Result<f64, ExecutorError> {
@@ -338,20 +337,25 @@ impl Executor for ReferenceExecutor {
         Ok(adam::update(&mut self.weights, &mut self.learned, update))
     }
 
-    fn read(&self, part: Part, weight: WeightId, into: ValuesMut<'_>) -> Result<(), ExecutorError> {
+    fn read(&self, part: ParameterArray, weight: WeightId, into: ValuesMut<'_>) -> Result<(), ExecutorError> {
         self.plan.check_weight(part, weight, into.len())?;
         let found = self.plan.forward.weight_at(weight);
         copy_out(&found.name, &found.shape, self.array(part, weight), into)
     }
 
-    fn write(&mut self, part: Part, weight: WeightId, values: Values<'_>) -> Result<(), ExecutorError> {
+    fn write(
+        &mut self,
+        part: ParameterArray,
+        weight: WeightId,
+        values: Values<'_>,
+    ) -> Result<(), ExecutorError> {
         self.plan.check_written(part, weight, values)?;
         let learned = &mut self.learned[weight.index()];
         let array = match part {
-            Part::Weight => &mut self.weights[weight.index()],
-            Part::Gradient => &mut learned.gradient,
-            Part::Moment1 => &mut learned.moment1,
-            Part::Moment2 => &mut learned.moment2,
+            ParameterArray::Weight => &mut self.weights[weight.index()],
+            ParameterArray::Gradient => &mut learned.gradient,
+            ParameterArray::Moment1 => &mut learned.moment1,
+            ParameterArray::Moment2 => &mut learned.moment2,
         };
         borders::copy_in(values, array);
         Ok(())
@@ -360,44 +364,44 @@ impl Executor for ReferenceExecutor {
     fn state(&self) -> Result<State, ExecutorError> {
         Ok(State {
             kept: self.kept_state(),
-            ..self.histories_state(0, self.window.next_ages(), self.frames_run)
+            ..self.histories_state(0, self.window.next_since_reset(), self.frames_run)
         })
     }
 
     fn forward_state(&self) -> Result<State, ExecutorError> {
-        Ok(self.histories_state(0, self.window.next_ages(), self.frames_run))
+        Ok(self.histories_state(0, self.window.next_since_reset(), self.frames_run))
     }
 
     fn state_before(&self) -> Result<State, ExecutorError> {
         let frames = self.frames_run - self.new as u64;
-        Ok(self.histories_state(self.new, self.window.previous_ages(), frames))
+        Ok(self.histories_state(self.new, self.window.previous_since_reset(), frames))
     }
 
     fn set_state(&mut self, state: &State) -> Result<(), ExecutorError> {
-        state.check(&self.plan, self.setup)?;
-        let kept = state.kept_frames(&self.plan, self.setup);
-        let mut ages = Vec::new();
+        state.check(&self.plan, self.config)?;
+        let kept = state.kept_frames(&self.plan, self.config);
+        let mut since_reset = Vec::new();
         let mut older: &[History] = &[];
         if let Some(found) = state.kept.as_ref().filter(|_| kept > 0) {
-            ages.extend(&found.ages[(found.frames - kept) * self.setup.streams..]);
+            since_reset.extend(&found.since_reset[(found.frames - kept) * self.config.streams..]);
             older = &found.layers;
         }
-        ages.extend(&state.ages);
+        since_reset.extend(&state.since_reset);
         let depth = self.depths.iter().copied().max().unwrap_or(0);
-        self.window = Window::resume(depth, ages, self.setup.streams);
-        for track in &mut self.forward.tracks {
-            track.values.clear();
-            track.values.resize((depth + kept) * track.frame_len(), 0.0);
+        self.window = Window::resume(depth, since_reset, self.config.streams);
+        for task in &mut self.forward.tasks {
+            task.values.clear();
+            task.values.resize((depth + kept) * task.frame_len(), 0.0);
         }
         let graph = &self.plan.forward;
         let read = graph.layer_ids().filter(|id| self.depths[id.index()] > 0);
         for (id, history) in read.zip(&state.histories) {
-            self.forward.tracks[id.index()].put_before(0, &history.values);
+            self.forward.tasks[id.index()].put_before(0, &history.values);
         }
-        for (id, history) in self.plan.saved_layers().into_iter().zip(older) {
-            let track = &mut self.forward.tracks[id.index()];
-            let newest = (history.depth - kept) * track.frame_len();
-            track.put_before(self.depths[id.index()], &history.values[newest..]);
+        for (id, history) in self.plan.residual_layers().into_iter().zip(older) {
+            let task = &mut self.forward.tasks[id.index()];
+            let newest = (history.depth - kept) * task.frame_len();
+            task.put_before(self.depths[id.index()], &history.values[newest..]);
         }
         self.frames_run = state.frames;
         self.forget_calls();
@@ -406,8 +410,8 @@ impl Executor for ReferenceExecutor {
     }
 
     fn clear_state(&mut self) {
-        self.window = Window::new(self.setup.streams);
-        self.forward.tracks.iter_mut().for_each(|track| track.values.clear());
+        self.window = Window::new(self.config.streams);
+        self.forward.tasks.iter_mut().for_each(|task| task.values.clear());
         self.frames_run = 0;
         self.forget_calls();
     }
@@ -418,30 +422,30 @@ impl ReferenceExecutor {
     fn history(&self, id: LayerId, depth: usize, end: usize) -> History {
         let layer = self.plan.forward.layer_at(id);
         let symbols = layer.kind == LayerKind::Symbol;
-        let track = &self.forward.tracks[id.index()];
+        let task = &self.forward.tasks[id.index()];
         let end = self.window.len().saturating_sub(end);
         // Frames before the stream's first are never read; they are 0, or no symbol.
         let known = depth.min(end);
-        let mut values = vec![if symbols { -1.0 } else { 0.0 }; (depth - known) * track.frame_len()];
-        values.extend(&track.values[(end - known) * track.frame_len()..end * track.frame_len()]);
-        History { layer: layer.name.clone(), depth, size: track.width, symbols, values }
+        let mut values = vec![if symbols { -1.0 } else { 0.0 }; (depth - known) * task.frame_len()];
+        values.extend(&task.values[(end - known) * task.frame_len()..end * task.frame_len()]);
+        History { layer: layer.name.clone(), depth, size: task.width, symbols, values }
     }
 
-    /// What forward calls read of the frames up to the one `end` frames back, behind which streams have these ages.
-    fn histories_state(&self, end: usize, ages: &[u64], frames: u64) -> State {
+    /// What forward calls read of the frames up to the one `end` frames back, behind which streams have these steps since reset.
+    fn histories_state(&self, end: usize, since_reset: &[u64], frames: u64) -> State {
         let read = self.plan.forward.layer_ids().filter(|id| self.depths[id.index()] > 0);
         let histories = read.map(|id| self.history(id, self.depths[id.index()], end)).collect();
-        State { histories, ages: ages.to_vec(), frames, kept: None }
+        State { histories, since_reset: since_reset.to_vec(), frames, kept: None }
     }
 
     /// What the next backward call reads of older frames.
     fn kept_state(&self) -> Option<Kept> {
-        let frames = self.kept.min(self.plan.kept_frames(self.setup));
+        let frames = self.kept.min(self.plan.kept_frames(self.config));
         let older = |id: LayerId| self.history(id, frames, self.depths[id.index()]);
         (frames > 0).then(|| Kept {
             frames,
-            ages: self.window.last_ages(frames).to_vec(),
-            layers: self.plan.saved_layers().into_iter().map(older).collect(),
+            since_reset: self.window.last_since_reset(frames).to_vec(),
+            layers: self.plan.residual_layers().into_iter().map(older).collect(),
         })
     }
 
@@ -460,14 +464,14 @@ fn stuck(graph: &Graph, pair: Pair) -> ExecutorError {
 }
 
 /// An error if the values of all layers in all kept frames are more than the machine has room for.
-fn check_memory(plan: &Plan, setup: Setup) -> Result<(), ExecutorError> {
+fn check_memory(plan: &Plan, config: ExecutionConfig) -> Result<(), ExecutorError> {
     let depth = plan.forward.history_depths().into_iter().max().unwrap_or(0);
-    let frames = setup.window as u128 + depth as u128;
+    let frames = config.window as u128 + depth as u128;
     let width = |graph: &Graph| graph.layer_ids().map(|id| width(graph, id) as u128).sum::<u128>();
     let all = width(&plan.forward) + plan.adjoint.as_ref().map_or(0, width);
-    let values = frames.saturating_mul(setup.streams as u128).saturating_mul(all);
+    let values = frames.saturating_mul(config.streams as u128).saturating_mul(all);
     let weights: u128 = plan.forward.weights().iter().map(|w| 4 * w.len() as u128).sum();
     let bytes = values.saturating_add(weights).saturating_mul(8);
-    let what = format!("running {} streams over {frames} frames in double precision", setup.streams);
+    let what = format!("running {} streams over {frames} frames in double precision", config.streams);
     check_available(&what, bytes)
 }

@@ -4,7 +4,7 @@
 //! [`ReferenceExecutor`]. It computes in double precision, on the caller's thread, one layer in one frame at a
 //! time, and trusts no analysis: a value is computed once those that it reads are known. It allocates as it goes.
 //! Read it in this order:
-//! - `window.rs`: frames, ages, and which reads cross a reset;
+//! - `window.rs`: frames, steps since reset, and which reads cross a reset;
 //! - `network.rs`: what a read gives, and the value of one layer in one frame (`operations.rs` has the vector
 //!   functions);
 //! - `order.rs`: all layers in all frames, each after what it reads;

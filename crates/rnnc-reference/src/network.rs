@@ -15,16 +15,16 @@ pub(crate) struct Place {
 
 /// The values of a layer in the frames of the window: `[frames, B, width]`. A symbol is one number, -1 for none.
 #[derive(Clone, Debug)]
-pub(crate) struct Track {
+pub(crate) struct Task {
     pub streams: usize,
     pub width: usize,
     pub values: Vec<f64>,
 }
 
-impl Track {
+impl Task {
     /// Room for the layer's values; no frame yet.
-    fn new(graph: &Graph, layer: LayerId, streams: usize) -> Track {
-        Track { streams, width: width(graph, layer), values: Vec::new() }
+    fn new(graph: &Graph, layer: LayerId, streams: usize) -> Task {
+        Task { streams, width: width(graph, layer), values: Vec::new() }
     }
 
     /// The numbers of a frame, all streams together.
@@ -61,7 +61,7 @@ pub(crate) fn width(graph: &Graph, layer: LayerId) -> usize {
 #[derive(Clone, Debug)]
 pub(crate) struct Network {
     pub graph: Graph,
-    pub tracks: Vec<Track>,
+    pub tasks: Vec<Task>,
 }
 
 /// What surrounds a network while it runs.
@@ -114,24 +114,24 @@ impl Read<'_> {
 
 impl Network {
     pub fn new(graph: &Graph, streams: usize) -> Network {
-        let tracks = graph.layer_ids().map(|id| Track::new(graph, id, streams)).collect();
-        Network { graph: graph.clone(), tracks }
+        let tasks = graph.layer_ids().map(|id| Task::new(graph, id, streams)).collect();
+        Network { graph: graph.clone(), tasks }
     }
 
     /// No layers: what stands in for a network while it is elsewhere.
     pub fn empty() -> Network {
-        Network { graph: Graph::default(), tracks: Vec::new() }
+        Network { graph: Graph::default(), tasks: Vec::new() }
     }
 
     /// Whether the layer's values are handed in.
     pub fn is_given(&self, layer: LayerId) -> bool {
         let kind = self.graph.layer_at(layer).kind;
-        matches!(kind, LayerKind::Input | LayerKind::Symbol | LayerKind::Saved(_))
+        matches!(kind, LayerKind::Input | LayerKind::Symbol | LayerKind::Residual(_))
     }
 
     /// Whether the layer has values before the first frame that the network runs in: of the forward network.
     pub fn is_saved(&self, layer: LayerId) -> bool {
-        matches!(self.graph.layer_at(layer).kind, LayerKind::Saved(_))
+        matches!(self.graph.layer_at(layer).kind, LayerKind::Residual(_))
     }
 
     /// The frame that a read of `source` from `frame` finds, or none where the read gives the source's start.
@@ -149,21 +149,21 @@ impl Network {
     }
 
     fn value<'a>(&'a self, around: &Surroundings<'a>, layer: LayerId, at: Place) -> Read<'a> {
-        let track = &self.tracks[layer.index()];
+        let task = &self.tasks[layer.index()];
         match self.graph.layer_at(layer).kind {
-            LayerKind::Symbol => Read::Symbol(symbol_from(track.at(at)[0])),
-            LayerKind::Saved(forward) => match around.saved {
+            LayerKind::Symbol => Read::Symbol(symbol_from(task.at(at)[0])),
+            LayerKind::Residual(forward) => match around.saved {
                 // One step down and no further: forward networks have no saved layers.
                 Some(network) => network.value(&Surroundings { saved: None, ..*around }, forward, at),
-                None => Read::Units(Cow::Owned(vec![f64::NAN; track.width])),
+                None => Read::Units(Cow::Owned(vec![f64::NAN; task.width])),
             },
-            _ => Read::Units(Cow::Borrowed(track.at(at))),
+            _ => Read::Units(Cow::Borrowed(task.at(at))),
         }
     }
 
     fn start<'a>(&self, around: &Surroundings<'a>, layer: LayerId) -> Read<'a> {
         let is_symbol = match self.graph.layer_at(layer).kind {
-            LayerKind::Saved(forward) => around.saved.is_some_and(|n| n.is_symbol(forward)),
+            LayerKind::Residual(forward) => around.saved.is_some_and(|n| n.is_symbol(forward)),
             _ => self.is_symbol(layer),
         };
         let layer = self.graph.layer_at(layer);
@@ -233,7 +233,7 @@ impl Network {
                 operations::apply(operation, &operands)
             }
             LayerKind::Parameter(weight) => around.weights[weight.index()].clone(),
-            LayerKind::Input | LayerKind::Symbol | LayerKind::Saved(_) => Vec::new(),
+            LayerKind::Input | LayerKind::Symbol | LayerKind::Residual(_) => Vec::new(),
         }
     }
 

@@ -8,7 +8,7 @@ pub(crate) fn apply(operation: Operation, operands: &[Vec<f64>]) -> Vec<f64> {
     let pairs =
         |f: fn(f64, f64) -> f64| operands[0].iter().zip(&operands[1]).map(|(&a, &b)| f(a, b)).collect();
     match operation {
-        Operation::Quotient => pairs(|a, b| a / b),
+        Operation::Divide => pairs(|a, b| a / b),
         Operation::Max => pairs(|a, b| if a > b || a.is_nan() { a } else { b }),
         Operation::Min => pairs(|a, b| if a < b || a.is_nan() { a } else { b }),
         Operation::Step => pairs(|a, b| match a.partial_cmp(&b) {

@@ -5,34 +5,39 @@
 pub(crate) struct Window {
     streams: usize,
     /// `[frames, B]`: how many frames before this one the newest reset lies. Age 0 begins a sequence.
-    ages: Vec<u64>,
-    /// `[B]`: the age of the next frame, unless it is a reset.
-    next_ages: Vec<u64>,
+    since_reset: Vec<u64>,
+    /// `[B]`: the steps since reset of the next frame, unless it is a reset.
+    next_since_reset: Vec<u64>,
     /// `[B]`: what that was before frames were last appended.
-    previous_ages: Vec<u64>,
+    previous_since_reset: Vec<u64>,
 }
 
 impl Window {
     /// No frame yet; the next one is each stream's first.
     pub fn new(streams: usize) -> Window {
-        Window { streams, ages: Vec::new(), next_ages: vec![0; streams], previous_ages: vec![0; streams] }
+        Window {
+            streams,
+            since_reset: Vec::new(),
+            next_since_reset: vec![0; streams],
+            previous_since_reset: vec![0; streams],
+        }
     }
 
-    /// Goes on from a state, with the ages of its kept frames and, last, of the next: `[kept + 1, B]`. `depth` frames
+    /// Goes on from a state, with the steps since reset of its kept frames and, last, of the next: `[kept + 1, B]`. `depth` frames
     /// before the kept ones are known too.
     pub fn resume(depth: usize, known: Vec<u64>, streams: usize) -> Window {
         let (oldest, next) = (&known[..streams], &known[known.len() - streams..]);
         let before = (0..depth).rev().flat_map(|back| {
             // As if no reset lay before: what was before one is never read.
-            oldest.iter().map(move |age| age.saturating_sub(back as u64 + 1))
+            oldest.iter().map(move |since_reset| since_reset.saturating_sub(back as u64 + 1))
         });
-        let ages = before.chain(known[..known.len() - streams].iter().copied()).collect();
-        Window { streams, ages, next_ages: next.to_vec(), previous_ages: next.to_vec() }
+        let since_reset = before.chain(known[..known.len() - streams].iter().copied()).collect();
+        Window { streams, since_reset, next_since_reset: next.to_vec(), previous_since_reset: next.to_vec() }
     }
 
-    /// The ages of the last frames: `[frames, B]`.
-    pub fn last_ages(&self, frames: usize) -> &[u64] {
-        &self.ages[self.ages.len() - frames * self.streams..]
+    /// The steps since reset of the last frames: `[frames, B]`.
+    pub fn last_since_reset(&self, frames: usize) -> &[u64] {
+        &self.since_reset[self.since_reset.len() - frames * self.streams..]
     }
 
     /// Streams, B.
@@ -42,40 +47,40 @@ impl Window {
 
     /// How many frames are kept.
     pub fn len(&self) -> usize {
-        self.ages.len() / self.streams
+        self.since_reset.len() / self.streams
     }
 
-    /// The age that the next frame of each stream has, unless it is a reset.
-    pub fn next_ages(&self) -> &[u64] {
-        &self.next_ages
+    /// The steps since reset that the next frame of each stream has, unless it is a reset.
+    pub fn next_since_reset(&self) -> &[u64] {
+        &self.next_since_reset
     }
 
-    /// The ages that the newest frames began with.
-    pub fn previous_ages(&self) -> &[u64] {
-        &self.previous_ages
+    /// The steps since reset that the newest frames began with.
+    pub fn previous_since_reset(&self) -> &[u64] {
+        &self.previous_since_reset
     }
 
     /// Appends new frames. `resets` is `[frames, B]`.
     pub fn push(&mut self, frames: usize, resets: Option<&[bool]>) {
-        self.previous_ages.copy_from_slice(&self.next_ages);
+        self.previous_since_reset.copy_from_slice(&self.next_since_reset);
         for frame in 0..frames {
             for stream in 0..self.streams {
                 if resets.is_some_and(|r| r[frame * self.streams + stream]) {
-                    self.next_ages[stream] = 0;
+                    self.next_since_reset[stream] = 0;
                 }
-                self.ages.push(self.next_ages[stream]);
-                self.next_ages[stream] = self.next_ages[stream].saturating_add(1);
+                self.since_reset.push(self.next_since_reset[stream]);
+                self.next_since_reset[stream] = self.next_since_reset[stream].saturating_add(1);
             }
         }
     }
 
     /// Forgets the oldest frames.
     pub fn drop_oldest(&mut self, frames: usize) {
-        self.ages.drain(..frames * self.streams);
+        self.since_reset.drain(..frames * self.streams);
     }
 
-    fn age(&self, frame: usize, stream: usize) -> u64 {
-        self.ages[frame * self.streams + stream]
+    fn since_reset(&self, frame: usize, stream: usize) -> u64 {
+        self.since_reset[frame * self.streams + stream]
     }
 
     /// Which frame a read from `frame` finds, or none where it crosses.
@@ -85,12 +90,12 @@ impl Window {
     pub fn find(&self, frame: usize, stream: usize, delay: i64) -> Option<usize> {
         let distance = usize::try_from(delay.unsigned_abs()).unwrap_or(usize::MAX);
         if delay >= 0 {
-            // Resets in s < r <= t: the newest of them is `age` frames back.
-            if self.age(frame, stream) < distance as u64 { None } else { frame.checked_sub(distance) }
+            // Resets in s < r <= t: the newest of them is `since_reset` frames back.
+            if self.since_reset(frame, stream) < distance as u64 { None } else { frame.checked_sub(distance) }
         } else {
             let found = frame.checked_add(distance).filter(|&s| s < self.len())?;
             // Resets in t < r <= s.
-            (frame + 1..=found).all(|r| self.age(r, stream) > 0).then_some(found)
+            (frame + 1..=found).all(|r| self.since_reset(r, stream) > 0).then_some(found)
         }
     }
 }
@@ -126,16 +131,16 @@ mod tests {
     }
 
     #[test]
-    fn dropping_frames_and_resuming_keep_the_ages() {
+    fn dropping_frames_and_resuming_keep_the_steps_since_reset() {
         let mut window = window();
         window.drop_oldest(4);
-        assert_eq!((window.len(), window.next_ages()), (2, &[3][..]));
+        assert_eq!((window.len(), window.next_since_reset()), (2, &[3][..]));
         let resumed = Window::resume(4, vec![3], 1);
         assert_eq!(resumed.find(3, 0, 2), Some(1));
         assert_eq!(resumed.find(3, 0, 3), None);
         // With four kept frames, a reset at the second, after two that are known from before.
         let resumed = Window::resume(2, vec![2, 0, 1, 2, 3], 1);
-        assert_eq!(resumed.last_ages(3), [0, 1, 2]);
+        assert_eq!(resumed.last_since_reset(3), [0, 1, 2]);
         assert_eq!([2, 3, 4].map(|t| resumed.find(t, 0, 1)), [Some(1), None, Some(3)]);
         assert_eq!([2, 3, 4].map(|t| resumed.find(t, 0, 2)), [Some(0), None, None]);
     }

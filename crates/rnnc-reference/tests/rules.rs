@@ -2,18 +2,19 @@
 
 use rnnc_graph::{Activation, Connect, ConnectionKind, Graph, Init, LayerId, Range, Start, WeightId};
 use rnnc_plan::{
-    Executor, ExecutorError, NO_SYMBOL, Part, Plan, PlanOptions, Setup, State, Update, Values, ValuesMut,
+    ExecutionConfig, Executor, ExecutorError, NO_SYMBOL, ParameterArray, Plan, PlanOptions, State, Update,
+    Values, ValuesMut,
 };
 use rnnc_reference::ReferenceExecutor;
 
 /// An executor for one stream.
 fn executor(graph: &Graph, window: usize, step: usize) -> ReferenceExecutor {
-    executor_for(graph, Setup { window, step, ..Setup::new(1, window) }).unwrap()
+    executor_for(graph, ExecutionConfig { window, step, ..ExecutionConfig::new(1, window) }).unwrap()
 }
 
-fn executor_for(graph: &Graph, setup: Setup) -> Result<ReferenceExecutor, ExecutorError> {
-    let options = PlanOptions::training(setup.streams, setup.window).with_input_gradients();
-    ReferenceExecutor::new(Plan::new(graph, options).unwrap(), setup)
+fn executor_for(graph: &Graph, config: ExecutionConfig) -> Result<ReferenceExecutor, ExecutorError> {
+    let options = PlanOptions::training(config.streams, config.window).with_input_gradients();
+    ReferenceExecutor::new(Plan::new(graph, options).unwrap(), config)
 }
 
 fn run(executor: &mut ReferenceExecutor, x: &[f64], resets: &[usize]) -> Vec<f64> {
@@ -25,12 +26,12 @@ fn run(executor: &mut ReferenceExecutor, x: &[f64], resets: &[usize]) -> Vec<f64
 }
 
 fn write(executor: &mut ReferenceExecutor, weight: WeightId, values: &[f64]) {
-    executor.write(Part::Weight, weight, Values::F64(values)).unwrap();
+    executor.write(ParameterArray::Weight, weight, Values::F64(values)).unwrap();
 }
 
 fn gradient(executor: &ReferenceExecutor, weight: WeightId) -> f64 {
     let mut out = [0.0];
-    executor.read(Part::Gradient, weight, ValuesMut::F64(&mut out)).unwrap();
+    executor.read(ParameterArray::Gradient, weight, ValuesMut::F64(&mut out)).unwrap();
     out[0]
 }
 
@@ -162,7 +163,7 @@ fn a_state_keeps_the_frames_that_errors_still_go_back_through() {
     assert_eq!(run(&mut e, &[1.], &[]), [11.]);
     let state = e.state().unwrap();
     let without = State { kept: None, ..state.clone() };
-    assert_eq!(state.kept.as_ref().unwrap().ages, [0, 1]);
+    assert_eq!(state.kept.as_ref().unwrap().since_reset, [0, 1]);
     assert_eq!(e.forward_state().unwrap(), without);
 
     let mut other = executor(&graph, 3, 1);
@@ -182,7 +183,7 @@ fn a_state_keeps_the_frames_that_errors_still_go_back_through() {
     // An executor takes as many as it would keep itself, the newest.
     let mut shorter = executor(&graph, 2, 1);
     shorter.set_state(&state).unwrap();
-    assert_eq!(shorter.state().unwrap().kept.unwrap().ages, [1]);
+    assert_eq!(shorter.state().unwrap().kept.unwrap().since_reset, [1]);
     let mut none = executor(&graph, 2, 2);
     none.set_state(&state).unwrap();
     assert_eq!(none.state().unwrap(), without);
@@ -200,7 +201,9 @@ fn a_read_ahead_sends_its_error_back_in_time() {
 #[test]
 fn networks_that_look_ahead_take_no_step_shorter_than_the_window() {
     let graph = shift(-1, Start::Zero);
-    let Err(error) = executor_for(&graph, Setup { window: 4, step: 2, ..Setup::new(1, 4) }) else {
+    let Err(error) =
+        executor_for(&graph, ExecutionConfig { window: 4, step: 2, ..ExecutionConfig::new(1, 4) })
+    else {
         panic!("it was taken");
     };
     assert!(error.to_string().contains("`y`, which looks ahead"), "{error}");
@@ -217,7 +220,7 @@ fn a_state_carries_on_where_it_was_taken() {
     let mut e = executor(&graph, 4, 4);
     run(&mut e, &[1., 2., 3., 4.], &[2]);
     let state = e.state().unwrap();
-    assert_eq!((state.ages.as_slice(), state.frames), (&[2][..], 4));
+    assert_eq!((state.since_reset.as_slice(), state.frames), (&[2][..], 4));
     assert_eq!(state.histories.len(), 1);
     assert_eq!(state.histories[0].values, [2., 3., 4.]);
 
@@ -251,7 +254,7 @@ fn a_state_of_another_network_is_refused_by_name() {
     short.histories[0].values.pop();
     assert!(problem(&mut e, short).contains("2 values, not 3"));
     let mut streams = good;
-    streams.ages.push(0);
+    streams.since_reset.push(0);
     assert!(problem(&mut e, streams).contains("2 streams"));
 }
 
@@ -272,7 +275,7 @@ fn symbols_are_looked_up_and_none_reads_as_zeros() {
     assert_eq!(e.state().unwrap().histories[0].values, [1.]);
     e.backward(4, &[Some(Values::F64(&[1., 2., 3., 4., 5., 6., 7., 8.]))]).unwrap();
     let mut gradient = [0.0; 6];
-    e.read(Part::Gradient, w, ValuesMut::F64(&mut gradient)).unwrap();
+    e.read(ParameterArray::Gradient, w, ValuesMut::F64(&mut gradient)).unwrap();
     assert_eq!(gradient, [7., 0., 3., 8., 0., 4.]);
 
     let error = e.forward(2, &[Values::Symbols(&[0, 3])], None).unwrap_err();
@@ -298,8 +301,8 @@ fn wrong_input_is_refused_by_name() {
 
 #[test]
 fn more_memory_than_there_is_is_refused_before_it_is_taken() {
-    let setup = Setup { streams: usize::MAX / 16, ..Setup::new(1, 8) };
-    let Err(error) = executor_for(&shift(1, Start::Zero), setup) else { panic!("it was taken") };
+    let config = ExecutionConfig { streams: usize::MAX / 16, ..ExecutionConfig::new(1, 8) };
+    let Err(error) = executor_for(&shift(1, Start::Zero), config) else { panic!("it was taken") };
     assert!(matches!(error, ExecutorError::Memory { .. }), "{error}");
 }
 
@@ -334,16 +337,16 @@ fn an_update_changes_the_weights_by_adam() {
     let mut e = executor(&graph, 2, 2);
     write(&mut e, w, &[0.5]);
     write(&mut e, start, &[8.0]);
-    e.write(Part::Gradient, w, Values::F64(&[3.0])).unwrap();
-    e.write(Part::Gradient, start, Values::F64(&[-4.0])).unwrap();
+    e.write(ParameterArray::Gradient, w, Values::F64(&[3.0])).unwrap();
+    e.write(ParameterArray::Gradient, start, Values::F64(&[-4.0])).unwrap();
     let update =
         Update { learning_rate: 0.01, beta1: 0.9, beta2: 0.99, epsilon: 1.0, step: 1, clip_norm: Some(2.5) };
     assert_eq!(e.update(&update).unwrap(), 5.0);
     let mut value = [0.0];
-    e.read(Part::Weight, w, ValuesMut::F64(&mut value)).unwrap();
+    e.read(ParameterArray::Weight, w, ValuesMut::F64(&mut value)).unwrap();
     // The clipped gradient is 1.5; the step 0.01 * 1.5 / (1.5 + 1).
     assert!((value[0] - (0.5 - 0.006)).abs() < 1e-12);
-    e.read(Part::Weight, start, ValuesMut::F64(&mut value)).unwrap();
+    e.read(ParameterArray::Weight, start, ValuesMut::F64(&mut value)).unwrap();
     assert!((value[0] - (8.0 + 0.01 * 2.0 / 3.0)).abs() < 1e-12);
 }
 
@@ -408,13 +411,13 @@ fn a_dropout_mask_is_one_but_in_training_and_then_the_same_however_the_run_is_sp
     let ones = [1.0; 64];
     assert_eq!(run(&mut executor(&graph, 64, 64), &ones, &[]), ones);
 
-    let setup = Setup { training: true, seed: 5, ..Setup::new(1, 64) };
-    let mut whole = executor_for(&graph, setup).unwrap();
+    let config = ExecutionConfig { training: true, seed: 5, ..ExecutionConfig::new(1, 64) };
+    let mut whole = executor_for(&graph, config).unwrap();
     let y = run(&mut whole, &ones, &[]);
     assert!(y.iter().all(|&y| y == 0.0 || y == 1.0 / 0.75));
     let dropped = y.iter().filter(|&&y| y == 0.0).count();
     assert!((4..=32).contains(&dropped), "{dropped} of 64 dropped");
-    let mut split = executor_for(&graph, setup).unwrap();
+    let mut split = executor_for(&graph, config).unwrap();
     let parts = [&ones[..10], &ones[10..11], &ones[11..]];
     assert_eq!(parts.map(|part| run(&mut split, part, &[])).concat(), y);
     // The error takes the mask that the value took.

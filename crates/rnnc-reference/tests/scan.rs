@@ -6,7 +6,7 @@ use rnnc_graph::{
     Activation, Coefficients, Component, Components, Connect, Direction, Graph, Init, Kind, LayerId,
     LayerKind, Operation, Start, WeightId, initial_values,
 };
-use rnnc_plan::{Executor, Part, Plan, PlanOptions, Setup, Values, ValuesMut};
+use rnnc_plan::{ExecutionConfig, Executor, ParameterArray, Plan, PlanOptions, Values, ValuesMut};
 use rnnc_reference::ReferenceExecutor;
 
 const UNITS: usize = 3;
@@ -50,7 +50,7 @@ fn build(links: &[Link], sign: i64) -> Graph {
         .map(|(i, link)| match link.kind {
             0..4 => graph.sum(format!("c{i}"), UNITS, Activation::Identity),
             4 => graph.product(format!("c{i}"), UNITS, Activation::Identity),
-            _ => graph.layer(format!("c{i}"), UNITS, LayerKind::Operation(Operation::Quotient)),
+            _ => graph.layer(format!("c{i}"), UNITS, LayerKind::Operation(Operation::Divide)),
         })
         .collect();
     let read = |graph: &mut Graph, from: LayerId, to: LayerId, delay: i64, diagonal: bool| {
@@ -112,10 +112,10 @@ fn build(links: &[Link], sign: i64) -> Graph {
 /// The values of all outputs, `[T, B, N]` each.
 fn run(graph: &Graph, frames: usize, streams: usize, x: &[f64], resets: &[bool]) -> Vec<Vec<f64>> {
     let plan = Plan::new(graph, PlanOptions::inference(streams, frames)).unwrap();
-    let mut executor = ReferenceExecutor::new(plan, Setup::new(streams, frames)).unwrap();
+    let mut executor = ReferenceExecutor::new(plan, ExecutionConfig::new(streams, frames)).unwrap();
     for (i, weight) in graph.weights().iter().enumerate() {
         let values = initial_values(weight, 7);
-        executor.write(Part::Weight, WeightId::from_index(i), Values::F64(&values)).unwrap();
+        executor.write(ParameterArray::Weight, WeightId::from_index(i), Values::F64(&values)).unwrap();
     }
     executor.forward(frames, &[Values::F64(x)], Some(resets)).unwrap();
     let outputs = graph.outputs().iter().enumerate();

@@ -1,10 +1,10 @@
 //! A plan for tools.
 //!
-//! The fields, of version 1 of the schema. Lists are in the order of execution; a component is named by its place in
+//! The fields, of version 2 of the schema. Lists are in the order of execution; a component is named by its place in
 //! its pass's list. Numbers of a window are for the `options`' streams and frames.
 //!
 //! ```text
-//! schema       1
+//! schema       2
 //! network      name, layers, connections, parameters, looks_ahead
 //! options      streams, frames, workers, gradients, input_gradients
 //! once[]       layers of parameters alone, computed once a call
@@ -12,23 +12,23 @@
 //!   components[]   layers[]: names; kind: "frames", "scan" or "loop"; direction: "forward" or "backward"
 //!                  frames_at_once: null for all; frames_bound: null if unknown
 //!                  order: of a scan, the numbers that a unit carries, else null
-//!                  heads: into how many parts its layers fall, of which none reads another but where all must meet
+//!                  heads: into how many parts its layers fall, of which none reads another but where all must synchronize
 //!                  barriers: { links, delay }: links / delay barriers a frame are needed, if workers have whole heads; null if
 //!                  unknown
 //!                  reason, remedy: for people
 //!   stages[]       kind: as of components; level: those of one level can run side by side
-//!                  deal: "rows", "units", "alone", or of a loop whole "heads", of a scan "chunks" of frames
-//!                  predicted_us: of a frame, by deal; null for frames stages
-//!                  wave: null, or of loops that run at the same time as others: stages: the first and the last of the
-//!                  wave, by their places in the pass; chunks; predicted_us: of a frame, all its loops; loops[]: of each
-//!                  track, workers: the first and how many; deal
-//!                  strip: null, or of stages that run some frames at a time: stages: the first and the last, by their
+//!                  partition: "batch", "units", "serial", or of a loop whole "heads", of a scan "time"
+//!                  predicted_us: of a frame, by partition; null for frames stages
+//!                  pipeline: null, or of loops that run at the same time as others: stages: the first and the last of the
+//!                  pipeline, by their places in the pass; chunks; predicted_us: of a frame, all its loops; loops[]: of each
+//!                  task, workers: the first and how many; partition
+//!                  time_block: null, or of stages that run some frames at a time: stages: the first and the last, by their
 //!                  places in the pass; frames
 //!                  flops, bytes, steps, frames_at_once, barriers: of a window
-//!     tracks[]       components[]; direction; block: frames in a step, null for all; heads: as of components
+//!     tasks[]       components[]; direction; block: frames in a step, null for all; heads: as of components
 //!                    barriers_per_step: if units are shared out; barriers_per_step_of_heads: if whole heads are
 //!       phases[]       ops[]: op; offset: in frames; parts[]: for people
-//!   predicted_us   of a frame, on a CPU: all: by all workers, as dealt; one: by one
+//!   predicted_us   of a frame, on a CPU: all: by all workers, as partitioned; one: by one
 //! work         flops, parallel_share, speed_up_bound, critical_path
 //! saved        numbers_per_frame; components[]: component (of the forward pass), layers[], numbers,
 //!              numbers_per_unit
@@ -39,12 +39,13 @@
 use crate::names::{Names, plain};
 use rnnc_graph::{Component, Direction, Graph, Kind, Weight};
 use rnnc_plan::{
-    Deal, Figures, Lane, Pass, Plan, PlanOptions, Stage, StageFigures, StageKind, Track, strips, waves,
+    Figures, Lane, Partition, Pass, Plan, PlanOptions, Stage, StageFigures, StageKind, Task, pipelines,
+    time_blocks,
 };
 use serde_json::{Value, json};
 
 /// The version of [`json()`]'s fields. It changes when a field goes or changes its meaning.
-pub const SCHEMA_VERSION: u32 = 1;
+pub const SCHEMA_VERSION: u32 = 2;
 
 /// The plan as data. The fields are listed at the top of `json.rs`, in the crate's sources:
 /// `schema`, `network`, `options`, `passes` (with `components` and `stages`), `work`, `saved`, `memory`.
@@ -114,23 +115,23 @@ fn pass_value<'a>(
             let mut value = stage_value(graph, &names, stage, f);
             if stage.kind != StageKind::Frames {
                 let choices = stage.choices(options).into_iter();
-                let choices = choices.map(|(deal, us)| (json!(deal), json!(us / frames)));
-                let choices = choices.map(|(deal, us)| (deal.as_str().unwrap_or_default().to_string(), us));
+                let choices = choices.map(|(partition, us)| (json!(partition), json!(us / frames)));
+                let choices = choices.map(|(partition, us)| (partition.as_str().unwrap_or_default().to_string(), us));
                 value["predicted_us"] = choices.collect::<serde_json::Map<_, _>>().into();
             }
-            if let Some(wave) = waves::of_stage(&pass.waves, at).filter(|_| stage.kind == StageKind::Loop) {
+            if let Some(pipeline) = pipelines::of_stage(&pass.pipelines, at).filter(|_| stage.kind == StageKind::Loop) {
                 let lane = |lane: &Lane| {
-                    json!({ "workers": [lane.workers.start, lane.workers.len()], "deal": lane.deal })
+                    json!({ "workers": [lane.workers.start, lane.workers.len()], "partition": lane.partition })
                 };
-                value["wave"] = json!({
-                    "stages": [wave.stages.0, wave.stages.1],
-                    "chunks": wave.chunks,
-                    "predicted_us": wave.us / frames,
-                    "loops": wave.loops_of(pass, at).iter().map(lane).collect::<Vec<_>>(),
+                value["pipeline"] = json!({
+                    "stages": [pipeline.stages.0, pipeline.stages.1],
+                    "chunks": pipeline.chunks,
+                    "predicted_us": pipeline.us / frames,
+                    "loops": pipeline.loops_of(pass, at).iter().map(lane).collect::<Vec<_>>(),
                 });
             }
-            if let Some(strip) = strips::of_stage(&pass.strips, at) {
-                value["strip"] = json!({ "stages": [strip.stages.0, strip.stages.1], "frames": strip.frames });
+            if let Some(time_block) = time_blocks::of_stage(&pass.time_blocks, at) {
+                value["time_block"] = json!({ "stages": [time_block.stages.0, time_block.stages.1], "frames": time_block.frames });
             }
             value
         }).collect();
@@ -176,21 +177,21 @@ fn stage_value(graph: &Graph, names: &Names<'_>, stage: &Stage, figures: &StageF
     json!({
         "kind": stage.kind,
         "level": stage.level,
-        "deal": stage.deal,
+        "partition": stage.partition,
         "predicted_us": null,
-        "wave": null,
-        "strip": null,
+        "pipeline": null,
+        "time_block": null,
         "flops": figures.flops,
         "bytes": figures.bytes,
         "steps": figures.steps,
         "frames_at_once": figures.frames_at_once,
         "barriers": figures.barriers,
-        "tracks": stage.tracks.iter().map(|t| track_value(graph, names, t)).collect::<Vec<_>>(),
+        "tasks": stage.tasks.iter().map(|t| task_value(graph, names, t)).collect::<Vec<_>>(),
     })
 }
 
-fn track_value(graph: &Graph, names: &Names<'_>, track: &Track) -> Value {
-    let phases = track.phases.iter().map(|phase| {
+fn task_value(graph: &Graph, names: &Names<'_>, task: &Task) -> Value {
+    let phases = task.phases.iter().map(|phase| {
         let ops = phase.ops.iter().map(|placed| {
             json!({
                 "op": placed.op.name(),
@@ -201,12 +202,12 @@ fn track_value(graph: &Graph, names: &Names<'_>, track: &Track) -> Value {
         json!({ "ops": ops.collect::<Vec<_>>() })
     });
     json!({
-        "components": track.components,
-        "direction": direction(track.direction),
-        "block": some_frames(track.block),
-        "heads": track.heads,
-        "barriers_per_step": track.barriers_per_step(Deal::Units),
-        "barriers_per_step_of_heads": track.barriers_per_step(Deal::Heads),
+        "components": task.components,
+        "direction": direction(task.direction),
+        "block": some_frames(task.block),
+        "heads": task.heads,
+        "barriers_per_step": task.barriers_per_step(Partition::Units),
+        "barriers_per_step_of_heads": task.barriers_per_step(Partition::Heads),
         "phases": phases.collect::<Vec<_>>(),
     })
 }

@@ -78,10 +78,10 @@ impl<'a> Names<'a> {
                 .collect(),
             Op::Map(map) => {
                 let names: Vec<String> = map.layers.iter().map(|&l| graph.layer_at(l).name.clone()).collect();
-                let part = if map.len == map.span {
-                    format!("{} units", map.span)
+                let part = if map.len == map.slice_len {
+                    format!("{} units", map.slice_len)
                 } else {
-                    format!("units {}..{} of {}", map.first, map.first + map.len, map.span)
+                    format!("units {}..{} of {}", map.first, map.first + map.len, map.slice_len)
                 };
                 let layers = count(map.layers.len(), "layer");
                 vec![format!(
@@ -217,7 +217,7 @@ pub(crate) fn kind_word(kind: LayerKind) -> &'static str {
         LayerKind::Input => "input",
         LayerKind::Symbol => "symbol",
         LayerKind::Parameter(_) => "parameter",
-        LayerKind::Saved(_) => "saved",
+        LayerKind::Residual(_) => "saved",
         LayerKind::Sum => "sum",
         LayerKind::Product => "product",
         LayerKind::Operation(op) => op.name(),

@@ -3,7 +3,8 @@
 use crate::names::{Names, count, plain, scaled, shorten, thousands};
 use rnnc_graph::{Component, Components, Direction, Graph, Kind, LayerId};
 use rnnc_plan::{
-    ComponentFigures, Deal, Figures, Op, Pass, Placed, Plan, StageFigures, StageKind, strips, waves,
+    ComponentFigures, Figures, Op, Partition, Pass, Placed, Plan, StageFigures, StageKind, pipelines,
+    time_blocks,
 };
 
 /// The columns of a line.
@@ -250,30 +251,30 @@ fn barriers(pass: &Pass, at: usize, c: &Component) -> Option<String> {
     if c.kind != Kind::Loop {
         return None;
     }
-    let track = pass.stages.iter().flat_map(|s| &s.tracks).find(|t| t.components == [at])?;
+    let task = pass.stages.iter().flat_map(|s| &s.tasks).find(|t| t.components == [at])?;
     let per_frames = |n: u64, frames: u64| {
         if frames == 1 { format!("{n} a frame") } else { format!("{n} every {frames} frames") }
     };
-    if track.heads == 1 && track.barriers_per_step(Deal::Units) == 0 {
-        return None; // whoever has some units meets nobody, and there is nothing to tell
+    if task.heads == 1 && task.barriers_per_step(Partition::Units) == 0 {
+        return None; // whoever has some units waits for nobody, and there is nothing to tell
     }
-    let planned = |deal: Deal| match track.barriers_per_step(deal) {
+    let planned = |partition: Partition| match task.barriers_per_step(partition) {
         0 => "none".to_string(),
-        n => format!("{} planned", per_frames(n as u64, track.block as u64)),
+        n => format!("{} planned", per_frames(n as u64, task.block as u64)),
     };
-    let (deal, parts, others) = match track.heads {
-        1 => (Deal::Units, "units".to_string(), String::new()),
+    let (partition, parts, others) = match task.heads {
+        1 => (Partition::Units, "units".to_string(), String::new()),
         heads => {
-            let others = format!("; {}, if units are", planned(Deal::Units));
-            (Deal::Heads, format!("{heads} whole heads"), others)
+            let others = format!("; {}, if units are", planned(Partition::Units));
+            (Partition::Heads, format!("{heads} whole heads"), others)
         }
     };
     let least = match c.barrier_bound {
-        _ if track.barriers_per_step(deal) == 0 => String::new(),
+        _ if task.barriers_per_step(partition) == 0 => String::new(),
         Some((links, delay)) => format!(", at least {} needed", per_frames(links, delay)),
         None => " (too large a cycle to say how few would do)".into(),
     };
-    Some(format!("{}{least}, if {parts} are shared out{others}", planned(deal)))
+    Some(format!("{}{least}, if {parts} are shared out{others}", planned(partition)))
 }
 
 #[allow(clippy::too_many_arguments)] // one line of the report, and all it tells of
@@ -297,7 +298,7 @@ fn stage(
         StageKind::Frames => "all frames at once".to_string(),
         StageKind::Scan => "over time in parallel".to_string(),
         StageKind::Loop => {
-            let blocks: Vec<usize> = stage.tracks.iter().map(|t| t.block).collect();
+            let blocks: Vec<usize> = stage.tasks.iter().map(|t| t.block).collect();
             let (least, most) = (blocks.iter().min(), blocks.iter().max());
             match (least, most) {
                 (Some(a), Some(b)) if a != b => format!("{a} to {b} frames at once"),
@@ -309,43 +310,43 @@ fn stage(
     // Stages stand in the order of their levels.
     let level = stage.level;
     let before = |level: usize| pass.stages.partition_point(|other| other.level < level);
-    let beside = pass.stages[before(level)..before(level + 1)].iter().map(|s| s.tracks.len()).sum::<usize>();
-    let beside = if beside > 1 { format!(", {beside} tracks side by side") } else { String::new() };
+    let beside = pass.stages[before(level)..before(level + 1)].iter().map(|s| s.tasks.len()).sum::<usize>();
+    let beside = if beside > 1 { format!(", {beside} tasks side by side") } else { String::new() };
     let cost = format!("{}, {}", scaled(figures.flops, "FLOP"), scaled(figures.bytes, "B"));
     out.blank();
     out.line(4, &format!("{number:>2}  {kind:<6}  level {level}, {how}{beside}  [{cost}]"));
-    out.paragraph(8, 8, &deal(plan, pass, at, number));
-    if let Some(strip) = strips::of_stage(&pass.strips, at) {
-        let (first, last) = (number + strip.stages.0 - at, number + strip.stages.1 - at);
-        let frames = count(strip.frames, "frame");
+    out.paragraph(8, 8, &partition(plan, pass, at, number));
+    if let Some(time_block) = time_blocks::of_stage(&pass.time_blocks, at) {
+        let (first, last) = (number + time_block.stages.0 - at, number + time_block.stages.1 - at);
+        let frames = count(time_block.frames, "frame");
         let text = format!(
             "stages {first} to {last} take turns, {frames} at a time: what they move stays in a cache"
         );
         out.paragraph(8, 8, &text);
     }
     // Whoever shares out streams, or nothing, needs no barriers within a loop.
-    let wave = waves::of_stage(&pass.waves, at);
-    for (track_number, track) in stage.tracks.iter().enumerate() {
+    let pipeline = pipelines::of_stage(&pass.pipelines, at);
+    for (task_number, task) in stage.tasks.iter().enumerate() {
         let lane =
-            wave.filter(|_| stage.kind == StageKind::Loop).map(|w| &w.loops_of(pass, at)[track_number]);
-        let deal = lane.map_or(stage.deal, |lane| lane.deal);
-        let deal = if stage.kind == StageKind::Frames { Deal::Units } else { deal };
+            pipeline.filter(|_| stage.kind == StageKind::Loop).map(|w| &w.loops_of(pass, at)[task_number]);
+        let partition = lane.map_or(stage.partition, |lane| lane.partition);
+        let partition = if stage.kind == StageKind::Frames { Partition::Units } else { partition };
         let mut indent = 8;
-        if stage.tracks.len() > 1 {
-            let layers: Vec<String> = track
+        if stage.tasks.len() > 1 {
+            let layers: Vec<String> = task
                 .components
                 .iter()
                 .flat_map(|&c| &pass.components.list[c].layers)
                 .map(|&l| graph.layer_at(l).name.clone())
                 .collect();
-            out.line(8, &format!("track of {}", shorten(&layers, 60)));
+            out.line(8, &format!("task of {}", shorten(&layers, 60)));
             indent = 10;
         }
         let mut listed = 0;
         let mut left = 0;
-        for (n, phase) in track.phases.iter().enumerate() {
+        for (n, phase) in task.phases.iter().enumerate() {
             if n > 0 && listed < MOST_LISTED {
-                out.line(indent, if track.has_barrier(n - 1, deal) { "-- barrier --" } else { "--" });
+                out.line(indent, if task.has_barrier(n - 1, partition) { "-- barrier --" } else { "--" });
             }
             for line in phase.ops.iter().flat_map(|placed| {
                 let shift = match placed.offset {
@@ -364,14 +365,14 @@ fn stage(
         }
         if left > 0 {
             out.line(indent, &format!("and {} more, in json", count(left, "operation")));
-        } else if track.has_barrier(track.phases.len().saturating_sub(1), deal) {
+        } else if task.has_barrier(task.phases.len().saturating_sub(1), partition) {
             out.line(indent, "-- barrier --");
         }
     }
 }
 
 /// How the work is shared out, and why: of loops and scans, with the times that the choice goes by.
-fn deal(plan: &Plan, pass: &Pass, at: usize, number: usize) -> String {
+fn partition(plan: &Plan, pass: &Pass, at: usize, number: usize) -> String {
     let stage = &pass.stages[at];
     let workers = plan.options.workers.max(1);
     if workers == 1 {
@@ -380,14 +381,14 @@ fn deal(plan: &Plan, pass: &Pass, at: usize, number: usize) -> String {
     if stage.kind == StageKind::Frames {
         let is_gradient =
             |op: &Placed| matches!(op.op, Op::WeightGradient(_) | Op::TableGradient(_) | Op::Reduce(_));
-        let mut ops = stage.tracks.iter().flat_map(|track| &track.phases).flat_map(|phase| &phase.ops);
-        return match stage.deal {
-            Deal::Alone => "one worker does all: too little to share".into(),
+        let mut ops = stage.tasks.iter().flat_map(|task| &task.phases).flat_map(|phase| &phase.ops);
+        return match stage.partition {
+            Partition::Serial => "one worker does all: too little to share".into(),
             _ if ops.all(is_gradient) => format!("weights are shared out among {workers} workers"),
-            Deal::Rows | Deal::Chunks => {
+            Partition::Batch | Partition::Time => {
                 format!("rows (frames of streams) are shared out: there are enough for {workers} workers")
             }
-            Deal::Units | Deal::Heads => {
+            Partition::Units | Partition::Heads => {
                 let meet = match stage.cost.barriers {
                     0 => "no barriers".to_string(),
                     n => count(n as usize, "barrier"),
@@ -398,54 +399,60 @@ fn deal(plan: &Plan, pass: &Pass, at: usize, number: usize) -> String {
     }
     let a_frame = |us: f64| format!("{} us", trimmed(us / plan.options.frames.max(1) as f64));
     let choices = stage.choices(plan.options);
-    let name = |deal: Deal| match deal {
-        Deal::Alone => "one worker",
-        Deal::Rows => "sharing out streams",
-        Deal::Units => "sharing out units",
-        Deal::Heads => "sharing out whole heads",
-        Deal::Chunks => "chunks of frames",
+    let name = |partition: Partition| match partition {
+        Partition::Serial => "one worker",
+        Partition::Batch => "sharing out streams",
+        Partition::Units => "sharing out units",
+        Partition::Heads => "sharing out whole heads",
+        Partition::Time => "chunks of frames",
     };
-    let others = |chosen: Option<Deal>| {
-        let possible = |deal: Deal| deal != Deal::Rows || plan.options.streams >= workers;
-        let others = choices.iter().filter(|&&(deal, _)| Some(deal) != chosen && possible(deal));
-        others.map(|&(deal, us)| format!("{} {}", name(deal), a_frame(us))).collect::<Vec<_>>().join(", ")
+    let others = |chosen: Option<Partition>| {
+        let possible =
+            |partition: Partition| partition != Partition::Batch || plan.options.streams >= workers;
+        let others =
+            choices.iter().filter(|&&(partition, _)| Some(partition) != chosen && possible(partition));
+        others
+            .map(|&(partition, us)| format!("{} {}", name(partition), a_frame(us)))
+            .collect::<Vec<_>>()
+            .join(", ")
     };
-    if let Some(wave) = waves::of_stage(&pass.waves, at).filter(|_| stage.kind == StageKind::Loop) {
-        let lanes = wave.loops_of(pass, at).iter().map(|lane| match lane.workers.len() {
+    if let Some(pipeline) = pipelines::of_stage(&pass.pipelines, at).filter(|_| stage.kind == StageKind::Loop)
+    {
+        let lanes = pipeline.loops_of(pass, at).iter().map(|lane| match lane.workers.len() {
             1 => format!("worker {}", lane.workers.start + 1),
             _ => format!("workers {} to {}", lane.workers.start + 1, lane.workers.end),
         });
         let lanes = lanes.collect::<Vec<_>>().join(", ");
-        let with = match wave.chunks {
+        let with = match pipeline.chunks {
             1 => "its loops run side by side".to_string(),
             chunks => {
-                let (first, last) = (number + wave.stages.0 - at, number + wave.stages.1 - at);
-                format!("runs in a wave of stages {first} to {last}, {chunks} chunks of frames")
+                let (first, last) = (number + pipeline.stages.0 - at, number + pipeline.stages.1 - at);
+                format!("runs in a pipeline of stages {first} to {last}, {chunks} chunks of frames")
             }
         };
         return format!(
-            "{with}: {lanes}; predicted {} a frame for all loops of the wave; by itself {}",
-            a_frame(wave.us),
+            "{with}: {lanes}; predicted {} a frame for all loops of the pipeline; by itself {}",
+            a_frame(pipeline.us),
             others(None)
         );
     }
-    let us = choices.iter().find(|(deal, _)| *deal == stage.deal).map_or(0.0, |(_, us)| *us);
-    let how = match stage.deal {
-        Deal::Alone => "one worker does all".to_string(),
-        Deal::Rows => "streams are shared out, without barriers".into(),
-        Deal::Units | Deal::Heads => {
-            let meet = match stage.barriers_per_step(stage.deal) {
+    let us = choices.iter().find(|(partition, _)| *partition == stage.partition).map_or(0.0, |(_, us)| *us);
+    let how = match stage.partition {
+        Partition::Serial => "one worker does all".to_string(),
+        Partition::Batch => "streams are shared out, without barriers".into(),
+        Partition::Units | Partition::Heads => {
+            let meet = match stage.barriers_per_step(stage.partition) {
                 0 => "no barriers".to_string(),
                 n => format!("{} a step", count(n, "barrier")),
             };
-            let what = if stage.deal == Deal::Heads { "whole heads" } else { "units" };
+            let what = if stage.partition == Partition::Heads { "whole heads" } else { "units" };
             format!("{what} are shared out ({meet})")
         }
-        Deal::Chunks => {
+        Partition::Time => {
             format!("chunks of frames are shared out: there are too few lanes for {workers} workers")
         }
     };
-    format!("{how}: predicted {} a frame; {}", a_frame(us), others(Some(stage.deal)))
+    format!("{how}: predicted {} a frame; {}", a_frame(us), others(Some(stage.partition)))
 }
 
 fn work(plan: &Plan, figures: &Figures, out: &mut Page) {

@@ -2,7 +2,9 @@
 
 use crate::data::Array;
 use rnnc_graph::WeightId;
-use rnnc_plan::{Executor, ExecutorError, Part, Plan, Setup, State, Update, Values, ValuesMut};
+use rnnc_plan::{
+    ExecutionConfig, Executor, ExecutorError, ParameterArray, Plan, State, Update, Values, ValuesMut,
+};
 use rnnc_reference::ReferenceExecutor;
 
 /// What is changed.
@@ -64,10 +66,10 @@ impl Altered {
     /// Those of [`ReferenceExecutor::new`].
     pub fn make(
         plan: Plan,
-        setup: Setup,
+        config: ExecutionConfig,
         alteration: Alteration,
     ) -> Result<Box<dyn Executor>, ExecutorError> {
-        let inner = ReferenceExecutor::new(plan, setup)?;
+        let inner = ReferenceExecutor::new(plan, config)?;
         let rounding = if alteration == Alteration::Rounded { f64::from(f32::EPSILON) / 2.0 } else { 0.0 };
         let inner = inner.with_rounding(rounding, 1);
         Ok(Box::new(Altered { inner, alteration, prefetched: None, begun: false, behind: false }))
@@ -94,8 +96,8 @@ impl Executor for Altered {
         self.inner.plan()
     }
 
-    fn setup(&self) -> Setup {
-        self.inner.setup()
+    fn config(&self) -> ExecutionConfig {
+        self.inner.config()
     }
 
     fn forward(
@@ -192,9 +194,9 @@ impl Executor for Altered {
         self.inner.update(update)
     }
 
-    fn read(&self, part: Part, weight: WeightId, into: ValuesMut<'_>) -> Result<(), ExecutorError> {
+    fn read(&self, part: ParameterArray, weight: WeightId, into: ValuesMut<'_>) -> Result<(), ExecutorError> {
         match into {
-            ValuesMut::F64(values) if self.is(Alteration::Gradient) && part == Part::Gradient => {
+            ValuesMut::F64(values) if self.is(Alteration::Gradient) && part == ParameterArray::Gradient => {
                 self.inner.read(part, weight, ValuesMut::F64(values))?;
                 raise_first(ValuesMut::F64(values));
                 Ok(())
@@ -203,9 +205,14 @@ impl Executor for Altered {
         }
     }
 
-    fn write(&mut self, part: Part, weight: WeightId, values: Values<'_>) -> Result<(), ExecutorError> {
+    fn write(
+        &mut self,
+        part: ParameterArray,
+        weight: WeightId,
+        values: Values<'_>,
+    ) -> Result<(), ExecutorError> {
         match values {
-            _ if self.begun && part == Part::Weight && self.is(Alteration::OldWeights) => Ok(()),
+            _ if self.begun && part == ParameterArray::Weight && self.is(Alteration::OldWeights) => Ok(()),
             Values::F32(values) if self.is(Alteration::LastBits) => {
                 let alter =
                     |(i, &w): (usize, &f32)| f64::from(w) * (1.0 + if i % 2 == 0 { 3e-7 } else { -3e-7 });

@@ -3,7 +3,7 @@
 use crate::cells::cell_networks;
 use crate::networks::{activation_networks, networks};
 use rnnc_graph::{Graph, name_key};
-use rnnc_plan::{Plan, PlanError, PlanOptions, Setup};
+use rnnc_plan::{ExecutionConfig, Plan, PlanError, PlanOptions};
 
 /// What an executor is to run.
 #[derive(Clone, Debug)]
@@ -57,13 +57,13 @@ impl Case {
     }
 
     /// How an executor is to be set up.
-    pub fn setup(&self) -> Setup {
-        Setup {
+    pub fn config(&self) -> ExecutionConfig {
+        ExecutionConfig {
             window: self.window,
             step: self.step,
             training: self.training,
             seed: self.seed,
-            ..Setup::new(self.streams, self.window)
+            ..ExecutionConfig::new(self.streams, self.window)
         }
     }
 

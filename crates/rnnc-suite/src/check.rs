@@ -5,12 +5,13 @@ use crate::case::Case;
 use crate::data::{Data, WindowData};
 use rnnc_graph::{LayerKind, WeightId};
 use rnnc_plan::{
-    Executor, ExecutorError, History, Kept, Part, Plan, PlanOptions, Setup, State, Update, Values, ValuesMut,
+    ExecutionConfig, Executor, ExecutorError, History, Kept, ParameterArray, Plan, PlanOptions, State,
+    Update, Values, ValuesMut,
 };
 use rnnc_reference::ReferenceExecutor;
 
 /// Makes the executor under test.
-pub type Make<'a> = &'a dyn Fn(Plan, Setup) -> Result<Box<dyn Executor>, ExecutorError>;
+pub type Make<'a> = &'a dyn Fn(Plan, ExecutionConfig) -> Result<Box<dyn Executor>, ExecutorError>;
 
 /// Compares an executor with the reference on a case: outputs, all gradients and state, window by window; going on
 /// from a state and from the beginning; other weights, written later; any split against the whole; losses and weights over some updates. Some windows
@@ -35,7 +36,7 @@ pub fn check(case: &Case, make: Make<'_>, tolerance: f64) -> Result<(), String> 
 /// Whether the case is one whose numbers hardly change with the last bits of its weights. Random networks may
 /// amplify rounding errors beyond any tolerance; those say nothing about an executor.
 pub fn is_well_conditioned(case: &Case, tolerance: f64) -> bool {
-    check(case, &|plan, setup| Altered::make(plan, setup, Alteration::LastBits), tolerance / 4.0).is_ok()
+    check(case, &|plan, config| Altered::make(plan, config, Alteration::LastBits), tolerance / 4.0).is_ok()
 }
 
 struct Bench<'a> {
@@ -52,7 +53,7 @@ fn text(error: impl std::fmt::Display) -> String {
 impl Bench<'_> {
     fn candidate(&self) -> Result<Box<dyn Executor>, String> {
         let plan = self.case.plan().map_err(text)?;
-        let mut executor = (self.make)(plan, self.case.setup()).map_err(text)?;
+        let mut executor = (self.make)(plan, self.case.config()).map_err(text)?;
         executor.plan().verify()?;
         self.write_weights(executor.as_mut())?;
         Ok(executor)
@@ -60,7 +61,7 @@ impl Bench<'_> {
 
     fn reference(&self) -> Result<ReferenceExecutor, String> {
         let plan = self.case.plan().map_err(text)?;
-        let mut executor = ReferenceExecutor::new(plan, self.case.setup()).map_err(text)?;
+        let mut executor = ReferenceExecutor::new(plan, self.case.config()).map_err(text)?;
         self.write_weights(&mut executor)?;
         Ok(executor)
     }
@@ -73,7 +74,9 @@ impl Bench<'_> {
     fn write_scaled(&self, executor: &mut dyn Executor, scale: f32) -> Result<(), String> {
         for (id, values) in self.data.weights.iter().enumerate() {
             let values: Vec<f32> = values.iter().map(|value| scale * value).collect();
-            executor.write(Part::Weight, WeightId::from_index(id), Values::F32(&values)).map_err(text)?;
+            executor
+                .write(ParameterArray::Weight, WeightId::from_index(id), Values::F32(&values))
+                .map_err(text)?;
         }
         Ok(())
     }
@@ -108,7 +111,8 @@ impl Bench<'_> {
                 return Err(says("the state before is not what the state was".into()));
             }
             let tolerance = self.tolerance;
-            self.compare_weights(&reference, candidate.as_ref(), Part::Gradient, tolerance).map_err(says)?;
+            self.compare_weights(&reference, candidate.as_ref(), ParameterArray::Gradient, tolerance)
+                .map_err(says)?;
             self.compare_input_gradients(&reference, candidate.as_ref(), back, tolerance).map_err(says)?;
             let (expected, found) = (reference.state().map_err(text)?, candidate.state().map_err(text)?);
             self.compare_states(&expected, &found, tolerance).map_err(says)?;
@@ -131,7 +135,7 @@ impl Bench<'_> {
                 backward(executor, window, window.frames)?;
             }
             self.compare_outputs(&reference, candidate.as_ref(), window.frames).map_err(says)?;
-            self.compare_weights(&reference, candidate.as_ref(), Part::Gradient, self.tolerance)
+            self.compare_weights(&reference, candidate.as_ref(), ParameterArray::Gradient, self.tolerance)
                 .map_err(says)?;
         }
         Ok(())
@@ -165,7 +169,7 @@ impl Bench<'_> {
             }
             run += window.frames;
         }
-        for part in [Part::Weight, Part::Moment1, Part::Moment2] {
+        for part in [ParameterArray::Weight, ParameterArray::Moment1, ParameterArray::Moment2] {
             self.compare_weights(first.as_ref(), second.as_ref(), part, 0.0)?;
         }
         self.compare_states(&first.state().map_err(text)?, &second.state().map_err(text)?, 0.0)
@@ -175,7 +179,7 @@ impl Bench<'_> {
     fn copy_weights(&self, from: &dyn Executor, to: &mut dyn Executor) -> Result<(), String> {
         for (id, weight) in self.case.graph.weights().iter().enumerate() {
             let id = WeightId::from_index(id);
-            for part in [Part::Weight, Part::Moment1, Part::Moment2] {
+            for part in [ParameterArray::Weight, ParameterArray::Moment1, ParameterArray::Moment2] {
                 let mut values = vec![0.0; weight.len()];
                 from.read(part, id, ValuesMut::F64(&mut values)).map_err(text)?;
                 to.write(part, id, Values::F64(&values)).map_err(text)?;
@@ -189,8 +193,8 @@ impl Bench<'_> {
         let joined = self.data.joined(&self.case.graph);
         let options = PlanOptions::inference(self.case.streams, joined.frames);
         let plan = Plan::new(&self.case.graph, options).map_err(text)?;
-        let setup = Setup { window: joined.frames, step: joined.frames, ..self.case.setup() };
-        let mut whole = ReferenceExecutor::new(plan, setup).map_err(text)?;
+        let config = ExecutionConfig { window: joined.frames, step: joined.frames, ..self.case.config() };
+        let mut whole = ReferenceExecutor::new(plan, config).map_err(text)?;
         self.write_weights(&mut whole)?;
         forward(&mut whole, &joined)?;
 
@@ -242,7 +246,7 @@ impl Bench<'_> {
             let found = train(candidate.as_mut(), window, false, back, &update)?;
             self.compare(&format!("loss and gradient norm of update {place}"), &expected, &found)?;
         }
-        for part in [Part::Weight, Part::Moment1, Part::Moment2] {
+        for part in [ParameterArray::Weight, ParameterArray::Moment1, ParameterArray::Moment2] {
             self.compare_weights(&reference, candidate.as_ref(), part, self.tolerance)?;
         }
         Ok(())
@@ -270,7 +274,7 @@ impl Bench<'_> {
         &self,
         reference: &dyn Executor,
         candidate: &dyn Executor,
-        part: Part,
+        part: ParameterArray,
         tolerance: f64,
     ) -> Result<(), String> {
         for (id, weight) in self.case.graph.weights().iter().enumerate() {
@@ -308,22 +312,24 @@ impl Bench<'_> {
     }
 
     fn compare_states(&self, expected: &State, found: &State, tolerance: f64) -> Result<(), String> {
-        if (&expected.ages, expected.frames) != (&found.ages, found.frames) {
+        if (&expected.since_reset, expected.frames) != (&found.since_reset, found.frames) {
             return Err(format!(
                 "state: ages {:?} after {} frames, not {:?} after {}",
-                found.ages, found.frames, expected.ages, expected.frames
+                found.since_reset, found.frames, expected.since_reset, expected.frames
             ));
         }
         self.compare_histories("state", expected, &expected.histories, &found.histories, tolerance)?;
         match (&expected.kept, &found.kept) {
             (None, None) => Ok(()),
-            (Some(kept), Some(found)) if (kept.frames, &kept.ages) == (found.frames, &found.ages) => {
+            (Some(kept), Some(found))
+                if (kept.frames, &kept.since_reset) == (found.frames, &found.since_reset) =>
+            {
                 self.compare_histories("kept frames", expected, &kept.layers, &found.layers, tolerance)
             }
             (expected, found) => {
                 let say = |kept: &Option<Kept>| match kept {
                     None => "no kept frames".into(),
-                    Some(kept) => format!("{} kept frames with ages {:?}", kept.frames, kept.ages),
+                    Some(kept) => format!("{} kept frames with ages {:?}", kept.frames, kept.since_reset),
                 };
                 Err(format!("state: {}, not {}", say(found), say(expected)))
             }
@@ -369,8 +375,9 @@ impl Bench<'_> {
 /// Whether anything may yet read the frame that lies so many back. Frames before a reset, or before the stream began,
 /// are read from no later one.
 fn is_read(state: &State, back: usize, stream: usize) -> bool {
-    let by_new = back as u64 <= state.ages[stream];
-    let by_kept = |kept: &Kept| back <= kept.frames || (back - kept.frames) as u64 <= kept.ages[stream];
+    let by_new = back as u64 <= state.since_reset[stream];
+    let by_kept =
+        |kept: &Kept| back <= kept.frames || (back - kept.frames) as u64 <= kept.since_reset[stream];
     by_new || state.kept.as_ref().is_some_and(by_kept)
 }
 
@@ -416,7 +423,7 @@ fn backward(executor: &mut dyn Executor, window: &WindowData, frames: usize) -> 
 fn output_values(executor: &dyn Executor, output: usize, frames: usize) -> Result<Vec<f64>, String> {
     let graph = &executor.plan().forward;
     let size = graph.layer_at(graph.outputs()[output].layer).size;
-    let mut values = vec![0.0; frames * executor.setup().streams * size];
+    let mut values = vec![0.0; frames * executor.config().streams * size];
     executor.output(output, ValuesMut::F64(&mut values)).map_err(text)?;
     Ok(values)
 }

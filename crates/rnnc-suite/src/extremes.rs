@@ -6,7 +6,7 @@ use crate::cells::cell_networks;
 use crate::check::Make;
 use crate::data::Random;
 use rnnc_graph::{Activation, Connect, Graph, WeightId, initial_values};
-use rnnc_plan::{Executor, Part, Plan, PlanOptions, Setup, Values, ValuesMut};
+use rnnc_plan::{ExecutionConfig, Executor, ParameterArray, Plan, PlanOptions, Values, ValuesMut};
 use rnnc_reference::ReferenceExecutor;
 
 /// Units of a layer of functions.
@@ -37,7 +37,7 @@ pub fn check_functions(make: Make<'_>) -> Result<(), String> {
     let frames = x.len() / UNITS;
     let options = PlanOptions::training(1, frames).with_input_gradients();
     let plan = Plan::new(&graph, options).map_err(|e| e.to_string())?;
-    let mut executor = make(plan, Setup::new(1, frames)).map_err(|e| e.to_string())?;
+    let mut executor = make(plan, ExecutionConfig::new(1, frames)).map_err(|e| e.to_string())?;
     let (inputs, ones) = (vec![Values::F32(&x); Activation::ALL.len()], vec![1.0f32; x.len()]);
     executor.forward(frames, &inputs, None).map_err(|e| e.to_string())?;
     let errors = vec![Some(Values::F32(&ones)); inputs.len()];
@@ -111,10 +111,10 @@ fn cell(name: &str, graph: &Graph, make: Make<'_>) -> Result<(), String> {
         let options = PlanOptions::training(1, FRAMES).with_input_gradients();
         Plan::new(graph, options).map_err(|e| format!("{name}: {e}"))
     };
-    let setup = Setup::new(1, FRAMES);
-    let mut candidate = make(plan()?, setup).map_err(text)?;
-    let mut reference = ReferenceExecutor::new(plan()?, setup).map_err(text)?;
-    let altered = |alteration| Altered::make(plan()?, setup, alteration).map_err(text);
+    let config = ExecutionConfig::new(1, FRAMES);
+    let mut candidate = make(plan()?, config).map_err(text)?;
+    let mut reference = ReferenceExecutor::new(plan()?, config).map_err(text)?;
+    let altered = |alteration| Altered::make(plan()?, config, alteration).map_err(text);
     let (mut moved, mut rounded) = (altered(Alteration::LastBits)?, altered(Alteration::Rounded)?);
     for bias in [0f32, 100.0, -100.0] {
         for (id, weight) in graph.weights().iter().enumerate() {
@@ -123,7 +123,9 @@ fn cell(name: &str, graph: &Graph, make: Make<'_>) -> Result<(), String> {
                 values.fill(bias);
             }
             for executor in [candidate.as_mut(), &mut reference, moved.as_mut(), rounded.as_mut()] {
-                executor.write(Part::Weight, WeightId::from_index(id), Values::F32(&values)).map_err(text)?;
+                executor
+                    .write(ParameterArray::Weight, WeightId::from_index(id), Values::F32(&values))
+                    .map_err(text)?;
             }
         }
         for size in [0.0, 1e-30, 1.0, 1e2, 1e4] {
@@ -171,7 +173,9 @@ fn numbers(
     }
     for (i, weight) in graph.weights().iter().enumerate() {
         let mut values = vec![0.0; weight.len()];
-        executor.read(Part::Gradient, WeightId::from_index(i), ValuesMut::F64(&mut values)).map_err(text)?;
+        executor
+            .read(ParameterArray::Gradient, WeightId::from_index(i), ValuesMut::F64(&mut values))
+            .map_err(text)?;
         all.push((format!("gradient of `{}`", weight.name), values));
     }
     Ok(all)

@@ -97,7 +97,7 @@ pub fn networks() -> Vec<Network> {
         ("constants_everywhere", constants_everywhere),
         ("lstm_of_two_heads", lstm_of_two_heads),
         ("loops_of_heads_side_by_side", loops_of_heads_side_by_side),
-        ("heads_that_never_meet", heads_that_never_meet),
+        ("independent_heads", independent_heads),
         ("heads_and_a_projection", heads_and_a_projection),
         ("heads_of_several_counts", heads_of_several_counts),
         ("heads_two_frames_at_once", heads_two_frames_at_once),

@@ -91,7 +91,7 @@ enum Form {
     Sum,
     Product,
     Accumulator,
-    Quotient,
+    Divide,
     Larger,
     Smaller,
     Softmax,
@@ -115,7 +115,7 @@ fn form(gene: &Gene, smooth: Smooth) -> Form {
         Product,
         Accumulator,
         Accumulator,
-        Quotient,
+        Divide,
         Larger,
         Smaller,
         Softmax,
@@ -190,7 +190,7 @@ fn make_layer(net: &mut Net, name: &str, gene: &Gene, form: Form, smooth: Smooth
         Form::Dense | Form::Concat | Form::Heads => net.sum(name, size, free(gene)),
         Form::Sum | Form::Accumulator => net.sum(name, size, Activation::Identity),
         Form::Product => net.graph.product(name, size, [Activation::Identity, Activation::Tanh][groups - 1]),
-        Form::Quotient => net.graph.operation(name, size, Operation::Quotient),
+        Form::Divide => net.graph.operation(name, size, Operation::Divide),
         Form::Larger => net.graph.operation(name, size, Operation::Max),
         Form::Smaller => net.graph.operation(name, size, Operation::Min),
         Form::Softmax if gene.function.is_multiple_of(2) => {
@@ -319,7 +319,7 @@ impl Builder<'_> {
                 self.net.add(kept, target, 1.0, 0);
                 self.term(place, read(1), target, Range::new(0, size), 0.5);
             }
-            Form::Quotient => {
+            Form::Divide => {
                 self.term(place, read(0), target, Range::new(0, size), 0.7);
                 let gate = self.gate(place, read(1), size);
                 let below = self.net.sum(&format!("l{place}.below"), size, Activation::Identity);

@@ -3,7 +3,10 @@
 use crate::check::Make;
 use crate::net::Net;
 use rnnc_graph::{Activation, Graph, WeightId};
-use rnnc_plan::{Executor, ExecutorError, Kept, Part, Plan, PlanOptions, Setup, State, Values, ValuesMut};
+use rnnc_plan::{
+    ExecutionConfig, Executor, ExecutorError, Kept, ParameterArray, Plan, PlanOptions, State, Values,
+    ValuesMut,
+};
 
 fn network() -> Graph {
     let mut net = Net::new("refusals");
@@ -26,9 +29,11 @@ pub fn check_refusals(make: Make<'_>) -> Result<(), String> {
         let options = PlanOptions::training(2, 4);
         Plan::new(&network(), PlanOptions { gradients, ..options }).map_err(|e| e.to_string())
     };
-    let make_overlapping =
-        || make(plan(true)?, Setup { step: 3, ..Setup::new(2, 8) }).map_err(|e| e.to_string());
-    let make = |gradients| make(plan(gradients)?, Setup::new(2, 4)).map_err(|e| e.to_string());
+    let make_overlapping = || {
+        make(plan(true)?, ExecutionConfig { step: 3, ..ExecutionConfig::new(2, 8) })
+            .map_err(|e| e.to_string())
+    };
+    let make = |gradients| make(plan(gradients)?, ExecutionConfig::new(2, 4)).map_err(|e| e.to_string());
     let mut executor = make(true)?;
     let e = executor.as_mut();
     let weight = WeightId::from_index(1);
@@ -86,19 +91,27 @@ pub fn check_refusals(make: Make<'_>) -> Result<(), String> {
     expect(
         "a weight past single precision",
         is_large,
-        e.write(Part::Weight, weight, Values::F64(&large[..8])),
+        e.write(ParameterArray::Weight, weight, Values::F64(&large[..8])),
     )?;
-    expect("a short weight", is_length, e.write(Part::Weight, weight, Values::F32(&NUMBERS[..7])))?;
-    expect("symbols for a weight", is_type, e.write(Part::Weight, weight, Values::Symbols(&SYMBOLS[..8])))?;
-    expect("room for too few numbers", is_length, e.read(Part::Weight, weight, ValuesMut::F32(&mut short)))?;
+    expect("a short weight", is_length, e.write(ParameterArray::Weight, weight, Values::F32(&NUMBERS[..7])))?;
+    expect(
+        "symbols for a weight",
+        is_type,
+        e.write(ParameterArray::Weight, weight, Values::Symbols(&SYMBOLS[..8])),
+    )?;
+    expect(
+        "room for too few numbers",
+        is_length,
+        e.read(ParameterArray::Weight, weight, ValuesMut::F32(&mut short)),
+    )?;
     expect(
         "a weight there is not",
         is_range,
-        e.write(Part::Weight, WeightId::from_index(99), Values::F32(&[])),
+        e.write(ParameterArray::Weight, WeightId::from_index(99), Values::F32(&[])),
     )?;
 
     let mut state = before.clone();
-    state.ages.pop();
+    state.since_reset.pop();
     expect("a state of fewer streams", is_state, e.set_state(&state))?;
     let mut state = before.clone();
     state.histories.pop();
@@ -136,7 +149,7 @@ fn check_kept_refusals(e: &mut dyn Executor) -> Result<(), String> {
         change(&mut kept);
         State { kept: Some(kept), ..before.clone() }
     };
-    let state = with(&|kept| kept.ages.truncate(3));
+    let state = with(&|kept| kept.since_reset.truncate(3));
     expect("a state that lacks ages of kept frames", is_state, e.set_state(&state))?;
     let state = with(&|kept| kept.frames += 1);
     expect("a state with fewer kept frames than it says", is_state, e.set_state(&state))?;

@@ -3,7 +3,9 @@
 use crate::check::Make;
 use crate::net::Net;
 use rnnc_graph::{Activation, Graph, WeightId};
-use rnnc_plan::{Executor, ExecutorError, Part, Plan, PlanOptions, Setup, Update, Values, ValuesMut};
+use rnnc_plan::{
+    ExecutionConfig, Executor, ExecutorError, ParameterArray, Plan, PlanOptions, Update, Values, ValuesMut,
+};
 
 const UPDATE: Update =
     Update { learning_rate: 0.1, beta1: 0.9, beta2: 0.99, epsilon: 1e-37, step: 1, clip_norm: None };
@@ -32,7 +34,7 @@ fn network() -> Graph {
 pub fn check_updates(make: Make<'_>) -> Result<(), String> {
     let fresh = || {
         let plan = Plan::new(&network(), PlanOptions::training(1, 2)).map_err(text)?;
-        make(plan, Setup::new(1, 2)).map_err(text)
+        make(plan, ExecutionConfig::new(1, 2)).map_err(text)
     };
     for (clip_norm, scales) in [(None, &[1e21f32, 5e37, 1e-21, 1e-31][..]), (Some(1.0), &[1e21, 5e37][..])] {
         let expected = weights_after(fresh()?.as_mut(), 1.0, clip_norm)?;
@@ -57,26 +59,27 @@ fn weights_after(
 ) -> Result<Vec<f64>, String> {
     for (step, gradients) in (1..).zip(GRADIENTS) {
         let scaled = gradients.map(|g| g * scale);
-        executor.write(Part::Gradient, matrix(), Values::F32(&scaled)).map_err(text)?;
+        executor.write(ParameterArray::Gradient, matrix(), Values::F32(&scaled)).map_err(text)?;
         let expected = scaled.iter().map(|&g| f64::from(g).powi(2)).sum::<f64>().sqrt();
         let norm = executor.update(&Update { step, clip_norm, ..UPDATE }).map_err(text)?;
         if (norm / expected - 1.0).abs() > 1e-5 {
             return Err(format!("the norm of gradients of {expected} is said to be {norm}"));
         }
     }
-    for part in [Part::Moment1, Part::Moment2] {
+    for part in [ParameterArray::Moment1, ParameterArray::Moment2] {
         let moments = read(executor, part)?;
         if moments.iter().any(|m| !m.is_finite()) {
             return Err(format!("{part:?} of gradients of {scale:e} is {moments:?}"));
         }
     }
-    read(executor, Part::Weight)
+    read(executor, ParameterArray::Weight)
 }
 
 fn refuses(executor: &mut dyn Executor) -> Result<(), String> {
     weights_after(executor, 1.0, None)?;
     let all = |executor: &dyn Executor| -> Result<[Vec<f64>; 3], String> {
-        let [w, m, r] = [Part::Weight, Part::Moment1, Part::Moment2].map(|part| read(executor, part));
+        let [w, m, r] = [ParameterArray::Weight, ParameterArray::Moment1, ParameterArray::Moment2]
+            .map(|part| read(executor, part));
         Ok([w?, m?, r?])
     };
     let before = all(executor)?;
@@ -99,7 +102,7 @@ fn refuses(executor: &mut dyn Executor) -> Result<(), String> {
     for wrong in [f32::NAN, f32::INFINITY] {
         let mut gradients = GRADIENTS[0];
         gradients[5] = wrong;
-        executor.write(Part::Gradient, matrix(), Values::F32(&gradients)).map_err(text)?;
+        executor.write(ParameterArray::Gradient, matrix(), Values::F32(&gradients)).map_err(text)?;
         let norm = executor.update(&Update { step: 5, ..UPDATE }).map_err(text)?;
         if norm.is_finite() {
             return Err(format!("the norm of gradients of which one is {wrong} is said to be {norm}"));
@@ -116,7 +119,7 @@ fn matrix() -> WeightId {
     WeightId::from_index(1)
 }
 
-fn read(executor: &dyn Executor, part: Part) -> Result<Vec<f64>, String> {
+fn read(executor: &dyn Executor, part: ParameterArray) -> Result<Vec<f64>, String> {
     let mut values = vec![0.0; 8];
     executor.read(part, matrix(), ValuesMut::F64(&mut values)).map_err(text)?;
     Ok(values)

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use proptest::test_runner::contextualize_config;
 use rnnc_graph::{Graph, LayerKind, WeightId};
-use rnnc_plan::{Executor, Part, State, Values, ValuesMut};
+use rnnc_plan::{Executor, ParameterArray, State, Values, ValuesMut};
 use rnnc_reference::{ReferenceExecutor, Verdict, judge};
 use rnnc_suite::{
     Array, Case, Data, Random, Smooth, activation_networks, cell_networks, networks, random_case,
@@ -27,7 +27,7 @@ impl<'a> Functional<'a> {
     /// Of the case's last window, after the others.
     fn new(case: &'a Case) -> Functional<'a> {
         let data = Data::draw(case);
-        let mut executor = ReferenceExecutor::new(case.plan().unwrap(), case.setup()).unwrap();
+        let mut executor = ReferenceExecutor::new(case.plan().unwrap(), case.config()).unwrap();
         let weights: Vec<Vec<f64>> =
             data.weights.iter().map(|w| w.iter().map(|&x| f64::from(x)).collect()).collect();
         write(&mut executor, &weights);
@@ -103,7 +103,7 @@ impl<'a> Functional<'a> {
         let weights = self.weights.iter().enumerate().map(|(id, w)| {
             let mut gradient = vec![0.0; w.len()];
             let id = WeightId::from_index(id);
-            self.executor.read(Part::Gradient, id, ValuesMut::F64(&mut gradient)).unwrap();
+            self.executor.read(ParameterArray::Gradient, id, ValuesMut::F64(&mut gradient)).unwrap();
             gradient
         });
         let inputs = self.inputs.iter().enumerate().map(|(id, input)| {
@@ -120,7 +120,7 @@ impl<'a> Functional<'a> {
 
 fn write(executor: &mut ReferenceExecutor, weights: &[Vec<f64>]) {
     for (id, values) in weights.iter().enumerate() {
-        executor.write(Part::Weight, WeightId::from_index(id), Values::F64(values)).unwrap();
+        executor.write(ParameterArray::Weight, WeightId::from_index(id), Values::F64(values)).unwrap();
     }
 }
 
@@ -227,7 +227,7 @@ network n { input x : vector(8)  X = c(x; 8)  d_X = dropout(x; 0.5)  output d_X,
 fn an_error_takes_the_mask_that_its_value_took_whatever_layers_are_called() {
     let graph = rnnc_lang::compile("n.rnn", CLASH, None).map_err(|errors| errors.to_string()).unwrap();
     let case = Case { training: true, ..Case::new("clash", graph, 1, &[16], 0.0) };
-    let mut executor = ReferenceExecutor::new(case.plan().unwrap(), case.setup()).unwrap();
+    let mut executor = ReferenceExecutor::new(case.plan().unwrap(), case.config()).unwrap();
     let ones = [1.0; 16 * 8];
     executor.forward(16, &[Values::F64(&ones)], None).unwrap();
     executor.backward(16, &[Some(Values::F64(&ones)), None]).unwrap();

@@ -4,7 +4,7 @@
 use proptest::prelude::*;
 use proptest::test_runner::contextualize_config;
 use rnnc_graph::{Graph, WeightId};
-use rnnc_plan::{Executor, Part, PlanOptions, Setup, Values, ValuesMut};
+use rnnc_plan::{ExecutionConfig, Executor, ParameterArray, PlanOptions, Values, ValuesMut};
 use rnnc_reference::ReferenceExecutor;
 use rnnc_suite::{
     Alteration, Altered, Case, Data, Smooth, WindowData, cases, check, check_refusals, check_updates,
@@ -14,19 +14,19 @@ use rnnc_suite::{
 #[test]
 fn the_reference_agrees_with_itself() {
     for case in cases() {
-        let make = |plan, setup| Altered::make(plan, setup, Alteration::Nothing);
+        let make = |plan, config| Altered::make(plan, config, Alteration::Nothing);
         check(&case, &make, 1e-12).unwrap();
     }
 }
 
 #[test]
 fn the_reference_refuses_what_it_must() {
-    check_refusals(&|plan, setup| Altered::make(plan, setup, Alteration::Nothing)).unwrap();
+    check_refusals(&|plan, config| Altered::make(plan, config, Alteration::Nothing)).unwrap();
 }
 
 #[test]
 fn gradients_of_any_size_move_weights_and_what_is_no_number_changes_nothing() {
-    check_updates(&|plan, setup| Altered::make(plan, setup, Alteration::Nothing)).unwrap();
+    check_updates(&|plan, config| Altered::make(plan, config, Alteration::Nothing)).unwrap();
 }
 
 #[test]
@@ -57,7 +57,7 @@ fn whatever_is_altered_is_seen() {
         (Alteration::OutputBehind, "behind the backward pass"),
         (Alteration::NoMoments, "training"),
     ] {
-        let error = check(&case, &|plan, setup| Altered::make(plan, setup, alteration), 1e-3).unwrap_err();
+        let error = check(&case, &|plan, config| Altered::make(plan, config, alteration), 1e-3).unwrap_err();
         assert!(error.contains(part), "{alteration:?}: {error}");
     }
 }
@@ -66,7 +66,7 @@ fn whatever_is_altered_is_seen() {
 fn an_executor_that_takes_what_was_handed_in_ahead_is_seen() {
     // So many windows of one length that one is handed in ahead in place of another.
     let case = Case::new("lstm", named("lstm_peephole"), 2, &[3; 4], 0.3);
-    let make = |plan, setup| Altered::make(plan, setup, Alteration::TakesPrefetched);
+    let make = |plan, config| Altered::make(plan, config, Alteration::TakesPrefetched);
     let error = check(&case, &make, 1e-3).unwrap_err();
     assert!(error.contains("window by window: window 3: output"), "{error}");
 }
@@ -75,7 +75,7 @@ fn an_executor_that_takes_what_was_handed_in_ahead_is_seen() {
 fn an_executor_that_does_not_clip_is_seen() {
     // Outputs in the hundreds have gradients with a norm above 1.
     let case = Case::new("exp", named("oscillator"), 1, &[8], 0.0);
-    let loud = |plan, setup| Altered::make(plan, setup, Alteration::NoClip);
+    let loud = |plan, config| Altered::make(plan, config, Alteration::NoClip);
     let quiet = check(&case, &loud, 1e-3);
     let mut graph = case.graph.clone();
     let x = graph.inputs()[0];
@@ -91,11 +91,16 @@ fn an_executor_that_does_not_clip_is_seen() {
 }
 
 /// Runs the windows, each of them backward through everything before it, and sums the gradients.
-fn summed_gradients(case: &Case, data: &Data, windows: &[WindowData], setup: Setup) -> Vec<Vec<f64>> {
-    let plan = rnnc_plan::Plan::new(&case.graph, PlanOptions::training(case.streams, setup.window)).unwrap();
-    let mut e = ReferenceExecutor::new(plan, setup).unwrap();
+fn summed_gradients(
+    case: &Case,
+    data: &Data,
+    windows: &[WindowData],
+    config: ExecutionConfig,
+) -> Vec<Vec<f64>> {
+    let plan = rnnc_plan::Plan::new(&case.graph, PlanOptions::training(case.streams, config.window)).unwrap();
+    let mut e = ReferenceExecutor::new(plan, config).unwrap();
     for (id, values) in data.weights.iter().enumerate() {
-        e.write(Part::Weight, WeightId::from_index(id), Values::F32(values)).unwrap();
+        e.write(ParameterArray::Weight, WeightId::from_index(id), Values::F32(values)).unwrap();
     }
     let mut sums: Vec<Vec<f64>> = case.graph.weights().iter().map(|w| vec![0.0; w.len()]).collect();
     let mut run = 0;
@@ -107,7 +112,8 @@ fn summed_gradients(case: &Case, data: &Data, windows: &[WindowData], setup: Set
         e.backward(run, &errors).unwrap();
         for (id, sum) in sums.iter_mut().enumerate() {
             let mut gradient = vec![0.0; sum.len()];
-            e.read(Part::Gradient, WeightId::from_index(id), ValuesMut::F64(&mut gradient)).unwrap();
+            e.read(ParameterArray::Gradient, WeightId::from_index(id), ValuesMut::F64(&mut gradient))
+                .unwrap();
             sum.iter_mut().zip(gradient).for_each(|(s, g)| *s += g);
         }
     }
@@ -121,8 +127,9 @@ fn the_gradients_of_all_windows_sum_to_those_of_the_whole() {
     for case in cases().into_iter().filter(|case| !case.graph.looks_ahead() && case.windows.len() > 1) {
         let data = Data::draw(&case);
         let total: usize = case.windows.iter().sum();
-        let whole = Setup { window: total, step: total, ..case.setup() };
-        let split = summed_gradients(&case, &data, &data.windows, Setup { step: case.step, ..whole });
+        let whole = ExecutionConfig { window: total, step: total, ..case.config() };
+        let split =
+            summed_gradients(&case, &data, &data.windows, ExecutionConfig { step: case.step, ..whole });
         let whole = summed_gradients(&case, &data, &[data.joined(&case.graph)], whole);
         for ((split, whole), weight) in split.iter().zip(&whole).zip(case.graph.weights()) {
             let largest = whole.iter().fold(1e-3f64, |m, x| m.max(x.abs()));
@@ -135,9 +142,9 @@ fn the_gradients_of_all_windows_sum_to_those_of_the_whole() {
 
 /// The outputs of all windows.
 fn outputs(case: &Case, data: &Data, plan: rnnc_plan::Plan) -> Vec<f64> {
-    let mut e = ReferenceExecutor::new(plan, case.setup()).unwrap();
+    let mut e = ReferenceExecutor::new(plan, case.config()).unwrap();
     for (id, values) in data.weights.iter().enumerate() {
-        e.write(Part::Weight, WeightId::from_index(id), Values::F32(values)).unwrap();
+        e.write(ParameterArray::Weight, WeightId::from_index(id), Values::F32(values)).unwrap();
     }
     let mut all = Vec::new();
     for window in &data.windows {
@@ -181,7 +188,7 @@ proptest! {
     fn random_networks_agree_with_themselves_however_they_are_split(case in random_case(Smooth::No)) {
         // Differences of the order of summation grow as any others do.
         prop_assume!(is_well_conditioned(&case, 2e-4));
-        let make = |plan, setup| Altered::make(plan, setup, Alteration::Nothing);
+        let make = |plan, config| Altered::make(plan, config, Alteration::Nothing);
         prop_assert_eq!(check(&case, &make, 1e-9), Ok(()));
     }
 

@@ -14,7 +14,7 @@ pub struct Batch {
     /// `[frames, streams]`
     resets: Vec<bool>,
     /// `[frames, streams]`: whose loss counts.
-    counted: Vec<bool>,
+    loss_mask: Vec<bool>,
 }
 
 #[derive(Clone, Debug)]
@@ -37,7 +37,7 @@ impl Batch {
             streams,
             columns: data.columns.iter().map(column).collect(),
             resets: vec![false; n],
-            counted: vec![true; n],
+            loss_mask: vec![true; n],
         }
     }
 
@@ -71,7 +71,7 @@ impl Batch {
 
     fn clear(&mut self, to: usize) {
         self.resets[to] = true;
-        self.counted[to] = false;
+        self.loss_mask[to] = false;
         for column in &mut self.columns {
             match column {
                 BatchColumn::Numbers { size, values } => values[to * *size..][..*size].fill(0.0),
@@ -82,7 +82,7 @@ impl Batch {
 
     fn copy(&mut self, data: &Sequences, frame: usize, to: usize) {
         self.resets[to] = data.begins(frame);
-        self.counted[to] = data.counted.as_ref().is_none_or(|c| c[frame]);
+        self.loss_mask[to] = data.loss_mask.as_ref().is_none_or(|c| c[frame]);
         for (column, source) in self.columns.iter_mut().zip(&data.columns) {
             match (column, source) {
                 (BatchColumn::Numbers { size, values }, Column::Numbers { values: from, .. }) => {
@@ -105,12 +105,12 @@ impl Batch {
         // its gradient is a number times 0, which is none if the number is not finite.
         match self.columns.last_mut() {
             Some(BatchColumn::Symbols(target)) => {
-                self.counted[to] &= target[to] != NO_SYMBOL;
-                if !self.counted[to] {
+                self.loss_mask[to] &= target[to] != NO_SYMBOL;
+                if !self.loss_mask[to] {
                     target[to] = NO_SYMBOL;
                 }
             }
-            Some(BatchColumn::Numbers { size, values }) if !self.counted[to] => {
+            Some(BatchColumn::Numbers { size, values }) if !self.loss_mask[to] => {
                 values[to * *size..][..*size].fill(0.0);
             }
             Some(BatchColumn::Numbers { .. }) | None => {}
@@ -143,8 +143,8 @@ impl Batch {
     }
 
     /// `[frames, streams]`: whose loss counts.
-    pub fn counted(&self) -> &[bool] {
-        &self.counted[..self.frames * self.streams]
+    pub fn loss_mask(&self) -> &[bool] {
+        &self.loss_mask[..self.frames * self.streams]
     }
 }
 
@@ -170,7 +170,7 @@ mod tests {
         assert_eq!(symbols(&batch, 1), "b.cfdg..fb");
         let resets: Vec<usize> = (0..10).filter(|&i| batch.resets()[i]).collect();
         assert_eq!(resets, [0, 3, 8, 9]);
-        let uncounted: Vec<usize> = (0..10).filter(|&i| !batch.counted()[i]).collect();
+        let uncounted: Vec<usize> = (0..10).filter(|&i| !batch.loss_mask()[i]).collect();
         assert_eq!(uncounted, [1, 6, 7]);
     }
 
@@ -209,14 +209,14 @@ mod tests {
                 Column::Numbers { size: 1, values: vec![10.0, 11.0, 12.0, 13.0] },
             ],
             starts: vec![0, 2],
-            counted: Some(vec![false, true, false, true]),
+            loss_mask: Some(vec![false, true, false, true]),
             frames: 4,
         };
         let mut batch = Batch::new(&data, 2, 2);
         batch.fill(&data, 1, 2);
         let Values::F32(x) = batch.inputs()[0] else { panic!("not numbers") };
         assert_eq!(x, [2.0, 3.0, 6.0, 7.0, 4.0, 5.0, 0.0, 1.0]);
-        assert_eq!(batch.counted(), [true, true, false, false]);
+        assert_eq!(batch.loss_mask(), [true, true, false, false]);
         assert_eq!(batch.resets(), [false, false, true, true]);
     }
 }

@@ -8,7 +8,7 @@
 
 use crate::diagnosis;
 use crate::error::TrainError;
-use crate::facts::Facts;
+use crate::identity::RunIdentity;
 use crate::rules::MOST_UPDATES;
 use rnnc_graph::Graph;
 use rnnc_io::Weights;
@@ -32,11 +32,11 @@ pub struct About {
     /// [`CHECKPOINT_VERSION`]
     pub version: u64,
     /// How the run was set up.
-    pub facts: Facts,
+    pub identity: RunIdentity,
     /// How far it is.
     pub progress: Progress,
     /// Frames since the last reset, for each stream.
-    ages: Vec<u64>,
+    since_reset: Vec<u64>,
     /// Frames run, to which dropout masks are keyed.
     state_frames: u64,
     /// The layers that are read with a delay, in order, and whether they are symbols.
@@ -51,7 +51,7 @@ struct AboutKept {
     /// How many frames, K.
     frames: usize,
     /// Frames since the last reset: `[K, B]`.
-    ages: Vec<u64>,
+    since_reset: Vec<u64>,
     /// The layers, in order, and whether they are symbols.
     layers: Vec<(String, bool)>,
 }
@@ -91,7 +91,7 @@ const MOST_SECONDS: f64 = 1e12;
 #[derive(Clone, Debug, PartialEq)]
 pub struct Checkpoint {
     /// How the run was set up.
-    pub facts: Facts,
+    pub identity: RunIdentity,
     /// How far it is.
     pub progress: Progress,
     /// The weights.
@@ -121,19 +121,19 @@ impl Checkpoint {
         let mut tensors: Vec<TensorView<'_>> = self.weights.views("", graph).collect();
         tensors.extend(self.moment1.views(MOMENT1, graph));
         tensors.extend(self.moment2.views(MOMENT2, graph));
-        let streams = self.state.ages.len();
+        let streams = self.state.since_reset.len();
         let histories = put_layers(&mut tensors, STATE, &self.state.histories, streams);
         let kept = self.state.kept.as_ref().map(|kept| AboutKept {
             frames: kept.frames,
-            ages: kept.ages.clone(),
+            since_reset: kept.since_reset.clone(),
             layers: put_layers(&mut tensors, KEPT, &kept.layers, streams),
         });
         let about = About {
             format: FORMAT.into(),
             version: CHECKPOINT_VERSION,
-            facts: self.facts.clone(),
+            identity: self.identity.clone(),
             progress: self.progress,
-            ages: self.state.ages.clone(),
+            since_reset: self.state.since_reset.clone(),
             state_frames: self.state.frames,
             histories,
             kept,
@@ -149,14 +149,14 @@ impl Checkpoint {
     pub fn load(path: &Path, graph: &Graph) -> Result<Checkpoint, TrainError> {
         let mut file = TensorFile::read(path)?;
         let about = About::of(&file.about, path)?;
-        let streams = about.ages.len();
+        let streams = about.since_reset.len();
         // Taken out before numbers are looked at: a layer may be infinite where the loss is not.
         let histories = take_layers(&mut file.tensors, STATE, about.histories, streams, path)?;
         let kept = match about.kept {
             None => None,
-            Some(AboutKept { frames, ages, layers }) => {
+            Some(AboutKept { frames, since_reset, layers }) => {
                 let layers = take_layers(&mut file.tensors, KEPT, layers, streams, path)?;
-                Some(Kept { frames, ages, layers })
+                Some(Kept { frames, since_reset, layers })
             }
         };
         file.check_finite(path)?;
@@ -178,8 +178,15 @@ impl Checkpoint {
                 values.iter_mut().for_each(|x| *x = x.sqrt());
             }
         }
-        let state = State { histories, ages: about.ages, frames: about.state_frames, kept };
-        Ok(Checkpoint { facts: about.facts, progress: about.progress, weights, moment1, moment2, state })
+        let state = State { histories, since_reset: about.since_reset, frames: about.state_frames, kept };
+        Ok(Checkpoint {
+            identity: about.identity,
+            progress: about.progress,
+            weights,
+            moment1,
+            moment2,
+            state,
+        })
     }
 }
 
@@ -266,7 +273,7 @@ impl About {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use crate::facts::tests::facts;
+    use crate::identity::tests::identity;
     use rnnc_graph::Init;
     use std::path::PathBuf;
 
@@ -278,7 +285,7 @@ pub(crate) mod tests {
 
     pub(crate) fn checkpoint() -> Checkpoint {
         Checkpoint {
-            facts: facts(),
+            identity: identity(),
             progress: Progress { updates: 3, position: 24, seconds: 0.1 },
             weights: Weights(vec![vec![0.1, 1.0]]),
             moment1: Weights(vec![vec![1e-300, 0.0]]),
@@ -288,11 +295,11 @@ pub(crate) mod tests {
                     History { layer: "h".into(), depth: 1, size: 2, symbols: false, values: vec![0.3, 0.5] },
                     History { layer: "x".into(), depth: 2, size: 1, symbols: true, values: vec![-1.0, 7.0] },
                 ],
-                ages: vec![u64::MAX],
+                since_reset: vec![u64::MAX],
                 frames: 24,
                 kept: Some(Kept {
                     frames: 2,
-                    ages: vec![u64::MAX - 2, u64::MAX - 1],
+                    since_reset: vec![u64::MAX - 2, u64::MAX - 1],
                     layers: vec![History {
                         layer: "h".into(),
                         depth: 2,
@@ -370,11 +377,13 @@ pub(crate) mod tests {
         let (_kept, path) = saved();
         changed(&path, "\"version\":2", "\"version\":1");
         changed(&path, ",\"precision\":\"bf16\",\"settings\":{\"clip_norm\":\"none\"}", "");
-        let Checkpoint { facts, moment2, .. } = Checkpoint::load(&path, &graph("w")).unwrap();
+        let Checkpoint { identity, moment2, .. } = Checkpoint::load(&path, &graph("w")).unwrap();
         assert_eq!(moment2, Weights(vec![vec![0.0, 0.5f64.sqrt()]]));
-        assert_eq!((facts.precision, facts.settings.len()), (rnnc_plan::Precision::F32, 0));
+        assert_eq!((identity.precision, identity.settings.len()), (rnnc_plan::Precision::F32, 0));
         assert!(
-            facts.differences(&Facts { settings: checkpoint().facts.settings, ..facts.clone() }).is_empty()
+            identity
+                .differences(&RunIdentity { settings: checkpoint().identity.settings, ..identity.clone() })
+                .is_empty()
         );
     }
 

@@ -5,7 +5,7 @@ use crate::error::TrainError;
 use rnnc_graph::Graph;
 use rnnc_io::Weights;
 use rnnc_io::index_of;
-use rnnc_plan::{Executor, Part, Plan, PlanOptions, Setup, State};
+use rnnc_plan::{ExecutionConfig, Executor, ParameterArray, Plan, PlanOptions, State};
 use rnnc_reference::ReferenceExecutor;
 
 /// Names the first weight, or else the first layer and frame, of a window whose loss is not finite. `before` is
@@ -15,16 +15,17 @@ pub(crate) fn of_window(
     weights: &Weights,
     before: &State,
     batch: &Batch,
-    setup: Setup,
+    config: ExecutionConfig,
 ) -> Result<String, TrainError> {
     if let Some(place) = first_non_finite(graph, weights) {
         return Ok(format!("weight {place}"));
     }
     let frames = batch.frames();
     // With gradients, for the plan to keep the same layers' histories as the plan that was trained.
-    let plan = Plan::new(graph, PlanOptions::training(setup.streams, frames))?;
-    let mut reference = ReferenceExecutor::new(plan, Setup { window: frames, step: frames, ..setup })?;
-    weights.put_into(&mut reference, Part::Weight)?;
+    let plan = Plan::new(graph, PlanOptions::training(config.streams, frames))?;
+    let mut reference =
+        ReferenceExecutor::new(plan, ExecutionConfig { window: frames, step: frames, ..config })?;
+    weights.put_into(&mut reference, ParameterArray::Weight)?;
     reference.set_state(before)?;
     reference.forward(frames, &batch.inputs(), Some(batch.resets()))?;
     let Some(found) = reference.first_non_finite() else {

@@ -8,7 +8,7 @@ use crate::sequences::Sequences;
 use crate::trainer::MakeExecutor;
 use rnnc_graph::count;
 use rnnc_io::Weights;
-use rnnc_plan::{Executor, ExecutorError, Part, Plan, PlanOptions, Setup, ValuesMut};
+use rnnc_plan::{ExecutionConfig, Executor, ExecutorError, ParameterArray, Plan, PlanOptions, ValuesMut};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// A part of the data and an executor to run it with.
@@ -41,7 +41,7 @@ impl Evaluator {
     ) -> Result<Evaluator, TrainError> {
         data.check(&network.graph)?;
         data.truncate(frames.unwrap_or(usize::MAX));
-        if !data.has_counted() {
+        if !data.has_rows_in_loss() {
             return Err(TrainError::Setting(format!(
                 "of the {} to evaluate, none has a target whose loss counts",
                 count(data.frames, "frame")
@@ -51,7 +51,7 @@ impl Evaluator {
         let packing = Packing::new(&data.ranges(), streams, window, looks_ahead);
         let (streams, window) = (packing.streams(), packing.calls().iter().copied().max().unwrap_or(1));
         let plan = Plan::new(&network.graph, PlanOptions::inference(streams, window))?;
-        let executor = make(plan, Setup { threads, ..Setup::new(streams, window) }).map_err(|error| match error {
+        let executor = make(plan, ExecutionConfig { threads, ..ExecutionConfig::new(streams, window) }).map_err(|error| match error {
             ExecutorError::Memory { what, bytes, available } if looks_ahead => ExecutorError::Memory {
                 what: format!(
                     "{what}, of {window} frames at once, since the network looks ahead and a sequence is so long \
@@ -71,7 +71,7 @@ impl Evaluator {
     /// # Errors
     /// What the executor refuses.
     pub fn evaluate(&mut self, weights: &Weights, stop: &AtomicBool) -> Result<Option<f64>, TrainError> {
-        weights.put_into(&mut *self.executor, Part::Weight)?;
+        weights.put_into(&mut *self.executor, ParameterArray::Weight)?;
         self.executor.clear_state();
         let streams = self.packing.streams();
         let (mut sum, mut count, mut position) = (0.0, 0usize, 0);
@@ -83,7 +83,7 @@ impl Evaluator {
             self.executor.forward(frames, &self.batch.inputs(), Some(self.batch.resets()))?;
             let losses = &mut self.losses[..frames * streams];
             self.executor.output(0, ValuesMut::F64(losses))?;
-            for (loss, _) in losses.iter().zip(self.batch.counted()).filter(|(_, counts)| **counts) {
+            for (loss, _) in losses.iter().zip(self.batch.loss_mask()).filter(|(_, counts)| **counts) {
                 sum += loss;
                 count += 1;
             }

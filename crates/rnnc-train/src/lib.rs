@@ -10,7 +10,7 @@
 //!   streams;
 //! - `train.rs`: how a run begins, `parts.rs`: on which data; `run.rs`: how it goes on to its end, with what `observer.rs`
 //!   tells and what `directory.rs` keeps, for one process at a time (`lock.rs`); `sample.rs`: text out of the result;
-//! - `checkpoint.rs`, `facts.rs`: what is learned, where a run stands, and what kind of run it is.
+//! - `checkpoint.rs`, `identity.rs`: what is learned, where a run stands, and what kind of run it is.
 //!
 //! Files themselves are the work of [`rnnc_io`].
 
@@ -22,7 +22,7 @@ mod diagnosis;
 mod directory;
 mod error;
 mod evaluation;
-mod facts;
+mod identity;
 mod lock;
 mod loss;
 mod observer;
@@ -45,7 +45,7 @@ pub use data_files::DataFiles;
 pub use directory::{MetricsFile, RunDirectory};
 pub use error::TrainError;
 pub use evaluation::Evaluator;
-pub use facts::Facts;
+pub use identity::RunIdentity;
 pub use lock::DirectoryLock;
 pub use loss::{Loss, LossNetwork};
 pub use observer::{Beginning, Evaluated, Event, Metrics, Observer, UpdateReport};

@@ -46,7 +46,7 @@ pub(crate) fn read_data(job: &Job<'_>, network: &LossNetwork) -> Result<Split, T
     let mut from = 0;
     for (name, part, own) in parts {
         let (first, files) = if own.is_empty() { (from, &data.files) } else { (0, own) };
-        if part.frames > 0 && !part.has_counted() {
+        if part.frames > 0 && !part.has_rows_in_loss() {
             let files: Vec<&str> = files.iter().map(String::as_str).collect();
             return Err(TrainError::Setting(format!(
                 "the {name} data, frames {first} to {} of {}, has no frame with a target whose loss counts",

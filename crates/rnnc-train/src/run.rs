@@ -105,17 +105,17 @@ impl<'a> Run<'a> {
 
 impl Run<'_> {
     fn begin(&mut self, [train_frames, validation_frames, test_frames]: [usize; 3]) {
-        let facts = self.trainer.facts();
+        let identity = self.trainer.identity();
         let beginning = Beginning {
-            network: facts.network.clone(),
+            network: identity.network.clone(),
             parameters: self.job.network.weights().iter().map(|w| w.len()).sum(),
             resumed_at: self.job.resume.then_some(self.trainer.updates()),
             updates: self.job.config.training.updates,
             train_frames,
             validation_frames,
             test_frames,
-            executor: facts.executor.clone(),
-            threads: facts.threads,
+            executor: identity.executor.clone(),
+            threads: identity.threads,
         };
         self.observer.event(Event::Begin(&beginning));
         if !self.job.resume {

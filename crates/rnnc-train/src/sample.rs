@@ -7,7 +7,7 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rnnc_graph::{Graph, LayerKind, count};
 use rnnc_io::Weights;
-use rnnc_plan::{Executor, Part, Plan, PlanOptions, Setup, Values, ValuesMut};
+use rnnc_plan::{ExecutionConfig, Executor, ParameterArray, Plan, PlanOptions, Values, ValuesMut};
 
 /// A network that writes.
 pub struct Sampler {
@@ -44,8 +44,8 @@ impl Sampler {
         }
         let size = network.layer_at(layer).size;
         let plan = Plan::new(network, PlanOptions::inference(1, 1))?;
-        let mut executor = make(plan, Setup { threads, ..Setup::new(1, 1) })?;
-        weights.put_into(&mut *executor, Part::Weight)?;
+        let mut executor = make(plan, ExecutionConfig { threads, ..ExecutionConfig::new(1, 1) })?;
+        weights.put_into(&mut *executor, ParameterArray::Weight)?;
         Ok(Sampler {
             executor,
             output,
@@ -57,7 +57,7 @@ impl Sampler {
 
     /// Goes on with other weights.
     pub fn set_weights(&mut self, weights: &Weights) -> Result<(), TrainError> {
-        Ok(weights.put_into(&mut *self.executor, Part::Weight)?)
+        Ok(weights.put_into(&mut *self.executor, ParameterArray::Weight)?)
     }
 
     /// Refuses a prompt and a temperature that [`write`](Sampler::write) cannot begin with.

@@ -71,7 +71,7 @@ pub struct Sequences {
     /// The frames that begin a sequence, in order; the first is 0.
     pub starts: Vec<usize>,
     /// Whether each frame's loss counts; `None` if all do.
-    pub counted: Option<Vec<bool>>,
+    pub loss_mask: Option<Vec<bool>>,
     /// How many frames there are.
     pub frames: usize,
 }
@@ -104,7 +104,7 @@ impl Sequences {
     /// Columns of different numbers of frames.
     pub fn one(columns: Vec<Column>) -> Result<Sequences, TrainError> {
         let frames = columns.iter().find_map(Column::frames).unwrap_or(0);
-        let sequences = Sequences { columns, starts: vec![0], counted: None, frames };
+        let sequences = Sequences { columns, starts: vec![0], loss_mask: None, frames };
         sequences.check_lengths()?;
         Ok(sequences)
     }
@@ -144,7 +144,7 @@ impl Sequences {
                 _ => {}
             }
         }
-        if self.counted.as_ref().is_some_and(|counted| counted.len() != frames) {
+        if self.loss_mask.as_ref().is_some_and(|loss_mask| loss_mask.len() != frames) {
             return wrong("its loss mask has others".into());
         }
         let ordered = self.starts.windows(2).all(|pair| pair[0] < pair[1]);
@@ -252,7 +252,7 @@ impl Sequences {
         Sequences {
             columns: self.columns.iter().map(column).collect(),
             starts: (from < to).then_some(0).into_iter().chain(inside).collect(),
-            counted: self.counted.as_ref().map(|c| c[from..to].to_vec()),
+            loss_mask: self.loss_mask.as_ref().map(|c| c[from..to].to_vec()),
             frames: to - from,
         }
     }
@@ -269,7 +269,7 @@ impl Sequences {
             }
         }
         self.starts.retain(|&start| start < frames);
-        self.counted.iter_mut().for_each(|counted| counted.truncate(frames));
+        self.loss_mask.iter_mut().for_each(|loss_mask| loss_mask.truncate(frames));
         self.frames = frames;
     }
 
@@ -280,13 +280,13 @@ impl Sequences {
     }
 
     /// Whether there is a frame whose loss counts.
-    pub(crate) fn has_counted(&self) -> bool {
+    pub(crate) fn has_rows_in_loss(&self) -> bool {
         let target = |frame: usize| match self.columns.last() {
             Some(Column::Symbols(values)) => values[frame] != NO_SYMBOL,
             Some(Column::NextByte { .. }) => frame + 1 < self.frames && !self.begins(frame + 1),
             _ => true,
         };
-        (0..self.frames).any(|frame| self.counted.as_ref().is_none_or(|c| c[frame]) && target(frame))
+        (0..self.frames).any(|frame| self.loss_mask.as_ref().is_none_or(|c| c[frame]) && target(frame))
     }
 
     /// A hash of all of it, for a run that goes on to tell whether it is on the same data.
@@ -306,7 +306,7 @@ impl Sequences {
             };
         }
         hash = self.starts.iter().fold(hash, |hash, &start| mix(hash, start as u64));
-        self.counted.iter().flatten().fold(hash, |hash, &counts| mix(hash, u64::from(counts)))
+        self.loss_mask.iter().flatten().fold(hash, |hash, &counts| mix(hash, u64::from(counts)))
     }
 
     pub(crate) fn begins(&self, frame: usize) -> bool {
@@ -331,7 +331,7 @@ pub(crate) mod tests {
         Sequences {
             columns: vec![Column::Bytes(b"abcdefg".to_vec()), Column::NextByte { of: 0 }],
             starts: vec![0, 4],
-            counted: None,
+            loss_mask: None,
             frames: 7,
         }
     }
@@ -343,7 +343,7 @@ pub(crate) mod tests {
         Sequences {
             columns: vec![Column::Symbols((0..frames as u32).collect())],
             starts,
-            counted: None,
+            loss_mask: None,
             frames,
         }
     }
@@ -411,14 +411,20 @@ pub(crate) mod tests {
 
     #[test]
     fn whether_a_frame_counts_is_known_from_masks_and_targets() {
-        assert!(text().has_counted());
-        assert!(!Sequences { starts: (0..7).collect(), ..text() }.has_counted(), "no byte has a next one");
-        assert!(!Sequences { counted: Some(vec![false; 7]), ..text() }.has_counted());
+        assert!(text().has_rows_in_loss());
+        assert!(
+            !Sequences { starts: (0..7).collect(), ..text() }.has_rows_in_loss(),
+            "no byte has a next one"
+        );
+        assert!(!Sequences { loss_mask: Some(vec![false; 7]), ..text() }.has_rows_in_loss());
         let last = [vec![false; 6], vec![true]].concat();
-        assert!(!Sequences { counted: Some(last), ..text() }.has_counted(), "the last byte has no next one");
+        assert!(
+            !Sequences { loss_mask: Some(last), ..text() }.has_rows_in_loss(),
+            "the last byte has no next one"
+        );
         let none = Sequences { columns: vec![Column::Symbols(vec![NO_SYMBOL; 4])], ..lengths(&[4]) };
-        assert!(!none.has_counted());
-        assert!(!Sequences::default().has_counted());
+        assert!(!none.has_rows_in_loss());
+        assert!(!Sequences::default().has_rows_in_loss());
     }
 
     #[test]
@@ -430,7 +436,7 @@ pub(crate) mod tests {
                 Column::Bytes(b"abc".to_vec()),
             ],
             starts: vec![0, 2],
-            counted: Some(vec![true, true, false]),
+            loss_mask: Some(vec![true, true, false]),
             frames: 3,
         };
         let mut others = vec![data.clone(); 5];
@@ -438,7 +444,7 @@ pub(crate) mod tests {
         others[1].columns[1] = Column::Symbols(vec![1, 0, 2]);
         others[2].columns[2] = Column::Bytes(b"acb".to_vec());
         others[3].starts = vec![0, 1];
-        others[4].counted = Some(vec![true, false, true]);
+        others[4].loss_mask = Some(vec![true, false, true]);
         assert!(others.iter().all(|other| other.hash() != data.hash()));
         assert_eq!(data.clone().hash(), data.hash());
     }

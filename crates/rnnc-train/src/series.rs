@@ -33,7 +33,7 @@ pub fn read_series(named: &DataFiles<'_>, graph: &Graph) -> Result<Sequences, Tr
     let wanted = wanted(graph)?;
     let mut data = Sequences {
         columns: wanted.iter().map(Wanted::empty).collect(),
-        counted: Some(Vec::new()),
+        loss_mask: Some(Vec::new()),
         ..Sequences::default()
     };
     for path in named.paths()? {
@@ -191,11 +191,11 @@ fn read_arrays(
         w.append(&array, streams, column)?;
     }
     let [Dimension::Size(frames), ..] = shape[..] else { return Ok((0, 0)) };
-    let counted = data.counted.get_or_insert_default();
-    make_room(counted, frames * streams, DATA)?;
+    let loss_mask = data.loss_mask.get_or_insert_default();
+    make_room(loss_mask, frames * streams, DATA)?;
     match read_flags(file, &format!("{MASK}{end}"), &shape, streams)? {
-        Some(flags) => counted.extend(flags),
-        None => counted.extend(std::iter::repeat_n(true, frames * streams)),
+        Some(flags) => loss_mask.extend(flags),
+        None => loss_mask.extend(std::iter::repeat_n(true, frames * streams)),
     }
     Ok((frames, streams))
 }
@@ -272,7 +272,7 @@ mod tests {
                     Column::Numbers { size: 1, values: target }
                 ],
                 starts: vec![0, 2, 3, 4],
-                counted: Some(vec![true, true, true, false, true, true]),
+                loss_mask: Some(vec![true, true, true, false, true, true]),
                 frames: 6,
             }
         );
@@ -290,7 +290,7 @@ mod tests {
         let data = read(&arrays, Loss::CrossEntropy).unwrap();
         assert_eq!((data.frames, &data.starts[..]), (3, &[0, 1][..]));
         assert_eq!(data.columns[1], Column::Symbols(vec![2, rnnc_plan::NO_SYMBOL, 0]));
-        assert_eq!(data.counted, Some(vec![true, true, false]));
+        assert_eq!(data.loss_mask, Some(vec![true, true, false]));
     }
 
     #[test]

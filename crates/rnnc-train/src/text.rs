@@ -93,7 +93,7 @@ impl Text {
             frames: self.bytes.len(),
             columns: vec![Column::Bytes(self.bytes), Column::NextByte { of: 0 }],
             starts: self.starts,
-            counted: None,
+            loss_mask: None,
         })
     }
 }

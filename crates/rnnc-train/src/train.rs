@@ -14,7 +14,7 @@ use crate::sequences::Sequences;
 use crate::trainer::{MakeExecutor, Trainer};
 use rnnc_graph::{Graph, count};
 use rnnc_io::Weights;
-use rnnc_plan::{Plan, Setup};
+use rnnc_plan::{ExecutionConfig, Plan};
 use std::sync::atomic::AtomicBool;
 
 /// What is to be done.
@@ -73,8 +73,9 @@ pub fn train(job: &Job<'_>, observer: &mut dyn Observer) -> Result<Summary, Trai
     };
     // In the precision in which the run began, unless told otherwise.
     let precision =
-        previous.as_ref().map(|(_, _, checkpoint)| checkpoint.facts.precision).unwrap_or_default();
-    let make = |plan: Plan, setup: Setup| (job.make)(plan, Setup { precision, ..setup });
+        previous.as_ref().map(|(_, _, checkpoint)| checkpoint.identity.precision).unwrap_or_default();
+    let make =
+        |plan: Plan, config: ExecutionConfig| (job.make)(plan, ExecutionConfig { precision, ..config });
 
     let split = read_data(job, &network)?;
     if !split.cuts.is_empty() && config.data.kind == DataKind::Arrays && split.has_several() {
@@ -101,7 +102,7 @@ pub fn train(job: &Job<'_>, observer: &mut dyn Observer) -> Result<Summary, Trai
 
     let mut seconds = 0.0;
     if let Some((directory, _, checkpoint)) = &previous {
-        let before = checkpoint.facts.streams;
+        let before = checkpoint.identity.streams;
         if before != training.streams {
             return Err(TrainError::Setting(format!(
                 "`training.streams` must be {before}, not {}, for the run to go on: its state is of {}. To train with another \
@@ -111,7 +112,7 @@ pub fn train(job: &Job<'_>, observer: &mut dyn Observer) -> Result<Summary, Trai
                 RunDirectory::checkpoint(directory)
             )));
         }
-        for difference in checkpoint.facts.differences(trainer.facts()) {
+        for difference in checkpoint.identity.differences(trainer.identity()) {
             let warning = format!("the run differs from how it began: {difference}");
             observer.event(Event::Warning(&warning));
         }
@@ -157,7 +158,7 @@ fn sampler(job: &Job<'_>, trainer: &Trainer, make: MakeExecutor<'_>) -> Result<O
     if run.sample_length == 0 {
         return Ok(None);
     }
-    let output = Some(trainer.facts().output.as_str());
+    let output = Some(trainer.identity().output.as_str());
     let sampler = Sampler::new(job.network, &trainer.weights()?, output, run.threads, seed, make)?;
     sampler.check(run.sample_prompt.as_bytes(), run.sample_temperature)?;
     Ok(Some(sampler))

@@ -9,18 +9,19 @@ use crate::checkpoint::{Checkpoint, Progress};
 use crate::config::TrainingConfig;
 use crate::diagnosis;
 use crate::error::TrainError;
-use crate::facts::{Facts, hash_of};
+use crate::identity::{RunIdentity, hash_of};
 use crate::loss::LossNetwork;
 use crate::sequences::Sequences;
 use rnnc_graph::{count, name_key};
 use rnnc_io::Weights;
 use rnnc_plan::{
-    Executor, ExecutorError, Part, Plan, PlanOptions, Setup, Update, Values, ValuesMut, check_available,
+    ExecutionConfig, Executor, ExecutorError, ParameterArray, Plan, PlanOptions, Update, Values, ValuesMut,
+    check_available,
 };
 use std::mem;
 
 /// How an executor is made: which one, is for the caller to say.
-pub type MakeExecutor<'a> = &'a dyn Fn(Plan, Setup) -> Result<Box<dyn Executor>, ExecutorError>;
+pub type MakeExecutor<'a> = &'a dyn Fn(Plan, ExecutionConfig) -> Result<Box<dyn Executor>, ExecutorError>;
 
 /// A network on its way to better weights.
 ///
@@ -45,8 +46,8 @@ pub type MakeExecutor<'a> = &'a dyn Fn(Plan, Setup) -> Result<Box<dyn Executor>,
 /// };
 /// let config = TrainingConfig { learning_rate: 0.1, ..TrainingConfig::new(1, 3, Loss::MeanSquaredError) };
 /// let network = config.loss.of(&graph, None)?;
-/// let mut trainer = Trainer::new(network, "", data, &config, 1, &|plan, setup| {
-///     Ok(Box::new(ReferenceExecutor::new(plan, setup)?))
+/// let mut trainer = Trainer::new(network, "", data, &config, 1, &|plan, config| {
+///     Ok(Box::new(ReferenceExecutor::new(plan, config)?))
 /// })?;
 /// let first = trainer.step()?.loss();
 /// let last = (0..50).map(|_| trainer.step()).last().unwrap()?.loss();
@@ -55,7 +56,7 @@ pub type MakeExecutor<'a> = &'a dyn Fn(Plan, Setup) -> Result<Box<dyn Executor>,
 /// ```
 pub struct Trainer {
     network: LossNetwork,
-    facts: Facts,
+    identity: RunIdentity,
     config: TrainingConfig,
     executor: Box<dyn Executor>,
     data: Sequences,
@@ -123,7 +124,7 @@ impl Trainer {
                 count(streams, "stream"),
             )));
         }
-        if !data.has_counted() {
+        if !data.has_rows_in_loss() {
             return Err(TrainError::Setting(format!(
                 "of the {} to train on, none has a target whose loss counts",
                 count(data.frames, "frame")
@@ -139,11 +140,17 @@ impl Trainer {
             });
         }
         let plan = Plan::new(&network.graph, PlanOptions::training(streams, window))?;
-        let setup =
-            Setup { window, step, threads, seed: config.seed, training: true, ..Setup::new(streams, window) };
-        let mut executor = make(plan, setup)?;
-        Weights::initial(&network.graph, config.seed).put_into(&mut *executor, Part::Weight)?;
-        let facts = Facts {
+        let execution = ExecutionConfig {
+            window,
+            step,
+            threads,
+            seed: config.seed,
+            training: true,
+            ..ExecutionConfig::new(streams, window)
+        };
+        let mut executor = make(plan, execution)?;
+        Weights::initial(&network.graph, config.seed).put_into(&mut *executor, ParameterArray::Weight)?;
+        let identity = RunIdentity {
             network: network.graph.name().into(),
             text_hash: format!("{:016x}", name_key(network_text)),
             equations_hash: hash_of(&network.graph),
@@ -156,8 +163,8 @@ impl Trainer {
             data_frames: data.frames,
             data_hash: format!("{:016x}", data.hash()),
             executor: executor.name().into(),
-            threads: executor.setup().threads,
-            precision: executor.setup().precision,
+            threads: executor.config().threads,
+            precision: executor.config().precision,
             settings: config.settings(),
         };
         Ok(Trainer {
@@ -168,7 +175,7 @@ impl Trainer {
             gradients: vec![0.0; step * streams],
             config: config.clone(),
             network,
-            facts,
+            identity,
             executor,
             data,
             updates: 0,
@@ -183,8 +190,8 @@ impl Trainer {
     }
 
     /// What this run is.
-    pub fn facts(&self) -> &Facts {
-        &self.facts
+    pub fn identity(&self) -> &RunIdentity {
+        &self.identity
     }
 
     /// Updates made.
@@ -199,12 +206,12 @@ impl Trainer {
 
     /// The weights as they are.
     pub fn weights(&self) -> Result<Weights, TrainError> {
-        Ok(Weights::of(&*self.executor, &self.network.graph, Part::Weight)?)
+        Ok(Weights::of(&*self.executor, &self.network.graph, ParameterArray::Weight)?)
     }
 
     /// Begins with other weights.
     pub fn set_weights(&mut self, weights: &Weights) -> Result<(), TrainError> {
-        Ok(weights.put_into(&mut *self.executor, Part::Weight)?)
+        Ok(weights.put_into(&mut *self.executor, ParameterArray::Weight)?)
     }
 
     /// Reads h' new frames of every stream and makes one update.
@@ -228,8 +235,8 @@ impl Trainer {
         }
 
         // Which losses count is known without them, so that the backward pass follows at once where a device works on.
-        let count = self.batch.counted().iter().filter(|&&c| c).count();
-        for (gradient, &counts) in self.gradients.iter_mut().zip(self.batch.counted()) {
+        let count = self.batch.loss_mask().iter().filter(|&&c| c).count();
+        for (gradient, &counts) in self.gradients.iter_mut().zip(self.batch.loss_mask()) {
             *gradient = if counts { 1.0 / count as f64 } else { 0.0 };
         }
         // Older frames are kept only where windows overlap.
@@ -243,7 +250,7 @@ impl Trainer {
         self.brought = self.executor.prefetch(frames, &self.next.inputs())?;
 
         self.executor.output(0, ValuesMut::F64(&mut self.losses))?;
-        let losses = self.losses.iter().zip(self.batch.counted());
+        let losses = self.losses.iter().zip(self.batch.loss_mask());
         let loss_sum: f64 = losses.filter(|(_, counts)| **counts).map(|(loss, _)| loss).sum();
         if !loss_sum.is_finite() {
             let problem = self.find_non_finite();
@@ -260,7 +267,7 @@ impl Trainer {
             clip_norm: self.config.clip_norm,
         })?;
         if !gradient_norm.is_finite() {
-            let gradients = Weights::of(&*self.executor, &self.network.graph, Part::Gradient)?;
+            let gradients = Weights::of(&*self.executor, &self.network.graph, ParameterArray::Gradient)?;
             let problem = diagnosis::of_gradients(&self.network.graph, &gradients);
             return Err(TrainError::NotFinite { update, problem });
         }
@@ -278,7 +285,7 @@ impl Trainer {
                     &weights,
                     &self.executor.state_before()?,
                     &self.batch,
-                    self.executor.setup(),
+                    self.executor.config(),
                 )
             })
             // The loss is what matters; that its cause could not be found is worth a word, not another error.
@@ -297,11 +304,11 @@ impl Trainer {
         let count: u128 = graph.weights().iter().map(|w| w.len() as u128).sum();
         check_available("a checkpoint", 24 * count)?;
         Ok(Checkpoint {
-            facts: self.facts.clone(),
+            identity: self.identity.clone(),
             progress: Progress { updates: self.updates, position: self.position, seconds },
-            weights: Weights::of(&*self.executor, graph, Part::Weight)?,
-            moment1: Weights::of(&*self.executor, graph, Part::Moment1)?,
-            moment2: Weights::of(&*self.executor, graph, Part::Moment2)?,
+            weights: Weights::of(&*self.executor, graph, ParameterArray::Weight)?,
+            moment1: Weights::of(&*self.executor, graph, ParameterArray::Moment1)?,
+            moment2: Weights::of(&*self.executor, graph, ParameterArray::Moment2)?,
             state: self.executor.state()?,
         })
     }
@@ -313,12 +320,12 @@ impl Trainer {
     /// A checkpoint whose state does not fit: of another number of streams, or of other delays.
     pub fn restore(&mut self, checkpoint: &Checkpoint) -> Result<(), TrainError> {
         self.executor.set_state(&checkpoint.state)?;
-        checkpoint.weights.put_into(&mut *self.executor, Part::Weight)?;
-        checkpoint.moment1.put_into(&mut *self.executor, Part::Moment1)?;
-        checkpoint.moment2.put_into(&mut *self.executor, Part::Moment2)?;
+        checkpoint.weights.put_into(&mut *self.executor, ParameterArray::Weight)?;
+        checkpoint.moment1.put_into(&mut *self.executor, ParameterArray::Moment1)?;
+        checkpoint.moment2.put_into(&mut *self.executor, ParameterArray::Moment2)?;
         self.updates = checkpoint.progress.updates;
         self.position = checkpoint.progress.position;
-        self.kept = checkpoint.state.kept_frames(self.executor.plan(), self.executor.setup());
+        self.kept = checkpoint.state.kept_frames(self.executor.plan(), self.executor.config());
         Ok(())
     }
 }

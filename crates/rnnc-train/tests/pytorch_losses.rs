@@ -2,7 +2,7 @@
 //! `bench/pytorch_losses.py` found with the same model, data order, initial weights and optimizer.
 
 use rnnc_cpu::CpuExecutor;
-use rnnc_plan::{Executor, ExecutorError, Plan, Setup};
+use rnnc_plan::{ExecutionConfig, Executor, ExecutorError, Plan};
 use rnnc_reference::ReferenceExecutor;
 use rnnc_train::{Config, Event, Job, train};
 use serde_json::Value;
@@ -11,15 +11,15 @@ use std::sync::atomic::AtomicBool;
 
 #[test]
 fn the_first_losses_of_the_reference_are_those_of_pytorch() {
-    compare(&|plan, setup| Ok(Box::new(ReferenceExecutor::new(plan, setup)?)));
+    compare(&|plan, config| Ok(Box::new(ReferenceExecutor::new(plan, config)?)));
 }
 
 #[test]
 fn the_first_losses_of_the_cpu_executor_are_those_of_pytorch() {
-    compare(&|plan, setup| Ok(Box::new(CpuExecutor::new(plan, setup)?)));
+    compare(&|plan, config| Ok(Box::new(CpuExecutor::new(plan, config)?)));
 }
 
-fn compare(make: &dyn Fn(Plan, Setup) -> Result<Box<dyn Executor>, ExecutorError>) {
+fn compare(make: &dyn Fn(Plan, ExecutionConfig) -> Result<Box<dyn Executor>, ExecutorError>) {
     let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/pytorch_losses");
     let expected: Value = serde_json::from_str(include_str!("pytorch_losses/losses.json")).unwrap();
     let expected: Vec<f64> =

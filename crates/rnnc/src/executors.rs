@@ -1,6 +1,6 @@
 //! Which executor runs: the one place that knows them all.
 
-use rnnc_plan::{Executor, ExecutorError, Plan, Setup};
+use rnnc_plan::{ExecutionConfig, Executor, ExecutorError, Plan};
 
 /// More threads than any machine has cores: asking for them is a slip.
 const MOST_THREADS: usize = 4096;
@@ -62,19 +62,19 @@ impl ExecutorKind {
     /// Makes one.
     ///
     /// # Errors
-    /// What the executor refuses of the plan or the setup, and an executor that this build leaves out.
-    pub fn make(self, plan: Plan, setup: Setup) -> Result<Box<dyn Executor>, ExecutorError> {
-        self.check_threads(setup.threads)?;
+    /// What the executor refuses of the plan or the config, and an executor that this build leaves out.
+    pub fn make(self, plan: Plan, config: ExecutionConfig) -> Result<Box<dyn Executor>, ExecutorError> {
+        self.check_threads(config.threads)?;
         match self {
             #[cfg(feature = "cpu")]
-            ExecutorKind::Cpu => Ok(Box::new(rnnc_cpu::CpuExecutor::new(plan, setup)?)),
+            ExecutorKind::Cpu => Ok(Box::new(rnnc_cpu::CpuExecutor::new(plan, config)?)),
             #[cfg(feature = "cuda")]
-            ExecutorKind::Cuda => Ok(Box::new(rnnc_cuda::CudaExecutor::new(plan, setup)?)),
+            ExecutorKind::Cuda => Ok(Box::new(rnnc_cuda::CudaExecutor::new(plan, config)?)),
             #[cfg(feature = "reference")]
-            ExecutorKind::Reference => Ok(Box::new(rnnc_reference::ReferenceExecutor::new(plan, setup)?)),
+            ExecutorKind::Reference => Ok(Box::new(rnnc_reference::ReferenceExecutor::new(plan, config)?)),
             #[allow(unreachable_patterns)]
             left_out => {
-                let _ = (plan, setup);
+                let _ = (plan, config);
                 Err(ExecutorError::Missing {
                     executor: left_out.name(),
                     what: format!("the feature `{}` of the crate `rnnc`", left_out.name()),

@@ -37,8 +37,8 @@
 //!
 //! // Four frames of one stream.
 //! let plan = Plan::new(&graph, PlanOptions::training(1, 4))?;
-//! let mut executor = CpuExecutor::new(plan, Setup::new(1, 4))?;
-//! Weights::initial(&graph, 1).put_into(&mut executor, Part::Weight)?;
+//! let mut executor = CpuExecutor::new(plan, ExecutionConfig::new(1, 4))?;
+//! Weights::initial(&graph, 1).put_into(&mut executor, ParameterArray::Weight)?;
 //! let x = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8];
 //! let mut losses = Vec::new();
 //! for step in 1..=10 {

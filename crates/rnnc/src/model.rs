@@ -153,7 +153,7 @@ impl Model {
         config: &rnnc_train::TrainingConfig,
     ) -> Result<rnnc_train::Trainer, ModelError> {
         let network = config.loss.of(&self.graph, config.output.as_deref())?;
-        let make = |plan, setup| executor.make(plan, setup);
+        let make = |plan, config| executor.make(plan, config);
         let mut trainer = rnnc_train::Trainer::new(network, "", data, config, 0, &make)?;
         trainer.set_weights(&self.weights)?;
         Ok(trainer)

@@ -7,7 +7,9 @@ use crate::check::Finding;
 use crate::executors::{ExecutorArgs, ExecutorKind, Precision, make};
 use crate::trial::Trial;
 use rnnc_graph::{Graph, LayerKind, WeightId};
-use rnnc_plan::{Executor, ExecutorError, Part, Plan, PlanOptions, Setup, State, Values, ValuesMut};
+use rnnc_plan::{
+    ExecutionConfig, Executor, ExecutorError, ParameterArray, Plan, PlanOptions, State, Values, ValuesMut,
+};
 use rnnc_reference::ReferenceExecutor;
 
 /// How an executor rounds.
@@ -36,13 +38,13 @@ pub fn check(graph: &Graph, trial: &Trial, executor: &ExecutorArgs) -> anyhow::R
         Some(Precision::F32) | None => SINGLE,
     };
     // First, for it may refuse.
-    let found = all_arrays(graph, trial, executor, &|plan, setup| {
-        make(executor.executor, plan, setup, executor.precision)
+    let found = all_arrays(graph, trial, executor, &|plan, config| {
+        make(executor.executor, plan, config, executor.precision)
     })?;
     let args = ExecutorArgs { executor: ExecutorKind::Reference, precision: None, ..*executor };
     let reference = |unit: f64, seed: u64| {
-        move |plan, setup| -> Result<Box<dyn Executor>, ExecutorError> {
-            Ok(Box::new(ReferenceExecutor::new(plan, setup)?.with_rounding(unit, seed)))
+        move |plan, config| -> Result<Box<dyn Executor>, ExecutorError> {
+            Ok(Box::new(ReferenceExecutor::new(plan, config)?.with_rounding(unit, seed)))
         }
     };
     let expected = all_arrays(graph, trial, &args, &reference(0.0, 0))?;
@@ -119,7 +121,7 @@ fn all_arrays(
     graph: &Graph,
     trial: &Trial,
     args: &ExecutorArgs,
-    make: &dyn Fn(Plan, Setup) -> Result<Box<dyn Executor>, ExecutorError>,
+    make: &dyn Fn(Plan, ExecutionConfig) -> Result<Box<dyn Executor>, ExecutorError>,
 ) -> anyhow::Result<Vec<Named>> {
     let (kind, threads) = (args.executor, args.threads);
     let (frames, streams) = (trial.frames, trial.streams);
@@ -128,10 +130,10 @@ fn all_arrays(
     let step = windows.iter().map(ExactSizeIterator::len).max().unwrap_or(frames);
     let options = PlanOptions::training(streams, frames).with_input_gradients();
     let options = PlanOptions { workers: kind.workers(threads), ..options };
-    let setup = Setup { window: frames, step, threads, ..trial.setup() };
-    let mut executor = make(Plan::new(graph, options)?, setup)?;
+    let config = ExecutionConfig { window: frames, step, threads, ..trial.config() };
+    let mut executor = make(Plan::new(graph, options)?, config)?;
     for (place, weight) in trial.weights.iter().enumerate() {
-        executor.write(Part::Weight, WeightId::from_index(place), Values::F64(weight))?;
+        executor.write(ParameterArray::Weight, WeightId::from_index(place), Values::F64(weight))?;
     }
 
     let mut all = Vec::new();
@@ -164,13 +166,13 @@ fn gradients(
 ) -> anyhow::Result<()> {
     for (number, weight) in graph.weights().iter().enumerate() {
         let mut values = vec![0.0; weight.len()];
-        executor.read(Part::Gradient, WeightId::from_index(number), ValuesMut::F64(&mut values))?;
+        executor.read(ParameterArray::Gradient, WeightId::from_index(number), ValuesMut::F64(&mut values))?;
         all.push(Named { name: format!("gradient of {} in {place}", weight.name), values });
     }
     for (number, &id) in graph.inputs().iter().enumerate() {
         let layer = graph.layer_at(id);
         if layer.kind != LayerKind::Symbol {
-            let mut values = vec![0.0; frames * executor.setup().streams * layer.size];
+            let mut values = vec![0.0; frames * executor.config().streams * layer.size];
             executor.input_gradient(number, ValuesMut::F64(&mut values))?;
             all.push(Named { name: format!("gradient of input {} in {place}", layer.name), values });
         }
@@ -180,17 +182,17 @@ fn gradients(
 
 /// The state, but for frames before the newest reset, which are never read.
 fn histories(all: &mut Vec<Named>, state: State) {
-    let streams = state.ages.len();
+    let streams = state.since_reset.len();
     for mut history in state.histories {
         for (row, units) in history.values.chunks_mut(history.size.max(1)).enumerate() {
             let (frame, stream) = (row / streams, row % streams);
-            if (history.depth - frame) as u64 > state.ages[stream] {
+            if (history.depth - frame) as u64 > state.since_reset[stream] {
                 units.fill(0.0);
             }
         }
         all.push(Named { name: format!("state of {}", history.layer), values: history.values });
     }
-    let values = state.ages.iter().map(|&age| age as f64).collect();
+    let values = state.since_reset.iter().map(|&since_reset| since_reset as f64).collect();
     all.push(Named { name: "ages".into(), values });
 }
 

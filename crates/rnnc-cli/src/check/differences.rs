@@ -10,7 +10,9 @@ use crate::trial::Trial;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rnnc_graph::{Graph, WeightId};
-use rnnc_plan::{Executor, ExecutorError, Part, Plan, PlanOptions, Setup, Values, ValuesMut};
+use rnnc_plan::{
+    ExecutionConfig, Executor, ExecutorError, ParameterArray, Plan, PlanOptions, Values, ValuesMut,
+};
 use rnnc_reference::{ReferenceExecutor, Verdict, judge};
 
 /// What differences say of a network.
@@ -25,11 +27,11 @@ pub struct Differences {
 }
 
 /// Makes the executor whose gradients are checked.
-pub type Make<'a> = &'a dyn Fn(Plan, Setup) -> Result<Box<dyn Executor>, ExecutorError>;
+pub type Make<'a> = &'a dyn Fn(Plan, ExecutionConfig) -> Result<Box<dyn Executor>, ExecutorError>;
 
 /// Checks the reference executor's gradients of all weights and vector inputs, at most `entries` of each moved alone.
 pub fn check(graph: &Graph, trial: &Trial, entries: usize) -> anyhow::Result<Differences> {
-    let reference: Make<'_> = &|plan, setup| Ok(Box::new(ReferenceExecutor::new(plan, setup)?));
+    let reference: Make<'_> = &|plan, config| Ok(Box::new(ReferenceExecutor::new(plan, config)?));
     check_made(graph, trial, entries, reference)
 }
 
@@ -153,7 +155,7 @@ fn gradients(
     make: Make<'_>,
 ) -> anyhow::Result<Vec<Vec<f64>>> {
     let options = PlanOptions::training(trial.streams, trial.frames).with_input_gradients();
-    let mut executor = make(Plan::new(graph, options)?, trial.setup())?;
+    let mut executor = make(Plan::new(graph, options)?, trial.config())?;
     write_weights(&mut *executor, trial)?;
     let values: Vec<_> = trial.inputs.iter().map(Numbers::all).collect();
     executor.forward(trial.frames, &values, Some(&trial.resets))?;
@@ -163,7 +165,9 @@ fn gradients(
     for Moved { part, values, .. } in moved {
         let mut gradient = vec![0.0; values.len()];
         match *part {
-            MovedPart::Weight(id) => executor.read(Part::Gradient, id, ValuesMut::F64(&mut gradient))?,
+            MovedPart::Weight(id) => {
+                executor.read(ParameterArray::Gradient, id, ValuesMut::F64(&mut gradient))?
+            }
             MovedPart::Input(place) => executor.input_gradient(place, ValuesMut::F64(&mut gradient))?,
         }
         gradients.push(gradient);
@@ -173,13 +177,13 @@ fn gradients(
 
 fn write_weights(executor: &mut dyn Executor, trial: &Trial) -> Result<(), ExecutorError> {
     for (place, weight) in trial.weights.iter().enumerate() {
-        executor.write(Part::Weight, WeightId::from_index(place), Values::F64(weight))?;
+        executor.write(ParameterArray::Weight, WeightId::from_index(place), Values::F64(weight))?;
     }
     Ok(())
 }
 
 fn reference(graph: &Graph, options: PlanOptions, trial: &Trial) -> anyhow::Result<ReferenceExecutor> {
-    let mut executor = ReferenceExecutor::new(Plan::new(graph, options)?, trial.setup())?;
+    let mut executor = ReferenceExecutor::new(Plan::new(graph, options)?, trial.config())?;
     write_weights(&mut executor, trial)?;
     Ok(executor)
 }
@@ -216,9 +220,9 @@ impl<'a> Objective<'a> {
     fn with(&mut self, moved: &Moved<'_>, elsewhere: Vec<f64>) -> anyhow::Result<f64> {
         match moved.part {
             MovedPart::Weight(id) => {
-                self.executor.write(Part::Weight, id, Values::F64(&elsewhere))?;
+                self.executor.write(ParameterArray::Weight, id, Values::F64(&elsewhere))?;
                 let (sum, _) = self.evaluate()?;
-                self.executor.write(Part::Weight, id, Values::F64(moved.values))?;
+                self.executor.write(ParameterArray::Weight, id, Values::F64(moved.values))?;
                 Ok(sum)
             }
             MovedPart::Input(place) => {
@@ -262,9 +266,9 @@ impl<'a> Objective<'a> {
 
 fn output(executor: &ReferenceExecutor, place: usize) -> anyhow::Result<Vec<f64>> {
     let graph = &executor.plan().forward;
-    let setup = executor.setup();
+    let config = executor.config();
     let size = graph.layer_at(graph.outputs()[place].layer).size;
-    let mut values = vec![0.0; setup.window * setup.streams * size];
+    let mut values = vec![0.0; config.window * config.streams * size];
     executor.output(place, ValuesMut::F64(&mut values))?;
     Ok(values)
 }
@@ -287,7 +291,7 @@ mod tests {
 
     fn found(text: &str, trial: impl Fn(&Graph) -> Trial, alteration: Alteration) -> Differences {
         let graph = compiled(text);
-        let make: Make<'_> = &|plan, setup| Altered::make(plan, setup, alteration);
+        let make: Make<'_> = &|plan, config| Altered::make(plan, config, alteration);
         check_made(&graph, &trial(&graph), 3, make).unwrap()
     }
 

@@ -46,9 +46,9 @@ outputs; and it has weights in single precision whatever --precision says. In JS
 On a GPU, a large product in the precision that is asked for, one in TF32, and copies within its memory are measured. A job (a \
 loop, the scans of a stage, an operation over all frames) takes what takes longest of three: its products, at the first of \
 these speeds, on tensor cores in loops at the second, or a third of it in f32 and twice in bf16; the moving of its weights and \
-of every value that it touches, once, at the speed of copying as much; and, in a loop, the meetings of its blocks (of the \
+of every value that it touches, once, at the speed of copying as much; and, in a loop, the barriers of its blocks (of the \
 threads of a single one) in every step but the first: each an empty frame of such a loop, but no more than 0.4 microseconds \
-where blocks look for what others post. What meetings take is not measured then, but known of some devices, and of others \
+where blocks look for what others post. What barriers take is not measured then, but known of some devices, and of others \
 taken to be an H200's. The bound of a pass is the longest row of jobs that follow each other, or the products, or the moving, \
 of all jobs together, if that takes longer: jobs side by side, in chunks of frames among them, do not add up. It leaves out \
 starting kernels, all arithmetic but products, what loops exchange, and zeros. In JSON, `bytes` are what is moved so.

@@ -64,7 +64,7 @@ impl Generate {
         }
         let weights = Weights::load(&directory.checkpoint(), &graph)?;
         let output = config.training.output.as_deref();
-        let make = |plan, setup| make(kind, plan, setup, None);
+        let make = |plan, config| make(kind, plan, config, None);
         let mut sampler = Sampler::new(&graph, &weights, output, threads, self.seed, &make)?;
 
         // The prompt is repeated only once it is known to be one; a failed write ends the writing.

@@ -9,7 +9,7 @@ use crate::sequence::{OutputGradients, Sequence, gradient_name};
 use clap::Args;
 use rnnc_graph::{LayerKind, WeightId};
 use rnnc_io::{Weights, write_arrays};
-use rnnc_plan::{Part, PlanOptions, check_available};
+use rnnc_plan::{ParameterArray, PlanOptions, check_available};
 use std::path::PathBuf;
 
 /// The arguments.
@@ -66,7 +66,11 @@ impl Grad {
         let mut arrays = Vec::new();
         for (place, weight) in graph.weights().iter().enumerate() {
             let mut gradient = Numbers::zeros(weight.len(), double);
-            executor.read(Part::Gradient, WeightId::from_index(place), gradient.part_mut(0..weight.len()))?;
+            executor.read(
+                ParameterArray::Gradient,
+                WeightId::from_index(place),
+                gradient.part_mut(0..weight.len()),
+            )?;
             arrays.push(gradient.into_array(&weight.name, &weight.shape));
         }
         for (place, &id) in graph.inputs().iter().enumerate() {

@@ -9,7 +9,7 @@ use rnnc_cpu::CpuExecutor;
 use rnnc_cuda::device::Device;
 use rnnc_cuda::driver::{Cuda, Driver};
 use rnnc_cuda::explain::explain;
-use rnnc_plan::{ExecutorError, Plan as Lowered, PlanOptions, Setup};
+use rnnc_plan::{ExecutionConfig, ExecutorError, Plan as Lowered, PlanOptions};
 use std::io::Write;
 use std::path::PathBuf;
 
@@ -92,9 +92,9 @@ impl Plan {
         let options = PlanOptions { workers, ..options };
         let mut plan = Lowered::new(&graph, options)?;
         if self.executor == ExecutorKind::Cpu {
-            let precision = self.precision.unwrap_or_default().of_setup();
-            let setup = Setup { precision, ..Setup::new(self.streams, self.frames) };
-            CpuExecutor::foresee(&mut plan, setup, options.workers);
+            let precision = self.precision.unwrap_or_default().of_config();
+            let config = ExecutionConfig { precision, ..ExecutionConfig::new(self.streams, self.frames) };
+            CpuExecutor::foresee(&mut plan, config, options.workers);
         }
         let mut text = match self.executor {
             ExecutorKind::Cpu => match self.format {
@@ -125,9 +125,9 @@ impl Plan {
             Some(name) => known_device(name)?,
             None => this_device()?,
         };
-        let precision = self.precision.unwrap_or_default().of_setup();
-        let setup = Setup { precision, ..Setup::new(self.streams, self.frames) };
-        let explanation = explain(plan, setup, &device);
+        let precision = self.precision.unwrap_or_default().of_config();
+        let config = ExecutionConfig { precision, ..ExecutionConfig::new(self.streams, self.frames) };
+        let explanation = explain(plan, config, &device);
         let explanation = explanation.map_err(ExecutorError::from)?;
         match self.format {
             Format::Text => Ok(explanation.to_string()),

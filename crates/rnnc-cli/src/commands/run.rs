@@ -24,7 +24,7 @@ new sequence. (Arrays `d_NAME`, which `grad` reads, and `target` and `mask`, whi
 output.
 
 A state file holds, for each layer that is read with a delay, `LAYER` [D, B, N], its last D frames, oldest first; and \
-`age` [B], how many frames ago each stream began or was reset. Without --state-in all streams begin.
+`since_reset` [B], how many frames ago each stream began or was reset. Without --state-in all streams begin.
 
 Numbers are written as float32, and by the reference executor as float64.
 

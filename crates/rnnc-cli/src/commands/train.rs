@@ -64,7 +64,7 @@ impl Train {
             config: &config,
             network: &graph,
             network_text: &text,
-            make: &|plan, setup| make(kind, plan, setup, self.precision),
+            make: &|plan, config| make(kind, plan, config, self.precision),
             resume: self.resume,
             stop: &stop,
         };

@@ -40,7 +40,7 @@ pub(super) trait Places {
     fn target(&self, view: View) -> Target;
 
     fn compile(&mut self, map: &Map) -> MapOp {
-        let mut out = MapOp { span: map.span, first: map.first, len: map.len, ..MapOp::default() };
+        let mut out = MapOp { slice_len: map.slice_len, first: map.first, len: map.len, ..MapOp::default() };
         let steps = fuse(map);
         let stored = steps.stored();
         // The last step that reads each register: its tile is free after it.

@@ -78,7 +78,7 @@ impl Heap {
     }
 }
 
-/// Extents of which workers may add to all without a meeting between: each two are the same, or apart, or different columns of
+/// Extents of which workers may add to all without a barrier between: each two are the same, or apart, or different columns of
 /// one matrix. Matrices that lie within each other's gaps are not, for simplicity's sake.
 #[derive(Default)]
 struct Taken(Ranges<Heap>);
@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn sums_that_meet_in_part_wait_for_each_other_and_others_do_not() {
+    fn sums_that_overlap_in_part_wait_for_each_other_and_others_do_not() {
         assert_eq!(sums(&[(0, 24), (24, 8), (0, 24)]), [3]);
         assert_eq!(sums(&[(0, 24), (24, 8), (8, 16), (32, 4)]), [2, 2]);
         assert_eq!(sums(&[(0, 24), (16, 8), (0, 24)]), [1, 1, 1]);

@@ -1,4 +1,4 @@
-//! From a scan's track to code that goes through it a tile of frames at a time: what the coefficients of the affine
+//! From a scan's task to code that goes through it a tile of frames at a time: what the coefficients of the affine
 //! recurrence need is computed for all of the tile's frames at once, then the states follow each other, and then whatever
 //! depends on them is computed for all frames again.
 
@@ -6,30 +6,30 @@ use super::Compiler;
 use super::map::Places;
 use crate::kernels::recurrence::{Affine, Row};
 use crate::ops::scan::{Feed, Fill, ROOM, ScanOp};
-use crate::program::{LaneCode, Ring, Source, StartPlace, Target, TrackCode};
+use crate::program::{LaneCode, Ring, Source, StartPlace, Target, TaskCode};
 use rnnc_graph::{Direction, Function};
 use rnnc_plan::affine::{Algebra, Form, frame};
 use rnnc_plan::recurrence::{Chunks, Input, Recurrence, Step};
-use rnnc_plan::{Binary, BufferId, Deal, Instruction, Map, Read, Register, Stage, StartValue, View};
+use rnnc_plan::{Binary, BufferId, Instruction, Map, Partition, Read, Register, Stage, StartValue, View};
 use std::collections::HashMap;
 
 impl Compiler<'_> {
-    /// A scan whose frames are dealt among all workers, if it can be: its recurrences alone, without the steps that others run.
+    /// A scan whose frames are partitioned among all workers, if it can be: its recurrences alone, without the steps that others run.
     pub(super) fn in_chunks(&mut self, stage: &Stage) -> Option<LaneCode> {
-        let chunks = Chunks::of(&stage.tracks, self.workers)?;
-        let mut tracks = Vec::new();
+        let chunks = Chunks::of(&stage.tasks, self.workers)?;
+        let mut tasks = Vec::new();
         // What is found is of no use after the stage.
         let mut found = 0;
-        for track in &stage.tracks {
+        for task in &stage.tasks {
             let mut scan = Vec::new();
-            for recurrence in Recurrence::of(track)? {
+            for recurrence in Recurrence::of(task)? {
                 let op = self.recurrence(&recurrence, found)?;
                 found += op.found_len(self.streams, self.workers);
                 scan.push(op);
             }
-            tracks.push(TrackCode {
-                backward: track.direction == Direction::Backward,
-                block: track.block.min(self.window),
+            tasks.push(TaskCode {
+                backward: task.direction == Direction::Backward,
+                block: task.block.min(self.window),
                 offsets: (0, 0),
                 phases: Vec::new(),
                 barriers: Vec::new(),
@@ -38,8 +38,8 @@ impl Compiler<'_> {
             });
         }
         self.found = self.found.max(found);
-        let (kind, deal) = (stage.kind, Deal::Chunks);
-        Some(LaneCode { kind, workers: 0..self.workers, deal, chunks: Some(chunks), tracks })
+        let (kind, partition) = (stage.kind, Partition::Time);
+        Some(LaneCode { kind, workers: 0..self.workers, partition, chunks: Some(chunks), tasks })
     }
 
     fn recurrence(&mut self, recurrence: &Recurrence, found: usize) -> Option<ScanOp> {
@@ -49,7 +49,7 @@ impl Compiler<'_> {
         let Emitter { tiles, early, feeds, stores, programs, origins, .. } = emitter;
         let [before, after] = programs.map(|program| {
             let map =
-                Map { span: 0, first: 0, len: 0, layers: Vec::new(), program, registers: origins.len() };
+                Map { slice_len: 0, first: 0, len: 0, layers: Vec::new(), program, registers: origins.len() };
             Tiles.compile(&map)
         });
         let fills = feeds.into_iter().map(|(feed, tile)| {
@@ -115,7 +115,7 @@ fn view(tile: usize) -> View {
 /// A value of a frame.
 #[derive(Clone, Copy, Debug)]
 enum Term {
-    /// Nothing: what does not depend on a number of the state has no slope.
+    /// Nothing: what does not depend on a number of the state has no coefficient.
     Zero,
     One,
     Number(f64),
@@ -193,17 +193,18 @@ impl<'a> Emitter<'a> {
         let recurrence = self.recurrence;
         let order = recurrence.order();
         let one = |slot: usize, j: usize| if slot == j { Term::One } else { Term::Zero };
-        let open = |slot| Form { constant: Term::Zero, slopes: (0..order).map(|j| one(slot, j)).collect() };
+        let open =
+            |slot| Form { constant: Term::Zero, coefficients: (0..order).map(|j| one(slot, j)).collect() };
         let state: Vec<Form<Term>> = (0..order).map(open).collect();
         let forms = frame(recurrence, Some(wanted), &state, self)?;
         let mut states = Vec::new();
         for (n, (form, state)) in forms.into_iter().zip(&recurrence.states).enumerate() {
             let rest = self.coefficient(form.constant);
-            let mut slopes: Vec<Option<usize>> =
-                form.slopes.into_iter().map(|slope| self.coefficient(slope)).collect();
-            slopes.resize(order, None);
+            let mut coefficients: Vec<Option<usize>> =
+                form.coefficients.into_iter().map(|coefficient| self.coefficient(coefficient)).collect();
+            coefficients.resize(order, None);
             let new = self.tile();
-            states.push(Row { slot: recurrence.slot(n, 1), depth: state.depth, slopes, rest, new });
+            states.push(Row { slot: recurrence.slot(n, 1), depth: state.depth, coefficients, rest, new });
         }
         self.early = self.feeds.len();
         let reads = vec![None; order];

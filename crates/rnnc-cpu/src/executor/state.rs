@@ -5,40 +5,41 @@ use rnnc_graph::{LayerId, LayerKind};
 use rnnc_plan::{ExecutorError, History, Kept, NO_SYMBOL, State, ValuesMut};
 
 impl CpuExecutor {
-    /// What forward calls read of the frames up to the one `end` frames back, behind which streams have these ages.
-    pub(super) fn histories_state(&self, end: usize, ages: &[u64], frames: u64) -> State {
+    /// What forward calls read of the frames up to the one `end` frames back, behind which streams have these steps since reset.
+    pub(super) fn histories_state(&self, end: usize, since_reset: &[u64], frames: u64) -> State {
         let read = self.histories();
         let histories = read.filter_map(|(id, depth)| self.history(id, depth, end)).collect();
-        State { histories, ages: ages.to_vec(), frames, kept: None }
+        State { histories, since_reset: since_reset.to_vec(), frames, kept: None }
     }
 
     /// What the next backward call reads of older frames.
     pub(super) fn kept_state(&self) -> Option<Kept> {
-        let frames = self.valid_frames.min(self.plan.kept_frames(self.setup));
+        let frames = self.valid_frames.min(self.plan.kept_frames(self.config));
         let depths = self.plan.forward.history_depths();
         let older = |id: LayerId| self.history(id, frames, depths[id.index()]);
         (frames > 0).then(|| Kept {
             frames,
-            ages: self.clock.last_ages(frames).iter().copied().map(u64::from).collect(),
-            layers: self.plan.saved_layers().into_iter().filter_map(older).collect(),
+            since_reset: self.tracker.last_since_reset(frames).iter().copied().map(u64::from).collect(),
+            layers: self.plan.residual_layers().into_iter().filter_map(older).collect(),
         })
     }
 
     pub(super) fn go_on_from(&mut self, state: &State) -> Result<(), ExecutorError> {
-        state.check(&self.plan, self.setup)?;
+        state.check(&self.plan, self.config)?;
         state.check_single()?;
         let read: Vec<(LayerId, usize)> = self.histories().collect();
         for ((id, depth), history) in read.into_iter().zip(&state.histories) {
             self.put_history(id, history, depth, 0);
         }
-        self.clock.set(&state.ages, state.frames);
-        let frames = state.kept_frames(&self.plan, self.setup);
+        self.tracker.set(&state.since_reset, state.frames);
+        let frames = state.kept_frames(&self.plan, self.config);
         if let Some(kept) = state.kept.as_ref().filter(|_| frames > 0) {
             let depths = self.plan.forward.history_depths();
-            for (id, history) in self.plan.saved_layers().into_iter().zip(&kept.layers) {
+            for (id, history) in self.plan.residual_layers().into_iter().zip(&kept.layers) {
                 self.put_history(id, history, frames, depths[id.index()]);
             }
-            self.clock.set_last_ages(&kept.ages[(kept.frames - frames) * self.setup.streams..]);
+            self.tracker
+                .set_last_since_reset(&kept.since_reset[(kept.frames - frames) * self.config.streams..]);
         }
         self.new_frames = 0;
         self.backward_frames = 0;
@@ -52,8 +53,8 @@ impl CpuExecutor {
         let symbols = layer.kind == LayerKind::Symbol;
         // Layers that are read with a delay, or by the backward pass, are stored.
         let view = self.view(false, id)?;
-        let mut values = vec![0.0f64; depth * self.setup.streams * view.len];
-        let first = self.setup.window as i64 - (depth + end) as i64;
+        let mut values = vec![0.0f64; depth * self.config.streams * view.len];
+        let first = self.config.window as i64 - (depth + end) as i64;
         if symbols {
             let mut bits = vec![0.0f32; values.len()];
             self.copy_out(view, first, depth, &layer.name, ValuesMut::F32(&mut bits)).ok()?;
@@ -70,9 +71,9 @@ impl CpuExecutor {
     fn put_history(&mut self, id: LayerId, history: &History, frames: usize, end: usize) {
         let Some(view) = self.view(false, id) else { return };
         let to = self.target(view);
-        let streams = self.setup.streams;
+        let streams = self.config.streams;
         // The window's last frames: the next call moves them on.
-        let first = self.setup.window as i64 - (frames + end) as i64;
+        let first = self.config.window as i64 - (frames + end) as i64;
         let start = (to.base as i64 + first * (streams * to.width) as i64) as usize;
         let newest = (history.depth - frames) * streams * view.len;
         for (row, values) in history.values[newest..].chunks_exact(view.len).enumerate() {

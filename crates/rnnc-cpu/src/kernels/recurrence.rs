@@ -32,7 +32,7 @@ pub struct Row {
     /// How many they are.
     pub depth: usize,
     /// Of each number of the state.
-    pub slopes: Vec<Option<usize>>,
+    pub coefficients: Vec<Option<usize>>,
     /// What is added.
     pub rest: Option<usize>,
     /// Takes the new value.
@@ -54,7 +54,7 @@ pub enum What {
     /// b alone: what a state of zero leads to.
     Rest,
     /// A alone.
-    Slopes,
+    Coefficients,
 }
 
 /// Rows of tiles.
@@ -114,13 +114,13 @@ fn of_order<const K: usize, const FMA: bool>(
             }
             let before = s;
             for of in &affine.states {
-                let rest = of.rest.filter(|_| what != What::Slopes);
+                let rest = of.rest.filter(|_| what != What::Coefficients);
                 let mut new = rest.map_or([0.0; LANES], |tile| tiles[at(tile)]);
-                for (slope, old) in of.slopes.iter().zip(&before) {
-                    if let Some(tile) = *slope {
-                        let slope = &tiles[at(tile)];
-                        for ((new, slope), old) in new.iter_mut().zip(slope).zip(old) {
-                            *new = mul_add::<FMA>(*slope, *old, *new);
+                for (coefficient, old) in of.coefficients.iter().zip(&before) {
+                    if let Some(tile) = *coefficient {
+                        let coefficient = &tiles[at(tile)];
+                        for ((new, coefficient), old) in new.iter_mut().zip(coefficient).zip(old) {
+                            *new = mul_add::<FMA>(*coefficient, *old, *new);
                         }
                     }
                 }

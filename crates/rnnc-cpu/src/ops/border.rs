@@ -70,7 +70,7 @@ pub(crate) struct Rows<'a> {
 
 /// Copies rows to the caller's array `[frames, B, N]`, many of them by all workers.
 pub(crate) fn copy_out<T: From<f32> + Send>(team: &Mutex<Team>, rows: &Rows<'_>, out: &mut [T]) {
-    /// Fewer numbers than these are not worth a meeting.
+    /// Fewer numbers than these are not worth a barrier.
     const SHARED: usize = 1 << 16;
     /// About as many are a piece.
     const PIECE: usize = 1 << 14;

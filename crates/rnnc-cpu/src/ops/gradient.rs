@@ -18,7 +18,7 @@ const BLOCK: usize = 64;
 /// As many rows as this are added one by one; more are a product of matrices.
 const DIRECT_ROWS: usize = 2;
 
-/// What a worker sums up: of some frames all rows, whatever the stage deals out, for its part of the weights.
+/// What a worker sums up: of some frames all rows, whatever the stage partitions, for its part of the weights.
 pub(crate) struct Sums {
     pub frames: Range<usize>,
     /// (worker, workers)
@@ -216,7 +216,7 @@ pub(crate) fn reduce(shared: &Shared<'_>, ops: &[ReduceOp], sums: &Sums, local: 
             total.fill(0.0);
             let mut rows = 0;
             for (t, b) in sums.rows(shared) {
-                if op.crossing.is_some_and(|delay| !shared.clock.crosses(delay, t, b)) {
+                if op.crossing.is_some_and(|delay| !shared.tracker.crosses(delay, t, b)) {
                     continue;
                 }
                 // SAFETY: errors and sources are complete, and as long as the compiler says.

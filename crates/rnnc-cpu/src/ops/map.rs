@@ -14,7 +14,7 @@ use rnnc_plan::{Repeat, dropout};
 /// A map ready to run.
 #[derive(Default)]
 pub(crate) struct MapOp {
-    pub span: usize,
+    pub slice_len: usize,
     pub first: usize,
     pub len: usize,
     pub loads: Vec<Source>,
@@ -109,7 +109,7 @@ pub(crate) enum Step {
 
 /// Runs a map over a worker's rows and units.
 pub(crate) fn map(shared: &Shared<'_>, map: &MapOp, share: &Share, local: &mut Local) {
-    let units = share.units(map.span);
+    let units = share.units(map.slice_len);
     let (lo, hi) = (
         units.start.clamp(map.first, map.first + map.len) - map.first,
         units.end.clamp(map.first, map.first + map.len) - map.first,
@@ -166,7 +166,7 @@ pub(super) fn mask(
 ) {
     let kept = (1.0 / (1.0 - probability)) as f32;
     let Some(seed) = shared.dropout else { return out.fill(1.0) };
-    let frame = shared.clock.absolute(t);
+    let frame = shared.tracker.absolute(t);
     for (i, out) in out.iter_mut().enumerate() {
         let keeps = dropout::keeps(seed, key, frame, b as u64, (unit + i) as u64, probability);
         *out = if keeps { kept } else { 0.0 };

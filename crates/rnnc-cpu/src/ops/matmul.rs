@@ -32,8 +32,8 @@ pub(crate) fn matmul(shared: &Shared<'_>, products: &[ProductOp], share: &Share)
 
 /// A product, ROWS rows at a time.
 fn rows<const ROWS: usize>(shared: &Shared<'_>, p: &ProductOp, share: &Share) {
-    let units = share.units(p.span);
-    if runs(p.to.len, p.span, p.first, &units).next().is_none() {
+    let units = share.units(p.slice_len);
+    if runs(p.to.len, p.slice_len, p.first, &units).next().is_none() {
         // Another worker's head.
         return;
     }
@@ -70,7 +70,7 @@ fn few(
     assert_matrix(p.weight, p.to.len, columns, shared.room.weights);
     rows.iter().for_each(|&row| shared.reads(row, columns));
     let mut moved = 0;
-    for (first, n) in runs(p.to.len, p.span, p.first, units) {
+    for (first, n) in runs(p.to.len, p.slice_len, p.first, units) {
         assert_inside(first as isize, n, p.to.len);
         for out in outs.iter_mut() {
             // SAFETY: `first` lies within the units written, as did the runs before.
@@ -117,7 +117,7 @@ pub(crate) fn pack_share(
     (index, count): (usize, usize),
 ) {
     let mut at = place;
-    for (first, n) in runs(p.to.len, p.span, p.first, units) {
+    for (first, n) in runs(p.to.len, p.slice_len, p.first, units) {
         let (kk, Matrix { offset, row_stride, column_stride }) = (p.from.len, p.weight);
         let view = Strided { out_stride: row_stride, in_stride: column_stride, n, kk };
         let panels = n.div_ceil(PANEL);
@@ -161,7 +161,7 @@ unsafe fn pack_part<W: Number>(
 /// Runs look-ups, one after the other.
 pub(crate) fn gather(shared: &Shared<'_>, look_ups: &[GatherOp], share: &Share) {
     for l in look_ups {
-        let units = share.units(l.span);
+        let units = share.units(l.slice_len);
         for t in share.frames.clone() {
             for b in share.streams.clone() {
                 let symbol = shared.source(&l.symbol, t, b);
@@ -169,7 +169,7 @@ pub(crate) fn gather(shared: &Shared<'_>, look_ups: &[GatherOp], share: &Share) 
                 // SAFETY: a symbol is stored as the bits of a number.
                 let symbol = unsafe { symbol.cast::<u32>().read() };
                 let to = shared.target(&l.to, t, b);
-                for (first, n) in runs(l.to.len, l.span, 0, &units) {
+                for (first, n) in runs(l.to.len, l.slice_len, 0, &units) {
                     assert_inside(first as isize, n, l.to.len);
                     // SAFETY: symbols were checked when they were handed in; the units written are this worker's.
                     unsafe {

@@ -35,9 +35,9 @@ pub(crate) struct Share {
     /// Frames of the window.
     pub frames: Range<usize>,
     pub streams: Range<usize>,
-    /// Of the units, this worker's part: (worker, workers); (0, 1) where rows are dealt.
+    /// Of the units, this worker's part: (worker, workers); (0, 1) where rows are partitioned.
     pub part: (usize, usize),
-    /// Into how many heads layers fall, if whole ones are dealt; else 1.
+    /// Into how many heads layers fall, if whole ones are partitioned; else 1.
     pub heads: usize,
     /// Whether time runs from the last frame to the first.
     pub backward: bool,
@@ -45,8 +45,8 @@ pub(crate) struct Share {
 
 impl Share {
     /// The worker's units of a layer.
-    pub fn units(&self, span: usize) -> Range<usize> {
-        unit_range(span, self.heads, self.part.0, self.part.1)
+    pub fn units(&self, slice_len: usize) -> Range<usize> {
+        unit_range(slice_len, self.heads, self.part.0, self.part.1)
     }
 
     /// How many rows.
@@ -122,13 +122,13 @@ impl Shared<'_> {
     /// Whether a read crosses a reset, or an end of what its buffer holds.
     #[inline]
     pub fn crosses(&self, from: &Source, frame: usize, stream: usize) -> bool {
-        self.clock.crosses(from.delay, frame, stream) || self.outside(from, frame)
+        self.tracker.crosses(from.delay, frame, stream) || self.outside(from, frame)
     }
 
     /// Whether it does in any stream of a frame.
     #[inline]
     pub fn may_cross(&self, from: &Source, frame: usize) -> bool {
-        self.clock.any_crosses(from.delay, frame) || self.outside(from, frame)
+        self.tracker.any_crosses(from.delay, frame) || self.outside(from, frame)
     }
 
     /// Values of the backward pass exist within it only.

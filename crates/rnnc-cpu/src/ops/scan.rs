@@ -3,7 +3,7 @@
 //! All that does not depend on the state is computed for the frames of a tile at once, as are then, the states being known,
 //! the values that do depend on it: only the states themselves go from frame to frame.
 //!
-//! So run scans whose lanes are fewer than workers, and whose frames are dealt instead: see [`rnnc_plan::recurrence::Chunks`].
+//! So run scans whose lanes are fewer than workers, and whose frames are partitioned instead: see [`rnnc_plan::recurrence::Chunks`].
 
 #![allow(unsafe_code)] // rows of the shared buffers
 
@@ -24,7 +24,7 @@ pub(crate) const ROOM: usize = 4 * TILE;
 
 /// A recurrence ready to run.
 pub(crate) struct ScanOp {
-    /// How many units of the track's layers.
+    /// How many units of the task's layers.
     pub len: usize,
     pub affine: Affine,
     /// What tiles are filled with: first what the coefficients need, so many.
@@ -150,7 +150,7 @@ pub(crate) fn find(shared: &Shared<'_>, op: &ScanOp, share: &Share, chunk: usize
             let tile = Tile { shared, op, lanes, frames: frames.clone(), backward: share.backward };
             let form = tile.form(chunk, place);
             let size = order * tile.lanes.lines();
-            // SAFETY: this chunk's part is this worker's alone until all meet.
+            // SAFETY: this chunk's part is this worker's alone until all synchronize.
             let form = unsafe { std::slice::from_raw_parts_mut(form.cast::<Line>(), (1 + order) * size) };
             shared.writes(form.as_mut_ptr().cast(), form.len() * LANES);
             if !begun {
@@ -166,7 +166,7 @@ pub(crate) fn find(shared: &Shared<'_>, op: &ScanOp, share: &Share, chunk: usize
             tile.feed(&op.feeds[..op.early], local);
             tile.compute(&op.before, local);
             for (n, part) in form.chunks_exact_mut(size).enumerate() {
-                tile.advance(if n == 0 { What::Rest } else { What::Slopes }, local, part);
+                tile.advance(if n == 0 { What::Rest } else { What::Coefficients }, local, part);
             }
         }
         begun = true;
@@ -312,18 +312,22 @@ impl Tile<'_> {
     fn pass_on(&self, chunk: usize, place: usize, state: &mut State) {
         let order = self.op.affine.order();
         let size = order * self.width();
-        // SAFETY: all have met since it was found, and nobody changes it before they meet again.
+        // SAFETY: all have met since it was found, and nobody changes it before they synchronize again.
         let form = unsafe { std::slice::from_raw_parts(self.form(chunk, place), (1 + order) * size) };
         self.shared.reads(form.as_ptr(), form.len());
-        let (rest, slopes) = form.split_at(size);
+        let (rest, coefficients) = form.split_at(size);
         let mut next = State::default();
         let to = &mut next.as_flattened_mut()[..size];
         to.copy_from_slice(rest);
-        for (slopes, old) in slopes.chunks_exact(size).zip(state.as_flattened().chunks_exact(self.width())) {
-            for (to, slopes) in to.chunks_exact_mut(self.width()).zip(slopes.chunks_exact(self.width())) {
-                for ((to, slope), old) in to.iter_mut().zip(slopes).zip(old) {
+        for (coefficients, old) in
+            coefficients.chunks_exact(size).zip(state.as_flattened().chunks_exact(self.width()))
+        {
+            for (to, coefficients) in
+                to.chunks_exact_mut(self.width()).zip(coefficients.chunks_exact(self.width()))
+            {
+                for ((to, coefficient), old) in to.iter_mut().zip(coefficients).zip(old) {
                     // What a coefficient has grown to does not matter to a state of zero.
-                    *to += if *old == 0.0 { 0.0 } else { slope * old };
+                    *to += if *old == 0.0 { 0.0 } else { coefficient * old };
                 }
             }
         }
@@ -358,7 +362,7 @@ impl Tile<'_> {
             if crosses(n) {
                 for (place, slot) in op.slots.iter().enumerate() {
                     for b in self.lanes.streams.clone().filter(|&b| shared.crosses(slot, frame(n), b)) {
-                        let start = (what != What::Slopes).then(|| shared.start(slot));
+                        let start = (what != What::Coefficients).then(|| shared.start(slot));
                         self.set_state(state, place, b, start);
                     }
                 }

@@ -11,7 +11,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 /// The most workers that have a part.
 const PARTS: usize = 64;
 
-/// Fewer weights than these, some 7 microseconds of one core, are not worth meeting for.
+/// Fewer weights than these, some 7 microseconds of one core, are not worth barrier for.
 const SHARED: usize = 1 << 13;
 
 /// A worker's part of the flat buffers.

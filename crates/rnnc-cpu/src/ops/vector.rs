@@ -8,26 +8,26 @@ use crate::kernels::isa::Isa;
 use crate::kernels::rows::{self, Parts, Rows};
 use crate::memory::Shared;
 use crate::program::VectorOp;
-use rnnc_graph::{Operation, Spans};
+use rnnc_graph::{Operation, Slices};
 use std::ops::Range;
 
 /// Runs a vector function over a worker's rows and units.
 pub(crate) fn vector(shared: &Shared<'_>, op: &VectorOp, share: &Share, local: &mut Local) {
-    let own = share.units(op.span);
+    let own = share.units(op.slice_len);
     if own.is_empty() {
         return;
     }
     // The same of each slice.
-    let mut slices: [Range<usize>; Spans::MOST] = std::array::from_fn(|_| 0..0);
+    let mut slices: [Range<usize>; Slices::MOST] = std::array::from_fn(|_| 0..0);
     slices
         .iter_mut()
-        .zip(runs(op.to.len, op.span, 0, &own))
+        .zip(runs(op.to.len, op.slice_len, 0, &own))
         .for_each(|(to, (first, n))| *to = first..first + n);
-    let units = &slices[..op.to.len / op.span];
+    let units = &slices[..op.to.len / op.slice_len];
     // Groups that lie within a slice are a slice's own: nothing is read of those in which the worker has no units.
     let all = op.operation.groups();
     let size = op.to.len / all;
-    let apart_by_slices = all > 1 && op.span.is_multiple_of(size);
+    let apart_by_slices = all > 1 && op.slice_len.is_multiple_of(size);
     for t in share.frames.clone() {
         // A frame's rows lie side by side, unless a read crosses a reset in some.
         let apart = op.operands.iter().any(|from| from.delay != 0 && shared.may_cross(from, t));
@@ -114,7 +114,7 @@ pub(crate) fn call<'a>(
         Operation::CrossEntropyGradient => {
             rows::cross_entropy_gradient(isa, operand(0), operand(1), symbol(2), room, out)
         }
-        Operation::Quotient
+        Operation::Divide
         | Operation::Max
         | Operation::Min
         | Operation::Step

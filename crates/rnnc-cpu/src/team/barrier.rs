@@ -87,7 +87,7 @@ impl Barrier {
             self.arrived.0.store(0, Ordering::Relaxed);
             let dismissed = if arrived & ASKED == 0 { 0 } else { DISMISSED };
             // Poison may be lost here, if it is of another part of the team: none of this one's workers has failed, and they
-            // learn of it where all meet.
+            // learn of it where all synchronize.
             let before = self.phase.0.swap(phase.wrapping_add(STEP) | dismissed, Ordering::AcqRel);
             self.wake_after(before);
             return Ok(dismissed != 0);

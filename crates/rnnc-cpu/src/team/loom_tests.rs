@@ -100,7 +100,7 @@ fn loom_poison_wakes_whoever_waits() {
 
 #[test]
 fn loom_a_part_and_then_all_keep_in_step() {
-    // Two of three meet in their part while the third goes on to where all meet.
+    // Two of three meet in their part while the third goes on to where all synchronize.
     check(2, || {
         let shared = Arc::new((Barrier::new(3, 0), Barrier::new(3, 0), Slots::new(3)));
         let work = |index: usize, (all, part, slots): &(Barrier, Barrier, Slots)| {

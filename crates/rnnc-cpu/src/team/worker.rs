@@ -43,7 +43,7 @@ impl Worker<'_> {
     #[inline]
     pub fn barrier(&self) {
         owners::met(self.whole);
-        // Whoever does all shares, or none, meets nobody.
+        // Whoever does all shares, or none, waits for nobody.
         if self.count == 1 || self.shares().len() != 1 {
             return;
         }

@@ -1,13 +1,13 @@
-//! Cores of the kinds that make a plan deal its work in every way.
+//! Cores of the kinds that make a plan partition its work in every way.
 
 use rnnc_plan::Speeds;
 
 const CORE: Speeds = Speeds { run: 0.0, wake: 0.0, step: 0.0, ..Speeds::CORE };
-/// Cores so slow that meetings cost nothing beside: all is shared out.
+/// Cores so slow that barriers cost nothing beside: all is shared out.
 pub const NIMBLE: Speeds = Speeds { product: 1.0, other: 1.0, near: 1.0, far: 1.0, memory: 1.0, ..CORE };
 /// Such cores that take long to meet: loops run at the same time where they can.
 pub const TARDY: Speeds = Speeds { barrier: 20.0, ..NIMBLE };
-/// Cores that fit a frame or some into their caches, and have to move all else from far away: stages run in strips.
+/// Cores that fit a frame or some into their caches, and have to move all else from far away: stages run in time blocks.
 pub const FORGETFUL: Speeds =
     Speeds { values: [1e9, 1e-9, 1e-9], caches: (4096.0, 4096.0), barrier: 0.0, ..NIMBLE };
 /// All of them, and usual ones.

@@ -128,7 +128,7 @@ fn trim(directory: &Path, most: u64) -> io::Result<()> {
         let used = facts.modified()?;
         if rest.is_empty() {
             entries.push((used, file.path(), facts.len()));
-        } else if used.elapsed().is_ok_and(|age| age > ABANDONED) {
+        } else if used.elapsed().is_ok_and(|since_reset| since_reset > ABANDONED) {
             let _ = fs::remove_file(file.path());
         }
     }
@@ -227,9 +227,9 @@ mod tests {
         // Four entries of 1000 bytes and what stands before them.
         let cache = Cache::at(directory.path()).of_at_most(4500);
         let keys = ["a", "b", "c", "d", "e", "f"].map(|text| Key::of(&[text]));
-        for (age, key) in keys[..4].iter().enumerate() {
+        for (since_reset, key) in keys[..4].iter().enumerate() {
             cache.put(key, &compiled(1000));
-            used_before(&cache, key, 1000 - age as u64);
+            used_before(&cache, key, 1000 - since_reset as u64);
         }
         // Found is used.
         assert_eq!(cache.get(&keys[0]), Some(compiled(1000)));

@@ -93,7 +93,7 @@ pub struct Args {
     pub moments1: Address,
     pub moments2: Address,
     pub scratch: Address,
-    pub ages: Address,
+    pub since_reset: Address,
     pub ahead: Address,
     pub run: Address,
     pub counters: Address,

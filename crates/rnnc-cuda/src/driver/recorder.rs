@@ -154,9 +154,21 @@ impl Recorder {
     /// Every address of the arguments is none, or that of something allocated.
     fn check_args(&self, args: &Args) -> Result<(), DriverError> {
         let Args {
-            values, weights, gradients, moments1, moments2, scratch, ages, ahead, run, counters, ..
+            values,
+            weights,
+            gradients,
+            moments1,
+            moments2,
+            scratch,
+            since_reset,
+            ahead,
+            run,
+            counters,
+            ..
         } = *args;
-        for address in [values, weights, gradients, moments1, moments2, scratch, ages, ahead, run, counters] {
+        for address in
+            [values, weights, gradients, moments1, moments2, scratch, since_reset, ahead, run, counters]
+        {
             if address != 0 {
                 self.place("launch", address, 1)?;
             }

@@ -4,13 +4,13 @@ use super::runner;
 use crate::device::Device;
 use crate::driver::{Address, Args, Driver};
 use crate::program::{BufferPlace, Program, Region};
-use rnnc_plan::{Clock, ExecutorError, Part, Plan, Setup};
+use rnnc_plan::{ExecutionConfig, ExecutorError, ParameterArray, Plan, ResetTracker};
 use std::ops::Range;
 
 /// Bytes of a number.
 pub(super) const NUMBER: u64 = 4;
 
-/// Numbers of 8 bytes before the clock's ages: `run` of the prelude.
+/// Numbers of 8 bytes before the clock's steps since reset: `run` of the prelude.
 const RUN: usize = 16;
 
 /// The place in `run` of the first number of an update: `RUN_UPDATE` of the prelude.
@@ -25,8 +25,8 @@ pub(super) struct Memory {
     pub scratch: Address,
     /// Of each lane, its part of the scratch region.
     lanes: Vec<Address>,
-    /// The numbers of a run, ages, frames ahead: written as one.
-    pub clock: Address,
+    /// The numbers of a run, steps since reset, frames ahead: written as one.
+    pub tracker: Address,
     pub counters: Address,
     /// Of inputs that wait for the next forward call; 0 until the first.
     pub waiting: Address,
@@ -45,14 +45,14 @@ pub(crate) struct Sizes {
     /// Each of the two.
     pub moments: usize,
     pub scratch: usize,
-    pub clock: usize,
+    pub tracker: usize,
     pub counters: usize,
 }
 
 impl Sizes {
-    pub fn of(plan: &Plan, setup: Setup, program: &Program) -> Sizes {
+    pub fn of(plan: &Plan, config: ExecutionConfig, program: &Program) -> Sizes {
         let regions = &program.regions;
-        let moved = runner::moves(plan, program, setup).iter().map(|m| m.most_overlapping(setup)).max();
+        let moved = runner::moves(plan, program, config).iter().map(|m| m.most_overlapping(config)).max();
         Sizes {
             values: regions.values,
             weights: regions.weights,
@@ -61,15 +61,15 @@ impl Sizes {
             moments: if regions.trained { plan.weights.len() } else { 0 },
             // The norm of an update stands in the first two numbers.
             scratch: regions.scratch.max(moved.unwrap_or(0)).max(2),
-            clock: 2 * RUN + 2 * setup.window * setup.streams,
+            tracker: 2 * RUN + 2 * config.window * config.streams,
             counters: regions.counters,
         }
     }
 
     /// Bytes of all of it.
     pub fn bytes(&self) -> u128 {
-        let Sizes { values, weights, gradients, moments, scratch, clock, counters } = *self;
-        let numbers = [values, weights, gradients, moments, moments, scratch, clock, counters];
+        let Sizes { values, weights, gradients, moments, scratch, tracker, counters } = *self;
+        let numbers = [values, weights, gradients, moments, moments, scratch, tracker, counters];
         numbers.iter().map(|&numbers| numbers as u128 * u128::from(NUMBER)).sum()
     }
 }
@@ -79,10 +79,10 @@ impl Memory {
     pub fn allocate(
         driver: &mut dyn Driver,
         plan: &Plan,
-        setup: Setup,
+        config: ExecutionConfig,
         program: &Program,
     ) -> Result<Memory, ExecutorError> {
-        let sizes = Sizes::of(plan, setup, program);
+        let sizes = Sizes::of(plan, config, program);
         check_fits(plan, sizes.bytes(), driver.device())?;
         let mut take = |numbers: usize| match numbers {
             0 => Ok(0),
@@ -96,20 +96,20 @@ impl Memory {
             moments: [take(sizes.moments)?, take(sizes.moments)?],
             scratch,
             lanes: program.lanes.iter().map(|&first| scratch + first as u64 * NUMBER).collect(),
-            clock: take(sizes.clock)?,
+            tracker: take(sizes.tracker)?,
             counters: take(sizes.counters)?,
             waiting: 0,
             buffers: program.buffers.clone(),
-            rows: (setup.window * setup.streams) as u64,
+            rows: (config.window * config.streams) as u64,
         })
     }
 
     /// Gives all of it back.
     pub fn free(&self, driver: &mut dyn Driver) {
         let Memory {
-            values, weights, gradients, moments: [m1, m2], scratch, clock, counters, waiting, ..
+            values, weights, gradients, moments: [m1, m2], scratch, tracker, counters, waiting, ..
         } = *self;
-        let all = [values, weights, gradients, m1, m2, scratch, clock, counters, waiting];
+        let all = [values, weights, gradients, m1, m2, scratch, tracker, counters, waiting];
         all.into_iter().filter(|&address| address != 0).for_each(|address| driver.free(address));
     }
 
@@ -129,23 +129,23 @@ impl Memory {
         }
     }
 
-    pub fn part(&self, part: Part) -> Address {
+    pub fn part(&self, part: ParameterArray) -> Address {
         match part {
-            Part::Weight => self.weights,
-            Part::Gradient => self.gradients,
-            Part::Moment1 => self.moments[0],
-            Part::Moment2 => self.moments[1],
+            ParameterArray::Weight => self.weights,
+            ParameterArray::Gradient => self.gradients,
+            ParameterArray::Moment1 => self.moments[0],
+            ParameterArray::Moment2 => self.moments[1],
         }
     }
 
     /// Where the numbers of an update go.
     pub fn update_numbers(&self) -> Address {
-        self.clock + RUN_UPDATE * 8
+        self.tracker + RUN_UPDATE * 8
     }
 
     /// What a lane's kernels are given that run some frames of a pass, which begins at frame `begin`.
     pub fn args(&self, lane: usize, frames: &Range<usize>, begin: usize) -> Args {
-        let ages = self.clock + RUN as u64 * 8;
+        let since_reset = self.tracker + RUN as u64 * 8;
         Args {
             values: self.values,
             weights: self.weights,
@@ -153,9 +153,9 @@ impl Memory {
             moments1: self.moments[0],
             moments2: self.moments[1],
             scratch: self.lane(lane),
-            ages,
-            ahead: ages + self.rows * NUMBER,
-            run: self.clock,
+            since_reset,
+            ahead: since_reset + self.rows * NUMBER,
+            run: self.tracker,
             counters: self.counters,
             // Windows that fit into memory have less frames.
             first: frames.start as i32,
@@ -166,22 +166,22 @@ impl Memory {
 }
 
 /// The clock as it lies on the device.
-pub(super) fn clock_image(clock: &Clock, setup: Setup) -> Vec<u32> {
-    let mut image = vec![0; 2 * RUN + 2 * clock.ages().len()];
-    image[2] = setup.seed as u32;
-    image[3] = (setup.seed >> 32) as u32;
-    update_clock_image(&mut image, clock);
+pub(super) fn tracker_image(tracker: &ResetTracker, config: ExecutionConfig) -> Vec<u32> {
+    let mut image = vec![0; 2 * RUN + 2 * tracker.since_reset().len()];
+    image[2] = config.seed as u32;
+    image[3] = (config.seed >> 32) as u32;
+    update_tracker_image(&mut image, tracker);
     image
 }
 
 /// The same again, after the clock has moved on.
-pub(super) fn update_clock_image(image: &mut [u32], clock: &Clock) {
-    let before = clock.before() as u64;
+pub(super) fn update_tracker_image(image: &mut [u32], tracker: &ResetTracker) {
+    let before = tracker.before() as u64;
     image[0] = before as u32;
     image[1] = (before >> 32) as u32;
-    let (ages, ahead) = image[2 * RUN..].split_at_mut(clock.ages().len());
-    ages.copy_from_slice(clock.ages());
-    ahead.copy_from_slice(clock.ahead());
+    let (since_reset, ahead) = image[2 * RUN..].split_at_mut(tracker.since_reset().len());
+    since_reset.copy_from_slice(tracker.since_reset());
+    ahead.copy_from_slice(tracker.ahead());
 }
 
 /// Refuses what would not fit into the device's memory.

@@ -3,7 +3,7 @@
 
 use super::CudaExecutor;
 use super::memory::NUMBER;
-use rnnc_plan::{ExecutorError, Plan, Setup, Values, View};
+use rnnc_plan::{ExecutionConfig, ExecutorError, Plan, Values, View};
 
 /// Inputs begin at multiples of this many bytes.
 const ALIGNMENT: usize = 256;
@@ -31,16 +31,16 @@ struct Waiting {
 
 impl Prefetched {
     /// Nothing waits yet.
-    pub fn new(plan: &Plan, setup: Setup) -> Prefetched {
+    pub fn new(plan: &Plan, config: ExecutionConfig) -> Prefetched {
         let mut bytes = 0;
         let stored =
             plan.forward.inputs().iter().enumerate().filter_map(|(input, layer)| {
                 plan.forward_pass.storage[layer.index()].map(|view| (input, view))
             });
         let inputs = stored.map(|(input, view)| {
-            let (at, frame) = (bytes as u64, setup.streams * view.len * NUMBER as usize);
+            let (at, frame) = (bytes as u64, config.streams * view.len * NUMBER as usize);
             // As many frames as a call can have. Less than the buffer, which was found to fit.
-            bytes += (setup.step * frame).next_multiple_of(ALIGNMENT);
+            bytes += (config.step * frame).next_multiple_of(ALIGNMENT);
             (plan.buffers[view.buffer.0].width == view.len).then_some(Waiting { input, view, at, frame })
         });
         Prefetched { inputs: inputs.collect(), bytes, frames: 0 }
@@ -85,7 +85,7 @@ impl CudaExecutor {
 
     /// Takes the inputs that wait, the last frames of the window, to where they belong.
     pub(super) fn take_waiting(&mut self, frames: usize) -> Result<(), ExecutorError> {
-        let first = (self.setup.window - frames) as i64;
+        let first = (self.config.window - frames) as i64;
         for input in self.prefetched.inputs.iter().flatten() {
             let (to, _) = self.rows_at(input.view, first);
             self.runner.driver.take(self.runner.memory.waiting + input.at, to, frames * input.frame)?;

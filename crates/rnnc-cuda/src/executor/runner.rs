@@ -5,7 +5,7 @@ use super::memory::{Memory, NUMBER};
 use super::timing::{Marks, Span, Timed, Times, Timing};
 use crate::driver::{Driver, DriverError, Geometry, GraphId, KernelId, Operand, Point, Product, Timestamp};
 use crate::program::{BufferPlace, Command, Job, Place, Program, RowsProduct, Work};
-use rnnc_plan::{ExecutorError, Plan, Setup};
+use rnnc_plan::{ExecutionConfig, ExecutorError, Plan};
 use std::cell::Cell;
 use std::collections::HashMap;
 
@@ -34,7 +34,7 @@ pub(super) struct Runner {
     /// Of each source.
     kernels: Vec<Vec<KernelId>>,
     moves: Vec<Move>,
-    setup: Setup,
+    config: ExecutionConfig,
     recorded: HashMap<Recording, Recorded>,
     timing: Timing,
     /// What was replayed since timing last began.
@@ -52,7 +52,7 @@ impl Runner {
         program: Program,
         memory: Memory,
         moves: Vec<Move>,
-        setup: Setup,
+        config: ExecutionConfig,
     ) -> Result<Runner, DriverError> {
         let mut kernels = Vec::new();
         for source in &program.sources {
@@ -64,7 +64,7 @@ impl Runner {
             program,
             kernels,
             moves,
-            setup,
+            config,
             recorded: HashMap::new(),
             timing: Timing::Off,
             timed: Vec::new(),
@@ -179,7 +179,7 @@ impl Runner {
 
     fn is_empty(&self, recording: Recording) -> bool {
         match recording {
-            Recording::Move(frames) => self.moves.iter().all(|m| m.kept(frames, self.setup) == 0),
+            Recording::Move(frames) => self.moves.iter().all(|m| m.kept(frames, self.config) == 0),
             Recording::Forward(_) => self.program.forward.is_empty(),
             Recording::Backward(_) => self.program.backward.is_empty(),
             Recording::Update => self.program.update.is_empty(),
@@ -194,7 +194,7 @@ impl Runner {
     /// Runs it, command by command; where commands are timed, says between which timestamps each ran.
     fn run(&mut self, recording: Recording) -> Result<Vec<Span>, DriverError> {
         let mut marks = Marks::begin(&mut *self.driver, self.timing == Timing::Commands)?;
-        let window = self.setup.window;
+        let window = self.config.window;
         let (jobs, frames) = match recording {
             Recording::Move(frames) => {
                 self.run_moves(frames)?;
@@ -211,7 +211,7 @@ impl Runner {
         for (number, job) in jobs.iter().enumerate() {
             order.begin(&mut *self.driver, job)?;
             let frames = job.frames.of_pass(begin, window);
-            let rows = frames.len() * self.setup.streams;
+            let rows = frames.len() * self.config.streams;
             let args = self.memory.args(job.lane, &frames, begin);
             // A chunk that a short pass does not have is left out.
             for command in job.commands.iter().filter(|_| !frames.is_empty()) {
@@ -240,14 +240,14 @@ impl Runner {
 
     fn run_moves(&mut self, frames: usize) -> Result<(), DriverError> {
         for m in &self.moves {
-            let kept = m.kept(frames, self.setup);
+            let kept = m.kept(frames, self.config);
             if kept == 0 {
                 continue;
             }
             let BufferPlace { offset, frame, history } = m.buffer;
             let at = |place: usize| self.memory.values + (offset + place * frame) as u64 * NUMBER;
-            let from = at(history + self.setup.window - kept);
-            let to = at(history + self.setup.window - kept - frames);
+            let from = at(history + self.config.window - kept);
+            let to = at(history + self.config.window - kept - frames);
             let bytes = kept * frame * NUMBER as usize;
             if kept <= frames {
                 self.driver.copy(from, to, bytes)?;
@@ -327,23 +327,23 @@ pub(super) struct Move {
 }
 
 /// The buffers that have something to keep.
-pub(crate) fn moves(plan: &Plan, program: &Program, setup: Setup) -> Vec<Move> {
+pub(crate) fn moves(plan: &Plan, program: &Program, config: ExecutionConfig) -> Vec<Move> {
     let buffers = plan.buffers.iter().zip(&program.buffers);
     buffers
-        .map(|(buffer, place)| Move { buffer: *place, saved: buffer.saved && setup.step < setup.window })
+        .map(|(buffer, place)| Move { buffer: *place, saved: buffer.saved && config.step < config.window })
         .filter(|m| m.saved || m.buffer.history > 0)
         .collect()
 }
 
 impl Move {
     /// How many frames before the new ones are kept.
-    fn kept(&self, frames: usize, setup: Setup) -> usize {
-        self.buffer.history + if self.saved { setup.window - frames } else { 0 }
+    fn kept(&self, frames: usize, config: ExecutionConfig) -> usize {
+        self.buffer.history + if self.saved { config.window - frames } else { 0 }
     }
 
     /// The most numbers that are moved to where they overlap with themselves.
-    pub fn most_overlapping(&self, setup: Setup) -> usize {
-        let kept = self.kept(1, setup);
+    pub fn most_overlapping(&self, config: ExecutionConfig) -> usize {
+        let kept = self.kept(1, config);
         if kept > 1 { kept * self.buffer.frame } else { 0 }
     }
 }

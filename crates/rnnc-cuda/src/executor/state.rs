@@ -5,47 +5,48 @@ use rnnc_graph::{LayerId, LayerKind};
 use rnnc_plan::{ExecutorError, History, Kept, NO_SYMBOL, State, Values, ValuesMut, View};
 
 impl CudaExecutor {
-    /// What forward calls read of the frames up to the one `end` frames back, behind which streams have these ages.
+    /// What forward calls read of the frames up to the one `end` frames back, behind which streams have these steps since reset.
     pub(super) fn histories_state(
         &self,
         end: usize,
-        ages: &[u64],
+        since_reset: &[u64],
         frames: u64,
     ) -> Result<State, ExecutorError> {
         let read = self.histories().into_iter();
         let histories = read.map(|(id, depth)| self.history(id, depth, end)).collect::<Result<_, _>>()?;
-        Ok(State { histories, ages: ages.to_vec(), frames, kept: None })
+        Ok(State { histories, since_reset: since_reset.to_vec(), frames, kept: None })
     }
 
     /// What the next backward call reads of older frames.
     pub(super) fn kept_state(&self) -> Result<Option<Kept>, ExecutorError> {
-        let frames = self.valid_frames.min(self.plan.kept_frames(self.setup));
+        let frames = self.valid_frames.min(self.plan.kept_frames(self.config));
         if frames == 0 {
             return Ok(None);
         }
         let depths = self.plan.forward.history_depths();
-        let saved = self.plan.saved_layers().into_iter();
+        let saved = self.plan.residual_layers().into_iter();
         Ok(Some(Kept {
             frames,
-            ages: self.clock.last_ages(frames).iter().copied().map(u64::from).collect(),
+            since_reset: self.tracker.last_since_reset(frames).iter().copied().map(u64::from).collect(),
             layers: saved.map(|id| self.history(id, frames, depths[id.index()])).collect::<Result<_, _>>()?,
         }))
     }
 
     pub(super) fn go_on_from(&mut self, state: &State) -> Result<(), ExecutorError> {
-        state.check(&self.plan, self.setup)?;
+        state.check(&self.plan, self.config)?;
         state.check_single()?;
         for ((id, depth), history) in self.histories().into_iter().zip(&state.histories) {
             self.put_history(id, history, depth, 0)?;
         }
-        self.clock.set(&state.ages, state.frames);
-        let frames = state.kept_frames(&self.plan, self.setup);
+        self.tracker.set(&state.since_reset, state.frames);
+        let frames = state.kept_frames(&self.plan, self.config);
         if let Some(kept) = state.kept.as_ref().filter(|_| frames > 0) {
             let depths = self.plan.forward.history_depths();
-            for (id, history) in self.plan.saved_layers().into_iter().zip(&kept.layers) {
+            for (id, history) in self.plan.residual_layers().into_iter().zip(&kept.layers) {
                 self.put_history(id, history, frames, depths[id.index()])?;
             }
-            self.clock.set_last_ages(&kept.ages[(kept.frames - frames) * self.setup.streams..]);
+            self.tracker
+                .set_last_since_reset(&kept.since_reset[(kept.frames - frames) * self.config.streams..]);
         }
         self.new_frames = 0;
         self.backward_frames = 0;
@@ -58,8 +59,8 @@ impl CudaExecutor {
         let layer = self.plan.forward.layer_at(id);
         let symbols = layer.kind == LayerKind::Symbol;
         let view = self.stored(id)?;
-        let mut values = vec![0.0f64; depth * self.setup.streams * view.len];
-        let first = self.setup.window as i64 - (depth + end) as i64;
+        let mut values = vec![0.0f64; depth * self.config.streams * view.len];
+        let first = self.config.window as i64 - (depth + end) as i64;
         if symbols {
             let mut bits = vec![0.0f32; values.len()];
             self.copy_out(view, first, depth, &layer.name, ValuesMut::F32(&mut bits))?;
@@ -82,8 +83,8 @@ impl CudaExecutor {
     ) -> Result<(), ExecutorError> {
         let view = self.stored(id)?;
         // The window's last frames: the next call moves them on.
-        let first = self.setup.window as i64 - (frames + end) as i64;
-        let newest = &history.values[(history.depth - frames) * self.setup.streams * view.len..];
+        let first = self.config.window as i64 - (frames + end) as i64;
+        let newest = &history.values[(history.depth - frames) * self.config.streams * view.len..];
         if !history.symbols {
             return self.copy_in(view, first, frames, Some(Values::F64(newest)));
         }

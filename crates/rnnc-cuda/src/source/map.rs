@@ -99,6 +99,6 @@ impl Site for Rows<'_> {
     }
 
     fn dropout(&self) -> bool {
-        self.places.setup.training
+        self.places.config.training
     }
 }

@@ -10,7 +10,7 @@ struct Args {
     float* moments1;      // Adam's
     float* moments2;
     float* scratch;       // copies of rows, partial sums
-    const u32* ages;      // [window, streams]: frames since the last reset
+    const u32* since_reset;      // [window, streams]: frames since the last reset
     const u32* ahead;     // [window, streams]: frames until the next reset, or the window's end
     const u64* run;       // see below
     u32* counters;        // of barriers and tickets; the first is the fault flag

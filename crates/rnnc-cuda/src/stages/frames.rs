@@ -18,7 +18,7 @@ pub(crate) fn stage(
 ) -> Vec<Draft> {
     let mut accesses = accesses.into_iter();
     let mut jobs = Vec::new();
-    let ops = stage.tracks.iter().flat_map(|track| &track.phases).flat_map(|phase| &phase.ops);
+    let ops = stage.tasks.iter().flat_map(|task| &task.phases).flat_map(|phase| &phase.ops);
     for (number, placed) in ops.enumerate() {
         let name = format!("{name}_{number}");
         let words = builder.words(&placed.op);

@@ -195,8 +195,8 @@ pub(crate) fn reduce(
 /// How many sums come before one that adds to what an earlier one writes.
 fn independent(sums: &[RowSum]) -> usize {
     let place = |sum: &RowSum| sum.gradient..sum.gradient + sum.error.len;
-    let meet = |a: &RowSum, b: &RowSum| place(a).start < place(b).end && place(b).start < place(a).end;
-    (1..sums.len()).find(|&n| sums[..n].iter().any(|sum| meet(sum, &sums[n]))).unwrap_or(sums.len())
+    let overlap = |a: &RowSum, b: &RowSum| place(a).start < place(b).end && place(b).start < place(a).end;
+    (1..sums.len()).find(|&n| sums[..n].iter().any(|sum| overlap(sum, &sums[n]))).unwrap_or(sums.len())
 }
 
 fn reduce_some(builder: &mut Builder<'_>, name: &str, sums: &[RowSum], what: String) -> Vec<Command> {

@@ -92,7 +92,7 @@ fn map_text(map: &OnceMap) -> String {
     }
     let program = map.program.clone();
     let (len, registers) = (map.len, map.registers);
-    let unit = Map { span: len, first: 0, len, layers: Vec::new(), program, registers };
+    let unit = Map { slice_len: len, first: 0, len, layers: Vec::new(), program, registers };
     text.push_str(&statements(&unit, "r", &mut Nothing));
     for (register, to) in &map.results {
         let _ = writeln!(text, "{}", put(*to, "u", &format!("r{register}")));
@@ -114,7 +114,7 @@ fn vector_text(vector: &OnceVector) -> String {
         operation: vector.operation,
         operands: vector.operands.iter().map(read).collect(),
         to: units(vector.len),
-        span: vector.len,
+        slice_len: vector.len,
     };
     let (groups, _) = vector::groups(&whole);
     let body = vector::statements(&whole, Lanes::Block(THREADS), 32, &mut Flats(vector));

@@ -9,13 +9,13 @@ use rnnc_plan::{Read, StartValue};
 /// The type in which elements are counted, `per_row` of each row of a window: 32 bits where they suffice.
 pub(crate) fn index_type(places: &Places<'_>, per_row: usize) -> &'static str {
     // A stride of the grid more must fit too.
-    let elements = places.setup.window as u128 * places.streams() as u128 * per_row as u128;
+    let elements = places.config.window as u128 * places.streams() as u128 * per_row as u128;
     if elements < 1 << 31 { "u32" } else { "u64" }
 }
 
 /// The rows of a window.
 pub(crate) fn rows(places: &Places<'_>) -> usize {
-    places.setup.window * places.streams()
+    places.config.window * places.streams()
 }
 
 /// Whether the units of a view, and of all rows, can be taken four at a time.
@@ -50,12 +50,12 @@ pub(crate) fn over_rows(places: &Places<'_>, len: usize, wide: bool, inner: &str
     let stream = format!("const u32 stream = (u32)(row % {streams}u);");
     let row = format!("const {index} row = first + e / {per_row}u;");
     let names = defined(inner, &[("row", &row), ("u", &u), ("first_unit", "const u32 first_unit = u;")]);
-    let clock = defined(inner, &[("frame", &frame), ("stream", &stream)]);
+    let tracker = defined(inner, &[("frame", &frame), ("stream", &stream)]);
     let text = format!(
         "{{
 const {index} first = ({index})a.first * {streams}u, total = ({index})(a.end - a.first) * {streams}u * {per_row}u;
 for ({index} e = ({index})global_thread(); e < total; e += ({index})global_threads()) {{
-{names}{clock}{inner}}}
+{names}{tracker}{inner}}}
 }}"
     );
     (text, Work::Elements { per_row, fixed: 0 })

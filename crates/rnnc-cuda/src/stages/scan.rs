@@ -17,7 +17,7 @@ use crate::source;
 use kernel::Chunked;
 use rnnc_plan::access::Access;
 use rnnc_plan::recurrence::{Recurrence, Step};
-use rnnc_plan::{Map, Op, Stage, Track};
+use rnnc_plan::{Map, Op, Stage, Task};
 use shape::Shape;
 use std::fmt::Write;
 
@@ -26,7 +26,7 @@ const SCAN: &str = include_str!("scan/scan.cuh");
 
 /// Lanes that run the same code, side by side with the others of the stage.
 struct Part<'a> {
-    track: &'a Track,
+    task: &'a Task,
     /// `None`: not one of single frames.
     recurrence: Option<Recurrence>,
     /// If it is affine, the steps that the state needs.
@@ -41,7 +41,7 @@ pub(crate) fn stage(
     accesses: Vec<Access>,
 ) -> Vec<Draft> {
     let places = builder.places;
-    let parts: Vec<Part<'_>> = stage.tracks.iter().flat_map(parts).collect();
+    let parts: Vec<Part<'_>> = stage.tasks.iter().flat_map(parts).collect();
     let works: Vec<shape::Work> = parts.iter().map(|part| work(builder, part)).collect();
     let (threads, shapes) = Shape::choose(&works, builder.device);
 
@@ -53,12 +53,12 @@ pub(crate) fn stage(
     for ((part, work), &shape) in parts.iter().zip(&works).zip(&shapes) {
         let text = match (&part.recurrence, shape, &part.wanted) {
             (None, ..) => {
-                let (maps, units) = (maps(part.track), work.lanes / places.streams());
+                let (maps, units) = (maps(part.task), work.lanes / places.streams());
                 let head = format!(
                     "const u32 lane = at * {threads}u + thread();\nif (lane >= {}u) return;\nconst u32 stream = lane / {units}u, unit = lane % {units}u;\n",
                     work.lanes
                 );
-                head + &memory::text(places, part.track, &maps)
+                head + &memory::text(places, part.task, &maps)
             }
             (Some(recurrence), Shape::Chunked { lanes, tile }, Some(wanted)) => {
                 let chunked = Chunked {
@@ -104,34 +104,34 @@ pub(crate) fn stage(
     accesses.into_iter().take(1).map(job).collect()
 }
 
-/// A track's recurrences; the track as it stands if it is none.
-fn parts(track: &Track) -> Vec<Part<'_>> {
-    let Some(recurrences) = Recurrence::of(track) else {
-        return vec![Part { track, recurrence: None, wanted: None }];
+/// A task's recurrences; the task as it stands if it is none.
+fn parts(task: &Task) -> Vec<Part<'_>> {
+    let Some(recurrences) = Recurrence::of(task) else {
+        return vec![Part { task, recurrence: None, wanted: None }];
     };
     let part = |recurrence: Recurrence| {
         let wanted = recurrence.affine_steps();
-        Part { track, recurrence: Some(recurrence), wanted }
+        Part { task, recurrence: Some(recurrence), wanted }
     };
     recurrences.into_iter().map(part).collect()
 }
 
 fn work(builder: &Builder<'_>, part: &Part<'_>) -> shape::Work {
     let places = builder.places;
-    let frames = places.setup.window;
+    let frames = places.config.window;
     let (units, loads, stores) = match &part.recurrence {
         Some(recurrence) => {
             let stores = recurrence.steps.iter().filter(|step| matches!(step, Step::Store { .. })).count();
             (recurrence.len, text::Text::new(places, recurrence).loads(), stores)
         }
-        None => (maps(part.track).iter().map(|(_, map)| map.first + map.len).max().unwrap_or(1), 1, 1),
+        None => (maps(part.task).iter().map(|(_, map)| map.first + map.len).max().unwrap_or(1), 1, 1),
     };
     shape::Work { lanes: units * places.streams(), frames, loads, stores, affine: part.wanted.is_some() }
 }
 
-/// A track's maps, with their offsets, in order. Nothing else is in a scan: products that enter it run before.
-fn maps(track: &Track) -> Vec<(i64, &Map)> {
-    let ops = track.phases.iter().flat_map(|phase| &phase.ops);
+/// A task's maps, with their offsets, in order. Nothing else is in a scan: products that enter it run before.
+fn maps(task: &Task) -> Vec<(i64, &Map)> {
+    let ops = task.phases.iter().flat_map(|phase| &phase.ops);
     ops.filter_map(|placed| match &placed.op {
         Op::Map(map) => Some((placed.offset, map)),
         _ => None,
@@ -146,7 +146,7 @@ fn what(builder: &Builder<'_>, name: &str, stage: &Stage) -> String {
         Some(adjoint) if name.starts_with("backward") => ("backward", adjoint),
         _ => ("forward", &plan.forward),
     };
-    let layers = stage.tracks.iter().flat_map(maps).flat_map(|(_, map)| &map.layers);
+    let layers = stage.tasks.iter().flat_map(maps).flat_map(|(_, map)| &map.layers);
     let names: Vec<&str> = layers.map(|&layer| graph.layer_at(layer).name.as_str()).collect();
     match names.as_slice() {
         [] => format!("a scan of the {pass} pass"),

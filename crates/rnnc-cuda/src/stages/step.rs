@@ -17,9 +17,9 @@ pub mod product_layout;
 pub mod shares;
 mod site;
 mod sums;
+pub mod task;
 mod tiles;
 mod time;
-pub mod track;
 
 use crate::compile::Builder;
 use crate::driver::{DriverError, Geometry, Source};
@@ -28,7 +28,7 @@ use crate::program::{Command, Launch, Needs, Region, Work};
 use crate::source;
 use choice::{Tier, Way};
 use rnnc_plan::access::Access;
-use rnnc_plan::{Op, Stage, Track};
+use rnnc_plan::{Op, Stage, Task};
 use shares::Share;
 
 /// The jobs of a stage: one for each loop.
@@ -40,11 +40,11 @@ pub(crate) fn stage(
     accesses: Vec<Access>,
 ) -> Result<Vec<Draft>, DriverError> {
     let mut jobs = Vec::new();
-    let loops = stage.tracks.iter().zip(shares).zip(accesses);
-    for (number, ((track, share), access)) in loops.enumerate() {
+    let loops = stage.tasks.iter().zip(shares).zip(accesses);
+    for (number, ((task, share), access)) in loops.enumerate() {
         let layout = share.layout;
         let name = format!("{name}_loop_{number}");
-        let what = what(builder, name.starts_with("backward"), track);
+        let what = what(builder, name.starts_with("backward"), task);
         let (wanted, free) = (layout.shared_bytes(), builder.device.shared_bytes);
         if wanted > free {
             let streams = layout.work.streams;
@@ -53,14 +53,14 @@ pub(crate) fn stage(
         builder.program.watched.push(what.clone());
         let code = builder.program.watched.len();
         // A counter for each phase and each group of blocks, and for what is before the first step.
-        let lines = (track.phases.len() + 1) * kernel::meeting::GROUPS;
+        let lines = (task.phases.len() + 1) * kernel::barrier::GROUPS;
         let counters = builder.counters(lines);
-        let window = builder.places.setup.window;
-        let summed = sums::summed(track, &layout);
+        let window = builder.places.config.window;
+        let summed = sums::summed(task, &layout);
         let sums: usize = summed.iter().map(|s| s.numbers(window, builder.places.streams())).sum();
         let scratch =
             builder.scratch(layout.streamed() * layout.choice.blocks + layout.copied(window) + sums);
-        let kernel = kernel::Kernel::new(builder.places, track, &layout, summed, scratch, counters, code);
+        let kernel = kernel::Kernel::new(builder.places, task, &layout, summed, scratch, counters, code);
         let body = kernel.text(&name);
         let text = [source::prelude(), source::LOOPS.into(), body].concat();
         let source = builder.program.sources.len();
@@ -84,27 +84,27 @@ pub(crate) fn stage(
         commands.push(Command::Kernel(Launch { source, kernel: 0, what, work: Work::Grid(geometry) }));
         let waiting = if layout.choice.tier == Tier::Grid { layout.choice.blocks } else { 0 };
         let job = builder.job(commands, access);
-        let needs = needs(job.needs, track, &layout, builder);
+        let needs = needs(job.needs, task, &layout, builder);
         jobs.push(Draft { us: share.us, wide: layout.choice.blocks, waiting, needs, ..job });
     }
     Ok(jobs)
 }
 
 /// What a loop cannot do without, beside what any job needs.
-fn needs(any: Needs, track: &Track, layout: &layout::Layout, builder: &Builder<'_>) -> Needs {
+fn needs(any: Needs, task: &Task, layout: &layout::Layout, builder: &Builder<'_>) -> Needs {
     let (flops, tensor_flops) = match layout.choice.way {
         Way::Lanes => (any.flops, 0.0),
         Way::Tiles => (0.0, any.flops * tiles::beside_tf32(layout.work.precision)),
     };
-    let steps = shares::steps(track, builder.places.setup) as f64;
-    Needs { flops, tensor_flops, steps, meetings_us: layout.meetings_us(builder.device), ..any }
+    let steps = shares::steps(task, builder.places.config) as f64;
+    Needs { flops, tensor_flops, steps, barriers_us: layout.barriers_us(builder.device), ..any }
 }
 
-/// A track's layers, for messages.
-fn what(builder: &Builder<'_>, backward: bool, track: &Track) -> String {
+/// A task's layers, for messages.
+fn what(builder: &Builder<'_>, backward: bool, task: &Task) -> String {
     let plan = builder.places.plan;
     let graph = if backward { plan.adjoint.as_ref().unwrap_or(&plan.forward) } else { &plan.forward };
-    let ops = track.phases.iter().flat_map(|p| &p.ops);
+    let ops = task.phases.iter().flat_map(|p| &p.ops);
     let layers = ops.filter_map(|placed| match &placed.op {
         Op::Map(map) => Some(map.layers.iter()),
         _ => None,

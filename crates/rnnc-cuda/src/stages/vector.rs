@@ -82,12 +82,12 @@ pub(crate) fn statements(vector: &Vector, lanes: Lanes, held: usize, site: &mut 
     code.text + "}\n"
 }
 
-/// Units of a vector dealt to blocks: of each slice of it so many each, the last ones to the last of `parts`.
+/// Units of a vector partitioned to blocks: of each slice of it so many each, the last ones to the last of `parts`.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Dealt {
+pub(crate) struct Partitioned {
     pub units: usize,
     /// Units of a slice: all of them, if there is but one.
-    pub span: usize,
+    pub slice_len: usize,
     pub parts: usize,
 }
 
@@ -103,17 +103,17 @@ pub(crate) fn sums_of_a_part(vector: &Vector) -> usize {
 
 /// Whether a vector function can be summed up by parts: if it has one group, and its result the units of its operands.
 pub(crate) fn has_parts(vector: &Vector) -> bool {
-    let dealt = |operands: usize| {
+    let partitioned = |operands: usize| {
         let operands = vector.operands.get(..operands).unwrap_or_default();
         operands.iter().all(|read| read.view.len == vector.to.len)
     };
     match vector.operation {
         Operation::Softmax { groups: 1 }
         | Operation::LogSoftmax { groups: 1 }
-        | Operation::Normalize { groups: 1, .. } => dealt(1),
+        | Operation::Normalize { groups: 1, .. } => partitioned(1),
         Operation::SoftmaxGradient { groups: 1 }
         | Operation::LogSoftmaxGradient { groups: 1 }
-        | Operation::NormalizeGradient { groups: 1, .. } => dealt(2),
+        | Operation::NormalizeGradient { groups: 1, .. } => partitioned(2),
         _ => false,
     }
 }
@@ -124,12 +124,12 @@ pub(crate) fn has_parts(vector: &Vector) -> bool {
 pub(crate) fn own_sums(
     vector: &Vector,
     lanes: Lanes,
-    dealt: Dealt,
+    partitioned: Partitioned,
     site: &mut dyn Site,
     put: &dyn Fn(usize, &str) -> String,
 ) -> String {
-    let mut code = Code::of_part(vector, lanes, dealt, Scope::Own(dealt), site);
-    let slices = vector.to.len / dealt.span;
+    let mut code = Code::of_part(vector, lanes, partitioned, Scope::Own(partitioned), site);
+    let slices = vector.to.len / partitioned.slice_len;
     code.line(&format!("const float g_count = (float)((own_end - own_first) * {slices}u); (void)g_count;"));
     code.write();
     for (number, name) in code.sums.clone().iter().enumerate() {
@@ -144,19 +144,19 @@ pub(crate) fn own_sums(
 pub(crate) fn results(
     vector: &Vector,
     lanes: Lanes,
-    dealt: Dealt,
+    partitioned: Partitioned,
     site: &mut dyn Site,
     get: &dyn Fn(usize) -> String,
     again: Option<&str>,
 ) -> String {
     let names = {
-        let mut code = Code::of_part(vector, lanes, dealt, Scope::Own(dealt), site);
+        let mut code = Code::of_part(vector, lanes, partitioned, Scope::Own(partitioned), site);
         code.write();
         code.sums
     };
-    let mut code = Code::of_part(vector, lanes, dealt, Scope::Parts(dealt), site);
-    let each = dealt.parts.div_ceil(lanes.count());
-    code.line(&format!("const u32 g_parts = own_first < own_end ? {}u : 0u;", dealt.parts));
+    let mut code = Code::of_part(vector, lanes, partitioned, Scope::Parts(partitioned), site);
+    let each = partitioned.parts.div_ceil(lanes.count());
+    code.line(&format!("const u32 g_parts = own_first < own_end ? {}u : 0u;", partitioned.parts));
     // All that is read is on its way before anything waits for it.
     for (number, name) in names.iter().enumerate() {
         code.line(&format!("float part_{name}[{each}];"));
@@ -185,9 +185,9 @@ enum Scope {
     /// A whole group's.
     Whole,
     /// The sums of a block's own units.
-    Own(Dealt),
+    Own(Partitioned),
     /// A block's own units of the result, from the sums of all parts.
-    Parts(Dealt),
+    Parts(Partitioned),
 }
 
 /// Code as it is being written.
@@ -216,13 +216,13 @@ impl<'a> Code<'a> {
     fn of_part(
         vector: &'a Vector,
         lanes: Lanes,
-        dealt: Dealt,
+        partitioned: Partitioned,
         scope: Scope,
         site: &'a mut dyn Site,
     ) -> Code<'a> {
         let size = vector.to.len;
         let (unit, text) = ("g_at".into(), "{\n".into());
-        let per_lane = (size / dealt.span * dealt.units).div_ceil(lanes.count());
+        let per_lane = (size / partitioned.slice_len * partitioned.units).div_ceil(lanes.count());
         Code {
             vector,
             lanes,
@@ -246,18 +246,23 @@ impl<'a> Code<'a> {
     fn each(&mut self, body: &str) {
         let (count, per_lane) = (self.lanes.count(), self.per_lane);
         let slices = match self.scope {
-            Scope::Own(dealt) | Scope::Parts(dealt) if dealt.span < self.size => Some(dealt),
+            Scope::Own(partitioned) | Scope::Parts(partitioned) if partitioned.slice_len < self.size => {
+                Some(partitioned)
+            }
             _ => None,
         };
         let (first, end, full) = match (self.scope, slices) {
             (Scope::Whole, _) => ("lane", format!("{}u", self.size), self.size.is_multiple_of(count)),
             (_, None) => ("own_first + lane", "own_end".into(), false),
-            (_, Some(dealt)) => ("lane", format!("{}u", self.size / dealt.span * dealt.units), false),
+            (_, Some(partitioned)) => {
+                ("lane", format!("{}u", self.size / partitioned.slice_len * partitioned.units), false)
+            }
         };
         let (at, body) = match slices {
             None => ("g_at", body.to_string()),
-            Some(Dealt { units, span, .. }) => {
-                let unit = format!("const u32 g_at = own_first + g_i / {units}u * {span}u + g_i % {units}u;");
+            Some(Partitioned { units, slice_len, .. }) => {
+                let unit =
+                    format!("const u32 g_at = own_first + g_i / {units}u * {slice_len}u + g_i % {units}u;");
                 let unit = defined(body, &[("g_at", &unit)]);
                 ("g_i", format!("if (own_first + g_i % {units}u < own_end) {{ {unit} {body} }}"))
             }
@@ -275,9 +280,9 @@ impl<'a> Code<'a> {
 
     /// A loop of the lane over its parts: `body` is for part `g_part`, the lane's `g_k`th, of `g_count` units.
     fn each_part(&mut self, body: &str) {
-        let Scope::Parts(Dealt { units, span, parts }) = self.scope else { return };
-        let slices = self.size / span;
-        let (units, last) = (units * slices, (span - (parts - 1) * units) * slices);
+        let Scope::Parts(Partitioned { units, slice_len, parts }) = self.scope else { return };
+        let slices = self.size / slice_len;
+        let (units, last) = (units * slices, (slice_len - (parts - 1) * units) * slices);
         let lanes = self.lanes.count();
         let (each, count) =
             (parts.div_ceil(lanes), format!("g_part == {}u ? {last}.f : {units}.f", parts - 1));
@@ -526,7 +531,7 @@ impl<'a> Code<'a> {
                 ));
             }
             // Elementwise ones are steps of maps.
-            Operation::Quotient
+            Operation::Divide
             | Operation::Max
             | Operation::Min
             | Operation::Step

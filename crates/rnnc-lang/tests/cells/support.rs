@@ -2,7 +2,7 @@
 
 use crate::maths::Vector;
 use rnnc_graph::{Graph, WeightId};
-use rnnc_plan::{Executor, Part, Plan, PlanOptions, Setup, Values, ValuesMut};
+use rnnc_plan::{ExecutionConfig, Executor, ParameterArray, Plan, PlanOptions, Values, ValuesMut};
 use rnnc_reference::ReferenceExecutor;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -95,14 +95,16 @@ pub fn run(graph: &Graph, weights: &BTreeMap<String, Array>, window: &Window<'_>
     let Window { frames, streams, .. } = *window;
     let options = PlanOptions::training(streams, frames).with_input_gradients();
     let plan = Plan::new(graph, options).expect("the network has a plan");
-    let mut executor = ReferenceExecutor::new(plan, Setup::new(streams, frames))
+    let mut executor = ReferenceExecutor::new(plan, ExecutionConfig::new(streams, frames))
         .expect("the reference executor runs all plans");
     let ids: Vec<WeightId> = (0..graph.weights().len()).map(WeightId::from_index).collect();
     for (&id, weight) in ids.iter().zip(graph.weights()) {
         let array =
             weights.get(&weight.name).unwrap_or_else(|| panic!("there is no value for {}", weight.name));
         assert_eq!(array.shape, weight.shape, "the shape of {}", weight.name);
-        executor.write(Part::Weight, id, Values::F64(&array.values)).expect("a weight of its own shape");
+        executor
+            .write(ParameterArray::Weight, id, Values::F64(&array.values))
+            .expect("a weight of its own shape");
     }
     executor.forward(frames, &[Values::F64(window.input)], Some(window.resets)).expect("a whole window");
     let mut output = vec![0.0; d_output.len()];
@@ -116,7 +118,7 @@ pub fn run(graph: &Graph, weights: &BTreeMap<String, Array>, window: &Window<'_>
         .map(|(&id, weight)| {
             let mut values = vec![0.0; weight.len()];
             executor
-                .read(Part::Gradient, id, ValuesMut::F64(&mut values))
+                .read(ParameterArray::Gradient, id, ValuesMut::F64(&mut values))
                 .expect("a gradient of its own shape");
             (weight.name.clone(), Array { shape: weight.shape.clone(), values })
         })

@@ -47,7 +47,7 @@ pub fn constants_everywhere(m: usize, n: usize) -> Graph {
     net.graph.connect(wide, end, Connect::scaled(2.0).from(Range::new(n, n)));
     net.add(p, end, 1.0, 0);
     let larger = net.operation("larger", n, Operation::Max, &[(part, 0), (q, 0)]);
-    let share = net.operation("share", n, Operation::Quotient, &[(larger, 0), (end, 0)]);
+    let share = net.operation("share", n, Operation::Divide, &[(larger, 0), (end, 0)]);
     net.graph.set_start(share, Start::Constant(0.5));
     let square = net.product("square", &[(share, 0), (share, 0), (q, 0)]);
     let mask = net.mask("mask", n, 0.25);

@@ -18,7 +18,7 @@ fn gate(
     layer
 }
 
-/// An LSTM with peepholes, of so many heads that never meet; returns its state.
+/// An LSTM with peepholes, of so many independent heads; returns its state.
 fn lstm(net: &mut Net, name: &str, x: LayerId, n: usize, heads: usize) -> LayerId {
     let named = |part: &str| format!("{name}.{part}");
     let c = net.sum(&named("c"), n, Identity);
@@ -56,8 +56,8 @@ pub fn loops_of_heads_side_by_side(m: usize, n: usize) -> Graph {
 
 /// All that heads can do within: a product, a normalization, a softmax, a sum that gates them, and a second matrix of more
 /// heads.
-pub fn heads_that_never_meet(m: usize, n: usize) -> Graph {
-    let mut net = Net::new("heads_that_never_meet");
+pub fn independent_heads(m: usize, n: usize) -> Graph {
+    let mut net = Net::new("independent_heads");
     let x = net.graph.input("x", m);
     let (heads, n) = (4, 8 * n);
     let a = net.dense("a", n, Tanh, &[(x, 0)]);

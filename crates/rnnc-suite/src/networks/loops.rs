@@ -177,7 +177,7 @@ pub fn max_gate(m: usize, n: usize) -> Graph {
 pub fn exponential_gates(m: usize, n: usize) -> Graph {
     let mut net = Net::new("exponential_gates");
     let x = net.graph.input("x", m);
-    let h = net.graph.operation("h", n, Operation::Quotient);
+    let h = net.graph.operation("h", n, Operation::Divide);
     let [i, f] = ["i", "f"].map(|gate| {
         let layer = net.dense(gate, n, Identity, &[(x, 0)]);
         net.heads(h, layer, 1, part(n));

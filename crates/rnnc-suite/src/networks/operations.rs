@@ -25,11 +25,11 @@ pub fn quotient(m: usize, n: usize) -> Graph {
     let below = net.sum("below", n, Identity);
     net.graph.connect_constant(1.0, below);
     net.add(b, below, 1.0, 0);
-    let q = net.graph.operation("q", n, Operation::Quotient);
+    let q = net.graph.operation("q", n, Operation::Divide);
     net.add(a, q, 1.0, 0);
     net.add(below, q, 1.5, 0);
     // The quotient of weighted terms, and by a constant.
-    let ratio = net.graph.operation("ratio", n, Operation::Quotient);
+    let ratio = net.graph.operation("ratio", n, Operation::Divide);
     net.full(q, ratio, 1);
     net.graph.connect_constant(0.5, ratio);
     net.add(ratio, a, 0.5, 1);
@@ -132,7 +132,7 @@ pub fn function(f: Activation, m: usize, n: usize) -> Graph {
     let x = net.graph.input("x", m);
     let h = net.dense("h", n, Tanh, &[(x, 0)]);
     let argument = match f {
-        // Only what is positive has a logarithm or a slope of its root.
+        // Only what is positive has a logarithm or a derivative of its root.
         Log | Sqrt => {
             let square = net.map("square", Square, h);
             let above = net.sum("above", n, Identity);
@@ -154,7 +154,7 @@ pub fn function(f: Activation, m: usize, n: usize) -> Graph {
     let product = net.graph.product("product", n, f);
     net.add(argument, product, 1.0, 0);
     net.add(argument, product, 1.0, 1);
-    // The logarithm of a product needs a start above 0, as the slope of its root does.
+    // The logarithm of a product needs a start above 0, as the derivative of its root does.
     net.graph.set_start(argument, Start::Constant(0.8));
     net.output(inside);
     net.out(product)

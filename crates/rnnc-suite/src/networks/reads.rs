@@ -227,8 +227,8 @@ pub fn parameters(m: usize, n: usize) -> Graph {
     net.graph.connect(q, y, Connect::broadcast());
     net.add(scaled, y, 1.0, 0);
     net.add(p, y, 0.5, 0);
-    let slope = net.map("slope", Softplus, p);
-    let product = net.product("product", &[(slope, 0), (y, 1)]);
+    let derivative = net.map("slope", Softplus, p);
+    let product = net.product("product", &[(derivative, 0), (y, 1)]);
     net.out(product)
 }
 

@@ -4,7 +4,7 @@ use crate::support::{Workplace, reference, text_network};
 use rnnc_cpu::CpuExecutor;
 use rnnc_graph::{Activation, Connect, Graph};
 use rnnc_io::{Array, Elements, Precision as FilePrecision, Weights};
-use rnnc_plan::{Executor, ExecutorError, Part, Plan, Precision, Setup, Values};
+use rnnc_plan::{ExecutionConfig, Executor, ExecutorError, ParameterArray, Plan, Precision, Values};
 use rnnc_train::{About, Event, Metrics, RunDirectory, Sampler, TrainError};
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -48,9 +48,9 @@ fn the_loss_falls_on_validation_text_and_the_directory_has_all_that_generate_nee
     // The same seed writes the same text again, from the directory alone.
     let about = About::read(&run.checkpoint()).unwrap();
     let weights = Weights::load(&run.checkpoint(), &place.network).unwrap();
-    let output = Some(about.facts.output.as_str());
+    let output = Some(about.identity.output.as_str());
     let mut sampler =
-        Sampler::new(&place.network, &weights, output, 1, about.facts.seed, &reference).unwrap();
+        Sampler::new(&place.network, &weights, output, 1, about.identity.seed, &reference).unwrap();
     let mut again = Vec::new();
     sampler
         .write(b"the ", 30, 0.7, &mut |byte| {
@@ -329,9 +329,9 @@ fn the_trained_weights_are_those_of_the_executor() {
     // A weight written is a weight read, for every part that a checkpoint keeps.
     let network = rnnc_train::Loss::CrossEntropy.of(&text_network(), None).unwrap();
     let plan = rnnc_plan::Plan::new(&network.graph, rnnc_plan::PlanOptions::training(1, 2)).unwrap();
-    let mut executor = reference(plan, rnnc_plan::Setup::new(1, 2)).unwrap();
+    let mut executor = reference(plan, rnnc_plan::ExecutionConfig::new(1, 2)).unwrap();
     let weights = Weights::initial(&network.graph, 5);
-    for part in [Part::Weight, Part::Moment1, Part::Moment2] {
+    for part in [ParameterArray::Weight, ParameterArray::Moment1, ParameterArray::Moment2] {
         weights.put_into(&mut *executor, part).unwrap();
         assert_eq!(Weights::of(&*executor, &network.graph, part).unwrap(), weights);
     }
@@ -355,8 +355,8 @@ fn a_run_whose_time_ends_right_after_a_validation_does_not_validate_again() {
     assert_eq!(validated, [summary.validation.unwrap()]);
 }
 
-fn on_cpu(plan: Plan, setup: Setup) -> Result<Box<dyn Executor>, ExecutorError> {
-    Ok(Box::new(CpuExecutor::new(plan, Setup { threads: 1, ..setup })?))
+fn on_cpu(plan: Plan, config: ExecutionConfig) -> Result<Box<dyn Executor>, ExecutorError> {
+    Ok(Box::new(CpuExecutor::new(plan, ExecutionConfig { threads: 1, ..config })?))
 }
 
 /// y = W x of 2 numbers, or 3 logits of them.
@@ -422,11 +422,13 @@ fn data_on_another_scale_is_learned_from_though_squares_of_its_gradients_overflo
 
 #[test]
 fn a_run_goes_on_in_the_precision_in_which_it_began() {
-    let coarse = |plan: Plan, setup: Setup| on_cpu(plan, Setup { precision: Precision::Bf16, ..setup });
+    let coarse = |plan: Plan, config: ExecutionConfig| {
+        on_cpu(plan, ExecutionConfig { precision: Precision::Bf16, ..config })
+    };
     let mut place = Workplace::new(text_network(), SMALL, "");
     let stop = AtomicBool::new(false);
     place.train_on(&coarse, false, &stop, &mut |_| {}).unwrap();
-    assert_eq!(place.checkpoint().facts.precision, Precision::Bf16);
+    assert_eq!(place.checkpoint().identity.precision, Precision::Bf16);
     place.config.training.updates = Some(14);
     place
         .train_on(&on_cpu, true, &stop, &mut |event| {
@@ -435,10 +437,12 @@ fn a_run_goes_on_in_the_precision_in_which_it_began() {
             }
         })
         .unwrap();
-    assert_eq!(place.checkpoint().facts.precision, Precision::Bf16);
+    assert_eq!(place.checkpoint().identity.precision, Precision::Bf16);
 
     // Unless it is told otherwise.
-    let fine = |plan: Plan, setup: Setup| on_cpu(plan, Setup { precision: Precision::F32, ..setup });
+    let fine = |plan: Plan, config: ExecutionConfig| {
+        on_cpu(plan, ExecutionConfig { precision: Precision::F32, ..config })
+    };
     place.config.training.updates = Some(16);
     let mut warnings = Vec::new();
     place

@@ -2,14 +2,14 @@
 
 use rnnc_graph::{Activation, Connect, Function, Graph, Init, Layer, LayerId, LayerKind, Start};
 use rnnc_io::{Array, write_arrays};
-use rnnc_plan::{Executor, ExecutorError, Plan, Setup};
+use rnnc_plan::{ExecutionConfig, Executor, ExecutorError, Plan};
 use rnnc_reference::ReferenceExecutor;
 use rnnc_train::{Checkpoint, Config, Event, Job, MakeExecutor, RunDirectory, Summary, TrainError, train};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
-pub fn reference(plan: Plan, setup: Setup) -> Result<Box<dyn Executor>, ExecutorError> {
-    Ok(Box::new(ReferenceExecutor::new(plan, setup)?))
+pub fn reference(plan: Plan, config: ExecutionConfig) -> Result<Box<dyn Executor>, ExecutorError> {
+    Ok(Box::new(ReferenceExecutor::new(plan, config)?))
 }
 
 pub fn symbol(graph: &mut Graph, name: &str, size: usize) -> LayerId {

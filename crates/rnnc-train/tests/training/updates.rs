@@ -3,7 +3,7 @@
 use crate::support::{dense, reference, symbol};
 use rnnc_graph::{Activation, Connect, Graph, Init, LayerKind, Start, WeightId};
 use rnnc_io::Weights;
-use rnnc_plan::{ExecutorError, NO_SYMBOL, Plan, Setup};
+use rnnc_plan::{ExecutionConfig, ExecutorError, NO_SYMBOL, Plan};
 use rnnc_train::{Column, Evaluator, Loss, Sequences, TrainError, Trainer, TrainingConfig};
 use std::sync::atomic::AtomicBool;
 
@@ -11,7 +11,7 @@ fn text(bytes: &[u8]) -> Sequences {
     Sequences {
         columns: vec![Column::Bytes(bytes.to_vec()), Column::NextByte { of: 0 }],
         starts: vec![0],
-        counted: None,
+        loss_mask: None,
         frames: bytes.len(),
     }
 }
@@ -59,7 +59,7 @@ fn the_loss_is_the_mean_over_frames_that_have_a_target() {
 #[test]
 fn a_window_without_targets_has_no_loss_and_no_gradient() {
     let mut data = text(&[0, 1, 2, 0, 1, 2]);
-    data.counted = Some([[false; 3], [true; 3]].concat());
+    data.loss_mask = Some([[false; 3], [true; 3]].concat());
     let config = TrainingConfig::new(1, 3, Loss::CrossEntropy);
     let mut trainer = trainer(&bigrams(), data, &config).unwrap();
     let step = trainer.step().unwrap();
@@ -71,7 +71,7 @@ fn a_window_without_targets_has_no_loss_and_no_gradient() {
 #[test]
 fn data_without_any_target_is_refused() {
     let mut data = text(&[0, 1, 2]);
-    data.counted = Some(vec![false; 3]);
+    data.loss_mask = Some(vec![false; 3]);
     let config = TrainingConfig::new(1, 3, Loss::CrossEntropy);
     let error = trainer(&bigrams(), data, &config).err().unwrap();
     assert_eq!(error.to_string(), "of the 3 frames to train on, none has a target whose loss counts");
@@ -95,8 +95,8 @@ fn a_setting_out_of_its_bounds_is_refused_by_name_before_anything_else() {
 
 #[test]
 fn a_gradient_that_is_not_finite_leaves_the_weights_as_they_are() {
-    // The slope of sqrt at 0 is infinite.
-    let mut graph = slope();
+    // The derivative of sqrt at 0 is infinite.
+    let mut graph = derivative();
     let root = graph.sum("root", 1, Activation::Sqrt);
     let w = graph.weight("root.diag.x", &[1], Init::Zeros);
     graph.connect(graph.find_layer("x").unwrap(), root, Connect::diagonal(w));
@@ -105,7 +105,7 @@ fn a_gradient_that_is_not_finite_leaves_the_weights_as_they_are() {
     let data = Sequences {
         columns: vec![numbers(vec![1.0, 2.0]), numbers(vec![1.0, 2.0])],
         starts: vec![0],
-        counted: None,
+        loss_mask: None,
         frames: 2,
     };
     let config = TrainingConfig::new(1, 2, Loss::MeanSquaredError);
@@ -116,7 +116,7 @@ fn a_gradient_that_is_not_finite_leaves_the_weights_as_they_are() {
 }
 
 /// y = w x, one number each.
-fn slope() -> Graph {
+fn derivative() -> Graph {
     let mut graph = Graph::new("slope");
     let x = graph.input("x", 1);
     let y = graph.sum("y", 1, Activation::Identity);
@@ -134,11 +134,11 @@ fn mean_squared_error_fits_a_line_and_heeds_the_mask() {
     let data = Sequences {
         columns: vec![Column::Numbers { size: 1, values: x }, Column::Numbers { size: 1, values: y }],
         starts: vec![0],
-        counted: Some((0..20).map(|i| i % 4 != 0).collect()),
+        loss_mask: Some((0..20).map(|i| i % 4 != 0).collect()),
         frames: 20,
     };
     let config = TrainingConfig { learning_rate: 0.1, ..TrainingConfig::new(2, 10, Loss::MeanSquaredError) };
-    let mut trainer = trainer(&slope(), data, &config).unwrap();
+    let mut trainer = trainer(&derivative(), data, &config).unwrap();
     let first = trainer.step().unwrap();
     assert_eq!(first.counted, 15);
     let last = (0..200).map(|_| trainer.step().unwrap().loss()).last().unwrap();
@@ -161,11 +161,11 @@ fn what_does_not_count_may_be_no_number_whatever_stands_there() {
     graph.output("y", y);
     let data = |target: Column| {
         let x = [[1.0; 3], [0.0; 3], [2.0, 1.0, 0.5], [0.0; 3]].concat();
-        let counted = Some(vec![true, false, true, false]);
+        let loss_mask = Some(vec![true, false, true, false]);
         Sequences {
             columns: vec![Column::Numbers { size: 3, values: x }, target],
             starts: vec![0],
-            counted,
+            loss_mask,
             frames: 4,
         }
     };
@@ -181,9 +181,9 @@ fn what_does_not_count_may_be_no_number_whatever_stands_there() {
     let targets = [[1.0; 3], [f32::NAN; 3], [1.0; 3], [f32::INFINITY; 3]].concat();
     let x = Column::Numbers { size: 1, values: vec![1.0; 4] };
     let y = Column::Numbers { size: 1, values: targets.iter().step_by(3).copied().collect() };
-    let counted = Some(vec![true, false, true, false]);
-    let data = Sequences { columns: vec![x, y], starts: vec![0], counted, frames: 4 };
-    let mut trainer = crate::updates::trainer(&slope(), data, &config).unwrap();
+    let loss_mask = Some(vec![true, false, true, false]);
+    let data = Sequences { columns: vec![x, y], starts: vec![0], loss_mask, frames: 4 };
+    let mut trainer = crate::updates::trainer(&derivative(), data, &config).unwrap();
     let step = trainer.step().unwrap();
     assert_eq!((step.loss_sum, step.gradient_norm), (2.0, 2.0));
 }
@@ -204,7 +204,7 @@ fn with_a_short_step_errors_go_back_through_the_whole_window() {
             Column::Numbers { size: 1, values: vec![1.0; 12] },
         ],
         starts: vec![0],
-        counted: None,
+        loss_mask: None,
         frames: 12,
     };
     let norms = |window: usize| {
@@ -292,7 +292,7 @@ fn the_frame_of_a_later_window_is_counted_from_the_beginning() {
 
 #[test]
 fn a_gradient_that_is_no_number_names_its_weight() {
-    // The slope of sqrt at 0 is infinite.
+    // The derivative of sqrt at 0 is infinite.
     let mut graph = bigrams();
     let p = graph.weight("root.param", &[4], Init::Zeros);
     let parameter = graph.add_layer(rnnc_graph::Layer {
@@ -351,14 +351,14 @@ fn an_evaluation_runs_each_sequence_whole_with_its_state_carried_on() {
     let frames: usize = lengths.iter().sum();
     let starts: Vec<usize> = lengths.iter().scan(0, |at, n| Some(std::mem::replace(at, *at + n))).collect();
     let x: Vec<f32> = (0..frames).map(|i| ((i * i) % 17) as f32 / 17.0).collect();
-    let counted: Vec<bool> = (0..frames).map(|i| i % 5 != 0).collect();
+    let loss_mask: Vec<bool> = (0..frames).map(|i| i % 5 != 0).collect();
     let data = Sequences {
         columns: vec![
             Column::Numbers { size: 1, values: x.clone() },
             Column::Numbers { size: 1, values: vec![0.25; frames] },
         ],
         starts: starts.clone(),
-        counted: Some(counted.clone()),
+        loss_mask: Some(loss_mask.clone()),
         frames,
     };
     // The mean of (s - 1/4)^2 over the first frames that count.
@@ -372,7 +372,7 @@ fn an_evaluation_runs_each_sequence_whole_with_its_state_carried_on() {
             let mut s = 0.0;
             for frame in frames {
                 s = 0.9 * s + f64::from(x[frame]);
-                if counted[frame] {
+                if loss_mask[frame] {
                     sum += (s - 0.25) * (s - 0.25);
                     count += 1.0;
                 }
@@ -435,7 +435,7 @@ fn an_evaluation_is_without_dropout_and_can_be_stopped() {
 
 #[test]
 fn what_the_executor_refuses_is_told_in_its_words() {
-    let refuse = |_: Plan, _: Setup| {
+    let refuse = |_: Plan, _: ExecutionConfig| {
         Err(ExecutorError::Memory { what: "the window".into(), bytes: 1 << 60, available: 1 << 30 })
     };
     let config = TrainingConfig::new(1, 3, Loss::CrossEntropy);

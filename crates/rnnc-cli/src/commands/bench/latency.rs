@@ -66,7 +66,7 @@ impl Bench {
     pub(super) fn latency(&self, graph: &Graph, streams: usize, time: Duration) -> anyhow::Result<Latency> {
         let ExecutorArgs { threads, precision, .. } = self.executor;
         let mut session =
-            Session::with_precision(graph, streams, threads, precision.unwrap_or_default().of_setup())?;
+            Session::with_precision(graph, streams, threads, precision.unwrap_or_default().of_config())?;
         let data = Data::draw(graph, streams, self.frames, self.seed)?;
         for (place, weight) in data.weights.iter().enumerate() {
             session.write(WeightId::from_index(place), Values::F64(weight))?;

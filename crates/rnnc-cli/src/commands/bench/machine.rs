@@ -160,7 +160,7 @@ impl Machine {
             let copy = curve("copy_gb_s")?.into_iter();
             return Some(Machine::Gpu(Speeds {
                 device: device.into(),
-                precision: Precision::from_str(value["precision"].as_str()?, false).ok()?.of_setup(),
+                precision: Precision::from_str(value["precision"].as_str()?, false).ok()?.of_config(),
                 product,
                 tf32_product: speed(&value["tf32_product_gflops"])?,
                 copy: copy.map(|(bytes, bytes_per_second)| Copying { bytes, bytes_per_second }).collect(),

@@ -8,7 +8,7 @@ use crate::numbers::Numbers;
 use crate::trial::Trial;
 use rnnc_cuda::{CudaExecutor, Speeds, Timed, Times, Timing};
 use rnnc_graph::{Graph, WeightId};
-use rnnc_plan::{Executor, ExecutorError, Part, Plan, PlanOptions, Setup, Values};
+use rnnc_plan::{ExecutionConfig, Executor, ExecutorError, ParameterArray, Plan, PlanOptions, Values};
 use std::time::{Duration, Instant};
 
 /// Calls before the first that counts, at most.
@@ -105,7 +105,7 @@ impl Data {
     fn put_weights(&self, executor: &mut dyn Executor) -> Result<(), ExecutorError> {
         let mut weights = self.weights.iter().enumerate();
         weights.try_for_each(|(place, weight)| {
-            executor.write(Part::Weight, WeightId::from_index(place), Values::F64(weight))
+            executor.write(ParameterArray::Weight, WeightId::from_index(place), Values::F64(weight))
         })
     }
 
@@ -134,7 +134,7 @@ impl Data {
 
 impl Bench {
     /// The plan, how it is set up, and the frames of a call.
-    fn plan(&self, graph: &Graph, streams: usize) -> anyhow::Result<(Plan, Setup, usize)> {
+    fn plan(&self, graph: &Graph, streams: usize) -> anyhow::Result<(Plan, ExecutionConfig, usize)> {
         let ExecutorArgs { executor: kind, threads, .. } = self.executor;
         let step = match self.schedule {
             Schedule::Window => self.frames,
@@ -145,13 +145,17 @@ impl Bench {
             false => PlanOptions::training(streams, step).with_input_gradients(),
         };
         let options = PlanOptions { workers: kind.workers(threads), ..options };
-        Ok((Plan::new(graph, options)?, Setup { threads, ..Setup::new(streams, step) }, step))
+        Ok((
+            Plan::new(graph, options)?,
+            ExecutionConfig { threads, ..ExecutionConfig::new(streams, step) },
+            step,
+        ))
     }
 
     /// Compiles kernels, for the cache.
     pub(super) fn prepare(&self, graph: &Graph, streams: usize) -> anyhow::Result<()> {
-        let (plan, setup, _) = self.plan(graph, streams)?;
-        self.executor.cuda(plan, setup)?;
+        let (plan, config, _) = self.plan(graph, streams)?;
+        self.executor.cuda(plan, config)?;
         Ok(())
     }
 
@@ -164,10 +168,10 @@ impl Bench {
     ) -> anyhow::Result<Measured> {
         let effort = Effort { time, calls: self.calls, forward: self.forward || self.inference };
         let ExecutorArgs { executor: kind, threads, precision } = self.executor;
-        let (plan, setup, step) = self.plan(graph, streams)?;
+        let (plan, config, step) = self.plan(graph, streams)?;
         // Before the data, for the executor refuses what memory does not hold.
         if kind == ExecutorKind::Cuda {
-            let executor = self.executor.cuda(plan, setup)?;
+            let executor = self.executor.cuda(plan, config)?;
             let speeds = match machine {
                 Some(Machine::Gpu(speeds)) => Some(speeds),
                 _ => None,
@@ -177,7 +181,7 @@ impl Bench {
             return Ok(on_a_device(executor, &data, step, effort, self.kernels, speeds)?);
         }
         let before = memory::resident();
-        let mut executor = make(kind, plan, setup, precision)?;
+        let mut executor = make(kind, plan, config, precision)?;
         let made = memory::resident();
         // The executor's own plan, which may do less than the one it was given.
         let bounds = match machine {
@@ -348,7 +352,8 @@ mod tests {
         let graph = rnnc_lang::compile("n.rnn", TEXT, None).unwrap();
         let plan = Plan::new(&graph, PlanOptions::training(2, step)).unwrap();
         let (recorder, _) = Recorder::new(Device::named("h200").unwrap());
-        let executor = CudaExecutor::with_driver(plan, Setup::new(2, step), Box::new(recorder)).unwrap();
+        let executor =
+            CudaExecutor::with_driver(plan, ExecutionConfig::new(2, step), Box::new(recorder)).unwrap();
         let small = Device { memory_bytes: 1 << 20, ..Device::named("h200").unwrap() };
         let speeds = Speeds::with_driver(&mut Recorder::new(small).0, Precision::F32, None).unwrap();
         let data = Data::draw(&graph, 2, 6, 1).unwrap();

@@ -41,7 +41,7 @@ fn written(len: usize, parts: &[Range<usize>], write: Write<'_>) -> Vec<f32> {
 }
 
 /// Checks a function that writes a row: what it makes of it, within some distance of `want`, and that its parts are the
-/// same however they are dealt, and nothing else is written.
+/// same however they are partitioned, and nothing else is written.
 fn check(what: &str, want: &[f64], within: f64, write: Write<'_>) {
     let n = want.len();
     let all = written(n, &[0..n], write);

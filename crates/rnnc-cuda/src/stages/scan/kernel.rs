@@ -4,7 +4,7 @@
 //! has a few frames of one lane: what they make of the state is an affine map of it, found without knowing the state
 //! (Blelloch 1990). The block composes these maps, waits for the state that the chunk before leaves, publishes its own,
 //! and only then do its threads compute their frames. States go from chunk to chunk in order, never by way of whichever
-//! came first, so results repeat bit for bit; and tickets are dealt in the order of chunks, so who is waited for runs.
+//! came first, so results repeat bit for bit; and tickets are partitioned in the order of chunks, so who is waited for runs.
 
 use super::text::Text;
 use crate::places::Places;
@@ -173,11 +173,11 @@ if (thread() == 0) signal((u32*)counter);
         format!("maps[{part} * {} + {thread}]", self.threads)
     }
 
-    /// The parts of a map, by name: whether it depends on the state at all, constants, slopes.
+    /// The parts of a map, by name: whether it depends on the state at all, constants, coefficients.
     fn parts(&self) -> Vec<String> {
         let order = self.recurrence.order();
-        let slopes = (0..order).flat_map(|s| (0..order).map(move |j| format!("m{s}_{j}")));
-        (0..order).map(|s| format!("b{s}")).chain(slopes).collect()
+        let coefficients = (0..order).flat_map(|s| (0..order).map(move |j| format!("m{s}_{j}")));
+        (0..order).map(|s| format!("b{s}")).chain(coefficients).collect()
     }
 
     /// Puts the thread's map where the others see it.

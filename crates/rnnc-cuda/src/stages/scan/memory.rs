@@ -1,18 +1,18 @@
-//! A track as the plan has it: one thread a lane, which runs all steps in order and reads back from memory what it
-//! wrote. It takes any track; the others take only those that are recurrences of single frames.
+//! A task as the plan has it: one thread a lane, which runs all steps in order and reads back from memory what it
+//! wrote. It takes any task; the others take only those that are recurrences of single frames.
 
 use crate::places::Places;
 use crate::source::map::{Rows, statements};
 use rnnc_graph::Direction;
-use rnnc_plan::{Map, Track};
+use rnnc_plan::{Map, Task};
 use std::fmt::Write;
 
-/// The text of a track for one lane: `unit` of `stream`.
-pub(crate) fn text(places: &Places<'_>, track: &Track, maps: &[(i64, &Map)]) -> String {
+/// The text of a task for one lane: `unit` of `stream`.
+pub(crate) fn text(places: &Places<'_>, task: &Task, maps: &[(i64, &Map)]) -> String {
     let mut out = String::new();
     let offsets = || maps.iter().map(|&(offset, _)| offset);
     let (least, largest) = (offsets().min().unwrap_or(0), offsets().max().unwrap_or(0));
-    let frame = match track.direction {
+    let frame = match task.direction {
         Direction::Forward => "a.first + t",
         Direction::Backward => "a.end - 1 - t",
     };

@@ -10,6 +10,6 @@ DEVICE void wait_until(const Args& a, const u32* counter, u32 number, u32 code) 
     }
 }
 
-// Adds what a state gives by a slope. A state of 0 gives nothing, whatever the slope: over many frames it may be beyond
+// Adds what a state gives by a coefficient. A state of 0 gives nothing, whatever the coefficient: over many frames it may be beyond
 // all bounds though no frame's is.
-DEVICE float add_share(float slope, float state, float sum) { return state == 0.f ? sum : fused(slope, state, sum); }
+DEVICE float add_share(float coefficient, float state, float sum) { return state == 0.f ? sum : fused(coefficient, state, sum); }

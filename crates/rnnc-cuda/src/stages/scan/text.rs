@@ -53,9 +53,13 @@ impl<'a> Text<'a> {
     fn clocks(&self) -> Vec<&'static str> {
         let (r, back) = (self.recurrence, self.recurrence.direction == Direction::Backward);
         let delays = || r.inputs.iter().map(|input| input.read.delay);
-        let ages = delays().any(|d| d > 0) || (!r.states.is_empty() && !back);
+        let since_reset = delays().any(|d| d > 0) || (!r.states.is_empty() && !back);
         let ahead = delays().any(|d| d < 0) || (!r.states.is_empty() && back);
-        [(ages, "ages"), (ahead, "ahead")].into_iter().filter(|(needed, _)| *needed).map(|(_, n)| n).collect()
+        [(since_reset, "since_reset"), (ahead, "ahead")]
+            .into_iter()
+            .filter(|(needed, _)| *needed)
+            .map(|(_, n)| n)
+            .collect()
     }
 
     /// How many numbers a frame loads.
@@ -123,14 +127,14 @@ impl<'a> Text<'a> {
         let slots: Vec<Form<String>> =
             (0..recurrence.order()).map(|slot| Form::free(format!("{state}{slot}"))).collect();
         let mut printer = Printer::new(self, tile);
-        // Without slopes everything is affine.
+        // Without coefficients everything is affine.
         let after = frame(recurrence, None, &slots, &mut printer).unwrap_or_default();
         let mut body = printer.out;
         push(&mut body, recurrence, &after, 0, |slot, _| format!("{state}{slot}"));
         over_tile(frames, end, &self.frame_and_row(), &body)
     }
 
-    /// The same, of affine forms: constants in `<constant>0`, ..., slopes in `<slope>0_0`, ...; only what the state needs.
+    /// The same, of affine forms: constants in `<constant>0`, ..., coefficients in `<coefficient>0_0`, ...; only what the state needs.
     /// `cut` is set where a new sequence begins, after which nothing depends on the state.
     pub fn summary(&mut self, tile: &str, frames: usize, wanted: &[bool]) -> String {
         let recurrence = self.recurrence;
@@ -138,7 +142,7 @@ impl<'a> Text<'a> {
         let slots: Vec<Form<String>> = (0..order)
             .map(|slot| Form {
                 constant: format!("b{slot}"),
-                slopes: (0..order).map(|j| format!("m{slot}_{j}")).collect(),
+                coefficients: (0..order).map(|j| format!("m{slot}_{j}")).collect(),
             })
             .collect();
         let mut printer = Printer::new(self, tile);
@@ -171,16 +175,16 @@ fn over_tile(frames: usize, end: &str, head: &str, body: &str) -> String {
     )
 }
 
-/// Moves the state on by a frame: its constants, and the first `slopes` of its slopes. `name` is that of a slot's
-/// constant, or of one of its slopes.
+/// Moves the state on by a frame: its constants, and the first `coefficients` of its coefficients. `name` is that of a slot's
+/// constant, or of one of its coefficients.
 fn push(
     out: &mut String,
     recurrence: &Recurrence,
     after: &[Form<String>],
-    slopes: usize,
+    coefficients: usize,
     name: impl Fn(usize, Option<usize>) -> String,
 ) {
-    let parts = || std::iter::once(None).chain((0..slopes).map(Some));
+    let parts = || std::iter::once(None).chain((0..coefficients).map(Some));
     for (n, (state, after)) in recurrence.states.iter().zip(after).enumerate() {
         for (delay, part) in (2..=state.depth).rev().flat_map(|delay| parts().map(move |part| (delay, part)))
         {
@@ -190,7 +194,7 @@ fn push(
         for part in parts() {
             let value = match part {
                 None => &after.constant,
-                Some(j) => after.slopes.get(j).map_or("0.f", |slope| slope),
+                Some(j) => after.coefficients.get(j).map_or("0.f", |coefficient| coefficient),
             };
             let _ = writeln!(out, "{} = {value};", name(recurrence.slot(n, 1), part));
         }
@@ -223,8 +227,8 @@ impl<'a, 'b> Printer<'a, 'b> {
     fn condition(&self, delay: i64, history: bool) -> String {
         let tile = self.tile;
         match delay {
-            1.. if history => format!("{tile}.ages[i] < {delay}u"),
-            1.. => format!("{tile}.ages[i] < {delay}u || frame - {delay} < a.first"),
+            1.. if history => format!("{tile}.since_reset[i] < {delay}u"),
+            1.. => format!("{tile}.since_reset[i] < {delay}u || frame - {delay} < a.first"),
             _ => format!("{tile}.ahead[i] <= {}u", -delay),
         }
     }
@@ -269,7 +273,7 @@ impl Algebra for Printer<'_, '_> {
     }
 
     fn mask(&mut self, key: u64, probability: f64, first: usize) -> String {
-        if !self.text.places.setup.training {
+        if !self.text.places.config.training {
             return float(1.0);
         }
         self.variable(&map::mask(key, probability, &format!("{first}u + u")))

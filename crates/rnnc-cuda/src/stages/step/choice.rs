@@ -1,8 +1,8 @@
 //! What is chosen about a loop, and what can be: its tier, its blocks, how they share rows, and how they multiply.
 
-use super::track::{is_in_step, products, spans};
+use super::task::{is_in_step, products, slice_lens};
 use crate::device::Device;
-use rnnc_plan::Track;
+use rnnc_plan::Task;
 use serde::Serialize;
 
 /// What the blocks of a loop share, and so how they exchange what each other needs.
@@ -51,17 +51,17 @@ pub struct Choice {
 }
 
 /// Units that a block has of a layer.
-pub fn units(span: usize, blocks: usize) -> usize {
-    span.div_ceil(blocks).max(1)
+pub fn units(slice_len: usize, blocks: usize) -> usize {
+    slice_len.div_ceil(blocks).max(1)
 }
 
-/// What a track can be laid out as, on at most `most` blocks.
-pub(super) fn candidates(track: &Track, rows: usize, device: &Device, most: usize) -> Vec<Choice> {
+/// What a task can be laid out as, on at most `most` blocks.
+pub(super) fn candidates(task: &Task, rows: usize, device: &Device, most: usize) -> Vec<Choice> {
     /// Streams beyond which the sums of a block no longer fit.
     const STREAMS: usize = 128;
-    let span = spans(track).max().unwrap_or(1);
+    let slice_len = slice_lens(task).max().unwrap_or(1);
     let mut ways = vec![Way::Lanes];
-    if is_in_step(track) && products(track).next().is_some() && (4..=STREAMS).contains(&rows) {
+    if is_in_step(task) && products(task).next().is_some() && (4..=STREAMS).contains(&rows) {
         ways.push(Way::Tiles);
     }
     let mut out = Vec::new();
@@ -69,7 +69,7 @@ pub(super) fn candidates(track: &Track, rows: usize, device: &Device, most: usiz
         let mut add = |tier, blocks, team| out.push(Choice { tier, blocks, team, way });
         add(Tier::Block, 1, 1);
         let mut size = 2;
-        while size <= device.cluster.min(most) && size <= span {
+        while size <= device.cluster.min(most) && size <= slice_len {
             add(Tier::Cluster, size, 1);
             size *= 2;
         }
@@ -77,11 +77,11 @@ pub(super) fn candidates(track: &Track, rows: usize, device: &Device, most: usiz
         while team == 1 || way == Way::Tiles && team <= device.cluster.min(8) {
             // What does not fit into whole clusters stays free.
             let most = if team > 2 { most - most / 11 } else { most } / team * team;
-            let fewest = units(span, most.max(1));
+            let fewest = units(slice_len, most.max(1));
             // Powers of two fill the lanes; and fewer blocks may do as well, or better: each reads all.
             let round = fewest.next_power_of_two();
             for units in [fewest, round, 2 * round, 4 * round] {
-                let blocks = span.div_ceil(units).next_multiple_of(team);
+                let blocks = slice_len.div_ceil(units).next_multiple_of(team);
                 if blocks > 1 && blocks <= most {
                     add(Tier::Grid, blocks, team);
                 }

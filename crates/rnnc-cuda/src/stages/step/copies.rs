@@ -126,7 +126,7 @@ pub(super) fn first(
     for (part, chunks) in p.parts.iter().zip(p.chunks.windows(2)) {
         let (view, delay) = (part.from.view, part.from.delay);
         for s in stored.iter().filter(|s| delay != 0 && exchange::overlap(s.view, view)) {
-            let own = units(s.span, blocks);
+            let own = units(s.slice_len, blocks);
             let _ = writeln!(
                 out,
                 "        for (u32 i = tid; i < {}u; i += {threads}u) {{\n            const u32 stream = i / {own}u, unit = g * {own}u + i % {own}u;",

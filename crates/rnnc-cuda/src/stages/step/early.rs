@@ -5,7 +5,7 @@
 
 use super::exchange::{self, Origin, Stored};
 use rnnc_graph::Direction;
-use rnnc_plan::{Instruction, Op, Track, View};
+use rnnc_plan::{Instruction, Op, Task, View};
 use std::fmt::Write;
 
 /// Where values are read to.
@@ -168,17 +168,17 @@ impl Early {
 pub(super) struct Carry {
     /// What is read.
     pub view: View,
-    /// The unit of its first column, of layers of `span`.
+    /// The unit of its first column, of layers of `slice_len`.
     pub first: usize,
-    pub span: usize,
+    pub slice_len: usize,
 }
 
-/// What a track's threads keep for their own next step.
-pub(super) fn carries(track: &Track, stored: &[Stored]) -> Vec<Carry> {
-    let sign = if track.direction == Direction::Forward { 1 } else { -1 };
+/// What a task's threads keep for their own next step.
+pub(super) fn carries(task: &Task, stored: &[Stored]) -> Vec<Carry> {
+    let sign = if task.direction == Direction::Forward { 1 } else { -1 };
     let mut out: Vec<Carry> = Vec::new();
     let maps = || {
-        track.phases.iter().flat_map(|p| &p.ops).filter_map(|placed| match &placed.op {
+        task.phases.iter().flat_map(|p| &p.ops).filter_map(|placed| match &placed.op {
             Op::Map(map) => Some(map),
             _ => None,
         })
@@ -186,13 +186,15 @@ pub(super) fn carries(track: &Track, stored: &[Stored]) -> Vec<Carry> {
     for map in maps() {
         for step in &map.program {
             let Instruction::Load { read, .. } = step else { continue };
-            let own = exchange::origin(stored, read, map.span, map.first) == Origin::SameUnit;
-            let known = out.iter().any(|c| c.view == read.view && c.first == map.first && c.span == map.span);
+            let own = exchange::origin(stored, read, map.slice_len, map.first) == Origin::SameUnit;
+            let known = out
+                .iter()
+                .any(|c| c.view == read.view && c.first == map.first && c.slice_len == map.slice_len);
             if !own || known || sign * read.delay != 1 {
                 continue;
             }
-            let carry = Carry { view: read.view, first: map.first, span: map.span };
-            let stores = maps().filter(|m| m.span == map.span).any(|m| {
+            let carry = Carry { view: read.view, first: map.first, slice_len: map.slice_len };
+            let stores = maps().filter(|m| m.slice_len == map.slice_len).any(|m| {
                 m.program
                     .iter()
                     .any(|s| matches!(s, Instruction::Store { to, .. } if carry.is_part_of(*to, m.first)))

@@ -4,14 +4,14 @@
 //! are written once, so nothing waits for readers.
 
 use rnnc_graph::Direction;
-use rnnc_plan::{Instruction, Op, Product, Read, Track, Vector, View};
+use rnnc_plan::{Instruction, Op, Product, Read, Task, Vector, View};
 
-/// Values that a track's operations store: columns of a buffer that are units of layers of a size.
+/// Values that a task's operations store: columns of a buffer that are units of layers of a size.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Stored {
     pub view: View,
-    /// The size of the layer, by which units are dealt.
-    pub span: usize,
+    /// The size of the layer, by which units are partitioned.
+    pub slice_len: usize,
     /// The unit of the first column.
     pub first: usize,
     pub phase: usize,
@@ -19,20 +19,19 @@ pub(super) struct Stored {
     pub by_map: bool,
 }
 
-/// All that a track stores.
-pub(super) fn stored(track: &Track) -> Vec<Stored> {
+/// All that a task stores.
+pub(super) fn stored(task: &Task) -> Vec<Stored> {
     let mut out = Vec::new();
-    for (phase, placed) in
-        track.phases.iter().enumerate().flat_map(|(p, x)| x.ops.iter().map(move |o| (p, o)))
+    for (phase, placed) in task.phases.iter().enumerate().flat_map(|(p, x)| x.ops.iter().map(move |o| (p, o)))
     {
         let offset = placed.offset;
         match &placed.op {
             Op::MatMul(products) => {
                 for p in products {
-                    if p.to.len < p.span {
+                    if p.to.len < p.slice_len {
                         out.push(Stored {
                             view: p.to,
-                            span: p.span,
+                            slice_len: p.slice_len,
                             first: p.first,
                             phase,
                             offset,
@@ -40,8 +39,15 @@ pub(super) fn stored(track: &Track) -> Vec<Stored> {
                         });
                         continue;
                     }
-                    for view in p.to.slices(p.span) {
-                        out.push(Stored { view, span: p.span, first: 0, phase, offset, by_map: false });
+                    for view in p.to.slices(p.slice_len) {
+                        out.push(Stored {
+                            view,
+                            slice_len: p.slice_len,
+                            first: 0,
+                            phase,
+                            offset,
+                            by_map: false,
+                        });
                     }
                 }
             }
@@ -50,7 +56,7 @@ pub(super) fn stored(track: &Track) -> Vec<Stored> {
                     if let Instruction::Store { to, .. } = *step {
                         out.push(Stored {
                             view: to,
-                            span: map.span,
+                            slice_len: map.slice_len,
                             first: map.first,
                             phase,
                             offset,
@@ -60,8 +66,8 @@ pub(super) fn stored(track: &Track) -> Vec<Stored> {
                 }
             }
             Op::Vector(v) => {
-                for view in v.to.slices(v.span) {
-                    out.push(Stored { view, span: v.span, first: 0, phase, offset, by_map: false });
+                for view in v.to.slices(v.slice_len) {
+                    out.push(Stored { view, slice_len: v.slice_len, first: 0, phase, offset, by_map: false });
                 }
             }
             _ => {}
@@ -71,9 +77,8 @@ pub(super) fn stored(track: &Track) -> Vec<Stored> {
 }
 
 /// Whether an operation before that at `place` (phase, operation) stores some of a view.
-pub(super) fn is_stored_before(track: &Track, place: (usize, usize), view: View) -> bool {
-    let ops =
-        track.phases.iter().enumerate().flat_map(|(p, x)| x.ops.iter().enumerate().map(move |o| (p, o)));
+pub(super) fn is_stored_before(task: &Task, place: (usize, usize), view: View) -> bool {
+    let ops = task.phases.iter().enumerate().flat_map(|(p, x)| x.ops.iter().enumerate().map(move |o| (p, o)));
     ops.filter(|&(p, (o, _))| (p, o) < place).any(|(_, (_, placed))| match &placed.op {
         Op::MatMul(products) => products.iter().any(|p| overlap(p.to, view)),
         Op::Map(map) => {
@@ -96,8 +101,8 @@ pub(super) fn common(from: View, stored: View) -> (usize, usize) {
 
 /// How many steps after its maps computed them a product reads its source, if that is 0 or 1 and all of its columns are
 /// theirs.
-pub(super) fn lag(track: &Track, stored: &[Stored], product: &Product) -> Option<i64> {
-    let sign = if track.direction == Direction::Forward { 1 } else { -1 };
+pub(super) fn lag(task: &Task, stored: &[Stored], product: &Product) -> Option<i64> {
+    let sign = if task.direction == Direction::Forward { 1 } else { -1 };
     let view = product.from.view;
     let stores = stored.iter().filter(|s| overlap(s.view, view));
     let mut columns = 0;
@@ -124,11 +129,11 @@ pub(super) enum Origin {
     OtherUnits,
 }
 
-/// Where an elementwise read by units `first ..` of a layer of `span` comes from.
-pub(super) fn origin(stored: &[Stored], read: &Read, span: usize, first: usize) -> Origin {
+/// Where an elementwise read by units `first ..` of a layer of `slice_len` comes from.
+pub(super) fn origin(stored: &[Stored], read: &Read, slice_len: usize, first: usize) -> Origin {
     let mut origin = Origin::Outside;
     for s in stored.iter().filter(|s| overlap(s.view, read.view)) {
-        let same = s.span == span && s.view.column + first == read.view.column + s.first;
+        let same = s.slice_len == slice_len && s.view.column + first == read.view.column + s.first;
         if !same {
             return Origin::OtherUnits;
         }
@@ -154,14 +159,14 @@ pub(super) struct Wait {
 /// What a phase must wait for. Of operations that `says_itself` names, with the phase they stand in and their place in it,
 /// what they read says itself that it is there.
 pub(super) fn waits(
-    track: &Track,
+    task: &Task,
     stored: &[Stored],
     phase: usize,
     says_itself: &dyn Fn((usize, usize), Reader<'_>) -> bool,
 ) -> Vec<Wait> {
     let mut waits: Vec<Wait> = Vec::new();
-    let width = i64::try_from(track.block.max(1)).unwrap_or(i64::MAX);
-    let sign = if track.direction == Direction::Forward { 1 } else { -1 };
+    let width = i64::try_from(task.block.max(1)).unwrap_or(i64::MAX);
+    let sign = if task.direction == Direction::Forward { 1 } else { -1 };
     let mut need = |read: &Read, offset: i64| {
         for s in stored.iter().filter(|s| overlap(s.view, read.view)) {
             // The step in which the last frame of this step's block finds what it reads.
@@ -172,7 +177,7 @@ pub(super) fn waits(
             }
         }
     };
-    for (at, placed) in track.phases[phase].ops.iter().enumerate() {
+    for (at, placed) in task.phases[phase].ops.iter().enumerate() {
         let says_itself = |reader| says_itself((phase, at), reader);
         match &placed.op {
             Op::MatMul(products) => {
@@ -185,7 +190,7 @@ pub(super) fn waits(
                 for step in &map.program {
                     match step {
                         Instruction::Load { read, .. }
-                            if origin(stored, read, map.span, map.first) == Origin::OtherUnits =>
+                            if origin(stored, read, map.slice_len, map.first) == Origin::OtherUnits =>
                         {
                             need(read, placed.offset);
                         }

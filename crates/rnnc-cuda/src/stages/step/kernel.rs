@@ -1,10 +1,10 @@
-//! The kernel of a loop: steps in order, each its phases, each its operations in pieces that need no meeting inside.
+//! The kernel of a loop: steps in order, each its phases, each its operations in pieces that need no barrier inside.
 
 mod ahead;
+pub(super) mod barrier;
 mod first;
 mod items;
 mod maps;
-pub(super) mod meeting;
 mod vectors;
 
 use super::choice::{Tier, Way, units};
@@ -15,16 +15,16 @@ use super::layout::Layout;
 use super::posts;
 use super::product_layout::ProductLayout;
 use super::sums::Summed;
-use super::track::is_in_step;
+use super::task::is_in_step;
 use super::{product, tiles};
 use crate::places::Places;
 use rnnc_graph::Direction;
-use rnnc_plan::{Map, Op, Phase, Track, Vector};
+use rnnc_plan::{Map, Op, Phase, Task, Vector};
 
 /// A kernel as it is being printed.
 pub(super) struct Kernel<'a> {
     places: &'a Places<'a>,
-    track: &'a Track,
+    task: &'a Task,
     layout: &'a Layout,
     stored: Vec<Stored>,
     /// What each phase waits for.
@@ -62,7 +62,7 @@ struct Place {
 /// Registers that reading ahead may take: beside products of lanes, and of tiles, which take more themselves.
 const AHEAD: [usize; 2] = [56, 36];
 
-/// Operations of a phase that a block runs without meeting inside: products, then the maps behind them.
+/// Operations of a phase that a block runs without barrier inside: products, then the maps behind them.
 struct Piece<'a> {
     offset: i64,
     /// Places in [`Layout::products`].
@@ -76,14 +76,14 @@ impl<'a> Kernel<'a> {
     /// those of the sums.
     pub fn new(
         places: &'a Places<'a>,
-        track: &'a Track,
+        task: &'a Task,
         layout: &'a Layout,
         summed: Vec<Summed<'a>>,
         scratch: usize,
         counters: usize,
         code: usize,
     ) -> Kernel<'a> {
-        let stored = exchange::stored(track);
+        let stored = exchange::stored(task);
         let says_itself = |place: (usize, usize), reader: Reader<'_>| match reader {
             Reader::Product(product) => {
                 let here = |p: &&ProductLayout| p.place == place && p.parts.contains(product);
@@ -91,8 +91,7 @@ impl<'a> Kernel<'a> {
             }
             Reader::Vector(v) => summed.iter().any(|s| s.polled && std::ptr::eq(s.vector, v)),
         };
-        let waits =
-            (0..track.phases.len()).map(|p| exchange::waits(track, &stored, p, &says_itself)).collect();
+        let waits = (0..task.phases.len()).map(|p| exchange::waits(task, &stored, p, &says_itself)).collect();
         let mut at = scratch;
         let mut far = Vec::new();
         for p in &layout.products {
@@ -100,7 +99,7 @@ impl<'a> Kernel<'a> {
             far.push((numbers > 0).then_some(at));
             at += numbers * layout.choice.blocks;
         }
-        let window = places.setup.window;
+        let window = places.config.window;
         let copies = |p: &ProductLayout| {
             let copies = p.copied.then_some(Copies { at, precision: layout.work.precision });
             at += p.copied_numbers() * (window + 2);
@@ -113,15 +112,15 @@ impl<'a> Kernel<'a> {
             (s, begin)
         };
         let summed = summed.into_iter().map(with_place).collect();
-        let ahead = is_in_step(track).then_some(To::Registers);
+        let ahead = is_in_step(task).then_some(To::Registers);
         let lags = |p: &ProductLayout| {
-            p.parts.iter().filter_map(|part| exchange::lag(track, &stored, part)).collect()
+            p.parts.iter().filter_map(|part| exchange::lag(task, &stored, part)).collect()
         };
         let lags = layout.products.iter().map(lags).collect();
-        let carries = if ahead.is_some() { early::carries(track, &stored) } else { Vec::new() };
+        let carries = if ahead.is_some() { early::carries(task, &stored) } else { Vec::new() };
         Kernel {
             places,
-            track,
+            task,
             layout,
             stored,
             waits,
@@ -204,7 +203,7 @@ impl<'a> Kernel<'a> {
                 }
             }
         }
-        let placed = || self.track.phases.iter().flat_map(|p| &p.ops).map(|p| p.offset);
+        let placed = || self.task.phases.iter().flat_map(|p| &p.ops).map(|p| p.offset);
         let (least, largest) = (placed().min().unwrap_or(0), placed().max().unwrap_or(0));
         let width = self.width() as i64;
         let begin = (-largest).div_euclid(width);
@@ -213,8 +212,8 @@ impl<'a> Kernel<'a> {
             width - 1 - least
         ));
         let head = std::mem::take(&mut self.out);
-        let track = self.track;
-        for (number, phase) in track.phases.iter().enumerate() {
+        let task = self.task;
+        for (number, phase) in task.phases.iter().enumerate() {
             self.phase(number, phase);
         }
         let registers: usize = self.earlies.iter().map(|place| place.early.registers()).sum();
@@ -227,7 +226,7 @@ impl<'a> Kernel<'a> {
         self.before_the_first_step();
         self.first_sources();
         self.first_copies();
-        self.first_meeting();
+        self.first_barrier();
         // Weights in shared memory are their own thread's, so nothing has to be met for.
         self.line("    for (int step = begin; step < stop; step++) {");
         self.before_a_step();
@@ -239,19 +238,20 @@ impl<'a> Kernel<'a> {
     }
 
     /// Items of a block.
-    fn items_of(&self, span: usize) -> usize {
-        let (of_units, of_streams) = self.layout.item(span);
-        units(span, self.layout.choice.blocks).div_ceil(of_units) * self.places.streams().div_ceil(of_streams)
+    fn items_of(&self, slice_len: usize) -> usize {
+        let (of_units, of_streams) = self.layout.item(slice_len);
+        units(slice_len, self.layout.choice.blocks).div_ceil(of_units)
+            * self.places.streams().div_ceil(of_streams)
     }
 
     /// Items of a warp: a few units of a few streams each.
-    fn items_of_a_warp(&self, span: usize) -> usize {
-        self.items_of(span).div_ceil(self.layout.threads / 32)
+    fn items_of_a_warp(&self, slice_len: usize) -> usize {
+        self.items_of(slice_len).div_ceil(self.layout.threads / 32)
     }
 
     /// The frame of the step with that number.
     fn step_frame(&self, step: &str) -> String {
-        match self.track.direction {
+        match self.task.direction {
             Direction::Forward => format!("a.first + {step}"),
             Direction::Backward => format!("a.end - 1 - ({step})"),
         }
@@ -260,7 +260,7 @@ impl<'a> Kernel<'a> {
     /// Which reads of a product cross, for `frame` and `stream`.
     fn crossing(&self, k: usize) -> String {
         let row = format!("(u32)frame * {}u + stream", self.places.streams());
-        format!("crossing_{k}(a, frame, constant(a.ages + ({row})), constant(a.ahead + ({row})))")
+        format!("crossing_{k}(a, frame, constant(a.since_reset + ({row})), constant(a.ahead + ({row})))")
     }
 
     fn line(&mut self, line: &str) {
@@ -304,7 +304,7 @@ impl<'a> Kernel<'a> {
                     ));
                 }
             }
-        } else if number + 1 < self.track.phases.len()
+        } else if number + 1 < self.task.phases.len()
             || self.layout.buffers() == 1 && !self.begins_by_staging()
             // Other threads read what a vector function stores.
             || pieces.last().is_some_and(|piece| piece.vector.is_some())
@@ -316,7 +316,7 @@ impl<'a> Kernel<'a> {
 
     /// Whether all threads of a block meet in a step before any sums are written: where they bring sources to shared memory.
     fn begins_by_staging(&self) -> bool {
-        let first = self.track.phases.first().map(|phase| self.pieces(0, phase));
+        let first = self.task.phases.first().map(|phase| self.pieces(0, phase));
         let piece = first.and_then(|pieces| pieces.into_iter().next());
         piece.is_some_and(|p| p.products.first().is_some_and(|&k| self.layout.products[k].staged > 0))
     }
@@ -358,7 +358,7 @@ impl<'a> Kernel<'a> {
     /// The expressions of a step's frame `j`, in the order of steps, and, from that (`i`), of the frame itself.
     fn index_and_frame(&self, offset: i64, j: &str) -> (String, &'static str) {
         let width = self.width();
-        let frame = match self.track.direction {
+        let frame = match self.task.direction {
             Direction::Forward => "a.first + i",
             Direction::Backward => "a.end - 1 - i",
         };
@@ -380,9 +380,9 @@ impl<'a> Kernel<'a> {
             }
             let mut opening = String::new();
             let crossing = match (p.way, self.crossings_ahead()) {
-                (Way::Lanes, true) => format!("crossing_{k}(a, frame, age, ahead)"),
-                (Way::Tiles, _) if self.tile_ages() > 0 => {
-                    tiles::crossings(&mut opening, &k.to_string(), p, self.tile_ages())
+                (Way::Lanes, true) => format!("crossing_{k}(a, frame, since_reset, ahead)"),
+                (Way::Tiles, _) if self.tile_since_reset() > 0 => {
+                    tiles::crossings(&mut opening, &k.to_string(), p, self.tile_since_reset())
                 }
                 _ => self.crossing(k),
             };
@@ -410,15 +410,15 @@ impl<'a> Kernel<'a> {
             }
             self.line("        cluster_arrive();\n        cluster_wait();");
         }
-        let mut spans: Vec<usize> = Vec::new();
-        let written = piece.products.iter().map(|&k| self.layout.products[k].span());
-        for span in written.chain(piece.maps.iter().map(|m| m.span)) {
-            if !spans.contains(&span) {
-                spans.push(span);
+        let mut slice_lens: Vec<usize> = Vec::new();
+        let written = piece.products.iter().map(|&k| self.layout.products[k].slice_len());
+        for slice_len in written.chain(piece.maps.iter().map(|m| m.slice_len)) {
+            if !slice_lens.contains(&slice_len) {
+                slice_lens.push(slice_len);
             }
         }
-        for span in spans {
-            self.items(piece, span);
+        for slice_len in slice_lens {
+            self.items(piece, slice_len);
         }
     }
 }

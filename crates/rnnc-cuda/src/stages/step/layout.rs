@@ -5,11 +5,11 @@ use super::choice::{Choice, Tier, Way, candidates, units};
 use super::exchange;
 use super::product_layout::ProductLayout;
 use super::sums;
+use super::task::{Work, is_in_step, products};
 use super::time;
-use super::track::{Work, is_in_step, products};
 use crate::device::Device;
 use crate::stages::vector::Lanes;
-use rnnc_plan::{Op, Product, Setup, Track};
+use rnnc_plan::{ExecutionConfig, Op, Product, Task};
 
 /// A loop (one component, one direction) on a device.
 #[derive(Clone, Debug)]
@@ -34,30 +34,30 @@ pub struct Layout {
 const PARTS: usize = 32;
 
 impl Layout {
-    /// Chooses the layout of a track on at most `most` blocks.
-    pub fn choose(track: &Track, setup: Setup, device: &Device, most: usize) -> Layout {
-        let work = Work::of(track, setup);
-        let layouts = candidates(track, work.rows, device, most);
-        let layouts = layouts.into_iter().map(|choice| Layout::with(track, work, device, choice));
+    /// Chooses the layout of a task on at most `most` blocks.
+    pub fn choose(task: &Task, config: ExecutionConfig, device: &Device, most: usize) -> Layout {
+        let work = Work::of(task, config);
+        let layouts = candidates(task, work.rows, device, most);
+        let layouts = layouts.into_iter().map(|choice| Layout::with(task, work, device, choice));
         // Sums of many streams may not fit.
         let fits = |layout: &Layout| layout.shared_bytes() <= device.shared_bytes;
         let time = |layout: &Layout| layout.frame_time(device);
         let best = layouts.filter(fits).min_by(|a, b| time(a).total_cmp(&time(b)));
         let one = Choice { tier: Tier::Block, blocks: 1, team: 1, way: Way::Lanes };
-        best.unwrap_or_else(|| Layout::with(track, work, device, one))
+        best.unwrap_or_else(|| Layout::with(task, work, device, one))
     }
 
     /// The layout that follows from a choice.
-    pub fn with(track: &Track, work: Work, device: &Device, choice: Choice) -> Layout {
+    pub fn with(task: &Task, work: Work, device: &Device, choice: Choice) -> Layout {
         let Choice { tier, team, way, .. } = choice;
         let rows = work.rows;
         let threads = device.loop_threads;
-        let mut ops = track.phases.iter().flat_map(|p| &p.ops);
+        let mut ops = task.phases.iter().flat_map(|p| &p.ops);
         // Sums over a block's threads, in double precision some, take the first numbers.
         let sums = if ops.any(|placed| matches!(placed.op, Op::Vector(_))) { 64 } else { 0 };
         let mut layout = Layout { choice, work, threads, products: Vec::new(), sums, fixed: 0, summed: 0 };
-        layout.summed = sums::summed(track, &layout).iter().filter(|s| s.polled).count();
-        for (place, product) in products(track) {
+        layout.summed = sums::summed(task, &layout).iter().filter(|s| s.polled).count();
+        for (place, product) in products(task) {
             match layout.products.last_mut() {
                 // A later product into the same units adds to the one before.
                 Some(last) if last.place == place && last.to() == product.to && last.parts.len() < PARTS => {
@@ -73,9 +73,9 @@ impl Layout {
         let mut registers = (device.registers / threads / 2).min(way.most_registers());
         // A warp may be a step ahead of the one that sums, if that alone signals.
         let buffers = layout.buffers();
-        let stages = layout.stages(track);
+        let stages = layout.stages(task);
         for product in &mut layout.products {
-            product.deal(threads / 32, tier == Tier::Grid && !stages);
+            product.partition(threads / 32, tier == Tier::Grid && !stages);
             let weights = product.words();
             product.in_registers = product.thread_chunks.min(registers / weights);
             registers -= product.in_registers * weights;
@@ -90,11 +90,11 @@ impl Layout {
         let results: usize = layout.results();
         let mut at = (layout.sums + results).next_multiple_of(4);
         let room = device.shared_bytes / 4;
-        if tier != Tier::Grid && is_in_step(track) {
-            let stored = exchange::stored(track);
+        if tier != Tier::Grid && is_in_step(task) {
+            let stored = exchange::stored(task);
             for product in &mut layout.products {
                 let numbers = 2 * rows.next_multiple_of(product.together()) * product.source_chunks() * 4;
-                let known = |p: &Product| exchange::lag(track, &stored, p).is_some();
+                let known = |p: &Product| exchange::lag(task, &stored, p).is_some();
                 if at + numbers <= room && product.parts.iter().all(known) {
                     product.exchanged = true;
                     product.exchange_at = at;
@@ -103,9 +103,9 @@ impl Layout {
             }
         }
         if way == Way::Tiles && tier == Tier::Grid {
-            let stored = exchange::stored(track);
+            let stored = exchange::stored(task);
             let known =
-                |p: &Product| p.from.view.len.is_multiple_of(4) && exchange::lag(track, &stored, p).is_some();
+                |p: &Product| p.from.view.len.is_multiple_of(4) && exchange::lag(task, &stored, p).is_some();
             for product in &mut layout.products {
                 product.copied = product.parts.iter().all(known);
             }
@@ -128,8 +128,8 @@ impl Layout {
             layout.products[k].shares = product.has_sources_of(before, rows);
         }
         if tier == Tier::Grid && stages {
-            let stored = exchange::stored(track);
-            let known = |p: &Product| exchange::lag(track, &stored, p).is_some();
+            let stored = exchange::stored(task);
+            let known = |p: &Product| exchange::lag(task, &stored, p).is_some();
             for product in layout.products.iter_mut().filter(|p| p.staged > 0) {
                 let [polled, counted] =
                     [true, false].map(|polled| time::exchange(product, threads, choice.blocks, polled));
@@ -164,7 +164,7 @@ impl Layout {
         later.into_iter().any(|p| p.into.is_none() && exchange::overlap(p.to(), own.to()))
     }
 
-    /// At how many meetings of a step blocks look for numbers that others post.
+    /// At how many barriers of a step blocks look for numbers that others post.
     pub fn posted(&self) -> usize {
         let found = self.summed + usize::from(self.products.iter().any(|p| p.polled));
         found.min(self.work.barriers)
@@ -177,8 +177,8 @@ impl Layout {
 
     /// Whether sources are brought to shared memory: where all rows of a step are of its one frame, so that warps with
     /// different rows read them from there.
-    fn stages(&self, track: &Track) -> bool {
-        is_in_step(track) && self.products.iter().all(|p| p.way == Way::Lanes)
+    fn stages(&self, task: &Task) -> bool {
+        is_in_step(task) && self.products.iter().all(|p| p.way == Way::Lanes)
     }
 
     /// Numbers of shared memory for the results of products, until maps read them: for each warp, those of one item.
@@ -212,15 +212,16 @@ impl Layout {
 
     /// Units and streams of an item, which are a warp's: the same for all operations on layers of that size, so that a unit
     /// is always the same thread's. With few streams, the lanes hold units of all layers that one of its products writes.
-    pub fn item(&self, span: usize) -> (usize, usize) {
+    pub fn item(&self, slice_len: usize) -> (usize, usize) {
         if self.packs() {
-            let units = units(span, self.choice.blocks).next_power_of_two().min(32);
+            let units = units(slice_len, self.choice.blocks).next_power_of_two().min(32);
             return (units, 32 / units);
         }
-        let layers = self.products.iter().filter(|p| p.span() == span).map(|p| p.layers).max().unwrap_or(1);
+        let layers =
+            self.products.iter().filter(|p| p.slice_len() == slice_len).map(|p| p.layers).max().unwrap_or(1);
         let most = (32 / layers.min(32)).max(1);
         let most = if most.is_power_of_two() { most } else { most.next_power_of_two() / 2 };
-        (most.min(units(span, self.choice.blocks).next_power_of_two()), 1)
+        (most.min(units(slice_len, self.choice.blocks).next_power_of_two()), 1)
     }
 
     /// Who makes the sums and results of a function of whole vectors, for a row: half a warp, if there are rows enough.

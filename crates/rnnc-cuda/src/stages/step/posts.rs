@@ -5,7 +5,7 @@
 //! certain bits, which none that is posted has ([`source::LOOPS`](crate::source::LOOPS)). Who needs some looks until none is
 //! absent. So little is exchanged that each thread of a block looks for its own few and brings them to shared memory: the
 //! sources of products with few streams, and the sums of functions of whole vectors. All that a loop's first frame needs of
-//! the frame before is posted before the first step, behind which all blocks meet once.
+//! the frame before is posted before the first step, behind which all blocks synchronize once.
 
 use super::product;
 use super::product_layout::ProductLayout;

@@ -6,9 +6,9 @@ use rnnc_plan::{Product, View};
 use std::fmt::Write;
 
 /// A product's functions: `weight_<id>(a, team, row, chunk, e)` and `source_<id>(a, frame, stream, chunk, crossing)`; bit i of
-/// `crossing` says that the read of part i crosses, as `crossing_<id>(a, frame, age, ahead)` finds out.
+/// `crossing` says that the read of part i crosses, as `crossing_<id>(a, frame, since_reset, ahead)` finds out.
 pub(super) fn functions(out: &mut String, id: &str, product: &ProductLayout, places: &Places<'_>) {
-    let (units, span) = (product.units, product.span());
+    let (units, slice_len) = (product.units, product.slice_len());
     let _ = writeln!(out, "DEVICE float weight_{id}(const Args& a, u32 team, u32 row, u32 chunk, u32 e) {{");
     let _ = writeln!(out, "    const u32 layer = row / {units}u, unit = team * {units}u + row % {units}u;");
     let rows = product.rows();
@@ -17,8 +17,8 @@ pub(super) fn functions(out: &mut String, id: &str, product: &ProductLayout, pla
         let _ = writeln!(out, "    if (row >= {rows}u || unit < {first}u || unit >= {end}u) return 0.f;");
         let _ = writeln!(out, "    const u32 place = layer + unit - {first}u;");
     } else {
-        let _ = writeln!(out, "    if (row >= {rows}u || unit >= {span}u) return 0.f;");
-        let _ = writeln!(out, "    const u32 place = layer * {span}u + unit;");
+        let _ = writeln!(out, "    if (row >= {rows}u || unit >= {slice_len}u) return 0.f;");
+        let _ = writeln!(out, "    const u32 place = layer * {slice_len}u + unit;");
     }
     for (part, chunks) in product.parts.iter().zip(product.chunks.windows(2)) {
         let (begin, end, len) = (chunks[0], chunks[1], part.from.view.len);
@@ -34,14 +34,15 @@ pub(super) fn functions(out: &mut String, id: &str, product: &ProductLayout, pla
     }
     out.push_str("    return 0.f;\n}\n");
 
-    let _ = writeln!(out, "DEVICE u32 crossing_{id}(const Args& a, int frame, u32 age, u32 ahead) {{");
-    out.push_str("    (void)a; (void)frame; (void)age; (void)ahead;\n");
+    let _ =
+        writeln!(out, "DEVICE u32 crossing_{id}(const Args& a, int frame, u32 since_reset, u32 ahead) {{");
+    out.push_str("    (void)a; (void)frame; (void)since_reset; (void)ahead;\n");
     let bits: Vec<String> = product
         .parts
         .iter()
         .enumerate()
         .filter_map(|(bit, part)| {
-            let crosses = places.crosses_at(&part.from, "age", "ahead", "frame")?;
+            let crosses = places.crosses_at(&part.from, "since_reset", "ahead", "frame")?;
             Some(format!("({crosses} ? {}u : 0u)", 1u64 << bit))
         })
         .collect();

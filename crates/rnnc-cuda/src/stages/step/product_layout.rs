@@ -2,7 +2,7 @@
 //! sums stay.
 
 use super::choice::{Choice, Way, units};
-use super::track::Work;
+use super::task::Work;
 use rnnc_plan::{Product, View};
 
 /// Products of one operation into the same units, and how a block computes them.
@@ -73,7 +73,7 @@ pub struct ProductLayout {
 
 impl ProductLayout {
     pub(super) fn new(place: (usize, usize), product: Product, choice: Choice, work: Work) -> ProductLayout {
-        let layers = if product.to.len < product.span { 1 } else { product.to.len / product.span };
+        let layers = if product.to.len < product.slice_len { 1 } else { product.to.len / product.slice_len };
         ProductLayout {
             place,
             parts: vec![product],
@@ -83,7 +83,7 @@ impl ProductLayout {
             streams: work.rows,
             into: None,
             layers,
-            units: units(product.span, choice.blocks) * choice.team,
+            units: units(product.slice_len, choice.blocks) * choice.team,
             chunks: Vec::new(),
             row_groups: 1,
             column_warps: 1,
@@ -106,7 +106,7 @@ impl ProductLayout {
     }
 
     /// Chooses how warps stand: few shuffles want many row groups, few reads of the sources want one.
-    pub(super) fn deal(&mut self, warps: usize, far: bool) {
+    pub(super) fn partition(&mut self, warps: usize, far: bool) {
         let mut at = 0;
         self.chunks = vec![0];
         for part in &self.parts {
@@ -114,7 +114,7 @@ impl ProductLayout {
             self.chunks.push(at);
         }
         if self.way == Way::Tiles {
-            return self.deal_tiles(at, warps, far);
+            return self.partition_tiles(at, warps, far);
         }
         let mut best: Option<(usize, usize, usize, usize, usize, usize)> = None;
         let mut row_groups = 1;
@@ -145,7 +145,7 @@ impl ProductLayout {
     }
 
     /// The same with tensor cores: each group of rows reads the sources, and each part of the columns leaves sums.
-    fn deal_tiles(&mut self, chunks: usize, warps: usize, far: bool) {
+    fn partition_tiles(&mut self, chunks: usize, warps: usize, far: bool) {
         let mut best = usize::MAX;
         let mut row_groups = 1;
         while row_groups <= warps {
@@ -182,25 +182,25 @@ impl ProductLayout {
     }
 
     /// The size of the layers it writes.
-    pub fn span(&self) -> usize {
-        self.parts[0].span
+    pub fn slice_len(&self) -> usize {
+        self.parts[0].slice_len
     }
 
     /// Whether it writes a part of one layer only.
     pub fn partial(&self) -> bool {
-        self.to().len < self.span()
+        self.to().len < self.slice_len()
     }
 
     /// Which of its layers another's first is, if it writes all that the other does.
     pub(super) fn layer_of(&self, other: &ProductLayout) -> Option<usize> {
         let (own, to) = (self.to(), other.to());
         let inside = own.buffer == to.buffer
-            && self.span() == other.span()
+            && self.slice_len() == other.slice_len()
             && own.column <= to.column
             && to.column + to.len <= own.column + own.len;
         // Where the layers begin of which they write the first units.
         let begin = |p: &ProductLayout| p.to().column.checked_sub(p.parts[0].first);
-        inside.then_some((begin(other)?.checked_sub(begin(self)?)?) / self.span())
+        inside.then_some((begin(other)?.checked_sub(begin(self)?)?) / self.slice_len())
     }
 
     /// Whether what another product of its operation brings to shared memory, all rows at once, is what it needs there.
@@ -297,8 +297,9 @@ impl ProductLayout {
 
     /// How many ranges of units a warp's reads of a row of sources are of: those of a thread are `threads` chunks apart.
     pub fn units_read(&self, threads: usize) -> usize {
-        let span = self.span().max(1);
-        let mut first: Vec<usize> = (0..self.reads(threads)).map(|read| read * threads * 4 % span).collect();
+        let slice_len = self.slice_len().max(1);
+        let mut first: Vec<usize> =
+            (0..self.reads(threads)).map(|read| read * threads * 4 % slice_len).collect();
         first.sort_unstable();
         first.dedup();
         first.len().max(1)

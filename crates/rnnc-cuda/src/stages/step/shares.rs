@@ -2,33 +2,33 @@
 //! is predicted to be faster than one after the other on the whole device.
 
 use super::layout::Layout;
-use super::track::weights;
+use super::task::weights;
 use crate::device::Device;
-use rnnc_plan::{Setup, Track};
+use rnnc_plan::{ExecutionConfig, Task};
 
 /// A loop's layout, and where it stands among the loops of its stage.
 #[derive(Clone, Debug)]
 pub struct Share {
     /// Its layout.
     pub layout: Layout,
-    /// Loops of one turn run side by side; turns follow each other.
-    pub turn: usize,
+    /// Loops of one level run side by side; levels follow each other.
+    pub level: usize,
     /// Predicted microseconds of a window.
     pub us: f64,
 }
 
 /// Predicted microseconds of a window.
 pub fn time(shares: &[Share]) -> f64 {
-    let longest = |turn: &[Share]| turn.iter().map(|share| share.us).fold(0.0, f64::max);
-    shares.chunk_by(|a, b| a.turn == b.turn).map(longest).sum()
+    let longest = |level: &[Share]| level.iter().map(|share| share.us).fold(0.0, f64::max);
+    shares.chunk_by(|a, b| a.level == b.level).map(longest).sum()
 }
 
 /// The layouts of loops that do not depend on each other.
-pub fn choose(tracks: &[&Track], setup: Setup, device: &Device) -> Vec<Share> {
-    let mut best = in_turns(tracks, 1, setup, device);
+pub fn choose(tasks: &[&Task], config: ExecutionConfig, device: &Device) -> Vec<Share> {
+    let mut best = by_levels(tasks, 1, config, device);
     let mut beside = 2;
-    while beside < 2 * tracks.len() && beside <= device.multiprocessors {
-        let found = in_turns(tracks, beside.min(tracks.len()), setup, device);
+    while beside < 2 * tasks.len() && beside <= device.multiprocessors {
+        let found = by_levels(tasks, beside.min(tasks.len()), config, device);
         if time(&found) < time(&best) {
             best = found;
         }
@@ -38,44 +38,44 @@ pub fn choose(tracks: &[&Track], setup: Setup, device: &Device) -> Vec<Share> {
 }
 
 /// So many at a time.
-fn in_turns(tracks: &[&Track], at_once: usize, setup: Setup, device: &Device) -> Vec<Share> {
-    let turns = tracks.chunks(at_once).enumerate();
-    turns
-        .flat_map(|(turn, tracks)| {
-            beside(tracks, setup, device).into_iter().map(move |share| Share { turn, ..share })
+fn by_levels(tasks: &[&Task], at_once: usize, config: ExecutionConfig, device: &Device) -> Vec<Share> {
+    let levels = tasks.chunks(at_once).enumerate();
+    levels
+        .flat_map(|(level, tasks)| {
+            beside(tasks, config, device).into_iter().map(move |share| Share { level, ..share })
         })
         .collect()
 }
 
 /// The layouts of loops that run side by side, each with multiprocessors by its work: no more than the device has, of as
 /// many loops.
-pub fn beside(tracks: &[&Track], setup: Setup, device: &Device) -> Vec<Share> {
-    let all: f64 = tracks.iter().map(|track| work(track)).sum();
+pub fn beside(tasks: &[&Task], config: ExecutionConfig, device: &Device) -> Vec<Share> {
+    let all: f64 = tasks.iter().map(|task| work(task)).sum();
     // One each, the rest by work.
-    let rest = device.multiprocessors.saturating_sub(tracks.len()) as f64;
-    let share = |&track: &&Track| {
-        let most = match tracks.len() {
+    let rest = device.multiprocessors.saturating_sub(tasks.len()) as f64;
+    let share = |&task: &&Task| {
+        let most = match tasks.len() {
             1 => device.multiprocessors,
-            _ => 1 + (rest * work(track) / all) as usize,
+            _ => 1 + (rest * work(task) / all) as usize,
         };
-        let layout = Layout::choose(track, setup, device, most);
-        let us = predicted(track, &layout, setup, device);
-        Share { layout, turn: 0, us }
+        let layout = Layout::choose(task, config, device, most);
+        let us = predicted(task, &layout, config, device);
+        Share { layout, level: 0, us }
     };
-    tracks.iter().map(share).collect()
+    tasks.iter().map(share).collect()
 }
 
 /// What a frame takes, relative to other loops': weights count, and each loop has some work beside.
-fn work(track: &Track) -> f64 {
-    (1 + weights(track)) as f64
+fn work(task: &Task) -> f64 {
+    (1 + weights(task)) as f64
 }
 
 /// Predicted microseconds of a loop over a window.
-fn predicted(track: &Track, layout: &Layout, setup: Setup, device: &Device) -> f64 {
-    layout.frame_time(device) * steps(track, setup) as f64
+fn predicted(task: &Task, layout: &Layout, config: ExecutionConfig, device: &Device) -> f64 {
+    layout.frame_time(device) * steps(task, config) as f64
 }
 
 /// Steps of a loop over a window.
-pub fn steps(track: &Track, setup: Setup) -> usize {
-    setup.window.div_ceil(track.block.clamp(1, setup.window.max(1)))
+pub fn steps(task: &Task, config: ExecutionConfig) -> usize {
+    config.window.div_ceil(task.block.clamp(1, config.window.max(1)))
 }

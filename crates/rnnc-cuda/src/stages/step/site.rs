@@ -21,7 +21,7 @@ pub(super) struct Result {
 pub(super) struct LoopSite<'a> {
     pub places: &'a Places<'a>,
     pub stored: &'a [Stored],
-    pub span: usize,
+    pub slice_len: usize,
     pub first: usize,
     /// What can be read of this step without memory.
     pub results: &'a [Result],
@@ -42,7 +42,7 @@ impl Site for LoopSite<'_> {
         {
             return result.value.clone();
         }
-        let origin = match (repeated, origin(self.stored, read, self.span, self.first)) {
+        let origin = match (repeated, origin(self.stored, read, self.slice_len, self.first)) {
             (true, Origin::SameUnit) => Origin::OtherUnits,
             (_, origin) => origin,
         };
@@ -60,7 +60,8 @@ impl Site for LoopSite<'_> {
             }
         } else if let Some((early, carries, sign)) = &mut self.ahead {
             let lag = *sign * read.delay;
-            let kept = |c: &Carry| c.view == read.view && c.first == self.first && c.span == self.span;
+            let kept =
+                |c: &Carry| c.view == read.view && c.first == self.first && c.slice_len == self.slice_len;
             let carry = match (origin, lag) {
                 (Origin::SameUnit, 1) => carries.iter().position(kept),
                 _ => None,
@@ -87,9 +88,9 @@ impl Site for LoopSite<'_> {
             if let Some(value) = value {
                 // Ages are read ahead as they are, and compared when they are there.
                 let mut entry = |of: &str| early.value("u32", format!("early(a.{of} + (row))"));
-                let age = if read.delay > 0 { entry("ages") } else { String::new() };
+                let since_reset = if read.delay > 0 { entry("since_reset") } else { String::new() };
                 let ahead = if read.delay < 0 { entry("ahead") } else { String::new() };
-                return match self.places.crosses_at(read, &age, &ahead, "frame") {
+                return match self.places.crosses_at(read, &since_reset, &ahead, "frame") {
                     None => value,
                     Some(crosses) => format!("{crosses} ? {} : {value}", self.places.start(read, unit)),
                 };
@@ -118,7 +119,7 @@ impl Site for LoopSite<'_> {
     }
 
     fn dropout(&self) -> bool {
-        self.places.setup.training
+        self.places.config.training
     }
 }
 

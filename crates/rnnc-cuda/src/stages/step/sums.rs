@@ -1,11 +1,11 @@
-//! Vector functions in a loop that need no whole vector: each block sums up its own units before blocks meet, and reads
+//! Vector functions in a loop that need no whole vector: each block sums up its own units before blocks synchronize, and reads
 //! only the others' sums behind that. Every row has its own sums, so nothing waits for readers.
 
 use super::choice::{Tier, units};
 use super::exchange::{self, Origin, Stored, overlap};
 use super::layout::Layout;
-use crate::stages::vector::{Dealt, has_parts, sums_of_a_part};
-use rnnc_plan::{Op, Read, Track, Vector};
+use crate::stages::vector::{Partitioned, has_parts, sums_of_a_part};
+use rnnc_plan::{Op, Read, Task, Vector};
 
 /// A vector function of which blocks make sums.
 #[derive(Clone, Copy, Debug)]
@@ -15,7 +15,7 @@ pub(super) struct Summed<'a> {
     pub phase: usize,
     /// The offset of the frames of both.
     pub offset: i64,
-    pub dealt: Dealt,
+    pub partitioned: Partitioned,
     /// Sums of a part.
     pub count: usize,
     /// Whether sums say themselves that they are there.
@@ -30,7 +30,7 @@ impl Summed<'_> {
 
     /// Those of a frame.
     pub fn frame(&self, streams: usize) -> usize {
-        self.dealt.parts * self.part(streams)
+        self.partitioned.parts * self.part(streams)
     }
 
     /// Those of a part of a frame. What a block posts has sectors of its own: where many write, all who look wait.
@@ -48,35 +48,34 @@ impl Summed<'_> {
         let place = match self.polled {
             true => format!("({part}) * {of_part}u + stream * {count}u + {number}u"),
             // Those of a row lie side by side.
-            false => format!("(stream * {count}u + {number}u) * {}u + {part}", self.dealt.parts),
+            false => format!("(stream * {count}u + {number}u) * {}u + {part}", self.partitioned.parts),
         };
         format!("a.scratch + {at}ull + ((u64)(u32)frame * {frame}ull + {place})")
     }
 }
 
-/// The vector functions of a track that its blocks sum up.
-pub(super) fn summed<'a>(track: &'a Track, layout: &Layout) -> Vec<Summed<'a>> {
+/// The vector functions of a task that its blocks sum up.
+pub(super) fn summed<'a>(task: &'a Task, layout: &Layout) -> Vec<Summed<'a>> {
     if layout.choice.blocks == 1 {
         return Vec::new();
     }
-    let stored = exchange::stored(track);
+    let stored = exchange::stored(task);
     let mut out = Vec::new();
-    for (phase, placed) in
-        track.phases.iter().enumerate().flat_map(|(p, x)| x.ops.iter().map(move |o| (p, o)))
+    for (phase, placed) in task.phases.iter().enumerate().flat_map(|(p, x)| x.ops.iter().map(move |o| (p, o)))
     {
         let Op::Vector(vector) = &placed.op else { continue };
         if !has_parts(vector) {
             continue;
         }
-        let (span, offset) = (vector.span, placed.offset);
+        let (slice_len, offset) = (vector.slice_len, placed.offset);
         let last = last_stored(vector, &stored, offset).filter(|&last| last < phase);
         if let Some(phase) = last {
-            let units = units(span, layout.choice.blocks);
-            let dealt = Dealt { units, span, parts: span.div_ceil(units) };
+            let units = units(slice_len, layout.choice.blocks);
+            let partitioned = Partitioned { units, slice_len, parts: slice_len.div_ceil(units) };
             // With many streams, it would be too much to look for.
             let polled = layout.choice.tier == Tier::Grid && !layout.packs();
             let count = sums_of_a_part(vector);
-            out.push(Summed { vector, phase, offset, dealt, count, polled });
+            out.push(Summed { vector, phase, offset, partitioned, count, polled });
         }
     }
     out
@@ -87,9 +86,10 @@ pub(super) fn summed<'a>(track: &'a Track, layout: &Layout) -> Vec<Summed<'a>> {
 fn last_stored(vector: &Vector, stored: &[Stored], offset: i64) -> Option<usize> {
     let mut last = None;
     for read in &vector.operands {
-        let others =
-            |view| exchange::origin(stored, &Read { view, ..*read }, vector.span, 0) == Origin::OtherUnits;
-        if read.delay != 0 || read.view.slices(vector.span).any(others) {
+        let others = |view| {
+            exchange::origin(stored, &Read { view, ..*read }, vector.slice_len, 0) == Origin::OtherUnits
+        };
+        if read.delay != 0 || read.view.slices(vector.slice_len).any(others) {
             return None;
         }
         for s in stored.iter().filter(|s| overlap(s.view, read.view)) {

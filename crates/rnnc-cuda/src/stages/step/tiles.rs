@@ -52,26 +52,26 @@ fn flat_groups(p: &ProductLayout, precision: Precision) -> usize {
     }
 }
 
-/// Tiles of streams, if their ages may be read a step ahead.
-pub(super) fn ages(streams: usize) -> usize {
+/// Tiles of streams, if their steps since reset may be read a step ahead.
+pub(super) fn since_reset(streams: usize) -> usize {
     match streams.div_ceil(8) {
         tiles if tiles <= 8 => tiles,
         _ => 0,
     }
 }
 
-/// The statements that find out, for each part, in which tiles this lane's stream crosses, from ages that were read ahead;
+/// The statements that find out, for each part, in which tiles this lane's stream crosses, from steps since reset that were read ahead;
 /// and the expression of what that says of one `tile`.
-pub(super) fn crossings(out: &mut String, id: &str, p: &ProductLayout, ages: usize) -> String {
+pub(super) fn crossings(out: &mut String, id: &str, p: &ProductLayout, since_reset: usize) -> String {
     let parts = p.parts.len();
     let _ = writeln!(
         out,
         "        u32 cross_{id}[{parts}]; UNROLL for (u32 p = 0; p < {parts}u; p++) cross_{id}[p] = 0u;"
     );
-    let _ = writeln!(out, "        UNROLL for (u32 i = 0; i < {ages}u; i++) {{");
+    let _ = writeln!(out, "        UNROLL for (u32 i = 0; i < {since_reset}u; i++) {{");
     let _ = writeln!(
         out,
-        "            const u32 crossing = crossing_{id}(a, frame, tile_age[i], tile_ahead[i]);"
+        "            const u32 crossing = crossing_{id}(a, frame, tile_since_reset[i], tile_ahead[i]);"
     );
     let _ = writeln!(
         out,

@@ -6,7 +6,7 @@ use super::product_layout::ProductLayout;
 use super::tiles;
 use crate::device::Device;
 
-/// What a meeting costs that is not a frame's first, by tier, beside an empty frame's: what is met for has to be written, and
+/// What a barrier costs that is not a frame's first, by tier, beside an empty frame's: what is met for has to be written, and
 /// read again by all. Measured in LSTMs whose gates are one layer, of clusters on an H200, of the grid on an H100.
 const AGAIN_US: [f64; 3] = [0.0, 0.3, 0.2];
 
@@ -23,7 +23,7 @@ pub(super) fn exchange(p: &ProductLayout, threads: usize, blocks: usize, polled:
     }
 }
 
-/// What a meeting costs for which blocks post their sums.
+/// What a barrier costs for which blocks post their sums.
 const POSTED_US: f64 = 0.4;
 
 impl Layout {
@@ -41,13 +41,14 @@ impl Layout {
         let rates = device.rates;
         let rows = self.work.rows as f64;
         let threads = self.threads as f64;
-        let own_units = units(work.span, blocks) as f64;
+        let own_units = units(work.slice_len, blocks) as f64;
         let (cycles, sharing) = match way {
             Way::Lanes => (self.cycles_of_lanes(device), 0.13 * (rows - 1.0)),
             Way::Tiles => {
                 // What a thread passes to its team.
                 let passed = self.products.iter().map(|p| p.rows()).sum::<usize>() as f64 * rows / threads;
-                let passed = if units(work.span, blocks).is_multiple_of(4) { passed / 3.0 } else { passed };
+                let passed =
+                    if units(work.slice_len, blocks).is_multiple_of(4) { passed / 3.0 } else { passed };
                 let team = if team > 1 { 0.35 + 0.05 * team as f64 + 0.09 * passed } else { 0.0 };
                 let trips: f64 = self.products.iter().map(|p| self.trips(p)).sum();
                 let cycles: f64 = self.products.iter().map(|p| self.cycles_of_tiles(p)).sum();
@@ -60,7 +61,7 @@ impl Layout {
             Tier::Block => (0.43, 0.0),
             Tier::Cluster => {
                 let items = (own_units * rows / 32.0 / (threads / 32.0)).ceil();
-                let values = work.columns as f64 / work.span.max(1) as f64;
+                let values = work.columns as f64 / work.slice_len.max(1) as f64;
                 let puts = if self.work.rows < 8 { 1.0 } else { items * values };
                 (0.43, 0.03 * blocks as f64 * puts)
             }
@@ -85,9 +86,9 @@ impl Layout {
             + cycles / (rates.clock_ghz * 1e3)
     }
 
-    /// Microseconds that the meetings of a step take at least: each as long as an empty frame of the tier, and where blocks
-    /// look for what others post, no longer than such a meeting is found to take.
-    pub fn meetings_us(&self, device: &Device) -> f64 {
+    /// Microseconds that the barriers of a step take at least: each as long as an empty frame of the tier, and where blocks
+    /// look for what others post, no longer than such a barrier is found to take.
+    pub fn barriers_us(&self, device: &Device) -> f64 {
         let empty = device.rates.frame_us[self.choice.tier as usize];
         let posted = self.posted();
         let counted = self.work.barriers - posted;

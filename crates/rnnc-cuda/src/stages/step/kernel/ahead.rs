@@ -11,7 +11,7 @@ use rnnc_plan::{Instruction, Map, Op, View};
 impl<'a> Kernel<'a> {
     /// Registers for what threads keep.
     pub(super) fn carry_registers(&self) -> usize {
-        self.carries.iter().map(|c| 2 * self.items_of_a_warp(c.span)).sum()
+        self.carries.iter().map(|c| 2 * self.items_of_a_warp(c.slice_len)).sum()
     }
 
     /// Whether the one row's crossings are known a step ahead.
@@ -19,32 +19,32 @@ impl<'a> Kernel<'a> {
         self.ahead == Some(To::Registers) && self.layout.work.rows == 1
     }
 
-    /// Tiles of streams whose ages are read before they are needed.
-    pub(super) fn tile_ages(&self) -> usize {
+    /// Tiles of streams whose steps since reset are read before they are needed.
+    pub(super) fn tile_since_reset(&self) -> usize {
         let crosses =
             |p: &ProductLayout| p.way == Way::Tiles && p.parts.iter().any(|part| part.from.delay != 0);
         match self.layout.products.iter().any(crosses) {
-            true => tiles::ages(self.layout.work.streams),
+            true => tiles::since_reset(self.layout.work.streams),
             false => 0,
         }
     }
 
-    /// The statements that read the ages of a frame's streams into arrays with that prefix.
-    pub(super) fn read_tile_ages(&mut self, prefix: &str) {
-        let (ages, streams) = (self.tile_ages(), self.places.streams());
-        if ages > 0 {
+    /// The statements that read the steps since reset of a frame's streams into arrays with that prefix.
+    pub(super) fn read_tile_since_reset(&mut self, prefix: &str) {
+        let (since_reset, streams) = (self.tile_since_reset(), self.places.streams());
+        if since_reset > 0 {
             self.line(&format!(
-                "        UNROLL for (u32 i = 0; i < {ages}u; i++) if (i * 8u + lane / 4u < {streams}u) {{ const u32 row = (u32)frame * {streams}u + i * 8u + lane / 4u; {prefix}_age[i] = early(a.ages + row); {prefix}_ahead[i] = early(a.ahead + row); }}"
+                "        UNROLL for (u32 i = 0; i < {since_reset}u; i++) if (i * 8u + lane / 4u < {streams}u) {{ const u32 row = (u32)frame * {streams}u + i * 8u + lane / 4u; {prefix}_since_reset[i] = early(a.since_reset + row); {prefix}_ahead[i] = early(a.ahead + row); }}"
             ));
         }
     }
 
     /// Their declaration.
-    pub(super) fn declare_tile_ages(&mut self, prefix: &str) {
-        let ages = self.tile_ages();
-        if ages > 0 {
+    pub(super) fn declare_tile_since_reset(&mut self, prefix: &str) {
+        let since_reset = self.tile_since_reset();
+        if since_reset > 0 {
             self.line(&format!(
-                "    u32 {prefix}_age[{ages}], {prefix}_ahead[{ages}]; UNROLL for (u32 i = 0; i < {ages}u; i++) {prefix}_age[i] = {prefix}_ahead[i] = 0;"
+                "    u32 {prefix}_since_reset[{since_reset}], {prefix}_ahead[{since_reset}]; UNROLL for (u32 i = 0; i < {since_reset}u; i++) {prefix}_since_reset[i] = {prefix}_ahead[i] = 0;"
             ));
         }
     }
@@ -54,7 +54,7 @@ impl<'a> Kernel<'a> {
             return;
         }
         for at in 0..self.carries.len() {
-            let items = self.items_of_a_warp(self.carries[at].span);
+            let items = self.items_of_a_warp(self.carries[at].slice_len);
             self.line(&format!("    float carry{at}[{items}], next{at}[{items}];"));
             self.line(&format!(
                 "    UNROLL for (u32 i = 0; i < {items}u; i++) carry{at}[i] = next{at}[i] = 0.f;"
@@ -62,18 +62,18 @@ impl<'a> Kernel<'a> {
         }
         let products = if self.crossings_ahead() { self.layout.products.len() } else { 0 };
         if products > 0 {
-            self.line("    u32 age = 0, ahead = 0;");
+            self.line("    u32 since_reset = 0, ahead = 0;");
         }
-        self.declare_tile_ages("tile");
+        self.declare_tile_since_reset("tile");
         let earlies = std::mem::take(&mut self.earlies);
         earlies.iter().for_each(|place| self.out.push_str(&place.early.declarations('e')));
         self.line("    if (n > 0) {");
         self.line(&format!("        const int frame = {}; (void)frame;", self.step_frame("0")));
-        self.read_tile_ages("tile");
+        self.read_tile_since_reset("tile");
         earlies.iter().for_each(|place| self.out.push_str(&place.early.loading('e', &place.head)));
         if products > 0 {
             self.line(
-                "        age = early(a.ages + (u32)frame);\n        ahead = early(a.ahead + (u32)frame);",
+                "        since_reset = early(a.since_reset + (u32)frame);\n        ahead = early(a.ahead + (u32)frame);",
             );
         }
         self.line("    }");
@@ -84,10 +84,10 @@ impl<'a> Kernel<'a> {
         let Some(to) = self.ahead else { return };
         let products = if self.crossings_ahead() { self.layout.products.len() } else { 0 };
         if products > 0 {
-            self.line("        u32 next_age = 0, next_ahead = 0;");
+            self.line("        u32 next_since_reset = 0, next_ahead = 0;");
         }
         if to == To::Registers {
-            self.declare_tile_ages("next");
+            self.declare_tile_since_reset("next");
         }
         let earlies = std::mem::take(&mut self.earlies);
         earlies.iter().for_each(|place| self.out.push_str(&place.early.declarations('n')));
@@ -96,17 +96,17 @@ impl<'a> Kernel<'a> {
         self.line("        if (step + 1 < stop) {");
         self.line(&format!("        const int frame = {}; (void)frame;", self.step_frame("step + 1")));
         if to == To::Registers {
-            self.read_tile_ages("next");
+            self.read_tile_since_reset("next");
         }
         earlies.iter().for_each(|place| self.out.push_str(&place.early.loading('n', &place.head)));
         if products > 0 {
-            self.line("        next_age = early(a.ages + (u32)frame);\n        next_ahead = early(a.ahead + (u32)frame);");
+            self.line("        next_since_reset = early(a.since_reset + (u32)frame);\n        next_ahead = early(a.ahead + (u32)frame);");
         }
         self.line("        }");
         self.line(&format!("        const int frame = {}; (void)frame;", self.step_frame("step")));
         if to == To::Cache {
-            self.declare_tile_ages("tile");
-            self.read_tile_ages("tile");
+            self.declare_tile_since_reset("tile");
+            self.read_tile_since_reset("tile");
         }
         self.earlies = earlies;
     }
@@ -118,19 +118,19 @@ impl<'a> Kernel<'a> {
         let earlies = std::mem::take(&mut self.earlies);
         earlies.iter().for_each(|place| self.out.push_str(&place.early.turn()));
         for at in 0..self.carries.len() {
-            let items = self.items_of_a_warp(self.carries[at].span);
+            let items = self.items_of_a_warp(self.carries[at].slice_len);
             self.line(&format!(
                 "        UNROLL for (u32 i = 0; i < {items}u; i++) carry{at}[i] = next{at}[i];"
             ));
         }
         let products = if self.crossings_ahead() { self.layout.products.len() } else { 0 };
         if products > 0 {
-            self.line("        age = next_age;\n        ahead = next_ahead;");
+            self.line("        since_reset = next_since_reset;\n        ahead = next_ahead;");
         }
-        let ages = self.tile_ages();
-        if ages > 0 {
+        let since_reset = self.tile_since_reset();
+        if since_reset > 0 {
             self.line(&format!(
-                "        UNROLL for (u32 i = 0; i < {ages}u; i++) {{ tile_age[i] = next_age[i]; tile_ahead[i] = next_ahead[i]; }}"
+                "        UNROLL for (u32 i = 0; i < {since_reset}u; i++) {{ tile_since_reset[i] = next_since_reset[i]; tile_ahead[i] = next_ahead[i]; }}"
             ));
         }
     }
@@ -147,17 +147,17 @@ impl<'a> Kernel<'a> {
             return false;
         }
         let overlaps = |v: View| exchange::overlap(v, view);
-        let sign = if self.track.direction == Direction::Forward { 1 } else { -1 };
+        let sign = if self.task.direction == Direction::Forward { 1 } else { -1 };
         let position = piece.maps.iter().position(|m| std::ptr::eq(*m, map)).unwrap_or(0);
         let reads = |p: &ProductLayout| p.parts.iter().any(|part| overlaps(part.from.view));
         if self.layout.products.iter().any(|p| !p.exchanged && !p.polled && reads(p)) {
             return false;
         }
-        let ops = self.track.phases.iter().flat_map(|p| &p.ops);
+        let ops = self.task.phases.iter().flat_map(|p| &p.ops);
         ops.into_iter().all(|placed| match &placed.op {
             Op::Map(other) => other.program.iter().all(|step| match step {
                 Instruction::Load { read, .. } if overlaps(read.view) => {
-                    let same = exchange::origin(&self.stored, read, other.span, other.first)
+                    let same = exchange::origin(&self.stored, read, other.slice_len, other.first)
                         == exchange::Origin::SameUnit;
                     let later = piece.maps.iter().position(|m| std::ptr::eq(*m, other));
                     let lag = sign * read.delay;
@@ -169,10 +169,9 @@ impl<'a> Kernel<'a> {
                                     && read.view.column + read.view.len <= view.column + view.len
                         });
                     let carried = lag == 1
-                        && self
-                            .carries
-                            .iter()
-                            .any(|c| c.view == read.view && c.first == other.first && c.span == other.span);
+                        && self.carries.iter().any(|c| {
+                            c.view == read.view && c.first == other.first && c.slice_len == other.slice_len
+                        });
                     same && (kept || carried || lag >= 2)
                 }
                 Instruction::LoadRepeated { read, .. } => !overlaps(read.view),

@@ -51,7 +51,7 @@ impl<'a> Kernel<'a> {
         }
         self.line("    block_sync();");
         let (c, blocks) = (self.groups(), self.layout.choice.blocks);
-        for phase in 0..self.track.phases.len() {
+        for phase in 0..self.task.phases.len() {
             if !self.is_waited_for(phase) {
                 continue;
             }
@@ -85,8 +85,8 @@ impl<'a> Kernel<'a> {
         copies.chain(sums.map(|(s, at)| Posts { at: *at, numbers: s.frame(streams) })).collect()
     }
 
-    /// Makes absent what will be posted. Behind that, all blocks meet.
-    pub(super) fn first_meeting(&mut self) {
+    /// Makes absent what will be posted. Behind that, all blocks synchronize.
+    pub(super) fn first_barrier(&mut self) {
         let posts = self.posts();
         if posts.is_empty() {
             return;
@@ -95,7 +95,7 @@ impl<'a> Kernel<'a> {
             self.line(&format!("    {}", posts.make_absent()));
         }
         let (c, blocks, code) = (self.groups(), self.layout.choice.blocks, self.code);
-        let counter = self.counter(self.track.phases.len());
+        let counter = self.counter(self.task.phases.len());
         self.line("    block_sync();");
         self.line(&format!(
             "    if (tid == 0) signal(a.counters + {counter}u + g * {c}u / {blocks}u * 32u);"

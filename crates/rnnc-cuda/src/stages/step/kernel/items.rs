@@ -10,20 +10,20 @@ use rnnc_plan::{Instruction, Map, Op, View};
 
 impl<'a> Kernel<'a> {
     /// The results and maps of all units of one size: a warp takes a few units of a stream at a time.
-    pub(super) fn items(&mut self, piece: &Piece<'a>, span: usize) {
+    pub(super) fn items(&mut self, piece: &Piece<'a>, slice_len: usize) {
         let streams = self.places.streams();
         let layout = self.layout;
-        let own = units(span, layout.choice.blocks);
-        let (lanes, of_streams) = layout.item(span);
+        let own = units(slice_len, layout.choice.blocks);
+        let (lanes, of_streams) = layout.item(slice_len);
         let chunks = own.div_ceil(lanes);
         let warps = layout.threads / 32;
-        let items = self.items_of_a_warp(span);
-        let all = self.items_of(span);
+        let items = self.items_of_a_warp(slice_len);
+        let all = self.items_of(slice_len);
         let row = format!(
             "            const u32 stream = item / {chunks}u * {of_streams}u + lane / {lanes}u % {of_streams}u, chunk = item % {chunks}u, row = (u32)frame * {streams}u + stream; (void)row;"
         );
         let unit = format!(
-            "            const u32 inside = chunk * {lanes}u + lane % {lanes}u, unit = g * {own}u + inside;\n            const bool mine = lane < {}u && stream < {streams}u && inside < {own}u && unit < {span}u; (void)mine;",
+            "            const u32 inside = chunk * {lanes}u + lane % {lanes}u, unit = g * {own}u + inside;\n            const bool mine = lane < {}u && stream < {streams}u && inside < {own}u && unit < {slice_len}u; (void)mine;",
             lanes * of_streams
         );
         if let Some(to) = self.ahead {
@@ -42,17 +42,17 @@ impl<'a> Kernel<'a> {
         self.line(&unit);
         let mut results: Vec<Result> = Vec::new();
         let mut at = 0;
-        // Where the results of each product of this span are, and its own or that of the product it adds to.
+        // Where the results of each product of this slice length are, and its own or that of the product it adds to.
         let mut places: Vec<(usize, usize)> = Vec::new();
         for &k in &piece.products {
             let p = &layout.products[k];
-            if p.span() == span {
+            if p.slice_len() == slice_len {
                 self.results(piece, k, at, lanes, &mut places, &mut results);
             }
             at += p.layers * 32;
         }
         let begin = self.late.len();
-        for map in piece.maps.iter().filter(|m| m.span == span) {
+        for map in piece.maps.iter().filter(|m| m.slice_len == slice_len) {
             self.map(piece, map, &mut results);
         }
         if self.late.len() > begin {
@@ -77,7 +77,7 @@ impl<'a> Kernel<'a> {
     ) {
         let layout = self.layout;
         let p = &layout.products[k];
-        let (own, span, layers) = (p.own_units(), p.span(), p.layers);
+        let (own, slice_len, layers) = (p.own_units(), p.slice_len(), p.layers);
         let per_warp: usize = layout.products.iter().map(|p| p.layers * 32).sum();
         let into = p.into.and_then(|(earlier, layer)| {
             places.iter().find(|&&(k, _)| k == earlier).map(|&(_, at)| (earlier, at, layer))
@@ -118,7 +118,7 @@ impl<'a> Kernel<'a> {
                 p.parts[0].first + p.to().len,
                 "unit - ".to_string() + &p.parts[0].first.to_string() + "u",
             ),
-            false => (0, span, format!("layer * {span}u + unit")),
+            false => (0, slice_len, format!("layer * {slice_len}u + unit")),
         };
         let lane = if packs { "mine".to_string() } else { format!("inside < {own}u") };
         let inside = format!(
@@ -127,7 +127,7 @@ impl<'a> Kernel<'a> {
         self.line(&inside);
         let address = self.places.address(p.to(), "row", &column);
         let here = places.iter().any(|&(k, _)| exchange::overlap(layout.products[k].to(), p.to()));
-        let before_it = here || exchange::is_stored_before(self.track, p.place, p.to());
+        let before_it = here || exchange::is_stored_before(self.task, p.place, p.to());
         let before = match (p.parts[0].accumulate, into) {
             (false, _) => "0.f".into(),
             (true, Some(_)) => place.clone(),
@@ -165,7 +165,7 @@ impl<'a> Kernel<'a> {
             for layer in 0..layers {
                 let (view, first) = match p.partial() {
                     true => (p.to(), p.parts[0].first),
-                    false => (p.to().part(layer * span, span), 0),
+                    false => (p.to().part(layer * slice_len, slice_len), 0),
                 };
                 results.push(Result { view, first, value: value(layer) });
             }
@@ -183,7 +183,7 @@ impl<'a> Kernel<'a> {
     /// Whether what a product writes is read other than by the maps behind it in its piece.
     pub(super) fn is_read_from_memory(&self, piece: &Piece<'a>, k: usize) -> bool {
         let plan = self.places.plan;
-        let (view, span) = (self.layout.products[k].to(), self.layout.products[k].span());
+        let (view, slice_len) = (self.layout.products[k].to(), self.layout.products[k].slice_len());
         if plan.buffers[view.buffer.0].lifetime.is_none() || self.layout.is_added_to_in_memory(k) {
             return true;
         }
@@ -192,7 +192,7 @@ impl<'a> Kernel<'a> {
         };
         let products = |p: &ProductLayout| -> Vec<Result> {
             let whole = |layer| Result {
-                view: p.to().part(layer * p.span(), p.span()),
+                view: p.to().part(layer * p.slice_len(), p.slice_len()),
                 first: 0,
                 value: String::new(),
             };
@@ -205,19 +205,20 @@ impl<'a> Kernel<'a> {
             .products
             .iter()
             .map(|&k| &self.layout.products[k])
-            .filter(|p| p.span() == span && p.into.is_none())
+            .filter(|p| p.slice_len() == slice_len && p.into.is_none())
             .flat_map(products)
             .collect();
-        let is_own_map = |map: &Map| map.span == span && piece.maps.iter().any(|m| std::ptr::eq(*m, map));
+        let is_own_map =
+            |map: &Map| map.slice_len == slice_len && piece.maps.iter().any(|m| std::ptr::eq(*m, map));
         let is_own_products = |list: *const rnnc_plan::Product| {
             piece.products.iter().any(|&k| {
                 let place = self.layout.products[k].place;
-                matches!(&self.track.phases[place.0].ops[place.1].op, Op::MatMul(own) if std::ptr::eq(own.as_ptr(), list))
+                matches!(&self.task.phases[place.0].ops[place.1].op, Op::MatMul(own) if std::ptr::eq(own.as_ptr(), list))
             })
         };
         // What maps behind it store in the same place is what all others read.
         let is_overwritten = |r: &Result| {
-            let mut steps = piece.maps.iter().filter(|m| m.span == span).flat_map(|m| &m.program);
+            let mut steps = piece.maps.iter().filter(|m| m.slice_len == slice_len).flat_map(|m| &m.program);
             steps.any(|s| {
                 matches!(*s, Instruction::Store { to, .. } if to.buffer == r.view.buffer
                     && to.column <= r.view.column
@@ -225,7 +226,7 @@ impl<'a> Kernel<'a> {
             })
         };
         let overwritten = own.iter().filter(|r| overlaps(r.view)).all(is_overwritten);
-        let ops = plan.stages().flat_map(|s| &s.tracks).flat_map(|t| &t.phases).flat_map(|p| &p.ops);
+        let ops = plan.stages().flat_map(|s| &s.tasks).flat_map(|t| &t.phases).flat_map(|p| &p.ops);
         ops.into_iter().any(|placed| match &placed.op {
             Op::Map(map) if overwritten && !is_own_map(map) => false,
             Op::MatMul(list) => {

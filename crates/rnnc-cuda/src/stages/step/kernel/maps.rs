@@ -28,20 +28,20 @@ impl<'a> Kernel<'a> {
             }
         }
         let (first, end) = (map.first, map.first + map.len);
-        let inside = match (first, map.len == map.span) {
+        let inside = match (first, map.len == map.slice_len) {
             (_, true) => String::new(),
             _ => format!(" && unit >= {first}u && unit < {end}u"),
         };
         self.line(&format!("            if (mine{inside}) {{"));
         self.line(&format!("                const u32 u = unit - {first}u;"));
         let guard = format!("mine{inside}");
-        let sign = if self.track.direction == Direction::Forward { 1 } else { -1 };
+        let sign = if self.task.direction == Direction::Forward { 1 } else { -1 };
         let carries = self.carries.as_slice();
         let untouched = self.untouched(map);
         let mut site = LoopSite {
             places: self.places,
             stored: &self.stored,
-            span: map.span,
+            slice_len: map.slice_len,
             first: map.first,
             results,
             late: &late,
@@ -62,7 +62,7 @@ impl<'a> Kernel<'a> {
             let _ =
                 writeln!(self.late, "            if ({guard}) {{ const u32 u = unit - {first}u; (void)u;");
         }
-        let items = self.items_of_a_warp(map.span);
+        let items = self.items_of_a_warp(map.slice_len);
         for (from, result) in &stores {
             let _ = writeln!(self.out, "                {} = r{from};", result.value);
             for (p, lags) in self.layout.products.iter().zip(&self.lags).filter(|(p, _)| p.exchanged) {
@@ -85,7 +85,7 @@ impl<'a> Kernel<'a> {
                 let _ = writeln!(self.late, "                put({address}, late{number}[it]);");
             }
             for (at, carry) in self.carries.iter().enumerate() {
-                if carry.span != map.span || !carry.is_part_of(result.view, result.first) {
+                if carry.slice_len != map.slice_len || !carry.is_part_of(result.view, result.first) {
                     continue;
                 }
                 let units = match (carry.first == map.first, carry.view.len == map.len) {

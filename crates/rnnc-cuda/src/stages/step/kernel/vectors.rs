@@ -25,10 +25,10 @@ impl<'a> Kernel<'a> {
         let (streams, layout) = (self.places.streams(), self.layout);
         let (groups, _) = vector::groups(op);
         let size = (op.to.len / groups.max(1)).max(1);
-        let span = op.span;
-        let own = units(span, layout.choice.blocks);
+        let slice_len = op.slice_len;
+        let own = units(slice_len, layout.choice.blocks);
         // A group has units of one block or more, or is that of some slices: then each block has some of its units.
-        let sliced = span < op.to.len;
+        let sliced = slice_len < op.to.len;
         let most = if sliced { groups } else { (own.div_ceil(size) + 1).min(groups) };
         let warps = layout.threads / 32;
         let items = layout.work.rows * most;
@@ -47,7 +47,7 @@ impl<'a> Kernel<'a> {
         self.line(&format!("            const u32 row = (u32)frame * {streams}u + stream;"));
         self.line(&format!("            const u32 own_first = g * {own}u, own_end = own_first + {own}u;"));
         let (group, any) = match sliced {
-            true => (format!("item % {most}u"), format!("own_first < {span}u")),
+            true => (format!("item % {most}u"), format!("own_first < {slice_len}u")),
             false => (
                 format!("own_first / {size}u + item % {most}u"),
                 format!("group < {groups}u && group * {size}u < own_end"),
@@ -78,7 +78,7 @@ impl<'a> Kernel<'a> {
             self.line("        block_sync();");
         }
         for (summed, at) in self.summed.clone().into_iter().filter(|(s, _)| s.phase == phase) {
-            let Summed { vector: op, dealt, .. } = summed;
+            let Summed { vector: op, partitioned, .. } = summed;
             let mut site = VectorSite { places: self.places, stored: &self.stored, op, inside: "own" };
             let streams = self.places.streams();
             let put = |number: usize, name: &str| {
@@ -88,14 +88,14 @@ impl<'a> Kernel<'a> {
                     false => format!("put({address}, {name});"),
                 }
             };
-            let text = vector::own_sums(op, self.layout.lanes_of_a_row(), dealt, &mut site, &put);
+            let text = vector::own_sums(op, self.layout.lanes_of_a_row(), partitioned, &mut site, &put);
             self.each_row(summed, &text);
         }
     }
 
     /// A block's units of a result, of the sums of all blocks.
     fn of_sums(&mut self, summed: Summed<'a>, at: usize) {
-        let Summed { vector: op, dealt, .. } = summed;
+        let Summed { vector: op, partitioned, .. } = summed;
         let mut site = VectorSite { places: self.places, stored: &self.stored, op, inside: "own" };
         let streams = self.places.streams();
         let get = |number: usize| {
@@ -104,7 +104,7 @@ impl<'a> Kernel<'a> {
         };
         let again = format!("looks_again(a, missing, polls, {}u, failed)", self.code);
         let again = summed.polled.then_some(again.as_str());
-        let text = vector::results(op, self.layout.lanes_of_a_row(), dealt, &mut site, &get, again);
+        let text = vector::results(op, self.layout.lanes_of_a_row(), partitioned, &mut site, &get, again);
         self.each_row(summed, &text);
     }
 
@@ -113,7 +113,7 @@ impl<'a> Kernel<'a> {
     fn each_row(&mut self, summed: Summed<'a>, body: &str) {
         let (streams, layout) = (self.places.streams(), self.layout);
         let (rows, threads) = (layout.work.rows, layout.threads);
-        let (own, len) = (summed.dealt.units, summed.dealt.span);
+        let (own, len) = (summed.partitioned.units, summed.partitioned.slice_len);
         let lanes = self.layout.lanes_of_a_row().count();
         let at_once = threads / lanes;
         let (index, frame) = self.index_and_frame(summed.offset, &format!("q / {streams}u"));
@@ -162,8 +162,8 @@ impl vector::Site for VectorSite<'_> {
 
     fn store(&mut self, unit: &str, value: &str) -> String {
         let address = self.places.address(self.op.to, "row", unit);
-        let place = match self.op.span < self.op.to.len {
-            true => format!("({unit}) % {}u", self.op.span),
+        let place = match self.op.slice_len < self.op.to.len {
+            true => format!("({unit}) % {}u", self.op.slice_len),
             false => format!("({unit})"),
         };
         format!("if ({place} >= own_first && {place} < own_end) put({address}, {value});")

@@ -1,17 +1,17 @@
-//! Waves: loops that run at the same time. Those that follow each other run in chunks of frames: while a loop has a chunk,
+//! Pipelines: loops that run at the same time. Those that follow each other run in chunks of frames: while a loop has a chunk,
 //! the next has the chunk before; what stands between them runs for each chunk too. Loops of one stage, which are
 //! independent, need no chunks.
 //!
-//! What can be a wave follows from what jobs touch; whether one is worth it, and how its loops share the machine, is the
+//! What can be a pipeline follows from what jobs touch; whether one is worth it, and how its loops share the machine, is the
 //! executor's to say.
 
 use crate::access::{Access, Chunk};
-use crate::plan::{Op, Pass, Phase, Plan, Stage, StageKind, Track};
+use crate::plan::{Op, Pass, Phase, Plan, Stage, StageKind, Task};
 use rnnc_graph::Direction;
 
-/// A wave over some stages of a pass, from one with loops to another. `L` is what the executor says of each loop.
+/// A pipeline over some stages of a pass, from one with loops to another. `L` is what the executor says of each loop.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Wave<L> {
+pub struct Pipeline<L> {
     /// The first and the last stage.
     pub stages: (usize, usize),
     /// How many chunks the frames of a pass are cut into.
@@ -26,18 +26,18 @@ pub struct Wave<L> {
     pub us: f64,
 }
 
-/// Where a job of a wave's stages stands.
+/// Where a job of a pipeline's stages stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
-    /// Runs before the wave.
+    /// Runs before the pipeline.
     Before,
     /// Runs for each chunk.
     Inside,
-    /// Runs after the wave.
+    /// Runs after the pipeline.
     After,
 }
 
-/// What might be a wave.
+/// What might be a pipeline.
 #[derive(Debug)]
 pub struct Candidate<'a> {
     /// The pass.
@@ -45,7 +45,7 @@ pub struct Candidate<'a> {
     /// The first and the last stage.
     pub stages: (usize, usize),
     /// The loops, stage after stage.
-    pub tracks: Vec<&'a Track>,
+    pub tasks: Vec<&'a Task>,
     accesses: &'a [Vec<Access>],
     roles: Vec<Role>,
 }
@@ -61,26 +61,26 @@ pub struct Timed<L> {
     pub us: f64,
 }
 
-/// The most stages with loops of a wave.
+/// The most stages with loops of a pipeline.
 const MOST_LOOPS: usize = 8;
 
 /// More jobs than these are not compared with each other.
 const MOST_JOBS: usize = 1024;
 
 impl<'a> Candidate<'a> {
-    /// The stages as a wave, if loops and all between them can run in chunks. Nothing else takes the memory of the buffers
+    /// The stages as a pipeline, if loops and all between them can run in chunks. Nothing else takes the memory of the buffers
     /// that they use.
     fn new(pass: &'a Pass, accesses: &'a [Vec<Access>], stages: (usize, usize)) -> Option<Candidate<'a>> {
-        let tracks = tracks(&pass.stages[stages.0..=stages.1]);
-        let direction = tracks.first()?.direction;
-        if stages.0 < stages.1 && tracks.iter().any(|track| track.direction != direction) {
+        let tasks = tasks(&pass.stages[stages.0..=stages.1]);
+        let direction = tasks.first()?.direction;
+        if stages.0 < stages.1 && tasks.iter().any(|task| task.direction != direction) {
             return None;
         }
         let jobs: Vec<(usize, &Access)> = (stages.0..=stages.1)
             .flat_map(|stage| accesses[stage].iter().map(move |access| (stage, access)))
             .collect();
         let roles = roles(pass, &jobs, direction)?;
-        Some(Candidate { pass, stages, tracks, accesses: &accesses[stages.0..=stages.1], roles })
+        Some(Candidate { pass, stages, tasks, accesses: &accesses[stages.0..=stages.1], roles })
     }
 
     /// The jobs that run for each chunk, with their stages.
@@ -108,17 +108,17 @@ impl<'a> Candidate<'a> {
         counts.take_while(move |&count| count <= if in_chunks { frames.min(most) } else { 1 })
     }
 
-    fn wave<L>(self, timed: Timed<L>) -> Wave<L> {
+    fn pipeline<L>(self, timed: Timed<L>) -> Pipeline<L> {
         let mut rest = self.roles.into_iter();
         let roles = self.accesses.iter().map(|own| rest.by_ref().take(own.len()).collect()).collect();
-        let direction = self.tracks[0].direction;
+        let direction = self.tasks[0].direction;
         let Timed { chunks, loops, us } = timed;
-        Wave { stages: self.stages, chunks, direction, roles, loops, us }
+        Pipeline { stages: self.stages, chunks, direction, roles, loops, us }
     }
 }
 
-impl<L> Wave<L> {
-    /// The part of a stage of the wave whose jobs have a role, if there is any. A stage with loops is inside, as a whole.
+impl<L> Pipeline<L> {
+    /// The part of a stage of the pipeline whose jobs have a role, if there is any. A stage with loops is inside, as a whole.
     pub fn part(&self, pass: &Pass, stage: usize, role: Role) -> Option<Stage> {
         let roles = &self.roles[stage - self.stages.0];
         let stage = &pass.stages[stage];
@@ -130,8 +130,8 @@ impl<L> Wave<L> {
 
     /// What is said of the loops of a stage.
     pub fn loops_of(&self, pass: &Pass, stage: usize) -> &[L] {
-        let first = tracks(&pass.stages[self.stages.0..stage]).len();
-        &self.loops[first..first + pass.stages[stage].tracks.len()]
+        let first = tasks(&pass.stages[self.stages.0..stage]).len();
+        &self.loops[first..first + pass.stages[stage].tasks.len()]
     }
 }
 
@@ -158,10 +158,10 @@ fn part(stage: &Stage, roles: &[Role], role: Role) -> Option<Stage> {
             }
         })
     };
-    let mut tracks = Vec::new();
-    for track in &stage.tracks {
+    let mut tasks = Vec::new();
+    for task in &stage.tasks {
         let mut phases = Vec::new();
-        for phase in &track.phases {
+        for phase in &task.phases {
             let ops = phase.ops.iter().filter_map(|placed| {
                 op(&placed.op).map(|op| crate::plan::Placed { offset: placed.offset, op })
             });
@@ -171,15 +171,15 @@ fn part(stage: &Stage, roles: &[Role], role: Role) -> Option<Stage> {
             }
         }
         if !phases.is_empty() {
-            tracks.push(Track { phases, ..track.clone() });
+            tasks.push(Task { phases, ..task.clone() });
         }
     }
-    let cost = crate::cost::Cost::of(&tracks);
-    (!tracks.is_empty()).then(|| Stage { tracks, cost, ..stage.clone() })
+    let cost = crate::cost::Cost::of(&tasks);
+    (!tasks.is_empty()).then(|| Stage { tasks, cost, ..stage.clone() })
 }
 
-/// The waves of a pass that are predicted to be faster: that take no more than the share `least_gain` of the time without.
-/// `accesses` are those of each stage's jobs; `alone` gives the microseconds of a stage with loops outside of waves, and
+/// The pipelines of a pass that are predicted to be faster: that take no more than the share `least_gain` of the time without.
+/// `accesses` are those of each stage's jobs; `alone` gives the microseconds of a stage with loops outside of pipelines, and
 /// `time` those of a candidate, if it can run at all.
 pub fn find<L>(
     pass: &Pass,
@@ -187,73 +187,80 @@ pub fn find<L>(
     least_gain: f64,
     alone: impl Fn(usize) -> f64,
     time: impl Fn(&Candidate<'_>) -> Option<Timed<L>>,
-) -> Vec<Wave<L>> {
+) -> Vec<Pipeline<L>> {
     let is_loop = |&stage: &usize| pass.stages[stage].kind == StageKind::Loop;
     let loops: Vec<usize> = (0..pass.stages.len()).filter(is_loop).collect();
     if accesses.iter().map(Vec::len).sum::<usize>() > MOST_JOBS {
         return Vec::new();
     }
-    // From the last on: the time from a loop stage to the end, and the wave that begins there.
+    // From the last on: the time from a loop stage to the end, and the pipeline that begins there.
     let mut times = vec![0.0; loops.len() + 1];
-    let mut best: Vec<Option<(usize, Wave<L>)>> = loops.iter().map(|_| None).collect();
+    let mut best: Vec<Option<(usize, Pipeline<L>)>> = loops.iter().map(|_| None).collect();
     for at in (0..loops.len()).rev() {
         times[at] = alone(loops[at]) + times[at + 1];
         for last in at..loops.len().min(at + MOST_LOOPS) {
             let timed = Candidate::new(pass, accesses, (loops[at], loops[last]))
-                .and_then(|candidate| time(&candidate).map(|timed| candidate.wave(timed)));
-            let Some(wave) = timed else {
+                .and_then(|candidate| time(&candidate).map(|timed| candidate.pipeline(timed)));
+            let Some(pipeline) = timed else {
                 // A stage by itself may be none, and yet begin one.
                 if last == at { continue } else { break }
             };
-            let us = wave.us + times[last + 1];
+            let us = pipeline.us + times[last + 1];
             if us < times[at] * least_gain {
                 times[at] = us;
-                best[at] = Some((last, wave));
+                best[at] = Some((last, pipeline));
             }
         }
     }
-    let (mut waves, mut at) = (Vec::new(), 0);
+    let (mut pipelines, mut at) = (Vec::new(), 0);
     while at < loops.len() {
         at = match best[at].take() {
-            Some((last, wave)) => {
-                waves.push(wave);
+            Some((last, pipeline)) => {
+                pipelines.push(pipeline);
                 last + 1
             }
             None => at + 1,
         };
     }
-    waves
+    pipelines
 }
 
-/// The wave that a stage is part of.
-pub fn of_stage<L>(waves: &[Wave<L>], stage: usize) -> Option<&Wave<L>> {
+/// The pipeline that a stage is part of.
+pub fn of_stage<L>(pipelines: &[Pipeline<L>], stage: usize) -> Option<&Pipeline<L>> {
     // They stand in the order of their stages.
-    waves.get(waves.partition_point(|wave| wave.stages.1 < stage)).filter(|wave| wave.stages.0 <= stage)
+    pipelines
+        .get(pipelines.partition_point(|pipeline| pipeline.stages.1 < stage))
+        .filter(|pipeline| pipeline.stages.0 <= stage)
 }
 
-/// The turns (see [`Plan::turns`]) that each wave makes one, of the waves of the forward and of the backward pass.
-pub fn turns<'a, L: 'a>(plan: &Plan, passes: impl IntoIterator<Item = &'a [Wave<L>]>) -> Vec<(usize, usize)> {
+/// The levels (see [`Plan::levels`]) that each pipeline makes one, of the pipelines of the forward and of the backward pass.
+pub fn levels<'a, L: 'a>(
+    plan: &Plan,
+    passes: impl IntoIterator<Item = &'a [Pipeline<L>]>,
+) -> Vec<(usize, usize)> {
     let passes = passes.into_iter().zip([0, plan.forward_pass.stages.len()]);
-    plan.turns_of(passes.flat_map(|(waves, first)| waves.iter().map(move |wave| (first, wave.stages))))
+    plan.levels_of(
+        passes.flat_map(|(pipelines, first)| pipelines.iter().map(move |pipeline| (first, pipeline.stages))),
+    )
 }
 
 /// The loops of some stages.
-fn tracks(stages: &[Stage]) -> Vec<&Track> {
-    stages.iter().filter(|stage| stage.kind == StageKind::Loop).flat_map(|stage| &stage.tracks).collect()
+fn tasks(stages: &[Stage]) -> Vec<&Task> {
+    stages.iter().filter(|stage| stage.kind == StageKind::Loop).flat_map(|stage| &stage.tasks).collect()
 }
 
-/// What the jobs of a wave's stages are, if loops and all between them can run in chunks.
+/// What the jobs of a pipeline's stages are, if loops and all between them can run in chunks.
 fn roles(pass: &Pass, jobs: &[(usize, &Access)], direction: Direction) -> Option<Vec<Role>> {
     let kind = |job: usize| pass.stages[jobs[job].0].kind;
     let is_loop = |job: usize| kind(job) == StageKind::Loop;
     // Whether each comes behind a loop, and each before one.
     let (mut behind, mut before) = (vec![false; jobs.len()], vec![false; jobs.len()]);
-    let meet = |a: usize, b: usize| jobs[a].1.meets(None, jobs[b].1, None, &[]);
+    let overlap = |a: usize, b: usize| jobs[a].1.overlaps(None, jobs[b].1, None, &[]);
     for job in 0..jobs.len() {
-        behind[job] = is_loop(job) || (0..job).any(|earlier| behind[earlier] && meet(earlier, job));
+        behind[job] = is_loop(job) || (0..job).any(|earlier| behind[earlier] && overlap(earlier, job));
     }
     for job in (0..jobs.len()).rev() {
-        before[job] = is_loop(job) || (job + 1..jobs.len()).any(|later| before[later] && meet(job, later));
+        before[job] = is_loop(job) || (job + 1..jobs.len()).any(|later| before[later] && overlap(job, later));
     }
     let role = |job: usize| match (behind[job], before[job]) {
         (true, true) => Role::Inside,
@@ -267,8 +274,8 @@ fn roles(pass: &Pass, jobs: &[(usize, &Access)], direction: Direction) -> Option
         return None;
     }
     // A later job's chunk comes before an earlier job's next one.
-    let chunk = |number| Some(Chunk { wave: 0, number, direction });
-    let swapped = |a: usize, b: usize| jobs[a].1.meets(chunk(1), jobs[b].1, chunk(0), &[]);
+    let chunk = |number| Some(Chunk { pipeline: 0, number, direction });
+    let swapped = |a: usize, b: usize| jobs[a].1.overlaps(chunk(1), jobs[b].1, chunk(0), &[]);
     let wrong = inside.iter().enumerate().any(|(n, &a)| inside[n + 1..].iter().any(|&b| swapped(a, b)));
     (!wrong).then_some(roles)
 }

@@ -8,7 +8,7 @@ use std::fmt::{self, Write};
 
 /// What makes a run what it is. A run that goes on with other facts becomes another than it would have.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Facts {
+pub struct RunIdentity {
     /// The network's name.
     pub network: String,
     /// A hash of its text, in hexadecimal.
@@ -54,9 +54,9 @@ enum PrecisionName {
     Bf16,
 }
 
-impl Facts {
+impl RunIdentity {
     /// What differs, in words.
-    pub fn differences(&self, now: &Facts) -> Vec<String> {
+    pub fn differences(&self, now: &RunIdentity) -> Vec<String> {
         let pairs = [
             ("network", self.network.clone(), now.network.clone()),
             ("output", self.output.clone(), now.output.clone()),
@@ -107,8 +107,8 @@ pub(crate) fn hash_of(network: &Graph) -> String {
 pub(crate) mod tests {
     use super::*;
 
-    pub(crate) fn facts() -> Facts {
-        Facts {
+    pub(crate) fn identity() -> RunIdentity {
+        RunIdentity {
             network: "net".into(),
             text_hash: "0".into(),
             equations_hash: "0".into(),
@@ -129,15 +129,15 @@ pub(crate) mod tests {
 
     #[test]
     fn facts_that_differ_are_told_with_both_values() {
-        let before = facts();
-        let now = Facts { threads: 2, executor: "cpu".into(), ..before.clone() };
+        let before = identity();
+        let now = RunIdentity { threads: 2, executor: "cpu".into(), ..before.clone() };
         assert_eq!(
             before.differences(&now),
             ["executor (reference before, cpu now)", "threads (1 before, 2 now)"]
         );
         assert!(before.differences(&before).is_empty());
         let settings = BTreeMap::from([("clip_norm".into(), "1.0".into())]);
-        let now = Facts { settings, precision: rnnc_plan::Precision::F32, ..before.clone() };
+        let now = RunIdentity { settings, precision: rnnc_plan::Precision::F32, ..before.clone() };
         assert_eq!(
             before.differences(&now),
             ["precision (Bf16 before, F32 now)", "clip_norm (none before, 1.0 now)"]
@@ -161,25 +161,25 @@ pub(crate) mod tests {
             assert_ne!(hash(network), hash(&network.replacen(from, to, 1)), "{to}");
         }
 
-        let before = facts();
-        let other_text = Facts { text_hash: "1".into(), ..before.clone() };
+        let before = identity();
+        let other_text = RunIdentity { text_hash: "1".into(), ..before.clone() };
         assert!(before.differences(&other_text).is_empty());
-        let now = Facts { equations_hash: "1".into(), ..other_text };
+        let now = RunIdentity { equations_hash: "1".into(), ..other_text };
         assert_eq!(before.differences(&now), ["equations of the network"]);
         // All that an older checkpoint says is the text's.
-        let older = Facts { equations_hash: String::new(), ..before };
+        let older = RunIdentity { equations_hash: String::new(), ..before };
         assert_eq!(older.differences(&now), ["equations of the network"]);
-        assert!(older.differences(&Facts { text_hash: "0".into(), ..now }).is_empty());
+        assert!(older.differences(&RunIdentity { text_hash: "0".into(), ..now }).is_empty());
     }
 
     #[test]
     fn other_data_of_as_many_frames_is_told() {
-        let before = facts();
-        let now = Facts { data_hash: "2".into(), ..before.clone() };
+        let before = identity();
+        let now = RunIdentity { data_hash: "2".into(), ..before.clone() };
         assert_eq!(before.differences(&now), ["contents of the training data"]);
-        let more = Facts { data_frames: 101, ..now.clone() };
+        let more = RunIdentity { data_frames: 101, ..now.clone() };
         assert_eq!(before.differences(&more), ["frames of training data (100 before, 101 now)"]);
-        let older = Facts { data_hash: String::new(), ..before };
+        let older = RunIdentity { data_hash: String::new(), ..before };
         assert!(older.differences(&now).is_empty());
     }
 }

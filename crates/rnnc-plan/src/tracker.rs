@@ -1,22 +1,22 @@
-//! Which reads cross a reset: ages of the streams' sequences in every frame of the window.
+//! Which reads cross a reset: steps since reset of the streams' sequences in every frame of the window.
 //!
 //! Frames are counted from the window's first; the newest are its last. A read of the past crosses if it goes back
-//! further than the age of the sequence; a read of the future, if it goes ahead as far as the next reset or the
+//! further than the steps since reset of the sequence; a read of the future, if it goes ahead as far as the next reset or the
 //! window's end.
 
 /// For each row of a window, the frames since its sequence began and until the next begins.
 #[derive(Clone, Debug)]
-pub struct Clock {
+pub struct ResetTracker {
     streams: usize,
     window: usize,
     /// Frames since the last reset: `[window, streams]`.
-    ages: Vec<u32>,
+    since_reset: Vec<u32>,
     /// Frames until the next reset, or the window's end: `[window, streams]`.
     ahead: Vec<u32>,
     /// The least of each frame's, so that most frames need no look at their rows.
-    least_age: Vec<u32>,
+    least_since_reset: Vec<u32>,
     least_ahead: Vec<u32>,
-    /// The ages of the next frame, if it brings no reset.
+    /// The steps since reset of the next frame, if it brings no reset.
     next: Vec<u64>,
     /// What those were before the window last moved on, and by how many frames it did.
     previous: Vec<u64>,
@@ -25,15 +25,15 @@ pub struct Clock {
     before: i64,
 }
 
-impl Clock {
+impl ResetTracker {
     /// At the beginning of B streams: every read of the past crosses.
-    pub fn new(streams: usize, window: usize) -> Clock {
-        Clock {
+    pub fn new(streams: usize, window: usize) -> ResetTracker {
+        ResetTracker {
             streams,
             window,
-            ages: vec![0; streams * window],
+            since_reset: vec![0; streams * window],
             ahead: vec![0; streams * window],
-            least_age: vec![0; window],
+            least_since_reset: vec![0; window],
             least_ahead: vec![0; window],
             next: vec![0; streams],
             previous: vec![0; streams],
@@ -54,27 +54,27 @@ impl Clock {
         self.before += frames as i64;
         self.previous.copy_from_slice(&self.next);
         self.new = frames;
-        self.ages.copy_within(frames * b.., 0);
+        self.since_reset.copy_within(frames * b.., 0);
         for t in 0..frames {
             for stream in 0..b {
                 if resets.is_some_and(|r| r[t * b + stream]) {
                     self.next[stream] = 0;
                 }
-                self.ages[(w - frames + t) * b + stream] = clip(self.next[stream]);
+                self.since_reset[(w - frames + t) * b + stream] = clip(self.next[stream]);
                 self.next[stream] = self.next[stream].saturating_add(1);
             }
         }
-        // A reset is where the age is 0; backward, count up from it.
+        // A reset is where the steps since reset is 0; backward, count up from it.
         for stream in 0..b {
             let mut ahead = 1;
             for t in (0..w).rev() {
                 self.ahead[t * b + stream] = ahead;
-                ahead = if self.ages[t * b + stream] == 0 { 1 } else { ahead.saturating_add(1) };
+                ahead = if self.since_reset[t * b + stream] == 0 { 1 } else { ahead.saturating_add(1) };
             }
         }
         for t in 0..w {
             let row = t * b..(t + 1) * b;
-            self.least_age[t] = self.ages[row.clone()].iter().copied().min().unwrap_or(0);
+            self.least_since_reset[t] = self.since_reset[row.clone()].iter().copied().min().unwrap_or(0);
             self.least_ahead[t] = self.ahead[row].iter().copied().min().unwrap_or(0);
         }
     }
@@ -84,7 +84,7 @@ impl Clock {
     pub fn crosses(&self, delay: i64, frame: usize, stream: usize) -> bool {
         let row = frame * self.streams + stream;
         if delay > 0 {
-            i64::from(self.ages[row]) < delay
+            i64::from(self.since_reset[row]) < delay
         } else {
             delay < 0 && i64::from(self.ahead[row]) <= -delay
         }
@@ -94,7 +94,7 @@ impl Clock {
     #[inline]
     pub fn any_crosses(&self, delay: i64, frame: usize) -> bool {
         if delay > 0 {
-            i64::from(self.least_age[frame]) < delay
+            i64::from(self.least_since_reset[frame]) < delay
         } else {
             delay < 0 && i64::from(self.least_ahead[frame]) <= -delay
         }
@@ -102,8 +102,8 @@ impl Clock {
 
     /// Of each row, the frames since its sequence began: `[window, B]`. Beyond 32 bits they are clipped: no delay is
     /// as long.
-    pub fn ages(&self) -> &[u32] {
-        &self.ages
+    pub fn since_reset(&self) -> &[u32] {
+        &self.since_reset
     }
 
     /// Of each row, the frames until the next sequence begins, or to the window's end: `[window, B]`.
@@ -126,38 +126,41 @@ impl Clock {
         self.absolute(self.window)
     }
 
-    /// The ages of the next frame.
-    pub fn next_ages(&self) -> &[u64] {
+    /// The steps since reset of the next frame.
+    pub fn next_since_reset(&self) -> &[u64] {
         &self.next
     }
 
-    /// The ages that the newest frames began with, and the frames that were run before them.
+    /// The steps since reset that the newest frames began with, and the frames that were run before them.
     pub fn previous(&self) -> (&[u64], u64) {
         (&self.previous, self.frames_run() - self.new as u64)
     }
 
-    /// The ages of the last frames, oldest first: `[frames, B]`.
-    pub fn last_ages(&self, frames: usize) -> &[u32] {
-        &self.ages[(self.window - frames) * self.streams..]
+    /// The steps since reset of the last frames, oldest first: `[frames, B]`.
+    pub fn last_since_reset(&self, frames: usize) -> &[u32] {
+        &self.since_reset[(self.window - frames) * self.streams..]
     }
 
-    /// Sets the ages of the last frames, as many as there are.
-    pub fn set_last_ages(&mut self, ages: &[u64]) {
-        let first = self.ages.len() - ages.len();
-        self.ages[first..].iter_mut().zip(ages).for_each(|(to, &age)| *to = clip(age));
+    /// Sets the steps since reset of the last frames, as many as there are.
+    pub fn set_last_since_reset(&mut self, since_reset: &[u64]) {
+        let first = self.since_reset.len() - since_reset.len();
+        self.since_reset[first..]
+            .iter_mut()
+            .zip(since_reset)
+            .for_each(|(to, &since_reset)| *to = clip(since_reset));
     }
 
     /// Goes on from somewhere else.
-    pub fn set(&mut self, ages: &[u64], frames: u64) {
-        self.next.copy_from_slice(ages);
-        self.previous.copy_from_slice(ages);
+    pub fn set(&mut self, since_reset: &[u64], frames: u64) {
+        self.next.copy_from_slice(since_reset);
+        self.previous.copy_from_slice(since_reset);
         self.new = 0;
         self.before = i64::try_from(frames).unwrap_or(i64::MAX) - self.window as i64;
     }
 }
 
-fn clip(age: u64) -> u32 {
-    u32::try_from(age).unwrap_or(u32::MAX)
+fn clip(since_reset: u64) -> u32 {
+    u32::try_from(since_reset).unwrap_or(u32::MAX)
 }
 
 #[cfg(test)]
@@ -166,9 +169,9 @@ mod tests {
 
     #[test]
     fn reads_cross_resets_the_beginning_and_the_end() {
-        let mut clock = Clock::new(1, 4);
-        clock.advance(4, Some(&[false, false, true, false]));
-        let crossing = |delay| (0..4).map(|t| clock.crosses(delay, t, 0)).collect::<Vec<_>>();
+        let mut tracker = ResetTracker::new(1, 4);
+        tracker.advance(4, Some(&[false, false, true, false]));
+        let crossing = |delay| (0..4).map(|t| tracker.crosses(delay, t, 0)).collect::<Vec<_>>();
         assert_eq!(crossing(1), [true, false, true, false]);
         assert_eq!(crossing(2), [true, true, true, true]);
         assert_eq!(crossing(-1), [false, true, false, true]);
@@ -177,29 +180,29 @@ mod tests {
     }
 
     #[test]
-    fn ages_carry_over_from_window_to_window() {
-        let mut clock = Clock::new(1, 2);
-        clock.advance(2, None);
-        clock.advance(1, None);
+    fn steps_since_reset_carry_over_from_window_to_window() {
+        let mut tracker = ResetTracker::new(1, 2);
+        tracker.advance(2, None);
+        tracker.advance(1, None);
         // The window now holds frames 1 and 2.
-        assert!(clock.crosses(2, 0, 0) && !clock.crosses(2, 1, 0));
-        assert_eq!((clock.absolute(0), clock.frames_run()), (1, 3));
+        assert!(tracker.crosses(2, 0, 0) && !tracker.crosses(2, 1, 0));
+        assert_eq!((tracker.absolute(0), tracker.frames_run()), (1, 3));
     }
 
     #[test]
-    fn kept_frames_have_their_ages_again() {
-        let mut clock = Clock::new(1, 4);
-        clock.advance(4, Some(&[false, false, true, false]));
-        let kept: Vec<u64> = clock.last_ages(3).iter().copied().map(u64::from).collect();
+    fn kept_frames_have_their_steps_since_reset_again() {
+        let mut tracker = ResetTracker::new(1, 4);
+        tracker.advance(4, Some(&[false, false, true, false]));
+        let kept: Vec<u64> = tracker.last_since_reset(3).iter().copied().map(u64::from).collect();
         assert_eq!(kept, [1, 0, 1]);
-        let mut resumed = Clock::new(1, 4);
-        resumed.set(clock.next_ages(), clock.frames_run());
-        resumed.set_last_ages(&kept);
-        for clock in [&mut clock, &mut resumed] {
-            clock.advance(1, None);
-            assert_eq!(clock.last_ages(4), [1, 0, 1, 2]);
-            assert_eq!([0, 1, 2, 3].map(|t| clock.crosses(-1, t, 0)), [true, false, false, true]);
-            assert_eq!(clock.absolute(0), 1);
+        let mut resumed = ResetTracker::new(1, 4);
+        resumed.set(tracker.next_since_reset(), tracker.frames_run());
+        resumed.set_last_since_reset(&kept);
+        for tracker in [&mut tracker, &mut resumed] {
+            tracker.advance(1, None);
+            assert_eq!(tracker.last_since_reset(4), [1, 0, 1, 2]);
+            assert_eq!([0, 1, 2, 3].map(|t| tracker.crosses(-1, t, 0)), [true, false, false, true]);
+            assert_eq!(tracker.absolute(0), 1);
         }
     }
 }

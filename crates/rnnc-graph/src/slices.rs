@@ -1,9 +1,9 @@
 //! By which units a layer is shared out: all of them, or, where other layers read or write it in equal slices (four gates in
-//! one layer), those of a slice. Whoever has some units of one slice has the same of all, so nobody must meet between a slice
+//! one layer), those of a slice. Whoever has some units of one slice has the same of all, so nobody must synchronize between a slice
 //! and a layer of its size.
 //!
 //! A slice may fall into *heads*: equal parts, of which none reads another's units. Block-diagonal matrices, groups of vector
-//! functions and values repeated within a part make such. Whoever has whole heads of all layers meets nobody between them.
+//! functions and values repeated within a part make such. Whoever has whole heads of all layers waits for nobody between them.
 
 use crate::graph::Graph;
 use crate::operation::Operation;
@@ -12,15 +12,15 @@ use std::collections::BTreeMap;
 
 /// For each layer, the size of the slices in which its units are shared out.
 #[derive(Clone, Debug)]
-pub struct Spans(Vec<usize>);
+pub struct Slices(Vec<usize>);
 
-impl Spans {
+impl Slices {
     /// The most slices that a layer is shared out in: units of many thin slices would be too few for many to share.
     pub const MOST: usize = 16;
 
     /// Finds them. Layers that depend on each other unit by unit are shared out alike, so a layer that must stay `whole` keeps
     /// those whole, too. Takes time linear in layers and connections.
-    pub fn find(graph: &Graph, whole: impl Fn(LayerId) -> bool) -> Spans {
+    pub fn find(graph: &Graph, whole: impl Fn(LayerId) -> bool) -> Slices {
         let size = |layer: LayerId| graph.layer_at(layer).size;
         let mut alike = Alike((0..graph.layers().len()).collect());
         let unit_by_unit = |c: &&Connection| match c.kind {
@@ -33,13 +33,16 @@ impl Spans {
             }
         }
         // All slices of layers that are shared out alike must be of one size.
-        let mut spans = vec![None; graph.layers().len()];
+        let mut slices = vec![None; graph.layers().len()];
         let mut cut = |layer: LayerId, range: Range| {
             if range != Range::new(0, size(layer)) {
-                let (len, span) = (range.len, &mut spans[alike.first(layer.index())]);
+                let (len, slice_len) = (range.len, &mut slices[alike.first(layer.index())]);
                 let even = len > 0 && range.start.is_multiple_of(len) && size(layer).is_multiple_of(len);
-                *span =
-                    if even && span.is_none_or(|span| span == len) { Some(len) } else { Some(size(layer)) };
+                *slice_len = if even && slice_len.is_none_or(|slice_len| slice_len == len) {
+                    Some(len)
+                } else {
+                    Some(size(layer))
+                };
             }
         };
         for c in graph.connections() {
@@ -53,20 +56,21 @@ impl Spans {
             }
         }
         for layer in graph.layer_ids() {
-            let span = &mut spans[alike.first(layer.index())];
+            let slice_len = &mut slices[alike.first(layer.index())];
             // Of whole slices, or within one.
             let fits = |len: usize| {
                 parts(graph, layer).all(|part| part.is_multiple_of(len) || len.is_multiple_of(part))
             };
             let stays = |len: usize| {
-                size(layer) > Spans::MOST * len || whole(layer) || counts(graph, layer) || !fits(len)
+                size(layer) > Slices::MOST * len || whole(layer) || counts(graph, layer) || !fits(len)
             };
-            if span.is_some_and(stays) {
-                *span = Some(size(layer));
+            if slice_len.is_some_and(stays) {
+                *slice_len = Some(size(layer));
             }
         }
-        let span = |layer: LayerId| spans[alike.first(layer.index())].unwrap_or_else(|| size(layer)).max(1);
-        Spans(graph.layer_ids().map(span).collect())
+        let slice_len =
+            |layer: LayerId| slices[alike.first(layer.index())].unwrap_or_else(|| size(layer)).max(1);
+        Slices(graph.layer_ids().map(slice_len).collect())
     }
 
     /// The units of a slice, at least 1: as many as the layer has, if it is not shared out in slices.
@@ -126,9 +130,9 @@ impl Spans {
             (_, _) => return 1,
         };
         let slices = |layer: LayerId, units: Range| {
-            let span = self.of(layer);
-            let whole = units.start.is_multiple_of(span) && units.len.is_multiple_of(span);
-            whole.then_some(units.len / span)
+            let slice_len = self.of(layer);
+            let whole = units.start.is_multiple_of(slice_len) && units.len.is_multiple_of(slice_len);
+            whole.then_some(units.len / slice_len)
         };
         match (slices(source, c.source_range), slices(c.target, to)) {
             (Some(from), Some(to)) if from == to && to > 0 && blocks.is_multiple_of(to) => blocks / to,
@@ -165,7 +169,7 @@ fn greatest_common_divisor(a: usize, b: usize) -> usize {
 
 /// Whether a layer is computed, rather than handed in.
 fn is_computed(graph: &Graph, layer: LayerId) -> bool {
-    !matches!(graph.layer_at(layer).kind, LayerKind::Input | LayerKind::Symbol | LayerKind::Saved(_))
+    !matches!(graph.layer_at(layer).kind, LayerKind::Input | LayerKind::Symbol | LayerKind::Residual(_))
 }
 
 /// Whether it matters which places its units have in the layer, and not in a slice alone.
@@ -232,21 +236,21 @@ mod tests {
         (g, [sums, normal, h])
     }
 
-    fn spans(graph: &Graph, layers: [LayerId; 3]) -> [usize; 3] {
-        let spans = Spans::find(graph, |_| false);
-        layers.map(|layer| spans.of(layer))
+    fn slices(graph: &Graph, layers: [LayerId; 3]) -> [usize; 3] {
+        let slices = Slices::find(graph, |_| false);
+        layers.map(|layer| slices.of(layer))
     }
 
     #[test]
     fn what_is_read_in_equal_slices_is_shared_out_slice_by_slice_and_so_is_what_it_is_made_of() {
         let (g, layers) = gates(8);
-        assert_eq!(spans(&g, layers), [8, 8, 8]);
-        let spans = Spans::find(&g, |_| false);
-        let crossing = g.connections().iter().filter(|c| spans.cross(&g, c)).count();
+        assert_eq!(slices(&g, layers), [8, 8, 8]);
+        let slices = Slices::find(&g, |_| false);
+        let crossing = g.connections().iter().filter(|c| slices.cross(&g, c)).count();
         assert_eq!(crossing, 3, "two products and the normalization");
-        let spans = Spans::find(&g, |layer| layer == layers[0]);
-        assert_eq!(layers.map(|layer| spans.of(layer)), [32, 32, 8]);
-        assert_eq!(g.connections().iter().filter(|c| spans.cross(&g, c)).count(), 7);
+        let slices = Slices::find(&g, |layer| layer == layers[0]);
+        assert_eq!(layers.map(|layer| slices.of(layer)), [32, 32, 8]);
+        assert_eq!(g.connections().iter().filter(|c| slices.cross(&g, c)).count(), 7);
     }
 
     #[test]
@@ -254,23 +258,23 @@ mod tests {
         let (mut g, layers) = gates(8);
         let part = g.sum("part", 4, Activation::Identity);
         g.connect(layers[1], part, Connect::identity().from(Range::new(8, 4)));
-        assert_eq!(spans(&g, layers), [32, 32, 8]);
+        assert_eq!(slices(&g, layers), [32, 32, 8]);
         let (mut g, layers) = gates(8);
         g.connect(layers[1], layers[2], Connect::identity().from(Range::new(4, 8)));
-        assert_eq!(spans(&g, layers), [32, 32, 8]);
+        assert_eq!(slices(&g, layers), [32, 32, 8]);
         let (mut g, layers) = gates(8);
         let mask = g.mask("mask", 32, 0.5);
         g.connect(mask, layers[0], Connect::identity());
-        assert_eq!(spans(&g, layers), [32, 32, 8]);
+        assert_eq!(slices(&g, layers), [32, 32, 8]);
         let (mut g, layers) = gates(8);
         let one = g.sum("one", 1, Activation::Identity);
         g.connect(one, layers[0], Connect::new(ConnectionKind::Broadcast { scale: 1.0 }));
-        assert_eq!(spans(&g, layers), [32, 32, 8]);
+        assert_eq!(slices(&g, layers), [32, 32, 8]);
         let mut g = Graph::new("thin");
         let wide = g.sum("wide", 17, Activation::Tanh);
         let one = g.sum("one", 1, Activation::Tanh);
         g.connect(wide, one, Connect::identity().from(Range::new(3, 1)));
-        assert_eq!(spans(&g, [wide, one, one]), [17, 1, 1]);
+        assert_eq!(slices(&g, [wide, one, one]), [17, 1, 1]);
     }
 
     /// A block-diagonal product.
@@ -285,9 +289,9 @@ mod tests {
 
     /// The heads of all connections, and how many of these still cross them.
     fn heads(g: &Graph) -> (usize, usize) {
-        let spans = Spans::find(g, |_| false);
-        let heads = spans.heads(g, g.connections().iter());
-        (heads, g.connections().iter().filter(|c| spans.cross_heads(g, c, heads)).count())
+        let slices = Slices::find(g, |_| false);
+        let heads = slices.heads(g, g.connections().iter());
+        (heads, g.connections().iter().filter(|c| slices.cross_heads(g, c, heads)).count())
     }
 
     #[test]
@@ -331,9 +335,9 @@ mod tests {
             let (mut g, [_, normal, _]) = gates(8);
             let other = g.operation("other", 32, Operation::Softmax { groups });
             g.connect(normal, other, Connect::identity());
-            let spans = Spans::find(&g, |_| false);
+            let slices = Slices::find(&g, |_| false);
             let into = g.incoming(other).next().unwrap();
-            (spans.of(other), [2, 4].map(|heads| spans.cross_heads(&g, into, heads)))
+            (slices.of(other), [2, 4].map(|heads| slices.cross_heads(&g, into, heads)))
         };
         assert_eq!(of(16), (8, [false, false]), "four groups to a slice");
         assert_eq!(of(8), (8, [false, true]), "two groups to a slice");
@@ -342,16 +346,16 @@ mod tests {
         // A block writes a whole slice of what it reads a quarter for.
         let (mut g, layers) = gates(8);
         blocks(&mut g, [layers[2], layers[0]], 4, 1);
-        let spans = Spans::find(&g, |_| false);
-        assert!(g.connections().last().is_some_and(|c| spans.cross_heads(&g, c, 2)));
+        let slices = Slices::find(&g, |_| false);
+        assert!(g.connections().last().is_some_and(|c| slices.cross_heads(&g, c, 2)));
     }
 
     #[test]
     fn heads_and_groups_are_of_whole_slices_or_lie_within_one() {
-        for (heads, span) in [(4, 8), (2, 8), (8, 8), (1, 8)] {
+        for (heads, slice_len) in [(4, 8), (2, 8), (8, 8), (1, 8)] {
             let (mut g, layers) = gates(8);
             blocks(&mut g, [layers[2], layers[0]], heads, 1);
-            assert_eq!(spans(&g, layers), [span, span, 8]);
+            assert_eq!(slices(&g, layers), [slice_len, slice_len, 8]);
         }
     }
 }

@@ -77,11 +77,12 @@ impl<'a> Kernel<'a> {
     /// The groups of blocks that each warp of a team must wait for, as bits.
     fn needs(&self, phase: usize, wait: &Wait) -> Vec<u64> {
         let all = (1u64 << self.groups()) - 1;
-        let only_products = self.track.phases[phase].ops.iter().all(|placed| match &placed.op {
+        let only_products = self.task.phases[phase].ops.iter().all(|placed| match &placed.op {
             Op::MatMul(_) => true,
             Op::Map(map) => !map.program.iter().any(|step| match step {
                 Instruction::Load { read, .. } => {
-                    exchange::origin(&self.stored, read, map.span, map.first) == exchange::Origin::OtherUnits
+                    exchange::origin(&self.stored, read, map.slice_len, map.first)
+                        == exchange::Origin::OtherUnits
                 }
                 Instruction::LoadRepeated { .. } => true,
                 _ => false,
@@ -138,7 +139,7 @@ impl<'a> Kernel<'a> {
             if lo >= hi {
                 continue;
             }
-            let units = units(s.span, self.layout.choice.blocks);
+            let units = units(s.slice_len, self.layout.choice.blocks);
             let block = |column: usize| (column - s.view.column + s.first) / units;
             for block in block(lo)..=block(hi - 1) {
                 groups |= 1 << (block * self.groups() / self.layout.choice.blocks);
@@ -151,10 +152,13 @@ impl<'a> Kernel<'a> {
     pub(super) fn ends_in_one_warp(&self, number: usize, phase: &'a Phase) -> bool {
         let pieces = self.pieces(number, phase);
         let [piece] = pieces.as_slice() else { return false };
-        let products = piece.products.iter().map(|&k| self.layout.products[k].span());
-        let mut spans = products.chain(piece.maps.iter().map(|m| m.span));
-        let one = |span: usize| self.items_of(span) == 1;
-        self.layout.buffers() == 2 && piece.vector.is_none() && spans.all(one) && !self.has_own_sums(number)
+        let products = piece.products.iter().map(|&k| self.layout.products[k].slice_len());
+        let mut slice_lens = products.chain(piece.maps.iter().map(|m| m.slice_len));
+        let one = |slice_len: usize| self.items_of(slice_len) == 1;
+        self.layout.buffers() == 2
+            && piece.vector.is_none()
+            && slice_lens.all(one)
+            && !self.has_own_sums(number)
     }
 }
 

@@ -1,20 +1,20 @@
 //! How work is shared out among the cores of a CPU: what each way would take is predicted from counts of the plan and from
 //! speeds that are constants, never measured, so that the same network makes the same choice everywhere.
 //!
-//! A stage is dealt by rows, by units, a loop by whole heads and a scan by chunks of frames too, or not at all; loops that can run at
-//! the same time make a wave (`waves.rs`), in which each has workers of its own. Stages that pass on more than caches hold run in strips of frames
-//! (`strips.rs`).
+//! A stage is partitioned by rows, by units, a loop by whole heads and a scan by chunks of frames too, or not at all; loops that can run at
+//! the same time make a pipeline (`pipelines.rs`), in which each has workers of its own. Stages that pass on more than caches hold run in time blocks of frames
+//! (`time_blocks.rs`).
 
 use crate::access::Access;
 use crate::cost::Cost;
 use crate::memory::for_each_view;
-use crate::plan::{Deal, Op, Pass, Plan, PlanOptions, Stage, StageKind, Track, View};
+use crate::pipelines::{self, Candidate, Timed};
+use crate::plan::{Op, Partition, Pass, Plan, PlanOptions, Stage, StageKind, Task, View};
 use crate::recurrence::Chunks;
-use crate::strips::{self, Strip};
-use crate::waves::{self, Candidate, Timed};
+use crate::time_blocks::{self, TimeBlock};
 use std::ops::Range;
 
-/// What a core is taken to do in a microsecond, and what meeting others costs it. Where the numbers come from, bench/NOTES.md
+/// What a core is taken to do in a microsecond, and what barrier others costs it. Where the numbers come from, bench/NOTES.md
 /// says; only their ratios matter to the choices.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Speeds {
@@ -34,7 +34,7 @@ pub struct Speeds {
     pub values: [f64; 3],
     /// Microseconds of beginning an operation, or a row of one that is no product.
     pub step: f64,
-    /// Microseconds that a meeting of workers takes, waiting for the slowest included.
+    /// Microseconds that a barrier of workers takes, waiting for the slowest included.
     pub barrier: f64,
     /// Microseconds until all workers have begun, and the caller has learned of their end.
     pub run: f64,
@@ -61,26 +61,26 @@ impl Speeds {
     /// Rows for which a worker reads a matrix once.
     const ROWS: f64 = 192.0;
 
-    /// The most chunks of a wave.
+    /// The most chunks of a pipeline.
     const MOST_CHUNKS: usize = 64;
 
     /// What it takes at most to run a scan in chunks, beside as it stands: tiles of frames are copied to and fro.
     const IN_CHUNKS: f64 = 1.5;
 
-    /// Predictions are not exact: what a wave may take at most of the time without it.
+    /// Predictions are not exact: what a pipeline may take at most of the time without it.
     const LEAST_GAIN: f64 = 0.95;
 
-    /// The same of strips, which leave the sharing out as it is: with 512 units they are predicted to gain 2%, and lose.
-    const LEAST_GAIN_OF_STRIPS: f64 = 0.975;
+    /// The same of time blocks, which leave the sharing out as it is: with 512 units they are predicted to gain 2%, and lose.
+    const LEAST_GAIN_OF_TIME_BLOCKS: f64 = 0.975;
 }
 
-/// The workers of a loop in a wave.
+/// The workers of a loop in a pipeline.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Lane {
     /// Which.
     pub workers: Range<usize>,
     /// How they share it out.
-    pub deal: Deal,
+    pub partition: Partition,
 }
 
 /// What is to be shared out, and among whom.
@@ -92,28 +92,28 @@ struct Model {
     frames: usize,
 }
 
-/// The ways to share out some tracks, but for chunks of frames, the simplest first.
-fn deals(tracks: &[&Track]) -> impl Iterator<Item = Deal> {
-    let heads = tracks.iter().any(|track| track.heads > 1).then_some(Deal::Heads);
-    [Deal::Alone, Deal::Rows, Deal::Units].into_iter().chain(heads)
+/// The ways to share out some tasks, but for chunks of frames, the simplest first.
+fn partitions(tasks: &[&Task]) -> impl Iterator<Item = Partition> {
+    let heads = tasks.iter().any(|task| task.heads > 1).then_some(Partition::Heads);
+    [Partition::Serial, Partition::Batch, Partition::Units].into_iter().chain(heads)
 }
 
 /// Of layers, or slices of them, that many units are shared out together: those of a head, if they fall into so many of more than
 /// one, or a cache line's.
-pub fn grain(span: usize, heads: usize) -> usize {
+pub fn grain(slice_len: usize, heads: usize) -> usize {
     const LINE: usize = 16;
-    if heads > 1 && span.is_multiple_of(heads) { span / heads } else { LINE }
+    if heads > 1 && slice_len.is_multiple_of(heads) { slice_len / heads } else { LINE }
 }
 
 impl Stage {
     /// Predicted microseconds of a window for each way to share it out, the simplest first.
-    pub fn choices(&self, options: PlanOptions) -> Vec<(Deal, f64)> {
+    pub fn choices(&self, options: PlanOptions) -> Vec<(Partition, f64)> {
         Model::new(Speeds::CORE, options).choices(self)
     }
 }
 
 impl Pass {
-    /// Predicted microseconds of a window: as it is dealt, and by one worker alone.
+    /// Predicted microseconds of a window: as it is partitioned, and by one worker alone.
     pub fn predicted(&self, options: PlanOptions) -> (f64, f64) {
         let model = Model::new(Speeds::CORE, options);
         // Of no stages there are -0.
@@ -124,18 +124,18 @@ impl Pass {
 impl Plan {
     /// Chooses anew how work is shared out, for another number of workers, streams or frames than the plan was made
     /// for. Nothing else in a plan depends on them.
-    pub fn deal_out(&mut self, workers: usize, streams: usize, frames: usize) {
+    pub fn partition_stages(&mut self, workers: usize, streams: usize, frames: usize) {
         self.options = PlanOptions { workers, streams, frames, ..self.options };
-        self.deal_out_at(Speeds::CORE);
+        self.partition_stages_at(Speeds::CORE);
     }
 
     /// The same for cores of other speeds.
-    pub fn deal_out_at(&mut self, speeds: Speeds) {
+    pub fn partition_stages_at(&mut self, speeds: Speeds) {
         let model = Model::new(speeds, self.options);
         for pass in std::iter::once(&mut self.forward_pass).chain(&mut self.backward_pass) {
-            model.deal_out(pass);
+            model.partition_stages(pass);
         }
-        strips::find_rings(self);
+        time_blocks::find_rings(self);
     }
 }
 
@@ -145,110 +145,113 @@ impl Model {
         Model { speeds, workers: workers.max(1), streams: streams.max(1), frames: frames.max(1) }
     }
 
-    fn deal_out(self, pass: &mut Pass) {
-        (pass.waves, pass.strips) = (Vec::new(), Vec::new());
+    fn partition_stages(self, pass: &mut Pass) {
+        (pass.pipelines, pass.time_blocks) = (Vec::new(), Vec::new());
         let accesses: Vec<Vec<Access>> = pass.stages.iter().map(Access::of_stage).collect();
         self.share_out(pass, &accesses);
-        pass.strips = strips::find(pass, &accesses).into_iter().filter_map(|s| self.strip(pass, s)).collect();
+        pass.time_blocks =
+            time_blocks::find(pass, &accesses).into_iter().filter_map(|s| self.time_block(pass, s)).collect();
     }
 
-    /// How each stage is dealt, and which are waves.
+    /// How each stage is partitioned, and which are pipelines.
     fn share_out(self, pass: &mut Pass, accesses: &[Vec<Access>]) {
         for stage in &mut pass.stages {
-            stage.deal = if self.workers > 1 { self.best(stage).0 } else { Deal::Alone };
+            stage.partition = if self.workers > 1 { self.best(stage).0 } else { Partition::Serial };
         }
         if self.workers == 1 {
             return;
         }
         let by_itself = |stage: usize| self.stage(&pass.stages[stage]);
-        pass.waves = waves::find(pass, accesses, Speeds::LEAST_GAIN, by_itself, |wave| self.wave(wave));
+        pass.pipelines = pipelines::find(pass, accesses, Speeds::LEAST_GAIN, by_itself, |pipeline| {
+            self.pipeline(pipeline)
+        });
         let begin = if self.frames > 1 { self.speeds.run } else { self.speeds.wake };
-        // A pass by itself runs on the caller alone, and meets nobody.
+        // A pass by itself runs on the caller alone, and waits for nobody.
         if self.alone(pass) <= self.pass(pass) + begin {
-            pass.stages.iter_mut().for_each(|stage| stage.deal = Deal::Alone);
-            pass.waves = Vec::new();
+            pass.stages.iter_mut().for_each(|stage| stage.partition = Partition::Serial);
+            pass.pipelines = Vec::new();
         }
     }
 
     /// Microseconds of a window by one worker.
     fn alone(self, pass: &Pass) -> f64 {
-        pass.stages.iter().map(|stage| self.us(stage, Deal::Alone)).sum()
+        pass.stages.iter().map(|stage| self.us(stage, Partition::Serial)).sum()
     }
 
-    /// Microseconds of a window as a pass is dealt.
+    /// Microseconds of a window as a pass is partitioned.
     fn pass(self, pass: &Pass) -> f64 {
-        if pass.waves.is_empty() && pass.stages.iter().all(|stage| stage.deal == Deal::Alone) {
+        if pass.pipelines.is_empty() && pass.stages.iter().all(|stage| stage.partition == Partition::Serial) {
             return self.alone(pass);
         }
         let in_a_wave = |at: usize, stage: &Stage| {
-            stage.kind == StageKind::Loop && waves::of_stage(&pass.waves, at).is_some()
+            stage.kind == StageKind::Loop && pipelines::of_stage(&pass.pipelines, at).is_some()
         };
         let rest = pass.stages.iter().enumerate().filter(|&(at, stage)| !in_a_wave(at, stage));
         let rest: f64 = rest.map(|(_, stage)| self.stage(stage)).sum();
-        rest + pass.waves.iter().map(|wave| wave.us).sum::<f64>()
+        rest + pass.pipelines.iter().map(|pipeline| pipeline.us).sum::<f64>()
     }
 
-    /// Microseconds of a window that a stage takes as it is dealt, the meeting behind it included.
+    /// Microseconds of a window that a stage takes as it is partitioned, the barrier behind it included.
     fn stage(self, stage: &Stage) -> f64 {
-        self.us(stage, stage.deal) + self.speeds.barrier
+        self.us(stage, stage.partition) + self.speeds.barrier
     }
 
-    fn choices(self, stage: &Stage) -> Vec<(Deal, f64)> {
-        let tracks: Vec<&Track> = stage.tracks.iter().collect();
-        let choices = deals(&tracks).map(|deal| (deal, self.us(stage, deal)));
+    fn choices(self, stage: &Stage) -> Vec<(Partition, f64)> {
+        let tasks: Vec<&Task> = stage.tasks.iter().collect();
+        let choices = partitions(&tasks).map(|partition| (partition, self.us(stage, partition)));
         let chunks = if stage.kind == StageKind::Scan { self.chunks(stage) } else { None };
-        choices.chain(chunks.map(|us| (Deal::Chunks, us))).collect()
+        choices.chain(chunks.map(|us| (Partition::Time, us))).collect()
     }
 
     /// Microseconds of a window of a scan whose frames are shared out, if they can be.
     fn chunks(self, stage: &Stage) -> Option<f64> {
         // A state's way from chunk to chunk.
         let Speeds { step, barrier, .. } = self.speeds;
-        let chunks = Chunks::of(&stage.tracks, self.workers).filter(|_| self.workers > 1)?;
-        let alone = self.us(stage, Deal::Alone);
+        let chunks = Chunks::of(&stage.tasks, self.workers).filter(|_| self.workers > 1)?;
+        let alone = self.us(stage, Partition::Serial);
         Some(alone * chunks.share() * Speeds::IN_CHUNKS + barrier + step * self.workers as f64)
     }
 
     /// The fastest way to share out a stage; of equal ones the simplest.
-    fn best(self, stage: &Stage) -> (Deal, f64) {
+    fn best(self, stage: &Stage) -> (Partition, f64) {
         fastest(&self.choices(stage))
     }
 
     /// Microseconds of a window.
-    fn us(self, stage: &Stage, deal: Deal) -> f64 {
-        if deal == Deal::Chunks
+    fn us(self, stage: &Stage, partition: Partition) -> f64 {
+        if partition == Partition::Time
             && let Some(us) = self.chunks(stage)
         {
             return us;
         }
         match stage.kind {
-            StageKind::Frames => self.all_frames(stage, deal),
+            StageKind::Frames => self.all_frames(stage, partition),
             StageKind::Scan | StageKind::Loop => {
-                let tracks: Vec<&Track> = stage.tracks.iter().collect();
-                let barriers = stage.barriers_per_step(deal);
-                let steps = tracks.iter().map(|track| self.steps(track)).fold(0.0, f64::max);
-                let bytes = weight_bytes(&tracks);
-                let work: f64 = tracks.iter().map(|track| self.track(track, deal, bytes)).sum();
+                let tasks: Vec<&Task> = stage.tasks.iter().collect();
+                let barriers = stage.barriers_per_step(partition);
+                let steps = tasks.iter().map(|task| self.steps(task)).fold(0.0, f64::max);
+                let bytes = weight_bytes(&tasks);
+                let work: f64 = tasks.iter().map(|task| self.task(task, partition, bytes)).sum();
                 work + if self.workers > 1 { steps * barriers as f64 * self.speeds.barrier } else { 0.0 }
             }
         }
     }
 
-    fn all_frames(self, stage: &Stage, deal: Deal) -> f64 {
+    fn all_frames(self, stage: &Stage, partition: Partition) -> f64 {
         let Model { workers, streams, frames, .. } = self;
         // What is too much is refused later, with the memory that it would take.
         let all = frames.saturating_mul(streams);
-        let rows = match deal {
-            Deal::Rows if frames < workers => frames.saturating_mul(streams.div_ceil(workers)),
-            Deal::Rows => frames.div_ceil(workers).saturating_mul(streams),
-            Deal::Units | Deal::Heads | Deal::Chunks | Deal::Alone => all,
+        let rows = match partition {
+            Partition::Batch if frames < workers => frames.saturating_mul(streams.div_ceil(workers)),
+            Partition::Batch => frames.div_ceil(workers).saturating_mul(streams),
+            Partition::Units | Partition::Heads | Partition::Time | Partition::Serial => all,
         };
-        let by = By { workers: if deal == Deal::Units { workers } else { 1 }, heads: 1 };
-        let ops = stage.tracks.iter().flat_map(|track| &track.phases).flat_map(|phase| &phase.ops);
+        let by = By { workers: if partition == Partition::Units { workers } else { 1 }, heads: 1 };
+        let ops = stage.tasks.iter().flat_map(|task| &task.phases).flat_map(|phase| &phase.ops);
         ops.map(|placed| match placed.op {
             // Dealt by weights, if at all.
             Op::WeightGradient(_) | Op::TableGradient(_) | Op::Reduce(_) => {
-                let workers = if deal == Deal::Alone { 1 } else { workers };
+                let workers = if partition == Partition::Serial { 1 } else { workers };
                 self.op(&placed.op, all, By::ONE, self.speeds.far) / workers as f64
             }
             _ => self.op(&placed.op, rows, by, self.speeds.far),
@@ -257,25 +260,25 @@ impl Model {
     }
 
     /// How many steps a loop has.
-    fn steps(self, track: &Track) -> f64 {
-        self.frames.div_ceil(self.block(track)) as f64
+    fn steps(self, task: &Task) -> f64 {
+        self.frames.div_ceil(self.block(task)) as f64
     }
 
-    fn block(self, track: &Track) -> usize {
-        track.block.clamp(1, self.frames)
+    fn block(self, task: &Task) -> usize {
+        task.block.clamp(1, self.frames)
     }
 
-    /// A loop's or a scan's work in a window, without meetings, while all that run read weights of so many bytes in a step.
-    fn track(self, track: &Track, deal: Deal, bytes: f64) -> f64 {
+    /// A loop's or a scan's work in a window, without barriers, while all that run read weights of so many bytes in a step.
+    fn task(self, task: &Task, partition: Partition, bytes: f64) -> f64 {
         let Speeds { near, far, memory, caches, .. } = self.speeds;
         let workers = self.workers;
-        let (streams, by) = match deal {
-            Deal::Alone | Deal::Chunks => (self.streams, By::ONE),
-            Deal::Rows => (self.streams.div_ceil(workers), By::ONE),
-            Deal::Units => (self.streams, By { workers, heads: 1 }),
-            Deal::Heads => (self.streams, By { workers, heads: track.heads }),
+        let (streams, by) = match partition {
+            Partition::Serial | Partition::Time => (self.streams, By::ONE),
+            Partition::Batch => (self.streams.div_ceil(workers), By::ONE),
+            Partition::Units => (self.streams, By { workers, heads: 1 }),
+            Partition::Heads => (self.streams, By { workers, heads: task.heads }),
         };
-        let own = weight_bytes(&[track]) / by.parts() as f64;
+        let own = weight_bytes(&[task]) / by.parts() as f64;
         let reading = if bytes > caches.1 {
             memory
         } else if own > caches.0 {
@@ -283,9 +286,9 @@ impl Model {
         } else {
             near
         };
-        let rows = streams.saturating_mul(self.block(track));
-        let ops = track.phases.iter().flat_map(|phase| &phase.ops);
-        self.steps(track) * ops.map(|placed| self.op(&placed.op, rows, by, reading)).sum::<f64>()
+        let rows = streams.saturating_mul(self.block(task));
+        let ops = task.phases.iter().flat_map(|phase| &phase.ops);
+        self.steps(task) * ops.map(|placed| self.op(&placed.op, rows, by, reading)).sum::<f64>()
     }
 
     /// An operation on some rows, by the worker that has the most units; weights come at a speed.
@@ -295,43 +298,44 @@ impl Model {
         let rows = rows as f64;
         let products =
             f64::max(cost.product_flops as f64 * rows / product, cost.weight_bytes as f64 / reading);
-        let span = match op {
-            Op::MatMul(products) => products.iter().map(|p| p.span).max(),
-            Op::Map(map) => Some(map.span),
-            Op::Gather(look_ups) => look_ups.iter().map(|l| l.span).max(),
-            Op::Vector(vector) => Some(vector.span),
+        let slice_len = match op {
+            Op::MatMul(products) => products.iter().map(|p| p.slice_len).max(),
+            Op::Map(map) => Some(map.slice_len),
+            Op::Gather(look_ups) => look_ups.iter().map(|l| l.slice_len).max(),
+            Op::Vector(vector) => Some(vector.slice_len),
             Op::WeightGradient(_) | Op::TableGradient(_) | Op::Reduce(_) => None,
         };
-        let share = span.map_or(1.0, |span| by.share(span));
+        let share = slice_len.map_or(1.0, |slice_len| by.share(slice_len));
         let begun = match op {
             // Nobody begins another's heads.
             Op::MatMul(products) => {
-                products.iter().map(|p| if p.to.len < p.span { share } else { 1.0 }).sum()
+                products.iter().map(|p| if p.to.len < p.slice_len { share } else { 1.0 }).sum()
             }
             _ => rows,
         };
         (products + cost.other_flops as f64 * rows / other) * share + step * begun
     }
 
-    /// Stages in strips of so many frames that what moves between them stays in a cache, if that is faster than all frames at
+    /// Stages in time blocks of so many frames that what moves between them stays in a cache, if that is faster than all frames at
     /// once.
-    fn strip(self, pass: &Pass, strip: Strip) -> Option<Strip> {
-        let stages = &pass.stages[strip.stages.0..=strip.stages.1];
-        let shared = stages.iter().any(|stage| stage.deal != Deal::Alone);
+    fn time_block(self, pass: &Pass, time_block: TimeBlock) -> Option<TimeBlock> {
+        let stages = &pass.stages[time_block.stages.0..=time_block.stages.1];
+        let shared = stages.iter().any(|stage| stage.partition != Partition::Serial);
         let model = Model { workers: if shared { self.workers } else { 1 }, ..self };
         let all = model.moving(stages, self.frames);
         let lengths = std::iter::successors(Some(1usize), |frames| frames.checked_mul(2));
-        // Each worker is to have rows of every strip.
+        // Each worker is to have rows of every time block.
         let lengths = lengths.filter(|&frames| frames.max(self.streams) >= model.workers);
         let times = lengths
             .take_while(|&frames| frames < self.frames)
             .map(|frames| (frames, model.moving(stages, frames)));
         let (frames, own) = times.min_by(|(_, a), (_, b)| a.total_cmp(b))?;
-        let rest: f64 = stages.iter().map(|stage| self.us(stage, stage.deal)).sum();
-        (rest + own < (rest + all) * Speeds::LEAST_GAIN_OF_STRIPS).then_some(Strip { frames, ..strip })
+        let rest: f64 = stages.iter().map(|stage| self.us(stage, stage.partition)).sum();
+        (rest + own < (rest + all) * Speeds::LEAST_GAIN_OF_TIME_BLOCKS)
+            .then_some(TimeBlock { frames, ..time_block })
     }
 
-    /// Microseconds of a window that some stages take to move their values, and matrices, in strips of so many frames; and to
+    /// Microseconds of a window that some stages take to move their values, and matrices, in time blocks of so many frames; and to
     /// begin them.
     fn moving(self, stages: &[Stage], frames: usize) -> f64 {
         let Speeds { values, caches, far, step, barrier, .. } = self.speeds;
@@ -354,75 +358,75 @@ impl Model {
         let frames_stages = stages.iter().filter(|stage| stage.kind == StageKind::Frames);
         let matrices: f64 = frames_stages.map(|stage| stage.cost.weight_bytes as f64).sum();
         let rows = (frames as f64 * self.streams as f64 / workers / Speeds::ROWS).ceil();
-        let phases = stages.iter().flat_map(|stage| &stage.tracks).flat_map(|track| &track.phases);
+        let phases = stages.iter().flat_map(|stage| &stage.tasks).flat_map(|task| &task.phases);
         let ops = phases.map(|phase| phase.ops.len()).sum::<usize>() as f64;
-        let meetings = if self.workers > 1 { stages.len() as f64 } else { 0.0 };
-        let strips = self.frames.div_ceil(frames) as f64;
-        moved / workers / speed + strips * (rows * matrices / far + step * ops + barrier * meetings)
+        let barriers = if self.workers > 1 { stages.len() as f64 } else { 0.0 };
+        let time_blocks = self.frames.div_ceil(frames) as f64;
+        moved / workers / speed + time_blocks * (rows * matrices / far + step * ops + barrier * barriers)
     }
 
     /// How loops share the workers, and the microseconds of a window that the busiest of them takes.
-    fn lanes(self, tracks: &[&Track]) -> (Vec<Lane>, f64) {
-        let bytes = weight_bytes(tracks);
-        let best = |track: &Track, workers: usize| {
+    fn lanes(self, tasks: &[&Task]) -> (Vec<Lane>, f64) {
+        let bytes = weight_bytes(tasks);
+        let best = |task: &Task, workers: usize| {
             let part = Model { workers, ..self };
-            let us = |deal: Deal| {
-                let barriers = if workers > 1 { track.barriers_per_step(deal) } else { 0 };
-                part.track(track, deal, bytes) + part.steps(track) * self.speeds.barrier * barriers as f64
+            let us = |partition: Partition| {
+                let barriers = if workers > 1 { task.barriers_per_step(partition) } else { 0 };
+                part.task(task, partition, bytes) + part.steps(task) * self.speeds.barrier * barriers as f64
             };
-            fastest(&deals(&[track]).map(|deal| (deal, us(deal))).collect::<Vec<_>>())
+            fastest(&partitions(&[task]).map(|partition| (partition, us(partition))).collect::<Vec<_>>())
         };
-        if tracks.len() >= self.workers {
+        if tasks.len() >= self.workers {
             // The longest first, each to the worker that has the least.
             let mut loads = vec![0.0f64; self.workers];
-            let us: Vec<f64> = tracks.iter().map(|track| best(track, 1).1).collect();
-            let mut order: Vec<usize> = (0..tracks.len()).collect();
+            let us: Vec<f64> = tasks.iter().map(|task| best(task, 1).1).collect();
+            let mut order: Vec<usize> = (0..tasks.len()).collect();
             order.sort_by(|&a, &b| us[b].total_cmp(&us[a]));
-            let mut lanes = vec![Lane { workers: 0..1, deal: Deal::Alone }; tracks.len()];
-            for track in order {
+            let mut lanes = vec![Lane { workers: 0..1, partition: Partition::Serial }; tasks.len()];
+            for task in order {
                 let least = (0..self.workers).min_by(|&a, &b| loads[a].total_cmp(&loads[b])).unwrap_or(0);
-                lanes[track].workers = least..least + 1;
-                loads[least] += us[track];
+                lanes[task].workers = least..least + 1;
+                loads[least] += us[task];
             }
             return (lanes, loads.into_iter().fold(0.0, f64::max));
         }
         // One each, and the rest one by one to the loop that takes longest.
-        let mut counts = vec![1; tracks.len()];
-        let us = |counts: &[usize], track: usize| best(tracks[track], counts[track]).1;
-        for _ in tracks.len()..self.workers {
+        let mut counts = vec![1; tasks.len()];
+        let us = |counts: &[usize], task: usize| best(tasks[task], counts[task]).1;
+        for _ in tasks.len()..self.workers {
             let slowest =
-                (0..tracks.len()).max_by(|&a, &b| us(&counts, a).total_cmp(&us(&counts, b))).unwrap_or(0);
+                (0..tasks.len()).max_by(|&a, &b| us(&counts, a).total_cmp(&us(&counts, b))).unwrap_or(0);
             counts[slowest] += 1;
         }
-        let longest = (0..tracks.len()).map(|track| us(&counts, track)).fold(0.0, f64::max);
+        let longest = (0..tasks.len()).map(|task| us(&counts, task)).fold(0.0, f64::max);
         let mut first = 0;
-        let lanes = tracks.iter().zip(&counts).map(|(track, &count)| {
+        let lanes = tasks.iter().zip(&counts).map(|(task, &count)| {
             first += count;
-            Lane { workers: first - count..first, deal: best(track, count).0 }
+            Lane { workers: first - count..first, partition: best(task, count).0 }
         });
         (lanes.collect(), longest)
     }
 
-    /// What loops take as a wave: in each turn, workers first share out the rows of what stands between the loops, and then
+    /// What loops take as a pipeline: in each round, workers first share out the rows of what stands between the loops, and then
     /// each has its loops' chunks.
-    fn wave(self, candidate: &Candidate<'_>) -> Option<Timed<Lane>> {
-        if candidate.tracks.len() == 1 {
+    fn pipeline(self, candidate: &Candidate<'_>) -> Option<Timed<Lane>> {
+        if candidate.tasks.len() == 1 {
             return None;
         }
-        let (loops, longest) = self.lanes(&candidate.tracks);
+        let (loops, longest) = self.lanes(&candidate.tasks);
         let between: Vec<Stage> = candidate.between().collect();
         let rows = |frames: usize| {
             let part = Model { frames, ..self };
-            between.iter().map(|stage| part.all_frames(stage, Deal::Rows)).sum::<f64>()
+            between.iter().map(|stage| part.all_frames(stage, Partition::Batch)).sum::<f64>()
         };
         let is_loop = |stage: &&Stage| stage.kind == StageKind::Loop;
         let (first, last) = candidate.stages;
         let behind = candidate.pass.stages[first..=last].iter().filter(is_loop).count() - 1;
-        let meetings = if between.is_empty() { 1.0 } else { 2.0 } * self.speeds.barrier;
+        let barriers = if between.is_empty() { 1.0 } else { 2.0 } * self.speeds.barrier;
         let time = |chunks: usize| {
-            let turns = (chunks + behind) as f64;
+            let rounds = (chunks + behind) as f64;
             let between = chunks as f64 * rows(self.frames.div_ceil(chunks)) - rows(self.frames);
-            turns * (longest / chunks as f64 + meetings) + between
+            rounds * (longest / chunks as f64 + barriers) + between
         };
         let counts = candidate.counts(self.frames, Speeds::MOST_CHUNKS);
         let chunks = counts.min_by(|&a, &b| time(a).total_cmp(&time(b)))?;
@@ -431,13 +435,13 @@ impl Model {
 }
 
 /// The fastest; of equal ones the first.
-fn fastest(choices: &[(Deal, f64)]) -> (Deal, f64) {
+fn fastest(choices: &[(Partition, f64)]) -> (Partition, f64) {
     choices.iter().copied().fold(choices[0], |best, next| if next.1 < best.1 { next } else { best })
 }
 
 /// Bytes of the weights that a step of some loops reads.
-fn weight_bytes(tracks: &[&Track]) -> f64 {
-    let ops = tracks.iter().flat_map(|track| &track.phases).flat_map(|phase| &phase.ops);
+fn weight_bytes(tasks: &[&Task]) -> f64 {
+    let ops = tasks.iter().flat_map(|task| &task.phases).flat_map(|phase| &phase.ops);
     ops.map(|placed| Cost::of_op(&placed.op).weight_bytes as f64).sum()
 }
 
@@ -458,10 +462,10 @@ impl By {
     }
 
     /// The largest share of a layer's units that a worker has.
-    fn share(self, span: usize) -> f64 {
-        let grain = grain(span, self.heads);
-        let most = span.div_ceil(grain).div_ceil(self.workers) * grain;
-        (most as f64 / span.max(1) as f64).min(1.0)
+    fn share(self, slice_len: usize) -> f64 {
+        let grain = grain(slice_len, self.heads);
+        let most = slice_len.div_ceil(grain).div_ceil(self.workers) * grain;
+        (most as f64 / slice_len.max(1) as f64).min(1.0)
     }
 }
 
@@ -495,18 +499,20 @@ mod tests {
         Plan::new(graph, options).unwrap()
     }
 
-    fn deals(plan: &Plan) -> Vec<Deal> {
-        plan.stages().filter(|stage| stage.kind == StageKind::Loop).map(|stage| stage.deal).collect()
+    fn partitions(plan: &Plan) -> Vec<Partition> {
+        plan.stages().filter(|stage| stage.kind == StageKind::Loop).map(|stage| stage.partition).collect()
     }
 
-    /// Stages and chunks of each pass's waves.
-    fn waves_of(plan: &Plan) -> Vec<Vec<((usize, usize), usize)>> {
+    /// Stages and chunks of each pass's pipelines.
+    fn pipelines_of(plan: &Plan) -> Vec<Vec<((usize, usize), usize)>> {
         let passes = std::iter::once(&plan.forward_pass).chain(&plan.backward_pass);
-        passes.map(|pass| pass.waves.iter().map(|wave| (wave.stages, wave.chunks)).collect()).collect()
+        passes
+            .map(|pass| pass.pipelines.iter().map(|pipeline| (pipeline.stages, pipeline.chunks)).collect())
+            .collect()
     }
 
     #[test]
-    fn a_pass_is_predicted_by_its_stages_as_they_are_dealt() {
+    fn a_pass_is_predicted_by_its_stages_as_they_are_partitioned() {
         let graph = layers(1, 512, false);
         let plan = |workers: usize| {
             let options = PlanOptions { workers, ..PlanOptions::inference(4, 256) };
@@ -518,36 +524,40 @@ mod tests {
         let ((all, by_one), shared) = plan(8);
         assert_eq!(by_one, one);
         let stages = &shared.forward_pass.stages;
-        let sum: f64 = stages.iter().map(|s| Model::new(Speeds::CORE, shared.options).us(s, s.deal)).sum();
-        let meetings = stages.len() as f64 * Speeds::CORE.barrier;
-        assert!((all - sum - meetings).abs() < 1e-9 * all, "{all}, of which {sum} are the stages'");
+        let sum: f64 =
+            stages.iter().map(|s| Model::new(Speeds::CORE, shared.options).us(s, s.partition)).sum();
+        let barriers = stages.len() as f64 * Speeds::CORE.barrier;
+        assert!((all - sum - barriers).abs() < 1e-9 * all, "{all}, of which {sum} are the stages'");
         assert!(all < one / 3.0, "{all} of {one}");
-        // In a wave, its loops count once, together.
+        // In a pipeline, its loops count once, together.
         let stacked = layers(2, 256, true);
         let options = PlanOptions { workers: 2, ..PlanOptions::inference(1, 256) };
         let plan = Plan::new(&stacked, options).unwrap();
-        let waves = &plan.forward_pass.waves;
-        assert!(!waves.is_empty(), "two loops, one above the other, make a wave");
+        let pipelines = &plan.forward_pass.pipelines;
+        assert!(!pipelines.is_empty(), "two loops, one above the other, make a pipeline");
         let (all, one) = plan.forward_pass.predicted(options);
-        assert!(waves.iter().map(|w| w.us).sum::<f64>() <= all && all < one, "{all} of {one}");
+        assert!(pipelines.iter().map(|w| w.us).sum::<f64>() <= all && all < one, "{all} of {one}");
     }
 
     #[test]
-    fn stacked_small_loops_are_a_wave_in_both_passes_and_one_loop_is_none() {
-        let waves = waves_of(&plan(&layers(2, 128, true), 2, 1, 256));
-        assert!(waves.len() == 2 && waves.iter().all(|of| of.len() == 1 && of[0].1 > 1), "{waves:?}");
-        assert!(waves_of(&plan(&layers(1, 128, true), 2, 1, 256)).iter().all(Vec::is_empty));
-        assert!(waves_of(&plan(&layers(2, 128, true), 1, 1, 256)).iter().all(Vec::is_empty));
+    fn stacked_small_loops_are_a_pipeline_in_both_passes_and_one_loop_is_none() {
+        let pipelines = pipelines_of(&plan(&layers(2, 128, true), 2, 1, 256));
+        assert!(
+            pipelines.len() == 2 && pipelines.iter().all(|of| of.len() == 1 && of[0].1 > 1),
+            "{pipelines:?}"
+        );
+        assert!(pipelines_of(&plan(&layers(1, 128, true), 2, 1, 256)).iter().all(Vec::is_empty));
+        assert!(pipelines_of(&plan(&layers(2, 128, true), 1, 1, 256)).iter().all(Vec::is_empty));
     }
 
     #[test]
     fn independent_loops_run_side_by_side_without_chunks() {
         let plan = plan(&layers(2, 128, false), 2, 1, 256);
-        for of in waves_of(&plan) {
+        for of in pipelines_of(&plan) {
             assert!(matches!(of[..], [((first, last), 1)] if first == last), "{of:?}");
         }
         let lanes: Vec<_> =
-            plan.forward_pass.waves[0].loops.iter().map(|lane| lane.workers.clone()).collect();
+            plan.forward_pass.pipelines[0].loops.iter().map(|lane| lane.workers.clone()).collect();
         assert_eq!(lanes, [0..1, 1..2]);
     }
 
@@ -556,7 +566,7 @@ mod tests {
         // Two on one worker would take as long as two shared out, and more.
         let plan = plan(&layers(3, 128, true), 2, 1, 256);
         for pass in [Some(&plan.forward_pass), plan.backward_pass.as_ref()].into_iter().flatten() {
-            assert!(pass.waves.iter().all(|wave| wave.loops.len() == 2), "{:?}", pass.waves);
+            assert!(pass.pipelines.iter().all(|pipeline| pipeline.loops.len() == 2), "{:?}", pass.pipelines);
         }
     }
 
@@ -564,22 +574,22 @@ mod tests {
     fn five_workers_are_parted_among_two_loops() {
         let graph = layers(2, 512, true);
         let mut plan = plan(&graph, 5, 1, 256);
-        plan.deal_out_at(Speeds { barrier: 0.1, ..Speeds::CORE });
-        // What is shared out among all is faster where meetings cost little.
-        assert!(deals(&plan).iter().all(|&deal| deal == Deal::Units));
-        plan.deal_out_at(Speeds { barrier: 3.0, ..Speeds::CORE });
-        let Some(wave) = plan.forward_pass.waves.first() else { panic!("no wave") };
-        let lanes: Vec<_> = wave.loops.iter().map(|lane| lane.workers.clone()).collect();
+        plan.partition_stages_at(Speeds { barrier: 0.1, ..Speeds::CORE });
+        // What is shared out among all is faster where barriers cost little.
+        assert!(partitions(&plan).iter().all(|&partition| partition == Partition::Units));
+        plan.partition_stages_at(Speeds { barrier: 3.0, ..Speeds::CORE });
+        let Some(pipeline) = plan.forward_pass.pipelines.first() else { panic!("no pipeline") };
+        let lanes: Vec<_> = pipeline.loops.iter().map(|lane| lane.workers.clone()).collect();
         assert!(lanes[0].end == lanes[1].start && lanes[1].end == 5, "{lanes:?}");
-        assert!(wave.loops.iter().all(|lane| lane.deal == Deal::Units), "{wave:?}");
+        assert!(pipeline.loops.iter().all(|lane| lane.partition == Partition::Units), "{pipeline:?}");
     }
 
     #[test]
     fn many_streams_are_shared_out_large_loops_by_units_and_small_ones_not_at_all() {
-        let of = |units, streams| deals(&plan(&layers(1, units, true), 2, streams, 256));
-        assert_eq!(of(256, 32), [Deal::Rows; 2]);
-        assert_eq!(of(512, 1), [Deal::Units; 2]);
-        assert_eq!(of(16, 1), [Deal::Alone; 2]);
+        let of = |units, streams| partitions(&plan(&layers(1, units, true), 2, streams, 256));
+        assert_eq!(of(256, 32), [Partition::Batch; 2]);
+        assert_eq!(of(512, 1), [Partition::Units; 2]);
+        assert_eq!(of(16, 1), [Partition::Serial; 2]);
     }
 
     #[test]
@@ -596,46 +606,49 @@ mod tests {
             graph.output("h", h);
             let plan = plan(&graph, workers, streams, frames);
             let scans = plan.stages().filter(|stage| stage.kind == StageKind::Scan);
-            scans.map(|stage| stage.deal).collect::<Vec<_>>()
+            scans.map(|stage| stage.partition).collect::<Vec<_>>()
         };
-        assert_eq!(of(16, 8, 1, 4096), [Deal::Chunks]);
-        assert_eq!(of(64, 16, 1, 4096), [Deal::Chunks]);
-        // As many lanes as workers have meet nobody.
-        assert_eq!(of(1024, 8, 1, 4096), [Deal::Units]);
-        assert_eq!(of(16, 8, 64, 4096), [Deal::Rows]);
-        assert_eq!(of(64, 2, 1, 4096), [Deal::Units]);
+        assert_eq!(of(16, 8, 1, 4096), [Partition::Time]);
+        assert_eq!(of(64, 16, 1, 4096), [Partition::Time]);
+        // As many lanes as workers have wait for nobody.
+        assert_eq!(of(1024, 8, 1, 4096), [Partition::Units]);
+        assert_eq!(of(16, 8, 64, 4096), [Partition::Batch]);
+        assert_eq!(of(64, 2, 1, 4096), [Partition::Units]);
         // Two would have too much to find for what they gain.
-        assert_eq!(of(16, 2, 1, 4096), [Deal::Alone]);
-        assert_eq!(of(16, 1, 1, 4096), [Deal::Alone]);
-        assert_eq!(of(16, 8, 1, 4), [Deal::Alone]);
+        assert_eq!(of(16, 2, 1, 4096), [Partition::Serial]);
+        assert_eq!(of(16, 1, 1, 4096), [Partition::Serial]);
+        assert_eq!(of(16, 8, 1, 4), [Partition::Serial]);
     }
 
     #[test]
     fn gradients_of_weights_are_shared_out_beside_a_loop_that_is_not() {
         let plan = plan(&layers(1, 48, true), 2, 1, 256);
-        assert_eq!(deals(&plan), [Deal::Alone; 2]);
+        assert_eq!(partitions(&plan), [Partition::Serial; 2]);
         let last = plan.backward_pass.as_ref().and_then(|pass| pass.stages.last());
-        assert_eq!(last.map(|stage| (stage.kind, stage.deal)), Some((StageKind::Frames, Deal::Rows)));
+        assert_eq!(
+            last.map(|stage| (stage.kind, stage.partition)),
+            Some((StageKind::Frames, Partition::Batch))
+        );
     }
 
     #[test]
     fn frame_by_frame_only_what_is_worth_waking_others_for_is_shared_out() {
-        let of = |units| deals(&plan(&layers(1, units, true), 2, 1, 1));
-        assert!(of(256).iter().all(|&deal| deal == Deal::Alone));
-        assert!(of(4096).iter().all(|&deal| deal == Deal::Units));
+        let of = |units| partitions(&plan(&layers(1, units, true), 2, 1, 1));
+        assert!(of(256).iter().all(|&partition| partition == Partition::Serial));
+        assert!(of(4096).iter().all(|&partition| partition == Partition::Units));
     }
 
     #[test]
-    fn buffers_of_a_wave_lie_apart() {
+    fn buffers_of_a_pipeline_lie_apart() {
         let plan = plan(&layers(2, 128, true), 2, 1, 256);
         let mut one_by_one = plan.clone();
-        one_by_one.deal_out(1, 1, 256);
+        one_by_one.partition_stages(1, 1, 256);
         assert!(plan.memory(1, 256, false).buffers >= one_by_one.memory(1, 256, false).buffers);
         let placement = plan.place(1, 256, false);
-        // What the stages of the wave touch.
-        let wave = &plan.forward_pass.waves[0];
+        // What the stages of the pipeline touch.
+        let pipeline = &plan.forward_pass.pipelines[0];
         let mut used = Vec::new();
-        for stage in &plan.forward_pass.stages[wave.stages.0..=wave.stages.1] {
+        for stage in &plan.forward_pass.stages[pipeline.stages.0..=pipeline.stages.1] {
             crate::memory::for_each_view(stage, &mut |view| used.push(view.buffer.0));
         }
         used.sort_unstable();

@@ -1,0 +1,84 @@
+//! What a loop's task asks of a layout.
+
+use super::choice::Way;
+use rnnc_plan::{ExecutionConfig, Op, Partition, Precision, Product, Task};
+
+/// What a step of a loop takes, as far as it decides on a layout.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Work {
+    /// Numbers of weights.
+    pub weights: usize,
+    /// Columns of its products, together.
+    pub columns: usize,
+    /// The size of its largest layer.
+    pub slice_len: usize,
+    /// Streams.
+    pub streams: usize,
+    /// Rows (frames of a step, times streams) side by side.
+    pub rows: usize,
+    /// Times that blocks synchronize.
+    pub barriers: usize,
+    /// Functions of whole vectors.
+    pub vectors: usize,
+    /// How coarsely products may round.
+    pub precision: Precision,
+}
+
+impl Work {
+    /// That of a task.
+    pub fn of(task: &Task, config: ExecutionConfig) -> Work {
+        Work {
+            weights: weights(task),
+            columns: products(task).map(|(_, p)| p.from.view.len).sum(),
+            slice_len: slice_lens(task).max().unwrap_or(1),
+            streams: config.streams,
+            rows: task.block.clamp(1, 64) * config.streams,
+            barriers: task.barriers_per_step(Partition::Units),
+            vectors: vectors(task),
+            precision: config.precision,
+        }
+    }
+
+    /// Bytes of a weight where it stays.
+    pub(super) fn weight_bytes(&self, way: Way) -> usize {
+        match (way, self.precision) {
+            (Way::Tiles, Precision::Bf16) => 2,
+            _ => 4,
+        }
+    }
+}
+
+/// Whether a task does one frame a step, the same in all its operations.
+pub(super) fn is_in_step(task: &Task) -> bool {
+    task.block == 1 && task.phases.iter().flat_map(|p| &p.ops).all(|placed| placed.offset == 0)
+}
+
+fn vectors(task: &Task) -> usize {
+    let ops = task.phases.iter().flat_map(|p| &p.ops);
+    ops.filter(|placed| matches!(placed.op, Op::Vector(_))).count()
+}
+
+/// The sizes of layers that a task's operations write.
+pub(super) fn slice_lens(task: &Task) -> impl Iterator<Item = usize> + '_ {
+    task.phases.iter().flat_map(|p| &p.ops).flat_map(|placed| match &placed.op {
+        Op::MatMul(products) => products.iter().map(|p| p.slice_len).collect(),
+        Op::Map(map) => vec![map.slice_len],
+        Op::Vector(vector) => vec![vector.slice_len],
+        _ => Vec::new(),
+    })
+}
+
+/// The products of a task, with their places.
+pub(super) fn products(task: &Task) -> impl Iterator<Item = ((usize, usize), &Product)> + '_ {
+    task.phases.iter().enumerate().flat_map(|(p, phase)| {
+        phase.ops.iter().enumerate().flat_map(move |(o, placed)| match &placed.op {
+            Op::MatMul(products) => products.iter().map(|product| ((p, o), product)).collect(),
+            _ => Vec::new(),
+        })
+    })
+}
+
+/// Numbers of a loop's weights.
+pub fn weights(task: &Task) -> usize {
+    products(task).map(|(_, p)| p.to.len * p.from.view.len).sum()
+}
