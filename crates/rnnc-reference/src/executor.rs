@@ -150,8 +150,8 @@ impl ReferenceExecutor {
     /// The values of a layer of the plan's forward graph in the frames of the last forward call:
     /// `[frames, B, N]`. A symbol layer has one number, -1 for no symbol.
     pub fn layer_values(&self, layer: LayerId) -> &[f64] {
-        let task = &self.forward.tasks[layer.index()];
-        &task.values[self.new_frames().start * task.frame_len()..]
+        let of_layer = &self.forward.layer_values[layer.index()];
+        &of_layer.values[self.new_frames().start * of_layer.frame_len()..]
     }
 
     /// The first value of the last forward call, by frame and then in the order of computation, that is not
@@ -183,7 +183,7 @@ impl ReferenceExecutor {
         pairs.into_iter().find_map(|Pair { layer, frame }| {
             let mut streams = (0..self.config.streams).filter(|&stream| looks(layer, frame - begin, stream));
             streams.find_map(|stream| {
-                let units = self.forward.tasks[layer.index()].at(Place { frame, stream });
+                let units = self.forward.layer_values[layer.index()].at(Place { frame, stream });
                 let unit = units.iter().position(|x| x.is_nan() || x.abs() > most)?;
                 let value = units[unit];
                 Some(NonFinite { layer, frame: frame - begin, stream, unit, value })
@@ -220,9 +220,9 @@ impl ReferenceExecutor {
         let depth = self.depths.iter().copied().max().unwrap_or(0);
         let old = self.window.len().saturating_sub(self.config.window.saturating_add(depth));
         self.window.drop_oldest(old);
-        for task in &mut self.forward.tasks {
-            let len = task.frame_len();
-            task.values.drain(..old * len);
+        for of_layer in &mut self.forward.layer_values {
+            let len = of_layer.frame_len();
+            of_layer.values.drain(..old * len);
         }
         self.kept = self.kept.min(self.window.len());
     }
@@ -232,15 +232,15 @@ impl ReferenceExecutor {
         let Some((mut network, adjoint)) = self.constants.take() else { return Ok(()) };
         let mut window = Window::new(1);
         window.push(1, None);
-        for task in &mut network.tasks {
-            task.values.clear();
-            task.values.resize(task.frame_len(), 0.0);
+        for of_layer in &mut network.layer_values {
+            of_layer.values.clear();
+            of_layer.values.resize(of_layer.frame_len(), 0.0);
         }
         let around = Surroundings { window: &window, ..self.surroundings() };
         let order = order::run(&mut network, &around, 0..1);
         let learned = self.learned.len();
         for (weight, output) in self.weights[learned..].iter_mut().zip(network.graph.outputs()) {
-            weight.copy_from_slice(&network.tasks[output.layer.index()].values);
+            weight.copy_from_slice(&network.layer_values[output.layer.index()].values);
         }
         let result = order.map(drop).map_err(|pair| stuck(&network.graph, pair));
         self.constants = Some((network, adjoint));
@@ -252,12 +252,12 @@ impl ReferenceExecutor {
         let Some((constants, mut network)) = self.constants.take() else { return Ok(()) };
         let mut window = Window::new(1);
         window.push(1, None);
-        for task in &mut network.tasks {
-            task.values.clear();
-            task.values.resize(task.frame_len(), 0.0);
+        for of_layer in &mut network.layer_values {
+            of_layer.values.clear();
+            of_layer.values.resize(of_layer.frame_len(), 0.0);
         }
         for (id, errors) in network.graph.inputs().iter().zip(&gradients[self.learned.len()..]) {
-            network.tasks[id.index()].values.copy_from_slice(errors);
+            network.layer_values[id.index()].values.copy_from_slice(errors);
         }
         let around = Surroundings { window: &window, saved: Some(&constants), ..self.surroundings() };
         let order = order::run(&mut network, &around, 0..1);
@@ -313,14 +313,14 @@ impl Executor for ReferenceExecutor {
         self.new = frames;
         self.back = 0;
         let len = self.window.len();
-        for task in &mut self.forward.tasks {
-            task.values.resize(len * task.frame_len(), 0.0);
+        for of_layer in &mut self.forward.layer_values {
+            of_layer.values.resize(len * of_layer.frame_len(), 0.0);
         }
         let new = self.new_frames();
         for (&id, &values) in self.plan.forward.inputs().iter().zip(inputs) {
-            let task = &mut self.forward.tasks[id.index()];
-            let start = new.start * task.frame_len();
-            borders::copy_in(values, &mut task.values[start..]);
+            let of_layer = &mut self.forward.layer_values[id.index()];
+            let start = new.start * of_layer.frame_len();
+            borders::copy_in(values, &mut of_layer.values[start..]);
         }
         // The network is put aside so that what surrounds it can be borrowed.
         let mut network = std::mem::replace(&mut self.forward, Network::empty());
@@ -348,15 +348,15 @@ impl Executor for ReferenceExecutor {
         self.derive()?;
         let Some(mut network) = self.adjoint.take() else { return Ok(()) };
         let len = self.window.len();
-        for task in &mut network.tasks {
-            task.values.clear();
-            task.values.resize(len * task.frame_len(), 0.0);
+        for of_layer in &mut network.layer_values {
+            of_layer.values.clear();
+            of_layer.values.resize(len * of_layer.frame_len(), 0.0);
         }
         for (id, errors) in network.graph.inputs().iter().zip(output_gradients) {
-            let task = &mut network.tasks[id.index()];
-            let start = self.new_frames().start * task.frame_len();
+            let of_layer = &mut network.layer_values[id.index()];
+            let start = self.new_frames().start * of_layer.frame_len();
             if let Some(errors) = *errors {
-                borders::copy_in(errors, &mut task.values[start..]);
+                borders::copy_in(errors, &mut of_layer.values[start..]);
             }
         }
         let span = len - frames..len;
@@ -384,9 +384,10 @@ impl Executor for ReferenceExecutor {
     fn input_gradient(&self, input: usize, into: ValuesMut<'_>) -> Result<(), ExecutorError> {
         let layer = self.plan.check_input_gradient(input, self.back)?;
         let Some(network) = &self.adjoint else { return Ok(()) };
-        let (task, Layer { name, size, .. }) = (&network.tasks[layer.index()], network.graph.layer_at(layer));
-        let start = (self.window.len() - self.back) * task.frame_len();
-        copy_out(name, &[self.back, self.config.streams, *size], &task.values[start..], into)
+        let (of_layer, Layer { name, size, .. }) =
+            (&network.layer_values[layer.index()], network.graph.layer_at(layer));
+        let start = (self.window.len() - self.back) * of_layer.frame_len();
+        copy_out(name, &[self.back, self.config.streams, *size], &of_layer.values[start..], into)
     }
 
     fn update(&mut self, update: &Update) -> Result<f64, ExecutorError> {
@@ -446,19 +447,19 @@ impl Executor for ReferenceExecutor {
         since_reset.extend(&state.since_reset);
         let depth = self.depths.iter().copied().max().unwrap_or(0);
         self.window = Window::resume(depth, since_reset, self.config.streams);
-        for task in &mut self.forward.tasks {
-            task.values.clear();
-            task.values.resize((depth + kept) * task.frame_len(), 0.0);
+        for of_layer in &mut self.forward.layer_values {
+            of_layer.values.clear();
+            of_layer.values.resize((depth + kept) * of_layer.frame_len(), 0.0);
         }
         let graph = &self.plan.forward;
         let read = graph.layer_ids().filter(|id| self.depths[id.index()] > 0);
         for (id, history) in read.zip(&state.histories) {
-            self.forward.tasks[id.index()].put_before(0, &history.values);
+            self.forward.layer_values[id.index()].put_before(0, &history.values);
         }
         for (id, history) in self.plan.residual_layers().into_iter().zip(older) {
-            let task = &mut self.forward.tasks[id.index()];
-            let newest = (history.depth - kept) * task.frame_len();
-            task.put_before(self.depths[id.index()], &history.values[newest..]);
+            let of_layer = &mut self.forward.layer_values[id.index()];
+            let newest = (history.depth - kept) * of_layer.frame_len();
+            of_layer.put_before(self.depths[id.index()], &history.values[newest..]);
         }
         self.frames_run = state.frames;
         self.forget_calls();
@@ -468,7 +469,7 @@ impl Executor for ReferenceExecutor {
 
     fn clear_state(&mut self) {
         self.window = Window::new(self.config.streams);
-        self.forward.tasks.iter_mut().for_each(|task| task.values.clear());
+        self.forward.layer_values.iter_mut().for_each(|of_layer| of_layer.values.clear());
         self.frames_run = 0;
         self.forget_calls();
     }
@@ -479,13 +480,13 @@ impl ReferenceExecutor {
     fn history(&self, id: LayerId, depth: usize, end: usize) -> History {
         let layer = self.plan.forward.layer_at(id);
         let symbols = layer.kind == LayerKind::Symbol;
-        let task = &self.forward.tasks[id.index()];
+        let of_layer = &self.forward.layer_values[id.index()];
         let end = self.window.len().saturating_sub(end);
         // Frames before the stream's first are never read; they are 0, or no symbol.
         let known = depth.min(end);
-        let mut values = vec![if symbols { -1.0 } else { 0.0 }; (depth - known) * task.frame_len()];
-        values.extend(&task.values[(end - known) * task.frame_len()..end * task.frame_len()]);
-        History { layer: layer.name.clone(), depth, size: task.width, symbols, values }
+        let mut values = vec![if symbols { -1.0 } else { 0.0 }; (depth - known) * of_layer.frame_len()];
+        values.extend(&of_layer.values[(end - known) * of_layer.frame_len()..end * of_layer.frame_len()]);
+        History { layer: layer.name.clone(), depth, size: of_layer.width, symbols, values }
     }
 
     /// What forward calls read of the frames up to the one `end` frames back, behind which streams have these steps since reset.
@@ -525,7 +526,7 @@ fn first_to_leave(
         (0..around.window.streams()).map(move |stream| (layer, Place { frame, stream }))
     });
     places.find_map(|(id, at)| {
-        let units = network.tasks[id.index()].at(at);
+        let units = network.layer_values[id.index()].at(at);
         let unit = units.iter().position(|x| !x.is_finite())?;
         let is_finite = |read| match read {
             Read::Units(units) => units.iter().all(|x: &f64| x.is_finite()),

@@ -243,7 +243,7 @@ fn an_output_that_is_no_number_where_no_loss_counts_leaves_every_gradient_as_it_
                 (step, trainer.weights().unwrap())
             };
             let (without, weights) = trained(None);
-            assert!(without.gradient_norm > 0.0 && without.loss_mask == 5);
+            assert!(without.gradient_norm > 0.0 && without.counted == 5);
             for z in [0.0, f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 3e38] {
                 let (step, found) = trained(Some([0.5, z]));
                 let close = |a: f64, b: f64| (a - b).abs() <= 1e-5 * (a.abs() + b.abs());
