@@ -22,10 +22,12 @@ pub fn bad_input<T>(problem: impl Into<String>) -> anyhow::Result<T> {
 }
 
 /// What a command that ran to its end found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Outcome {
     /// All is well.
     Done,
+    /// With this input a check can tell nothing, or not all; the command has said why.
+    Unfit,
     /// A check did not hold; the command has said which.
     Failed,
 }
@@ -35,6 +37,7 @@ pub fn conclude(result: anyhow::Result<Outcome>) -> ExitCode {
     match result {
         Ok(Outcome::Done) => ExitCode::SUCCESS,
         Ok(Outcome::Failed) => ExitCode::from(1),
+        Ok(Outcome::Unfit) => ExitCode::from(2),
         // Whoever read the output has seen enough.
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {

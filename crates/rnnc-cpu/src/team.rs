@@ -69,7 +69,7 @@ pub struct Team {
     sharings: [Sharing; Work::KINDS],
 }
 
-/// Kinds of work, of which each has its own experience with sharing.
+/// Kinds of work, of which each has its own experience with sharing, and hears of the others'.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Work {
     /// A forward pass.
@@ -159,15 +159,15 @@ impl Team {
         if count == 1 {
             return self.alone(job);
         }
-        let sharing = &self.sharings[kind as usize];
+        let own = &self.sharings[kind as usize];
         let begun = Instant::now();
-        let watch = sharing.watch(work, begun);
-        match sharing.way() {
+        let watch = own.watch(work, begun);
+        match own.way() {
             Way::Shared => self.together(&watch, job),
             Way::Alone => job(Worker { own: Cell::new((0, count)), ..self.shared.worker(0, &watch) }),
         }
         let now = Instant::now();
-        self.sharings[kind as usize].ended(work, now - begun, watch.all(), now);
+        sharing::ended(&mut self.sharings, kind as usize, work, (now - begun, watch.all()), now);
     }
 
     /// Runs the closure on every worker, and returns when all have ended. Allocates nothing.

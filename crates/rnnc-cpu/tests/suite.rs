@@ -105,7 +105,10 @@ fn every_case_agrees_where_everything_is_shared_out() {
 fn every_case_agrees_where_loops_run_at_the_same_time() {
     for threads in [2, 3, 5] {
         let [in_chunks, independent] = pipelines(TARDY, &cases(), threads);
-        assert!(in_chunks > 5 && independent > 5, "{threads} workers: {in_chunks} and {independent} waves");
+        assert!(
+            in_chunks > 5 && independent > 5,
+            "{threads} workers: {in_chunks} and {independent} pipelines"
+        );
         all_agree_at(TARDY, &cases(), threads);
     }
 }

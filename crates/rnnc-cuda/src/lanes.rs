@@ -45,7 +45,10 @@ const MOST_LANES: usize = 8;
 /// What it takes one lane to wait for another, in launches.
 const JOINS: f64 = 2.5;
 
-/// More jobs than these are not compared with each other.
+/// More jobs than these are not compared with each other, but run one after the other: then nothing here takes more than a
+/// time linear in them. Up to these, all pairs are looked at, and an [`Order`] has a bit for each. At the most that is 0.5 s,
+/// of a chain of 2,000 dense layers on a core that two other programs wanted, where NVRTC takes some seconds; a chain of
+/// 100,000 takes 15 us a layer in all (`scaling -- 1000,2000,4000,99990 "dense chain" cuda`).
 const MOST_JOBS: usize = 4096;
 
 /// Which jobs each comes behind, directly or not.

@@ -292,6 +292,15 @@ impl<'a> Derivation<'a> {
                     self.turn_term(own, term);
                 }
             }
+            (Operation::Known, &[a, b]) => {
+                if self.flows(a) {
+                    // Not the error times 0 or 1: what is not known may be no number on either side.
+                    let term = self.out_layer(id, LayerKind::Operation(Operation::Known), size);
+                    self.out.connect(error, term, Connect::identity());
+                    self.read(b, term);
+                    self.turn_term(a, term);
+                }
+            }
             (
                 Operation::Softmax { .. } | Operation::LogSoftmax { .. } | Operation::Normalize { .. },
                 &[a],
@@ -325,6 +334,7 @@ impl<'a> Derivation<'a> {
                 | Operation::Divide
                 | Operation::Max
                 | Operation::Min
+                | Operation::Known
                 | Operation::Softmax { .. }
                 | Operation::LogSoftmax { .. }
                 | Operation::Normalize { .. }

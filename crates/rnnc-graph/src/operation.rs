@@ -12,6 +12,9 @@ pub enum Operation {
     Max,
     /// The smaller of a and b; NaN if either is.
     Min,
+    /// a, whatever it is, where b is a number, and 0 where b is NaN: for losses, where nothing is known to compare a with. No
+    /// error goes back to b.
+    Known,
     /// exp(a_i) / sum_j exp(a_j)
     Softmax { groups: usize },
     /// a_i - log(sum_j exp(a_j))
@@ -49,6 +52,7 @@ impl Operation {
             Operation::Divide => "quotient",
             Operation::Max => "max",
             Operation::Min => "min",
+            Operation::Known => "known",
             Operation::Softmax { .. } => "softmax",
             Operation::LogSoftmax { .. } => "log_softmax",
             Operation::Normalize { center: true, .. } => "layer_norm",
@@ -94,6 +98,7 @@ impl Operation {
             Operation::Divide
             | Operation::Max
             | Operation::Min
+            | Operation::Known
             | Operation::CrossEntropy
             | Operation::DropoutMask { .. }
             | Operation::Step
@@ -117,6 +122,7 @@ impl Operation {
             Operation::Divide
             | Operation::Max
             | Operation::Min
+            | Operation::Known
             | Operation::GroupSum { .. }
             | Operation::CrossEntropy
             | Operation::DropoutMask { .. }
@@ -139,6 +145,7 @@ impl Operation {
             Operation::Divide
             | Operation::Max
             | Operation::Min
+            | Operation::Known
             | Operation::Step
             | Operation::CrossEntropy
             | Operation::SoftmaxGradient { .. }
@@ -161,6 +168,7 @@ impl Operation {
             Operation::Divide
                 | Operation::Max
                 | Operation::Min
+                | Operation::Known
                 | Operation::Step
                 | Operation::DropoutMask { .. }
         )

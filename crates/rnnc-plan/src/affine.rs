@@ -207,7 +207,15 @@ mod tests {
         for _ in 0..8 + draw.below(12) {
             let to = varies.len();
             let [a, b, c] = [(); 3].map(|()| draw.below(to));
-            let ops = [Binary::Add, Binary::Mul, Binary::Div, Binary::Max, Binary::Min, Binary::Step];
+            let ops = [
+                Binary::Add,
+                Binary::Mul,
+                Binary::Div,
+                Binary::Max,
+                Binary::Min,
+                Binary::Known,
+                Binary::Step,
+            ];
             let op = ops[draw.below(ops.len())];
             let step = match draw.below(4) {
                 0 => Step::Scale { factor: draw.number(), from: a, to },
@@ -300,6 +308,8 @@ mod tests {
                 Binary::Div => a / b,
                 Binary::Max => a.max(b),
                 Binary::Min => a.min(b),
+                Binary::Known if b.is_nan() => 0.0,
+                Binary::Known => a,
                 Binary::Step => f64::from(u8::from(a > b)),
             }
         }

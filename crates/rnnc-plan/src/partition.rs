@@ -534,7 +534,7 @@ mod tests {
         let options = PlanOptions { workers: 2, ..PlanOptions::inference(1, 256) };
         let plan = Plan::new(&stacked, options).unwrap();
         let pipelines = &plan.forward_pass.pipelines;
-        assert!(!pipelines.is_empty(), "two loops, one above the other, make a wave");
+        assert!(!pipelines.is_empty(), "two loops, one above the other, make a pipeline");
         let (all, one) = plan.forward_pass.predicted(options);
         assert!(pipelines.iter().map(|w| w.us).sum::<f64>() <= all && all < one, "{all} of {one}");
     }
@@ -578,7 +578,7 @@ mod tests {
         // What is shared out among all is faster where barriers cost little.
         assert!(partitions(&plan).iter().all(|&partition| partition == Partition::Units));
         plan.partition_stages_at(Speeds { barrier: 3.0, ..Speeds::CORE });
-        let Some(pipeline) = plan.forward_pass.pipelines.first() else { panic!("no wave") };
+        let Some(pipeline) = plan.forward_pass.pipelines.first() else { panic!("no pipeline") };
         let lanes: Vec<_> = pipeline.loops.iter().map(|lane| lane.workers.clone()).collect();
         assert!(lanes[0].end == lanes[1].start && lanes[1].end == 5, "{lanes:?}");
         assert!(pipeline.loops.iter().all(|lane| lane.partition == Partition::Units), "{pipeline:?}");

@@ -564,6 +564,7 @@ pub enum Binary {
     Div,
     Max,
     Min,
+    Known,
     Step,
 }
 
@@ -574,6 +575,7 @@ impl Binary {
             Operation::Divide => Some(Binary::Div),
             Operation::Max => Some(Binary::Max),
             Operation::Min => Some(Binary::Min),
+            Operation::Known => Some(Binary::Known),
             Operation::Step => Some(Binary::Step),
             Operation::DropoutMask { .. }
             | Operation::Softmax { .. }

@@ -54,7 +54,7 @@ fn names(ops: &[&Op]) -> Vec<&'static str> {
 fn only_loop(pass: &Pass) -> &Task {
     let loops: Vec<&Stage> = pass.stages.iter().filter(|s| s.kind == StageKind::Loop).collect();
     let [stage] = loops[..] else { panic!("{} loops", loops.len()) };
-    let [task] = &stage.tasks[..] else { panic!("{} tracks", stage.tasks.len()) };
+    let [task] = &stage.tasks[..] else { panic!("{} tasks", stage.tasks.len()) };
     task
 }
 

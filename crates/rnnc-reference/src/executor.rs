@@ -3,11 +3,14 @@
 use crate::adam::{self, Learned};
 use crate::borders::{self, copy_out};
 use crate::gradients;
-use crate::network::{Network, Place, Surroundings, width};
+use crate::network::{Network, Place, Read, Surroundings, width};
 use crate::order::{self, Pair};
 use crate::rounding::Roundings;
 use crate::window::Window;
-use rnnc_graph::{Adjoint, AdjointOptions, Graph, GraphError, Layer, LayerId, LayerKind, Output, WeightId};
+use rnnc_graph::{
+    Adjoint, AdjointOptions, Function, Graph, GraphError, Layer, LayerId, LayerKind, Operation, Output,
+    WeightId,
+};
 use rnnc_plan::{
     ExecutionConfig, Executor, ExecutorError, History, Kept, ParameterArray, Plan, State, Update, Values,
     ValuesMut, check_available,
@@ -56,10 +59,30 @@ pub struct ReferenceExecutor {
     back: usize,
     /// The forward network's layers in the frames of the last call, in the order of their computation.
     order: Vec<Pair>,
+    /// Where the last backward call left the numbers that are finite.
+    left: Option<NonFiniteDerivative>,
     roundings: Roundings,
 }
 
-/// A value that is not finite, or too large for single precision.
+/// Where errors, on their way back, first leave the numbers that are finite.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NonFiniteDerivative {
+    /// The layer whose derivative, or error, is not finite.
+    pub layer: String,
+    /// The function whose derivative it is, if it is one: `sqrt`.
+    pub function: Option<&'static str>,
+    /// The frame within the last forward call; none for a layer of parameters alone, which is the same in all, or an
+    /// older frame.
+    pub frame: Option<usize>,
+    /// The stream.
+    pub stream: usize,
+    /// The unit.
+    pub unit: usize,
+    /// What it is.
+    pub value: f64,
+}
+
+/// A value that is not finite, or too large.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct NonFinite {
     /// The layer, of the plan's forward graph.
@@ -111,6 +134,7 @@ impl ReferenceExecutor {
             new: 0,
             back: 0,
             order: Vec::new(),
+            left: None,
             roundings: Roundings::default(),
             plan,
             config,
@@ -126,13 +150,28 @@ impl ReferenceExecutor {
     /// The values of a layer of the plan's forward graph in the frames of the last forward call:
     /// `[frames, B, N]`. A symbol layer has one number, -1 for no symbol.
     pub fn layer_values(&self, layer: LayerId) -> &[f64] {
-        let task = &self.forward.tasks[layer.index()];
-        &task.values[self.new_frames().start * task.frame_len()..]
+        let of_layer = &self.forward.layer_values[layer.index()];
+        &of_layer.values[self.new_frames().start * of_layer.frame_len()..]
     }
 
     /// The first value of the last forward call, by frame and then in the order of computation, that is not
     /// finite or is larger than single precision holds.
     pub fn first_non_finite(&self) -> Option<NonFinite> {
+        self.first_non_finite_of(|_, _, _| true)
+    }
+
+    /// The same of those layers, frames of the last forward call and streams for which `looks` holds.
+    pub fn first_non_finite_of(&self, looks: impl Fn(LayerId, usize, usize) -> bool) -> Option<NonFinite> {
+        self.first_of(f64::from(f32::MAX), looks)
+    }
+
+    /// The first value of the last forward call that is not a number or is larger than `most`.
+    pub fn first_beyond(&self, most: f64) -> Option<NonFinite> {
+        self.first_of(most, |_, _, _| true)
+    }
+
+    fn first_of(&self, most: f64, looks: impl Fn(LayerId, usize, usize) -> bool) -> Option<NonFinite> {
+        let begin = self.new_frames().start;
         let given = |frame| {
             let layers = self.forward.graph.layer_ids().filter(|&id| self.forward.is_given(id));
             layers.map(move |layer| Pair { layer, frame })
@@ -142,13 +181,20 @@ impl ReferenceExecutor {
         // Stable: given layers come first in their frame, the others as they were computed.
         pairs.sort_by_key(|pair| pair.frame);
         pairs.into_iter().find_map(|Pair { layer, frame }| {
-            (0..self.config.streams).find_map(|stream| {
-                let units = self.forward.tasks[layer.index()].at(Place { frame, stream });
-                let unit = units.iter().position(|x| x.is_nan() || x.abs() > f64::from(f32::MAX))?;
+            let mut streams = (0..self.config.streams).filter(|&stream| looks(layer, frame - begin, stream));
+            streams.find_map(|stream| {
+                let units = self.forward.layer_values[layer.index()].at(Place { frame, stream });
+                let unit = units.iter().position(|x| x.is_nan() || x.abs() > most)?;
                 let value = units[unit];
-                Some(NonFinite { layer, frame: frame - self.new_frames().start, stream, unit, value })
+                Some(NonFinite { layer, frame: frame - begin, stream, unit, value })
             })
         })
+    }
+
+    /// Where the errors of the last backward call first left the numbers that are finite, in the order of computation.
+    /// All that was read there was finite.
+    pub fn first_non_finite_derivative(&self) -> Option<&NonFiniteDerivative> {
+        self.left.as_ref()
     }
 
     /// The frames of the last forward call, in the window.
@@ -174,9 +220,9 @@ impl ReferenceExecutor {
         let depth = self.depths.iter().copied().max().unwrap_or(0);
         let old = self.window.len().saturating_sub(self.config.window.saturating_add(depth));
         self.window.drop_oldest(old);
-        for task in &mut self.forward.tasks {
-            let len = task.frame_len();
-            task.values.drain(..old * len);
+        for of_layer in &mut self.forward.layer_values {
+            let len = of_layer.frame_len();
+            of_layer.values.drain(..old * len);
         }
         self.kept = self.kept.min(self.window.len());
     }
@@ -186,15 +232,15 @@ impl ReferenceExecutor {
         let Some((mut network, adjoint)) = self.constants.take() else { return Ok(()) };
         let mut window = Window::new(1);
         window.push(1, None);
-        for task in &mut network.tasks {
-            task.values.clear();
-            task.values.resize(task.frame_len(), 0.0);
+        for of_layer in &mut network.layer_values {
+            of_layer.values.clear();
+            of_layer.values.resize(of_layer.frame_len(), 0.0);
         }
         let around = Surroundings { window: &window, ..self.surroundings() };
         let order = order::run(&mut network, &around, 0..1);
         let learned = self.learned.len();
         for (weight, output) in self.weights[learned..].iter_mut().zip(network.graph.outputs()) {
-            weight.copy_from_slice(&network.tasks[output.layer.index()].values);
+            weight.copy_from_slice(&network.layer_values[output.layer.index()].values);
         }
         let result = order.map(drop).map_err(|pair| stuck(&network.graph, pair));
         self.constants = Some((network, adjoint));
@@ -206,16 +252,20 @@ impl ReferenceExecutor {
         let Some((constants, mut network)) = self.constants.take() else { return Ok(()) };
         let mut window = Window::new(1);
         window.push(1, None);
-        for task in &mut network.tasks {
-            task.values.clear();
-            task.values.resize(task.frame_len(), 0.0);
+        for of_layer in &mut network.layer_values {
+            of_layer.values.clear();
+            of_layer.values.resize(of_layer.frame_len(), 0.0);
         }
         for (id, errors) in network.graph.inputs().iter().zip(&gradients[self.learned.len()..]) {
-            network.tasks[id.index()].values.copy_from_slice(errors);
+            network.layer_values[id.index()].values.copy_from_slice(errors);
         }
         let around = Surroundings { window: &window, saved: Some(&constants), ..self.surroundings() };
         let order = order::run(&mut network, &around, 0..1);
         gradients::accumulate(&network, &around, 0..1, gradients);
+        if let (None, Ok(order)) = (&self.left, &order) {
+            let left = first_to_leave(&network, &around, order);
+            self.left = left.map(|left| NonFiniteDerivative { frame: None, ..left });
+        }
         let result = order.map(drop).map_err(|pair| stuck(&network.graph, pair));
         self.constants = Some((constants, network));
         result
@@ -263,14 +313,14 @@ impl Executor for ReferenceExecutor {
         self.new = frames;
         self.back = 0;
         let len = self.window.len();
-        for task in &mut self.forward.tasks {
-            task.values.resize(len * task.frame_len(), 0.0);
+        for of_layer in &mut self.forward.layer_values {
+            of_layer.values.resize(len * of_layer.frame_len(), 0.0);
         }
         let new = self.new_frames();
         for (&id, &values) in self.plan.forward.inputs().iter().zip(inputs) {
-            let task = &mut self.forward.tasks[id.index()];
-            let start = new.start * task.frame_len();
-            borders::copy_in(values, &mut task.values[start..]);
+            let of_layer = &mut self.forward.layer_values[id.index()];
+            let start = new.start * of_layer.frame_len();
+            borders::copy_in(values, &mut of_layer.values[start..]);
         }
         // The network is put aside so that what surrounds it can be borrowed.
         let mut network = std::mem::replace(&mut self.forward, Network::empty());
@@ -298,15 +348,15 @@ impl Executor for ReferenceExecutor {
         self.derive()?;
         let Some(mut network) = self.adjoint.take() else { return Ok(()) };
         let len = self.window.len();
-        for task in &mut network.tasks {
-            task.values.clear();
-            task.values.resize(len * task.frame_len(), 0.0);
+        for of_layer in &mut network.layer_values {
+            of_layer.values.clear();
+            of_layer.values.resize(len * of_layer.frame_len(), 0.0);
         }
         for (id, errors) in network.graph.inputs().iter().zip(output_gradients) {
-            let task = &mut network.tasks[id.index()];
-            let start = self.new_frames().start * task.frame_len();
+            let of_layer = &mut network.layer_values[id.index()];
+            let start = self.new_frames().start * of_layer.frame_len();
             if let Some(errors) = *errors {
-                borders::copy_in(errors, &mut task.values[start..]);
+                borders::copy_in(errors, &mut of_layer.values[start..]);
             }
         }
         let span = len - frames..len;
@@ -314,8 +364,15 @@ impl Executor for ReferenceExecutor {
         let order = order::run(&mut network, &around, span.clone());
         let mut gradients: Vec<Vec<f64>> = self.weights.iter().map(|w| vec![0.0; w.len()]).collect();
         gradients::accumulate(&network, &around, span, &mut gradients);
+        let new = self.new_frames().start;
+        let left = order.as_ref().ok().and_then(|order| first_to_leave(&network, &around, order));
+        let left = left.map(|left| NonFiniteDerivative {
+            frame: left.frame.and_then(|frame| frame.checked_sub(new)),
+            ..left
+        });
         let result = order.map(drop).map_err(|pair| stuck(&network.graph, pair));
         self.adjoint = Some(network);
+        self.left = left;
         self.derive_back(&mut gradients)?;
         for (learned, gradient) in self.learned.iter_mut().zip(gradients) {
             learned.gradient = gradient;
@@ -327,9 +384,10 @@ impl Executor for ReferenceExecutor {
     fn input_gradient(&self, input: usize, into: ValuesMut<'_>) -> Result<(), ExecutorError> {
         let layer = self.plan.check_input_gradient(input, self.back)?;
         let Some(network) = &self.adjoint else { return Ok(()) };
-        let (task, Layer { name, size, .. }) = (&network.tasks[layer.index()], network.graph.layer_at(layer));
-        let start = (self.window.len() - self.back) * task.frame_len();
-        copy_out(name, &[self.back, self.config.streams, *size], &task.values[start..], into)
+        let (of_layer, Layer { name, size, .. }) =
+            (&network.layer_values[layer.index()], network.graph.layer_at(layer));
+        let start = (self.window.len() - self.back) * of_layer.frame_len();
+        copy_out(name, &[self.back, self.config.streams, *size], &of_layer.values[start..], into)
     }
 
     fn update(&mut self, update: &Update) -> Result<f64, ExecutorError> {
@@ -389,19 +447,19 @@ impl Executor for ReferenceExecutor {
         since_reset.extend(&state.since_reset);
         let depth = self.depths.iter().copied().max().unwrap_or(0);
         self.window = Window::resume(depth, since_reset, self.config.streams);
-        for task in &mut self.forward.tasks {
-            task.values.clear();
-            task.values.resize((depth + kept) * task.frame_len(), 0.0);
+        for of_layer in &mut self.forward.layer_values {
+            of_layer.values.clear();
+            of_layer.values.resize((depth + kept) * of_layer.frame_len(), 0.0);
         }
         let graph = &self.plan.forward;
         let read = graph.layer_ids().filter(|id| self.depths[id.index()] > 0);
         for (id, history) in read.zip(&state.histories) {
-            self.forward.tasks[id.index()].put_before(0, &history.values);
+            self.forward.layer_values[id.index()].put_before(0, &history.values);
         }
         for (id, history) in self.plan.residual_layers().into_iter().zip(older) {
-            let task = &mut self.forward.tasks[id.index()];
-            let newest = (history.depth - kept) * task.frame_len();
-            task.put_before(self.depths[id.index()], &history.values[newest..]);
+            let of_layer = &mut self.forward.layer_values[id.index()];
+            let newest = (history.depth - kept) * of_layer.frame_len();
+            of_layer.put_before(self.depths[id.index()], &history.values[newest..]);
         }
         self.frames_run = state.frames;
         self.forget_calls();
@@ -411,7 +469,7 @@ impl Executor for ReferenceExecutor {
 
     fn clear_state(&mut self) {
         self.window = Window::new(self.config.streams);
-        self.forward.tasks.iter_mut().for_each(|task| task.values.clear());
+        self.forward.layer_values.iter_mut().for_each(|of_layer| of_layer.values.clear());
         self.frames_run = 0;
         self.forget_calls();
     }
@@ -422,13 +480,13 @@ impl ReferenceExecutor {
     fn history(&self, id: LayerId, depth: usize, end: usize) -> History {
         let layer = self.plan.forward.layer_at(id);
         let symbols = layer.kind == LayerKind::Symbol;
-        let task = &self.forward.tasks[id.index()];
+        let of_layer = &self.forward.layer_values[id.index()];
         let end = self.window.len().saturating_sub(end);
         // Frames before the stream's first are never read; they are 0, or no symbol.
         let known = depth.min(end);
-        let mut values = vec![if symbols { -1.0 } else { 0.0 }; (depth - known) * task.frame_len()];
-        values.extend(&task.values[(end - known) * task.frame_len()..end * task.frame_len()]);
-        History { layer: layer.name.clone(), depth, size: task.width, symbols, values }
+        let mut values = vec![if symbols { -1.0 } else { 0.0 }; (depth - known) * of_layer.frame_len()];
+        values.extend(&of_layer.values[(end - known) * of_layer.frame_len()..end * of_layer.frame_len()]);
+        History { layer: layer.name.clone(), depth, size: of_layer.width, symbols, values }
     }
 
     /// What forward calls read of the frames up to the one `end` frames back, behind which streams have these steps since reset.
@@ -456,6 +514,46 @@ impl ReferenceExecutor {
         self.back = 0;
         self.order.clear();
     }
+}
+
+/// The first value of an adjoint that is not finite, though all that it was computed from is.
+fn first_to_leave(
+    network: &Network,
+    around: &Surroundings<'_>,
+    order: &[Pair],
+) -> Option<NonFiniteDerivative> {
+    let mut places = order.iter().flat_map(|&Pair { layer, frame }| {
+        (0..around.window.streams()).map(move |stream| (layer, Place { frame, stream }))
+    });
+    places.find_map(|(id, at)| {
+        let units = network.layer_values[id.index()].at(at);
+        let unit = units.iter().position(|x| !x.is_finite())?;
+        let is_finite = |read| match read {
+            Read::Units(units) => units.iter().all(|x: &f64| x.is_finite()),
+            Read::Symbol(_) => true,
+        };
+        let mut sources = network.graph.incoming(id).filter_map(|c| Some((c.source?, c.delay)));
+        if !sources.all(|(source, delay)| is_finite(network.read(around, source, at, delay))) {
+            return None;
+        }
+        let layer = network.graph.layer_at(id);
+        // The adjoint's own layers have such names; the others are the forward network's, computed again.
+        let name = layer.name.strip_prefix("d ")?;
+        let function = match (layer.function, layer.kind) {
+            (Function::Derivative(activation), _) => Some(activation.name()),
+            (_, LayerKind::Operation(Operation::Divide)) => Some(Operation::Divide.name()),
+            (_, LayerKind::Operation(operation)) => operation.name().strip_suffix(" gradient"),
+            _ => None,
+        };
+        Some(NonFiniteDerivative {
+            layer: name.to_owned(),
+            function,
+            frame: Some(at.frame),
+            stream: at.stream,
+            unit,
+            value: units[unit],
+        })
+    })
 }
 
 fn stuck(graph: &Graph, pair: Pair) -> ExecutorError {

@@ -25,4 +25,4 @@ mod rounding;
 mod window;
 
 pub use differences::{Verdict, judge};
-pub use executor::{NonFinite, ReferenceExecutor};
+pub use executor::{NonFinite, NonFiniteDerivative, ReferenceExecutor};

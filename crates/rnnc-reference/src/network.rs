@@ -15,16 +15,16 @@ pub(crate) struct Place {
 
 /// The values of a layer in the frames of the window: `[frames, B, width]`. A symbol is one number, -1 for none.
 #[derive(Clone, Debug)]
-pub(crate) struct Task {
+pub(crate) struct LayerValues {
     pub streams: usize,
     pub width: usize,
     pub values: Vec<f64>,
 }
 
-impl Task {
+impl LayerValues {
     /// Room for the layer's values; no frame yet.
-    fn new(graph: &Graph, layer: LayerId, streams: usize) -> Task {
-        Task { streams, width: width(graph, layer), values: Vec::new() }
+    fn new(graph: &Graph, layer: LayerId, streams: usize) -> LayerValues {
+        LayerValues { streams, width: width(graph, layer), values: Vec::new() }
     }
 
     /// The numbers of a frame, all streams together.
@@ -61,7 +61,7 @@ pub(crate) fn width(graph: &Graph, layer: LayerId) -> usize {
 #[derive(Clone, Debug)]
 pub(crate) struct Network {
     pub graph: Graph,
-    pub tasks: Vec<Task>,
+    pub layer_values: Vec<LayerValues>,
 }
 
 /// What surrounds a network while it runs.
@@ -114,13 +114,13 @@ impl Read<'_> {
 
 impl Network {
     pub fn new(graph: &Graph, streams: usize) -> Network {
-        let tasks = graph.layer_ids().map(|id| Task::new(graph, id, streams)).collect();
-        Network { graph: graph.clone(), tasks }
+        let layer_values = graph.layer_ids().map(|id| LayerValues::new(graph, id, streams)).collect();
+        Network { graph: graph.clone(), layer_values }
     }
 
     /// No layers: what stands in for a network while it is elsewhere.
     pub fn empty() -> Network {
-        Network { graph: Graph::default(), tasks: Vec::new() }
+        Network { graph: Graph::default(), layer_values: Vec::new() }
     }
 
     /// Whether the layer's values are handed in.
@@ -149,15 +149,15 @@ impl Network {
     }
 
     fn value<'a>(&'a self, around: &Surroundings<'a>, layer: LayerId, at: Place) -> Read<'a> {
-        let task = &self.tasks[layer.index()];
+        let of_layer = &self.layer_values[layer.index()];
         match self.graph.layer_at(layer).kind {
-            LayerKind::Symbol => Read::Symbol(symbol_from(task.at(at)[0])),
+            LayerKind::Symbol => Read::Symbol(symbol_from(of_layer.at(at)[0])),
             LayerKind::Residual(forward) => match around.saved {
                 // One step down and no further: forward networks have no saved layers.
                 Some(network) => network.value(&Surroundings { saved: None, ..*around }, forward, at),
-                None => Read::Units(Cow::Owned(vec![f64::NAN; task.width])),
+                None => Read::Units(Cow::Owned(vec![f64::NAN; of_layer.width])),
             },
-            _ => Read::Units(Cow::Borrowed(task.at(at))),
+            _ => Read::Units(Cow::Borrowed(of_layer.at(at))),
         }
     }
 

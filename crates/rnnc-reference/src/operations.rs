@@ -11,6 +11,7 @@ pub(crate) fn apply(operation: Operation, operands: &[Vec<f64>]) -> Vec<f64> {
         Operation::Divide => pairs(|a, b| a / b),
         Operation::Max => pairs(|a, b| if a > b || a.is_nan() { a } else { b }),
         Operation::Min => pairs(|a, b| if a < b || a.is_nan() { a } else { b }),
+        Operation::Known => pairs(|a, b| if b.is_nan() { 0.0 } else { a }),
         Operation::Step => pairs(|a, b| match a.partial_cmp(&b) {
             Some(std::cmp::Ordering::Greater) => 1.0,
             Some(std::cmp::Ordering::Equal) => 0.5,
@@ -114,6 +115,15 @@ mod tests {
         let step = apply(Operation::Step, &operands);
         assert_eq!(step[..3], [0.0, 1.0, 0.5]);
         assert!(step[3..].iter().all(|v| v.is_nan()));
+    }
+
+    #[test]
+    fn what_is_not_known_is_0_whatever_it_is() {
+        let a = vec![1.0, f64::NAN, f64::INFINITY, f64::NAN, f64::INFINITY];
+        let b = vec![f64::NAN, f64::NAN, f64::NAN, f64::INFINITY, 0.0];
+        let y = apply(Operation::Known, &[a, b]);
+        assert_eq!(y[..3], [0.0; 3]);
+        assert!(y[3].is_nan() && y[4] == f64::INFINITY);
     }
 
     #[test]

@@ -24,7 +24,7 @@ pub(crate) fn run(
     frames: Range<usize>,
 ) -> Result<Vec<Pair>, Pair> {
     let layers: Vec<LayerId> = network.graph.layer_ids().filter(|&id| !network.is_given(id)).collect();
-    let size = network.tasks.len();
+    let size = network.layer_values.len();
     let place = |pair: Pair| (pair.frame - frames.start) * size + pair.layer.index();
 
     // How many reads each pair waits for.
@@ -50,7 +50,7 @@ pub(crate) fn run(
         for stream in 0..around.window.streams() {
             let at = Place { frame: pair.frame, stream };
             let value = network.compute(around, pair.layer, at);
-            network.tasks[pair.layer.index()].at_mut(at).copy_from_slice(&value);
+            network.layer_values[pair.layer.index()].at_mut(at).copy_from_slice(&value);
         }
         order.push(pair);
         for &id in &outgoing[pair.layer.index()] {

@@ -45,7 +45,7 @@ use rnnc_plan::{
 use serde_json::{Value, json};
 
 /// The version of [`json()`]'s fields. It changes when a field goes or changes its meaning.
-pub const SCHEMA_VERSION: u32 = 1;
+pub const SCHEMA_VERSION: u32 = 2;
 
 /// The plan as data. The fields are listed at the top of `json.rs`, in the crate's sources:
 /// `schema`, `network`, `options`, `passes` (with `components` and `stages`), `work`, `saved`, `memory`.
@@ -121,9 +121,9 @@ fn pass_value<'a>(
             }
             if let Some(pipeline) = pipelines::of_stage(&pass.pipelines, at).filter(|_| stage.kind == StageKind::Loop) {
                 let lane = |lane: &Lane| {
-                    json!({ "workers": [lane.workers.start, lane.workers.len()], "deal": lane.partition })
+                    json!({ "workers": [lane.workers.start, lane.workers.len()], "partition": lane.partition })
                 };
-                value["wave"] = json!({
+                value["pipeline"] = json!({
                     "stages": [pipeline.stages.0, pipeline.stages.1],
                     "chunks": pipeline.chunks,
                     "predicted_us": pipeline.us / frames,
@@ -131,7 +131,7 @@ fn pass_value<'a>(
                 });
             }
             if let Some(time_block) = time_blocks::of_stage(&pass.time_blocks, at) {
-                value["strip"] = json!({ "stages": [time_block.stages.0, time_block.stages.1], "frames": time_block.frames });
+                value["time_block"] = json!({ "stages": [time_block.stages.0, time_block.stages.1], "frames": time_block.frames });
             }
             value
         }).collect();
@@ -177,16 +177,16 @@ fn stage_value(graph: &Graph, names: &Names<'_>, stage: &Stage, figures: &StageF
     json!({
         "kind": stage.kind,
         "level": stage.level,
-        "deal": stage.partition,
+        "partition": stage.partition,
         "predicted_us": null,
-        "wave": null,
-        "strip": null,
+        "pipeline": null,
+        "time_block": null,
         "flops": figures.flops,
         "bytes": figures.bytes,
         "steps": figures.steps,
         "frames_at_once": figures.frames_at_once,
         "barriers": figures.barriers,
-        "tracks": stage.tasks.iter().map(|t| task_value(graph, names, t)).collect::<Vec<_>>(),
+        "tasks": stage.tasks.iter().map(|t| task_value(graph, names, t)).collect::<Vec<_>>(),
     })
 }
 

@@ -311,7 +311,7 @@ fn stage(
     let level = stage.level;
     let before = |level: usize| pass.stages.partition_point(|other| other.level < level);
     let beside = pass.stages[before(level)..before(level + 1)].iter().map(|s| s.tasks.len()).sum::<usize>();
-    let beside = if beside > 1 { format!(", {beside} tracks side by side") } else { String::new() };
+    let beside = if beside > 1 { format!(", {beside} tasks side by side") } else { String::new() };
     let cost = format!("{}, {}", scaled(figures.flops, "FLOP"), scaled(figures.bytes, "B"));
     out.blank();
     out.line(4, &format!("{number:>2}  {kind:<6}  level {level}, {how}{beside}  [{cost}]"));
@@ -339,7 +339,7 @@ fn stage(
                 .flat_map(|&c| &pass.components.list[c].layers)
                 .map(|&l| graph.layer_at(l).name.clone())
                 .collect();
-            out.line(8, &format!("track of {}", shorten(&layers, 60)));
+            out.line(8, &format!("task of {}", shorten(&layers, 60)));
             indent = 10;
         }
         let mut listed = 0;
@@ -427,11 +427,11 @@ fn partition(plan: &Plan, pass: &Pass, at: usize, number: usize) -> String {
             1 => "its loops run side by side".to_string(),
             chunks => {
                 let (first, last) = (number + pipeline.stages.0 - at, number + pipeline.stages.1 - at);
-                format!("runs in a wave of stages {first} to {last}, {chunks} chunks of frames")
+                format!("runs in a pipeline of stages {first} to {last}, {chunks} chunks of frames")
             }
         };
         return format!(
-            "{with}: {lanes}; predicted {} a frame for all loops of the wave; by itself {}",
+            "{with}: {lanes}; predicted {} a frame for all loops of the pipeline; by itself {}",
             a_frame(pipeline.us),
             others(None)
         );

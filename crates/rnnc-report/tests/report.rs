@@ -22,8 +22,8 @@ fn the_text_of_a_peephole_lstm() {
 #[test]
 fn the_text_of_independent_towers_tells_their_tasks() {
     let text = report::text(&plan(&nets::two_towers(12, 32)));
-    assert!(text.contains("2 tracks side by side"), "{text}");
-    assert!(text.contains("track of"), "{text}");
+    assert!(text.contains("2 tasks side by side"), "{text}");
+    assert!(text.contains("task of"), "{text}");
 }
 
 #[test]
@@ -111,7 +111,7 @@ fn the_data_of_a_plan_has_its_figures() {
     assert_eq!(cycle["frames_at_once"], 1);
     assert_eq!(cycle["barriers"], serde_json::json!({ "links": 1, "delay": 1 }));
     assert!(of_kind("frames").iter().all(|c| c["frames_at_once"].is_null()));
-    let op = &value["passes"][0]["stages"][0]["tracks"][0]["phases"][0]["ops"][0];
+    let op = &value["passes"][0]["stages"][0]["tasks"][0]["phases"][0]["ops"][0];
     assert_eq!(op["op"], "matmul");
     assert_eq!(op["parts"][0], "product lstm.i, lstm.f, lstm.z, lstm.o <- x: 128x12");
     let memory = &value["memory"];

@@ -49,7 +49,7 @@ pub fn networks() -> Vec<Network> {
         ("bidirectional", bidirectional),
         ("symbol_model", symbol_model),
     ];
-    let others: [(&'static str, Build); 54] = [
+    let others: [(&'static str, Build); 55] = [
         ("feed_forward", feed_forward),
         ("oscillator", oscillator),
         ("long_memory", long_memory),
@@ -59,6 +59,7 @@ pub fn networks() -> Vec<Network> {
         ("exponential_gates", exponential_gates),
         ("quotient", quotient),
         ("max_and_min", max_and_min),
+        ("known", known),
         ("softmax_groups", softmax_groups),
         ("normalize_groups", normalize_groups),
         ("softmax_in_a_loop", softmax_in_a_loop),

@@ -78,6 +78,17 @@ impl Batch {
                 BatchColumn::Symbols(values) => values[to] = NO_SYMBOL,
             }
         }
+        self.drop_target(to);
+    }
+
+    /// Whose loss does not count has no target: then the output, whatever it is, gives neither a loss nor an error. A number
+    /// times 0 would be none if it is not finite.
+    fn drop_target(&mut self, to: usize) {
+        match self.columns.last_mut() {
+            Some(BatchColumn::Symbols(target)) => target[to] = NO_SYMBOL,
+            Some(BatchColumn::Numbers { size, values }) => values[to * *size..][..*size].fill(f32::NAN),
+            None => {}
+        }
     }
 
     fn copy(&mut self, data: &Sequences, frame: usize, to: usize) {
@@ -101,19 +112,12 @@ impl Batch {
                 _ => {}
             }
         }
-        // A frame without a target has no loss to count; and whose loss does not count has none: then neither the loss nor
-        // its gradient is a number times 0, which is none if the number is not finite.
-        match self.columns.last_mut() {
-            Some(BatchColumn::Symbols(target)) => {
-                self.loss_mask[to] &= target[to] != NO_SYMBOL;
-                if !self.loss_mask[to] {
-                    target[to] = NO_SYMBOL;
-                }
-            }
-            Some(BatchColumn::Numbers { size, values }) if !self.loss_mask[to] => {
-                values[to * *size..][..*size].fill(0.0);
-            }
-            Some(BatchColumn::Numbers { .. }) | None => {}
+        // A frame without a target has no loss to count.
+        if let Some(BatchColumn::Symbols(target)) = self.columns.last() {
+            self.loss_mask[to] &= target[to] != NO_SYMBOL;
+        }
+        if !self.loss_mask[to] {
+            self.drop_target(to);
         }
     }
 

@@ -2,6 +2,7 @@
 
 use crate::batch::Batch;
 use crate::error::TrainError;
+use crate::loss;
 use rnnc_graph::Graph;
 use rnnc_io::Weights;
 use rnnc_io::index_of;
@@ -28,7 +29,12 @@ pub(crate) fn of_window(
     weights.put_into(&mut reference, ParameterArray::Weight)?;
     reference.set_state(before)?;
     reference.forward(frames, &batch.inputs(), Some(batch.resets()))?;
-    let Some(found) = reference.first_non_finite() else {
+    // What is not compared with anything is no number by purpose.
+    let (counted, forward) = (batch.loss_mask(), &reference.plan().forward);
+    let looks = |layer, frame: usize, stream| {
+        counted[frame * config.streams + stream] || !loss::is_unknown(&forward.layer_at(layer).name)
+    };
+    let Some(found) = reference.first_non_finite_of(looks) else {
         return Ok("the loss is not finite, but in double precision every layer is".into());
     };
     let layer = reference.plan().forward.layer_at(found.layer);

@@ -2,11 +2,16 @@
 //!
 //! `train.toml` and `network.rnn` are copies of what the run was started with, `checkpoint.safetensors` is the
 //! last checkpoint, and `metrics.jsonl` has a line of JSON per report.
+//!
+//! The directory may be the user's own, with files of these names. So a copy ends with a line that says what it is, with a hash of
+//! all before it; what has no such line, or was changed since, is somebody's, and no run replaces it. Where it says the same as
+//! the copy would, it serves as the copy.
 
 use crate::checkpoint::About;
 use crate::error::TrainError;
 use crate::lock::DirectoryLock;
 use crate::observer::Metrics;
+use rnnc_graph::name_key;
 use rnnc_io::disk::{self, Handle};
 use rnnc_io::read_text;
 use rnnc_io::write_whole;
@@ -38,10 +43,20 @@ impl RunDirectory {
         }
     }
 
-    /// Opens the directory of a run that goes on, for this process alone to write to.
-    pub fn resume(path: impl Into<PathBuf>) -> Result<(RunDirectory, DirectoryLock), TrainError> {
+    /// Opens the directory of a run that goes on, for this process alone to write to. `config` and `network` are the texts that
+    /// [`keep`](RunDirectory::keep) will be given.
+    ///
+    /// # Errors
+    /// No run; another process that writes to the directory; files that are not the run's, which would be replaced.
+    pub fn resume(
+        path: impl Into<PathBuf>,
+        config: &str,
+        network: &str,
+    ) -> Result<(RunDirectory, DirectoryLock), TrainError> {
         let directory = RunDirectory::open(path)?;
         let lock = DirectoryLock::take(&directory.path)?;
+        directory.check_copies(config, network)?;
+        directory.check_metrics()?;
         Ok((directory, lock))
     }
 
@@ -90,26 +105,70 @@ impl RunDirectory {
                     "a run is here already: resume it, name another `run.directory`, or set `run.overwrite = true`",
                 ));
             }
-            return match About::read(&checkpoint) {
-                Ok(_) => Ok(()),
-                Err(error) => Err(TrainError::Setting(format!(
+            if let Err(error) = About::read(&checkpoint) {
+                return Err(TrainError::Setting(format!(
                     "{error}; a run would replace it, though it is not a run's that this version knows: name another \
                      `run.directory`, or move the file away"
-                ))),
-            };
+                )));
+            }
+            self.check_copies(config, network)?;
+            return self.check_metrics();
         }
         // No run has come so far as to write these.
         for (file, contents) in [(self.config(), config), (self.network(), network), (self.metrics(), "")] {
-            let there = fs::symlink_metadata(&file).is_ok();
-            if there && !holds(&file, contents).map_err(|e| TrainError::read(&file, e))? {
+            match found(&file, contents).map_err(|e| TrainError::read(&file, e))? {
+                Found::Nothing | Found::Same => {}
+                Found::Copy | Found::Other => {
+                    return Err(TrainError::file(
+                        &file,
+                        "a file that is not a run's is here already, and a run would replace it: name another \
+                         `run.directory`, or move the file away",
+                    ));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Refuses files of the copies' names that are somebody's and say something else than the copies would.
+    fn check_copies(&self, config: &str, network: &str) -> Result<(), TrainError> {
+        let config = (self.config(), config, "these settings", "make this file say the same");
+        let network = (self.network(), network, "this network", "make this file the network");
+        for (file, contents, what, instead) in [config, network] {
+            if found(&file, contents).map_err(|e| TrainError::read(&file, e))? == Found::Other {
                 return Err(TrainError::file(
                     &file,
-                    "a file that is not a run's is here already, and a run would replace it: name another \
-                     `run.directory`, or move the file away",
+                    format!(
+                        "the run keeps its copy of {what} here, and would replace a file that it has not written, or that was \
+                         changed since: {instead}, or move it away"
+                    ),
                 ));
             }
         }
         Ok(())
+    }
+
+    /// Refuses metrics that do not begin as a run's do.
+    fn check_metrics(&self) -> Result<(), TrainError> {
+        let path = self.metrics();
+        match fs::metadata(&path) {
+            Ok(found) if found.is_file() => {}
+            // Something that takes lines and gives none back, or nothing yet.
+            Ok(_) => return Ok(()),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(e) => return Err(TrainError::read(&path, e)),
+        }
+        let mut begin = Vec::new();
+        let read = File::open(&path).and_then(|file| file.take(METRICS.len() as u64).read_to_end(&mut begin));
+        read.map_err(|e| TrainError::read(&path, e))?;
+        // A line may have been cut when a sitting ended.
+        match METRICS.as_bytes().starts_with(&begin) {
+            true => Ok(()),
+            false => Err(TrainError::file(
+                &path,
+                "the run keeps its metrics here, and would replace a file whose first line is none of its: move it away",
+            )),
+        }
     }
 
     /// Refuses the path of a file, or one behind a file or a link that leads nowhere.
@@ -155,10 +214,14 @@ impl RunDirectory {
     }
 
     /// Keeps what the run was started with. What is there already is not written again: it may be the user's own.
+    ///
+    /// # Errors
+    /// A file that is somebody's, and says something else.
     pub fn keep(&self, config: &str, network: &str) -> Result<(), TrainError> {
+        self.check_copies(config, network)?;
         for (file, contents) in [(self.config(), config), (self.network(), network)] {
-            if !holds(&file, contents).unwrap_or(false) {
-                write_whole(&file, |out| out.write_all(contents.as_bytes()))?;
+            if found(&file, contents).map_err(|e| TrainError::read(&file, e))? != Found::Same {
+                write_whole(&file, |out| out.write_all(copy_of(contents).as_bytes()))?;
             }
         }
         Ok(())
@@ -202,17 +265,59 @@ impl RunDirectory {
     }
 }
 
-/// Whether a file holds just this.
-fn holds(file: &Path, contents: &str) -> io::Result<bool> {
+/// What every line of metrics begins with.
+const METRICS: &str = "{\"kind\":\"";
+
+/// What the last line of a copy begins with. Behind it stands the hash of all before.
+const COPY: &str = "# A copy that rnnc train made, and replaces as long as nobody changes it: ";
+
+/// What a run writes as its copy of a text.
+fn copy_of(text: &str) -> String {
+    let end = if text.is_empty() || text.ends_with('\n') { "" } else { "\n" };
+    let text = format!("{text}{end}");
+    let hash = name_key(&text);
+    format!("{text}{COPY}{hash:016x}\n")
+}
+
+/// Whether a file's text is a run's copy as the run wrote it.
+fn is_copy(text: &str) -> bool {
+    let start = text.trim_end_matches('\n').rfind('\n').map_or(0, |end| end + 1);
+    let (before, last) = text.split_at(start);
+    last.strip_prefix(COPY).is_some_and(|hash| hash == format!("{:016x}\n", name_key(before)))
+}
+
+/// What stands where a copy belongs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Found {
+    Nothing,
+    /// The same text, or its copy.
+    Same,
+    /// A run's copy of another text.
+    Copy,
+    /// Somebody's.
+    Other,
+}
+
+/// What a file is, beside the text of which a copy is to be made.
+fn found(file: &Path, text: &str) -> io::Result<Found> {
+    /// More than any text that is read, and its copy's last line.
+    const LONGEST: u64 = 17 << 20;
     match fs::metadata(file) {
-        Ok(found) if found.is_file() && found.len() == contents.len() as u64 => {}
-        Ok(_) => return Ok(false),
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(false),
+        Ok(found) if found.is_file() && found.len() <= LONGEST => {}
+        Ok(_) => return Ok(Found::Other),
+        // A link that leads nowhere is somebody's too.
+        Err(e) if e.kind() == io::ErrorKind::NotFound => {
+            return Ok(if fs::symlink_metadata(file).is_ok() { Found::Other } else { Found::Nothing });
+        }
         Err(e) => return Err(e),
     }
     let mut bytes = Vec::new();
-    File::open(file)?.take(contents.len() as u64 + 1).read_to_end(&mut bytes)?;
-    Ok(bytes == contents.as_bytes())
+    File::open(file)?.take(LONGEST + 1).read_to_end(&mut bytes)?;
+    Ok(match std::str::from_utf8(&bytes) {
+        Ok(there) if there == text || there == copy_of(text) => Found::Same,
+        Ok(there) if is_copy(there) => Found::Copy,
+        _ => Found::Other,
+    })
 }
 
 /// Reads the next line with its end, or the beginning of one that is longer than any of a run's. Says whether there is one.
@@ -269,6 +374,10 @@ mod tests {
 
     fn create(path: &Path, overwrite: bool) -> Result<(RunDirectory, DirectoryLock), TrainError> {
         RunDirectory::create(path, overwrite, "settings", "network")
+    }
+
+    fn resume(path: &Path, config: &str) -> Result<(RunDirectory, DirectoryLock), TrainError> {
+        RunDirectory::resume(path, config, "network")
     }
 
     #[test]
@@ -382,7 +491,77 @@ mod tests {
         let ((), done) = with_fault(None, || directory.keep("settings", "network").unwrap());
         assert!(done.is_empty(), "{done:?}");
         directory.keep("settings", "another").unwrap();
-        assert_eq!(directory.network_text().unwrap(), "another");
+        assert_eq!(directory.network_text().unwrap(), copy_of("another"));
+    }
+
+    #[test]
+    fn a_run_replaces_its_own_copies_and_nobody_elses_file() {
+        let kept = tempfile::tempdir().unwrap();
+        let (directory, lock) = create(kept.path(), false).unwrap();
+        drop(lock);
+        write_checkpoint(&directory.checkpoint());
+        fs::write(directory.config(), "settings").unwrap();
+        directory.keep("settings", "network").unwrap();
+        assert_eq!(fs::read_to_string(directory.config()).unwrap(), "settings", "the user's own");
+        // That one is the run's.
+        resume(kept.path(), "settings").unwrap();
+        directory.keep("settings", "another").unwrap();
+        assert!(directory.network_text().unwrap().starts_with("another\n# A copy that rnnc train made"));
+
+        let (mine, copy) = ("mine".to_owned(), fs::read_to_string(directory.network()).unwrap());
+        for (file, text) in
+            [(directory.config(), &mine), (directory.network(), &copy.replace("another", "mine"))]
+        {
+            let before = fs::read_to_string(&file).unwrap();
+            fs::write(&file, text).unwrap();
+            let tried = [
+                resume(kept.path(), "settings").map(drop),
+                create(kept.path(), true).map(drop),
+                RunDirectory::check(kept.path(), true, "settings", "network"),
+                directory.keep("settings", "network"),
+            ];
+            for error in tried.map(Result::unwrap_err) {
+                assert!(error.is_bad_input(), "{error}");
+                let begin = format!("{}: the run keeps its copy of th", file.display());
+                assert!(error.to_string().starts_with(&begin), "{error}");
+                assert!(error.to_string().ends_with(", or move it away"), "{error}");
+            }
+            assert_eq!(&fs::read_to_string(&file).unwrap(), text);
+            fs::write(&file, before).unwrap();
+        }
+        create(kept.path(), true).unwrap();
+    }
+
+    #[test]
+    fn a_copy_is_one_whatever_the_text_ends_with_and_until_it_is_changed() {
+        for text in ["", "\n", "a", "a\n", "a\n\n", "a\r\n", "a\r\nb", &copy_of("a")] {
+            let copy = copy_of(text);
+            assert!(is_copy(&copy) && copy.starts_with(text), "{text:?}");
+            assert!(!is_copy(text) || text == copy_of("a"), "{text:?}");
+            for changed in
+                [format!("{copy}b"), format!("{copy}\n"), format!("b{copy}"), copy.replace(": ", ":")]
+            {
+                assert!(!is_copy(&changed), "{changed:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn metrics_that_are_no_runs_are_not_replaced() {
+        let kept = tempfile::tempdir().unwrap();
+        let (directory, lock) = create(kept.path(), false).unwrap();
+        drop(lock);
+        write_checkpoint(&directory.checkpoint());
+        fs::write(directory.metrics(), "{\"step\": 1}\n").unwrap();
+        for tried in [resume(kept.path(), "settings").map(drop), create(kept.path(), true).map(drop)] {
+            let error = tried.unwrap_err().to_string();
+            assert!(error.contains("metrics.jsonl: the run keeps its metrics here"), "{error}");
+        }
+        assert_eq!(fs::read_to_string(directory.metrics()).unwrap(), "{\"step\": 1}\n");
+        for fine in ["", "{\"ki", &text_of(&[1])] {
+            fs::write(directory.metrics(), fine).unwrap();
+            resume(kept.path(), "settings").unwrap();
+        }
     }
 
     #[test]
@@ -390,8 +569,7 @@ mod tests {
         let kept = tempfile::tempdir().unwrap();
         let (directory, _lock) = create(kept.path(), false).unwrap();
         fs::write(directory.checkpoint(), "old").unwrap();
-        for second in
-            [create(kept.path(), false), create(kept.path(), true), RunDirectory::resume(kept.path())]
+        for second in [create(kept.path(), false), create(kept.path(), true), resume(kept.path(), "settings")]
         {
             assert!(second.unwrap_err().to_string().contains("another rnnc train"));
         }

@@ -25,13 +25,16 @@ impl DirectoryLock {
     pub(crate) fn take(directory: &Path) -> Result<DirectoryLock, TrainError> {
         let path = directory.join(NAME);
         let fail = |e: io::Error| TrainError::write(&path, e);
-        // The number is not to be written over what a link leads to.
-        if std::fs::symlink_metadata(&path).is_ok_and(|found| !found.is_file()) {
-            return Err(TrainError::file(
+        let elses = || {
+            TrainError::file(
                 &path,
                 "a run keeps its lock under this name, and something else is there: move it away, or name another \
                  `run.directory`",
-            ));
+            )
+        };
+        // The number is not to be written over what a link leads to.
+        if std::fs::symlink_metadata(&path).is_ok_and(|found| !found.is_file()) {
+            return Err(elses());
         }
         loop {
             let open = File::options().read(true).write(true).create(true).truncate(false).open(&path);
@@ -40,6 +43,13 @@ impl DirectoryLock {
                 // Whoever had it may have removed it after it was opened here.
                 Ok(()) if !is_linked(&file).map_err(fail)? => {}
                 Ok(()) => {
+                    let mut before = String::new();
+                    let is_lock = (&file).take(21).read_to_string(&mut before).is_ok()
+                        && before.len() <= 20
+                        && before.trim_end().bytes().all(|byte| byte.is_ascii_digit());
+                    if !is_lock {
+                        return Err(elses());
+                    }
                     let number = format!("{}\n", std::process::id());
                     // Only messages read it, so that a full disk is no reason to stop.
                     let _ = file.set_len(0).and_then(|()| file.rewind());
@@ -132,11 +142,22 @@ mod tests {
     #[test]
     fn the_file_of_a_dead_process_is_no_lock() {
         let directory = tempfile::tempdir().unwrap();
-        std::fs::write(directory.path().join(NAME), "4000000000 and more").unwrap();
+        std::fs::write(directory.path().join(NAME), "4000000000\n").unwrap();
         let lock = DirectoryLock::take(directory.path()).unwrap();
         let number = std::fs::read_to_string(directory.path().join(NAME)).unwrap();
         assert_eq!(number, format!("{}\n", std::process::id()));
         drop(lock);
+    }
+
+    #[test]
+    fn a_file_that_holds_no_number_is_somebodys_and_stays() {
+        let directory = tempfile::tempdir().unwrap();
+        for text in ["precious", "12 monkeys", "123456789012345678901234567890"] {
+            std::fs::write(directory.path().join(NAME), text).unwrap();
+            let error = DirectoryLock::take(directory.path()).unwrap_err().to_string();
+            assert!(error.contains("something else is there"), "{error}");
+            assert_eq!(std::fs::read_to_string(directory.path().join(NAME)).unwrap(), text);
+        }
     }
 
     #[cfg(unix)]

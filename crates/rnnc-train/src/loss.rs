@@ -13,8 +13,17 @@ use serde::{Deserialize, Serialize};
 pub enum Loss {
     /// `-log softmax(output)[target]`, in nats. The output is logits, the target a symbol.
     CrossEntropy,
-    /// The mean over units of (output - target)^2. The target is a vector of the output's size.
+    /// The mean over units of (output - target)^2. The target is a vector of the output's size; a unit without one, which is
+    /// NaN, counts as 0.
     MeanSquaredError,
+}
+
+const TARGET: &str = "target";
+const DIFFERENCE: &str = "loss.difference";
+
+/// Whether a layer of that name is NaN where there is no target.
+pub(crate) fn is_unknown(layer: &str) -> bool {
+    [TARGET, DIFFERENCE].contains(&layer)
 }
 
 /// A network with its loss.
@@ -51,17 +60,24 @@ impl Loss {
                          softmax itself: output what goes into the {softmax}"
                     )));
                 }
-                let target = graph.add_layer(layer("target", size, LayerKind::Symbol));
+                let target = graph.add_layer(layer(TARGET, size, LayerKind::Symbol));
                 let loss = graph.add_layer(layer("loss", 1, LayerKind::Operation(Operation::CrossEntropy)));
                 graph.connect(y, loss, Connect::identity());
                 graph.connect(target, loss, Connect::identity());
                 loss
             }
             Loss::MeanSquaredError => {
-                let target = graph.input("target", size);
+                let target = graph.input(TARGET, size);
+                let difference = graph.sum(DIFFERENCE, size, Activation::Identity);
+                graph.connect(y, difference, Connect::identity());
+                graph.connect(target, difference, Connect::scaled(-1.0));
+                // Where there is no target, the output may be anything: its error is 0, not 0 times that.
+                let known =
+                    graph.add_layer(layer("loss.known", size, LayerKind::Operation(Operation::Known)));
+                graph.connect(difference, known, Connect::identity());
+                graph.connect(target, known, Connect::identity());
                 let squares = graph.sum("loss.squares", size, Activation::Square);
-                graph.connect(y, squares, Connect::identity());
-                graph.connect(target, squares, Connect::scaled(-1.0));
+                graph.connect(known, squares, Connect::identity());
                 let sum = LayerKind::Operation(Operation::GroupSum { groups: 1 });
                 let sum = graph.add_layer(layer("loss.sum", 1, sum));
                 graph.connect(squares, sum, Connect::identity());

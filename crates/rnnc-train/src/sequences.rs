@@ -202,7 +202,22 @@ impl Sequences {
                 layer.name
             )));
         }
-        Ok(())
+        self.check_targets()
+    }
+
+    /// Refuses a target that is NaN where its loss counts: it would be taken for one that is not there.
+    fn check_targets(&self) -> Result<(), TrainError> {
+        let Some(Column::Numbers { size, values }) = self.columns.last() else { return Ok(()) };
+        let counts = |frame: usize| self.loss_mask.as_ref().is_none_or(|loss_mask| loss_mask[frame]);
+        let mut targets = values.chunks(*size.max(&1)).enumerate().filter(|&(frame, _)| counts(frame));
+        let missing =
+            targets.find_map(|(frame, target)| Some((frame, target.iter().position(|x| x.is_nan())?)));
+        match missing {
+            None => Ok(()),
+            Some((frame, unit)) => Err(TrainError::Setting(format!(
+                "the target is NaN in frame {frame}, unit {unit}: give a number, or a mask without that frame"
+            ))),
+        }
     }
 
     /// Splits off whole sequences: the last `test` of the frames, before them `validation` of the frames, and the rest. A

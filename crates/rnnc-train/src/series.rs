@@ -24,6 +24,11 @@ const DATA: &str = "the data";
 /// Or a list of sequences, each of its own length: `NAME.0` of `[T, N]` (or `[T]`), `NAME.1` and so on, with
 /// `target.0`, and optionally `mask.0`, likewise.
 ///
+/// A frame whose loss does not count sends no error back: whatever its output is, NaN and infinity too, the error of the output
+/// is 0. Behind the output, numbers are what IEEE 754 says: where an input or a layer is not finite in such a frame, the
+/// gradients of what multiplies it, or is behind a function of it, are 0 times NaN, which is NaN; and in a recurrence it spoils
+/// the frames that follow.
+///
 /// The sequences of all files, each file once, are laid end to end in the order of files, columns and numbers.
 ///
 /// # Errors

@@ -63,7 +63,7 @@ pub fn train(job: &Job<'_>, observer: &mut dyn Observer) -> Result<Summary, Trai
     config.check().map_err(TrainError::Setting)?;
     let network = training.loss.of(job.network, training.output.as_deref())?;
     let previous = if job.resume {
-        let (directory, lock) = RunDirectory::resume(&config.run.directory)?;
+        let (directory, lock) = RunDirectory::resume(&config.run.directory, &config.text, job.network_text)?;
         let checkpoint = Checkpoint::load(&directory.checkpoint(), &network.graph)?;
         Some((directory, lock, checkpoint))
     } else {

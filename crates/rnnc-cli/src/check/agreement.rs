@@ -78,8 +78,10 @@ fn compare(expected: &Named, altered: &[&[f64]], found: &[f64], tolerance: f64) 
     let allowed = tolerance * largest + AMPLIFIED * amplified;
     let mut finding = Finding::of(&*expected.name);
     for (place, off) in pairs(found).into_iter().enumerate() {
-        // On the edge of a function's domain, where the last bits decide whether there is a number.
-        if altered.iter().any(|a| expected.values[place].is_nan() != a[place].is_nan()) {
+        // On the edge of a function's domain, or at a pole, where the last bits decide whether there is a number, and which
+        // infinity.
+        let kind = |x: f64| if x.is_finite() { None } else { Some((x.is_nan(), x > 0.0)) };
+        if altered.iter().any(|a| kind(expected.values[place]) != kind(a[place])) {
             continue;
         }
         if off > finding.error * largest {
@@ -209,6 +211,12 @@ mod tests {
         assert_eq!(other.problem.unwrap(), "value 0 of 3 is 1.001e0, and the reference gives 1e0");
         let amplified = compare(&expected, &[&[1.001, -2.0, f64::NAN]], &[1.001, -2.0, f64::NAN], 1e-4);
         assert!(amplified.problem.is_none(), "{amplified:?}");
+        let pole = Named { name: "y".into(), values: vec![f64::INFINITY] };
+        let found =
+            |altered: f64, found: f64| compare(&pole, &[&[altered]], &[found], 1e-4).problem.is_some();
+        assert!(!found(f64::INFINITY, f64::INFINITY) && !found(f64::NEG_INFINITY, f64::NEG_INFINITY));
+        assert!(!found(f64::NAN, f64::NEG_INFINITY));
+        assert!(found(f64::INFINITY, f64::NEG_INFINITY) && found(f64::INFINITY, f64::NAN));
         let lost = compare(&expected, &[&[1.0, -2.0, f64::NAN]], &[f64::NAN, -2.0, f64::NAN], 1e-4);
         assert!(lost.problem.is_some());
     }

@@ -22,6 +22,8 @@ pub struct Differences {
     pub findings: Vec<Finding>,
     /// Where the outputs themselves are no numbers, so that nothing can be said of any gradient.
     pub outside: Option<String>,
+    /// Why some derivatives, which were left out, are infinite or no numbers.
+    pub non_finite: Option<String>,
     /// Whether some entries were not moved alone.
     pub sampled: bool,
 }
@@ -47,10 +49,17 @@ fn check_made(graph: &Graph, trial: &Trial, entries: usize, make: Make<'_>) -> a
         return Ok(Differences {
             findings: moved.into_iter().map(|m| Finding::of(m.name)).collect(),
             outside,
+            non_finite: None,
             sampled,
         });
     }
-    let gradients = gradients(graph, trial, &moved, make)?;
+    let options = PlanOptions::training(trial.streams, trial.frames).with_input_gradients();
+    let mut executor = make(Plan::new(graph, options)?, trial.config())?;
+    let gradients = gradients(&mut *executor, trial, &moved)?;
+    let non_finite = match gradients.iter().flatten().all(|x| x.is_finite()) {
+        true => None,
+        false => non_finite(graph, trial, &moved)?,
+    };
     let mut random = ChaCha8Rng::seed_from_u64(trial.seed);
     let derivatives = moved.iter().map(|m| 1 + entries.min(m.values.len()) as u64).sum();
     let mut progress = Progress::new("derivatives", derivatives);
@@ -58,7 +67,12 @@ fn check_made(graph: &Graph, trial: &Trial, entries: usize, make: Make<'_>) -> a
     for (moved, gradient) in moved.iter().zip(&gradients) {
         let mut finding = Finding::of(&*moved.name);
         for direction in &directions(moved.values.len(), entries, &mut random) {
-            let derivative = direction.iter().map(|&(i, far)| gradient[i] * far).sum();
+            let derivative: f64 = direction.iter().map(|&(i, far)| gradient[i] * far).sum();
+            if non_finite.is_some() && !derivative.is_finite() {
+                finding.unchecked = Some(format!("the derivative {} is {derivative}", along(direction)));
+                progress.advance();
+                continue;
+            }
             let verdict = judge(derivative, objective.magnitude, |step| {
                 let mut elsewhere = moved.values.to_vec();
                 direction.iter().for_each(|&(i, far)| elsewhere[i] += step * far);
@@ -69,15 +83,12 @@ fn check_made(graph: &Graph, trial: &Trial, entries: usize, make: Make<'_>) -> a
         }
         findings.push(finding);
     }
-    Ok(Differences { findings, outside, sampled })
+    Ok(Differences { findings, outside, non_finite, sampled })
 }
 
 /// Adds what differences say of one derivative.
 fn note(finding: &mut Finding, direction: &Direction, derivative: f64, verdict: Verdict) {
-    let along = || match direction.as_slice() {
-        [(i, _)] => format!("along entry {i}"),
-        _ => "along a random direction".into(),
-    };
+    let along = || along(direction);
     match verdict {
         Verdict::Agrees(off) => finding.error = finding.error.max(off),
         Verdict::Differs(difference) if finding.problem.is_none() => {
@@ -102,6 +113,13 @@ fn note(finding: &mut Finding, direction: &Direction, derivative: f64, verdict: 
 
 /// Where to move: (entry, how far) pairs.
 type Direction = Vec<(usize, f64)>;
+
+fn along(direction: &Direction) -> String {
+    match direction.as_slice() {
+        [(i, _)] => format!("along entry {i}"),
+        _ => "along a random direction".into(),
+    }
+}
 
 fn directions(len: usize, entries: usize, random: &mut ChaCha8Rng) -> Vec<Direction> {
     // Of length 1 in all.
@@ -149,14 +167,11 @@ impl<'a> Moved<'a> {
 
 /// What the adjoint network says.
 fn gradients(
-    graph: &Graph,
+    executor: &mut dyn Executor,
     trial: &Trial,
     moved: &[Moved<'_>],
-    make: Make<'_>,
 ) -> anyhow::Result<Vec<Vec<f64>>> {
-    let options = PlanOptions::training(trial.streams, trial.frames).with_input_gradients();
-    let mut executor = make(Plan::new(graph, options)?, trial.config())?;
-    write_weights(&mut *executor, trial)?;
+    write_weights(executor, trial)?;
     let values: Vec<_> = trial.inputs.iter().map(Numbers::all).collect();
     executor.forward(trial.frames, &values, Some(&trial.resets))?;
     let errors: Vec<_> = trial.output_gradients.iter().map(|g| Some(Values::F64(g))).collect();
@@ -173,6 +188,43 @@ fn gradients(
         gradients.push(gradient);
     }
     Ok(gradients)
+}
+
+/// Where gradients leave the numbers that are finite; none if those of the reference executor do not, so that somebody
+/// else's are wrong.
+fn non_finite(graph: &Graph, trial: &Trial, moved: &[Moved<'_>]) -> anyhow::Result<Option<String>> {
+    let options = PlanOptions::training(trial.streams, trial.frames).with_input_gradients();
+    let mut executor = reference(graph, options, trial)?;
+    let gradients = gradients(&mut executor, trial, moved)?;
+    if gradients.iter().flatten().all(|x| x.is_finite()) {
+        return Ok(None);
+    }
+    if let Some(found) = executor.first_non_finite_derivative() {
+        let what =
+            found.function.map_or("the error of".into(), |name| format!("the derivative of {name} in"));
+        let frame = found.frame.map_or(String::new(), |frame| format!(", frame {frame}"));
+        return Ok(Some(format!(
+            "{what} layer `{}` is {} in unit {} of stream {}{frame}",
+            found.layer, found.value, found.unit, found.stream
+        )));
+    }
+    Ok(Some(match named_non_finite(&executor) {
+        Some(layer) => layer,
+        None => "every layer and its error are finite, but the sum of a gradient is too large".into(),
+    }))
+}
+
+/// The first layer of the last forward call whose value is infinite or no number.
+fn named_non_finite(executor: &ReferenceExecutor) -> Option<String> {
+    let found = executor.first_beyond(f64::MAX)?;
+    Some(format!(
+        "layer `{}` is {:.3e} in unit {} of stream {}, frame {}",
+        executor.plan().forward.layer_at(found.layer).name,
+        found.value,
+        found.unit,
+        found.stream,
+        found.frame
+    ))
 }
 
 fn write_weights(executor: &mut dyn Executor, trial: &Trial) -> Result<(), ExecutorError> {
@@ -236,17 +288,7 @@ impl<'a> Objective<'a> {
 
     /// Where the last evaluation left the numbers that are finite.
     fn first_non_finite(&self) -> String {
-        match self.executor.first_non_finite() {
-            Some(found) => format!(
-                "layer `{}` is {:.3e} in unit {} of stream {}, frame {}",
-                self.executor.plan().forward.layer_at(found.layer).name,
-                found.value,
-                found.unit,
-                found.stream,
-                found.frame
-            ),
-            None => "the outputs are too large to be added up".into(),
-        }
+        named_non_finite(&self.executor).unwrap_or("the outputs are too large to be added up".into())
     }
 
     fn evaluate(&mut self) -> anyhow::Result<(f64, f64)> {
@@ -379,6 +421,67 @@ mod tests {
             let masked = found(DROPOUT, with_dropout(seed), Alteration::Nothing);
             assert!(is_right(&masked), "{seed}: {masked:#?}");
             assert!(is_wrong(&found(DROPOUT, with_dropout(seed), Alteration::Gradient)), "{seed}");
+        }
+    }
+
+    /// A trial whose vector inputs are 0 where `x` would be negative, and all zeros in the first frame.
+    fn with_zeros(seed: u64) -> impl Fn(&Graph) -> Trial {
+        move |graph| {
+            let mut trial = drawn(seed)(graph);
+            for values in &mut trial.inputs {
+                if let Numbers::Double(values) = values {
+                    let first = values.len() / 6;
+                    values[..first].fill(0.0);
+                    values.iter_mut().for_each(|x| *x = x.max(0.0));
+                }
+            }
+            trial
+        }
+    }
+
+    #[test]
+    fn where_a_derivative_is_not_finite_no_gradient_is_called_wrong_and_the_layer_is_named() {
+        const COSINE: &str = "input x : vector(3)  a = dense(x; 3)
+            n = sqrt(sum(x * x)) * sqrt(sum(a * a)) + 1e-3  y = sum(x * a) / n";
+        for (equations, place) in [
+            (
+                "input x : vector(3)  y = sqrt(dense(x; 2, bias = none) * 0)",
+                "the derivative of sqrt in layer `y",
+            ),
+            // Flat, and infinite by the chain rule.
+            ("input x : vector(3)  y = sqrt(relu(dense(x; 2)))", "the derivative of sqrt in layer `y"),
+            (COSINE, "the derivative of sqrt in layer `n"),
+            ("input x : vector(3)  y = sigmoid(log(x))", "the derivative of log in layer `y"),
+            (
+                "input x : vector(3)  p = param(2)  n = sqrt(0 * p)  y = dense(x; 2) + n",
+                "the derivative of sqrt",
+            ),
+            ("input x : vector(3)  y = tanh(1 / x)", "the derivative of quotient in layer `y"),
+            // A power of 0.
+            ("input x : vector(3)  y = exp(0.5 * log(x))", "the derivative of log in layer `y"),
+            // Layers that are not finite, of which only weights read.
+            ("input x : vector(3)  q = 1 / sum(x)  y = tanh(dense(stop_gradient(q); 2))", "layer `q` is inf"),
+        ] {
+            for seed in 0..4 {
+                let text = format!("network n {{ {equations}  output y }}");
+                let found = found(&text, with_zeros(seed), Alteration::Nothing);
+                assert!(!is_wrong(&found) && found.outside.is_none(), "{text}, {seed}: {found:#?}");
+                let named = found.non_finite.as_deref().unwrap_or_default();
+                assert!(named.starts_with(place), "{text}, {seed}: {found:#?}");
+                assert!(found.findings.iter().any(|f| f.unchecked.is_some()), "{text}: {found:#?}");
+            }
+        }
+    }
+
+    #[test]
+    fn beside_a_derivative_that_is_not_finite_a_wrong_gradient_is_found() {
+        let text = "network n { input x : vector(3)  input z : vector(3)  a = tanh(dense(z; 2))
+            y = sqrt(relu(x))  output a, y }";
+        for seed in 0..4 {
+            let right = found(text, with_zeros(seed), Alteration::Nothing);
+            assert!(!is_wrong(&right) && right.non_finite.is_some(), "{right:#?}");
+            let found = found(text, with_zeros(seed), Alteration::Gradient);
+            assert!(is_wrong(&found) && found.non_finite.is_some(), "{found:#?}");
         }
     }
 

@@ -25,10 +25,12 @@ along some of its entries alone. A difference that is off by less and less as it
 kink. Then the executor's outputs, gradients and state are compared with those of the reference executor.
 
 Where the data leaves the domain of a function (the square root of a negative number), nothing can be said of the gradients, \
-and the layer is named: give ranges that stay inside.
+and the layer is named: give ranges that stay inside. The same where a derivative is infinite or no number (the square root \
+at 0): there, training would stop too. An epsilon in the network helps, as in `sqrt(x + 1e-6)`, or other data.
 
 Exit code 1 if something differs by more than rounding explains: that of single precision, or, with --precision tf32 or \
-bf16, of those, which are 8000 and 65000 times coarser.
+bf16, of those, which are 8000 and 65000 times coarser. Else 2 if gradients were not checked, for outputs or derivatives are \
+not finite with this data.
 
 Examples:
   rnnc check net.rnn
@@ -102,10 +104,10 @@ impl Check {
             )?;
         }
 
-        let mut good = true;
+        let mut outcome = Outcome::Done;
         if !self.no_differences {
             let found = differences::check(&graph, &trial, self.entries)?;
-            good &= report_differences(&mut out, &found, self.entries)?;
+            outcome = outcome.max(report_differences(&mut out, &found, self.entries)?);
         }
         if executor != ExecutorKind::Reference {
             let found = agreement::check(&graph, &trial, &self.executor)?;
@@ -115,9 +117,9 @@ impl Check {
                 }
                 _ => executor.name(),
             };
-            good &= report(&mut out, &format!("{name} against reference"), &found, "")?;
+            outcome = outcome.max(report(&mut out, &format!("{name} against reference"), &found, "")?);
         }
-        Ok(if good { Outcome::Done } else { Outcome::Failed })
+        Ok(outcome)
     }
 
     /// The data that is asked for.
@@ -166,7 +168,7 @@ fn enough_frames(graph: &Graph) -> usize {
     longest.saturating_mul(2).saturating_add(10).clamp(12, MOST_FRAMES) as usize
 }
 
-fn report_differences(out: &mut impl Write, found: &Differences, entries: usize) -> std::io::Result<bool> {
+fn report_differences(out: &mut impl Write, found: &Differences, entries: usize) -> std::io::Result<Outcome> {
     const WHAT: &str = "gradients against differences";
     if let Some(outside) = &found.outside {
         writeln!(out, "{WHAT}: not checked ({})", count(found.findings.len(), "array"))?;
@@ -175,7 +177,7 @@ fn report_differences(out: &mut impl Write, found: &Differences, entries: usize)
             "  {outside}: the data leaves the domain of a function. Draw it from where it stays inside, inputs and weights \
              by name, as in `--range x=0.1:2`, or give inputs and weights of your own (`--input`, `--weights`)"
         )?;
-        return Ok(true);
+        return Ok(Outcome::Unfit);
     }
     let sampled = match (found.sampled, entries) {
         (false, _) => "; every entry".into(),
@@ -184,10 +186,20 @@ fn report_differences(out: &mut impl Write, found: &Differences, entries: usize)
             format!("; each along a random direction and {n} of its entries, with `--entries N` more")
         }
     };
-    report(out, WHAT, &found.findings, &sampled)
+    let mut outcome = report(out, WHAT, &found.findings, &sampled)?;
+    if let Some(place) = &found.non_finite {
+        outcome = outcome.max(Outcome::Unfit);
+        writeln!(
+            out,
+            "  {place}: gradients that go through there are not finite, and training would stop. Keep the network away from \
+             there by an epsilon, as in `sqrt(x + 1e-6)` or `a / (b + 1e-6)`; or check with other data, drawn as in \
+             `--range x=0.1:2` or your own (`--input`, `--weights`)"
+        )?;
+    }
+    Ok(outcome)
 }
 
-fn report(out: &mut impl Write, what: &str, found: &[Finding], how: &str) -> std::io::Result<bool> {
+fn report(out: &mut impl Write, what: &str, found: &[Finding], how: &str) -> std::io::Result<Outcome> {
     let (mut bad, mut unchecked) = (0, 0);
     for finding in found {
         if let Some(problem) = &finding.problem {
@@ -201,9 +213,11 @@ fn report(out: &mut impl Write, what: &str, found: &[Finding], how: &str) -> std
     let worst = found.iter().max_by(|a, b| a.error.total_cmp(&b.error));
     let worst = worst.map(|f| format!("; largest relative difference {:.1e}, {}", f.error, f.array));
     let mut verdict: String = if bad == 0 { "ok".into() } else { format!("FAILED in {bad}") };
-    if unchecked > 0 {
+    if unchecked == found.len() && bad == 0 && unchecked > 0 {
+        verdict = "not checked in full".into();
+    } else if unchecked > 0 {
         verdict.push_str(&format!(", {unchecked} not checked in full"));
     }
     writeln!(out, "{what}: {verdict} ({}{}{how})", count(found.len(), "array"), worst.unwrap_or_default())?;
-    Ok(bad == 0)
+    Ok(if bad == 0 { Outcome::Done } else { Outcome::Failed })
 }

@@ -18,7 +18,8 @@ use std::sync::atomic::AtomicBool;
 #[command(after_help = "\
 Ctrl-C, SIGTERM and SIGHUP end the run after the current window, with a checkpoint; a second one ends it at once. The \
 run's directory holds checkpoint, metrics, and copies of network and settings: `--resume` goes on from there, `rnnc \
-generate` writes text, and the checkpoint serves as --weights of `rnnc run`. One `rnnc train` at a time writes there.
+generate` writes text, and the checkpoint serves as --weights of `rnnc run`. One `rnnc train` at a time writes there. No file \
+that is not the run's is replaced: a copy ends with a line that says what it is, and who changes it makes it his own.
 
 Examples:
   rnnc train train.toml
@@ -26,7 +27,8 @@ Examples:
 
 Validation and test data are whole sequences (files of text, columns or lists of arrays) from the end of the data, as near to \
 the settings' shares as they come; where none begins near there, the tail of one is taken, and begins without the state \
-before it. Reported losses are those of whole sequences with their state carried on.")]
+before it. Where arrays have a `mask`, the output of a frame that it leaves out may be anything, even NaN; what the output is \
+computed from must be finite, for gradients are products with it. Reported losses are those of whole sequences with their state carried on.")]
 pub struct Train {
     /// The settings
     #[arg(value_name = "TRAIN.toml")]

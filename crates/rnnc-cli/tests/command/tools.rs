@@ -109,7 +109,9 @@ fn one_stream_one_frame_and_one_array_are_singular() {
 fn a_check_says_where_the_data_leaves_a_functions_domain_and_takes_ranges_that_stay_inside() {
     let sandbox = Sandbox::new();
     sandbox.write("net.rnn", "network n { input x : vector(4)  y = sqrt(dense(x; 3))  output y }");
-    let found = sandbox.succeeds("check net.rnn");
+    let done = sandbox.run("check net.rnn");
+    assert_eq!(done.code, 2, "{done:?}");
+    let found = done.out;
     assert!(found.contains("gradients against differences: not checked (3 arrays)"), "{found}");
     assert!(found.contains("layer `y` is NaN in unit 0 of stream 0, frame 0"), "{found}");
     assert!(found.contains("`--range x=0.1:2`") && found.contains("cpu against reference: ok"), "{found}");
@@ -119,6 +121,25 @@ fn a_check_says_where_the_data_leaves_a_functions_domain_and_takes_ranges_that_s
     assert!(found.contains("each along a random direction and 3 of its entries"), "{found}");
     let found = sandbox.succeeds(&format!("{inside} --entries 1000"));
     assert!(found.contains("; every entry)"), "{found}");
+}
+
+#[test]
+fn a_check_names_the_layer_whose_derivative_is_not_finite_and_calls_nothing_wrong() {
+    let sandbox = Sandbox::new();
+    let text = |epsilon: &str| {
+        format!(
+            "network n {{ input x : vector(3)  h = relu(dense(x; 3))  y = dense(sqrt(h{epsilon}); 2)  output y }}"
+        )
+    };
+    sandbox.write("net.rnn", text(""));
+    let done = sandbox.run("check net.rnn --threads 1");
+    assert_eq!(done.code, 2, "{done:?}");
+    assert!(done.out.contains("the derivative of sqrt in layer `y.1"), "{done:?}");
+    assert!(done.out.contains("an epsilon, as in `sqrt(x + 1e-6)`"), "{done:?}");
+    assert!(done.out.contains("h.W.x: not checked in full: the derivative along "), "{done:?}");
+    assert!(!done.out.contains("FAILED") && done.out.contains("cpu against reference: ok"), "{done:?}");
+    sandbox.write("net.rnn", text(" + 1e-2"));
+    assert!(sandbox.succeeds("check net.rnn --threads 1").contains("differences: ok"));
 }
 
 #[test]

@@ -338,6 +338,7 @@ pub(crate) fn binary(op: Binary) -> elementwise::Binary {
         Binary::Div => elementwise::Binary::Div,
         Binary::Max => elementwise::Binary::Max,
         Binary::Min => elementwise::Binary::Min,
+        Binary::Known => elementwise::Binary::Known,
         Binary::Step => elementwise::Binary::Step,
     }
 }

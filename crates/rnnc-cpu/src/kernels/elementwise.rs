@@ -24,14 +24,24 @@ pub enum Binary {
     Max,
     /// The smaller; NaN if either is.
     Min,
+    /// a where b is a number, 0 where it is NaN.
+    Known,
     /// 1 where a > b, 1/2 where a = b, 0 where a < b; NaN if either is.
     Step,
 }
 
 impl Binary {
     /// All of them.
-    pub const ALL: [Binary; 7] =
-        [Binary::Add, Binary::Sub, Binary::Mul, Binary::Div, Binary::Max, Binary::Min, Binary::Step];
+    pub const ALL: [Binary; 8] = [
+        Binary::Add,
+        Binary::Sub,
+        Binary::Mul,
+        Binary::Div,
+        Binary::Max,
+        Binary::Min,
+        Binary::Known,
+        Binary::Step,
+    ];
 }
 
 multiversion! {
@@ -87,6 +97,7 @@ macro_rules! by_operation {
                 let smaller = if a < b { a } else { b };
                 if a.is_nan() { a } else { smaller }
             }),
+            Binary::Known => $each!((a, b) => if b.is_nan() { 0.0 } else { a }),
             Binary::Step => $each!((a, b) => {
                 let equal = if a == b { 0.5 } else { f32::NAN };
                 let below = if a < b { 0.0 } else { equal };
@@ -257,6 +268,8 @@ pub(super) mod tests {
             Binary::Max | Binary::Min if a.is_nan() || b.is_nan() => f32::NAN,
             Binary::Max => a.max(b),
             Binary::Min => a.min(b),
+            Binary::Known if b.is_nan() => 0.0,
+            Binary::Known => a,
             Binary::Step if a > b => 1.0,
             Binary::Step if a == b => 0.5,
             Binary::Step if a < b => 0.0,

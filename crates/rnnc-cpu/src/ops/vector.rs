@@ -117,6 +117,7 @@ pub(crate) fn call<'a>(
         Operation::Divide
         | Operation::Max
         | Operation::Min
+        | Operation::Known
         | Operation::Step
         | Operation::DropoutMask { .. } => unreachable!("{operation:?} is a step of maps"),
     }

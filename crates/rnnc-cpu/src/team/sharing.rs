@@ -12,6 +12,10 @@
 //!
 //! Pauses double when a try fails, and are long beside what it lost.
 //!
+//! Each kind of work has its own experience, for what is too little to share is so on a quiet machine too. But a run that waits
+//! for long tells of other programs, and these are in the way of every kind: where one leaves sharing for that, others that were
+//! about to try it do not, and none tries it before that one would ([`ended`]).
+//!
 //! A run may be longer than all that. [`Watch`] looks on when a wait has been long: if the caller has waited for more than
 //! half of a run that takes too long already, it asks to do the rest alone.
 
@@ -63,14 +67,22 @@ pub(super) struct Sharing {
     way: Way,
     /// Whether nothing was measured since the way changed.
     fresh: bool,
-    /// Of the present period.
+    /// The present one.
+    period: Period,
+    /// The last one before the way changed.
+    before: Period,
+    /// By way: what is known of each.
+    known: [Known; 2],
+}
+
+/// Runs that were timed together.
+#[derive(Clone, Copy, Debug, Default)]
+struct Period {
     took: Duration,
     waited: Duration,
     work: f64,
-    /// Time and work of the last period before the way changed.
-    before: (Duration, f64),
-    /// By way: what is known of each.
-    known: [Known; 2],
+    /// Whether some run waited for longer than it computed, and for as long as a quiet machine makes none wait.
+    long: bool,
 }
 
 /// What is known of a way.
@@ -85,8 +97,8 @@ struct Known {
 
 impl Known {
     /// A period has taken longer than it would have in the other way, of a known rate.
-    fn failed(&mut self, (took, work): (Duration, f64), better: f64, now: Instant) {
-        let lost = (took.as_secs_f64() - better * work) * PAUSE_OF_LOSS;
+    fn failed(&mut self, period: Period, better: f64, now: Instant) {
+        let lost = (period.took.as_secs_f64() - better * period.work) * PAUSE_OF_LOSS;
         let lost = Duration::try_from_secs_f64(lost).unwrap_or_default();
         self.paused((2 * self.pause).min(LONGEST_PAUSE).max(lost), now);
     }
@@ -102,10 +114,8 @@ impl Sharing {
             policy: Policy::Measured,
             way: Way::Shared,
             fresh: true,
-            took: Duration::ZERO,
-            waited: Duration::ZERO,
-            work: 0.0,
-            before: (Duration::ZERO, 0.0),
+            period: Period::default(),
+            before: Period::default(),
             known: [Known { rate: None, not_before: None, pause: SHORTEST_PAUSE }; 2],
         }
     }
@@ -130,39 +140,45 @@ impl Sharing {
         }
     }
 
-    /// Takes note of a run that has ended.
-    pub(super) fn ended(&mut self, work: usize, took: Duration, waited: Duration, now: Instant) {
-        self.took += took;
-        self.waited += waited;
-        self.work += work as f64;
-        let waits = self.waited > NOTICED && 2 * self.waited > self.took;
-        if self.took >= PERIOD || (self.way == Way::Shared && waits) {
-            self.period_ended(now);
+    /// Takes note of a run that has ended. Returns what is known of sharing, if it was given up for waits that other programs
+    /// make.
+    fn run_ended(&mut self, work: usize, took: Duration, waited: Duration, now: Instant) -> Option<Known> {
+        let waits = |waited, took| waited > NOTICED && 2 * waited > took;
+        let period = &mut self.period;
+        period.took += took;
+        period.waited += waited;
+        period.work += work as f64;
+        period.long |= self.way == Way::Shared && waits(waited, took);
+        if period.took >= PERIOD || (self.way == Way::Shared && waits(period.waited, period.took)) {
+            return self.period_ended(now);
         }
+        None
     }
 
-    fn period_ended(&mut self, now: Instant) {
+    fn period_ended(&mut self, now: Instant) -> Option<Known> {
         let (way, other) = (self.way, self.way.other());
-        let rate = self.took.as_secs_f64() / self.work.max(1.0);
+        let period = std::mem::take(&mut self.period);
+        let rate = period.took.as_secs_f64() / period.work.max(1.0);
         let own = &mut self.known[way as usize];
         let rate = own.rate.filter(|_| !self.fresh).map_or(rate, |before| (before + rate) / 2.0);
         own.rate = Some(rate);
         let better = self.known[other as usize].rate.filter(|&better| better < rate);
         let may = self.known[other as usize].not_before.is_none_or(|time| time <= now);
         let change = match way {
-            Way::Shared => better.is_some() || (may && 4 * self.waited > self.took),
+            Way::Shared => better.is_some() || (may && 4 * period.waited > period.took),
             Way::Alone if self.fresh => better.is_some(),
             Way::Alone => may,
         };
-        let period = (self.took, self.work);
+        let mut given_up = way == Way::Shared && change && period.long;
         match better {
             // A try has failed.
             Some(better) if self.fresh => self.known[way as usize].failed(period, better, now),
             // What was good enough is so no more: it may be soon.
             Some(_) if way == Way::Shared => self.known[way as usize].paused(SHORTEST_PAUSE, now),
             // What was there before the first try has failed.
-            None if self.fresh && way == Way::Alone => {
-                self.known[other as usize].failed(self.before, rate, now)
+            None if self.fresh && way == Way::Alone && self.before.work > 0.0 => {
+                self.known[other as usize].failed(self.before, rate, now);
+                given_up = self.before.long;
             }
             _ => {}
         }
@@ -170,7 +186,32 @@ impl Sharing {
             (self.way, self.before) = (other, period);
         }
         self.fresh = change;
-        (self.took, self.waited, self.work) = (Duration::ZERO, Duration::ZERO, 0.0);
+        given_up.then_some(self.known[Way::Shared as usize])
+    }
+
+    /// Takes note of what another kind of work knows of sharing, where it was given up.
+    fn heard(&mut self, theirs: Known) {
+        let own = &mut self.known[Way::Shared as usize];
+        own.not_before = own.not_before.max(theirs.not_before);
+        own.pause = own.pause.max(theirs.pause);
+        // What is shared since long tells by itself.
+        if self.way == Way::Shared && self.fresh {
+            (self.way, self.before, self.period) = (Way::Alone, Period::default(), Period::default());
+        }
+    }
+}
+
+/// Takes note of a run of a kind that has ended, among all kinds.
+pub(super) fn ended(
+    all: &mut [Sharing],
+    kind: usize,
+    work: usize,
+    (took, waited): (Duration, Duration),
+    now: Instant,
+) {
+    if let Some(known) = all[kind].run_ended(work, took, waited, now) {
+        let others = all.iter_mut().enumerate().filter(|&(other, _)| other != kind);
+        others.for_each(|(_, other)| other.heard(known));
     }
 }
 
@@ -249,7 +290,7 @@ mod tests {
             let (took, waited) = (Duration::from_micros(took), Duration::from_micros(waited));
             *from += took;
             units += 1;
-            sharing.ended(1, took, waited, *from);
+            sharing.run_ended(1, took, waited, *from);
             alone += if way == Way::Alone { took } else { Duration::ZERO };
         }
         (alone.as_secs_f64() / (ms as f64 / 1e3), units)
@@ -307,6 +348,69 @@ mod tests {
             Way::Alone => (100, 0),
         });
         assert!(alone > 0.8, "{alone}");
+    }
+
+    /// Runs kinds in turn for so many milliseconds; `takes` says what a run of a kind takes in a way, as in [`simulate`].
+    /// Returns the runs that were shared, of each kind, and rounds.
+    fn in_turn(
+        all: &mut [Sharing; 4],
+        from: &mut Instant,
+        ms: u64,
+        takes: impl Fn(usize, Way) -> (u64, u64),
+    ) -> ([u64; 4], u64) {
+        let end = *from + Duration::from_millis(ms);
+        let (mut shared, mut rounds) = ([0; 4], 0);
+        while *from < end {
+            for kind in 0..4 {
+                let way = all[kind].way();
+                shared[kind] += u64::from(way == Way::Shared);
+                let (took, waited) = takes(kind, way);
+                let (took, waited) = (Duration::from_micros(took), Duration::from_micros(waited));
+                *from += took;
+                ended(all, kind, 1, (took, waited), *from);
+            }
+            rounds += 1;
+        }
+        (shared, rounds)
+    }
+
+    #[test]
+    fn where_a_neighbour_takes_the_cores_one_kind_tries_to_share_for_all() {
+        let busy = |_, way| match way {
+            Way::Shared => (20_000, 19_000),
+            Way::Alone => (1500, 0),
+        };
+        let quiet = |_, way| match way {
+            Way::Shared => (800, 50),
+            Way::Alone => (1500, 0),
+        };
+        let (mut all, mut now) = (std::array::from_fn(|_| Sharing::new()), Instant::now());
+        let (shared, rounds) = in_turn(&mut all, &mut now, 600, busy);
+        assert_eq!(shared, [1, 0, 0, 0], "the first finds it out");
+        assert!(rounds > 90, "{rounds}");
+        let (shared, _) = in_turn(&mut all, &mut now, 20_000, busy);
+        assert!(shared.iter().sum::<u64>() <= 20_000 / 600, "{shared:?}");
+        // All come back, and stay.
+        in_turn(&mut all, &mut now, 11_000, quiet);
+        let (shared, rounds) = in_turn(&mut all, &mut now, 1000, quiet);
+        assert_eq!(shared, [rounds; 4]);
+        // Who has been shared for long needs no other to tell.
+        let (shared, _) = in_turn(&mut all, &mut now, 600, busy);
+        assert!(shared.iter().sum::<u64>() <= 8, "{shared:?}");
+    }
+
+    #[test]
+    fn what_is_too_small_to_share_keeps_no_other_kind_from_it() {
+        let takes = |kind, way| match (kind, way) {
+            (3, Way::Shared) => (150, 80),
+            (3, Way::Alone) => (100, 0),
+            (_, Way::Shared) => (550, 50),
+            (_, Way::Alone) => (1000, 0),
+        };
+        let (mut all, mut now) = (std::array::from_fn(|_| Sharing::new()), Instant::now());
+        let (shared, rounds) = in_turn(&mut all, &mut now, 10_000, takes);
+        assert_eq!(shared[..3], [rounds; 3]);
+        assert!(shared[3] < rounds / 10, "{shared:?} of {rounds}");
     }
 
     #[test]

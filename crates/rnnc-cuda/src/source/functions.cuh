@@ -2,6 +2,7 @@
 
 DEVICE float b_max(float a, float b) { return a != a || a > b ? a : b; }
 DEVICE float b_min(float a, float b) { return a != a || a < b ? a : b; }
+DEVICE float b_known(float a, float b) { return b == b ? a : 0.f; }
 DEVICE float b_step(float a, float b) { return a > b ? 1.f : a < b ? 0.f : a == b ? 0.5f : as_float(0x7fffffffu); }
 
 // Whether a dropout mask keeps a unit: `rnnc_plan::dropout::keeps`.

@@ -76,6 +76,7 @@ pub(crate) fn binary(op: Binary, a: &str, b: &str) -> String {
         Binary::Div => format!("{a} / {b}"),
         Binary::Max => format!("b_max({a}, {b})"),
         Binary::Min => format!("b_min({a}, {b})"),
+        Binary::Known => format!("b_known({a}, {b})"),
         Binary::Step => format!("b_step({a}, {b})"),
     }
 }

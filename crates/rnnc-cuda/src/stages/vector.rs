@@ -576,6 +576,7 @@ impl<'a> Code<'a> {
             Operation::Divide
             | Operation::Max
             | Operation::Min
+            | Operation::Known
             | Operation::Step
             | Operation::DropoutMask { .. } => {}
         }

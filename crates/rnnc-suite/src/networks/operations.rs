@@ -51,6 +51,22 @@ pub fn max_and_min(m: usize, n: usize) -> Graph {
     net.out(high)
 }
 
+/// Where x is negative, log(x) is NaN, and then nothing is known.
+pub fn known(m: usize, n: usize) -> Graph {
+    let mut net = Net::new("known");
+    let x = net.graph.input("x", m);
+    let log = net.sum("log", m, Log);
+    net.add(x, log, 1.0, 0);
+    let a = net.dense("a", m, Tanh, &[(x, 0)]);
+    let known = net.operation("known", m, Operation::Known, &[(a, 0), (log, 0)]);
+    // NaN itself where it is not known, and there the derivative, 1 / x, is a number.
+    let b = net.operation("b", m, Operation::Known, &[(log, 0), (log, 0)]);
+    net.full(known, a, 1);
+    let y = net.dense("y", n, Identity, &[(known, 0), (b, 0)]);
+    net.output(known);
+    net.out(y)
+}
+
 pub fn softmax_groups(m: usize, n: usize) -> Graph {
     let mut net = Net::new("softmax_groups");
     let x = net.graph.input("x", m);

@@ -3,8 +3,8 @@
 use crate::support::{dense, reference, symbol};
 use rnnc_graph::{Activation, Connect, Graph, Init, LayerKind, Start, WeightId};
 use rnnc_io::Weights;
-use rnnc_plan::{ExecutionConfig, ExecutorError, NO_SYMBOL, Plan};
-use rnnc_train::{Column, Evaluator, Loss, Sequences, TrainError, Trainer, TrainingConfig};
+use rnnc_plan::{ExecutionConfig, Executor, ExecutorError, NO_SYMBOL, Plan};
+use rnnc_train::{Column, Evaluator, Loss, MakeExecutor, Sequences, TrainError, Trainer, TrainingConfig};
 use std::sync::atomic::AtomicBool;
 
 fn text(bytes: &[u8]) -> Sequences {
@@ -186,6 +186,147 @@ fn what_does_not_count_may_be_no_number_whatever_stands_there() {
     let mut trainer = crate::updates::trainer(&derivative(), data, &config).unwrap();
     let step = trainer.step().unwrap();
     assert_eq!((step.loss_sum, step.gradient_norm), (2.0, 2.0));
+}
+
+/// h = tanh(dense(x, h[t-1])), y = dense(h) + z
+fn spoilt_output() -> Graph {
+    let text = "network n { input x : vector(2)  input z : vector(3)  h = tanh(dense(x, h[t-1]; 4))  y = dense(h; 3) + z
+        output y }";
+    rnnc_lang::compile("net.rnn", text, None).unwrap()
+}
+
+/// Two sequences, of which frames 2, 3 and 6 do not count, with these numbers for x and z there; or, if there are none, without
+/// these frames.
+fn with_spoilt_frames(loss: Loss, spoilt: Option<[f32; 2]>) -> Sequences {
+    let (mut columns, mut loss_mask) = ([const { Vec::new() }; 3], Vec::new());
+    let mut symbols = Vec::new();
+    for frame in 0..8 {
+        // The last ones of their sequences, so that what follows is the same without them.
+        let counts = ![2, 3, 7].contains(&frame);
+        let number = |i: usize| ((frame * 3 + i) as f32).sin();
+        let [x, z] = match (counts, spoilt) {
+            (true, _) => [number(0), number(1)],
+            (false, Some(spoilt)) => spoilt,
+            (false, None) => continue,
+        };
+        columns[0].extend([x, x]);
+        columns[1].extend([z, 1.0, z]);
+        columns[2].extend([0, 1, 2].map(|i| if counts { number(i) } else { f32::NAN }));
+        symbols.push(frame as u32 % 3);
+        loss_mask.push(counts);
+    }
+    let [x, z, target] = columns;
+    let target = match loss {
+        Loss::CrossEntropy => Column::Symbols(symbols),
+        Loss::MeanSquaredError => Column::Numbers { size: 3, values: target },
+    };
+    let starts = vec![0, if spoilt.is_some() { 4 } else { 2 }];
+    let frames = loss_mask.len();
+    let columns =
+        vec![Column::Numbers { size: 2, values: x }, Column::Numbers { size: 3, values: z }, target];
+    Sequences { columns, starts, loss_mask: Some(loss_mask), frames }
+}
+
+#[test]
+fn an_output_that_is_no_number_where_no_loss_counts_leaves_every_gradient_as_it_is_without_these_frames() {
+    let cpu = |plan, config| -> Result<Box<dyn Executor>, ExecutorError> {
+        Ok(Box::new(rnnc_cpu::CpuExecutor::new(plan, config)?))
+    };
+    for make in [&reference as MakeExecutor<'_>, &cpu] {
+        for loss in [Loss::CrossEntropy, Loss::MeanSquaredError] {
+            let network = loss.of(&spoilt_output(), None).unwrap();
+            let trained = |spoilt| {
+                let data = with_spoilt_frames(loss, spoilt);
+                let config = TrainingConfig::new(1, data.frames, loss);
+                let mut trainer = Trainer::new(network.clone(), "", data, &config, 1, make).unwrap();
+                let step = trainer.step().unwrap();
+                (step, trainer.weights().unwrap())
+            };
+            let (without, weights) = trained(None);
+            assert!(without.gradient_norm > 0.0 && without.counted == 5);
+            for z in [0.0, f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 3e38] {
+                let (step, found) = trained(Some([0.5, z]));
+                let close = |a: f64, b: f64| (a - b).abs() <= 1e-5 * (a.abs() + b.abs());
+                assert!(
+                    close(step.gradient_norm, without.gradient_norm),
+                    "{loss:?}, {z}: {step:?}, {without:?}"
+                );
+                assert!(
+                    close(step.loss_sum, without.loss_sum) && step.counted == 5,
+                    "{loss:?}, {z}: {step:?}"
+                );
+                let pairs = || found.0.iter().flatten().zip(weights.0.iter().flatten());
+                assert!(pairs().all(|(a, b)| (a - b).abs() < 1e-5), "{loss:?}, {z}");
+            }
+            // What a gradient is a product with is another matter: 0 times x, which is NaN.
+            let data = with_spoilt_frames(loss, Some([f32::NAN, 0.0]));
+            let config = TrainingConfig::new(1, data.frames, loss);
+            let mut trainer = Trainer::new(network, "", data, &config, 1, make).unwrap();
+            let error = trainer.step().unwrap_err().to_string();
+            assert!(error.contains("the gradient of `"), "{loss:?}: {error}");
+        }
+    }
+}
+
+#[test]
+fn a_target_that_is_no_number_is_refused_where_it_counts() {
+    let mut data = with_spoilt_frames(Loss::MeanSquaredError, Some([0.5, 0.5]));
+    data.loss_mask.as_mut().unwrap()[3] = true;
+    let config = TrainingConfig::new(1, 8, Loss::MeanSquaredError);
+    let error = trainer(&spoilt_output(), data, &config).err().unwrap();
+    assert!(
+        error.is_bad_input() && error.to_string().contains("NaN in frame 3, unit 0: give a number"),
+        "{error}"
+    );
+}
+
+#[test]
+fn what_is_no_number_where_no_loss_counts_is_not_blamed_for_a_loss_that_is_none() {
+    let text = "network n { input x : vector(2)  y = log(x) + param(2)  output y }";
+    let graph = rnnc_lang::compile("net.rnn", text, None).unwrap();
+    let numbers = |values: Vec<f32>| Column::Numbers { size: 2, values };
+    let data = Sequences {
+        columns: vec![
+            numbers(vec![1.0, 1.0, 1.0, -1.0]),
+            numbers(vec![f32::NAN; 2].into_iter().chain([1.0; 2]).collect()),
+        ],
+        starts: vec![0],
+        loss_mask: Some(vec![false, true]),
+        frames: 2,
+    };
+    let config = TrainingConfig::new(1, 2, Loss::MeanSquaredError);
+    let error = trainer(&graph, data, &config).unwrap().step().unwrap_err().to_string();
+    assert!(error.contains("layer `y") && error.contains("unit 1 of stream 0, frame 1"), "{error}");
+}
+
+#[test]
+fn a_chain_of_many_layers_is_trained_and_run_on_a_small_stack() {
+    const LAYERS: usize = 5000;
+    let train = || {
+        let chain: String =
+            (1..LAYERS).map(|i| format!("h{i} = tanh(dense(h{}; 2) + h{}[t-1])\n", i - 1, i - 1)).collect();
+        let text =
+            format!("network n {{ input x : vector(2)\n h0 = tanh(x)\n{chain} output h{} }}", LAYERS - 1);
+        let graph = rnnc_lang::compile("net.rnn", &text, None).unwrap();
+        let numbers = |values: Vec<f32>| Column::Numbers { size: 2, values };
+        let columns = vec![numbers(vec![0.5; 16]), numbers(vec![0.25; 16])];
+        let data = Sequences { columns, starts: vec![0], loss_mask: None, frames: 8 };
+        let config = TrainingConfig::new(1, 4, Loss::MeanSquaredError);
+        let network = config.loss.of(&graph, None).unwrap();
+        let make = |plan, config| -> Result<Box<dyn Executor>, ExecutorError> {
+            Ok(Box::new(rnnc_cpu::CpuExecutor::new(plan, config)?))
+        };
+        let mut trainer = Trainer::new(network.clone(), "", data.clone(), &config, 1, &make).unwrap();
+        for _ in 0..2 {
+            assert!(trainer.step().unwrap().gradient_norm.is_finite());
+        }
+        let mut evaluator = Evaluator::new(&network, data, 1, 4, None, 1, &make).unwrap();
+        let loss = evaluator.evaluate(&trainer.weights().unwrap(), &AtomicBool::new(false)).unwrap();
+        assert!(loss.unwrap().is_finite());
+    };
+    // Enough for a fixed number of calls one within the other, and not for one a layer.
+    let small = std::thread::Builder::new().stack_size(1 << 18);
+    small.spawn(train).unwrap().join().unwrap();
 }
 
 #[test]
