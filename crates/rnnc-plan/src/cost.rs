@@ -14,7 +14,7 @@ pub struct Cost {
     pub value_bytes: u64,
     /// Bytes of weights (or gradients) touched, in f32: in a loop, once a step.
     pub weight_bytes: u64,
-    /// Meetings of workers in a step, if they share out units.
+    /// Barriers of a step, if they share out units.
     pub barriers: u64,
 }
 
@@ -30,7 +30,7 @@ impl Cost {
     }
 
     /// Of one operation; it waits for nobody.
-    pub(crate) fn of_op(op: &Op) -> Cost {
+    pub fn of_op(op: &Op) -> Cost {
         let mut cost = Cost::default();
         cost.add(op);
         cost

@@ -6,8 +6,8 @@ use crate::layout::WeightLayout;
 use crate::lower::Lowering;
 use crate::maps;
 use crate::plan::{
-    Instruction, LookUp, Map, Matrix, Op, OuterSum, Partition, Pass, Phase, Placed, Product, RowSum,
-    ScatterSum, Stage, StageKind, Task, Vector,
+    Instruction, LookUp, Map, Matrix, Op, OuterSum, Pass, Phase, Placed, Product, RowSum, ScatterSum, Stage,
+    StageKind, Task, Vector,
 };
 use crate::schedule::{is_elementwise, is_product};
 use rnnc_graph::{
@@ -46,15 +46,7 @@ pub(crate) fn emit(lowering: Lowering<'_>, weights: &WeightLayout) -> Pass {
     }
     let cleared = emitter.accumulations();
     let stages = emitter.stages();
-    let (pipelines, time_blocks) = (Vec::new(), Vec::new());
-    Pass {
-        stages,
-        cleared,
-        pipelines,
-        time_blocks,
-        storage: lowering.storage,
-        components: lowering.components,
-    }
+    Pass { stages, cleared, storage: lowering.storage, components: lowering.components }
 }
 
 struct Emitter<'a, 'b> {
@@ -316,7 +308,7 @@ impl Emitter<'_, '_> {
                     (_, true) => StageKind::Loop,
                 };
                 let cost = Cost::of(&tasks);
-                Stage { kind, level, tasks, partition: Partition::Serial, cost }
+                Stage { kind, level, tasks, cost }
             })
             .collect()
     }

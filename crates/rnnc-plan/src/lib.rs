@@ -38,7 +38,6 @@ mod maps;
 mod memory;
 mod once;
 mod overlaps;
-mod partition;
 pub mod pipelines;
 mod plan;
 pub mod recurrence;
@@ -46,7 +45,6 @@ mod repeat;
 mod schedule;
 mod sink;
 mod state;
-pub mod time_blocks;
 mod tracker;
 mod update;
 mod verify;
@@ -61,10 +59,9 @@ pub use executor::{
 };
 pub use figures::{ComponentFigures, Figures, StageFigures};
 pub use layout::{WeightLayout, WeightView};
-pub use memory::{Memory, Placement};
+pub use memory::{Memory, Placement, Residency};
 pub use once::{Flat, Once, OnceMap, OnceOuter, OnceProduct, OnceRead, OnceStep, OnceVector};
 pub use overlaps::{Overlaps, Views};
-pub use partition::{Lane, Speeds, grain};
 pub use plan::{
     Binary, Buffer, BufferId, Instruction, LookUp, Map, Matrix, Op, OuterSum, Partition, Pass, Phase, Placed,
     Plan, PlanError, PlanOptions, Product, Read, Register, RowSum, ScatterSum, Stage, StageKind, StartValue,

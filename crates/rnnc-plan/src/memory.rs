@@ -1,15 +1,24 @@
 //! Memory: when each buffer is in use, and where those that need not outlive their stages share room.
 
 use crate::first_fit::FirstFit;
-use crate::plan::{Buffer, Instruction, Op, Plan, Read, Stage, View};
-use crate::{pipelines, time_blocks};
+use crate::plan::{Buffer, BufferId, Plan};
 use rnnc_graph::LayerKind;
+use std::collections::HashMap;
 
 /// Buffers begin at multiples of this many bytes: a cache line.
 const ALIGNMENT: u128 = 64;
 
 /// Buffers of more bytes count as of these, so that sums of them can be had. No machine has them.
 const MOST: u128 = u128::MAX >> 40;
+
+/// What an executor's schedule asks of memory. By default stages run level after level, and buffers have all frames.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Residency {
+    /// Ranges of levels (see [`Plan::levels`]), the first and the last of each, whose stages may run at the same time.
+    pub at_once: Vec<(usize, usize)>,
+    /// Buffers that are rings, and the frames of each: fewer than a window's.
+    pub rings: HashMap<BufferId, usize>,
+}
 
 /// Where the buffers lie in one piece of memory.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,35 +57,9 @@ impl Plan {
     /// Places the buffers for B streams and windows of `frames` frames, in numbers of 4 bytes. Buffers whose lifetimes
     /// do not overlap share room; with `keep`, those that the backward pass reads do not (older frames are
     /// kept when windows overlap).
-    pub fn place(&self, streams: usize, frames: usize, keep: bool) -> Placement {
-        let passes = std::iter::once(&self.forward_pass).chain(&self.backward_pass);
-        let mut at_once = pipelines::levels(self, passes.map(|pass| &pass.pipelines[..]));
-        at_once.extend(time_blocks::levels(self));
-        let rings = self.rings(frames);
-        let frames = |buffer: usize| rings[buffer].unwrap_or(frames);
-        self.place_of(streams, &frames, keep, &at_once)
-    }
-
-    /// The same where all stages of some levels (see [`Plan::levels`]), from the first to the last of each range, may run
-    /// at the same time, and no buffer is a ring.
-    pub fn place_apart(
-        &self,
-        streams: usize,
-        frames: usize,
-        keep: bool,
-        at_once: &[(usize, usize)],
-    ) -> Placement {
-        self.place_of(streams, &|_| frames, keep, at_once)
-    }
-
-    /// In windows of which each buffer has so many frames.
-    fn place_of(
-        &self,
-        streams: usize,
-        frames: &dyn Fn(usize) -> usize,
-        keep: bool,
-        at_once: &[(usize, usize)],
-    ) -> Placement {
+    pub fn place(&self, streams: usize, frames: usize, keep: bool, residency: &Residency) -> Placement {
+        let Residency { at_once, rings } = residency;
+        let frames = |buffer: usize| rings.get(&BufferId(buffer)).copied().unwrap_or(frames);
         let size = |(place, b): (usize, &Buffer)| {
             let rows = (frames(place) as u128 + b.history as u128).saturating_mul(streams as u128);
             rows.saturating_mul(b.width as u128 * 4).min(MOST).next_multiple_of(ALIGNMENT)
@@ -126,28 +109,19 @@ impl Plan {
 
     /// The levels of some ranges of stages: the number of their pass's first stage among those of both passes, and the first and
     /// the last of a range in it.
-    pub(crate) fn levels_of(
-        &self,
-        ranges: impl Iterator<Item = (usize, (usize, usize))>,
-    ) -> Vec<(usize, usize)> {
+    pub fn levels_of(&self, ranges: impl Iterator<Item = (usize, (usize, usize))>) -> Vec<(usize, usize)> {
         let levels = self.levels();
         ranges.map(|(pass, (from, to))| (levels[pass + from], levels[pass + to])).collect()
     }
 
-    /// What running takes, in numbers of 4 bytes. `keep` as in [`Plan::place`].
-    pub fn memory(&self, streams: usize, frames: usize, keep: bool) -> Memory {
+    /// What running takes where buffers are so placed, but for what the executor takes beside.
+    pub fn memory(&self, placement: &Placement) -> Memory {
         let weights = self.weights.total() as u128 * 4;
         let (gradients, moments) = match self.backward_pass {
             Some(_) => (weights, 2 * self.weights.len() as u128 * 4),
             None => (0, 0),
         };
-        Memory {
-            buffers: self.place(streams, frames, keep).total,
-            weights,
-            gradients,
-            moments,
-            working: self.working,
-        }
+        Memory { buffers: placement.total, weights, gradients, moments, working: 0 }
     }
 }
 
@@ -157,7 +131,7 @@ pub(crate) fn find_lifetimes(plan: &mut Plan) {
     // Stages of one level may run at the same time.
     let forward = plan.forward_pass.stages.chunk_by(|a, b| a.level == b.level).count();
     for (stage, level) in plan.stages().zip(plan.levels()) {
-        for_each_view(stage, &mut |view| {
+        stage.for_each_view(&mut |view| {
             let lifetime = &mut lifetimes[view.buffer.0];
             *lifetime = Some(lifetime.map_or((level, level), |(first, _)| (first, level)));
         });
@@ -181,52 +155,5 @@ pub(crate) fn find_lifetimes(plan: &mut Plan) {
     for (buffer, (lifetime, outlives)) in plan.buffers.iter_mut().zip(lifetimes.into_iter().zip(outlives)) {
         buffer.saved = lifetime.is_some_and(|(first, last)| first < forward && last >= forward);
         buffer.lifetime = if outlives { None } else { lifetime.or(Some((0, 0))) };
-    }
-}
-
-/// Calls `each` with every view that a stage reads or writes.
-pub(crate) fn for_each_view(stage: &Stage, each: &mut dyn FnMut(View)) {
-    for_each_touch(stage, &mut |view, _| each(view));
-}
-
-/// The same with how many frames back it is read.
-pub(crate) fn for_each_touch(stage: &Stage, each: &mut dyn FnMut(View, i64)) {
-    fn read(read: &Read, each: &mut dyn FnMut(View, i64)) {
-        each(read.view, read.delay);
-    }
-    for placed in stage.tasks.iter().flat_map(|t| &t.phases).flat_map(|p| &p.ops) {
-        match &placed.op {
-            Op::MatMul(products) => products.iter().for_each(|p| {
-                each(p.to, 0);
-                read(&p.from, each);
-            }),
-            Op::Gather(look_ups) => look_ups.iter().for_each(|l| {
-                each(l.to, 0);
-                read(&l.symbol, each);
-            }),
-            Op::Map(map) => map.program.iter().for_each(|step| match step {
-                Instruction::Load { read: from, .. } | Instruction::LoadRepeated { read: from, .. } => {
-                    read(from, each);
-                }
-                Instruction::Store { to, .. } => each(*to, 0),
-                _ => {}
-            }),
-            Op::Vector(vector) => {
-                each(vector.to, 0);
-                vector.operands.iter().for_each(|from| read(from, each));
-            }
-            Op::WeightGradient(sums) => sums.iter().for_each(|s| {
-                each(s.error, 0);
-                read(&s.source, each);
-            }),
-            Op::TableGradient(sums) => sums.iter().for_each(|s| {
-                each(s.error, 0);
-                read(&s.symbol, each);
-            }),
-            Op::Reduce(sums) => sums.iter().for_each(|s| {
-                each(s.error, 0);
-                s.source.iter().for_each(|from| read(from, each));
-            }),
-        }
     }
 }

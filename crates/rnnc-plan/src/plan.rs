@@ -8,10 +8,7 @@ use crate::layout::WeightLayout;
 use crate::lower::{Lowering, Residuals};
 use crate::memory;
 use crate::once::Once;
-use crate::partition::Lane;
-use crate::pipelines::Pipeline;
 use crate::repeat::Repeat;
-use crate::time_blocks::TimeBlock;
 use rnnc_graph::{
     Adjoint, AdjointOptions, Components, Constants, Direction, Function, Graph, GraphError, LayerId,
     LayerKind, Operation, WeightId,
@@ -27,18 +24,16 @@ pub struct PlanOptions {
     pub gradients: bool,
     /// Whether the backward pass computes the gradients of vector inputs too.
     pub input_gradients: bool,
-    /// Streams side by side, for the cost model. The plan runs with any number.
+    /// Streams side by side, for the plan's figures. It runs with any number.
     pub streams: usize,
-    /// Frames of a window, for the cost model. The plan runs with any number.
+    /// Frames of a window, for the plan's figures. It runs with any number.
     pub frames: usize,
-    /// Workers, for the cost model.
-    pub workers: usize,
 }
 
 impl PlanOptions {
     /// Forward only.
     pub fn inference(streams: usize, frames: usize) -> PlanOptions {
-        PlanOptions { gradients: false, input_gradients: false, streams, frames, workers: 1 }
+        PlanOptions { gradients: false, input_gradients: false, streams, frames }
     }
 
     /// With the gradients of all weights.
@@ -87,9 +82,6 @@ pub struct Plan {
     pub forward_pass: Pass,
     /// The backward pass.
     pub backward_pass: Option<Pass>,
-    /// Bytes that the executor takes beside values, weights and their like, for the streams, frames and workers of the
-    /// options; 0 until it has said so.
-    pub working: u128,
 }
 
 /// One direction of a plan.
@@ -104,10 +96,6 @@ pub struct Pass {
     /// Parts (place, length) of the flat gradient buffer that must be 0 before the first stage: those that are only
     /// ever added to.
     pub cleared: Vec<(usize, usize)>,
-    /// Loops that run at the same time on the cores of a CPU.
-    pub pipelines: Vec<Pipeline<Lane>>,
-    /// Stages that run time block after time block of the frames on the cores of a CPU.
-    pub time_blocks: Vec<TimeBlock>,
 }
 
 /// A buffer, by its place.
@@ -206,10 +194,8 @@ impl Plan {
             buffers,
             forward_pass,
             backward_pass,
-            working: 0,
         };
         memory::find_lifetimes(&mut plan);
-        plan.partition_stages(options.workers, options.streams, options.frames);
         debug_assert_eq!(plan.verify(), Ok(()));
         Ok(plan)
     }
@@ -287,8 +273,6 @@ pub struct Stage {
     pub level: usize,
     /// Independent of each other; they run in step.
     pub tasks: Vec<Task>,
-    /// How the work is shared out.
-    pub partition: Partition,
     /// What it costs.
     pub cost: Cost,
 }
@@ -305,7 +289,7 @@ pub enum StageKind {
     Loop,
 }
 
-/// How a stage's work is shared out among workers.
+/// How a stage's work is shared out among workers: an executor's choice, by which the plan says where they must synchronize.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Partition {
@@ -347,6 +331,53 @@ impl Stage {
         let phases = self.tasks.iter().map(|task| task.phases.len()).max().unwrap_or(0);
         let has_barrier = |&phase: &usize| self.tasks.iter().any(|task| task.has_barrier(phase, partition));
         (0..phases).filter(has_barrier).count()
+    }
+
+    /// Calls `each` with every view that it reads or writes.
+    pub fn for_each_view(&self, each: &mut dyn FnMut(View)) {
+        self.for_each_touch(&mut |view, _| each(view));
+    }
+
+    /// The same with how many frames back the view is read.
+    pub fn for_each_touch(&self, each: &mut dyn FnMut(View, i64)) {
+        fn read(read: &Read, each: &mut dyn FnMut(View, i64)) {
+            each(read.view, read.delay);
+        }
+        for placed in self.tasks.iter().flat_map(|t| &t.phases).flat_map(|p| &p.ops) {
+            match &placed.op {
+                Op::MatMul(products) => products.iter().for_each(|p| {
+                    each(p.to, 0);
+                    read(&p.from, each);
+                }),
+                Op::Gather(look_ups) => look_ups.iter().for_each(|l| {
+                    each(l.to, 0);
+                    read(&l.symbol, each);
+                }),
+                Op::Map(map) => map.program.iter().for_each(|step| match step {
+                    Instruction::Load { read: from, .. } | Instruction::LoadRepeated { read: from, .. } => {
+                        read(from, each);
+                    }
+                    Instruction::Store { to, .. } => each(*to, 0),
+                    _ => {}
+                }),
+                Op::Vector(vector) => {
+                    each(vector.to, 0);
+                    vector.operands.iter().for_each(|from| read(from, each));
+                }
+                Op::WeightGradient(sums) => sums.iter().for_each(|s| {
+                    each(s.error, 0);
+                    read(&s.source, each);
+                }),
+                Op::TableGradient(sums) => sums.iter().for_each(|s| {
+                    each(s.error, 0);
+                    read(&s.symbol, each);
+                }),
+                Op::Reduce(sums) => sums.iter().for_each(|s| {
+                    each(s.error, 0);
+                    s.source.iter().for_each(|from| read(from, each));
+                }),
+            }
+        }
     }
 }
 

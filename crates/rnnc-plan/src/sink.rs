@@ -5,9 +5,8 @@
 //! the executor's choice.) The instructions that compute it move from the frames stage's map to the one that loads it.
 
 use crate::cost::Cost;
-use crate::memory::{find_lifetimes, for_each_view};
+use crate::memory::find_lifetimes;
 use crate::overlaps::Views;
-use crate::partition::Speeds;
 use crate::plan::{BufferId, Instruction, Map, Op, Pass, Plan, Read, Register, StageKind, View};
 use rnnc_graph::{Graph, LayerId};
 use std::collections::{BTreeSet, HashMap, HashSet};
@@ -23,9 +22,8 @@ struct Move {
 }
 
 impl Plan {
-    /// Moves into the maps of cycles whatever is computed for them alone, and chooses anew how work is shared out, among cores
-    /// of these speeds, as [`Plan::partition_stages_at`] does.
-    pub fn sink(&mut self, speeds: Speeds) {
+    /// Moves into the maps of cycles whatever is computed for them alone.
+    pub fn sink(&mut self) {
         for backward in [false, true] {
             let moves = match (backward, &self.backward_pass, &self.adjoint) {
                 (false, ..) => find_moves(self, &self.forward_pass, &self.forward),
@@ -54,7 +52,7 @@ impl Plan {
             pass.stages.retain(|stage| !stage.tasks.is_empty());
         }
         let mut used = HashSet::new();
-        self.stages().for_each(|stage| for_each_view(stage, &mut |view| used.extend([view.buffer])));
+        self.stages().for_each(|stage| stage.for_each_view(&mut |view| used.extend([view.buffer])));
         for pass in [Some(&self.forward_pass), self.backward_pass.as_ref()].into_iter().flatten() {
             used.extend(pass.storage.iter().flatten().map(|view| view.buffer));
         }
@@ -64,7 +62,6 @@ impl Plan {
             }
         }
         find_lifetimes(self);
-        self.partition_stages_at(speeds);
         debug_assert_eq!(self.verify(), Ok(()));
     }
 }
@@ -101,7 +98,7 @@ fn map_at_mut(pass: &mut Pass, (s, t, p, o): Place) -> Option<&mut Map> {
 fn find_moves(plan: &Plan, pass: &Pass, graph: &Graph) -> Vec<Move> {
     // All views that are named, anywhere.
     let mut named: Vec<(View, ())> = Vec::new();
-    plan.stages().for_each(|stage| for_each_view(stage, &mut |view| named.push((view, ()))));
+    plan.stages().for_each(|stage| stage.for_each_view(&mut |view| named.push((view, ()))));
     // Outputs are copied out, and older frames of saved layers may be.
     let saved = if std::ptr::eq(graph, &plan.forward) { plan.residual_layers() } else { Vec::new() };
     let kept = graph.outputs().iter().map(|output| output.layer).chain(saved);
@@ -441,6 +438,7 @@ impl Instruction {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::memory::Residency;
     use crate::plan::PlanOptions;
     use rnnc_graph::{Activation, Connect, Init};
 
@@ -465,21 +463,22 @@ mod tests {
     fn what_only_a_loop_reads_is_computed_in_it() {
         let mut plan = plan(false);
         assert_eq!(plan.forward_pass.stages.len(), 2);
-        let room = plan.memory(1, 8, false).buffers;
-        plan.sink(Speeds::CORE);
+        let room = |plan: &Plan| plan.place(1, 8, false, &Residency::default()).total;
+        let before = room(&plan);
+        plan.sink();
         let [stage] = &plan.forward_pass.stages[..] else { panic!("{:?}", plan.forward_pass.stages) };
         assert_eq!(stage.kind, StageKind::Loop);
         let (_, map) = maps(&plan.forward_pass).next().unwrap();
         let squares = |i: &&Instruction| matches!(i, Instruction::Apply { function, .. } if *function == rnnc_graph::Function::Apply(Activation::Square));
         assert_eq!(map.program.iter().filter(squares).count(), 1);
-        assert!(map.layers.len() == 2 && plan.memory(1, 8, false).buffers < room);
+        assert!(map.layers.len() == 2 && room(&plan) < before);
     }
 
     #[test]
     fn what_something_else_reads_stays() {
         let mut plan = plan(true);
         let before = plan.forward_pass.stages.clone();
-        plan.sink(Speeds::CORE);
+        plan.sink();
         assert_eq!(plan.forward_pass.stages, before);
     }
 }

@@ -2,8 +2,7 @@
 //!
 //! Counts from the plan alone. What time they take at least follows with a machine's speeds.
 
-use crate::plan::{Instruction, Op, Pass, Plan, Stage, StageKind, View};
-use crate::time_blocks;
+use crate::plan::{Instruction, Op, Pass, Plan, PlanOptions, Stage, StageKind, View};
 use serde::Serialize;
 
 /// The work of a stage in one window.
@@ -22,10 +21,6 @@ pub struct StageWork {
     /// Bytes of the values that anything but products reads or writes, in f32. A value counts once, however often the
     /// stage touches it: it comes from memory, or goes there, once.
     pub value_bytes: u64,
-    /// Of these, what lies in rings (see [`TimeBlock`](crate::time_blocks::TimeBlock)), and is needed again before it is moved on.
-    pub ring_bytes: u64,
-    /// How much of that there is at once.
-    pub ring_at_once: u64,
 }
 
 impl StageWork {
@@ -39,12 +34,9 @@ impl StageWork {
         self.readings.saturating_mul(self.weight_bytes).saturating_add(self.value_bytes)
     }
 
-    /// `rings` are those of [`Plan::rings`].
-    fn of(plan: &Plan, stage: &Stage, time_block: usize, rings: &[Option<usize>]) -> StageWork {
-        let (streams, frames) = (plan.options.streams, plan.options.frames);
-        let rows_of = |frames: usize| (streams as u64).saturating_mul(frames as u64);
-        let rows = rows_of(frames);
-        let ring = touched(stage, |view| rings[view.buffer.0].is_some()).saturating_mul(4);
+    /// Of a stage, in a window of so many frames of so many streams.
+    pub fn of(stage: &Stage, streams: usize, frames: usize) -> StageWork {
+        let rows = (streams as u64).saturating_mul(frames as u64);
         let step = |block: usize| frames.div_ceil(block.clamp(1, frames.max(1))) as u64;
         StageWork {
             kind: stage.kind,
@@ -55,9 +47,7 @@ impl StageWork {
             weight_bytes: stage.cost.weight_bytes,
             product_flops: stage.cost.product_flops.saturating_mul(rows),
             other_flops: stage.cost.other_flops.saturating_mul(rows),
-            value_bytes: touched(stage, |_| true).saturating_mul(rows).saturating_mul(4),
-            ring_bytes: ring.saturating_mul(rows),
-            ring_at_once: ring.saturating_mul(rows_of(time_block)),
+            value_bytes: stage.values_moved(|_| true).saturating_mul(rows).saturating_mul(4),
         }
     }
 }
@@ -74,52 +64,50 @@ impl Plan {
     }
 
     fn work_of(&self, pass: &Pass) -> Vec<StageWork> {
-        let frames = self.options.frames;
-        let time_block = |at: usize| {
-            time_blocks::of_stage(&pass.time_blocks, at)
-                .map_or(frames, |time_block| time_block.frames.min(frames))
-        };
-        let rings = self.rings(frames);
-        let stages = pass.stages.iter().enumerate();
-        stages.map(|(at, stage)| StageWork::of(self, stage, time_block(at), &rings)).collect()
+        let PlanOptions { streams, frames, .. } = self.options;
+        pass.stages.iter().map(|stage| StageWork::of(stage, streams, frames)).collect()
     }
 }
 
-/// How many numbers of a row the operations of a stage touch that are no products, in some of the views.
-fn touched(stage: &Stage, counts: impl Fn(&View) -> bool) -> u64 {
-    let mut views: Vec<View> = Vec::new();
-    for placed in stage.tasks.iter().flat_map(|t| &t.phases).flat_map(|p| &p.ops) {
-        match &placed.op {
-            Op::MatMul(_) | Op::WeightGradient(_) => {}
-            Op::Gather(look_ups) => views.extend(look_ups.iter().map(|l| l.to)),
-            Op::Map(map) => views.extend(map.program.iter().filter_map(|step| match step {
-                Instruction::Load { read, .. } | Instruction::LoadRepeated { read, .. } => Some(read.view),
-                Instruction::Store { to, .. } => Some(*to),
-                _ => None,
-            })),
-            Op::Vector(vector) => {
-                views.extend(vector.operands.iter().map(|read| read.view));
-                views.push(vector.to);
-            }
-            Op::TableGradient(sums) => views.extend(sums.iter().map(|s| s.error)),
-            Op::Reduce(sums) => {
-                for sum in sums {
-                    views.push(sum.error);
-                    views.extend(sum.source.map(|read| read.view));
+impl Stage {
+    /// How many numbers of a row its operations touch that are no products, in some of the views. Each counts once.
+    pub fn values_moved(&self, counts: impl Fn(&View) -> bool) -> u64 {
+        let mut views: Vec<View> = Vec::new();
+        for placed in self.tasks.iter().flat_map(|t| &t.phases).flat_map(|p| &p.ops) {
+            match &placed.op {
+                Op::MatMul(_) | Op::WeightGradient(_) => {}
+                Op::Gather(look_ups) => views.extend(look_ups.iter().map(|l| l.to)),
+                Op::Map(map) => views.extend(map.program.iter().filter_map(|step| match step {
+                    Instruction::Load { read, .. } | Instruction::LoadRepeated { read, .. } => {
+                        Some(read.view)
+                    }
+                    Instruction::Store { to, .. } => Some(*to),
+                    _ => None,
+                })),
+                Op::Vector(vector) => {
+                    views.extend(vector.operands.iter().map(|read| read.view));
+                    views.push(vector.to);
+                }
+                Op::TableGradient(sums) => views.extend(sums.iter().map(|s| s.error)),
+                Op::Reduce(sums) => {
+                    for sum in sums {
+                        views.push(sum.error);
+                        views.extend(sum.source.map(|read| read.view));
+                    }
                 }
             }
         }
+        views.retain(counts);
+        views.sort();
+        let (mut count, mut end) = (0, (None, 0));
+        for view in views {
+            let first = if end.0 == Some(view.buffer) { view.column.max(end.1) } else { view.column };
+            let last = view.column + view.len;
+            count += last.saturating_sub(first) as u64;
+            end = (Some(view.buffer), last.max(first));
+        }
+        count
     }
-    views.retain(counts);
-    views.sort();
-    let (mut count, mut end) = (0, (None, 0));
-    for view in views {
-        let first = if end.0 == Some(view.buffer) { view.column.max(end.1) } else { view.column };
-        let last = view.column + view.len;
-        count += last.saturating_sub(first) as u64;
-        end = (Some(view.buffer), last.max(first));
-    }
-    count
 }
 
 #[cfg(test)]

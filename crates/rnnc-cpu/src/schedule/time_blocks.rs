@@ -2,13 +2,13 @@
 //! needs frames that come later: what a stage writes, the next finds in a cache, however long the window is. (Of loops over
 //! arrays, this is strip-mining.)
 //!
-//! What can run so follows from what jobs touch; into how many frames to cut, the executor says.
+//! What can run so follows from what jobs touch; into how many frames to cut, from predicted times.
 
-use crate::access::Access;
-use crate::memory::for_each_touch;
-use crate::pipelines;
-use crate::plan::{BufferId, Partition, Pass, Plan, Stage, StageKind};
+use super::model::Model;
+use super::{PassSchedule, Speeds};
 use rnnc_graph::Direction;
+use rnnc_plan::access::Access;
+use rnnc_plan::{BufferId, Partition, Pass, Stage, StageKind, View, pipelines};
 
 /// Stages that run time block after time block.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,13 +29,15 @@ const MOST_JOBS: usize = 256;
 
 /// The stages of a pass that can run in time blocks: as many as can be, at least two together, and none of a pipeline. `accesses` are
 /// those of each stage's jobs. In what is returned, a time block has all frames.
-pub fn find(pass: &Pass, accesses: &[Vec<Access>]) -> Vec<TimeBlock> {
+pub(super) fn find(pass: &Pass, schedule: &PassSchedule, accesses: &[Vec<Access>]) -> Vec<TimeBlock> {
     let mut time_blocks: Vec<TimeBlock> = Vec::new();
     // Where it begins, and in which directions it can run as far as it goes.
     let mut open: (usize, Vec<Direction>) = (0, Vec::new());
     for (at, stage) in pass.stages.iter().enumerate() {
-        let own =
-            if pipelines::of_stage(&pass.pipelines, at).is_some() { Vec::new() } else { directions(stage) };
+        let own = match pipelines::of_stage(&schedule.pipelines, at) {
+            Some(_) => Vec::new(),
+            None => directions(stage, schedule.partitions[at]),
+        };
         let from = |first: usize, known: &[Direction]| -> Vec<Direction> {
             let both = own.iter().filter(|direction| known.contains(direction));
             both.filter(|&&direction| joins(&accesses[first..=at], direction)).copied().collect()
@@ -56,78 +58,13 @@ pub fn find(pass: &Pass, accesses: &[Vec<Access>]) -> Vec<TimeBlock> {
     time_blocks
 }
 
-/// The time block that a stage is part of.
-pub fn of_stage(time_blocks: &[TimeBlock], stage: usize) -> Option<&TimeBlock> {
-    // They stand in the order of their stages.
-    time_blocks
-        .get(time_blocks.partition_point(|time_block| time_block.stages.1 < stage))
-        .filter(|time_block| time_block.stages.0 <= stage)
-}
-
-/// The time blocks of both passes, with the number of the pass's first stage among those of both.
-fn all(plan: &Plan) -> impl Iterator<Item = (usize, &TimeBlock)> {
-    let backward = plan.backward_pass.iter().map(|pass| (plan.forward_pass.stages.len(), pass));
-    let passes = std::iter::once((0, &plan.forward_pass)).chain(backward);
-    passes.flat_map(|(first, pass)| pass.time_blocks.iter().map(move |time_block| (first, time_block)))
-}
-
-/// The levels (see [`Plan::levels`]) of the stages of each time block.
-pub(crate) fn levels(plan: &Plan) -> Vec<(usize, usize)> {
-    plan.levels_of(all(plan).map(|(first, time_block)| (first, time_block.stages)))
-}
-
-/// Finds the rings of each time block.
-pub(crate) fn find_rings(plan: &mut Plan) {
-    // Of each buffer, the first and the last stage that touches it, and the most frames that one is read behind another.
-    let mut touched: Vec<Option<(usize, usize, usize)>> = vec![None; plan.buffers.len()];
-    for (number, stage) in plan.stages().enumerate() {
-        for_each_touch(stage, &mut |view, delay| {
-            let (first, _, furthest) = touched[view.buffer.0].unwrap_or((number, number, 0));
-            let delay = usize::try_from(delay.unsigned_abs()).unwrap_or(usize::MAX);
-            touched[view.buffer.0] = Some((first, number, furthest.max(delay)));
-        });
-    }
-    // In the order of their stages.
-    let time_blocks: Vec<(usize, usize, usize)> = all(plan)
-        .map(|(pass, time_block)| (pass + time_block.stages.0, pass + time_block.stages.1, time_block.frames))
-        .collect();
-    let mut rings: Vec<Vec<(BufferId, usize)>> = vec![Vec::new(); time_blocks.len()];
-    for (place, buffer) in plan.buffers.iter().enumerate() {
-        let Some((first, last, furthest)) = touched[place] else { continue };
-        let time_block = time_blocks.partition_point(|&(_, end, _)| end < first);
-        let Some(&(begin, end, frames)) = time_blocks.get(time_block) else { continue };
-        // Without a lifetime it must outlive the stages.
-        let fits = buffer.lifetime.is_some() && buffer.history == 0 && begin <= first && last <= end;
-        let length = frames.checked_add(furthest).and_then(usize::checked_next_power_of_two);
-        if let Some(length) = length.filter(|_| fits) {
-            rings[time_block].push((BufferId(place), length));
-        }
-    }
-    let passes = std::iter::once(&mut plan.forward_pass).chain(&mut plan.backward_pass);
-    let time_blocks = passes.flat_map(|pass| &mut pass.time_blocks);
-    time_blocks.zip(rings).for_each(|(time_block, rings)| time_block.rings = rings);
-}
-
-impl Plan {
-    /// Of each buffer, how many frames of it are there at a time, in windows of so many, if it is a ring that is shorter.
-    pub fn rings(&self, frames: usize) -> Vec<Option<usize>> {
-        let mut rings = vec![None; self.buffers.len()];
-        for &(ring, length) in
-            all(self).flat_map(|(_, time_block)| &time_block.rings).filter(|ring| ring.1 < frames)
-        {
-            rings[ring.0] = Some(length);
-        }
-        rings
-    }
-}
-
 /// The directions in which a stage can run in time blocks, as far as its steps say.
-fn directions(stage: &Stage) -> Vec<Direction> {
+fn directions(stage: &Stage, partition: Partition) -> Vec<Direction> {
     let fits = |direction: &Direction| match stage.kind {
         StageKind::Frames => true,
         // Those that are partitioned by chunks of frames have all at once.
         StageKind::Loop | StageKind::Scan => {
-            stage.partition != Partition::Time && stage.tasks.iter().all(|task| task.direction == *direction)
+            partition != Partition::Time && stage.tasks.iter().all(|task| task.direction == *direction)
         }
     };
     [Direction::Forward, Direction::Backward].into_iter().filter(fits).collect()
@@ -142,12 +79,70 @@ fn joins(accesses: &[Vec<Access>], direction: Direction) -> bool {
     jobs.len() <= MOST_JOBS && pairs.all(|(a, b)| jobs[a].lets_pass(jobs[b], direction))
 }
 
+impl Model {
+    /// Stages in time blocks of so many frames that what moves between them stays in a cache, if that is faster than all frames at
+    /// once.
+    pub fn time_block(
+        self,
+        pass: &Pass,
+        schedule: &PassSchedule,
+        time_block: TimeBlock,
+    ) -> Option<TimeBlock> {
+        let (first, last) = time_block.stages;
+        let (stages, partitions) = (&pass.stages[first..=last], &schedule.partitions[first..=last]);
+        let shared = partitions.iter().any(|&partition| partition != Partition::Serial);
+        let model = Model { workers: if shared { self.workers } else { 1 }, ..self };
+        let all = model.moving(stages, self.frames);
+        let lengths = std::iter::successors(Some(1usize), |frames| frames.checked_mul(2));
+        // Each worker is to have rows of every time block.
+        let lengths = lengths.filter(|&frames| frames.max(self.streams) >= model.workers);
+        let times = lengths
+            .take_while(|&frames| frames < self.frames)
+            .map(|frames| (frames, model.moving(stages, frames)));
+        let (frames, own) = times.min_by(|(_, a), (_, b)| a.total_cmp(b))?;
+        let rest: f64 =
+            stages.iter().zip(partitions).map(|(stage, &partition)| self.us(stage, partition)).sum();
+        (rest + own < (rest + all) * Speeds::LEAST_GAIN_OF_TIME_BLOCKS)
+            .then_some(TimeBlock { frames, ..time_block })
+    }
+
+    /// Microseconds of a window that some stages take to move their values, and matrices, in time blocks of so many frames; and to
+    /// begin them.
+    fn moving(self, stages: &[Stage], frames: usize) -> f64 {
+        let Speeds { values, caches, far, step, barrier, .. } = self.speeds;
+        let workers = self.workers as f64;
+        let bytes = |views: &[View]| {
+            4.0 * views.iter().map(|view| view.len as f64).sum::<f64>() * self.streams as f64
+        };
+        let mut views: Vec<View> = Vec::new();
+        stages.iter().for_each(|stage| stage.for_each_view(&mut |view| views.push(view)));
+        let moved = bytes(&views) * self.frames as f64;
+        views.sort_unstable();
+        views.dedup();
+        let at_once = bytes(&views) * frames as f64;
+        let speed = match () {
+            () if at_once <= caches.0 * workers => values[0],
+            () if at_once <= caches.1 => values[1],
+            () => values[2],
+        };
+        // A loop reads its matrices in any case. Others are read, or gradients added to, once for so many rows.
+        let frames_stages = stages.iter().filter(|stage| stage.kind == StageKind::Frames);
+        let matrices: f64 = frames_stages.map(|stage| stage.cost.weight_bytes as f64).sum();
+        let rows = (frames as f64 * self.streams as f64 / workers / Speeds::ROWS).ceil();
+        let phases = stages.iter().flat_map(|stage| &stage.tasks).flat_map(|task| &task.phases);
+        let ops = phases.map(|phase| phase.ops.len()).sum::<usize>() as f64;
+        let barriers = if self.workers > 1 { stages.len() as f64 } else { 0.0 };
+        let time_blocks = self.frames.div_ceil(frames) as f64;
+        moved / workers / speed + time_blocks * (rows * matrices / far + step * ops + barrier * barriers)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::partition::Speeds;
-    use crate::plan::PlanOptions;
+    use crate::schedule::{Schedule, ScheduleOptions};
     use rnnc_graph::{Activation, Connect, Graph, Init};
+    use rnnc_plan::{Plan, PlanOptions, Residency};
 
     /// A core that fits 64 KiB into its cache, and has to move all else from far away.
     const FORGETFUL: Speeds =
@@ -167,29 +162,36 @@ mod tests {
         graph
     }
 
-    fn plan(graph: &Graph, options: PlanOptions) -> Plan {
-        let mut plan = Plan::new(graph, options).unwrap();
-        plan.partition_stages_at(FORGETFUL);
-        plan
+    /// A plan, and its schedule on such cores, for the plan's streams and frames.
+    fn scheduled(graph: &Graph, options: PlanOptions, workers: usize, speeds: Speeds) -> (Plan, Schedule) {
+        let plan = Plan::new(graph, options).unwrap();
+        let PlanOptions { streams, frames, .. } = options;
+        let schedule = Schedule::new(&plan, ScheduleOptions { workers, streams, frames, speeds });
+        (plan, schedule)
     }
 
     #[test]
     fn a_loop_and_what_stands_beside_it_run_in_time_blocks_both_ways() {
-        let plan = plan(&layers(0), PlanOptions::training(16, 256).with_input_gradients());
+        let options = PlanOptions::training(16, 256).with_input_gradients();
+        let (plan, schedule) = scheduled(&layers(0), options, 1, FORGETFUL);
         let stages = |pass: &Pass| (0, pass.stages.len() - 1);
-        let [forward] = &plan.forward_pass.time_blocks[..] else {
-            panic!("{:?}", plan.forward_pass.time_blocks)
+        let [forward] = &schedule.forward.time_blocks[..] else {
+            panic!("{:?}", schedule.forward.time_blocks)
         };
         assert_eq!((forward.stages, forward.direction), (stages(&plan.forward_pass), Direction::Forward));
-        let backward = plan.backward_pass.as_ref().unwrap();
+        let backward = schedule.backward.unwrap();
         let [time_block] = &backward.time_blocks[..] else { panic!("{:?}", backward.time_blocks) };
-        assert_eq!((time_block.stages, time_block.direction), (stages(backward), Direction::Backward));
+        let all = stages(plan.backward_pass.as_ref().unwrap());
+        assert_eq!((time_block.stages, time_block.direction), (all, Direction::Backward));
         assert!(time_block.frames > 1 && time_block.frames < 256, "{time_block:?}");
     }
 
     #[test]
-    fn what_needs_later_frames_is_in_no_strip_with_what_makes_them() {
-        let of = |delay| plan(&layers(delay), PlanOptions::inference(16, 256)).forward_pass.time_blocks;
+    fn what_needs_later_frames_x_what_makes_them() {
+        let of = |delay| {
+            let (_, schedule) = scheduled(&layers(delay), PlanOptions::inference(16, 256), 1, FORGETFUL);
+            schedule.forward.time_blocks
+        };
         let frames_before_the_loop = (0, 1);
         assert!(of(-1).iter().all(|time_block| time_block.stages == frames_before_the_loop), "{:?}", of(-1));
         assert!(of(1).iter().any(|time_block| time_block.stages.1 > 1), "{:?}", of(1));
@@ -199,18 +201,16 @@ mod tests {
     fn of_what_nothing_else_reads_a_time_block_and_what_is_read_behind_it_are_kept() {
         let options = PlanOptions::training(16, 256);
         let roomy = Speeds { caches: (1e9, 1e9), ..Speeds::CORE };
-        let [plan, whole] = [FORGETFUL, roomy].map(|speeds| {
-            let mut plan = Plan::new(&layers(0), options).unwrap();
-            plan.partition_stages_at(speeds);
-            plan
-        });
-        let time_block = &plan.backward_pass.as_ref().unwrap().time_blocks[0];
+        let [(plan, schedule), (_, whole)] =
+            [FORGETFUL, roomy].map(|speeds| scheduled(&layers(0), options, 1, speeds));
+        let time_block = &schedule.backward.as_ref().unwrap().time_blocks[0];
+        let rings = |frames| schedule.residency(&plan, frames).rings;
         for &(buffer, frames) in &time_block.rings {
             let ring = &plan.buffers[buffer.0];
             assert!(ring.history == 0 && ring.lifetime.is_some() && !ring.saved, "{ring:?}");
             assert!(frames >= time_block.frames && frames < 256 && frames.is_power_of_two());
-            assert_eq!(plan.rings(256)[buffer.0], Some(frames));
-            assert_eq!(plan.rings(frames)[buffer.0], None, "no window is shorter than its ring");
+            assert_eq!(rings(256).get(&buffer), Some(&frames));
+            assert_eq!(rings(frames).get(&buffer), None, "no window is shorter than its ring");
         }
         // The loop's errors are read a frame behind, those of y in the same frame.
         for behind in [false, true] {
@@ -219,9 +219,10 @@ mod tests {
                 "{time_block:?}"
             );
         }
-        let buffers = |plan: &Plan| plan.memory(16, 256, false).buffers;
-        assert!(whole.forward_pass.time_blocks.is_empty(), "all of it is in a cache anyway");
-        assert!(buffers(&plan) < buffers(&whole), "{} and {}", buffers(&plan), buffers(&whole));
+        assert!(whole.forward.time_blocks.is_empty(), "all of it is in a cache anyway");
+        let bytes = |residency: &Residency| plan.place(16, 256, false, residency).total;
+        let [blocks, whole] = [schedule, whole].map(|schedule| bytes(&schedule.residency(&plan, 256)));
+        assert!(blocks < whole, "{blocks} and {whole}");
     }
 
     #[test]
@@ -238,9 +239,9 @@ mod tests {
         graph.connect(x, h, Connect::identity());
         graph.connect(h, y, Connect::full(weight));
         graph.output("y", y);
-        let of = |workers| plan(&graph, PlanOptions { workers, ..PlanOptions::inference(1, 4096) });
-        let partitions = |plan: &Plan| plan.stages().any(|stage| stage.partition == Partition::Time);
-        assert!(partitions(&of(8)) && of(8).forward_pass.time_blocks.is_empty());
-        assert!(!partitions(&of(1)) && !of(1).forward_pass.time_blocks.is_empty());
+        let of = |workers| scheduled(&graph, PlanOptions::inference(1, 4096), workers, FORGETFUL).1;
+        let in_chunks = |schedule: &Schedule| schedule.partitions().any(|p| p == Partition::Time);
+        assert!(in_chunks(&of(8)) && of(8).forward.time_blocks.is_empty());
+        assert!(!in_chunks(&of(1)) && !of(1).forward.time_blocks.is_empty());
     }
 }
