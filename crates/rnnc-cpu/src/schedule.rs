@@ -8,6 +8,7 @@
 //! - `rings.rs`: the buffers that need no more frames than these.
 
 mod model;
+mod options;
 mod partition;
 mod pipelines;
 mod rings;
@@ -17,6 +18,7 @@ mod tests;
 mod time_blocks;
 
 pub(crate) use model::grain;
+pub use options::ScheduleOptions;
 pub use pipelines::Lane;
 pub use speeds::Speeds;
 pub use time_blocks::TimeBlock;
@@ -24,28 +26,7 @@ pub use time_blocks::TimeBlock;
 use model::Model;
 use rnnc_plan::access::Access;
 use rnnc_plan::pipelines::Pipeline;
-use rnnc_plan::{ExecutionConfig, Partition, Pass, Plan, Residency, Stage, StageKind};
-
-/// What a schedule is made for.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct ScheduleOptions {
-    /// Workers that share the work.
-    pub workers: usize,
-    /// Streams side by side.
-    pub streams: usize,
-    /// Frames of a call.
-    pub frames: usize,
-    /// What a core is taken to do.
-    pub speeds: Speeds,
-}
-
-impl ScheduleOptions {
-    /// For so many workers, and the calls of a config, on usual cores.
-    pub fn new(workers: usize, config: ExecutionConfig) -> ScheduleOptions {
-        let ExecutionConfig { streams, step: frames, .. } = config;
-        ScheduleOptions { workers, streams, frames, speeds: Speeds::CORE }
-    }
-}
+use rnnc_plan::{Partition, Pass, Plan, Residency, Stage, StageKind};
 
 /// How workers run a plan.
 #[derive(Clone, Debug, PartialEq)]
@@ -82,7 +63,13 @@ impl Schedule {
             forward: model.schedule(&plan.forward_pass),
             backward: plan.backward_pass.as_ref().map(|pass| model.schedule(pass)),
         };
-        rings::find(plan, &mut schedule);
+        let stages = schedule
+            .time_blocks(plan)
+            .map(|(pass, block)| (pass + block.stages.0, pass + block.stages.1, block.frames));
+        let rings = rings::find(plan, &stages.collect::<Vec<_>>());
+        let passes = std::iter::once(&mut schedule.forward).chain(&mut schedule.backward);
+        let blocks = passes.flat_map(|pass| &mut pass.time_blocks);
+        blocks.zip(rings).for_each(|(block, rings)| block.rings = rings);
         schedule
     }
 
@@ -143,9 +130,10 @@ impl Model {
             ..PassSchedule::default()
         };
         let mut schedule = self.shared_out(pass, &accesses, us_of_one).unwrap_or(serial);
-        schedule.time_blocks = time_blocks::find(pass, &schedule, &accesses)
+        let PassSchedule { partitions, pipelines, .. } = &schedule;
+        schedule.time_blocks = time_blocks::find(pass, partitions, pipelines, &accesses)
             .into_iter()
-            .filter_map(|block| self.time_block(pass, &schedule, block))
+            .filter_map(|block| self.time_block(pass, partitions, block))
             .collect();
         schedule
     }

@@ -1,10 +1,11 @@
 //! What a stage takes, in microseconds of a window: predicted from counts of the plan and from [`Speeds`], never measured.
 
-use super::{ScheduleOptions, Speeds};
+use super::options::ScheduleOptions;
+use super::speeds::Speeds;
 use rnnc_plan::recurrence::Chunks;
 use rnnc_plan::{Cost, Op, Partition, Stage, StageKind, Task};
 
-/// What is to be shared out, and among whom.
+/// Predicts times for so many workers, and windows of so many frames of so many streams.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Model {
     pub speeds: Speeds,
@@ -19,7 +20,7 @@ impl Model {
         Model { speeds, workers: workers.max(1), streams: streams.max(1), frames: frames.max(1) }
     }
 
-    /// Microseconds of a window.
+    /// Microseconds of a window that a stage takes, without a barrier behind it.
     pub fn us(self, stage: &Stage, partition: Partition) -> f64 {
         if partition == Partition::Time
             && let Some(us) = self.chunks(stage)
@@ -39,6 +40,7 @@ impl Model {
         }
     }
 
+    /// The same of a frames stage.
     pub fn all_frames(self, stage: &Stage, partition: Partition) -> f64 {
         let Model { workers, streams, frames, .. } = self;
         // What is too much is refused later, with the memory that it would take.
@@ -51,7 +53,7 @@ impl Model {
         let by = By { workers: if partition == Partition::Units { workers } else { 1 }, heads: 1 };
         let ops = stage.tasks.iter().flat_map(|task| &task.phases).flat_map(|phase| &phase.ops);
         ops.map(|placed| match placed.op {
-            // Dealt by weights, if at all.
+            // Shared out by weights, if at all.
             Op::WeightGradient(_) | Op::TableGradient(_) | Op::Reduce(_) => {
                 let workers = if partition == Partition::Serial { 1 } else { workers };
                 self.op(&placed.op, all, By::ONE, self.speeds.far) / workers as f64

@@ -1,9 +1,9 @@
 //! Pipelines on a CPU: loops that run at the same time each have workers of their own. What can be one,
 //! [`rnnc_plan::pipelines`] says.
 
-use super::Speeds;
 use super::model::{Model, weight_bytes};
 use super::partition::{fastest, partitions};
+use super::speeds::Speeds;
 use rnnc_plan::pipelines::{Candidate, Timed};
 use rnnc_plan::{Partition, Stage, StageKind, Task};
 use std::ops::Range;

@@ -1,18 +1,13 @@
 //! Rings: buffers that only the stages of one time block touch need no more frames than a time block has, and those that are read
 //! behind it.
 
-use super::Schedule;
 use rnnc_plan::{BufferId, Plan};
 
-/// Finds the rings of each time block.
-pub(super) fn find(plan: &Plan, schedule: &mut Schedule) {
-    // In the order of their stages.
-    let time_blocks: Vec<(usize, usize, usize)> = schedule
-        .time_blocks(plan)
-        .map(|(pass, block)| (pass + block.stages.0, pass + block.stages.1, block.frames))
-        .collect();
+/// The rings of each time block, with the frames of each. `time_blocks` are in the order of their stages: the first and the last stage,
+/// counted through both passes, and the frames of one.
+pub(super) fn find(plan: &Plan, time_blocks: &[(usize, usize, usize)]) -> Vec<Vec<(BufferId, usize)>> {
     if time_blocks.is_empty() {
-        return;
+        return Vec::new();
     }
     // Of each buffer, the first and the last stage that touches it, and the most frames that one is read behind another.
     let mut touched: Vec<Option<(usize, usize, usize)>> = vec![None; plan.buffers.len()];
@@ -35,6 +30,5 @@ pub(super) fn find(plan: &Plan, schedule: &mut Schedule) {
             rings[block].push((BufferId(place), length));
         }
     }
-    let passes = std::iter::once(&mut schedule.forward).chain(&mut schedule.backward);
-    passes.flat_map(|pass| &mut pass.time_blocks).zip(rings).for_each(|(block, rings)| block.rings = rings);
+    rings
 }

@@ -5,10 +5,12 @@
 //! What can run so follows from what jobs touch; into how many frames to cut, from predicted times.
 
 use super::model::Model;
-use super::{PassSchedule, Speeds};
+use super::pipelines::Lane;
+use super::speeds::Speeds;
 use rnnc_graph::Direction;
 use rnnc_plan::access::Access;
-use rnnc_plan::{BufferId, Partition, Pass, Stage, StageKind, View, pipelines};
+use rnnc_plan::pipelines::{self, Pipeline};
+use rnnc_plan::{BufferId, Partition, Pass, Stage, StageKind, View};
 
 /// Stages that run time block after time block.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,14 +31,19 @@ const MOST_JOBS: usize = 256;
 
 /// The stages of a pass that can run in time blocks: as many as can be, at least two together, and none of a pipeline. `accesses` are
 /// those of each stage's jobs. In what is returned, a time block has all frames.
-pub(super) fn find(pass: &Pass, schedule: &PassSchedule, accesses: &[Vec<Access>]) -> Vec<TimeBlock> {
+pub(super) fn find(
+    pass: &Pass,
+    partitions: &[Partition],
+    pipelines: &[Pipeline<Lane>],
+    accesses: &[Vec<Access>],
+) -> Vec<TimeBlock> {
     let mut time_blocks: Vec<TimeBlock> = Vec::new();
     // Where it begins, and in which directions it can run as far as it goes.
     let mut open: (usize, Vec<Direction>) = (0, Vec::new());
     for (at, stage) in pass.stages.iter().enumerate() {
-        let own = match pipelines::of_stage(&schedule.pipelines, at) {
+        let own = match pipelines::of_stage(pipelines, at) {
             Some(_) => Vec::new(),
-            None => directions(stage, schedule.partitions[at]),
+            None => directions(stage, partitions[at]),
         };
         let from = |first: usize, known: &[Direction]| -> Vec<Direction> {
             let both = own.iter().filter(|direction| known.contains(direction));
@@ -85,11 +92,11 @@ impl Model {
     pub fn time_block(
         self,
         pass: &Pass,
-        schedule: &PassSchedule,
+        partitions: &[Partition],
         time_block: TimeBlock,
     ) -> Option<TimeBlock> {
         let (first, last) = time_block.stages;
-        let (stages, partitions) = (&pass.stages[first..=last], &schedule.partitions[first..=last]);
+        let (stages, partitions) = (&pass.stages[first..=last], &partitions[first..=last]);
         let shared = partitions.iter().any(|&partition| partition != Partition::Serial);
         let model = Model { workers: if shared { self.workers } else { 1 }, ..self };
         let all = model.moving(stages, self.frames);
