@@ -5,7 +5,7 @@ use crate::failure::{BadInput, Outcome, bad_input};
 use crate::network::NetworkArgs;
 use crate::outputs::check_output;
 use clap::{Args, ValueEnum};
-use rnnc_cpu::CpuExecutor;
+use rnnc_cpu::Foreseen;
 use rnnc_cuda::device::Device;
 use rnnc_cuda::driver::{Cuda, Driver};
 use rnnc_cuda::explain::explain;
@@ -89,22 +89,24 @@ impl Plan {
             (ExecutorKind::Cpu, 1..) => self.threads,
             (executor, threads) => executor.workers(threads),
         };
-        let options = PlanOptions { workers, ..options };
-        let mut plan = Lowered::new(&graph, options)?;
-        if self.executor == ExecutorKind::Cpu {
-            let precision = self.precision.unwrap_or_default().of_config();
-            let config = ExecutionConfig { precision, ..ExecutionConfig::new(self.streams, self.frames) };
-            CpuExecutor::foresee(&mut plan, config, options.workers);
-        }
+        let plan = Lowered::new(&graph, options)?;
+        let precision = self.precision.unwrap_or_default().of_config();
+        let config = ExecutionConfig { precision, ..ExecutionConfig::new(self.streams, self.frames) };
         let mut text = match self.executor {
-            ExecutorKind::Cpu => match self.format {
-                _ if self.device.is_some() => return bad_input("`--device` goes with `--executor cuda`"),
-                Format::Text => rnnc_report::text(&plan),
-                Format::Json => serde_json::to_string_pretty(&rnnc_report::json(&plan))?,
-                Format::Dot => rnnc_report::dot(&plan),
-                Format::Svg => rnnc_report::svg(&plan)?,
-            },
-            ExecutorKind::Cuda => self.on_a_gpu(&plan)?,
+            ExecutorKind::Cpu => {
+                if self.device.is_some() {
+                    return bad_input("`--device` goes with `--executor cuda`");
+                }
+                let foreseen = Foreseen::new(plan, config, workers);
+                let (plan, notes) = (&foreseen.plan, foreseen.notes());
+                match self.format {
+                    Format::Text => rnnc_report::text(plan, Some(&notes)),
+                    Format::Json => serde_json::to_string_pretty(&rnnc_report::json(plan, Some(&notes)))?,
+                    Format::Dot => rnnc_report::dot(plan),
+                    Format::Svg => rnnc_report::svg(plan)?,
+                }
+            }
+            ExecutorKind::Cuda => self.on_a_gpu(&plan, config)?,
             ExecutorKind::Reference => {
                 return bad_input("the reference executor has no plan: it runs the network frame by frame");
             }
@@ -120,13 +122,11 @@ impl Plan {
     }
 
     /// What becomes of a plan on a GPU.
-    fn on_a_gpu(&self, plan: &Lowered) -> anyhow::Result<String> {
+    fn on_a_gpu(&self, plan: &Lowered, config: ExecutionConfig) -> anyhow::Result<String> {
         let device = match &self.device {
             Some(name) => known_device(name)?,
             None => this_device()?,
         };
-        let precision = self.precision.unwrap_or_default().of_config();
-        let config = ExecutionConfig { precision, ..ExecutionConfig::new(self.streams, self.frames) };
         let explanation = explain(plan, config, &device);
         let explanation = explanation.map_err(ExecutorError::from)?;
         match self.format {
