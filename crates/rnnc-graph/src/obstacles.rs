@@ -6,7 +6,7 @@
 
 use crate::activations::Function;
 use crate::graph::Graph;
-use crate::operation::Operation;
+use crate::ops::Operation;
 use crate::parts::{ConnectionId, ConnectionKind, LayerId};
 
 /// Something that keeps a cycle from being a scan.

@@ -2,7 +2,7 @@
 
 use crate::activations::Function;
 use crate::init::Init;
-use crate::operation::Operation;
+use crate::ops::Operation;
 
 /// A layer of a graph, by its place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -77,7 +77,7 @@ impl Cost {
             }
             Op::Vector(vector) => {
                 let units = vector.operands.iter().map(|r| r.view.len).max().unwrap_or(0) as u64;
-                self.other_flops += 15 * units;
+                self.other_flops += vector.operation.flops() * units;
                 self.value_bytes += number * (units * vector.operands.len() as u64 + vector.to.len as u64);
             }
             Op::WeightGradient(sums) => {
