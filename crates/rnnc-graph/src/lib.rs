@@ -30,7 +30,7 @@ mod init;
 mod nearest;
 mod normalize;
 mod obstacles;
-mod ops;
+pub mod ops;
 mod parts;
 mod recompute;
 mod scan;
@@ -48,14 +48,14 @@ pub use count::count;
 pub use error::GraphError;
 pub use graph::{Connect, Graph};
 pub use hash::{TextHash, name_key};
-pub use init::{Init, initial_values};
+pub use init::Init;
 pub use nearest::nearest;
 pub use normalize::normalize;
 pub use obstacles::{Obstacle, ObstacleKind};
-pub use ops::{Arguments, Call, Given, Gradient, Keeps, Locality, Operand, Operation};
+pub use ops::Operation;
 pub use parts::{
     Accumulation, AccumulationKind, Connection, ConnectionId, ConnectionKind, Layer, LayerId, LayerKind,
-    Origin, Output, Range, Start, Submatrix, Weight, WeightId,
+    Origin, Output, Range, Start, Submatrix, Weight, WeightId, initial_values,
 };
 pub use scan::ScanForm;
 pub use slices::Slices;

@@ -68,6 +68,12 @@ impl Weight {
     }
 }
 
+/// The initial values of a weight, row-major in its canonical shape. They depend on the seed, the weight's name
+/// and its shape alone, on every machine.
+pub fn initial_values(weight: &Weight, seed: u64) -> Vec<f64> {
+    weight.init.values(&weight.name, &weight.shape, seed)
+}
+
 /// What a delayed read of a layer gives where it crosses a reset or the stream's ends.
 #[derive(Clone, Copy, Debug, PartialEq, Default)]
 pub enum Start {

@@ -8,11 +8,8 @@
 
 use crate::activations::Function;
 use crate::graph::Graph;
-use crate::obstacles::{Obstacle, ObstacleKind};
+use crate::obstacles::{LARGEST_ORDER, Obstacle, ObstacleKind};
 use crate::parts::{Connection, ConnectionId, ConnectionKind, LayerId, LayerKind};
-
-/// The most numbers a unit's state may have for the cycle to run as a scan of k x k matrices.
-pub(crate) const LARGEST_ORDER: usize = 4;
 
 /// An affine recurrence.
 #[derive(Clone, Debug, PartialEq, Eq)]

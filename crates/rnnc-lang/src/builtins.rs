@@ -1,6 +1,7 @@
 //! The functions of the language: their names, how many inputs each takes, and their options.
 
-use rnnc_graph::{Activation, Arguments, Given, Operand, Operation};
+use rnnc_graph::ops::{Arguments, Given, Operand};
+use rnnc_graph::{Activation, Operation};
 
 /// A function of the language.
 #[derive(Clone, Copy, Debug, PartialEq)]

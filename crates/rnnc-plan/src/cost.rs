@@ -1,6 +1,7 @@
 //! What stages cost: counts from the plan alone.
 
 use crate::plan::{Instruction, Op, Partition, Task};
+use rnnc_graph::Operation;
 use serde::Serialize;
 
 /// Counts for one row (a frame of a stream), and what is read once for all rows.
@@ -60,7 +61,7 @@ impl Cost {
             }
             Op::Map(map) => {
                 for step in &map.program {
-                    let (flops, bytes) = match step {
+                    let (flops, bytes) = match *step {
                         Instruction::Load { .. } | Instruction::Store { .. } => (0, number),
                         Instruction::LoadRepeated { repeat, .. } => {
                             (0, number / (repeat.times as u64).min(number))
@@ -68,8 +69,11 @@ impl Cost {
                         Instruction::Weight { .. } | Instruction::Number { .. } => (0, 0),
                         Instruction::Apply { function, .. } => (function.flops(), 0),
                         Instruction::MulAdd { .. } => (2, 0),
-                        Instruction::Mask { .. } => (10, 0),
-                        Instruction::Scale { .. } | Instruction::Binary { .. } => (1, 0),
+                        Instruction::Mask { key, probability, .. } => {
+                            (Operation::DropoutMask { probability, key }.flops(), 0)
+                        }
+                        Instruction::Scale { .. } => (1, 0),
+                        Instruction::Binary { op, .. } => (op.flops(), 0),
                     };
                     self.other_flops += flops * map.len as u64;
                     self.value_bytes += bytes * map.len as u64;

@@ -7,9 +7,10 @@
 
 use crate::layout::{WeightLayout, WeightView};
 use crate::plan::{Binary, Instruction, Matrix, Register};
+use rnnc_graph::ops::Gradient;
 use rnnc_graph::{
     Adjoint, AdjointOptions, Components, Connection, ConnectionKind, Constants, DerivativeReads, Function,
-    Gradient, Graph, GraphError, LayerId, LayerKind, Operation, Range, WeightId,
+    Graph, GraphError, LayerId, LayerKind, Operation, Range, WeightId,
 };
 use std::collections::HashMap;
 

@@ -12,6 +12,7 @@ use crate::partition::Lane;
 use crate::pipelines::Pipeline;
 use crate::repeat::Repeat;
 use crate::time_blocks::TimeBlock;
+use rnnc_graph::ops::Pair;
 use rnnc_graph::{
     Adjoint, AdjointOptions, Components, Constants, Direction, Function, Graph, GraphError, LayerId,
     LayerKind, Operation, WeightId,
@@ -570,21 +571,22 @@ pub enum Binary {
 impl Binary {
     /// What a layer's operation is, if it is one of two operands, unit by unit.
     pub(crate) fn of(operation: Operation) -> Option<Binary> {
-        match operation {
-            Operation::Divide => Some(Binary::Div),
-            Operation::Max => Some(Binary::Max),
-            Operation::Min => Some(Binary::Min),
-            Operation::Step => Some(Binary::Step),
-            Operation::DropoutMask { .. }
-            | Operation::Softmax { .. }
-            | Operation::LogSoftmax { .. }
-            | Operation::Normalize { .. }
-            | Operation::GroupSum { .. }
-            | Operation::CrossEntropy
-            | Operation::SoftmaxGradient { .. }
-            | Operation::LogSoftmaxGradient { .. }
-            | Operation::NormalizeGradient { .. }
-            | Operation::CrossEntropyGradient => None,
+        operation.pair().map(|pair| match pair {
+            Pair::Divide => Binary::Div,
+            Pair::Max => Binary::Max,
+            Pair::Min => Binary::Min,
+            Pair::Step => Binary::Step,
+        })
+    }
+
+    /// Operations that it counts as.
+    pub(crate) fn flops(self) -> u64 {
+        match self {
+            Binary::Add | Binary::Mul => 1,
+            Binary::Div => Operation::Divide.flops(),
+            Binary::Max => Operation::Max.flops(),
+            Binary::Min => Operation::Min.flops(),
+            Binary::Step => Operation::Step.flops(),
         }
     }
 }

@@ -2,10 +2,8 @@
 
 use crate::rounding::{Rounding, Roundings};
 use crate::window::Window;
-use rnnc_graph::{
-    Connection, ConnectionKind, Given, Graph, Keeps, LayerId, LayerKind, Operand, Operation, Range, Start,
-    Submatrix,
-};
+use rnnc_graph::ops::{Given, Keeps, Operand};
+use rnnc_graph::{Connection, ConnectionKind, Graph, LayerId, LayerKind, Operation, Range, Start, Submatrix};
 use std::borrow::Cow;
 
 /// A frame of the window and a stream.

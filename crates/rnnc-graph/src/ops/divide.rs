@@ -1,6 +1,6 @@
 //! a / b
 
-use super::{Errors, Given, Locality, Operation, Rule, Term};
+use super::{Errors, Given, Locality, Operation, Pair, Rule, Term};
 
 pub(super) struct Divide;
 
@@ -19,6 +19,10 @@ impl Rule for Divide {
 
     fn locality(&self) -> Locality {
         Locality::Unit
+    }
+
+    fn pair(&self) -> Option<Pair> {
+        Some(Pair::Divide)
     }
 
     fn affine_in(&self) -> Option<usize> {

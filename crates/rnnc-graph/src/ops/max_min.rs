@@ -1,6 +1,6 @@
 //! The larger and the smaller of two numbers; NaN if either is. Of equal ones each gets half of the error, as in PyTorch.
 
-use super::{Arguments, Call, Errors, Given, Locality, Operation, Rule, Term};
+use super::{Arguments, Call, Errors, Given, Locality, Operation, Pair, Rule, Term};
 
 pub(super) struct Max;
 
@@ -23,6 +23,10 @@ impl Rule for Max {
 
     fn locality(&self) -> Locality {
         Locality::Unit
+    }
+
+    fn pair(&self) -> Option<Pair> {
+        Some(Pair::Max)
     }
 
     fn adjoint(&self, errors: &mut dyn Errors) {
@@ -59,6 +63,10 @@ impl Rule for Min {
 
     fn locality(&self) -> Locality {
         Locality::Unit
+    }
+
+    fn pair(&self) -> Option<Pair> {
+        Some(Pair::Min)
     }
 
     fn adjoint(&self, errors: &mut dyn Errors) {

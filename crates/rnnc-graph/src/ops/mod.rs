@@ -1,14 +1,14 @@
 //! Layers that are operations: functions of operands that have a fixed order. One file each has all that is known of an
-//! operation but its kernels, with the operation that is its gradient, if it has one: see [`Rule`] (`rule.rs`).
+//! operation but its kernels, together with the operation that is its gradient, if it has one; `rule.rs` says what that is.
 //!
-//! To add one, write its file and name it in the list below. The language finds it by its name; planner and reference need no
-//! more. The kernels of the executors match all operations, so the compiler names those that are missing; the suite checks
-//! values and gradients.
+//! To add one, write its file and name it in the list below. The language finds it by its name; the adjoint, the planner and
+//! the reference ask its rule. The kernels of the executors match all operations, so the compiler names those that lack one;
+//! the suite checks values and gradients.
 
 mod rule;
 
 use crate::activations::DerivativeReads;
-pub use rule::{Arguments, Call, Given, Keeps, Locality, Operand};
+pub use rule::{Arguments, Call, Given, Keeps, Locality, Operand, Pair};
 pub(crate) use rule::{Errors, Rule, Term};
 
 /// Declares the files, and the enum of their rules. A variant has the fields of its rule.
@@ -143,6 +143,11 @@ impl Operation {
             Locality::Unit => 1,
             Locality::Groups(groups) => groups,
         }
+    }
+
+    /// Which function of two numbers it is, if it is one: unit by unit.
+    pub fn pair(self) -> Option<Pair> {
+        self.rule(|rule| rule.pair())
     }
 
     /// The same function of another number of groups; `None` if it has none.

@@ -24,6 +24,11 @@ pub(crate) trait Rule {
     /// Which units of the operands a unit of the result depends on.
     fn locality(&self) -> Locality;
 
+    /// Which function of two numbers it is, if it is one: unit by unit.
+    fn pair(&self) -> Option<Pair> {
+        None
+    }
+
     /// The same function of another number of groups; `None` if it has none. Executors that share out whole groups ask for it.
     fn with_groups(&self, _groups: usize) -> Option<Operation> {
         None
@@ -83,6 +88,19 @@ pub enum Locality {
     Unit,
     /// All of its group, where operands and result fall into so many equal groups.
     Groups(usize),
+}
+
+/// A function of two numbers, a and b, for which executors have an instruction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pair {
+    /// a / b
+    Divide,
+    /// The larger; NaN if either is.
+    Max,
+    /// The smaller; NaN if either is.
+    Min,
+    /// 1 where a > b, 1/2 where a = b, else 0.
+    Step,
 }
 
 /// A function of the language that is an operation.

@@ -1,6 +1,6 @@
 //! 1 where a > b, 1/2 where a = b, else 0, and NaN of NaN: what share of the error the adjoints of max and min hand on.
 
-use super::{Errors, Given, Locality, Operation, Rule};
+use super::{Errors, Given, Locality, Operation, Pair, Rule};
 use std::cmp::Ordering;
 
 pub(super) struct Step;
@@ -20,6 +20,10 @@ impl Rule for Step {
 
     fn locality(&self) -> Locality {
         Locality::Unit
+    }
+
+    fn pair(&self) -> Option<Pair> {
+        Some(Pair::Step)
     }
 
     /// Flat on both sides.
