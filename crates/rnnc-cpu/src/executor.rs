@@ -566,7 +566,7 @@ mod tests {
     fn a_debug_build_finds_a_missing_barrier_even_where_one_thread_does_all() {
         let slow = Speeds { product: 1.0, other: 1.0, near: 1.0, far: 1.0, memory: 1.0, ..Speeds::CORE };
         let speeds = Speeds { run: 0.0, wake: 0.0, step: 0.0, ..slow };
-        let mut found = 0;
+        let (mut found, mut harmless) = (0, 0);
         for case in cases() {
             let config = ExecutionConfig { threads: 2, ..case.config() };
             let mut executor = CpuExecutor::for_cores(case.plan().unwrap(), config, speeds).unwrap();
@@ -587,11 +587,15 @@ mod tests {
                 continue;
             }
             let mut again = || executor.forward(window.frames, &inputs, window.resets.as_deref()).unwrap();
-            let panic = catch_unwind(AssertUnwindSafe(&mut again)).expect_err(&case.name);
+            // Of some sizes no share needs what another one makes, by chance.
+            let Err(panic) = catch_unwind(AssertUnwindSafe(&mut again)) else {
+                harmless += 1;
+                continue;
+            };
             let said = panic.downcast_ref::<String>().unwrap();
             assert!(said.contains("no barrier between"), "{}: {said}", case.name);
             found += 1;
         }
-        assert!(found > 5, "{found} cases");
+        assert!(found > 5 && harmless * 10 < found, "{found} cases, and {harmless} without harm");
     }
 }

@@ -32,7 +32,7 @@ pub use check::{Make, check, is_well_conditioned};
 pub use data::{Array, Data, Random, WindowData};
 pub use extremes::{check_cells, check_functions};
 pub use net::Net;
-pub use networks::{Build, Network, activation_networks, networks};
+pub use networks::{Build, Network, activation_networks, networks, operation_networks};
 pub use norms::check_norms;
 pub use random::{Smooth, random_case, random_graph};
 pub use refusals::check_refusals;

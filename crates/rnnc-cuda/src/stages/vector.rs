@@ -58,13 +58,10 @@ impl Lanes {
     }
 }
 
-/// The groups of a vector function and the units of each, as its operands (and mostly its result) have them.
+/// The groups of a vector function and the units of each, as its largest operand (and mostly its result) has them.
 pub(crate) fn groups(vector: &Vector) -> (usize, usize) {
-    let units = |operand: usize| vector.operands.get(operand).map_or(0, |read| read.view.len);
-    match vector.operation {
-        Operation::CrossEntropyGradient => (1, units(1)),
-        operation => (operation.groups(), units(0) / operation.groups().max(1)),
-    }
+    let units = vector.operands.iter().map(|read| read.view.len).max().unwrap_or(0);
+    (vector.operation.groups(), units / vector.operation.groups().max(1))
 }
 
 /// The statements of a vector function for one group of one row. The code around defines `lane` and `group` (both u32)
@@ -91,31 +88,35 @@ pub(crate) struct Partitioned {
     pub parts: usize,
 }
 
-/// The sums that [`own_sums`] makes of a part.
-pub(crate) fn sums_of_a_part(vector: &Vector) -> usize {
-    match vector.operation {
-        Operation::Normalize { center, .. } => 1 + usize::from(center),
-        Operation::NormalizeGradient { center, .. } => 2 + 2 * usize::from(center),
-        Operation::SoftmaxGradient { .. } | Operation::LogSoftmaxGradient { .. } => 1,
-        _ => 2,
+/// The sums that [`own_sums`] makes of a part of the units; `None` of what has no such code.
+fn sums(operation: Operation) -> Option<usize> {
+    match operation {
+        Operation::Softmax { .. } | Operation::LogSoftmax { .. } => Some(2),
+        Operation::Normalize { center, .. } => Some(1 + usize::from(center)),
+        Operation::NormalizeGradient { center, .. } => Some(2 + 2 * usize::from(center)),
+        Operation::SoftmaxGradient { .. } | Operation::LogSoftmaxGradient { .. } => Some(1),
+        Operation::GroupSum { .. }
+        | Operation::CrossEntropy
+        | Operation::CrossEntropyGradient
+        | Operation::Divide
+        | Operation::Max
+        | Operation::Min
+        | Operation::Known
+        | Operation::Step
+        | Operation::DropoutMask { .. } => None,
     }
+}
+
+/// The same where [`has_parts`] holds.
+pub(crate) fn sums_of_a_part(vector: &Vector) -> usize {
+    sums(vector.operation).unwrap_or(0)
 }
 
 /// Whether a vector function can be summed up by parts: if it has one group, and its result the units of its operands.
 pub(crate) fn has_parts(vector: &Vector) -> bool {
-    let partitioned = |operands: usize| {
-        let operands = vector.operands.get(..operands).unwrap_or_default();
-        operands.iter().all(|read| read.view.len == vector.to.len)
-    };
-    match vector.operation {
-        Operation::Softmax { groups: 1 }
-        | Operation::LogSoftmax { groups: 1 }
-        | Operation::Normalize { groups: 1, .. } => partitioned(1),
-        Operation::SoftmaxGradient { groups: 1 }
-        | Operation::LogSoftmaxGradient { groups: 1 }
-        | Operation::NormalizeGradient { groups: 1, .. } => partitioned(2),
-        _ => false,
-    }
+    sums(vector.operation).is_some()
+        && vector.operation.groups() == 1
+        && vector.operands.iter().all(|read| read.view.len == vector.to.len)
 }
 
 /// The statements of half a warp, or all of it, that sum up a block's own units of a row; each sum is written by the

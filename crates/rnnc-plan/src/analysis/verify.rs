@@ -17,18 +17,15 @@ fn must(holds: bool, says: impl FnOnce() -> String) -> Verdict {
 
 /// Whether a vector function has operands of so many units, and a result of `n`.
 fn verify_units(operation: Operation, lens: &[usize], n: usize) -> Verdict {
-    let groups = operation.groups();
-    let fits = match (operation, lens) {
-        (Operation::GroupSum { .. }, &[units]) => n == groups && units.is_multiple_of(groups.max(1)),
-        // A symbol is one number.
-        (Operation::CrossEntropy, &[_, 1]) => n == 1,
-        (Operation::CrossEntropyGradient, &[1, logits, 1]) => n == logits,
-        (Operation::CrossEntropy | Operation::CrossEntropyGradient | Operation::GroupSum { .. }, _) => false,
-        (operation, lens) => {
-            let divides = groups > 0 && n.is_multiple_of(groups);
-            divides && lens.len() == operation.operands() && lens.iter().all(|&len| len == n)
-        }
-    };
+    let mut units = lens.to_vec();
+    let symbol = operation.symbol().and_then(|operand| units.get_mut(operand));
+    // A symbol is one number: how many there are, the plan does not say.
+    let symbol_fits =
+        symbol.is_none_or(|len| std::mem::replace(len, lens.iter().copied().max().unwrap_or(0)) == 1);
+    let fits = lens.len() == operation.operands()
+        && symbol_fits
+        && (operation.changes_size() || lens.iter().all(|&len| len == n))
+        && operation.check_sizes(&units, n).is_ok();
     must(fits, || format!("{} of {lens:?} units, into {n}", operation.name()))
 }
 

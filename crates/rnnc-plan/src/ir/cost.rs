@@ -2,6 +2,7 @@
 
 use super::maps::Instruction;
 use super::ops::Op;
+use rnnc_graph::Operation;
 use serde::Serialize;
 
 /// Counts for one row (a frame of a stream), and what is read once for all rows.
@@ -51,7 +52,7 @@ impl Cost {
             }
             Op::Map(map) => {
                 for step in &map.program {
-                    let (flops, bytes) = match step {
+                    let (flops, bytes) = match *step {
                         Instruction::Load { .. } | Instruction::Store { .. } => (0, number),
                         Instruction::LoadRepeated { repeat, .. } => {
                             (0, number / (repeat.times as u64).min(number))
@@ -59,8 +60,11 @@ impl Cost {
                         Instruction::Weight { .. } | Instruction::Number { .. } => (0, 0),
                         Instruction::Apply { function, .. } => (function.flops(), 0),
                         Instruction::MulAdd { .. } => (2, 0),
-                        Instruction::Mask { .. } => (10, 0),
-                        Instruction::Scale { .. } | Instruction::Binary { .. } => (1, 0),
+                        Instruction::Mask { key, probability, .. } => {
+                            (Operation::DropoutMask { probability, key }.flops(), 0)
+                        }
+                        Instruction::Scale { .. } => (1, 0),
+                        Instruction::Binary { op, .. } => (op.flops(), 0),
                     };
                     self.other_flops += flops * map.len as u64;
                     self.value_bytes += bytes * map.len as u64;
@@ -68,7 +72,7 @@ impl Cost {
             }
             Op::Vector(vector) => {
                 let units = vector.operands.iter().map(|r| r.view.len).max().unwrap_or(0) as u64;
-                self.other_flops += 15 * units;
+                self.other_flops += vector.operation.flops() * units;
                 self.value_bytes += number * (units * vector.operands.len() as u64 + vector.to.len as u64);
             }
             Op::WeightGradient(sums) => {

@@ -2,6 +2,7 @@
 
 use super::repeat::Repeat;
 use super::views::{Read, View};
+use rnnc_graph::ops::Pair;
 use rnnc_graph::{Function, LayerId, Operation};
 use serde::Serialize;
 
@@ -68,22 +69,24 @@ pub enum Binary {
 impl Binary {
     /// What a layer's operation is, if it is one of two operands, unit by unit.
     pub(crate) fn of(operation: Operation) -> Option<Binary> {
-        match operation {
-            Operation::Divide => Some(Binary::Div),
-            Operation::Max => Some(Binary::Max),
-            Operation::Min => Some(Binary::Min),
-            Operation::Known => Some(Binary::Known),
-            Operation::Step => Some(Binary::Step),
-            Operation::DropoutMask { .. }
-            | Operation::Softmax { .. }
-            | Operation::LogSoftmax { .. }
-            | Operation::Normalize { .. }
-            | Operation::GroupSum { .. }
-            | Operation::CrossEntropy
-            | Operation::SoftmaxGradient { .. }
-            | Operation::LogSoftmaxGradient { .. }
-            | Operation::NormalizeGradient { .. }
-            | Operation::CrossEntropyGradient => None,
+        operation.pair().map(|pair| match pair {
+            Pair::Divide => Binary::Div,
+            Pair::Max => Binary::Max,
+            Pair::Min => Binary::Min,
+            Pair::Known => Binary::Known,
+            Pair::Step => Binary::Step,
+        })
+    }
+
+    /// Operations that it counts as.
+    pub(crate) fn flops(self) -> u64 {
+        match self {
+            Binary::Add | Binary::Mul => 1,
+            Binary::Div => Operation::Divide.flops(),
+            Binary::Max => Operation::Max.flops(),
+            Binary::Min => Operation::Min.flops(),
+            Binary::Known => Operation::Known.flops(),
+            Binary::Step => Operation::Step.flops(),
         }
     }
 }

@@ -9,6 +9,7 @@ use crate::ir::{
     Binary, Flat, Instruction, Matrix, Once, OnceMap, OnceOuter, OnceProduct, OnceRead, OnceStep, OnceVector,
     Register, WeightLayout, WeightView,
 };
+use rnnc_graph::ops::Gradient;
 use rnnc_graph::{
     Adjoint, AdjointOptions, Components, Connection, ConnectionKind, Constants, DerivativeReads, Function,
     Graph, GraphError, LayerId, LayerKind, Operation, Range, WeightId,
@@ -119,19 +120,21 @@ impl Writer<'_> {
         if c.stops_gradient {
             return;
         }
-        if let Operation::GroupSum { groups } = operation {
-            let step = repeat(Flat::Gradients(own), units / groups, Flat::Gradients(source), units);
-            return self.backward(step, weight);
-        }
-        let Some((operation, reads)) = operation.gradient() else { return };
-        let error = (Flat::Gradients(own), len);
-        let other = match reads {
-            DerivativeReads::Value => (Flat::Weights(own), len),
-            DerivativeReads::Argument => (read, units),
+        let (error, to) = (Flat::Gradients(own), Flat::Gradients(source));
+        let step = match operation.gradient() {
+            // Of no other operation layers are taken out of the frames: see `rnnc-graph/src/constants.rs`.
+            None => return,
+            Some(Gradient::Repeat) => repeat(error, units / len, to, units),
+            Some(Gradient::Operation(operation, reads)) => {
+                let other = match reads {
+                    DerivativeReads::Value => (Flat::Weights(own), len),
+                    DerivativeReads::Argument => (read, units),
+                };
+                let operands = vec![(error, len), other];
+                OnceStep::Vector(OnceVector { operation, operands, to, len: units })
+            }
         };
-        let to = Flat::Gradients(source);
-        let step = OnceVector { operation, operands: vec![error, other], to, len: units };
-        self.backward(OnceStep::Vector(step), weight);
+        self.backward(step, weight);
     }
 
     fn broadcast(&mut self, c: &Connection, (weight, source): (WeightId, usize), own: usize) {
