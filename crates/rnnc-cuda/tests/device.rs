@@ -4,7 +4,11 @@
 
 use rnnc_cuda::CudaExecutor;
 use rnnc_plan::{ExecutionConfig, Executor, ExecutorError, Plan};
-use rnnc_suite::{Case, cases, check, check_norms, check_refusals, check_updates};
+use proptest::prelude::*;
+use proptest::test_runner::contextualize_config;
+use rnnc_suite::{
+    Case, Smooth, cases, check, check_norms, check_refusals, check_updates, is_well_conditioned, random_case,
+};
 
 /// Relative to the largest number of an array; single precision against double.
 const TOLERANCE: f64 = 2e-4;
@@ -69,4 +73,15 @@ fn gradients_of_any_size_move_weights_and_what_is_no_number_changes_nothing() {
 #[ignore = "needs an NVIDIA GPU"]
 fn norms_of_numbers_of_any_size_are_right() {
     check_norms(&make).unwrap_or_else(|wrong| panic!("{wrong}"));
+}
+
+proptest! {
+    #![proptest_config(contextualize_config(ProptestConfig { cases: 20, ..ProptestConfig::default() }))]
+
+    #[test]
+    #[ignore = "needs an NVIDIA GPU"]
+    fn random_networks_agree_with_the_reference(case in random_case(Smooth::Yes)) {
+        prop_assume!(is_well_conditioned(&case, TOLERANCE));
+        check(&case, &make, TOLERANCE).map_err(TestCaseError::fail)?;
+    }
 }
