@@ -25,6 +25,7 @@
 //! ```
 
 mod dot;
+mod equations;
 mod json;
 #[cfg(feature = "svg")]
 mod layered;
@@ -32,6 +33,7 @@ mod layered;
 mod layout;
 mod names;
 mod picture;
+mod summary;
 #[cfg(feature = "svg")]
 mod svg;
 mod text;
@@ -39,6 +41,7 @@ mod text;
 pub use dot::dot;
 pub use json::{SCHEMA_VERSION, json};
 pub use names::{Names, count, scaled};
+pub use summary::{Predicted, summary};
 #[cfg(feature = "svg")]
 pub use svg::{PictureError, svg};
 pub use text::text;

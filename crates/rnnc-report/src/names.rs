@@ -155,7 +155,7 @@ fn delay(delay: i64) -> String {
 }
 
 /// Stands for a space within a name, where no line is to be broken.
-const GLUE: char = '\u{a0}';
+pub(crate) const GLUE: char = '\u{a0}';
 
 /// The first names that fit, and how many there are if not all do. Spaces within names are glue: see [`plain`].
 pub(crate) fn shorten(names: &[String], budget: usize) -> String {
