@@ -26,6 +26,7 @@
 
 mod dot;
 mod equations;
+mod expressions;
 mod json;
 #[cfg(feature = "svg")]
 mod layered;

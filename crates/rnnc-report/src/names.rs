@@ -1,6 +1,6 @@
 //! Words for what the operations of a pass read and write: the layers' names, sizes, delays.
 
-use rnnc_graph::{Graph, LayerKind};
+use rnnc_graph::Graph;
 use rnnc_plan::{Op, Overlaps, Pass, Read, View};
 use std::collections::HashMap;
 
@@ -209,19 +209,6 @@ pub fn scaled(n: f64, unit: &str) -> String {
         _ => 2,
     };
     format!("{value:.digits$} {}{unit}", prefixes[prefix])
-}
-
-/// What a layer is, in a word or two.
-pub(crate) fn kind_word(kind: LayerKind) -> &'static str {
-    match kind {
-        LayerKind::Input => "input",
-        LayerKind::Symbol => "symbol",
-        LayerKind::Parameter(_) => "parameter",
-        LayerKind::Residual(_) => "saved",
-        LayerKind::Sum => "sum",
-        LayerKind::Product => "product",
-        LayerKind::Operation(op) => op.name(),
-    }
 }
 
 #[cfg(test)]
