@@ -18,6 +18,8 @@ pub(crate) struct Equations<'a> {
     pub computed: Vec<bool>,
     /// How many computed ones each call of a cell has, by what it was called as.
     under: HashMap<&'a str, usize>,
+    /// For each call of a cell of which something is read elsewhere, that equation; `None` if there are several.
+    returned: HashMap<&'a str, Option<usize>>,
 }
 
 impl<'a> Equations<'a> {
@@ -42,7 +44,15 @@ impl<'a> Equations<'a> {
         for (name, _) in names.iter().zip(&computed).filter(|(_, computed)| **computed) {
             calls(name).for_each(|call| *under.entry(call).or_default() += 1);
         }
-        Equations { of_layer, names, places, computed, under }
+        let mut returned: HashMap<&str, Option<usize>> = HashMap::new();
+        for c in graph.connections() {
+            let Some(source) = c.source.map(|source| of_layer[source.index()]) else { continue };
+            if let Some(call) = foreign(names[of_layer[c.target.index()]], names[source]) {
+                let equation = returned.entry(call).or_insert(Some(source));
+                *equation = equation.filter(|&equation| equation == source);
+            }
+        }
+        Equations { of_layer, names, places, computed, under, returned }
     }
 
     /// The name of a layer's equation.
@@ -76,11 +86,11 @@ impl<'a> Equations<'a> {
         out
     }
 
-    /// What a reader calls a layer: of a cell that was called elsewhere, what it was called as.
+    /// What a reader calls a layer: of a cell that was called elsewhere and gave one value, what it was called as.
     pub fn seen_from(&self, reader: LayerId, layer: LayerId) -> &'a str {
         let (reader, name) = (self.name(reader), self.name(layer));
-        let foreign = name.match_indices('.').find(|&(at, _)| !reader.starts_with(&name[..=at]));
-        foreign.map_or(name, |(at, _)| &name[..at])
+        let call = foreign(reader, name);
+        call.filter(|call| self.returned.get(call).is_some_and(Option::is_some)).unwrap_or(name)
     }
 }
 
@@ -94,6 +104,12 @@ pub(crate) fn equation(mut name: &str) -> &str {
         name = rest;
     }
     name
+}
+
+/// Of the calls of cells that an equation stands in, the outermost that its reader does not stand in.
+fn foreign<'a>(reader: &str, name: &'a str) -> Option<&'a str> {
+    let call = name.match_indices('.').find(|&(at, _)| !reader.starts_with(&name[..=at]));
+    call.map(|(at, _)| &name[..at])
 }
 
 /// What the cells that an equation stands in were called as, the outermost first.
@@ -134,5 +150,18 @@ mod tests {
         assert_eq!(equations.together(vec![5, 4, 3, 2, 1]), ["h", "y"]);
         assert_eq!(equations.together(vec![3, 2, 4]), ["h.c", "h.g"]);
         assert_eq!(equations.together(vec![1, 2, 2]), ["h.i", "h.c"]);
+    }
+    #[test]
+    fn a_cell_that_gives_one_value_is_seen_by_what_it_was_called_as() {
+        let mut graph = graph();
+        let id = |graph: &Graph, name| graph.find_layer(name).unwrap();
+        let (i, c, y) = (id(&graph, "h.i"), id(&graph, "h.c"), id(&graph, "y"));
+        graph.connect(i, c, Connect::identity());
+        graph.connect(c, y, Connect::identity());
+        let equations = Equations::of(&graph);
+        assert_eq!((equations.seen_from(y, c), equations.seen_from(c, i)), ("h", "h.i"));
+        graph.connect(i, y, Connect::identity());
+        let equations = Equations::of(&graph);
+        assert_eq!((equations.seen_from(y, c), equations.seen_from(y, i)), ("h.c", "h.i"));
     }
 }

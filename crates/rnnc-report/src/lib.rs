@@ -1,8 +1,8 @@
-//! What a plan says of itself: for people (`text.rs`), for tools (`json.rs`), and as a picture of its network
-//! (`dot.rs` for Graphviz, `svg.rs` by itself).
+//! What a plan says of itself: for people in short (`summary.rs`) and in full (`text.rs`), for tools (`json.rs`), and as a
+//! picture of its network (`dot.rs` for Graphviz, `svg.rs` by itself).
 //!
-//! `rnnc_plan::Figures` has the numbers, `names.rs` the words for what operations read and write; `picture.rs` chooses what is
-//! drawn, `layout.rs` and `layered.rs` where.
+//! `rnnc_plan::Figures` has the numbers, `names.rs` the words for what operations read and write, `equations.rs` and
+//! `expressions.rs` those of the text; `picture.rs` chooses what is drawn, `layout.rs` and `layered.rs` where.
 //!
 #![cfg_attr(feature = "svg", doc = "```")]
 #![cfg_attr(not(feature = "svg"), doc = "```ignore")]
@@ -18,6 +18,7 @@
 //! graph.output("h", h);
 //!
 //! let plan = Plan::new(&graph, PlanOptions::inference(1, 100)).unwrap();
+//! assert!(rnnc_report::summary(&plan, None).contains("`h` is computed frame after frame"));
 //! assert!(rnnc_report::text(&plan).contains("`h` reaches itself through tanh"));
 //! assert_eq!(rnnc_report::json(&plan)["passes"][0]["stages"][1]["kind"], "loop");
 //! assert!(rnnc_report::svg(&plan).unwrap().contains("h[t-1]"));

@@ -48,13 +48,7 @@ pub fn summary(plan: &Plan, predicted: Option<Predicted>) -> String {
     }
     if groups.len() > MOST_CYCLES {
         let left: usize = groups[MOST_CYCLES..].iter().map(Vec::len).sum();
-        out.entry(
-            "",
-            &format!(
-                "And there {}.",
-                if left == 1 { "is 1 more".into() } else { format!("are {left} more") }
-            ),
-        );
+        out.entry("", &format!("And {left} more, of other kinds."));
     }
     backward(plan, &equations, &cycles, &mut out);
     costs(plan, &figures, predicted, &mut out);
@@ -180,6 +174,12 @@ impl<'a> Teller<'a> {
             return format!("what recurs is linear, unit by unit{carried}.");
         }
         let mut sentences = vec![self.reason(), self.remedy()];
+        let heads = self.component.heads;
+        if heads > 1 && self.component.barrier_bound.is_some_and(|(links, _)| links == 0) {
+            sentences.push(format!(
+                "Its {heads} heads never read each other: threads take whole heads and need not wait."
+            ));
+        }
         sentences.extend(self.wider());
         sentences.join(" ")
     }

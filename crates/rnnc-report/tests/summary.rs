@@ -106,6 +106,25 @@ fn a_loop_of_longer_delays_says_how_many_frames_run_at_once() {
 }
 
 #[test]
+fn heads_that_read_only_themselves_are_told() {
+    let of = |heads: usize| {
+        flat(&summary_of(&format!(
+            "network net {{ input x : vector(4)  h = slstm(x; 8, {heads})  output h }}"
+        )))
+    };
+    assert!(of(4).contains("Its 4 heads never read each other"), "{}", of(4));
+    assert!(!of(1).contains("heads"), "{}", of(1));
+}
+
+#[test]
+fn values_of_a_cell_that_gives_several_are_told_apart() {
+    let text = flat(&summary_of(
+        "network net { input x : vector(4)  h, c = lstm(x; 8)  g = elman(concat(h, c); 8)  output g }",
+    ));
+    assert!(text.contains("reads from outside: `x`, `h.h` and `h.c`"), "{text}");
+}
+
+#[test]
 fn who_does_what_the_summary_says_has_a_scan() {
     let of = |h: &str| {
         flat(&summary_of(&format!(
