@@ -2,6 +2,7 @@
 //! why, what would change that, and what it costs. All names are those of the text; `text.rs` has everything else.
 
 use crate::equations::{Equations, equation};
+use crate::expressions::{functions, is_named, titles};
 use crate::names::{GLUE, at, count, plain, scaled, shorten};
 use rnnc_graph::{
     Component, Connection, ConnectionId, ConnectionKind, Direction, Kind, LayerId, ObstacleKind, Operation,
@@ -118,30 +119,37 @@ impl Cycle<'_> {
 
 /// The cycles in the order of the text.
 fn cycles<'a>(plan: &'a Plan, equations: &Equations<'a>) -> Vec<Cycle<'a>> {
-    let mut found: Vec<(usize, Cycle<'a>)> = Vec::new();
-    for (place, component) in plan.forward_pass.components.list.iter().enumerate() {
-        if component.kind == Kind::Frames {
-            continue;
-        }
+    let components = plan.forward_pass.components.list.iter().enumerate();
+    let mut found: Vec<(usize, usize, Cycle<'a>)> = Vec::new();
+    let mut prefixes = vec![0; plan.forward.layers().len()];
+    for (place, component) in components.filter(|(_, component)| component.kind != Kind::Frames) {
         let parts: Vec<usize> = component.layers.iter().map(|l| equations.of_layer[l.index()]).collect();
         let first = parts.iter().copied().min().unwrap_or(0);
         let names = equations.together(parts);
-        let (cell, alone) = match names[..] {
-            [name] if component.layers.iter().all(|&l| equations.name(l) != name) => (Some(name), None),
-            [name] => (None, Some(name)),
-            _ => (None, None),
-        };
-        let story = Teller { plan, equations, place, component, cell, alone }.story();
-        found.push((first, Cycle { component, names, cell, story }));
+        let is_cell = |name: &str| component.layers.iter().all(|&l| equations.name(l) != name);
+        let cell = if let [name] = names[..] { Some(name).filter(|name| is_cell(name)) } else { None };
+        if let Some(cell) = cell {
+            component.layers.iter().for_each(|l| prefixes[l.index()] = cell.len() + 1);
+        }
+        found.push((first, place, Cycle { component, names, cell, story: String::new() }));
     }
-    found.sort_by_key(|(first, _)| *first);
-    found.into_iter().map(|(_, cycle)| cycle).collect()
+    found.sort_by_key(|(first, ..)| *first);
+    let titles = titles(&plan.forward, equations, &prefixes);
+    let tell = |(_, place, cycle): (usize, usize, Cycle<'a>)| {
+        let Cycle { component, cell, .. } = cycle;
+        let alone = if let ([name], None) = (&cycle.names[..], cell) { Some(*name) } else { None };
+        let story = Teller { plan, equations, titles: &titles, place, component, cell, alone }.story();
+        Cycle { story, ..cycle }
+    };
+    found.into_iter().map(tell).collect()
 }
 
 /// Tells of one cycle.
 struct Teller<'a> {
     plan: &'a Plan,
     equations: &'a Equations<'a>,
+    /// Of all layers.
+    titles: &'a [String],
     place: usize,
     component: &'a Component,
     cell: Option<&'a str>,
@@ -161,9 +169,18 @@ impl<'a> Teller<'a> {
         self.plan.forward.connection_at(id)
     }
 
-    /// What a connection reads: `h[t-1]`.
+    /// What a connection reads: `h[t-1]`, or a short expression.
     fn read(&self, c: &Connection) -> String {
-        let name = c.source.map(|source| self.name(source)).unwrap_or_default();
+        let Some(source) = c.source else { return String::new() };
+        let name = if is_named(&self.plan.forward, self.equations, source) {
+            self.name(source)
+        } else {
+            let title = &self.titles[source.index()];
+            if *title == functions(&self.plan.forward, source) {
+                return format!("a part of `{}`", self.name(source));
+            }
+            if c.delay == 0 { title.clone() } else { format!("({title})") }
+        };
         if c.delay == 0 { format!("`{name}`") } else { format!("`{name}[{}]`", at(c.delay)) }
     }
 
@@ -234,7 +251,7 @@ impl<'a> Teller<'a> {
                 edits[place].1.push(name);
             }
         }
-        let told = edits.len().min(MOST_OBSTACLES);
+        let told = if edits.len() <= MOST_OBSTACLES + 1 { edits.len() } else { MOST_OBSTACLES };
         let mut parts: Vec<String> =
             edits[..told].iter().map(|(what, names)| format!("{what} {}", joined(names))).collect();
         if edits.len() > told {
