@@ -367,33 +367,43 @@ fn heading(plan: &Plan, figures: &Figures, cycles: &[Cycle<'_>], out: &mut Page)
 /// What waits for no other frame.
 fn at_once(plan: &Plan, equations: &Equations<'_>, cycles: &[Cycle<'_>], out: &mut Page) {
     let graph = &plan.forward;
-    let components = &plan.forward_pass.components;
-    let mut recurs = vec![false; equations.names.len()];
+    // For each equation that recurs, one of its cycles.
+    let mut recurs: Vec<Option<usize>> = vec![None; equations.names.len()];
+    for (i, cycle) in cycles.iter().enumerate() {
+        cycle.component.layers.iter().for_each(|l| recurs[equations.of_layer[l.index()]] = Some(i));
+    }
+    // What their matrices read from outside.
     let mut fed: Vec<&str> = Vec::new();
-    for cycle in cycles {
-        for &layer in &cycle.component.layers {
-            recurs[equations.of_layer[layer.index()]] = true;
-            for c in graph.incoming(layer) {
-                let outside =
-                    c.source.filter(|s| components.of_layer[s.index()] != components.of_layer[layer.index()]);
-                if let (Some(source), ConnectionKind::Full { .. }) = (outside, c.kind) {
-                    fed.push(equations.seen_from(layer, source));
+    let (mut told, mut readers) = (HashSet::new(), HashSet::new());
+    for layer in graph.layer_ids() {
+        let Some(cycle) = recurs[equations.of_layer[layer.index()]] else { continue };
+        for c in graph.incoming(layer).filter(|c| matches!(c.kind, ConnectionKind::Full { .. })) {
+            let Some(source) = c.source.filter(|&source| is_named(graph, equations, source)) else {
+                continue;
+            };
+            if recurs[equations.of_layer[source.index()]] != Some(cycle) {
+                readers.insert(cycle);
+                let name = equations.seen_from(layer, source);
+                if told.insert(name) {
+                    fed.push(name);
                 }
             }
         }
     }
-    let mut told = HashSet::new();
-    fed.retain(|&name| told.insert(name));
-    let free = (0..recurs.len()).filter(|&place| equations.computed[place] && !recurs[place]);
+    let free = (0..recurs.len()).filter(|&place| equations.computed[place] && recurs[place].is_none());
     let free = equations.together(free.collect());
-    let whose = match cycles {
-        [_] => "loop's `dense` that reads",
-        _ => "loops' `dense` that reads from outside:",
+    let (loops, scans): (Vec<usize>, Vec<usize>) = readers.into_iter().partition(|&i| cycles[i].is_loop());
+    let whose = match (loops.len(), scans.len(), cycles.len()) {
+        (_, 0, 1) => "loop's `dense` that reads",
+        (0, _, 1) => "scan's `dense` that reads",
+        (_, 0, _) => "loops' `dense` that reads from outside:",
+        (0, _, _) => "scans' `dense` that reads from outside:",
+        _ => "loops' and scans' `dense` that reads from outside:",
     };
     let part = format!("the part of the {whose} {}", list(&fed));
     let are = if free.len() == 1 { "is" } else { "are" };
     let what = match (free.is_empty(), fed.is_empty()) {
-        (true, true) => "Nothing is computed for all frames at once.".to_string(),
+        (true, true) => "No equation is computed for all frames at once.".to_string(),
         (false, true) => format!("{} {are} computed for all frames at once.", list(&free)),
         (true, false) => format!("Computed for all frames at once: {part}."),
         (false, false) => format!("{} {are} computed for all frames at once; so is {part}.", list(&free)),

@@ -117,6 +117,20 @@ fn heads_that_read_only_themselves_are_told() {
 }
 
 #[test]
+fn parts_of_an_equation_outside_its_cycle_are_told() {
+    let of = |cell: &str| {
+        flat(&summary_of(&format!("network net {{ input x : vector(4)  h = {cell}  output h }}")))
+    };
+    let text = of("lstm_layer_norm(x; 8)");
+    assert!(text.contains("the part of the loop's `dense` that reads `x`"), "{text}");
+    let text = of("lru(x; 8, 4)");
+    assert!(
+        text.contains("`h.y` is computed for all frames at once; so is the part of the scan's `dense`"),
+        "{text}"
+    );
+}
+
+#[test]
 fn values_of_a_cell_that_gives_several_are_told_apart() {
     let text = flat(&summary_of(
         "network net { input x : vector(4)  h, c = lstm(x; 8)  g = elman(concat(h, c); 8)  output g }",

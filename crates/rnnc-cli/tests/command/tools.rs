@@ -185,7 +185,7 @@ fn plans_are_printed_for_people_and_tools_and_as_pictures() {
     let sandbox = Sandbox::with_network();
     let text = sandbox.succeeds("plan net.rnn --streams 2 --frames 64");
     for expected in
-        ["1 loop over frames", "`h` is computed frame after frame", "backward", "us a frame", "memory"]
+        ["2 loops over frames", "`h` is computed frame after frame", "backward", "us a frame", "memory"]
     {
         assert!(text.contains(expected), "{expected:?} is not in {text}");
     }
