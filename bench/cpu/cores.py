@@ -50,4 +50,4 @@ def predicted(rnnc, network, point, threads):
     """Microseconds of a frame, forward and backward with the gradients of inputs."""
     plan = rnnc.command.run("plan", network, "--streams", point.streams, "--frames", point.frames, "--threads", threads,
                             "--input-gradients", "--format", "json", timeout=60)
-    return sum(single["predicted_us"]["all"] for single in json.loads(plan)["passes"])
+    return sum(single["schedule"]["predicted_us"]["all"] for single in json.loads(plan)["passes"])

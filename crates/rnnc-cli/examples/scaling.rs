@@ -3,7 +3,7 @@
 //!
 //! `cargo run --release -p rnnc-cli --example scaling -- [LAYERS,..] [CASE] [STEP]`; what is named is all that runs.
 
-use rnnc::cpu::CpuExecutor;
+use rnnc::cpu::{CpuExecutor, Foreseen};
 use rnnc::cuda::{device::Device, explain::explain};
 use rnnc::graph::{Adjoint, AdjointOptions, Components, Graph};
 use rnnc::io::Weights;
@@ -110,6 +110,8 @@ fn list(n: usize, between: &str) -> String {
 
 /// The frames of a window.
 const FRAMES: usize = 4;
+/// Workers of the CPU.
+const WORKERS: usize = 2;
 
 /// The steps of a network: which are measured, and the seconds of each.
 struct Steps<'a> {
@@ -152,7 +154,7 @@ fn measure(text: &str, steps: &mut Steps<'_>) -> usize {
         (PlanOptions::inference(1, FRAMES), ""),
         (PlanOptions::training(1, FRAMES).with_input_gradients(), " both"),
     ] {
-        planned(&graph, PlanOptions { workers: 2, ..options }, end, steps);
+        planned(&graph, options, end, steps);
     }
     graph.layers().len()
 }
@@ -160,13 +162,14 @@ fn measure(text: &str, steps: &mut Steps<'_>) -> usize {
 /// What becomes of a plan. `end` is that of the steps' names.
 fn planned(graph: &Graph, options: PlanOptions, end: &str, steps: &mut Steps<'_>) {
     let config =
-        ExecutionConfig { threads: options.workers, ..ExecutionConfig::new(options.streams, options.frames) };
+        ExecutionConfig { threads: WORKERS, ..ExecutionConfig::new(options.streams, options.frames) };
     let name = |step: &str| format!("{step}{end}");
     let plan = steps.time(&name("plan"), || Plan::new(graph, options)).expect("it can be planned");
-    let mut foreseen = plan.clone();
-    steps.if_wanted(&name("foresee"), || CpuExecutor::foresee(&mut foreseen, config, options.workers));
-    steps.if_wanted(&name("report"), || report::text(&plan));
-    steps.if_wanted(&name("json"), || report::json(&plan).to_string());
+    if ["foresee", "report", "json"].iter().any(|step| steps.wants(&name(step))) {
+        let foreseen = steps.time(&name("foresee"), || Foreseen::new(plan.clone(), config, WORKERS));
+        steps.if_wanted(&name("report"), || report::text(&foreseen.plan, Some(&foreseen.notes())));
+        steps.if_wanted(&name("json"), || report::json(&foreseen.plan, Some(&foreseen.notes())).to_string());
+    }
     steps.if_wanted(&name("dot"), || report::dot(&plan));
     steps.if_wanted(&name("svg"), || report::svg(&plan));
     let device = Device::named("h200").expect("a known device");

@@ -2,6 +2,7 @@
 
 use clap::{Args, ValueEnum};
 pub use rnnc::ExecutorKind;
+use rnnc_cpu::CpuExecutor;
 use rnnc_cuda::{CudaExecutor, Speeds};
 use rnnc_graph::Graph;
 use rnnc_io::Weights;
@@ -96,6 +97,13 @@ pub struct ExecutorArgs {
 }
 
 impl ExecutorArgs {
+    /// The executor of a CPU, for commands that ask it what others do not know.
+    pub fn cpu(&self, plan: Plan, config: ExecutionConfig) -> Result<CpuExecutor, ExecutorError> {
+        self.executor.check_threads(config.threads)?;
+        let precision = self.precision.map_or(config.precision, Precision::of_config);
+        CpuExecutor::new(plan, ExecutionConfig { precision, ..config })
+    }
+
     /// The executor of a GPU, for commands that ask it what others do not know.
     pub fn cuda(&self, plan: Plan, config: ExecutionConfig) -> Result<CudaExecutor, ExecutorError> {
         let precision = self.precision.unwrap_or_default().of_config();
@@ -114,7 +122,6 @@ impl ExecutorArgs {
         options: PlanOptions,
         weights: &Weights,
     ) -> anyhow::Result<Box<dyn Executor>> {
-        let options = PlanOptions { workers: self.executor.workers(self.threads), ..options };
         let config = ExecutionConfig {
             threads: self.threads,
             ..ExecutionConfig::new(options.streams, options.frames)

@@ -1,4 +1,4 @@
-//! From a plan to a program: views become places in memory, registers become tiles (`map.rs`), products choose their
+//! From a plan and its schedule to programs: views become places in memory, registers become tiles (`map.rs`), products choose their
 //! kernels.
 
 pub(crate) mod map;
@@ -12,12 +12,12 @@ use crate::program::{
     DepthCode, GatherOp, Kernel, LaneCode, OpCode, OuterOp, ProductOp, Program, ReduceOp, Ring, ScatterOp,
     Section, Source, StageCode, StartPlace, Target, TaskCode, VectorOp,
 };
+use crate::schedule::{Lane, PassSchedule, Schedule, grain};
 use rnnc_graph::{Direction, Graph};
 use rnnc_plan::pipelines::{self, Pipeline, Role};
-use rnnc_plan::time_blocks;
 use rnnc_plan::{
-    ExecutionConfig, Lane, Op, OuterSum, Partition, Pass, Phase, Placed, Placement, Plan, Precision, Product,
-    Read, RowSum, Stage, StageKind, StartValue, Task, View, grain,
+    BufferId, ExecutionConfig, Op, OuterSum, Partition, Pass, Phase, Placed, Placement, Plan, Precision,
+    Product, Read, RowSum, Stage, StageKind, StartValue, Task, View,
 };
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -67,9 +67,10 @@ struct Site {
 /// What compiling collects for all passes.
 pub(crate) struct Compiler<'a> {
     plan: &'a Plan,
+    schedule: &'a Schedule,
     placement: &'a Placement,
-    /// See [`Plan::rings`].
-    rings: Vec<Option<usize>>,
+    /// Buffers that are rings, and their frames.
+    rings: &'a HashMap<BufferId, usize>,
     streams: usize,
     window: usize,
     precision: Precision,
@@ -93,15 +94,22 @@ pub(crate) struct Compiler<'a> {
 }
 
 impl<'a> Compiler<'a> {
-    pub fn new(plan: &'a Plan, placement: &'a Placement, config: ExecutionConfig, workers: usize) -> Self {
+    pub fn new(
+        plan: &'a Plan,
+        schedule: &'a Schedule,
+        rings: &'a HashMap<BufferId, usize>,
+        placement: &'a Placement,
+        config: ExecutionConfig,
+    ) -> Self {
         Compiler {
             plan,
+            schedule,
             placement,
-            rings: plan.rings(config.window),
+            rings,
             streams: config.streams,
             window: config.window,
             precision: config.precision,
-            workers,
+            workers: schedule.options.workers,
             backward: false,
             constant_places: HashMap::new(),
             constants: Constants::default(),
@@ -119,7 +127,7 @@ impl<'a> Compiler<'a> {
         // Sizes were checked against memory before.
         let offset = (self.placement.offsets[view.buffer.0] / 4) as usize;
         let base = offset + buffer.history * self.streams * buffer.width + view.column;
-        let ring = Ring::of(self.rings[view.buffer.0]);
+        let ring = Ring::of(self.rings.get(&view.buffer).copied());
         Target { base, width: buffer.width, len: view.len, ring }
     }
 
@@ -144,50 +152,51 @@ impl<'a> Compiler<'a> {
 
     pub fn forward(&mut self) -> Program {
         self.backward = false;
-        self.program(&self.plan.forward_pass, &self.plan.forward)
+        self.program(&self.plan.forward_pass, &self.plan.forward, &self.schedule.forward)
     }
 
     pub fn backward(&mut self) -> Option<Program> {
         self.backward = true;
-        Some(self.program(self.plan.backward_pass.as_ref()?, self.plan.adjoint.as_ref()?))
+        let (pass, graph) = (self.plan.backward_pass.as_ref()?, self.plan.adjoint.as_ref()?);
+        Some(self.program(pass, graph, self.schedule.backward.as_ref()?))
     }
 
-    fn program(&mut self, pass: &Pass, graph: &Graph) -> Program {
+    fn program(&mut self, pass: &Pass, graph: &Graph, schedule: &PassSchedule) -> Program {
         let mut sections = Vec::new();
         let mut stage = 0;
         while stage < pass.stages.len() {
-            let pipeline = pipelines::of_stage(&pass.pipelines, stage);
-            let time_block = time_blocks::of_stage(&pass.time_blocks, stage);
-            let last = pipeline.map(|w| w.stages.1).or(time_block.map(|s| s.stages.1)).unwrap_or(stage);
+            let pipeline = pipelines::of_stage(&schedule.pipelines, stage);
+            let block = schedule.time_block_of(stage);
+            let last = pipeline.map(|w| w.stages.1).or(block.map(|b| b.stages.1)).unwrap_or(stage);
             match pipeline {
-                Some(pipeline) => self.pipeline(pass, pipeline, &mut sections),
-                None => sections.push(Section::TimeBlocks {
-                    frames: time_block.map_or(usize::MAX, |time_block| time_block.frames),
-                    backward: time_block
-                        .is_some_and(|time_block| time_block.direction == Direction::Backward),
-                    stages: pass.stages[stage..=last].iter().map(|stage| self.stage(stage)).collect(),
-                }),
+                Some(pipeline) => self.pipeline(pass, schedule, pipeline, &mut sections),
+                None => {
+                    let stages = pass.stages[stage..=last].iter().zip(&schedule.partitions[stage..=last]);
+                    sections.push(Section::TimeBlocks {
+                        frames: block.map_or(usize::MAX, |block| block.frames),
+                        backward: block.is_some_and(|block| block.direction == Direction::Backward),
+                        stages: stages.map(|(stage, &partition)| self.stage(stage, partition)).collect(),
+                    });
+                }
             }
             stage = last + 1;
         }
         let cleared = pass.cleared.iter().map(|&(at, len)| at..at + len).collect();
-        let alone =
-            pass.pipelines.is_empty() && pass.stages.iter().all(|stage| stage.partition == Partition::Serial);
         let inputs = graph.inputs().iter().map(|l| pass.storage[l.index()].map(|view| self.target(view)));
-        let first_partition = pass.stages.first().map(|stage| (stage.kind, stage.partition));
-        Program { sections, alone, cleared, inputs: inputs.collect(), first_partition }
+        let kinds = pass.stages.iter().map(|stage| stage.kind);
+        let first_partition = kinds.zip(schedule.partitions.iter().copied()).next();
+        Program { sections, alone: schedule.is_serial(), cleared, inputs: inputs.collect(), first_partition }
     }
 
     /// A stage of which all workers have a share.
-    fn stage(&mut self, stage: &Stage) -> DepthCode {
+    fn stage(&mut self, stage: &Stage, partition: Partition) -> DepthCode {
         if stage.kind == StageKind::Frames {
-            DepthCode { frames: vec![self.frames(stage, stage.partition)], lanes: Vec::new() }
+            DepthCode { frames: vec![self.frames(stage, partition)], lanes: Vec::new() }
         } else {
-            let in_chunks = if stage.partition == Partition::Time { self.in_chunks(stage) } else { None };
+            let in_chunks = if partition == Partition::Time { self.in_chunks(stage) } else { None };
             let lane = in_chunks.unwrap_or_else(|| {
-                // The plan partitions no scan in chunks that cannot be; but then one worker would have all.
-                let partition =
-                    if stage.partition == Partition::Time { Partition::Serial } else { stage.partition };
+                // The schedule cuts no scan into chunks that cannot be; but then one worker would have all.
+                let partition = if partition == Partition::Time { Partition::Serial } else { partition };
                 let tasks: Vec<&Task> = stage.tasks.iter().collect();
                 self.lane(&Lane { workers: 0..self.workers, partition }, stage.kind, &tasks)
             });
@@ -196,11 +205,18 @@ impl<'a> Compiler<'a> {
     }
 
     /// What runs before a pipeline, the pipeline, and what runs after.
-    fn pipeline(&mut self, pass: &Pass, pipeline: &Pipeline<Lane>, sections: &mut Vec<Section>) {
+    fn pipeline(
+        &mut self,
+        pass: &Pass,
+        schedule: &PassSchedule,
+        pipeline: &Pipeline<Lane>,
+        sections: &mut Vec<Section>,
+    ) {
         let (first, last) = pipeline.stages;
         let beside = |compiler: &mut Self, sections: &mut Vec<Section>, role: Role| {
-            for stage in (first..=last).filter_map(|stage| pipeline.part(pass, stage, role)) {
-                let stages = vec![compiler.stage(&stage)];
+            for number in first..=last {
+                let Some(stage) = pipeline.part(pass, number, role) else { continue };
+                let stages = vec![compiler.stage(&stage, schedule.partitions[number])];
                 sections.push(Section::TimeBlocks { frames: usize::MAX, backward: false, stages });
             }
         };

@@ -2,20 +2,21 @@
 
 mod state;
 
-use crate::compile::{Compiler, Constants};
 use crate::flush::FlushSubnormals;
+use crate::foreseen::{Foreseen, Programs};
 use crate::kernels::isa::Isa;
 use crate::memory::{Aligned, Room, Shared};
 use crate::ops::border::{self, Rows};
-use crate::ops::{Local, Share, TILE, gradient, once, update};
+use crate::ops::{Local, Share, TILE, once, update};
 use crate::owners::{self, Owners};
 use crate::pass;
 use crate::program::{Program, Ring, Target};
+use crate::schedule::{Schedule, ScheduleOptions, Speeds};
 use crate::team::{self, Policy, Team, Work, Worker};
 use rnnc_graph::{LayerId, WeightId};
 use rnnc_plan::{
-    ExecutionConfig, Executor, ExecutorError, ParameterArray, Pass, Placement, Plan, PlanOptions,
-    ResetTracker, Speeds, State, Update, Values, ValuesMut, View, check_available,
+    ExecutionConfig, Executor, ExecutorError, Memory, ParameterArray, Pass, Plan, ResetTracker, State,
+    Update, Values, ValuesMut, View, check_available,
 };
 use std::sync::{Mutex, PoisonError};
 
@@ -26,7 +27,7 @@ use std::sync::{Mutex, PoisonError};
 /// ```
 /// use rnnc_cpu::CpuExecutor;
 /// use rnnc_graph::{Activation, Connect, Graph, Init};
-/// use rnnc_plan::{Executor, Plan, PlanOptions, Setup, Values, ValuesMut};
+/// use rnnc_plan::{ExecutionConfig, Executor, Plan, PlanOptions, Values, ValuesMut};
 /// let mut graph = Graph::new("sum");
 /// let x = graph.input("x", 2);
 /// let y = graph.sum("y", 2, Activation::Identity);
@@ -43,6 +44,8 @@ use std::sync::{Mutex, PoisonError};
 /// ```
 pub struct CpuExecutor {
     plan: Plan,
+    schedule: Schedule,
+    memory: Memory,
     config: ExecutionConfig,
     isa: Isa,
     /// Locked only where results are copied out; whoever changes the executor has it to themselves.
@@ -85,43 +88,6 @@ struct BufferPlace {
 
 const NAME: &str = "cpu";
 
-/// What a plan becomes, before memory is taken for it. Sizes are in numbers of 4 bytes.
-struct Parts {
-    placement: Placement,
-    forward: Program,
-    backward: Option<Program>,
-    constants: Constants,
-    packed: usize,
-    found: usize,
-    /// Of each worker.
-    tiles: usize,
-    pointers: usize,
-    group: usize,
-    outer: usize,
-}
-
-impl Parts {
-    /// Changes the plan to what the executor runs, and says in it what that takes.
-    fn of(plan: &mut Plan, config: ExecutionConfig, workers: usize, speeds: Speeds) -> Parts {
-        let ExecutionConfig { streams, step: frames, .. } = config;
-        plan.options = PlanOptions { workers, streams, frames, ..plan.options };
-        plan.sink(speeds);
-        let placement = plan.place(config.streams, config.window, config.step < config.window);
-        let mut compiler = Compiler::new(plan, &placement, config, workers);
-        let (forward, backward) = (compiler.forward(), compiler.backward());
-        let outer = if compiler.errors > 0 { gradient::outer_room(compiler.errors) } else { 0 };
-        let tiles = compiler.tiles.max(2) * TILE;
-        let Compiler { packed_len: packed, found, pointers, group, constants, .. } = compiler;
-        let tracker = ResetTracker::bytes(config.streams, config.window);
-        let once = plan.once.room(TILE);
-        let of_all =
-            [packed, found, constants.len, once].iter().map(|&numbers| numbers as u128).sum::<u128>();
-        let own = [tiles, group, outer, 2 * pointers].iter().map(|&numbers| numbers as u128).sum::<u128>();
-        plan.working = (of_all + own * workers as u128) * 4 + tracker;
-        Parts { placement, forward, backward, constants, packed, found, tiles, pointers, group, outer }
-    }
-}
-
 impl CpuExecutor {
     /// Takes the memory for a plan and starts the workers: as many as the config says, but no more than there are cores
     /// ([`team::workers`]).
@@ -148,25 +114,29 @@ impl CpuExecutor {
     }
 
     fn with_workers(
-        mut plan: Plan,
+        plan: Plan,
         config: ExecutionConfig,
         workers: usize,
         speeds: Speeds,
     ) -> Result<CpuExecutor, ExecutorError> {
         plan.check_config(NAME, config)?;
         let isa = Isa::choose().map_err(|what| ExecutorError::Unsupported { executor: NAME, what })?;
-        let keep = config.step < config.window;
         let name = format!("network `{}`", plan.forward.name());
-        // Before anything is counted in numbers of the machine's size.
-        check_available(&name, plan.memory(config.streams, config.window, keep).total())?;
         let team = Team::new(workers).map_err(|error| ExecutorError::Unsupported {
             executor: NAME,
             what: format!("so many threads: {error}"),
         })?;
         let workers = team.size();
-        let Parts { placement, forward, backward, constants, packed, found, tiles, pointers, group, outer } =
-            Parts::of(&mut plan, config, workers, speeds);
-        check_available(&name, plan.memory(config.streams, config.window, keep).total())?;
+        let options = ScheduleOptions { speeds, ..ScheduleOptions::new(workers, config) };
+        let mut foreseen = Foreseen::scheduled(plan, config, options);
+        // Before anything is counted in numbers of the machine's size.
+        check_available(&name, foreseen.memory().total())?;
+        let programs = foreseen.compile(config);
+        let memory = foreseen.memory();
+        check_available(&name, memory.total())?;
+        let Foreseen { plan, schedule, placement, .. } = foreseen;
+        let Programs { forward, backward, constants, packed, found, tiles, pointers, group, outer } =
+            programs;
         let local = || {
             Mutex::new(Local {
                 tiles: Aligned::new(tiles),
@@ -214,6 +184,8 @@ impl CpuExecutor {
             once: Aligned::new(plan.once.room(TILE)),
             packed_for: [false; 2],
             plan,
+            schedule,
+            memory,
             config,
         })
     }
@@ -223,14 +195,14 @@ impl CpuExecutor {
         self.team.get_mut().unwrap_or_else(PoisonError::into_inner).set_policy(policy);
     }
 
-    /// Makes of a plan what the executor would run on so many workers, and counts what that would take, without taking it:
-    /// see [`Plan::memory`].
-    pub fn foresee(plan: &mut Plan, config: ExecutionConfig, workers: usize) {
-        // More can neither be taken nor counted.
-        let keep = config.step < config.window;
-        if plan.memory(config.streams, config.window, keep).total() < isize::MAX as u128 {
-            Parts::of(plan, config, workers, Speeds::CORE);
-        }
+    /// How its workers run the plan.
+    pub fn schedule(&self) -> &Schedule {
+        &self.schedule
+    }
+
+    /// The memory that it takes.
+    pub fn memory(&self) -> Memory {
+        self.memory
     }
 
     /// How many workers it has.
@@ -555,7 +527,7 @@ mod tests {
         let mut derived = 0;
         for case in cases() {
             let executor = CpuExecutor::new(case.plan().unwrap(), case.config()).unwrap();
-            let said = executor.plan.memory(case.streams, case.window, case.step < case.window);
+            let said = executor.memory();
             let taken = |part| 4 * executor.part(part).as_slice().len() as u128;
             assert_eq!(taken(ParameterArray::Weight), said.weights, "{}", case.name);
             assert_eq!(taken(ParameterArray::Gradient), said.gradients, "{}", case.name);
@@ -594,15 +566,16 @@ mod tests {
     fn a_debug_build_finds_a_missing_barrier_even_where_one_thread_does_all() {
         let slow = Speeds { product: 1.0, other: 1.0, near: 1.0, far: 1.0, memory: 1.0, ..Speeds::CORE };
         let speeds = Speeds { run: 0.0, wake: 0.0, step: 0.0, ..slow };
-        let mut found = 0;
+        let (mut found, mut harmless) = (0, 0);
         for case in cases() {
             let config = ExecutionConfig { threads: 2, ..case.config() };
             let mut executor = CpuExecutor::for_cores(case.plan().unwrap(), config, speeds).unwrap();
             // Units may be whole heads by chance, which need no barrier.
-            let by_chance = |stage: &Stage| {
-                stage.partition == Partition::Units && stage.tasks.iter().any(|task| task.heads > 1)
+            let by_chance = |(stage, &partition): (&Stage, &Partition)| {
+                partition == Partition::Units && stage.tasks.iter().any(|task| task.heads > 1)
             };
-            if executor.plan.forward_pass.stages.iter().any(by_chance) {
+            let partitions = &executor.schedule.forward.partitions;
+            if executor.plan.forward_pass.stages.iter().zip(partitions).any(by_chance) {
                 continue;
             }
             // So that there is no race, but for the one that is looked for.
@@ -614,11 +587,15 @@ mod tests {
                 continue;
             }
             let mut again = || executor.forward(window.frames, &inputs, window.resets.as_deref()).unwrap();
-            let panic = catch_unwind(AssertUnwindSafe(&mut again)).expect_err(&case.name);
+            // Of some sizes no share needs what another one makes, by chance.
+            let Err(panic) = catch_unwind(AssertUnwindSafe(&mut again)) else {
+                harmless += 1;
+                continue;
+            };
             let said = panic.downcast_ref::<String>().unwrap();
             assert!(said.contains("no barrier between"), "{}: {said}", case.name);
             found += 1;
         }
-        assert!(found > 5, "{found} cases");
+        assert!(found > 5 && harmless * 10 < found, "{found} cases, and {harmless} without harm");
     }
 }

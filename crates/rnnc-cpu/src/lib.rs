@@ -6,10 +6,13 @@
 //! | file | what |
 //! | --- | --- |
 //! | `executor.rs`, `session.rs` | memory for a plan, and the calls that run it |
+//! | `schedule.rs` | how workers share a plan's work, and what runs when |
 //! | `compile.rs` | from the plan's views and registers to places in memory and kernels |
+//! | `foreseen.rs` | all of that, and the memory that it takes, before it is taken |
 //! | `program.rs` | a pass ready to run |
 //! | `pass.rs` | running it: stage after stage, each worker its share |
-//! | `machine.rs` | what this machine can do at most |
+//! | `explain.rs` | the schedule for people and tools |
+//! | `machine.rs`, `bound.rs` | what this machine can do at most, and the time that passes take at least |
 //! | `ops/` | what each operation does, for one worker's share |
 //! | `memory.rs` | memory that the workers share |
 //! | `owners.rs` | debug builds: which of them touched what since they synchronized |
@@ -17,9 +20,12 @@
 //! | [`team`] | the workers and their barrier |
 //! | [`kernels`] | the arithmetic, in versions for each instruction set |
 
+mod bound;
 mod compile;
 mod executor;
+mod explain;
 mod flush;
+mod foreseen;
 pub mod kernels;
 mod machine;
 mod memory;
@@ -27,10 +33,14 @@ mod ops;
 mod owners;
 mod pass;
 mod program;
+mod schedule;
 mod session;
 pub mod team;
 
+pub use bound::{Least, least};
 pub use executor::CpuExecutor;
 pub use flush::FlushSubnormals;
+pub use foreseen::Foreseen;
 pub use machine::{Bandwidth, Machine};
+pub use schedule::{Lane, PassSchedule, Schedule, ScheduleOptions, Speeds, TimeBlock};
 pub use session::{Session, SessionError};

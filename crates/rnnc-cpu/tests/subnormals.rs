@@ -2,9 +2,9 @@
 
 #![cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 
-use rnnc_cpu::{CpuExecutor, Session};
+use rnnc_cpu::{CpuExecutor, Session, Speeds};
 use rnnc_graph::{Activation, Connect, Graph};
-use rnnc_plan::{ExecutionConfig, Executor, Plan, PlanOptions, Speeds, Update, Values, ValuesMut};
+use rnnc_plan::{ExecutionConfig, Executor, Plan, PlanOptions, Update, Values, ValuesMut};
 use std::hint::black_box;
 
 /// y = 1e20 x + y[t-1] / 2: what x decays to, made visible.

@@ -4,16 +4,16 @@ mod speeds;
 
 use proptest::prelude::*;
 use proptest::test_runner::contextualize_config;
-use rnnc_cpu::CpuExecutor;
 use rnnc_cpu::team::Policy;
+use rnnc_cpu::{CpuExecutor, Speeds};
 use rnnc_graph::{Activation, Connect, Graph, Range, WeightId};
 use rnnc_plan::{
     ExecutionConfig, Executor, ExecutorError, ParameterArray, Partition, Plan, PlanOptions, Precision,
-    Speeds, StageKind, Task, Update, Values, ValuesMut,
+    StageKind, Task, Update, Values, ValuesMut,
 };
 use rnnc_suite::{
-    Case, Data, Smooth, cases, check, check_cells, check_functions, check_refusals, check_updates,
-    is_well_conditioned, networks, random_case,
+    Case, Data, Smooth, cases, check, check_cells, check_functions, check_norms, check_refusals,
+    check_updates, is_well_conditioned, networks, random_case,
 };
 use speeds::{FORGETFUL, NIMBLE, TARDY};
 
@@ -57,10 +57,7 @@ fn pipelines(speeds: Speeds, cases: &[Case], threads: usize) -> [usize; 2] {
     for case in cases {
         let config = ExecutionConfig { threads, ..case.config() };
         let executor = CpuExecutor::for_cores(case.plan().unwrap(), config, speeds).unwrap();
-        let plan = executor.plan();
-        for pipeline in
-            plan.forward_pass.pipelines.iter().chain(plan.backward_pass.iter().flat_map(|p| &p.pipelines))
-        {
+        for pipeline in executor.schedule().passes().flat_map(|pass| &pass.pipelines) {
             count[usize::from(pipeline.chunks == 1)] += 1;
         }
     }
@@ -74,13 +71,7 @@ fn every_case_agrees_where_stages_run_in_time_blocks() {
         for case in cases() {
             let config = ExecutionConfig { threads, ..case.config() };
             let executor = CpuExecutor::for_cores(case.plan().unwrap(), config, FORGETFUL).unwrap();
-            let plan = executor.plan();
-            for time_block in plan
-                .forward_pass
-                .time_blocks
-                .iter()
-                .chain(plan.backward_pass.iter().flat_map(|p| &p.time_blocks))
-            {
+            for time_block in executor.schedule().passes().flat_map(|pass| &pass.time_blocks) {
                 time_blocks += 1;
                 rings += time_block.rings.len();
                 short += time_block.rings.iter().filter(|(_, frames)| *frames < config.window).count();
@@ -117,7 +108,7 @@ fn every_case_agrees_where_loops_run_at_the_same_time() {
 fn chunked(speeds: Speeds, case: &Case, threads: usize) -> usize {
     let config = ExecutionConfig { threads, ..case.config() };
     let executor = CpuExecutor::for_cores(case.plan().unwrap(), config, speeds).unwrap();
-    executor.plan().stages().filter(|stage| stage.partition == Partition::Time).count()
+    executor.schedule().partitions().filter(|&partition| partition == Partition::Time).count()
 }
 
 #[test]
@@ -163,9 +154,10 @@ fn scans_agree_wherever_chunks_and_sequences_begin() {
 fn partitioned_by_heads(speeds: Speeds, case: &Case, threads: usize, most: usize) -> usize {
     let config = ExecutionConfig { threads, ..case.config() };
     let executor = CpuExecutor::for_cores(case.plan().unwrap(), config, speeds).unwrap();
-    let stages = executor.plan().stages().filter(|stage| stage.partition == Partition::Heads);
+    let stages = executor.plan().stages().zip(executor.schedule().partitions());
     stages
-        .flat_map(|stage| &stage.tasks)
+        .filter(|(_, partition)| *partition == Partition::Heads)
+        .flat_map(|(stage, _)| &stage.tasks)
         .filter(|task| task.barriers_per_step(Partition::Heads) <= most)
         .count()
 }
@@ -267,11 +259,12 @@ fn bits(case: &Case, speeds: Speeds, threads: usize, policy: Policy) -> Vec<u32>
 fn ways(case: &Case, speeds: Speeds, threads: usize) -> [usize; 5] {
     let config = ExecutionConfig { threads, ..case.config() };
     let executor = CpuExecutor::for_cores(case.plan().unwrap(), config, speeds).unwrap();
-    let plan = executor.plan();
+    let (plan, schedule) = (executor.plan(), executor.schedule());
     let partitioned = |kind, partition| {
-        plan.stages().filter(|stage| (stage.kind, stage.partition) == (kind, partition)).count()
+        let stages = plan.stages().map(|stage| stage.kind).zip(schedule.partitions());
+        stages.filter(|&stage| stage == (kind, partition)).count()
     };
-    let passes = || std::iter::once(&plan.forward_pass).chain(&plan.backward_pass);
+    let passes = || schedule.passes();
     [
         partitioned(StageKind::Loop, Partition::Batch),
         partitioned(StageKind::Loop, Partition::Units),
@@ -393,6 +386,13 @@ proptest! {
 #[test]
 fn functions_and_their_derivatives_are_accurate_over_all_numbers() {
     check_functions(&on(1)).unwrap_or_else(|wrong| panic!("{wrong}"));
+}
+
+#[test]
+fn norms_are_right_for_numbers_of_any_size() {
+    for threads in [1, 3] {
+        check_norms(&on(threads)).unwrap_or_else(|wrong| panic!("{wrong}"));
+    }
 }
 
 #[test]

@@ -19,7 +19,7 @@ use std::fmt::Write;
 pub fn compile(plan: &Plan, config: ExecutionConfig, device: &Device) -> Result<Program, DriverError> {
     let plan = &*heads::choose(plan, config, device);
     let pipelines = PassPipelines::of_plan(plan, config, device);
-    let places = Places::new(plan, config, &pipelines::levels(plan, &pipelines));
+    let places = Places::new(plan, config, pipelines::levels(plan, &pipelines));
     let buffers = (0..plan.buffers.len()).map(|buffer| places.buffer_place(buffer)).collect();
     let regions = Regions {
         values: places.total,

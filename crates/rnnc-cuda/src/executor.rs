@@ -17,8 +17,8 @@ use memory::{Memory, NUMBER};
 use prefetch::Prefetched;
 use rnnc_graph::{LayerId, WeightId};
 use rnnc_plan::{
-    ExecutionConfig, Executor, ExecutorError, ParameterArray, Pass, Plan, ResetTracker, State, Update,
-    Values, ValuesMut, View, check_len, check_resets,
+    ExecutionConfig, Executor, ExecutorError, ParameterArray, Pass, Plan, ResetTracker, Residency, State,
+    Update, Values, ValuesMut, View, check_len, check_resets,
 };
 use runner::{Recording, Runner};
 use std::cell::RefCell;
@@ -87,7 +87,8 @@ impl CudaExecutor {
         plan.check_config(NAME, config)?;
         let keep = config.step < config.window;
         // Before compiling, which counts numbers as the machine does.
-        let values = plan.memory(config.streams, config.window, keep).total();
+        let placement = plan.place(config.streams, config.window, keep, &Residency::default());
+        let values = plan.memory(&placement).total();
         memory::check_fits(&plan, values, driver.device())?;
         let program = compile(&plan, config, driver.device())?;
         let memory = Memory::allocate(&mut *driver, &plan, config, &program)?;

@@ -4,7 +4,7 @@
 //! `row = frame * streams + stream`.
 
 use crate::program::BufferPlace;
-use rnnc_plan::{ExecutionConfig, Plan, Read, StartValue, View};
+use rnnc_plan::{ExecutionConfig, Plan, Read, Residency, StartValue, View};
 use std::ops::Range;
 
 /// Where the columns of a view lie in `values`.
@@ -30,9 +30,10 @@ pub(crate) struct Places<'a> {
 
 impl<'a> Places<'a> {
     /// Stages of levels from the first to the last of each range may run at the same time.
-    pub fn new(plan: &'a Plan, config: ExecutionConfig, at_once: &[(usize, usize)]) -> Places<'a> {
+    pub fn new(plan: &'a Plan, config: ExecutionConfig, at_once: Vec<(usize, usize)>) -> Places<'a> {
         let keep = config.step < config.window;
-        let placement = plan.place_apart(config.streams, config.window, keep, at_once);
+        let residency = Residency { at_once, ..Residency::default() };
+        let placement = plan.place(config.streams, config.window, keep, &residency);
         // Sizes were checked against the device's memory before.
         let offsets = placement.offsets.iter().map(|&bytes| (bytes / 4) as usize).collect();
         Places { plan, config, offsets, total: (placement.total / 4) as usize }

@@ -4,7 +4,7 @@
 
 use rnnc_cuda::CudaExecutor;
 use rnnc_plan::{ExecutionConfig, Executor, ExecutorError, Plan};
-use rnnc_suite::{Case, cases, check, check_refusals, check_updates};
+use rnnc_suite::{Case, cases, check, check_norms, check_refusals, check_updates};
 
 /// Relative to the largest number of an array; single precision against double.
 const TOLERANCE: f64 = 2e-4;
@@ -63,4 +63,10 @@ fn what_an_executor_must_refuse_is_refused() {
 #[ignore = "needs an NVIDIA GPU"]
 fn gradients_of_any_size_move_weights_and_what_is_no_number_changes_nothing() {
     check_updates(&make).unwrap();
+}
+
+#[test]
+#[ignore = "needs an NVIDIA GPU"]
+fn norms_of_numbers_of_any_size_are_right() {
+    check_norms(&make).unwrap_or_else(|wrong| panic!("{wrong}"));
 }

@@ -15,7 +15,7 @@ use rnnc_cuda::explain::explain;
 use rnnc_cuda::program::{Command, Launch, Work, commands};
 use rnnc_plan::{ExecutionConfig, Executor, ExecutorError, Plan, PlanOptions, Precision, Values, ValuesMut};
 use rnnc_suite::{
-    Case, Smooth, cases, check, check_cells, check_functions, check_refusals, check_updates,
+    Case, Smooth, cases, check, check_cells, check_functions, check_norms, check_refusals, check_updates,
     is_well_conditioned, random_case,
 };
 
@@ -186,6 +186,15 @@ proptest! {
 #[test]
 fn functions_and_their_derivatives_are_accurate_over_all_numbers() {
     check_functions(&on(&devices()[0])).unwrap_or_else(|wrong| panic!("{wrong}"));
+}
+
+#[test]
+fn norms_are_right_for_numbers_of_any_size_on_one_block_and_on_several() {
+    let [one, mut several] = devices();
+    several.rates = Rates { frame_us: [1e3, 1e3, 0.01], ..several.rates };
+    for device in [one, several] {
+        check_norms(&on(&device)).unwrap_or_else(|wrong| panic!("{wrong}"));
+    }
 }
 
 #[test]

@@ -14,7 +14,7 @@ use crate::error::GraphError;
 use crate::gather::gather_reads;
 use crate::graph::{Connect, Graph};
 use crate::normalize::{normalize, split_terms};
-use crate::operation::Operation;
+use crate::ops::{Errors, Operation, Term};
 use crate::parts::{
     Accumulation, AccumulationKind, Connection, ConnectionKind, Layer, LayerId, LayerKind, Range, Start,
     WeightId,
@@ -74,8 +74,12 @@ struct Derivation<'a> {
 impl<'a> Derivation<'a> {
     fn new(forward: &'a Graph, options: AdjointOptions) -> Result<Self, GraphError> {
         let second = |c: &Connection| matches!(c.kind, ConnectionKind::Full { transposed: true, .. });
-        let saved = |layer: &Layer| matches!(layer.kind, LayerKind::Residual(_));
-        if forward.connections().iter().any(second) || forward.layers().iter().any(saved) {
+        let of_adjoints = |layer: &Layer| match layer.kind {
+            LayerKind::Residual(_) => true,
+            LayerKind::Operation(op) => op.is_gradient(),
+            _ => false,
+        };
+        if forward.connections().iter().any(second) || forward.layers().iter().any(of_adjoints) {
             return Err(GraphError::Adjoint("an adjoint network has no adjoint of its own".into()));
         }
         let mut out = Graph::new(format!("adjoint of {}", forward.name()));
@@ -172,11 +176,8 @@ impl<'a> Derivation<'a> {
         let layer = self.forward.layer_at(id);
         // Masks and parameters are there in every frame of the backward window; before it, only as they were saved.
         let kind = match layer.kind {
-            LayerKind::Parameter(_) | LayerKind::Operation(Operation::DropoutMask { .. })
-                if !self.read_delayed[id.index()] =>
-            {
-                layer.kind
-            }
+            LayerKind::Parameter(_) if !self.read_delayed[id.index()] => layer.kind,
+            LayerKind::Operation(op) if op.key().is_some() && !self.read_delayed[id.index()] => layer.kind,
             _ => LayerKind::Residual(id),
         };
         let value = self.out.add_layer(Layer { kind, function: Function::IDENTITY, ..layer.clone() });
@@ -223,7 +224,18 @@ impl<'a> Derivation<'a> {
                     self.turn_term(c, term);
                 }
             }
-            LayerKind::Operation(op) => self.turn_operation(id, op, error),
+            LayerKind::Operation(op) => {
+                let operands: Vec<&Connection> = forward.incoming(id).collect();
+                if operands.len() == op.operands() {
+                    op.adjoint(&mut OperationErrors {
+                        derivation: self,
+                        id,
+                        error,
+                        operands,
+                        made: Vec::new(),
+                    });
+                }
+            }
             LayerKind::Input | LayerKind::Symbol | LayerKind::Parameter(_) | LayerKind::Residual(_) => {}
         }
     }
@@ -257,113 +269,6 @@ impl<'a> Derivation<'a> {
         self.out.connect(error, delta, Connect::identity());
         self.out.connect(derivative, delta, Connect::identity());
         delta
-    }
-
-    fn turn_operation(&mut self, id: LayerId, op: Operation, error: LayerId) {
-        let forward = self.forward;
-        let size = forward.layer_at(id).size;
-        let operands: Vec<&Connection> = forward.incoming(id).collect();
-        match (op, operands.as_slice()) {
-            (Operation::Divide, &[a, b]) => {
-                let over = self.out_layer(id, LayerKind::Operation(Operation::Divide), size);
-                self.out.connect(error, over, Connect::identity());
-                self.read(b, over);
-                self.turn_term(a, over);
-                if self.flows(b) {
-                    let term = self.out_layer(id, LayerKind::Product, size);
-                    let value = self.value(id);
-                    self.out.connect(over, term, Connect::scaled(-1.0));
-                    self.out.connect(value, term, Connect::identity());
-                    self.turn_term(b, term);
-                }
-            }
-            (Operation::Max | Operation::Min, &[a, b]) => {
-                for (own, other) in [(a, b), (b, a)] {
-                    if !self.flows(own) {
-                        continue;
-                    }
-                    let share = self.out_layer(id, LayerKind::Operation(Operation::Step), size);
-                    let (greater, less) = if op == Operation::Max { (own, other) } else { (other, own) };
-                    self.read(greater, share);
-                    self.read(less, share);
-                    let term = self.out_layer(id, LayerKind::Product, size);
-                    self.out.connect(error, term, Connect::identity());
-                    self.out.connect(share, term, Connect::identity());
-                    self.turn_term(own, term);
-                }
-            }
-            (Operation::Known, &[a, b]) => {
-                if self.flows(a) {
-                    // Not the error times 0 or 1: what is not known may be no number on either side.
-                    let term = self.out_layer(id, LayerKind::Operation(Operation::Known), size);
-                    self.out.connect(error, term, Connect::identity());
-                    self.read(b, term);
-                    self.turn_term(a, term);
-                }
-            }
-            (
-                Operation::Softmax { .. } | Operation::LogSoftmax { .. } | Operation::Normalize { .. },
-                &[a],
-            ) => {
-                if let Some(gradient) = op.gradient() {
-                    self.turn_vector(id, gradient, error, a);
-                }
-            }
-            (Operation::GroupSum { .. }, &[a]) => {
-                let term = self.out_layer(id, LayerKind::Sum, a.target_range.len);
-                self.out.connect(error, term, Connect::broadcast());
-                self.turn_term(a, term);
-            }
-            (Operation::CrossEntropy, &[logits, symbol]) => {
-                let op = LayerKind::Operation(Operation::CrossEntropyGradient);
-                let term = self.out_layer(id, op, logits.target_range.len);
-                self.out.connect(error, term, Connect::identity());
-                self.read(logits, term);
-                self.read(symbol, term);
-                self.turn_term(logits, term);
-            }
-            // What is drawn has no error, and what only adjoints have none of its own. The others of a validated graph
-            // have the operands of an arm above.
-            (
-                Operation::DropoutMask { .. }
-                | Operation::Step
-                | Operation::SoftmaxGradient { .. }
-                | Operation::LogSoftmaxGradient { .. }
-                | Operation::NormalizeGradient { .. }
-                | Operation::CrossEntropyGradient
-                | Operation::Divide
-                | Operation::Max
-                | Operation::Min
-                | Operation::Known
-                | Operation::Softmax { .. }
-                | Operation::LogSoftmax { .. }
-                | Operation::Normalize { .. }
-                | Operation::GroupSum { .. }
-                | Operation::CrossEntropy,
-                _,
-            ) => {}
-        }
-    }
-
-    /// The adjoint of a vector function of one operand.
-    fn turn_vector(
-        &mut self,
-        id: LayerId,
-        (gradient, reads): (Operation, DerivativeReads),
-        error: LayerId,
-        operand: &Connection,
-    ) {
-        let size = self.forward.layer_at(id).size;
-        let term = self.out_layer(id, LayerKind::Operation(gradient), size);
-        self.out.connect(error, term, Connect::identity());
-        match reads {
-            DerivativeReads::Argument => self.read(operand, term),
-            DerivativeReads::Value => {
-                let value = self.value(id);
-                self.out.connect(value, term, Connect::identity());
-            }
-        }
-        self.turn_term(operand, term);
     }
 
     /// Whether an error goes back through a connection to its source.
@@ -446,6 +351,77 @@ impl<'a> Derivation<'a> {
     fn accumulate_sum(&mut self, weight: WeightId, scale: f64, error: LayerId, range: Range) {
         let kind = AccumulationKind::Sum { scale, weight_range: range };
         self.out.accumulate(Accumulation { weight, kind, error, error_range: range });
+    }
+}
+
+/// The errors of an operation's operands, of which its rule says what they are made of.
+struct OperationErrors<'d, 'a> {
+    derivation: &'d mut Derivation<'a>,
+    id: LayerId,
+    /// dL/da of the operation.
+    error: LayerId,
+    operands: Vec<&'a Connection>,
+    made: Vec<LayerId>,
+}
+
+impl OperationErrors<'_, '_> {
+    fn make(&mut self, operand: usize, kind: LayerKind) -> LayerId {
+        let layer = self.derivation.out_layer(self.id, kind, self.operands[operand].target_range.len);
+        self.made.push(layer);
+        layer
+    }
+
+    fn last(&self) -> Term {
+        Term::Made(self.made.len() - 1)
+    }
+
+    fn read(&mut self, term: Term, how: Connect, target: LayerId) {
+        let source = match term {
+            Term::Error => self.error,
+            Term::Value => self.derivation.value(self.id),
+            Term::Made(place) => self.made[place],
+            Term::Operand(operand) => return self.derivation.read(self.operands[operand], target),
+        };
+        self.derivation.out.connect(source, target, how);
+    }
+}
+
+impl Errors for OperationErrors<'_, '_> {
+    fn flows(&self, operand: usize) -> bool {
+        self.derivation.flows(self.operands[operand])
+    }
+
+    fn operation(&mut self, operand: usize, operation: Operation, reads: &[Term]) -> Term {
+        let layer = self.make(operand, LayerKind::Operation(operation));
+        reads.iter().for_each(|&term| self.read(term, Connect::identity(), layer));
+        self.last()
+    }
+
+    fn product(&mut self, operand: usize, factors: &[(f64, Term)]) -> Term {
+        let layer = self.make(operand, LayerKind::Product);
+        for &(scale, term) in factors {
+            let as_it_is = scale == 1.0 || !matches!(term, Term::Operand(_));
+            assert!(as_it_is, "the adjoint of an operation scales an operand, which is read as it is");
+            self.read(term, Connect::scaled(scale), layer);
+        }
+        self.last()
+    }
+
+    fn repeat(&mut self, operand: usize, of: Term) -> Term {
+        let layer = self.make(operand, LayerKind::Sum);
+        self.read(of, Connect::broadcast(), layer);
+        self.last()
+    }
+
+    fn send(&mut self, operand: usize, error: Term) {
+        let delta = match error {
+            Term::Made(place) => self.made[place],
+            Term::Error => self.error,
+            Term::Value | Term::Operand(_) => {
+                panic!("the adjoint of an operation sends back what is no error")
+            }
+        };
+        self.derivation.turn_term(self.operands[operand], delta);
     }
 }
 

@@ -6,7 +6,7 @@ use crate::count::count;
 use crate::cycles::{Digraph, Edge};
 use crate::error::GraphError;
 use crate::graph::Graph;
-use crate::obstacles::{Obstacle, ObstacleKind, Words};
+use crate::obstacles::{LARGEST_ORDER, Obstacle, ObstacleKind, Words};
 use crate::parts::LayerId;
 use crate::scan::{self, ScanForm};
 use crate::slices::Slices;
@@ -155,11 +155,11 @@ fn component(
     let mut obstacles = scan::obstacles(graph, &frame_order, member);
     let form = scan::form(graph, &frame_order, member);
     // An adjoint that were affine otherwise would sum first what it reads (`gather.rs`), and have fewer.
-    if form.order > scan::LARGEST_ORDER
+    if form.order > LARGEST_ORDER
         && (obstacles.is_empty() || !words.is_adjoint)
         && let Some(&(layer, longest)) = form.states.iter().max_by_key(|(_, delay)| *delay)
     {
-        let layers = (form.states.len() <= scan::LARGEST_ORDER).then_some(form.states.len());
+        let layers = (form.states.len() <= LARGEST_ORDER).then_some(form.states.len());
         obstacles.push(Obstacle { layer, kind: ObstacleKind::Order { longest, layers } });
     }
     let (kind, reason) = match obstacles.first() {

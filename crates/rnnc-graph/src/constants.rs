@@ -10,7 +10,6 @@
 use crate::activations::Function;
 use crate::graph::Graph;
 use crate::normalize::split_term;
-use crate::operation::Operation;
 use crate::parts::{ConnectionKind, LayerId, LayerKind, Range};
 
 /// The layers of a network that depend on parameters alone.
@@ -93,7 +92,8 @@ fn constant_layers(graph: &Graph) -> Vec<LayerId> {
 fn is_of_all_frames(graph: &Graph, layer: LayerId) -> bool {
     match graph.layer_at(layer).kind {
         LayerKind::Sum | LayerKind::Product => true,
-        LayerKind::Operation(op) => !matches!(op, Operation::DropoutMask { .. }),
+        // Of several units at once only what has a single step back: `rnnc-plan/src/once.rs` has no room for more.
+        LayerKind::Operation(op) => op.key().is_none() && (op.is_elementwise() || op.gradient().is_some()),
         LayerKind::Input | LayerKind::Symbol | LayerKind::Parameter(_) | LayerKind::Residual(_) => false,
     }
 }

@@ -6,7 +6,7 @@
 use crate::activations::{Activation, Function};
 use crate::hash::name_key;
 use crate::init::Init;
-use crate::operation::Operation;
+use crate::ops::Operation;
 use crate::parts::{
     Accumulation, Connection, ConnectionId, ConnectionKind, Layer, LayerId, LayerKind, Output, Range, Start,
     Weight, WeightId,

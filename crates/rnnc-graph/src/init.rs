@@ -1,7 +1,6 @@
 //! Initial values of weights, keyed by the weight's name: adding a layer changes no other layer's numbers.
 
 use crate::hash::name_key;
-use crate::parts::Weight;
 use rand::Rng;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
@@ -23,27 +22,28 @@ pub enum Init {
     Constant(f64),
 }
 
-/// The initial values of a weight, row-major in its canonical shape. They depend on the seed, the weight's name
-/// and its shape alone, on every machine.
-pub fn initial_values(weight: &Weight, seed: u64) -> Vec<f64> {
-    let mut rng = ChaCha8Rng::seed_from_u64(seed ^ name_key(&weight.name));
-    let count = weight.len();
-    // Heads are matrices of their own; a vector is a column.
-    let (blocks, rows, columns) = match *weight.shape.as_slice() {
-        [heads, rows, columns] => (heads, rows, columns),
-        [rows, columns] => (1, rows, columns),
-        _ => (1, count, 1),
-    };
-    match weight.init {
-        Init::Zeros => vec![0.0; count],
-        Init::Constant(c) => vec![c; count],
-        Init::Uniform(a) => (0..count).map(|_| uniform(&mut rng, a)).collect(),
-        Init::Normal(s) => (0..count).map(|_| s * normal(&mut rng)).collect(),
-        Init::Glorot => {
-            let a = (6.0 / (rows + columns) as f64).sqrt();
-            (0..count).map(|_| uniform(&mut rng, a)).collect()
+impl Init {
+    /// The initial values of a weight of that name, row-major in its canonical shape.
+    pub(crate) fn values(self, name: &str, shape: &[usize], seed: u64) -> Vec<f64> {
+        let mut rng = ChaCha8Rng::seed_from_u64(seed ^ name_key(name));
+        let count = shape.iter().product();
+        // Heads are matrices of their own; a vector is a column.
+        let (blocks, rows, columns) = match *shape {
+            [heads, rows, columns] => (heads, rows, columns),
+            [rows, columns] => (1, rows, columns),
+            _ => (1, count, 1),
+        };
+        match self {
+            Init::Zeros => vec![0.0; count],
+            Init::Constant(c) => vec![c; count],
+            Init::Uniform(a) => (0..count).map(|_| uniform(&mut rng, a)).collect(),
+            Init::Normal(s) => (0..count).map(|_| s * normal(&mut rng)).collect(),
+            Init::Glorot => {
+                let a = (6.0 / (rows + columns) as f64).sqrt();
+                (0..count).map(|_| uniform(&mut rng, a)).collect()
+            }
+            Init::Orthogonal => (0..blocks).flat_map(|_| orthogonal(&mut rng, rows, columns)).collect(),
         }
-        Init::Orthogonal => (0..blocks).flat_map(|_| orthogonal(&mut rng, rows, columns)).collect(),
     }
 }
 
@@ -95,7 +95,7 @@ mod tests {
     use super::*;
 
     fn values(shape: &[usize], init: Init, seed: u64) -> Vec<f64> {
-        initial_values(&Weight { name: "h.W.x".into(), shape: shape.to_vec(), init }, seed)
+        init.values("h.W.x", shape, seed)
     }
 
     #[test]
@@ -125,8 +125,7 @@ mod tests {
         let a = values(&[4, 4], Init::Uniform(0.1), 7);
         assert_eq!(a, values(&[4, 4], Init::Uniform(0.1), 7));
         assert_ne!(a, values(&[4, 4], Init::Uniform(0.1), 8));
-        let other = Weight { name: "h.W.y".into(), shape: vec![4, 4], init: Init::Uniform(0.1) };
-        assert_ne!(a, initial_values(&other, 7));
+        assert_ne!(a, Init::Uniform(0.1).values("h.W.y", &[4, 4], 7));
         assert!(a.iter().all(|x| x.abs() <= 0.1));
     }
 }

@@ -1,19 +1,18 @@
 //! Recurrent networks as graphs.
 //!
-//! In comes what a builder says: layers, connections with delays, weights ([`Graph`]; `parts.rs`, `operation.rs`). Out
-//! come
+//! In comes what a builder says: layers, connections with delays, weights ([`Graph`]; `parts.rs`). Out come
 //! - a verdict: [`validate`] (`validate.rs`: sizes, ranges, names);
 //! - its strongly connected components, each with its kind, direction, width and the reason for each:
 //!   [`Components`] (`components.rs`; `cycles.rs` finds them and orders their frames, `scan.rs` looks for affine
-//!   recurrences, which `recurrence.rs` writes out and
-//!   `obstacles.rs` says what stands in the way of, `width.rs` for frames that can run at once, `barriers.rs`
-//!   bounds synchronizations, `slices.rs` says by which units layers are shared out);
+//!   recurrences, `obstacles.rs` says what stands in the way of them, `width.rs` looks for frames that can run at once,
+//!   `barriers.rs` bounds synchronizations, `slices.rs` says by which units layers are shared out);
 //! - the network that carries the errors back: [`Adjoint`] (`adjoint.rs`, after `normalize.rs` and before
 //!   `simplify.rs`, `gather.rs` and `recompute.rs`). In both, `copies.rs` lets reads of copies read what is copied,
 //!   and between them `constants.rs` takes out what depends on parameters alone.
 //!
-//! `activations/` has the elementwise functions, one file each; `init.rs` the initial weights, `hash.rs` numbers that stand
-//! for names; `nearest.rs` says which name was meant, `count.rs` how many there are.
+//! `activations/` has the elementwise functions and `ops/` the operations on operands in a fixed order, one file each with all
+//! that is known of them but kernels; `init.rs` has the initial weights, `hash.rs` numbers that stand for names, `single.rs` which
+//! numbers single precision can hold; `nearest.rs` says which name was meant, `count.rs` how many there are.
 
 mod activations;
 mod adjoint;
@@ -31,12 +30,12 @@ mod init;
 mod nearest;
 mod normalize;
 mod obstacles;
-mod operation;
+pub mod ops;
 mod parts;
 mod recompute;
-mod recurrence;
 mod scan;
 mod simplify;
+mod single;
 mod slices;
 mod validate;
 mod width;
@@ -49,16 +48,15 @@ pub use count::count;
 pub use error::GraphError;
 pub use graph::{Connect, Graph};
 pub use hash::{TextHash, name_key};
-pub use init::{Init, initial_values};
+pub use init::Init;
 pub use nearest::nearest;
 pub use normalize::normalize;
 pub use obstacles::{Obstacle, ObstacleKind};
-pub use operation::Operation;
+pub use ops::Operation;
 pub use parts::{
     Accumulation, AccumulationKind, Connection, ConnectionId, ConnectionKind, Layer, LayerId, LayerKind,
-    Origin, Output, Range, Start, Submatrix, Weight, WeightId,
+    Origin, Output, Range, Start, Submatrix, Weight, WeightId, initial_values,
 };
-pub use recurrence::Coefficients;
 pub use scan::ScanForm;
 pub use slices::Slices;
 pub use validate::validate;

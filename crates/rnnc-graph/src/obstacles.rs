@@ -6,7 +6,7 @@
 
 use crate::activations::Function;
 use crate::graph::Graph;
-use crate::operation::Operation;
+use crate::ops::Operation;
 use crate::parts::{ConnectionId, ConnectionKind, LayerId};
 
 /// Something that keeps a cycle from being a scan.
@@ -43,6 +43,9 @@ pub enum ObstacleKind {
         layers: Option<usize>,
     },
 }
+
+/// The most numbers a unit's state may have for the cycle to run as a scan of k x k matrices.
+pub(crate) const LARGEST_ORDER: usize = 4;
 
 /// The most obstacles that a remedy names one by one.
 const NAMED: usize = 3;
@@ -89,7 +92,7 @@ impl Words<'_> {
             ObstacleKind::Order { .. } => {
                 return format!(
                     "loop without barriers: elementwise and affine, but of more than {} numbers a unit",
-                    crate::scan::LARGEST_ORDER
+                    LARGEST_ORDER
                 );
             }
         };
@@ -137,10 +140,7 @@ impl Words<'_> {
                     format!("its long delays: `{name}` is read {longest} frames back")
                 }
                 Some(count) => format!("so many layers that are read with a delay: {count}"),
-                None => format!(
-                    "so many layers that are read with a delay: more than {}",
-                    crate::scan::LARGEST_ORDER
-                ),
+                None => format!("so many layers that are read with a delay: more than {}", LARGEST_ORDER),
             },
             // What the adjoint has of these nobody wrote.
             _ if self.is_adjoint => return None,

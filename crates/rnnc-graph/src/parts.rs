@@ -2,7 +2,7 @@
 
 use crate::activations::Function;
 use crate::init::Init;
-use crate::operation::Operation;
+use crate::ops::Operation;
 
 /// A layer of a graph, by its place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -66,6 +66,12 @@ impl Weight {
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
+}
+
+/// The initial values of a weight, row-major in its canonical shape. They depend on the seed, the weight's name
+/// and its shape alone, on every machine.
+pub fn initial_values(weight: &Weight, seed: u64) -> Vec<f64> {
+    weight.init.values(&weight.name, &weight.shape, seed)
 }
 
 /// What a delayed read of a layer gives where it crosses a reset or the stream's ends.

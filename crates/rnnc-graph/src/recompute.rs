@@ -1,7 +1,6 @@
 //! What the backward pass computes again instead of having it saved.
 
 use crate::graph::Graph;
-use crate::operation::Operation;
 use crate::parts::{Connection, ConnectionKind, LayerId, LayerKind, Range};
 use crate::simplify::retain_needed;
 use std::collections::HashMap;
@@ -80,7 +79,7 @@ pub(crate) fn recompute(forward: &Graph, mut adjoint: Graph) -> Graph {
 /// The key of a layer that is a dropout mask.
 fn mask_key(graph: &Graph, id: LayerId) -> Option<u64> {
     match graph.layer_at(id).kind {
-        LayerKind::Operation(Operation::DropoutMask { key, .. }) => Some(key),
+        LayerKind::Operation(op) => op.key(),
         _ => None,
     }
 }

@@ -8,12 +8,8 @@
 
 use crate::activations::Function;
 use crate::graph::Graph;
-use crate::obstacles::{Obstacle, ObstacleKind};
-use crate::operation::Operation;
+use crate::obstacles::{LARGEST_ORDER, Obstacle, ObstacleKind};
 use crate::parts::{Connection, ConnectionId, ConnectionKind, LayerId, LayerKind};
-
-/// The most numbers a unit's state may have for the cycle to run as a scan of k x k matrices.
-pub(crate) const LARGEST_ORDER: usize = 4;
 
 /// An affine recurrence.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,13 +39,17 @@ pub(crate) fn obstacles(
         }
         match l.kind {
             LayerKind::Product if own().nth(1).is_some() => add(ObstacleKind::Product(own().count())),
-            LayerKind::Operation(op) if op != Operation::Divide => {
-                add(ObstacleKind::Operation(op));
-                continue; // its reads are the operation's
-            }
-            LayerKind::Operation(_) if incoming.get(1).is_some_and(|&id| inside(id)) => {
-                add(ObstacleKind::Divisor);
-            }
+            LayerKind::Operation(op) => match op.affine_in() {
+                None => {
+                    add(ObstacleKind::Operation(op));
+                    continue; // its reads are the operation's
+                }
+                Some(operand) => {
+                    if incoming.iter().enumerate().any(|(k, &id)| k != operand && inside(id)) {
+                        add(ObstacleKind::Divisor);
+                    }
+                }
+            },
             _ => {}
         }
         crossing.extend(own().filter(|&id| graph.crosses_units(graph.connection_at(id))).map(|id| {

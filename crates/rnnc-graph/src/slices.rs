@@ -6,7 +6,6 @@
 //! functions and values repeated within a part make such. Whoever has whole heads of all layers waits for nobody between them.
 
 use crate::graph::Graph;
-use crate::operation::Operation;
 use crate::parts::{Connection, ConnectionKind, LayerId, LayerKind, Range};
 use std::collections::BTreeMap;
 
@@ -174,7 +173,7 @@ fn is_computed(graph: &Graph, layer: LayerId) -> bool {
 
 /// Whether it matters which places its units have in the layer, and not in a slice alone.
 fn counts(graph: &Graph, layer: LayerId) -> bool {
-    matches!(graph.layer_at(layer).kind, LayerKind::Operation(Operation::DropoutMask { .. }))
+    matches!(graph.layer_at(layer).kind, LayerKind::Operation(op) if op.key().is_some())
         || graph
             .incoming(layer)
             .any(|c| matches!(c.kind, ConnectionKind::Broadcast { .. }) && graph.crosses_units(c))
@@ -218,6 +217,7 @@ mod tests {
     use crate::activations::Activation;
     use crate::graph::Connect;
     use crate::init::Init;
+    use crate::ops::Operation;
 
     /// Four gates in a layer, normalized, each read by a layer of its own.
     fn gates(n: usize) -> (Graph, [LayerId; 3]) {

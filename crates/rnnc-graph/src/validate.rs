@@ -5,8 +5,9 @@ use crate::count::count;
 use crate::error::GraphError;
 use crate::graph::Graph;
 use crate::init::Init;
-use crate::operation::Operation;
+use crate::ops::Operation;
 use crate::parts::{Connection, ConnectionKind, LayerId, LayerKind, Range, Start, WeightId};
+use crate::single::not_single;
 use std::collections::{HashMap, HashSet};
 
 /// The longest delay. Its only purpose is that sums of delays cannot overflow.
@@ -40,7 +41,8 @@ pub fn validate(graph: &Graph) -> Result<(), GraphError> {
     let mut masks = HashMap::new();
     for id in graph.layer_ids() {
         layer(graph, id)?;
-        if let LayerKind::Operation(Operation::DropoutMask { key, .. }) = graph.layer_at(id).kind
+        if let LayerKind::Operation(op) = graph.layer_at(id).kind
+            && let Some(key) = op.key()
             && let Some(other) = masks.insert(key, id)
         {
             let other = &graph.layer_at(other).name;
@@ -67,18 +69,6 @@ pub fn validate(graph: &Graph) -> Result<(), GraphError> {
 
 fn wrong(graph: &Graph, layer: LayerId, problem: String) -> Result<(), GraphError> {
     Err(GraphError::Layer { layer, name: graph.layer_at(layer).name.clone(), problem })
-}
-
-/// Why single precision cannot hold a number, if it is one that double precision can. Subnormal numbers are 0 on a CPU.
-fn not_single(number: f64) -> Option<String> {
-    if number.is_finite() && (number as f32).is_infinite() {
-        return Some(format!(
-            "{number:e} is too large for single precision, where the largest is about 3.4e38"
-        ));
-    }
-    (number != 0.0 && number.abs() < f64::from(f32::MIN_POSITIVE)).then(|| {
-        format!("{number:e} is too small for single precision, where the smallest but 0 is about 1.2e-38")
-    })
 }
 
 fn vector_weight(
@@ -134,86 +124,13 @@ fn layer(graph: &Graph, id: LayerId) -> Result<(), GraphError> {
 }
 
 fn operation(graph: &Graph, id: LayerId, op: Operation, given: usize) -> Result<(), GraphError> {
-    if given != op.operands() {
-        return wrong(
-            graph,
-            id,
-            format!("{} takes {}, not {given}", op.name(), count(op.operands(), "operand")),
-        );
-    }
-    if let Operation::Normalize { epsilon, .. } = op {
-        if let Some(problem) = not_single(epsilon) {
-            return wrong(graph, id, format!("its epsilon {problem}"));
-        }
-        if !(0.0..f64::INFINITY).contains(&epsilon) {
-            return wrong(graph, id, format!("its epsilon {epsilon} is not a number from 0 on"));
-        }
-    }
-    let size = graph.layer_at(id).size;
-    let groups = match op {
-        Operation::Softmax { groups }
-        | Operation::LogSoftmax { groups }
-        | Operation::Normalize { groups, .. }
-        | Operation::SoftmaxGradient { groups }
-        | Operation::LogSoftmaxGradient { groups }
-        | Operation::NormalizeGradient { groups, .. } => groups,
-        Operation::GroupSum { groups } => {
-            if groups != size {
-                return wrong(
-                    graph,
-                    id,
-                    format!(
-                        "{} {} as many sums, not {size}",
-                        count(groups, "group"),
-                        if groups == 1 { "has" } else { "have" }
-                    ),
-                );
-            }
-            let read = graph.incoming(id).next().map_or(0, |c| c.target_range.len);
-            if groups == 0 || !read.is_multiple_of(groups) {
-                return wrong(graph, id, divide(read, groups, "group"));
-            }
-            return Ok(());
-        }
-        Operation::DropoutMask { probability, .. } => {
-            return if (0.0..1.0).contains(&probability) {
-                Ok(())
-            } else {
-                wrong(graph, id, format!("a dropout probability lies in 0 .. 1, not at {probability}"))
-            };
-        }
-        Operation::CrossEntropy | Operation::CrossEntropyGradient => {
-            let lengths: Vec<usize> = graph.incoming(id).map(|c| c.target_range.len).collect();
-            let (units, logits, symbols) = match lengths[..] {
-                [logits, symbols] => (1, logits, symbols),
-                [1, logits, symbols] => (logits, logits, symbols),
-                _ => (0, 0, 0),
-            };
-            return if units == size && logits == symbols {
-                Ok(())
-            } else {
-                wrong(
-                    graph,
-                    id,
-                    format!(
-                        "{} of {logits} logits and {symbols} symbols, in {}",
-                        op.name(),
-                        count(size, "unit")
-                    ),
-                )
-            };
-        }
-        _ => 1,
+    let checked = if given == op.operands() {
+        let operands: Vec<usize> = graph.incoming(id).map(|c| c.target_range.len).collect();
+        op.check_numbers().and_then(|()| op.check_sizes(&operands, graph.layer_at(id).size))
+    } else {
+        Err(format!("{} takes {}, not {given}", op.name(), count(op.operands(), "operand")))
     };
-    if groups == 0 || !size.is_multiple_of(groups) {
-        return wrong(graph, id, divide(size, groups, "group"));
-    }
-    Ok(())
-}
-
-/// What is wrong with units that are to be divided into parts of one size.
-fn divide(units: usize, parts: usize, part: &str) -> String {
-    format!("{} cannot be divided into {}", count(units, "unit"), count(parts, part))
+    checked.or_else(|problem| wrong(graph, id, problem))
 }
 
 /// The units of the operand that a connection feeds; none are fixed where the operation changes sizes.
@@ -275,10 +192,7 @@ fn connection(graph: &Graph, c: &Connection) -> Result<(), GraphError> {
     let reads_symbols = match c.kind {
         ConnectionKind::Full { heads, .. } => heads == 1 && c.source_range == Range::new(0, source.size),
         ConnectionKind::Identity { .. } => {
-            matches!(
-                target.kind,
-                LayerKind::Operation(Operation::CrossEntropy | Operation::CrossEntropyGradient)
-            )
+            matches!(target.kind, LayerKind::Operation(op) if op.symbol().is_some())
         }
         _ => false,
     };

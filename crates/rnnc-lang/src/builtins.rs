@@ -1,27 +1,27 @@
 //! The functions of the language: their names, how many inputs each takes, and their options.
 
-use rnnc_graph::Activation;
+use rnnc_graph::ops::{Arguments, Given, Operand};
+use rnnc_graph::{Activation, Operation};
 
 /// A function of the language.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Builtin {
     Apply(Activation),
+    /// Of two vectors or more, taken in pairs.
+    Pairs(Operation),
+    /// Of one vector, group by group.
+    Vector(Operation),
     Dense,
     Diag,
     Param,
-    Max,
-    Min,
-    Softmax,
-    LogSoftmax,
-    LayerNorm,
-    RmsNorm,
-    Sum,
+    Norm(Operation),
+    Sum(Operation),
     Mean,
     Concat,
     Slice,
     Broadcast,
     StopGradient,
-    Dropout,
+    Dropout(Operation),
 }
 
 /// How a function is called.
@@ -39,35 +39,43 @@ pub(crate) struct Signature {
 const MANY: usize = usize::MAX;
 
 impl Builtin {
-    /// All of them, by name, but for the activations.
-    const NAMED: [(&'static str, Builtin); 16] = [
+    /// Those that are neither activations nor operations of the usual arguments.
+    const NAMED: [(&'static str, Builtin); 8] = [
         ("dense", Builtin::Dense),
         ("diag", Builtin::Diag),
         ("param", Builtin::Param),
-        ("max", Builtin::Max),
-        ("min", Builtin::Min),
-        ("softmax", Builtin::Softmax),
-        ("log_softmax", Builtin::LogSoftmax),
-        ("layer_norm", Builtin::LayerNorm),
-        ("rms_norm", Builtin::RmsNorm),
-        ("sum", Builtin::Sum),
         ("mean", Builtin::Mean),
         ("concat", Builtin::Concat),
         ("slice", Builtin::Slice),
         ("broadcast", Builtin::Broadcast),
         ("stop_gradient", Builtin::StopGradient),
-        ("dropout", Builtin::Dropout),
     ];
+
+    /// Those that are an operation, as its rule calls them.
+    fn operations() -> impl Iterator<Item = (&'static str, Builtin)> {
+        Operation::samples().filter_map(|operation| {
+            let call = operation.call()?;
+            let builtin = match call.arguments {
+                Arguments::Groups => Builtin::Vector(operation),
+                Arguments::Several => Builtin::Pairs(operation),
+                Arguments::Norm => Builtin::Norm(operation),
+                Arguments::Sum => Builtin::Sum(operation),
+                Arguments::Dropout => Builtin::Dropout(operation),
+            };
+            Some((call.name, builtin))
+        })
+    }
 
     /// The names of all functions.
     pub fn names() -> impl Iterator<Item = &'static str> {
         let activations =
             Activation::ALL.into_iter().filter(|&f| f != Activation::Identity).map(Activation::name);
-        Builtin::NAMED.into_iter().map(|(name, _)| name).chain(activations)
+        Builtin::NAMED.into_iter().chain(Builtin::operations()).map(|(name, _)| name).chain(activations)
     }
 
     pub fn find(name: &str) -> Option<Builtin> {
-        let named = Builtin::NAMED.into_iter().find(|&(n, _)| n == name).map(|(_, builtin)| builtin);
+        let mut named = Builtin::NAMED.into_iter().chain(Builtin::operations());
+        let named = named.find(|&(n, _)| n == name).map(|(_, builtin)| builtin);
         named.or_else(|| Activation::from_name(name).map(Builtin::Apply))
     }
 
@@ -82,24 +90,28 @@ impl Builtin {
             ),
             Builtin::Diag => (1, 1, &[("init", false)], "diag(a)"),
             Builtin::Param => (1, 1, &[("init", false)], "param(n; init = zeros)"),
-            Builtin::Max => (2, MANY, &[], "max(a, b)"),
-            Builtin::Min => (2, MANY, &[], "min(a, b)"),
-            Builtin::Softmax => (1, 1, &[("groups", false)], "softmax(a)"),
-            Builtin::LogSoftmax => (1, 1, &[("groups", false)], "log_softmax(a)"),
-            Builtin::LayerNorm => {
-                (1, 1, &[("groups", false), ("affine", false)], "layer_norm(a; groups = 1, affine = none)")
-            }
-            Builtin::RmsNorm => {
-                (1, 1, &[("groups", false), ("affine", false)], "rms_norm(a; groups = 1, affine = none)")
-            }
-            Builtin::Sum => (1, 1, &[("groups", false)], "sum(a; groups = 1)"),
+            Builtin::Pairs(operation) => (2, MANY, &[], usage(operation)),
+            Builtin::Vector(operation) => (1, 1, &[("groups", false)], usage(operation)),
+            Builtin::Norm(operation) => (1, 1, &[("groups", false), ("affine", false)], usage(operation)),
+            Builtin::Sum(operation) => (1, 1, &[("groups", false)], usage(operation)),
             Builtin::Mean => (1, 1, &[("groups", false)], "mean(a; groups = 1)"),
             Builtin::Concat => (1, MANY, &[], "concat(a, b)"),
             Builtin::Slice => (1, 1, &[("from", true), ("to", true)], "slice(a; from, to)"),
             Builtin::Broadcast => (1, 1, &[("n", true)], "broadcast(a; n)"),
             Builtin::StopGradient => (1, 1, &[], "stop_gradient(a)"),
-            Builtin::Dropout => (1, 1, &[("p", true)], "dropout(a; p)"),
+            Builtin::Dropout(operation) => (1, 1, &[("p", true)], usage(operation)),
         };
         Signature { least, most, options, usage }
     }
+}
+
+/// How a call of an operation is written.
+fn usage(operation: Operation) -> &'static str {
+    operation.call().map_or(operation.name(), |call| call.usage)
+}
+
+/// An elementwise operation of two numbers.
+pub(crate) fn of_numbers(operation: Operation, a: f64, b: f64) -> f64 {
+    let operands = [Operand::Units(&[a]), Operand::Units(&[b])];
+    operation.evaluate(&Given { operands: &operands, units: 1, keeps: None })[0]
 }

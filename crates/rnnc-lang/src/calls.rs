@@ -1,13 +1,13 @@
 //! Calls of the language's functions: their inputs and options, worked out into operations.
 
-use crate::builtins::Builtin;
+use crate::builtins::{Builtin, of_numbers};
 use crate::constants::{Wanted, evaluate, matched, number, whole};
 use crate::diagnostics::{Diagnostic, counted, counted_are};
 use crate::expand::{Context, Expander};
 use crate::instances::{label, missing_option, wrong_inputs};
 use crate::ir::{Constant, Dense, ExprId, Op};
 use crate::syntax::{Call, Expr, Span};
-use rnnc_graph::{Init, Operation};
+use rnnc_graph::Init;
 use std::collections::HashSet;
 
 /// A function's options as given, by their names.
@@ -89,22 +89,23 @@ impl<'t> Expander<'t> {
         };
         let op = match builtin {
             Builtin::Apply(f) => Op::Apply(f, operand),
-            Builtin::Max | Builtin::Min => {
-                let operation = if builtin == Builtin::Max { Operation::Max } else { Operation::Min };
+            Builtin::Pairs(operation) => {
                 let mut result = operand;
                 for &next in &operands[1..] {
                     result = self.push(Op::Pair(operation, result, next), span)?;
                 }
                 return Ok(result);
             }
-            Builtin::Softmax => Op::Vector(Operation::Softmax { groups }, operand),
-            Builtin::LogSoftmax => Op::Vector(Operation::LogSoftmax { groups }, operand),
-            Builtin::Sum => Op::Reduce { operand, groups, mean: false },
+            Builtin::Vector(operation) => {
+                Op::Vector(operation.with_groups(groups).unwrap_or(operation), operand)
+            }
+            Builtin::Sum(_) => Op::Reduce { operand, groups, mean: false },
             Builtin::Mean => Op::Reduce { operand, groups, mean: true },
-            Builtin::LayerNorm | Builtin::RmsNorm => {
+            Builtin::Norm(operation) => {
                 let stem = at.named(&format!("{}{suffix}", call.name.text), call.name.span)?;
                 let affine = self.is_affine(at, &given)?.then_some(stem);
-                Op::Normalize { operand, groups, center: builtin == Builtin::LayerNorm, affine }
+                let operation = operation.with_groups(groups).unwrap_or(operation);
+                Op::Normalize { operand, operation, affine }
             }
             Builtin::Diag => {
                 let name =
@@ -131,7 +132,7 @@ impl<'t> Expander<'t> {
                 Op::Broadcast { operand, size }
             }
             Builtin::StopGradient => Op::StopGradient(operand),
-            Builtin::Dropout => {
+            Builtin::Dropout(_) => {
                 let Some(expr) = given.get("p") else { return Ok(operand) };
                 let probability = number(self.options(at.instance), expr)?;
                 if !(0.0..1.0).contains(&probability) {
@@ -159,8 +160,7 @@ impl<'t> Expander<'t> {
             operands.iter().map(|&operand| self.as_number(operand)).collect::<Option<_>>()?;
         match builtin {
             Builtin::Apply(f) => Some(f.apply(numbers[0])),
-            Builtin::Max => numbers.into_iter().reduce(f64::max),
-            Builtin::Min => numbers.into_iter().reduce(f64::min),
+            Builtin::Pairs(operation) => numbers.into_iter().reduce(|a, b| of_numbers(operation, a, b)),
             _ => None,
         }
     }

@@ -70,14 +70,9 @@ impl Checker<'_, '_> {
         let own = expr.size.unwrap_or(1);
         match &expr.op {
             op if is_elementwise(op) => self.elementwise(expr, own),
-            Op::Vector(_, operand) => {
-                let groups = operation_groups(&expr.op);
-                self.groups(expr, *operand, groups)?;
-                self.larger_groups(expr, *operand, groups)
-            }
-            &Op::Normalize { operand, groups, .. } => {
-                self.groups(expr, operand, groups)?;
-                self.larger_groups(expr, operand, groups)
+            &(Op::Vector(operation, operand) | Op::Normalize { operation, operand, .. }) => {
+                self.groups(expr, operand, operation.groups())?;
+                self.larger_groups(expr, operand, operation.groups())
             }
             &Op::Reduce { operand, groups, .. } => self.groups(expr, operand, groups),
             &Op::Slice { operand, to, .. } if to > self.size(operand) => {
@@ -226,14 +221,4 @@ fn does(count: usize) -> &'static str {
 
 fn from_here(size: usize) -> String {
     format!("{} {} from here", units(size), if size == 1 { "comes" } else { "come" })
-}
-
-fn operation_groups(op: &Op<'_>) -> usize {
-    match op {
-        Op::Vector(
-            rnnc_graph::Operation::Softmax { groups } | rnnc_graph::Operation::LogSoftmax { groups },
-            _,
-        ) => *groups,
-        _ => 1,
-    }
 }

@@ -1,6 +1,6 @@
 //! Constant expressions - sizes, delays, starts, options - and which value is meant for which option.
 
-use crate::builtins::Builtin;
+use crate::builtins::{Builtin, of_numbers};
 use crate::diagnostics::{Diagnostic, listed, shortened, suggestion};
 use crate::habits;
 use crate::ir::Constant;
@@ -225,8 +225,10 @@ fn called(
     }
     let value = match Builtin::find(name) {
         Some(Builtin::Apply(f)) => f.apply(numbers(1)?[0]),
-        Some(Builtin::Max) => numbers(2)?.into_iter().fold(f64::NEG_INFINITY, f64::max),
-        Some(Builtin::Min) => numbers(2)?.into_iter().fold(f64::INFINITY, f64::min),
+        Some(Builtin::Pairs(operation)) => {
+            let numbers = numbers(2)?;
+            of_numbers(operation, numbers[0], numbers[1])
+        }
         Some(_) => return Err(makes_a_layer(call, expr.span, wanted)),
         None => {
             let error = Diagnostic::new(call.name.span, format!("`{}` is not a constant", shortened(name)))

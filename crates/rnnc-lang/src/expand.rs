@@ -14,7 +14,7 @@ use crate::syntax::{self, ExprKind, Name, Network, Span, Statement};
 use std::collections::HashMap;
 
 /// The most layers of a network, and the most cell calls.
-pub const MAX_LAYERS: usize = 200_000;
+pub const MAX_LAYERS: usize = 500_000;
 /// The most tokens of all expanded cells together; it bounds time and memory.
 const MAX_TOKENS: usize = 5_000_000;
 /// The most operations one on top of the other in an expression. It bounds the recursion over expressions.
@@ -64,7 +64,7 @@ pub(crate) fn expand<'t>(
 pub(crate) fn too_large(network: Span) -> Diagnostic {
     Diagnostic::new(network, format!("this network has more than {MAX_LAYERS} layers"))
         .label("expanded from here")
-        .help("a cell that calls another twice doubles it at every level; call fewer cells")
+        .help("each equation, each operation without a name and each bias is a layer; a cell that calls another twice doubles it at every level")
 }
 
 pub(crate) struct Expander<'t> {

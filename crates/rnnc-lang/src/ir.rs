@@ -192,7 +192,7 @@ pub(crate) enum Op<'t> {
     Apply(Activation, ExprId),
     /// Quotient, max, min.
     Pair(Operation, ExprId, ExprId),
-    /// Softmax and log-softmax.
+    /// A function of the units of each group.
     Vector(Operation, ExprId),
     Reduce {
         operand: ExprId,
@@ -201,8 +201,7 @@ pub(crate) enum Op<'t> {
     },
     Normalize {
         operand: ExprId,
-        groups: usize,
-        center: bool,
+        operation: Operation,
         /// The name that gain and bias begin with, if there are any.
         affine: Option<String>,
     },

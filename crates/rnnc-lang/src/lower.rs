@@ -11,9 +11,6 @@ use rnnc_graph::{
 };
 use std::collections::HashMap;
 
-/// The epsilon of layer_norm and rms_norm.
-pub(crate) const EPSILON: f64 = 1e-5;
-
 /// Makes the graph of a network whose sizes are known.
 pub(crate) fn lower(network: &Expanded<'_>, name: &str, place: Span) -> Result<Graph, Diagnostic> {
     let mut lowering = Lowering {
@@ -216,12 +213,8 @@ impl Lowering<'_, '_> {
             &Op::Reduce { operand, groups, mean: false } if plain => {
                 return self.operation(layer, Operation::GroupSum { groups }, &[operand]);
             }
-            &Op::Normalize { operand, groups, center, affine: None } if plain => {
-                return self.operation(
-                    layer,
-                    Operation::Normalize { groups, center, epsilon: EPSILON },
-                    &[operand],
-                );
+            &Op::Normalize { operand, operation, affine: None } if plain => {
+                return self.operation(layer, operation, &[operand]);
             }
             Op::Parameter { size, weight, init } if plain => {
                 let weight = self.weight(weight, &[*size], *init, self.network.expr(id).span)?;
@@ -243,10 +236,8 @@ impl Lowering<'_, '_> {
         self.graph.layer_at_mut(layer).kind = LayerKind::Operation(operation);
         for &operand in operands {
             // Those of a sum over groups are more than its own units.
-            let size = match operation {
-                Operation::GroupSum { .. } => self.size(operand),
-                _ => self.graph.layer_at(layer).size,
-            };
+            let size =
+                if operation.changes_size() { self.size(operand) } else { self.graph.layer_at(layer).size };
             let range = Range::new(0, size);
             match self.network.expr(operand).op {
                 Op::Number(number) => self.constant(number, layer, range),

@@ -6,7 +6,7 @@
 use crate::constants::finite;
 use crate::diagnostics::Diagnostic;
 use crate::ir::{Dense, ExprId, NodeKind, Op};
-use crate::lower::{EPSILON, Lowering};
+use crate::lower::Lowering;
 use crate::syntax::Span;
 use rnnc_graph::{Connection, ConnectionKind, Init, LayerId, LayerKind, Operation, Range};
 
@@ -57,19 +57,16 @@ impl Lowering<'_, '_> {
                 let read = self.weighable(*operand)?;
                 self.weigh(read, layer, ConnectionKind::Diagonal { weight });
             }
-            &Op::Normalize { operand, groups, center, affine: Some(ref stem) } if whole && scale == 1.0 => {
+            &Op::Normalize { operand, operation, affine: Some(ref stem) } if whole && scale == 1.0 => {
                 let name = self.anonymous_name(self.equation);
                 let normal = self.add(name, range.len, LayerKind::Sum, expr.span)?;
-                self.operation(
-                    normal,
-                    Operation::Normalize { groups, center, epsilon: EPSILON },
-                    &[operand],
-                )?;
+                self.operation(normal, operation, &[operand])?;
                 let gain =
                     self.weight(&format!("{stem}.gain"), &[range.len], Init::Constant(1.0), expr.span)?;
                 let read = Read { layer: normal, delay: 0, range, scale: 1.0, stops_gradient: false };
                 self.weigh(read, layer, ConnectionKind::Diagonal { weight: gain });
-                if center {
+                // Without a mean taken out, there is none to put back.
+                if matches!(operation, Operation::Normalize { center: true, .. }) {
                     self.bias(&format!("{stem}.bias"), Init::Zeros, layer, expr.span)?;
                 }
             }

@@ -93,7 +93,7 @@ fn cells_that_do_nothing_but_double_are_refused() {
     }
     text += "network n { input x : vector(2)  y = f59(x)  output y }";
     let errors = timed(|| compile("double.rnn", &text, None).unwrap_err());
-    assert!(errors.to_string().contains("more than 200000 layers"));
+    assert!(errors.to_string().contains("more than 500000 layers"));
 }
 
 #[test]

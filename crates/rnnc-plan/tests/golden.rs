@@ -331,24 +331,6 @@ fn heads_that_read_a_vector_of_all_have_one_barrier() {
 }
 
 #[test]
-fn whole_heads_are_shared_out_where_that_is_predicted_to_be_fastest() {
-    let partition = |units: usize, heads: usize, workers: usize| {
-        let options = PlanOptions { workers, ..PlanOptions::training(1, 256) };
-        let plan = Plan::new(&nets::heads(12, units, heads), options).unwrap();
-        let partitions = both(&plan).map(|pass| {
-            let stage = pass.stages.iter().find(|stage| stage.kind == StageKind::Loop).unwrap();
-            stage.partition
-        });
-        assert_eq!(partitions[0], partitions[1], "{units} units, {heads} heads, {workers} workers");
-        partitions[0]
-    };
-    assert_eq!(partition(512, 2, 2), Partition::Heads);
-    assert_eq!(partition(512, 4, 2), Partition::Heads);
-    assert_eq!(partition(512, 1, 2), Partition::Units, "there are none");
-    assert_eq!(partition(4096, 2, 8), Partition::Units, "too few of them for all");
-}
-
-#[test]
 fn a_bidirectional_layer_runs_both_ways_at_once() {
     let plan = plan(&nets::bidirectional(12, 32));
     assert!(plan.forward.looks_ahead());

@@ -5,7 +5,7 @@ mod nets;
 use proptest::prelude::*;
 use proptest::test_runner::contextualize_config;
 use rnnc_graph::{Graph, LayerKind};
-use rnnc_plan::{BufferId, Instruction, Op, Plan, PlanOptions, Stage};
+use rnnc_plan::{BufferId, Instruction, Op, Plan, PlanOptions, Residency, Stage};
 
 /// The buffers that a stage reads or writes.
 fn uses(stage: &Stage) -> Vec<BufferId> {
@@ -74,7 +74,7 @@ fn in_use(plan: &Plan) -> Vec<(bool, Vec<bool>)> {
 }
 
 fn check(plan: &Plan, streams: usize, frames: usize) {
-    let placement = plan.place(streams, frames, false);
+    let placement = plan.place(streams, frames, false, &Residency::default());
     let used = in_use(plan);
     for (i, buffer) in plan.buffers.iter().enumerate() {
         let bytes = 4 * buffer.width * streams * (frames + buffer.history);
@@ -133,17 +133,17 @@ fn buffers_of_known_networks_in_use_together_never_share_room() {
 fn buffers_whose_lifetimes_do_not_overlap_share_room() {
     let (streams, frames) = (2, 32);
     let plan = Plan::new(&nets::text_model(20, 32), PlanOptions::training(streams, frames)).unwrap();
-    let placement = plan.place(streams, frames, false);
+    let placement = plan.place(streams, frames, false, &Residency::default());
     let apart: u128 = placement.sizes.iter().sum();
     assert!(placement.total < apart, "{} of {apart} bytes", placement.total);
-    assert_eq!(plan.memory(streams, frames, false).buffers, placement.total);
+    assert_eq!(plan.memory(&placement).buffers, placement.total);
     // What is kept for older frames cannot be lent.
-    assert!(plan.place(streams, frames, true).total >= placement.total);
+    assert!(plan.place(streams, frames, true, &Residency::default()).total >= placement.total);
 }
 
 #[test]
 fn sizes_past_all_memory_are_counted_not_overflowed() {
     let plan = Plan::new(&nets::lstm(12, 32, false), PlanOptions::training(1, 64)).unwrap();
-    let placement = plan.place(usize::MAX >> 8, usize::MAX >> 8, false);
+    let placement = plan.place(usize::MAX >> 8, usize::MAX >> 8, false, &Residency::default());
     assert!(placement.total > u128::from(u64::MAX));
 }

@@ -21,7 +21,7 @@ use std::ops::Range;
 ///
 /// ```
 /// use rnnc_graph::{Activation, Connect, Graph};
-/// use rnnc_plan::{Executor, Plan, PlanOptions, Setup, Values, ValuesMut};
+/// use rnnc_plan::{ExecutionConfig, Executor, Plan, PlanOptions, Values, ValuesMut};
 /// // s counts: s = x + s[t-1]
 /// let mut graph = Graph::new("counter");
 /// let x = graph.input("x", 1);

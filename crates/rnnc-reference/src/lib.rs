@@ -5,8 +5,8 @@
 //! time, and trusts no analysis: a value is computed once those that it reads are known. It allocates as it goes.
 //! Read it in this order:
 //! - `window.rs`: frames, steps since reset, and which reads cross a reset;
-//! - `network.rs`: what a read gives, and the value of one layer in one frame (`operations.rs` has the vector
-//!   functions);
+//! - `network.rs`: what a read gives, and the value of one layer in one frame (those of activations and operations are
+//!   `rnnc-graph`'s);
 //! - `order.rs`: all layers in all frames, each after what it reads;
 //! - `gradients.rs`: the gradients of the weights, from the errors that the adjoint network computed;
 //! - `adam.rs`: one step of the optimizer;
@@ -19,7 +19,6 @@ mod differences;
 mod executor;
 mod gradients;
 mod network;
-mod operations;
 mod order;
 mod rounding;
 mod window;

@@ -1,8 +1,8 @@
 //! What a read gives, and the value of one layer in one frame of one stream.
 
-use crate::operations;
 use crate::rounding::{Rounding, Roundings};
 use crate::window::Window;
+use rnnc_graph::ops::{Given, Keeps, Operand};
 use rnnc_graph::{Connection, ConnectionKind, Graph, LayerId, LayerKind, Operation, Range, Start, Submatrix};
 use std::borrow::Cow;
 
@@ -211,58 +211,40 @@ impl Network {
                 rounding.round(layer.size, &mut product);
                 product
             }
-            LayerKind::Operation(Operation::DropoutMask { probability, key }) => {
-                self.mask(around, layer.size, (key, probability), at)
-            }
-            LayerKind::Operation(Operation::CrossEntropy) => {
-                let logits = terms().next().unwrap_or_default();
-                vec![operations::cross_entropy(&logits, self.symbol_operand(around, id, at))]
-            }
-            LayerKind::Operation(Operation::CrossEntropyGradient) => {
-                let operands: Vec<_> = terms().take(2).collect();
-                let symbol = self.symbol_operand(around, id, at);
-                operations::cross_entropy_gradient(operands[0][0], &operands[1], symbol)
-            }
             LayerKind::Operation(operation) => {
-                let mut operands: Vec<_> = terms().collect();
+                let mut terms: Vec<_> = terms().collect();
                 let mut first = 0;
-                for operand in &mut operands {
-                    rounding.round(first, operand);
-                    first += operand.len();
+                for term in &mut terms {
+                    rounding.round(first, term);
+                    first += term.len();
                 }
-                operations::apply(operation, &operands)
+                self.operation(around, id, at, operation, &terms)
             }
             LayerKind::Parameter(weight) => around.weights[weight.index()].clone(),
             LayerKind::Input | LayerKind::Symbol | LayerKind::Residual(_) => Vec::new(),
         }
     }
 
-    /// A dropout mask, drawn by the number of the frame since the streams began.
-    fn mask(
+    /// The value of a layer that is an operation, from the terms that are its operands. What is drawn is drawn by the number
+    /// of the frame since the streams began.
+    fn operation(
         &self,
         around: &Surroundings<'_>,
-        size: usize,
-        (key, probability): (u64, f64),
+        id: LayerId,
         at: Place,
+        operation: Operation,
+        terms: &[Vec<f64>],
     ) -> Vec<f64> {
-        let frame = around.frames_before.wrapping_add(at.frame as u64);
-        let value = |unit| {
-            if !around.training {
-                1.0
-            } else if rnnc_plan::dropout::keeps(
-                around.seed,
-                key,
-                frame,
-                at.stream as u64,
-                unit as u64,
-                probability,
-            ) {
-                1.0 / (1.0 - probability)
-            } else {
-                0.0
-            }
+        let mut operands: Vec<Operand<'_>> = terms.iter().map(|term| Operand::Units(term)).collect();
+        if let Some(place) = operation.symbol() {
+            operands[place] = Operand::Symbol(self.symbol_operand(around, id, at));
+        }
+        let (frame, stream) = (around.frames_before.wrapping_add(at.frame as u64), at.stream as u64);
+        let keeps = |key: u64, probability: f64, unit: usize| {
+            rnnc_plan::dropout::keeps(around.seed, key, frame, stream, unit as u64, probability)
         };
-        (0..size).map(value).collect()
+        let (units, keeps) = (self.graph.layer_at(id).size, around.training.then_some(&keeps as &Keeps<'_>));
+        operation.evaluate(&Given { operands: &operands, units, keeps })
     }
 
     /// The last operand of an operation, where that is a symbol.

@@ -5,8 +5,9 @@
 //!
 //! ```text
 //! schema       2
+//! schedule     how an executor runs the plan: null if none was asked, here and in passes and stages
 //! network      name, layers, connections, parameters, looks_ahead
-//! options      streams, frames, workers, gradients, input_gradients
+//! options      streams, frames, gradients, input_gradients
 //! once[]       layers of parameters alone, computed once a call
 //! passes[]     pass: "forward" or "backward"
 //!   components[]   layers[]: names; kind: "frames", "scan" or "loop"; direction: "forward" or "backward"
@@ -17,52 +18,52 @@
 //!                  unknown
 //!                  reason, remedy: for people
 //!   stages[]       kind: as of components; level: those of one level can run side by side
-//!                  partition: "batch", "units", "serial", or of a loop whole "heads", of a scan "time"
-//!                  predicted_us: of a frame, by partition; null for frames stages
-//!                  pipeline: null, or of loops that run at the same time as others: stages: the first and the last of the
-//!                  pipeline, by their places in the pass; chunks; predicted_us: of a frame, all its loops; loops[]: of each
-//!                  task, workers: the first and how many; partition
-//!                  time_block: null, or of stages that run some frames at a time: stages: the first and the last, by their
-//!                  places in the pass; frames
+//!                  schedule: null, or how the executor runs the stage
 //!                  flops, bytes, steps, frames_at_once, barriers: of a window
 //!     tasks[]       components[]; direction; block: frames in a step, null for all; heads: as of components
 //!                    barriers_per_step: if units are shared out; barriers_per_step_of_heads: if whole heads are
 //!       phases[]       ops[]: op; offset: in frames; parts[]: for people
-//!   predicted_us   of a frame, on a CPU: all: by all workers, as partitioned; one: by one
+//!   schedule       null, or how the executor runs the pass
 //! work         flops, parallel_share, speed_up_bound, critical_path
 //! saved        numbers_per_frame; components[]: component (of the forward pass), layers[], numbers,
 //!              numbers_per_unit
 //! memory       in bytes: weights, gradients, moments, values, total; working: what the executor takes beside;
 //!              values_unshared
 //! ```
+//!
+//! The fields of `schedule` are the executor's: those of the CPU's are listed in `rnnc-cpu/src/explain.rs`.
 
 use crate::names::{Names, plain};
+use crate::notes::{Notes, PassNotes, StageNotes};
+use crate::text::memory_of;
 use rnnc_graph::{Component, Direction, Graph, Kind, Weight};
-use rnnc_plan::{
-    Figures, Lane, Partition, Pass, Plan, PlanOptions, Stage, StageFigures, StageKind, Task, pipelines,
-    time_blocks,
-};
+use rnnc_plan::{Figures, Partition, Pass, Plan, Stage, StageFigures, Task};
 use serde_json::{Value, json};
 
 /// The version of [`json()`]'s fields. It changes when a field goes or changes its meaning.
 pub const SCHEMA_VERSION: u32 = 2;
 
 /// The plan as data. The fields are listed at the top of `json.rs`, in the crate's sources:
-/// `schema`, `network`, `options`, `passes` (with `components` and `stages`), `work`, `saved`, `memory`.
-pub fn json(plan: &Plan) -> Value {
+/// `schema`, `schedule`, `network`, `options`, `passes` (with `components` and `stages`), `work`, `saved`, `memory`. With
+/// notes, it tells how an executor runs it.
+pub fn json(plan: &Plan, notes: Option<&Notes>) -> Value {
     let graph = &plan.forward;
     let options = plan.options;
     let figures = Figures::of(plan);
     let mut stages = figures.stages.iter();
     let passes: Vec<Value> = plan
         .passes()
-        .map(|(name, graph, pass)| pass_value(name, graph, pass, options, &mut stages))
+        .enumerate()
+        .map(|(place, (name, graph, pass))| {
+            let notes = notes.and_then(|notes| notes.passes.get(place));
+            pass_value(name, graph, pass, &mut stages, notes)
+        })
         .collect();
-    let memory = plan.memory(options.streams, options.frames, false);
-    let unshared: u128 = plan.place(options.streams, options.frames, false).sizes.iter().sum();
+    let (memory, unshared) = memory_of(plan, notes);
     let bytes = |n: u128| u64::try_from(n).unwrap_or(u64::MAX);
     json!({
         "schema": SCHEMA_VERSION,
+        "schedule": notes.map(|notes| &notes.json),
         "network": {
             "name": graph.name(),
             "layers": graph.layers().len(),
@@ -73,7 +74,6 @@ pub fn json(plan: &Plan) -> Value {
         "options": {
             "streams": options.streams,
             "frames": options.frames,
-            "workers": options.workers,
             "gradients": options.gradients,
             "input_gradients": options.input_gradients,
         },
@@ -105,40 +105,18 @@ fn pass_value<'a>(
     name: &str,
     graph: &Graph,
     pass: &Pass,
-    options: PlanOptions,
     figures: &mut impl Iterator<Item = &'a StageFigures>,
+    notes: Option<&PassNotes>,
 ) -> Value {
     let names = Names::of(graph, pass);
-    let frames = options.frames.max(1) as f64;
-    let stages: Vec<Value> =
-        (0..).zip(&pass.stages).zip(figures).map(|((at, stage), f)| {
-            let mut value = stage_value(graph, &names, stage, f);
-            if stage.kind != StageKind::Frames {
-                let choices = stage.choices(options).into_iter();
-                let choices = choices.map(|(partition, us)| (json!(partition), json!(us / frames)));
-                let choices = choices.map(|(partition, us)| (partition.as_str().unwrap_or_default().to_string(), us));
-                value["predicted_us"] = choices.collect::<serde_json::Map<_, _>>().into();
-            }
-            if let Some(pipeline) = pipelines::of_stage(&pass.pipelines, at).filter(|_| stage.kind == StageKind::Loop) {
-                let lane = |lane: &Lane| {
-                    json!({ "workers": [lane.workers.start, lane.workers.len()], "partition": lane.partition })
-                };
-                value["pipeline"] = json!({
-                    "stages": [pipeline.stages.0, pipeline.stages.1],
-                    "chunks": pipeline.chunks,
-                    "predicted_us": pipeline.us / frames,
-                    "loops": pipeline.loops_of(pass, at).iter().map(lane).collect::<Vec<_>>(),
-                });
-            }
-            if let Some(time_block) = time_blocks::of_stage(&pass.time_blocks, at) {
-                value["time_block"] = json!({ "stages": [time_block.stages.0, time_block.stages.1], "frames": time_block.frames });
-            }
-            value
-        }).collect();
+    let stages = pass.stages.iter().enumerate().zip(figures).map(|((at, stage), figures)| {
+        let notes = notes.and_then(|notes| notes.stages.get(at));
+        stage_value(graph, &names, stage, figures, notes)
+    });
+    let stages: Vec<Value> = stages.collect();
     let components: Vec<Value> = pass.components.list.iter().map(|c| component_value(graph, c)).collect();
-    let (us, by_one) = pass.predicted(options);
-    let predicted = json!({ "all": us / frames, "one": by_one / frames });
-    json!({ "pass": name, "components": components, "stages": stages, "predicted_us": predicted })
+    let schedule = notes.map(|notes| &notes.json);
+    json!({ "pass": name, "components": components, "stages": stages, "schedule": schedule })
 }
 
 fn direction(direction: Direction) -> &'static str {
@@ -173,14 +151,17 @@ fn component_value(graph: &Graph, c: &Component) -> Value {
     })
 }
 
-fn stage_value(graph: &Graph, names: &Names<'_>, stage: &Stage, figures: &StageFigures) -> Value {
+fn stage_value(
+    graph: &Graph,
+    names: &Names<'_>,
+    stage: &Stage,
+    figures: &StageFigures,
+    notes: Option<&StageNotes>,
+) -> Value {
     json!({
         "kind": stage.kind,
         "level": stage.level,
-        "partition": stage.partition,
-        "predicted_us": null,
-        "pipeline": null,
-        "time_block": null,
+        "schedule": notes.map(|notes| &notes.json),
         "flops": figures.flops,
         "bytes": figures.bytes,
         "steps": figures.steps,

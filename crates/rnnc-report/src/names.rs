@@ -195,6 +195,12 @@ pub(crate) fn thousands(n: u128) -> String {
     out
 }
 
+/// A number with as many digits as it needs, at most two after the point.
+pub fn trimmed(value: f64) -> String {
+    let text = format!("{value:.2}");
+    text.trim_end_matches('0').trim_end_matches('.').to_string()
+}
+
 /// Three figures and a prefix: `1.23 MB` of 1,234,567 and `B`.
 pub fn scaled(n: f64, unit: &str) -> String {
     let prefixes = ["", "k", "M", "G", "T", "P", "E", "Z", "Y"];

@@ -4,6 +4,8 @@
 use crate::equations::{Equations, equation};
 use crate::expressions::{functions, is_named, titles};
 use crate::names::{GLUE, at, count, plain, scaled, shorten};
+use crate::notes::Notes;
+use crate::text::memory_of;
 use rnnc_graph::{
     Component, Connection, ConnectionId, ConnectionKind, Direction, Kind, LayerId, ObstacleKind, Operation,
     Range,
@@ -35,8 +37,9 @@ pub struct Predicted {
     pub workers: usize,
 }
 
-/// What became of a network, in about a dozen lines and in the words of its text.
-pub fn summary(plan: &Plan, predicted: Option<Predicted>) -> String {
+/// What became of a network, in about a dozen lines and in the words of its text. What it takes in memory, an executor's
+/// notes know better.
+pub fn summary(plan: &Plan, notes: Option<&Notes>, predicted: Option<Predicted>) -> String {
     let figures = Figures::of(plan);
     let equations = Equations::of(&plan.forward);
     let cycles = cycles(plan, &equations);
@@ -52,7 +55,7 @@ pub fn summary(plan: &Plan, predicted: Option<Predicted>) -> String {
         out.entry("", &format!("And {left} more, of other kinds."));
     }
     backward(plan, &equations, &cycles, &mut out);
-    costs(plan, &figures, predicted, &mut out);
+    costs(plan, &figures, notes, predicted, &mut out);
     plain(&out.text)
 }
 
@@ -525,7 +528,13 @@ fn backward(plan: &Plan, equations: &Equations<'_>, cycles: &[Cycle<'_>], out: &
     out.entry("backward", &format!("{what}. {else_}"));
 }
 
-fn costs(plan: &Plan, figures: &Figures, predicted: Option<Predicted>, out: &mut Page) {
+fn costs(
+    plan: &Plan,
+    figures: &Figures,
+    notes: Option<&Notes>,
+    predicted: Option<Predicted>,
+    out: &mut Page,
+) {
     let limit = match figures.parallel_share >= 0.9995 {
         true => String::new(),
         false => format!(
@@ -539,7 +548,7 @@ fn costs(plan: &Plan, figures: &Figures, predicted: Option<Predicted>, out: &mut
         "work",
         &format!("{flops} a window, {} of it parallel over frames{limit}.", percent(figures.parallel_share)),
     );
-    let memory = plan.memory(plan.options.streams, plan.options.frames, false);
+    let (memory, _) = memory_of(plan, notes);
     let bytes = |n: u128| scaled(n as f64, "B");
     let mut parts = vec![format!("weights {}", bytes(memory.weights))];
     if plan.backward_pass.is_some() {

@@ -1,10 +1,10 @@
 //! A plan for people, in 100 columns.
 
-use crate::names::{Names, count, plain, scaled, shorten, thousands};
+use crate::names::{Names, count, plain, scaled, shorten, thousands, trimmed};
+use crate::notes::{Notes, StageNotes};
 use rnnc_graph::{Component, Components, Direction, Graph, Kind, LayerId};
 use rnnc_plan::{
-    ComponentFigures, Figures, Op, Partition, Pass, Placed, Plan, StageFigures, StageKind, pipelines,
-    time_blocks,
+    ComponentFigures, Figures, Memory, Partition, Pass, Plan, Residency, StageFigures, StageKind,
 };
 
 /// The columns of a line.
@@ -13,14 +13,14 @@ const WIDTH: usize = 100;
 const MOST_LISTED: usize = 40;
 
 /// The plan in words: components with kinds and reasons, stages with operations and costs, how much of the work is
-/// parallel, and what it all takes in memory.
-pub fn text(plan: &Plan) -> String {
+/// parallel, and what it all takes in memory. With notes, also how an executor runs it.
+pub fn text(plan: &Plan, notes: Option<&Notes>) -> String {
     let figures = Figures::of(plan);
     let mut out = Page::default();
-    heading(plan, &mut out);
+    heading(plan, notes, &mut out);
     let mut stages = figures.stages.iter();
     let mut number = 0;
-    for (name, graph, pass) in plan.passes() {
+    for (place, (name, graph, pass)) in plan.passes().enumerate() {
         out.blank();
         out.line(0, &format!("{} pass", capital(name)));
         let saved: &[ComponentFigures] = if name == "forward" { &figures.saved } else { &[] };
@@ -30,13 +30,14 @@ pub fn text(plan: &Plan) -> String {
         let names = Names::of(graph, pass);
         for (at, figures) in (0..pass.stages.len()).zip(&mut stages) {
             number += 1;
-            stage(plan, graph, pass, &names, at, figures, number, &mut out);
+            let notes = notes.and_then(|notes| notes.passes.get(place)?.stages.get(at));
+            stage(graph, pass, &names, at, figures, number, notes, &mut out);
         }
     }
     out.blank();
-    work(plan, &figures, &mut out);
+    work(plan, &figures, notes, &mut out);
     out.blank();
-    memory(plan, &figures, &mut out);
+    memory(plan, &figures, notes, &mut out);
     plain(&out.text)
 }
 
@@ -88,7 +89,7 @@ fn capital(word: &str) -> String {
     letters.next().map(|c| c.to_uppercase().chain(letters).collect()).unwrap_or_default()
 }
 
-fn heading(plan: &Plan, out: &mut Page) {
+fn heading(plan: &Plan, notes: Option<&Notes>, out: &mut Page) {
     let graph = &plan.forward;
     let options = plan.options;
     let name = if graph.name().is_empty() { "network" } else { graph.name() };
@@ -104,10 +105,10 @@ fn heading(plan: &Plan, out: &mut Page) {
     out.line(
         0,
         &format!(
-            "planned for {}, windows of {}, {}{}",
+            "planned for {}, windows of {}{}{}",
             count(options.streams, "stream"),
             count(options.frames, "frame"),
-            count(options.workers.max(1), "worker"),
+            notes.map_or(String::new(), |notes| format!(", {}", notes.runner)),
             if options.gradients { ", with gradients" } else { ", forward only" }
         ),
     );
@@ -186,12 +187,6 @@ fn components(graph: &Graph, pass: &Pass, saved: &[ComponentFigures], out: &mut 
     if more > 0 {
         out.line(4, &format!("and {} more, in json", count(more, "cycle")));
     }
-}
-
-/// A number with as many digits as it needs, at most two after the point.
-fn trimmed(value: f64) -> String {
-    let text = format!("{value:.2}");
-    text.trim_end_matches('0').trim_end_matches('.').to_string()
 }
 
 fn runs(c: &Component) -> String {
@@ -279,13 +274,13 @@ fn barriers(pass: &Pass, at: usize, c: &Component) -> Option<String> {
 
 #[allow(clippy::too_many_arguments)] // one line of the report, and all it tells of
 fn stage(
-    plan: &Plan,
     graph: &Graph,
     pass: &Pass,
     names: &Names<'_>,
     at: usize,
     figures: &StageFigures,
     number: usize,
+    notes: Option<&StageNotes>,
     out: &mut Page,
 ) {
     let stage = &pass.stages[at];
@@ -315,22 +310,16 @@ fn stage(
     let cost = format!("{}, {}", scaled(figures.flops, "FLOP"), scaled(figures.bytes, "B"));
     out.blank();
     out.line(4, &format!("{number:>2}  {kind:<6}  level {level}, {how}{beside}  [{cost}]"));
-    out.paragraph(8, 8, &partition(plan, pass, at, number));
-    if let Some(time_block) = time_blocks::of_stage(&pass.time_blocks, at) {
-        let (first, last) = (number + time_block.stages.0 - at, number + time_block.stages.1 - at);
-        let frames = count(time_block.frames, "frame");
-        let text = format!(
-            "stages {first} to {last} take turns, {frames} at a time: what they move stays in a cache"
-        );
-        out.paragraph(8, 8, &text);
+    for paragraph in notes.map_or(&[][..], |notes| &notes.text) {
+        out.paragraph(8, 8, paragraph);
     }
-    // Whoever shares out streams, or nothing, needs no barriers within a loop.
-    let pipeline = pipelines::of_stage(&pass.pipelines, at);
     for (task_number, task) in stage.tasks.iter().enumerate() {
-        let lane =
-            pipeline.filter(|_| stage.kind == StageKind::Loop).map(|w| &w.loops_of(pass, at)[task_number]);
-        let partition = lane.map_or(stage.partition, |lane| lane.partition);
-        let partition = if stage.kind == StageKind::Frames { Partition::Units } else { partition };
+        // Whoever shares out streams, or nothing, needs no barriers within a loop.
+        let partition = notes.and_then(|notes| notes.partitions.get(task_number).copied());
+        let partition = match stage.kind {
+            StageKind::Frames => Partition::Units,
+            StageKind::Scan | StageKind::Loop => partition.unwrap_or(Partition::Units),
+        };
         let mut indent = 8;
         if stage.tasks.len() > 1 {
             let layers: Vec<String> = task
@@ -371,91 +360,7 @@ fn stage(
     }
 }
 
-/// How the work is shared out, and why: of loops and scans, with the times that the choice goes by.
-fn partition(plan: &Plan, pass: &Pass, at: usize, number: usize) -> String {
-    let stage = &pass.stages[at];
-    let workers = plan.options.workers.max(1);
-    if workers == 1 {
-        return "one worker does all".into();
-    }
-    if stage.kind == StageKind::Frames {
-        let is_gradient =
-            |op: &Placed| matches!(op.op, Op::WeightGradient(_) | Op::TableGradient(_) | Op::Reduce(_));
-        let mut ops = stage.tasks.iter().flat_map(|task| &task.phases).flat_map(|phase| &phase.ops);
-        return match stage.partition {
-            Partition::Serial => "one worker does all: too little to share".into(),
-            _ if ops.all(is_gradient) => format!("weights are shared out among {workers} workers"),
-            Partition::Batch | Partition::Time => {
-                format!("rows (frames of streams) are shared out: there are enough for {workers} workers")
-            }
-            Partition::Units | Partition::Heads => {
-                let meet = match stage.cost.barriers {
-                    0 => "no barriers".to_string(),
-                    n => count(n as usize, "barrier"),
-                };
-                format!("units are shared out ({meet}): there are too few rows for {workers} workers")
-            }
-        };
-    }
-    let a_frame = |us: f64| format!("{} us", trimmed(us / plan.options.frames.max(1) as f64));
-    let choices = stage.choices(plan.options);
-    let name = |partition: Partition| match partition {
-        Partition::Serial => "one worker",
-        Partition::Batch => "sharing out streams",
-        Partition::Units => "sharing out units",
-        Partition::Heads => "sharing out whole heads",
-        Partition::Time => "chunks of frames",
-    };
-    let others = |chosen: Option<Partition>| {
-        let possible =
-            |partition: Partition| partition != Partition::Batch || plan.options.streams >= workers;
-        let others =
-            choices.iter().filter(|&&(partition, _)| Some(partition) != chosen && possible(partition));
-        others
-            .map(|&(partition, us)| format!("{} {}", name(partition), a_frame(us)))
-            .collect::<Vec<_>>()
-            .join(", ")
-    };
-    if let Some(pipeline) = pipelines::of_stage(&pass.pipelines, at).filter(|_| stage.kind == StageKind::Loop)
-    {
-        let lanes = pipeline.loops_of(pass, at).iter().map(|lane| match lane.workers.len() {
-            1 => format!("worker {}", lane.workers.start + 1),
-            _ => format!("workers {} to {}", lane.workers.start + 1, lane.workers.end),
-        });
-        let lanes = lanes.collect::<Vec<_>>().join(", ");
-        let with = match pipeline.chunks {
-            1 => "its loops run side by side".to_string(),
-            chunks => {
-                let (first, last) = (number + pipeline.stages.0 - at, number + pipeline.stages.1 - at);
-                format!("runs in a pipeline of stages {first} to {last}, {chunks} chunks of frames")
-            }
-        };
-        return format!(
-            "{with}: {lanes}; predicted {} a frame for all loops of the pipeline; by itself {}",
-            a_frame(pipeline.us),
-            others(None)
-        );
-    }
-    let us = choices.iter().find(|(partition, _)| *partition == stage.partition).map_or(0.0, |(_, us)| *us);
-    let how = match stage.partition {
-        Partition::Serial => "one worker does all".to_string(),
-        Partition::Batch => "streams are shared out, without barriers".into(),
-        Partition::Units | Partition::Heads => {
-            let meet = match stage.barriers_per_step(stage.partition) {
-                0 => "no barriers".to_string(),
-                n => format!("{} a step", count(n, "barrier")),
-            };
-            let what = if stage.partition == Partition::Heads { "whole heads" } else { "units" };
-            format!("{what} are shared out ({meet})")
-        }
-        Partition::Time => {
-            format!("chunks of frames are shared out: there are too few lanes for {workers} workers")
-        }
-    };
-    format!("{how}: predicted {} a frame; {}", a_frame(us), others(Some(stage.partition)))
-}
-
-fn work(plan: &Plan, figures: &Figures, out: &mut Page) {
+fn work(plan: &Plan, figures: &Figures, notes: Option<&Notes>, out: &mut Page) {
     let frames = plan.options.frames;
     out.line(0, "Work");
     let mut entry = |label: &str, text: String| out.entry(2, label, 22, &text);
@@ -479,27 +384,28 @@ fn work(plan: &Plan, figures: &Figures, out: &mut Page) {
             count(frames, "frame")
         ),
     );
-    let a_frame = |us: f64| format!("{} us", trimmed(us / frames.max(1) as f64));
-    let passes: Vec<(f64, f64)> = std::iter::once(&plan.forward_pass)
-        .chain(&plan.backward_pass)
-        .map(|pass| pass.predicted(plan.options))
-        .collect();
-    let both = |pick: fn(&(f64, f64)) -> f64| {
-        let us: Vec<String> = passes.iter().map(|pass| a_frame(pick(pass))).collect();
-        us.join(" and ")
-    };
-    let alone = match plan.options.workers {
-        0 | 1 => String::new(),
-        _ => format!("; by one worker {}", both(|pass| pass.1)),
-    };
-    let names = if passes.len() > 1 { "forward and backward" } else { "forward" };
-    entry("on a CPU, predicted", format!("{} a frame {names}{alone}", both(|pass| pass.0)));
+    for (label, text) in notes.iter().flat_map(|notes| &notes.work) {
+        entry(label, text.clone());
+    }
 }
 
-fn memory(plan: &Plan, figures: &Figures, out: &mut Page) {
-    let options = plan.options;
-    let memory = plan.memory(options.streams, options.frames, false);
-    let alone: u128 = plan.place(options.streams, options.frames, false).sizes.iter().sum();
+/// What running takes, and what buffers alone would take if none shared room.
+pub(crate) fn memory_of(plan: &Plan, notes: Option<&Notes>) -> (Memory, u128) {
+    let of = |placement, working| {
+        let memory = Memory { working, ..plan.memory(placement) };
+        (memory, placement.sizes.iter().sum())
+    };
+    match notes {
+        Some(notes) => of(&notes.placement, notes.working.0),
+        None => {
+            let (streams, frames) = (plan.options.streams, plan.options.frames);
+            of(&plan.place(streams, frames, false, &Residency::default()), 0)
+        }
+    }
+}
+
+fn memory(plan: &Plan, figures: &Figures, notes: Option<&Notes>, out: &mut Page) {
+    let (memory, alone) = memory_of(plan, notes);
     out.line(0, "Memory");
     let bytes = |n: u128| scaled(n as f64, "B");
     let mut entry = |label: &str, text: String| out.entry(2, label, 22, &text);
@@ -512,8 +418,8 @@ fn memory(plan: &Plan, figures: &Figures, out: &mut Page) {
         entry("saved", format!("{} a frame of a stream for the backward pass", count(each, "number")));
     }
     entry("values", format!("{} (without sharing room {})", bytes(memory.buffers), bytes(alone)));
-    if memory.working > 0 {
-        entry("working memory", format!("{}: packed weights, and the workers' own", bytes(memory.working)));
+    if let Some((working, of)) = notes.map(|notes| &notes.working).filter(|working| working.0 > 0) {
+        entry("working memory", format!("{}: {of}", bytes(*working)));
     }
     entry("in all", bytes(memory.total()));
 }

@@ -11,55 +11,36 @@ use rnnc_plan::{Figures, Plan, PlanOptions};
 use rnnc_report as report;
 
 fn plan(graph: &rnnc_graph::Graph) -> Plan {
-    Plan::new(graph, PlanOptions { workers: 2, ..PlanOptions::training(1, 64) }).unwrap()
+    Plan::new(graph, PlanOptions::training(1, 64)).unwrap()
 }
 
 #[test]
 fn the_text_of_a_peephole_lstm() {
-    insta::assert_snapshot!(report::text(&plan(&nets::lstm(12, 32, true))));
+    insta::assert_snapshot!(report::text(&plan(&nets::lstm(12, 32, true)), None));
 }
 
 #[test]
 fn the_text_of_independent_towers_tells_their_tasks() {
-    let text = report::text(&plan(&nets::two_towers(12, 32)));
+    let text = report::text(&plan(&nets::two_towers(12, 32)), None);
     assert!(text.contains("2 tasks side by side"), "{text}");
     assert!(text.contains("task of"), "{text}");
 }
 
 #[test]
 fn the_text_of_a_network_that_looks_ahead_warns_of_windows() {
-    let warns = |graph| report::text(&plan(&graph)).contains("It looks ahead");
+    let warns = |graph| report::text(&plan(&graph), None).contains("It looks ahead");
     assert!(warns(nets::bidirectional(4, 8)));
     assert!(!warns(nets::lstm(4, 8, false)));
 }
 
 #[test]
 fn the_text_tells_which_edit_would_make_a_loop_a_scan_or_wider() {
-    let text = report::text(&plan(&nets::elman(4, 8, 2)));
+    let text = report::text(&plan(&nets::elman(4, 8, 2)), None);
     let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
     assert!(text.contains("2 frames at once (no schedule does more)"), "{text}");
     assert!(text.contains("a longer delay in place of `h[t-2]` would let more frames run at once"), "{text}");
     assert!(text.contains("`h` reaches itself through tanh"), "{text}");
     assert!(text.contains("1 every 2 frames planned"), "{text}");
-}
-
-#[test]
-fn the_text_tells_which_barriers_whole_heads_need_and_how_they_are_shared_out() {
-    let of = |heads: usize, workers: usize| {
-        let options = PlanOptions { workers, ..PlanOptions::training(1, 256) };
-        let plan = Plan::new(&nets::heads(12, 512, heads), options).unwrap();
-        report::text(&plan).split_whitespace().collect::<Vec<_>>().join(" ")
-    };
-    let text = of(4, 2);
-    assert!(
-        text.contains("barriers none, if 4 whole heads are shared out; 1 a frame planned, if units are"),
-        "{text}"
-    );
-    assert!(text.contains("whole heads are shared out (no barriers): predicted"), "{text}");
-    assert!(!text.contains("-- barrier --"), "{text}");
-    let text = of(1, 2);
-    assert!(text.contains("1 a frame planned, at least 1 a frame needed, if units are shared out"), "{text}");
-    assert!(text.contains("-- barrier --") && !text.contains("whole heads"), "{text}");
 }
 
 #[test]
@@ -71,7 +52,7 @@ fn a_cycle_without_barriers_is_told_nothing_of_them_and_one_number_is_singular()
         graph.connect(x, h, Connect::identity());
         graph.connect(h, h, Connect::diagonal(u).delay(1));
         graph.output("y", h);
-        report::text(&plan(&graph)).split_whitespace().collect::<Vec<_>>().join(" ")
+        report::text(&plan(&graph), None).split_whitespace().collect::<Vec<_>>().join(" ")
     };
     let of_loop = text(Activation::Tanh);
     assert!(
@@ -87,7 +68,7 @@ fn no_line_of_the_text_is_longer_than_100_columns() {
     for graph in
         [nets::text_model(256, 128), nets::bidirectional(4, 8), nets::sru(4, 8), nets::heads(4, 8, 2)]
     {
-        for line in report::text(&plan(&graph)).lines() {
+        for line in report::text(&plan(&graph), None).lines() {
             assert!(line.chars().count() <= 100 && line.trim_end() == line, "{line:?}");
         }
     }
@@ -96,7 +77,7 @@ fn no_line_of_the_text_is_longer_than_100_columns() {
 #[test]
 fn the_data_of_a_plan_has_its_figures() {
     let plan = plan(&nets::lstm(12, 32, true));
-    let value = report::json(&plan);
+    let value = report::json(&plan, None);
     let figures = Figures::of(&plan);
     assert_eq!(value["schema"], report::SCHEMA_VERSION);
     assert_eq!(value["network"]["parameters"], 4 * 32 * (12 + 32 + 1) + 3 * 32);
@@ -217,7 +198,7 @@ fn networks_too_large_to_draw_are_refused_with_the_limit() {
     // As data and for Graphviz there is no limit, and no depth that overflows.
     let large = inference(&chain(20_000, false));
     assert!(report::dot(&large).contains("n20000"));
-    assert!(report::text(&large).contains("20,001 layers"));
+    assert!(report::text(&large, None).contains("20,001 layers"));
     // The longest that is drawn.
     assert!(report::svg(&inference(&chain(399, false))).is_ok());
 }
@@ -231,7 +212,7 @@ fn an_empty_picture_is_a_picture() {
     let graph = net.out(y);
     let svg = report::svg(&plan(&graph)).unwrap();
     assert!(svg.starts_with("<svg") && svg.ends_with("</svg>\n"));
-    assert!(report::text(&plan(&graph)).starts_with("network: 2 layers"));
+    assert!(report::text(&plan(&graph), None).starts_with("network: 2 layers"));
 }
 
 proptest! {
@@ -242,14 +223,14 @@ proptest! {
     #[test]
     fn every_network_can_be_printed_and_drawn_always_the_same(graph in nets::random::networks(24)) {
         let plan = plan(&graph);
-        prop_assert!(report::text(&plan).contains("Forward pass"));
-        prop_assert_eq!(report::json(&plan), report::json(&plan));
+        prop_assert!(report::text(&plan, None).contains("Forward pass"));
+        prop_assert_eq!(report::json(&plan, None), report::json(&plan, None));
         prop_assert_eq!(report::svg(&plan), report::svg(&plan));
         prop_assert!(report::dot(&plan).starts_with("digraph"));
     }
 }
 
-/// The plan of a text, of one stream and a window of 64 frames, on two workers.
+/// The plan of a text, of one stream and a window of 64 frames.
 fn plan_of(text: &str) -> Plan {
     plan(&rnnc_lang::compile("net.rnn", text, None).unwrap())
 }
@@ -263,18 +244,21 @@ fn every_cell_can_be_printed_and_drawn() {
             rnnc_lang::compile("net.rnn", &text, None)
         };
         let plan = plan(&call("32").or_else(|_| call("32, 4")).unwrap());
-        for line in report::text(&plan).lines() {
+        for line in report::text(&plan, None).lines() {
             assert!(line.chars().count() <= 100, "{}: {line}", cell.name);
         }
         assert!(report::svg(&plan).is_ok(), "{}", cell.name);
-        assert!(report::json(&plan)["passes"][1]["stages"].is_array(), "{}", cell.name);
+        assert!(report::json(&plan, None)["passes"][1]["stages"].is_array(), "{}", cell.name);
     }
 }
 
 #[test]
 fn what_runs_once_a_call_is_told() {
-    let text = report::text(&plan_of(
-        "network net { input x : vector(32)  a = param(32)  lambda = exp(-exp(a))  s = lambda * s[t-1] + x  output s }",
-    ));
+    let text = report::text(
+        &plan_of(
+            "network net { input x : vector(32)  a = param(32)  lambda = exp(-exp(a))  s = lambda * s[t-1] + x  output s }",
+        ),
+        None,
+    );
     assert!(text.contains("computed once a call, of parameters alone"), "{text}");
 }

@@ -15,7 +15,7 @@ fn plan_of(text: &str) -> Plan {
 }
 
 fn summary_of(text: &str) -> String {
-    summary(&plan_of(text), None)
+    summary(&plan_of(text), None, None)
 }
 
 /// The text on one line.
@@ -40,7 +40,7 @@ network words {
 #[test]
 fn the_summary_of_a_word_model() {
     let predicted = Predicted { forward_us: 1.574, backward_us: Some(20.04), workers: 2 };
-    insta::assert_snapshot!(summary(&plan_of(FADING), Some(predicted)));
+    insta::assert_snapshot!(summary(&plan_of(FADING), None, Some(predicted)));
 }
 
 #[test]
@@ -181,7 +181,7 @@ fn every_cell_is_told_in_at_most_thirty_lines_and_in_names_of_its_text() {
             rnnc_lang::compile("net.rnn", &text, None).ok()
         });
         let plan = Plan::new(&graph.unwrap(), PlanOptions::training(1, 64)).unwrap();
-        let text = summary(&plan, None);
+        let text = summary(&plan, None, None);
         assert!(text.lines().count() <= 30, "{}: {text}", cell.name);
         assert!(text.lines().all(|line| line.chars().count() <= 100 && line.trim_end() == line), "{text}");
         assert!(!has_helpers(&text), "{}: {text}", cell.name);
@@ -197,7 +197,7 @@ proptest! {
     fn every_network_is_told_in_short(graph in nets::random::networks(24)) {
         for options in [PlanOptions::training(1, 16), PlanOptions::inference(3, 1)] {
             let plan = Plan::new(&graph, options).unwrap();
-            let text = summary(&plan, None);
+            let text = summary(&plan, None, None);
             prop_assert!(text.lines().count() <= 60, "{text}");
             prop_assert!(!text.contains('\u{1}') && !text.contains('\u{a0}'), "{text}");
         }

@@ -1,7 +1,7 @@
 //! A network with streams, windows and resets.
 
 use crate::cells::cell_networks;
-use crate::networks::{activation_networks, networks};
+use crate::networks::{activation_networks, networks, operation_networks};
 use rnnc_graph::{Graph, name_key};
 use rnnc_plan::{ExecutionConfig, Plan, PlanError, PlanOptions};
 
@@ -99,7 +99,7 @@ pub fn cases() -> Vec<Case> {
             add(Case::new(name, (network.build)(2, 33), 1, &[1; 6], 0.1));
         }
     }
-    for (name, graph) in activation_networks(3, 5) {
+    for (name, graph) in activation_networks(3, 5).into_iter().chain(operation_networks(3, 5)) {
         cases.push(Case::new(&name, graph, 3, &[5, 4], 0.1));
     }
     for (name, graph) in cell_networks(5, 8) {

@@ -8,7 +8,8 @@
 //! - `case.rs`: a network with a number of streams, windows and resets; `data.rs` draws its numbers;
 //! - `check.rs`: runs a case on both executors and compares; `refusals.rs` hands them what they must refuse, and
 //!   `updates.rs` gradients of any size;
-//! - `extremes.rs`: functions over all numbers, and cells with inputs and biases of any size;
+//! - `extremes.rs`: functions over all numbers, and cells with inputs and biases of any size; `norms.rs`:
+//!   normalizations of numbers of any size;
 //! - `altered.rs`: the reference with something wrong, to show that the suite sees it.
 
 mod altered;
@@ -19,6 +20,7 @@ mod data;
 mod extremes;
 mod net;
 mod networks;
+mod norms;
 mod random;
 mod refusals;
 mod updates;
@@ -30,7 +32,8 @@ pub use check::{Make, check, is_well_conditioned};
 pub use data::{Array, Data, Random, WindowData};
 pub use extremes::{check_cells, check_functions};
 pub use net::Net;
-pub use networks::{Build, Network, activation_networks, networks};
+pub use networks::{Build, Network, activation_networks, networks, operation_networks};
+pub use norms::check_norms;
 pub use random::{Smooth, random_case, random_graph};
 pub use refusals::check_refusals;
 pub use updates::check_updates;

@@ -20,7 +20,7 @@ use heads::*;
 use loops::*;
 use operations::*;
 use reads::*;
-use rnnc_graph::{Activation, Graph};
+use rnnc_graph::{Activation, Graph, Operation};
 use slices::*;
 
 /// Makes a network for m and n units.
@@ -37,7 +37,7 @@ pub struct Network {
     pub usual: bool,
 }
 
-/// All of them but those of [`activation_networks`].
+/// All of them but those of [`activation_networks`] and [`operation_networks`].
 pub fn networks() -> Vec<Network> {
     let usual: [(&'static str, Build); 8] = [
         ("elman", elman),
@@ -113,6 +113,16 @@ pub fn networks() -> Vec<Network> {
 /// For each activation, a network that applies it within a loop and outside, to a sum and to a product.
 pub fn activation_networks(m: usize, n: usize) -> Vec<(String, Graph)> {
     Activation::ALL.into_iter().map(|f| (format!("function_{}", f.name()), function(f, m, n))).collect()
+}
+
+/// For each operation but those that stand in adjoints alone, a network that applies it within a loop and outside.
+pub fn operation_networks(m: usize, n: usize) -> Vec<(String, Graph)> {
+    let operations = Operation::samples().filter(|operation| !operation.is_gradient());
+    // What draws its value has no operands: a mask is a factor in other networks.
+    let operations = operations.filter(|operation| operation.key().is_none());
+    operations
+        .map(|o| (format!("operation_{}", o.name().replace([' ', '-'], "_")), operation(o, m, n)))
+        .collect()
 }
 
 /// The largest of 1, 2, 3, 4 that divides n: a number of groups or heads.

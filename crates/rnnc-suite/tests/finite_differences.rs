@@ -2,11 +2,12 @@
 
 use proptest::prelude::*;
 use proptest::test_runner::contextualize_config;
-use rnnc_graph::{Graph, LayerKind, WeightId};
+use rnnc_graph::{Adjoint, AdjointOptions, Graph, GraphError, LayerKind, Operation, WeightId};
 use rnnc_plan::{Executor, ParameterArray, State, Values, ValuesMut};
 use rnnc_reference::{ReferenceExecutor, Verdict, judge};
 use rnnc_suite::{
-    Array, Case, Data, Random, Smooth, activation_networks, cell_networks, networks, random_case,
+    Array, Case, Data, Random, Smooth, activation_networks, cell_networks, networks, operation_networks,
+    random_case,
 };
 
 /// A random linear functional of the outputs of one window, as a function of weights and inputs.
@@ -199,6 +200,26 @@ fn every_gradient_through_every_function_is_a_derivative() {
         for case in small(&name, graph) {
             check_all(&case, 6).unwrap();
         }
+    }
+}
+
+#[test]
+fn every_gradient_through_every_operation_is_a_derivative() {
+    for (name, graph) in operation_networks(2, 3) {
+        for case in small(&name, graph) {
+            check_all(&case, 6).unwrap();
+        }
+    }
+}
+
+#[test]
+fn an_operation_that_is_a_gradient_has_no_adjoint() {
+    for operation in Operation::samples().filter(|operation| operation.is_gradient()) {
+        let mut graph = Graph::new("second");
+        let layer = graph.operation("y", 4, operation);
+        graph.output("y", layer);
+        let adjoint = Adjoint::derive(&graph, AdjointOptions::default());
+        assert!(matches!(adjoint, Err(GraphError::Adjoint(_))), "{}", operation.name());
     }
 }
 

@@ -24,7 +24,7 @@
 #![cfg_attr(not(feature = "cpu"), doc = "```ignore")]
 //! use rnnc::cpu::CpuExecutor;
 //! use rnnc::io::Weights;
-//! use rnnc::plan::{Executor, Part, Plan, PlanOptions, Setup, Update, Values, ValuesMut};
+//! use rnnc::plan::{ExecutionConfig, Executor, ParameterArray, Plan, PlanOptions, Update, Values, ValuesMut};
 //!
 //! let text = "
 //!     network leaky {

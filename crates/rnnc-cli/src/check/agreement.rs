@@ -125,13 +125,12 @@ fn all_arrays(
     args: &ExecutorArgs,
     make: &dyn Fn(Plan, ExecutionConfig) -> Result<Box<dyn Executor>, ExecutorError>,
 ) -> anyhow::Result<Vec<Named>> {
-    let (kind, threads) = (args.executor, args.threads);
+    let threads = args.threads;
     let (frames, streams) = (trial.frames, trial.streams);
     let half = if graph.looks_ahead() { 0 } else { frames / 2 };
     let windows: Vec<_> = [0..half, half..frames].into_iter().filter(|w| !w.is_empty()).collect();
     let step = windows.iter().map(ExactSizeIterator::len).max().unwrap_or(frames);
     let options = PlanOptions::training(streams, frames).with_input_gradients();
-    let options = PlanOptions { workers: kind.workers(threads), ..options };
     let config = ExecutionConfig { window: frames, step, threads, ..trial.config() };
     let mut executor = make(Plan::new(graph, options)?, config)?;
     for (place, weight) in trial.weights.iter().enumerate() {

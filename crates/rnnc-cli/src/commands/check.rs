@@ -8,7 +8,7 @@ use crate::network::NetworkArgs;
 use crate::sequence::{OutputGradients, Sequence};
 use crate::trial::{DrawRange, Trial};
 use clap::Args;
-use rnnc_graph::{Graph, LayerKind, Operation, count};
+use rnnc_graph::{Graph, LayerKind, count};
 use rnnc_io::Weights;
 use std::io::Write;
 use std::path::PathBuf;
@@ -159,7 +159,7 @@ impl Check {
 }
 
 fn has_dropout(graph: &Graph) -> bool {
-    graph.layers().iter().any(|l| matches!(l.kind, LayerKind::Operation(Operation::DropoutMask { .. })))
+    graph.layers().iter().any(|l| matches!(l.kind, LayerKind::Operation(op) if op.key().is_some()))
 }
 
 fn enough_frames(graph: &Graph) -> usize {

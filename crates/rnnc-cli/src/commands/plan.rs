@@ -5,11 +5,11 @@ use crate::failure::{BadInput, Outcome, bad_input};
 use crate::network::NetworkArgs;
 use crate::outputs::check_output;
 use clap::{Args, ValueEnum};
-use rnnc_cpu::CpuExecutor;
+use rnnc_cpu::{Foreseen, PassSchedule};
 use rnnc_cuda::device::Device;
 use rnnc_cuda::driver::{Cuda, Driver};
 use rnnc_cuda::explain::explain;
-use rnnc_plan::{ExecutionConfig, ExecutorError, Pass, Plan as Lowered, PlanOptions};
+use rnnc_plan::{ExecutionConfig, ExecutorError, Plan as Lowered, PlanOptions};
 use rnnc_report::Predicted;
 use std::io::Write;
 use std::path::PathBuf;
@@ -97,28 +97,30 @@ impl Plan {
             (ExecutorKind::Cpu, 1..) => self.threads,
             (executor, threads) => executor.workers(threads),
         };
-        let options = PlanOptions { workers, ..options };
-        let mut plan = Lowered::new(&graph, options)?;
-        if self.executor == ExecutorKind::Cpu {
-            let precision = self.precision.unwrap_or_default().of_config();
-            let config = ExecutionConfig { precision, ..ExecutionConfig::new(self.streams, self.frames) };
-            CpuExecutor::foresee(&mut plan, config, options.workers);
-        }
+        let plan = Lowered::new(&graph, options)?;
+        let precision = self.precision.unwrap_or_default().of_config();
+        let config = ExecutionConfig { precision, ..ExecutionConfig::new(self.streams, self.frames) };
         let mut text = match self.executor {
-            ExecutorKind::Cpu => match self.format {
-                _ if self.device.is_some() => return bad_input("`--device` goes with `--executor cuda`"),
-                Format::Text if self.verbose => rnnc_report::text(&plan),
-                Format::Text => {
-                    let summary = rnnc_report::summary(&plan, Some(predicted(&plan)));
-                    format!(
-                        "{summary}\n`--verbose` lists all stages and operations, `--format svg` draws the network."
-                    )
+            ExecutorKind::Cpu => {
+                if self.device.is_some() {
+                    return bad_input("`--device` goes with `--executor cuda`");
                 }
-                Format::Json => serde_json::to_string_pretty(&rnnc_report::json(&plan))?,
-                Format::Dot => rnnc_report::dot(&plan),
-                Format::Svg => rnnc_report::svg(&plan)?,
-            },
-            ExecutorKind::Cuda => self.on_a_gpu(&plan)?,
+                let foreseen = Foreseen::new(plan, config, workers);
+                let (plan, notes) = (&foreseen.plan, foreseen.notes());
+                match self.format {
+                    Format::Text if self.verbose => rnnc_report::text(plan, Some(&notes)),
+                    Format::Text => {
+                        let summary = rnnc_report::summary(plan, Some(&notes), Some(predicted(&foreseen)));
+                        format!(
+                            "{summary}\n`--verbose` lists all stages and operations, `--format svg` draws the network."
+                        )
+                    }
+                    Format::Json => serde_json::to_string_pretty(&rnnc_report::json(plan, Some(&notes)))?,
+                    Format::Dot => rnnc_report::dot(plan),
+                    Format::Svg => rnnc_report::svg(plan)?,
+                }
+            }
+            ExecutorKind::Cuda => self.on_a_gpu(&plan, config)?,
             ExecutorKind::Reference => {
                 return bad_input("the reference executor has no plan: it runs the network frame by frame");
             }
@@ -134,13 +136,11 @@ impl Plan {
     }
 
     /// What becomes of a plan on a GPU.
-    fn on_a_gpu(&self, plan: &Lowered) -> anyhow::Result<String> {
+    fn on_a_gpu(&self, plan: &Lowered, config: ExecutionConfig) -> anyhow::Result<String> {
         let device = match &self.device {
             Some(name) => known_device(name)?,
             None => this_device()?,
         };
-        let precision = self.precision.unwrap_or_default().of_config();
-        let config = ExecutionConfig { precision, ..ExecutionConfig::new(self.streams, self.frames) };
         let explanation = explain(plan, config, &device);
         let explanation = explanation.map_err(ExecutorError::from)?;
         match self.format {
@@ -154,12 +154,13 @@ impl Plan {
 }
 
 /// How long a frame is predicted to take on this many of a CPU's threads.
-fn predicted(plan: &Lowered) -> Predicted {
-    let a_frame = |pass: &Pass| pass.predicted(plan.options).0 / plan.options.frames.max(1) as f64;
+fn predicted(foreseen: &Foreseen) -> Predicted {
+    let schedule = &foreseen.schedule;
+    let a_frame = |pass: &PassSchedule| pass.us / schedule.options.frames.max(1) as f64;
     Predicted {
-        forward_us: a_frame(&plan.forward_pass),
-        backward_us: plan.backward_pass.as_ref().map(a_frame),
-        workers: plan.options.workers,
+        forward_us: a_frame(&schedule.forward),
+        backward_us: schedule.backward.as_ref().map(a_frame),
+        workers: schedule.options.workers,
     }
 }
 

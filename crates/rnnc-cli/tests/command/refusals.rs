@@ -321,7 +321,7 @@ fn a_state_of_other_layers_or_sizes_is_refused_by_name() {
         (
             1,
             array("h.o", [1, 2, 4]),
-            "array `h.o`: expected the layers that the network reads with a delay, and `since_reset` (`h.c`, `h.h`, `g`, `since_reset`), \
+            "array `h.o`: expected the layers that the network reads with a delay, and `age` (`h.c`, `h.h`, `g`, `age`), \
              found an array of another name (did you mean `h.c`?)",
         ),
     ];

@@ -19,6 +19,7 @@ pub use parts::{Parts, Rows};
 use super::isa::{mul_add, multiversion};
 use super::vecmath::exp;
 use rnnc_plan::NO_SYMBOL;
+use std::ops::{Range, RangeInclusive};
 use sums::{exact_sums, largest, sum, sums};
 
 multiversion! {
@@ -28,8 +29,9 @@ multiversion! {
     /// out = x - ln (sum of e^x), with room for the exponentials of a group.
     pub fn log_softmax(x: Rows<'_>, groups: usize, room: &mut [f32], out: Parts<'_>) = log_softmax_body;
 
-    /// out = (x - mean) / sqrt(variance + epsilon), with a mean of 0 unless `center`. In double precision: the mean of equal
-    /// numbers is that number then, to the last bit, and no square is too large.
+    /// out = (x - mean) / sqrt(variance + epsilon), with a mean of 0 unless `center`. The mean of equal numbers is
+    /// that number, to the last bit, and no square is too large: in single precision, and where that is not enough for a
+    /// group, in double.
     pub fn normalize(x: Rows<'_>, groups: usize, center: bool, epsilon: f32, out: Parts<'_>) = normalize_body;
 
     /// out = the sum of each group, a unit each.
@@ -118,20 +120,71 @@ fn log_softmax_body<const FMA: bool>(x: Rows<'_>, groups: usize, room: &mut [f32
     }
 }
 
+/// Variances, epsilon counted in, that single precision is sure of: no square that counts was lost below the smallest numbers, and
+/// none was too large.
+const SAFE: RangeInclusive<f32> = 1e-19..=f32::MAX;
+
+/// Means of errors times normalized numbers that it is sure of: what is made of them is finite.
+const SAFE_MEAN: f32 = 1e19;
+
+/// The mean of numbers: what is nearest to it, and the rest. `sum` is of their differences from the first: they are 0 where
+/// numbers are equal, and exact where they are close.
+#[inline(always)]
+fn mean(first: f32, sum: f32, share: f32) -> (f32, f32) {
+    let from_first = sum * share;
+    let mean = first + from_first;
+    (mean, from_first - (mean - first))
+}
+
 #[inline(always)]
 fn normalize_body<const FMA: bool>(x: Rows<'_>, groups: usize, center: bool, epsilon: f32, out: Parts<'_>) {
-    let n = (x.len / groups) as f64;
+    let share = 1.0 / (x.len / groups) as f32;
     for (x, mut out) in x.each().zip(out.each()) {
         for g in out.groups(x.len(), groups) {
             let x = &x[g.clone()];
-            let mean = if center { exact_sums(x, x, |x, _| [x])[0] / n } else { 0.0 };
-            let [squares] = exact_sums(x, x, |x, _| [(x - mean) * (x - mean)]);
-            let inverse = 1.0 / (squares / n + f64::from(epsilon)).sqrt();
+            let (near, rest) = if center {
+                let first = x[0];
+                let [sum] = sums(x, x, (first, first), |[sum], x, _| [sum + (x - first)]);
+                mean(first, sum, share)
+            } else {
+                (0.0, 0.0)
+            };
+            let [squares] = sums(x, x, (near, near), |[sum], x, _| {
+                let x = x - near;
+                [mul_add::<FMA>(x, x, sum)]
+            });
+            let variance = squares * share - rest * rest + epsilon;
+            if !SAFE.contains(&variance) {
+                normalize_exactly(x, center, epsilon, out.of(g));
+                continue;
+            }
+            let inverse = 1.0 / variance.sqrt();
+            let rest = rest * inverse;
             for (own, out) in out.of(g) {
-                for (out, &x) in out.iter_mut().zip(&x[own]) {
-                    *out = ((f64::from(x) - mean) * inverse) as f32;
+                for (out, x) in out.iter_mut().zip(&x[own]) {
+                    *out = mul_add::<FMA>(x - near, inverse, -rest);
                 }
             }
+        }
+    }
+}
+
+/// [`normalize`] for a group of any numbers, in double precision.
+#[cold]
+#[inline(never)]
+fn normalize_exactly<'a>(
+    x: &[f32],
+    center: bool,
+    epsilon: f32,
+    out: impl Iterator<Item = (Range<usize>, &'a mut [f32])>,
+) {
+    let n = x.len() as f64;
+    let mean = if center { exact_sums(x, x, |x, _| [x])[0] / n } else { 0.0 };
+    let [squares] = exact_sums(x, x, |x, _| [(x - mean) * (x - mean)]);
+    let inverse = 1.0 / (squares / n + f64::from(epsilon)).sqrt();
+    for (own, out) in out {
+        for (out, &x) in out.iter_mut().zip(&x[own]) {
+            *out = ((f64::from(x) - mean) * inverse) as f32;
         }
     }
 }
@@ -208,24 +261,64 @@ fn normalize_gradient_body<const FMA: bool>(
     epsilon: f32,
     out: Parts<'_>,
 ) {
-    let n = (x.len / groups) as f64;
+    let share = 1.0 / (x.len / groups) as f32;
     for ((e, x), mut out) in e.each().zip(x.each()).zip(out.each()) {
         for g in out.groups(x.len(), groups) {
             let (e, x) = (&e[g.clone()], &x[g.clone()]);
-            let (mean, mean_error) = if center {
-                let [x, e] = exact_sums(x, e, |x, e| [x, e]);
-                (x / n, e / n)
+            let ((near, rest), (near_error, rest_of_error)) = if center {
+                let first = (x[0], e[0]);
+                let [sum, errors] =
+                    sums(x, e, first, |[sum, errors], x, e| [sum + (x - first.0), errors + (e - first.1)]);
+                (mean(first.0, sum, share), mean(first.1, errors, share))
             } else {
-                (0.0, 0.0)
+                ((0.0, 0.0), (0.0, 0.0))
             };
-            let [squares, along] = exact_sums(x, e, |x, e| [(x - mean) * (x - mean), (x - mean) * e]);
-            let inverse = 1.0 / (squares / n + f64::from(epsilon)).sqrt();
-            let along = along * inverse * inverse / n;
+            // Of errors about their mean, which changes nothing but that no large ones cancel.
+            let [squares, dot] = sums(x, e, (near, near_error), |[squares, dot], x, e| {
+                let x = x - near;
+                [mul_add::<FMA>(x, x, squares), mul_add::<FMA>(x, e - near_error, dot)]
+            });
+            let variance = squares * share - rest * rest + epsilon;
+            let inverse = 1.0 / variance.sqrt();
+            let along = (dot * share - rest * rest_of_error) * inverse;
+            if !(SAFE.contains(&variance) && along.abs() <= SAFE_MEAN) {
+                normalize_gradient_exactly(e, x, center, epsilon, out.of(g));
+                continue;
+            }
+            let along = along * inverse;
+            let rest = rest_of_error - rest * along;
             for (own, out) in out.of(g) {
                 for ((out, &e), &x) in out.iter_mut().zip(&e[own.clone()]).zip(&x[own]) {
-                    *out = (inverse * (f64::from(e) - mean_error - (f64::from(x) - mean) * along)) as f32;
+                    *out = inverse * (mul_add::<FMA>(near - x, along, e - near_error) - rest);
                 }
             }
+        }
+    }
+}
+
+/// [`normalize_gradient`] for a group of any numbers, in double precision.
+#[cold]
+#[inline(never)]
+fn normalize_gradient_exactly<'a>(
+    e: &[f32],
+    x: &[f32],
+    center: bool,
+    epsilon: f32,
+    out: impl Iterator<Item = (Range<usize>, &'a mut [f32])>,
+) {
+    let n = x.len() as f64;
+    let (mean, mean_error) = if center {
+        let [x, e] = exact_sums(x, e, |x, e| [x, e]);
+        (x / n, e / n)
+    } else {
+        (0.0, 0.0)
+    };
+    let [squares, dot] = exact_sums(x, e, |x, e| [(x - mean) * (x - mean), (x - mean) * (e - mean_error)]);
+    let inverse = 1.0 / (squares / n + f64::from(epsilon)).sqrt();
+    let along = dot * inverse * inverse / n;
+    for (own, out) in out {
+        for ((out, &e), &x) in out.iter_mut().zip(&e[own.clone()]).zip(&x[own]) {
+            *out = (inverse * (f64::from(e) - mean_error - (f64::from(x) - mean) * along)) as f32;
         }
     }
 }

@@ -1,6 +1,6 @@
-//! Cores of the kinds that make a plan partition its work in every way.
+//! Cores of the kinds that make a schedule partition work in every way.
 
-use rnnc_plan::Speeds;
+use rnnc_cpu::Speeds;
 
 const CORE: Speeds = Speeds { run: 0.0, wake: 0.0, step: 0.0, ..Speeds::CORE };
 /// Cores so slow that barriers cost nothing beside: all is shared out.

@@ -58,13 +58,10 @@ impl Lanes {
     }
 }
 
-/// The groups of a vector function and the units of each, as its operands (and mostly its result) have them.
+/// The groups of a vector function and the units of each, as its largest operand (and mostly its result) has them.
 pub(crate) fn groups(vector: &Vector) -> (usize, usize) {
-    let units = |operand: usize| vector.operands.get(operand).map_or(0, |read| read.view.len);
-    match vector.operation {
-        Operation::CrossEntropyGradient => (1, units(1)),
-        operation => (operation.groups(), units(0) / operation.groups().max(1)),
-    }
+    let units = vector.operands.iter().map(|read| read.view.len).max().unwrap_or(0);
+    (vector.operation.groups(), units / vector.operation.groups().max(1))
 }
 
 /// The statements of a vector function for one group of one row. The code around defines `lane` and `group` (both u32)
@@ -91,31 +88,35 @@ pub(crate) struct Partitioned {
     pub parts: usize,
 }
 
-/// The sums that [`own_sums`] makes of a part.
-pub(crate) fn sums_of_a_part(vector: &Vector) -> usize {
-    match vector.operation {
-        Operation::Normalize { center, .. } => 1 + usize::from(center),
-        Operation::NormalizeGradient { center, .. } => 2 + 2 * usize::from(center),
-        Operation::SoftmaxGradient { .. } | Operation::LogSoftmaxGradient { .. } => 1,
-        _ => 2,
+/// The sums that [`own_sums`] makes of a part of the units; `None` of what has no such code.
+fn sums(operation: Operation) -> Option<usize> {
+    match operation {
+        Operation::Softmax { .. } | Operation::LogSoftmax { .. } => Some(2),
+        Operation::Normalize { center, .. } => Some(1 + usize::from(center)),
+        Operation::NormalizeGradient { center, .. } => Some(2 + 2 * usize::from(center)),
+        Operation::SoftmaxGradient { .. } | Operation::LogSoftmaxGradient { .. } => Some(1),
+        Operation::GroupSum { .. }
+        | Operation::CrossEntropy
+        | Operation::CrossEntropyGradient
+        | Operation::Divide
+        | Operation::Max
+        | Operation::Min
+        | Operation::Known
+        | Operation::Step
+        | Operation::DropoutMask { .. } => None,
     }
+}
+
+/// The same where [`has_parts`] holds.
+pub(crate) fn sums_of_a_part(vector: &Vector) -> usize {
+    sums(vector.operation).unwrap_or(0)
 }
 
 /// Whether a vector function can be summed up by parts: if it has one group, and its result the units of its operands.
 pub(crate) fn has_parts(vector: &Vector) -> bool {
-    let partitioned = |operands: usize| {
-        let operands = vector.operands.get(..operands).unwrap_or_default();
-        operands.iter().all(|read| read.view.len == vector.to.len)
-    };
-    match vector.operation {
-        Operation::Softmax { groups: 1 }
-        | Operation::LogSoftmax { groups: 1 }
-        | Operation::Normalize { groups: 1, .. } => partitioned(1),
-        Operation::SoftmaxGradient { groups: 1 }
-        | Operation::LogSoftmaxGradient { groups: 1 }
-        | Operation::NormalizeGradient { groups: 1, .. } => partitioned(2),
-        _ => false,
-    }
+    sums(vector.operation).is_some()
+        && vector.operation.groups() == 1
+        && vector.operands.iter().all(|read| read.view.len == vector.to.len)
 }
 
 /// The statements of half a warp, or all of it, that sum up a block's own units of a row; each sum is written by the
@@ -311,28 +312,6 @@ impl<'a> Code<'a> {
         self.reduce(name, "0.f", "sum", |term| format!("{name}_ += {term};"), [value, merged]);
     }
 
-    /// The same in double precision, for what would cancel or overflow. A part's own is handed on in single precision,
-    /// `of_part`.
-    fn exact_sum(&mut self, name: &str, value: &str, merged: &str, of_part: &str) {
-        let (term, parts) = match self.scope {
-            Scope::Parts(_) => (merged, true),
-            Scope::Whole | Scope::Own(_) => (value, false),
-        };
-        let _ = writeln!(self.text, "double {name}_ = 0.;");
-        let body = format!("{name}_ += {term};");
-        if parts {
-            self.each_part(&body)
-        } else {
-            self.each(&body)
-        }
-        let lanes = self.lanes.name();
-        let _ = writeln!(self.text, "const double {name} = {lanes}_sum({name}_);");
-        self.sums.push(format!("{name}_part"));
-        if matches!(self.scope, Scope::Own(_)) {
-            let _ = writeln!(self.text, "const float {name}_part = (float)({of_part});");
-        }
-    }
-
     /// The same where the sum of all is that of the parts'.
     fn plain_sum(&mut self, name: &str, value: &str) {
         self.sum(name, value, &format!("part_{name}[g_k]"));
@@ -354,21 +333,10 @@ impl<'a> Code<'a> {
         [value, merged]: [&str; 2],
     ) {
         let _ = writeln!(self.text, "float {name}_ = {neutral};");
-        match self.scope {
-            Scope::Parts(_) => self.each_part(&body(merged)),
-            Scope::Whole | Scope::Own(_) => self.each(&body(value)),
-        }
+        self.each_of_scope(&body(value), &body(merged));
         self.sums.push(name.into());
         let lanes = self.lanes.name();
         let _ = writeln!(self.text, "const float {name} = {lanes}_{reduction}({name}_);");
-    }
-
-    /// How many units a sum is of: an expression.
-    fn count(&self) -> String {
-        match self.scope {
-            Scope::Own(_) => "g_count".into(),
-            Scope::Whole | Scope::Parts(_) => float(self.size as f64),
-        }
     }
 
     /// A line that only results need.
@@ -400,35 +368,140 @@ impl<'a> Code<'a> {
         let _ = writeln!(self.text, "const u32 g_symbol = as_u32({bits});");
     }
 
-    /// Of x, with those names: the mean (0 if not centered) and 1 / deviation.
-    fn statistics(&mut self, x: &str, center: bool, epsilon: f64) {
-        // In double precision: the mean of equal numbers is that number then, and no square is too large. Of a part, mean
-        // and deviation are handed on.
-        let n = self.count();
-        if center {
-            let own = format!("g_total / {n}");
-            self.exact_sum(
-                "g_total",
-                &format!("(double){x}"),
-                "(double)g_count * part_g_total_part[g_k]",
-                &own,
-            );
-            let _ = writeln!(self.text, "const double g_mean = g_total / {n};");
-        } else {
-            self.line("const double g_mean = 0.;");
-        }
-        // About the mean of all: T. F. Chan, G. H. Golub & R. J. LeVeque, "Updating formulae and a pairwise algorithm for
-        // computing sample variances" (1979).
-        let squares = "(double)part_g_squares_part[g_k] * part_g_squares_part[g_k]";
-        let merged = match center {
-            true => format!(
-                "g_count * ({squares} + (part_g_total_part[g_k] - g_mean) * (part_g_total_part[g_k] - g_mean))"
-            ),
-            false => format!("g_count * ({squares})"),
+    /// A normalization of the last operand x; or its gradient, of the first operand e: with n units, h the normalized ones and
+    /// r = 1 / deviation, r (e - mean(e) - h mean(e h)), the first mean only if centered (Ba, Kiros & Hinton 2016,
+    /// supplement).
+    ///
+    /// In single precision, and where a square may have been too large, or too small to count, again in double.
+    fn normalize(&mut self, center: bool, epsilon: f64, gradient: bool) {
+        let numbers: Vec<(&str, String)> = match gradient {
+            true => vec![("e", self.operand(0)), ("x", self.operand(1))],
+            false => vec![("x", self.operand(0))],
         };
-        let own = format!("sqrt(g_squares / {n})");
-        self.exact_sum("g_squares", &format!("({x} - g_mean) * ({x} - g_mean)"), &merged, &own);
-        self.for_results(&format!("const double g_inverse = 1. / sqrt(g_squares / {n} + {epsilon:e});"));
+        let normal = Normal { center, epsilon, numbers };
+        let whole = matches!(self.scope, Scope::Whole);
+        let unit = if whole { self.unit.replace("g_at", "0u") } else { "own_first".into() };
+        for (operand, (name, _)) in normal.means().enumerate() {
+            let first = self.site.load(operand, &unit);
+            let first = if whole { first } else { format!("own_first < own_end ? {first} : 0.f") };
+            self.line(&format!("const float g_first_{name} = {first};"));
+        }
+        if matches!(self.scope, Scope::Own(_)) {
+            let means = normal.means().map(|(name, _)| format!("g_own_mean_{name}"));
+            let along = gradient.then(|| "g_own_along".to_string());
+            self.sums = means.chain(["g_own_deviation".to_string()]).chain(along).collect();
+            self.line(&format!("float {};", self.sums.join(" = 0.f, ") + " = 0.f"));
+        }
+        self.moments("float", &normal);
+        let there = if whole { "" } else { "own_first >= own_end || " };
+        let along = if gradient { " && fabsf(g_along) <= 1e19f" } else { "" };
+        self.line(&format!(
+            "const bool g_safe = {there}(g_variance >= 1e-19f && g_variance <= 3.4028235e38f{along});"
+        ));
+        self.line("if (g_safe) {");
+        self.normalized("float", &normal);
+        // The lanes of a warp stay together, also where they have two rows.
+        let some = if self.lanes == Lanes::Half { "ballot(!g_safe) != 0" } else { "!g_safe" };
+        self.line(&format!("}}\nif ({some}) {{"));
+        self.moments("double", &normal);
+        self.line("if (!g_safe) {");
+        self.normalized("double", &normal);
+        self.line("} }");
+    }
+
+    /// The sums of a normalization, in a precision: means, as what is nearest to them and the rest, the variance, and the
+    /// mean of errors times the normalized numbers, `g_along`.
+    fn moments(&mut self, real: &str, normal: &Normal<'_>) {
+        let lanes = self.lanes.name();
+        let own = matches!(self.scope, Scope::Own(_));
+        let count = if own { "g_count".into() } else { float(self.size as f64) };
+        self.line(&format!("const {real} g_share = 1 / ({real}){count};"));
+        // Of differences from one of the numbers: they are 0 where numbers are equal, and exact where they are close.
+        let [mut units, mut parts] = [String::new(), String::new()];
+        for (name, value) in normal.means() {
+            self.line(&format!("{real} g_sum_{name} = 0;"));
+            let _ = write!(units, "g_sum_{name} += ({real}){value} - g_first_{name}; ");
+            let mean = format!("({real})part_g_own_mean_{name}[g_k]");
+            let _ = write!(parts, "g_sum_{name} += g_count * ({mean} - g_first_{name}); ");
+        }
+        if normal.center {
+            self.each_of_scope(&units, &parts);
+        }
+        for (name, _) in normal.means() {
+            self.line(&format!("const {real} g_from_{name} = {lanes}_sum(g_sum_{name}) * g_share;"));
+            self.line(&format!("const {real} g_mean_{name} = g_first_{name} + g_from_{name};"));
+            self.line(&format!(
+                "const {real} g_rest_{name} = g_from_{name} - (g_mean_{name} - g_first_{name});"
+            ));
+        }
+        // Parts are put together about the mean of all: T. F. Chan, G. H. Golub & R. J. LeVeque, "Updating formulae and a
+        // pairwise algorithm for computing sample variances" (1979). Errors are about their mean too, so that no large
+        // ones cancel.
+        let gradient = normal.value("e").is_some();
+        let about = |name: &str| normal.about(real, name);
+        let part_about = |name: &str| match normal.center {
+            true => format!("({real})part_g_own_mean_{name}[g_k] - g_mean_{name}"),
+            false => "0".into(),
+        };
+        let mut units = format!("const {real} g_c = {}; g_squares_ += g_c * g_c;", about("x"));
+        let mut parts = format!("const {real} g_c = {}, g_d = part_g_own_deviation[g_k];", part_about("x"));
+        parts.push_str(" g_squares_ += g_count * (g_d * g_d + g_c * g_c);");
+        self.line(&format!("{real} g_squares_ = 0;"));
+        if gradient {
+            self.line(&format!("{real} g_dot_ = 0;"));
+            let _ = write!(units, " g_dot_ += g_c * ({});", about("e"));
+            let part = part_about("e");
+            let _ = write!(parts, " g_dot_ += g_count * (g_d * part_g_own_along[g_k] + g_c * ({part}));");
+        }
+        self.each_of_scope(&units, &parts);
+        // A part's rests are not handed on: its sums stay those about what is nearest to its means.
+        let rest = |a: &str, b: &str| match normal.center && !own {
+            true => format!(" - g_rest_{a} * g_rest_{b}"),
+            false => String::new(),
+        };
+        let [squares, dot] = [rest("x", "x"), rest("x", "e")];
+        self.line(&format!("const {real} g_squares = {lanes}_sum(g_squares_) * g_share{squares};"));
+        self.line(&format!("const {real} g_variance = g_squares + ({real}){:e};", normal.epsilon));
+        let inverse = if real == "float" { "rsqrtf(g_variance)" } else { "1 / sqrt(g_variance)" };
+        self.line(&format!("const {real} g_inverse = {inverse};"));
+        if gradient {
+            self.line(&format!("const {real} g_dot = {lanes}_sum(g_dot_) * g_share{dot};"));
+            self.line(&format!("const {real} g_along = g_dot * g_inverse;"));
+        }
+    }
+
+    /// What is made of a normalization's sums: results, or what a part hands on.
+    fn normalized(&mut self, real: &str, normal: &Normal<'_>) {
+        let x = normal.about(real, "x");
+        let gradient = normal.value("e").is_some();
+        if matches!(self.scope, Scope::Own(_)) {
+            let root = if real == "float" { "sqrtf" } else { "sqrt" };
+            self.line(&format!("const {real} g_deviation = {root}(g_squares);"));
+            self.line("g_own_deviation = (float)g_deviation;");
+            for (name, _) in normal.means() {
+                self.line(&format!("g_own_mean_{name} = (float)g_mean_{name};"));
+            }
+            if gradient {
+                // By the deviation, so that it is no larger than errors are. Without one, it is 0 or NaN.
+                self.line("g_own_along = (float)(g_dot / (g_deviation == 0 ? 1 : g_deviation));");
+            }
+        } else if gradient {
+            let e = normal.about(real, "e");
+            self.line(&format!("const {real} g_slope = g_along * g_inverse;"));
+            let rest = if normal.center { " - (g_rest_e - g_rest_x * g_slope)" } else { "" };
+            self.store_each(&format!("(float)(g_inverse * (({e}) - ({x}) * g_slope{rest}))"));
+        } else {
+            let rest = if normal.center { " - g_rest_x * g_inverse" } else { "" };
+            self.store_each(&format!("(float)(({x}) * g_inverse{rest})"));
+        }
+    }
+
+    /// Over a lane's units, or its parts.
+    fn each_of_scope(&mut self, units: &str, parts: &str) {
+        match self.scope {
+            Scope::Parts(_) => self.each_part(parts),
+            Scope::Whole | Scope::Own(_) => self.each(units),
+        }
     }
 
     /// Of exp(x - `g_max`), as `g_sum`.
@@ -464,11 +537,7 @@ impl<'a> Code<'a> {
                 self.for_results("const float g_log = f_log(g_sum);");
                 self.store_each(&format!("({x} - g_max) - g_log"));
             }
-            Operation::Normalize { center, epsilon, .. } => {
-                let x = self.operand(0);
-                self.statistics(&x, center, epsilon);
-                self.store_each(&format!("(float)(({x} - g_mean) * g_inverse)"));
-            }
+            Operation::Normalize { center, epsilon, .. } => self.normalize(center, epsilon, false),
             Operation::GroupSum { groups } => {
                 let x = self.operand(0);
                 self.plain_sum("g_sum", &x);
@@ -492,33 +561,7 @@ impl<'a> Code<'a> {
                 self.plain_sum("g_sum", &e);
                 self.store_each(&format!("{e} - f_exp({y}) * g_sum"));
             }
-            // With h the normalized x and r = 1 / deviation: r (e - mean(e) - h mean(e h)), the first mean only if
-            // centered (Ba, Kiros & Hinton 2016, supplement).
-            Operation::NormalizeGradient { center, epsilon, .. } => {
-                let (e, x) = (self.operand(0), self.operand(1));
-                self.statistics(&x, center, epsilon);
-                let n = self.count();
-                if center {
-                    self.exact_sum(
-                        "g_errors",
-                        &format!("(double){e}"),
-                        "(double)part_g_errors_part[g_k]",
-                        "g_errors",
-                    );
-                    self.for_results(&format!("const double g_error = g_errors / {n};"));
-                } else {
-                    self.for_results("const double g_error = 0.;");
-                }
-                let merged = match center {
-                    true => {
-                        "part_g_dot_part[g_k] + part_g_errors_part[g_k] * (part_g_total_part[g_k] - g_mean)"
-                    }
-                    false => "(double)part_g_dot_part[g_k]",
-                };
-                self.exact_sum("g_dot", &format!("{e} * ({x} - g_mean)"), merged, "g_dot");
-                self.for_results(&format!("const double g_along = g_dot * g_inverse * g_inverse / {n};"));
-                self.store_each(&format!("(float)(g_inverse * ({e} - g_error - ({x} - g_mean) * g_along))"));
-            }
+            Operation::NormalizeGradient { center, epsilon, .. } => self.normalize(center, epsilon, true),
             Operation::CrossEntropyGradient => {
                 self.symbol(2);
                 let error = self.site.load(0, "0");
@@ -538,6 +581,32 @@ impl<'a> Code<'a> {
             | Operation::Step
             | Operation::DropoutMask { .. } => {}
         }
+    }
+}
+
+/// A normalization, or its gradient.
+struct Normal<'a> {
+    center: bool,
+    epsilon: f64,
+    /// The operands' names and expressions, in order: `e` if it is the gradient, and `x`.
+    numbers: Vec<(&'a str, String)>,
+}
+
+impl Normal<'_> {
+    /// The operands of which there are means.
+    fn means(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.numbers.iter().filter(|_| self.center).map(|(name, value)| (*name, value.as_str()))
+    }
+
+    fn value(&self, name: &str) -> Option<&str> {
+        self.numbers.iter().find(|(own, _)| *own == name).map(|(_, value)| value.as_str())
+    }
+
+    /// An operand about what is nearest to its mean, as an expression.
+    fn about(&self, real: &str, name: &str) -> String {
+        let value = self.value(name).unwrap_or_default();
+        let mean = if self.center { format!(" - g_mean_{name}") } else { String::new() };
+        format!("({real}){value}{mean}")
     }
 }
 

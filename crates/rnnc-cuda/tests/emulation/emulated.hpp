@@ -25,7 +25,6 @@ float log1pf(float) noexcept;
 float sinf(float) noexcept;
 float cosf(float) noexcept;
 float sqrtf(float) noexcept;
-float rsqrtf(float) noexcept;
 float powf(float, float) noexcept;
 float fabsf(float) noexcept;
 float fminf(float, float) noexcept;
@@ -89,6 +88,7 @@ DEVICE double as_double(u64 v) { double d; __builtin_memcpy(&d, &v, 8); return d
 DEVICE u64 as_u64(double v) { u64 u; __builtin_memcpy(&u, &v, 8); return u; }
 DEVICE u32 as_u32(float v) { u32 u; __builtin_memcpy(&u, &v, 4); return u; }
 DEVICE float fused(float a, float b, float c) { return __builtin_fmaf(a, b, c); }
+DEVICE float rsqrtf(float v) { return 1.f / sqrtf(v); }
 
 DEVICE void block_sync(HERE) { Lane* l = lane_record(); l->host->block_sync(l, line); }
 DEVICE void warp_sync(HERE) { Lane* l = lane_record(); l->host->warp_sync(l, line); }

@@ -175,3 +175,43 @@ pub fn function(f: Activation, m: usize, n: usize) -> Graph {
     net.output(inside);
     net.out(product)
 }
+
+/// An operation of layers that its own value reaches a frame later, and once more of layers that it does not reach.
+pub fn operation(operation: Operation, m: usize, n: usize) -> Graph {
+    let mut net = Net::new("operation");
+    let x = net.graph.input("x", m);
+    let symbol = operation.symbol().map(|_| net.graph.symbol("symbol", 2 * n));
+    // An even number of units, so that they fall into groups.
+    let size = 2 * n;
+    for name in ["inside", "outside"] {
+        let mut parts = Vec::new();
+        let operands: Vec<_> = (0..operation.operands())
+            .map(|operand| match symbol {
+                Some(symbol) if operation.symbol() == Some(operand) => symbol,
+                _ => {
+                    // Away from 0, whatever comes back, for what divides by it.
+                    let part = net.dense(&format!("{name}.part{operand}"), size, Sigmoid, &[(x, 0)]);
+                    let above = net.sum(&format!("{name}.above{operand}"), size, Identity);
+                    net.diagonal(part, above, 0);
+                    net.add(part, above, 2.0, 0);
+                    net.graph.connect_constant(0.7, above);
+                    parts.push(part);
+                    above
+                }
+            })
+            .collect();
+        let units = match operation.changes_size() {
+            true => {
+                (1..=size).find(|&units| operation.check_sizes(&vec![size; operands.len()], units).is_ok())
+            }
+            false => Some(size),
+        };
+        let reads: Vec<_> = operands.into_iter().map(|operand| (operand, 0)).collect();
+        let value = net.operation(name, units.unwrap_or(size), operation, &reads);
+        if name == "inside" {
+            parts.into_iter().for_each(|part| net.full(value, part, 1));
+        }
+        net.output(value);
+    }
+    net.graph
+}

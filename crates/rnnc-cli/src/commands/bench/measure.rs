@@ -135,7 +135,7 @@ impl Data {
 impl Bench {
     /// The plan, how it is set up, and the frames of a call.
     fn plan(&self, graph: &Graph, streams: usize) -> anyhow::Result<(Plan, ExecutionConfig, usize)> {
-        let ExecutorArgs { executor: kind, threads, .. } = self.executor;
+        let threads = self.executor.threads;
         let step = match self.schedule {
             Schedule::Window => self.frames,
             Schedule::Frame | Schedule::Session => 1,
@@ -144,7 +144,6 @@ impl Bench {
             true => PlanOptions::inference(streams, step),
             false => PlanOptions::training(streams, step).with_input_gradients(),
         };
-        let options = PlanOptions { workers: kind.workers(threads), ..options };
         Ok((
             Plan::new(graph, options)?,
             ExecutionConfig { threads, ..ExecutionConfig::new(streams, step) },
@@ -181,14 +180,22 @@ impl Bench {
             return Ok(on_a_device(executor, &data, step, effort, self.kernels, speeds)?);
         }
         let before = memory::resident();
-        let mut executor = make(kind, plan, config, precision)?;
-        let made = memory::resident();
-        // The executor's own plan, which may do less than the one it was given.
-        let bounds = match machine {
-            Some(Machine::Cpu(machine)) => Some(Bounds::on_cpu(executor.plan(), machine)),
-            _ => None,
+        // The reference has no bound, and keeps its values in other ways than the plan's.
+        let (mut executor, bounds, planned): (Box<dyn Executor>, _, _) = match kind {
+            ExecutorKind::Cpu => {
+                let executor = self.executor.cpu(plan, config)?;
+                let bounds = match machine {
+                    Some(Machine::Cpu(machine)) => {
+                        Some(Bounds::on_cpu(executor.plan(), executor.schedule(), machine))
+                    }
+                    _ => None,
+                };
+                let planned = executor.memory().total();
+                (Box::new(executor), bounds, Some(planned))
+            }
+            _ => (make(kind, plan, config, precision)?, None, None),
         };
-        let planned = executor.plan().memory(streams, step, false).total();
+        let made = memory::resident();
         let data = Data::draw(graph, streams, self.frames, self.seed)?;
         data.put_weights(&mut *executor)?;
         let ready = memory::resident().filter(|_| memory::forget_peak().is_some());
@@ -210,11 +217,9 @@ impl Bench {
             executor: executor.name(),
             threads: kind.workers(threads),
             bounds,
-            // The reference keeps its values in other ways than the plan's.
-            memory: (kind == ExecutorKind::Cpu)
-                .then_some(taken)
-                .flatten()
-                .map(|taken| (u64::try_from(planned).unwrap_or(u64::MAX), taken)),
+            memory: planned
+                .zip(taken)
+                .map(|(planned, taken)| (u64::try_from(planned).unwrap_or(u64::MAX), taken)),
         })
     }
 }

@@ -128,7 +128,9 @@ fn log_softmax_and_its_gradient_agree_with_double_precision() {
 #[test]
 fn normalize_and_its_gradient_agree_with_double_precision_far_from_zero_too() {
     for (size, groups) in shapes() {
-        for (offset, center, within) in [(0.0, true, 2e-6), (0.5, false, 2e-6), (1e3, true, 1e-3)] {
+        for (offset, center, within) in
+            [(0.0, true, 2e-6), (0.5, false, 2e-6), (1e3, true, 2e-6), (1e6, true, 2e-6)]
+        {
             let x: Vec<f32> = numbers(groups * size, 2).iter().map(|x| offset + x).collect();
             let e = numbers(x.len(), 5);
             let epsilon = 0.01;
@@ -155,34 +157,86 @@ fn normalize_and_its_gradient_agree_with_double_precision_far_from_zero_too() {
 }
 
 #[test]
-fn equal_numbers_normalize_to_zero_and_huge_ones_as_others_do() {
+fn equal_numbers_normalize_to_zero() {
     for (size, isa) in lengths().flat_map(|size| Isa::available().map(move |isa| (size, isa))) {
         for value in [1000.7, 123_456.7, -1e30, 3e38] {
             let x = vec![value; size];
             let normalize = |out: Parts<'_>| normalize(isa, row(&x), 1, true, 1e-5, out);
             check(&format!("normalize {size} times {value:e} ({isa})"), &vec![0.0; size], 0.0, &normalize);
         }
-        let (small, e) = (numbers(size, 2), numbers(size, 5));
-        let huge: Vec<f32> = small.iter().map(|x| x * 2f32.powi(100)).collect();
-        for center in [true, false] {
-            let want =
-                double(&written(size, &[0..size], &|out| normalize(isa, row(&small), 1, center, 0.0, out)));
-            let normalize = |out: Parts<'_>| normalize(isa, row(&huge), 1, center, 1e-5, out);
-            // A number alone is its mean, and there is no deviation to divide by.
-            if size > 1 {
-                check(&format!("normalize huge numbers ({isa})"), &want, 1e-6, &normalize);
-                let want = written(size, &[0..size], &|out| {
-                    normalize_gradient(isa, row(&e), row(&small), 1, center, 0.0, out);
-                });
-                let largest = want.iter().fold(0f32, |most, x| most.max(x.abs()));
-                let got = written(size, &[0..size], &|out| {
-                    normalize_gradient(isa, row(&e), row(&huge), 1, center, 1e-5, out);
-                });
-                for (got, want) in got.iter().zip(&want) {
-                    assert!(
-                        (got * 2f32.powi(100) - want).abs() <= 1e-6 * largest,
-                        "{got:e} {want:e} ({isa})"
-                    );
+    }
+}
+
+/// Rows in which single precision is at its edges, by what they are.
+fn edges(size: usize, seed: usize) -> Vec<(String, Vec<f32>)> {
+    let numbers = numbers(size, seed);
+    let scaled = |scale: f32| numbers.iter().map(|x| x * scale).collect::<Vec<_>>();
+    let mut rows = vec![
+        ("equal".into(), vec![1000.7; size]),
+        ("largest".into(), (0..size).map(|i| [f32::MAX, f32::MIN][i % 3 % 2]).collect()),
+    ];
+    for scale in [1.0, 1e20, 1e30, 1e-15, 1e-30, 1e-37] {
+        rows.push((format!("about {scale:e}"), scaled(scale)));
+    }
+    for offset in [-1e6, 1e20] {
+        // Far apart by their last bits only.
+        let x = numbers.iter().map(|x| offset + offset * 1e-6 * x).collect();
+        rows.push((format!("close to {offset:e}"), x));
+    }
+    for (large, at) in [1e6, 1e20, 3e38].into_iter().flat_map(|large| [(large, 0), (large, size - 1)]) {
+        let mut x = numbers.clone();
+        x[at] = large;
+        rows.push((format!("one of {large:e} in place {at}"), x));
+    }
+    rows
+}
+
+#[test]
+fn normalize_and_its_gradient_agree_with_double_precision_at_the_edges_of_single() {
+    for size in [1, 2, 3, 8, 31, 64, 100, 1025, 4096] {
+        for (what, x) in edges(size, 2) {
+            for (center, epsilon) in
+                [(true, 1e-5f32), (true, 0.0), (false, 1e-5), (false, 0.0), (true, 1e-30)]
+            {
+                let (centered, inverse) = exact_statistics(&double(&x), center, epsilon.into());
+                let want: Vec<f64> = centered.iter().map(|c| c * inverse).collect();
+                let agrees = |what: String, got: &[f32], want: &[f64], scale: f64| {
+                    for (i, (&got, &want)) in got.iter().zip(want).enumerate() {
+                        let within = 4e-6 * scale + f64::from(f32::MIN_POSITIVE);
+                        let near = (f64::from(got) - want).abs() <= within;
+                        let past = got.is_infinite() && want.abs() + within > f64::from(f32::MAX);
+                        // Where all numbers are equal and epsilon is 0, there is no result.
+                        assert!(
+                            near || past || want.is_nan() && got.is_nan(),
+                            "{what}, unit {i} of {size}: {got:e}, not {want:e} of {scale:e}"
+                        );
+                    }
+                };
+                let largest = |x: &[f64]| x.iter().fold(0f64, |most, x| most.max(x.abs()));
+                for isa in Isa::available() {
+                    let what = format!("{what}, {center}, {epsilon:e} ({isa})");
+                    let got =
+                        written(size, &[0..size], &|out| normalize(isa, row(&x), 1, center, epsilon, out));
+                    agrees(what, &got, &want, largest(&want));
+                }
+                for (errors, e) in edges(size, 5) {
+                    let errors = format!("{what}, {center}, {epsilon:e}, errors {errors}");
+                    let e64 = double(&e);
+                    let n = size as f64;
+                    let mean =
+                        if center { e64[0] + e64.iter().map(|e| e - e64[0]).sum::<f64>() / n } else { 0.0 };
+                    let e64: Vec<f64> = e64.iter().map(|e| e - mean).collect();
+                    let along = dot(&e64, &want) / n;
+                    let gradient: Vec<f64> =
+                        e64.iter().zip(&want).map(|(e, y)| inverse * (e - y * along)).collect();
+                    // Where the error is along the numbers themselves, nothing is left of it.
+                    let scale = inverse * largest(&e64).max(largest(&want) * along.abs());
+                    for isa in Isa::available() {
+                        let got = written(size, &[0..size], &|out| {
+                            normalize_gradient(isa, row(&e), row(&x), 1, center, epsilon, out);
+                        });
+                        agrees(format!("{errors} ({isa})"), &got, &gradient, scale);
+                    }
                 }
             }
         }

@@ -53,7 +53,7 @@ impl Layout {
         let rows = work.rows;
         let threads = device.loop_threads;
         let mut ops = task.phases.iter().flat_map(|p| &p.ops);
-        // Sums over a block's threads, in double precision some, take the first numbers.
+        // Sums over a block's threads, perhaps in double precision, take the first numbers.
         let sums = if ops.any(|placed| matches!(placed.op, Op::Vector(_))) { 64 } else { 0 };
         let mut layout = Layout { choice, work, threads, products: Vec::new(), sums, fixed: 0, summed: 0 };
         layout.summed = sums::summed(task, &layout).iter().filter(|s| s.polled).count();

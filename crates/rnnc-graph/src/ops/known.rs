@@ -1,0 +1,43 @@
+//! A number where another one is known, and 0 where that is NaN: for losses, where there may be nothing to compare with.
+
+use super::{Errors, Given, Locality, Operation, Pair, Rule, Term};
+
+pub(super) struct Known;
+
+impl Known {
+    pub(super) const SAMPLES: &[Operation] = &[Operation::Known];
+}
+
+impl Rule for Known {
+    fn name(&self) -> &'static str {
+        "known"
+    }
+
+    fn operands(&self) -> usize {
+        2
+    }
+
+    fn locality(&self) -> Locality {
+        Locality::Unit
+    }
+
+    fn pair(&self) -> Option<Pair> {
+        Some(Pair::Known)
+    }
+
+    /// Not the error times 0 or 1: what is not known may be no number on either side.
+    fn adjoint(&self, errors: &mut dyn Errors) {
+        if errors.flows(0) {
+            let term = errors.operation(0, Operation::Known, &[Term::Error, Term::Operand(1)]);
+            errors.send(0, term);
+        }
+    }
+
+    fn evaluate(&self, given: &Given<'_>) -> Vec<f64> {
+        given.pairs(|a, b| if b.is_nan() { 0.0 } else { a })
+    }
+
+    fn flops(&self) -> u64 {
+        1
+    }
+}

@@ -1,0 +1,44 @@
+//! 1 where a > b, 1/2 where a = b, else 0, and NaN of NaN: what share of the error the adjoints of max and min hand on.
+
+use super::{Errors, Given, Locality, Operation, Pair, Rule};
+use std::cmp::Ordering;
+
+pub(super) struct Step;
+
+impl Step {
+    pub(super) const SAMPLES: &[Operation] = &[Operation::Step];
+}
+
+impl Rule for Step {
+    fn name(&self) -> &'static str {
+        "step"
+    }
+
+    fn operands(&self) -> usize {
+        2
+    }
+
+    fn locality(&self) -> Locality {
+        Locality::Unit
+    }
+
+    fn pair(&self) -> Option<Pair> {
+        Some(Pair::Step)
+    }
+
+    /// Flat on both sides.
+    fn adjoint(&self, _errors: &mut dyn Errors) {}
+
+    fn evaluate(&self, given: &Given<'_>) -> Vec<f64> {
+        given.pairs(|a, b| match a.partial_cmp(&b) {
+            Some(Ordering::Greater) => 1.0,
+            Some(Ordering::Equal) => 0.5,
+            Some(Ordering::Less) => 0.0,
+            None => f64::NAN,
+        })
+    }
+
+    fn flops(&self) -> u64 {
+        1
+    }
+}

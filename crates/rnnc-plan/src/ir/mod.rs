@@ -1,0 +1,25 @@
+//! The plan, as data that no other file of the crate is needed to read.
+//!
+//! `views.rs` has what is read and written, `maps.rs` elementwise programs, `ops.rs` all operations, `stages.rs` what they are
+//! grouped into, `plan.rs` the whole. `repeat.rs` says which place of a repeated operand a unit reads, `weights.rs` where
+//! weights lie, `once.rs` what runs once a call, `cost.rs` what operations cost.
+
+mod cost;
+mod maps;
+mod once;
+mod ops;
+mod plan;
+mod repeat;
+mod stages;
+mod views;
+mod weights;
+
+pub use cost::Cost;
+pub use maps::{Binary, Instruction, Map, Register};
+pub use once::{Flat, Once, OnceMap, OnceOuter, OnceProduct, OnceRead, OnceStep, OnceVector};
+pub use ops::{LookUp, Op, OuterSum, Product, RowSum, ScatterSum, Vector};
+pub use plan::{Buffer, Pass, Plan, PlanError, PlanOptions};
+pub use repeat::Repeat;
+pub use stages::{Partition, Phase, Placed, Stage, StageKind, Task};
+pub use views::{BufferId, Matrix, Read, StartValue, View};
+pub use weights::{WeightLayout, WeightView};

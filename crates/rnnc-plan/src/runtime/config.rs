@@ -1,0 +1,48 @@
+//! How a plan is to be run.
+
+/// How a plan is to be run.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ExecutionConfig {
+    /// Streams side by side, B.
+    pub streams: usize,
+    /// The most frames that errors go back through, h.
+    pub window: usize,
+    /// The most new frames of one call of [`Executor::forward`], h'. If less than `window`, older frames are kept.
+    pub step: usize,
+    /// Worker threads, the caller's included; 0 means as many as the process may use.
+    pub threads: usize,
+    /// Keys the dropout masks.
+    pub seed: u64,
+    /// Whether dropout is on.
+    pub training: bool,
+    /// How coarsely products of matrices may round their operands.
+    pub precision: Precision,
+}
+
+/// How coarsely products of matrices may round their operands. Sums are in single precision, and all else is; an executor
+/// may be more precise than it must.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Precision {
+    /// Single precision throughout.
+    #[default]
+    F32,
+    /// Operands of 11 significant bits (TF32): off by at most 0.05 percent each.
+    Tf32,
+    /// Operands of 8 significant bits (bfloat16): off by at most 0.4 percent each.
+    Bf16,
+}
+
+impl ExecutionConfig {
+    /// B streams in windows of `frames` frames, all of them new, on all cores, without dropout, in single precision.
+    pub fn new(streams: usize, frames: usize) -> ExecutionConfig {
+        ExecutionConfig {
+            streams,
+            window: frames,
+            step: frames,
+            threads: 0,
+            seed: 0,
+            training: false,
+            precision: Precision::F32,
+        }
+    }
+}
