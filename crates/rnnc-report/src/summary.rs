@@ -459,17 +459,17 @@ fn tell(group: &[&Cycle<'_>], out: &mut Page) {
     };
     let same = group.iter().all(|cycle| cycle.is_reversed() == any.is_reversed());
     let within = match (example.cell, group.len()) {
-        _ if !any.is_loop() => String::new(),
-        (None, 1) => String::new(),
-        (Some(_), 1) => "in it ".into(),
-        (Some(_), _) if same => "in each ".into(),
-        (Some(cell), _) => format!("in `{}`, ", short(cell)),
-        (None, _) => "to take one, ".into(),
+        _ if !any.is_loop() => " ".into(),
+        (None, 1) => " ".into(),
+        (Some(_), 1) => " in it ".into(),
+        (Some(_), _) if same => " in each ".into(),
+        (Some(cell), _) => format!(" in `{}`, ", short(cell)),
+        (None, _) => ", to take one, ".into(),
     };
     let itself = example.names.first().map(|name| short(name)).unwrap_or_default();
     let story = example.story.replace(ITSELF, &itself);
     let all = list(&names);
-    out.entry(kind, &format!("{all} {is} computed {how} ({number}{from_the_end}), because {within}{story}"));
+    out.entry(kind, &format!("{all} {is} computed {how} ({number}{from_the_end}), because{within}{story}"));
 }
 
 /// How errors go back through the same equations.
