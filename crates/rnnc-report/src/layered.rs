@@ -35,7 +35,7 @@ impl Edge {
 pub(crate) struct Placed {
     /// The middle of each vertex.
     pub at: Vec<(f64, f64)>,
-    /// For each edge the points it goes through, its ends included; straight down where it passes a rank.
+    /// For each edge the points it goes through, its ends included; straight down within a rank.
     pub routes: Vec<Vec<(f64, f64)>>,
     pub width: f64,
     pub height: f64,
@@ -120,6 +120,19 @@ pub(crate) fn place(sizes: &[(f64, f64)], edges: &[Edge], last: &[usize]) -> Res
         routes.push(route);
     }
     set_ends(sizes, edges, &at, &mut routes);
+    // Between a vertex and its rank's edge there may be taller ones to the left and right.
+    for (e, route) in edges.iter().zip(&mut routes) {
+        let bottom = tops[ranks[e.upper]] + heights[ranks[e.upper]];
+        let top = tops[ranks[e.lower]];
+        let last = route.len() - 1;
+        let ((first_x, first_y), (last_x, last_y)) = (route[0], route[last]);
+        if last_y > top {
+            route.insert(last, (last_x, top));
+        }
+        if first_y < bottom {
+            route.insert(1, (first_x, bottom));
+        }
+    }
     Ok(Placed { at, routes, width: right - left, height: y - RANK_GAP })
 }
 

@@ -4,16 +4,22 @@
 //! In a box time runs in circles, which a layered drawing cannot have. So what a cycle reads of other frames comes
 //! in at the top, as a mark `h[t-1]` from which lines go down to all that read it; a dashed line leads up to the mark
 //! from the layer itself. What is read from outside comes in at the top as well, and what is read outside goes out at
-//! the bottom.
+//! the bottom. A box's title stands at the top between the lines that come in; where no gap is wide enough, the box
+//! grows to the left. Layers in no cycle read other frames through marks, too.
 
 use crate::layered::{Edge, Placed, place};
-use crate::picture::{Node, Picture, Read};
+use crate::picture::{Picture, Read};
 use std::collections::BTreeMap;
 
 /// Room around what stands in a box.
 const PADDING: f64 = 14.0;
 /// Room for a box's title.
-const HEADER: f64 = 24.0;
+const HEADER: f64 = 26.0;
+/// Where it stands in that.
+const TITLE_TOP: f64 = 5.0;
+const TITLE_HEIGHT: f64 = 18.0;
+/// Room at its left and right.
+const TITLE_GAP: f64 = 12.0;
 /// The width of a letter of a layer's name, and of smaller ones.
 pub(crate) const LETTER: f64 = 7.3;
 pub(crate) const SMALL_LETTER: f64 = 6.3;
@@ -27,6 +33,8 @@ pub(crate) struct Scene {
     pub nodes: Vec<Rect>,
     /// The picture's groups.
     pub boxes: Vec<Rect>,
+    /// Where the groups' titles stand.
+    pub titles: Vec<Rect>,
     pub marks: Vec<Mark>,
     pub lines: Vec<Line>,
 }
@@ -56,8 +64,35 @@ pub(crate) struct Line {
     pub arrow: bool,
     /// Whether its last part is an arch over to a mark.
     pub arch: bool,
-    /// Says which frame is read.
-    pub label: String,
+}
+
+/// A point.
+type Point = (f64, f64);
+
+/// A part of a line: straight, or a cubic Bézier curve.
+pub(crate) struct Piece {
+    pub from: Point,
+    pub controls: Option<(Point, Point)>,
+    pub to: Point,
+}
+
+impl Line {
+    /// Its parts: it leaves and arrives upright wherever it bends.
+    pub fn pieces(&self) -> impl Iterator<Item = Piece> {
+        self.points.windows(2).enumerate().map(|(i, pair)| {
+            let (from, to) = (pair[0], pair[1]);
+            let controls = if self.arch && i + 2 == self.points.len() {
+                let over = from.1 - 4.0 / 3.0 * ARCH; // where a cubic's middle is three quarters of the way
+                Some(((from.0, over), (to.0, over)))
+            } else if (from.0 - to.0).abs() < 0.05 || (from.1 - to.1).abs() < 0.05 {
+                None
+            } else {
+                let middle = (from.1 + to.1) / 2.0;
+                Some(((from.0, middle), (to.0, middle)))
+            };
+            Piece { from, controls, to }
+        })
+    }
 }
 
 /// How high an arch is.
@@ -79,11 +114,22 @@ enum Vertex {
     Exit(usize),
 }
 
-/// A box or a layer in no cycle.
+/// A box, a layer in no cycle, or what such layers read of another frame.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Item {
     Group(usize),
     Node(usize),
+    Mark(usize, i64),
+}
+
+/// A line between items, by its ends.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Between {
+    upper: Item,
+    lower: Item,
+    /// What is read.
+    source: usize,
+    delay: i64,
 }
 
 struct Inside {
@@ -93,6 +139,10 @@ struct Inside {
     placed: Placed,
     width: f64,
     height: f64,
+    /// From the box's left to what stands in it.
+    left: f64,
+    /// From the box's left to its title.
+    title: f64,
 }
 
 pub(crate) fn node_size(picture: &Picture, node: usize) -> (f64, f64) {
@@ -113,8 +163,27 @@ pub(crate) fn arrange(picture: &Picture) -> Result<Scene, usize> {
     let inside: Vec<Inside> =
         (0..picture.groups.len()).map(|g| arrange_inside(picture, g)).collect::<Result<_, _>>()?;
 
-    // The items, and the lines between them: one from each layer to each item that reads it in some frame.
+    // The lines between items: one from each layer to each item that reads it in some frame. The value says whether it is
+    // read through a matrix.
+    let mut between: BTreeMap<Between, bool> = BTreeMap::new();
+    for &Read { target, source, delay, full } in &picture.reads {
+        let (upper, lower) = (item(source), item(target));
+        if upper == lower {
+            continue;
+        }
+        let mut line = |upper, lower| {
+            *between.entry(Between { upper, lower, source, delay }).or_default() |= full;
+        };
+        match lower {
+            Item::Node(_) if delay != 0 => {
+                line(upper, Item::Mark(source, delay));
+                line(Item::Mark(source, delay), lower);
+            }
+            _ => line(upper, lower),
+        }
+    }
     let mut items: Vec<Item> = (0..picture.nodes.len()).map(item).collect();
+    items.extend(between.keys().map(|line| line.lower));
     items.sort_unstable();
     items.dedup();
     let index = |item: Item| items.binary_search(&item).unwrap_or_default(); // all are there
@@ -123,28 +192,29 @@ pub(crate) fn arrange(picture: &Picture) -> Result<Scene, usize> {
         .map(|&item| match item {
             Item::Group(g) => (inside[g].width, inside[g].height),
             Item::Node(node) => node_size(picture, node),
+            Item::Mark(node, delay) => mark_size(&mark_text(picture, node, delay, None)),
         })
         .collect();
-    let mut between: BTreeMap<(Item, usize, i64), bool> = BTreeMap::new();
-    for read in picture.reads.iter().filter(|r| item(r.source) != item(r.target)) {
-        *between.entry((item(read.target), read.source, read.delay)).or_default() |= read.full;
-    }
-    let port = |g: usize, vertex: Vertex| {
-        let at = inside[g].vertices.iter().position(|&v| v == vertex)?;
-        Some(inside[g].placed.at[at].0 + PADDING + slack(&inside[g]) - inside[g].width / 2.0)
-    };
+    let ports: Vec<BTreeMap<Vertex, f64>> = inside
+        .iter()
+        .map(|inside| {
+            let ports = inside.vertices.iter().zip(&inside.placed.at);
+            let ports = ports.filter(|(vertex, _)| matches!(vertex, Vertex::Entry(..) | Vertex::Exit(_)));
+            ports.map(|(&vertex, at)| (vertex, at.0 + inside.left - inside.width / 2.0)).collect()
+        })
+        .collect();
     let edges: Vec<Edge> = between
         .keys()
-        .map(|&(to, source, delay)| Edge {
-            upper: index(item(source)),
-            lower: index(to),
-            upper_at: match item(source) {
-                Item::Group(g) => port(g, Vertex::Exit(source)),
-                Item::Node(_) => None,
+        .map(|line| Edge {
+            upper: index(line.upper),
+            lower: index(line.lower),
+            upper_at: match line.upper {
+                Item::Group(g) => ports[g].get(&Vertex::Exit(line.source)).copied(),
+                Item::Node(_) | Item::Mark(..) => None,
             },
-            lower_at: match to {
-                Item::Group(g) => port(g, Vertex::Entry(source, delay)),
-                Item::Node(_) => None,
+            lower_at: match line.lower {
+                Item::Group(g) => ports[g].get(&Vertex::Entry(line.source, line.delay)).copied(),
+                Item::Node(_) | Item::Mark(..) => None,
             },
         })
         .collect();
@@ -155,6 +225,7 @@ pub(crate) fn arrange(picture: &Picture) -> Result<Scene, usize> {
         height: placed.height,
         nodes: vec![Rect::default(); picture.nodes.len()],
         boxes: vec![Rect::default(); picture.groups.len()],
+        titles: vec![Rect::default(); picture.groups.len()],
         ..Scene::default()
     };
     for (place, &item) in items.iter().enumerate() {
@@ -162,23 +233,27 @@ pub(crate) fn arrange(picture: &Picture) -> Result<Scene, usize> {
         let rect = Rect { x: x - width / 2.0, y: y - height / 2.0, width, height };
         match item {
             Item::Node(node) => scene.nodes[node] = rect,
+            Item::Mark(node, delay) => {
+                scene.marks.push(Mark { x, y, text: mark_text(picture, node, delay, None) });
+            }
             Item::Group(g) => {
                 scene.boxes[g] = rect;
-                put_inside(picture, &inside[g], rect, &mut scene);
+                scene.titles[g] = Rect {
+                    x: rect.x + inside[g].title,
+                    y: rect.y + TITLE_TOP,
+                    width: title_width(picture, g),
+                    height: TITLE_HEIGHT,
+                };
+                put_inside(picture, g, &inside[g], rect, &mut scene);
             }
         }
     }
-    for ((&(to, _, delay), &full), points) in between.iter().zip(placed.routes) {
-        let to_node = matches!(to, Item::Node(_));
-        let label = if to_node && delay != 0 { crate::names::at(delay) } else { String::new() };
-        scene.lines.push(Line { points, full, dashed: delay != 0, arrow: to_node, arch: false, label });
+    for ((line, &full), points) in between.iter().zip(placed.routes) {
+        let from_mark = matches!(line.upper, Item::Mark(..));
+        let arrow = !matches!(line.lower, Item::Group(_));
+        scene.lines.push(Line { points, full, dashed: line.delay != 0 && !from_mark, arrow, arch: false });
     }
     Ok(scene)
-}
-
-/// Room at the left where a box's title is wider than what stands in it.
-fn slack(inside: &Inside) -> f64 {
-    (inside.width - 2.0 * PADDING - inside.placed.width) / 2.0
 }
 
 /// Lays out a cycle.
@@ -222,7 +297,7 @@ fn arrange_inside(picture: &Picture, g: usize) -> Result<Inside, usize> {
         .iter()
         .map(|&vertex| match vertex {
             Vertex::Node(node) => node_size(picture, node),
-            Vertex::Mark(node, delay) => mark_size(&mark_text(picture, node, delay)),
+            Vertex::Mark(node, delay) => mark_size(&mark_text(picture, node, delay, Some(g))),
             Vertex::Turn(..) | Vertex::Way(..) | Vertex::Entry(..) | Vertex::Exit(_) => (2.0, 2.0),
         })
         .collect();
@@ -231,10 +306,31 @@ fn arrange_inside(picture: &Picture, g: usize) -> Result<Inside, usize> {
     let edges: Vec<Edge> = links.iter().map(|(from, to, _)| Edge::new(places[from], places[to])).collect();
     let last: Vec<usize> = (0..vertices.len()).filter(|&v| matches!(vertices[v], Vertex::Exit(_))).collect();
     let placed = place(&sizes, &edges, &last)?;
-    let title = picture.groups[g].label.chars().count() as f64 * LETTER;
+    // Room for the title between the lines that come in.
+    let room = title_width(picture, g) + 2.0 * TITLE_GAP;
+    let mut width = placed.width.max(room - 2.0 * PADDING) + 2.0 * PADDING;
+    let mut left = (width - placed.width) / 2.0;
+    let mut entries: Vec<f64> = (0..vertices.len())
+        .filter(|&v| matches!(vertices[v], Vertex::Entry(..)))
+        .map(|v| placed.at[v].0 + left)
+        .collect();
+    entries.sort_by(f64::total_cmp);
+    let gaps =
+        std::iter::once(0.0).chain(entries.iter().copied()).zip(entries.iter().copied().chain([width]));
+    let title = match gaps.into_iter().find(|(from, to)| to - from >= room) {
+        Some((from, _)) => from + TITLE_GAP,
+        None => {
+            let more = room - entries.first().copied().unwrap_or(width);
+            left += more;
+            width += more;
+            TITLE_GAP
+        }
+    };
     Ok(Inside {
-        width: placed.width.max(title) + 2.0 * PADDING,
+        width,
         height: placed.height + HEADER + bottom,
+        left,
+        title,
         full: links.iter().map(|&(_, _, full)| full).collect(),
         vertices,
         edges,
@@ -242,14 +338,25 @@ fn arrange_inside(picture: &Picture, g: usize) -> Result<Inside, usize> {
     })
 }
 
-/// What a mark says; nothing if it only is where a line parts.
-fn mark_text(picture: &Picture, node: usize, delay: i64) -> String {
-    if delay == 0 { String::new() } else { read_label(&picture.nodes[node], delay) }
+fn title_width(picture: &Picture, g: usize) -> f64 {
+    picture.groups[g].label.chars().count() as f64 * LETTER
+}
+
+/// What a mark says in a group, or outside of all; nothing if it only is where a line parts.
+fn mark_text(picture: &Picture, node: usize, delay: i64, group: Option<usize>) -> String {
+    if delay == 0 {
+        return String::new();
+    }
+    let node = &picture.nodes[node];
+    let name = if node.group == group { &node.label } else { &node.full_label };
+    let is_name = name.chars().all(|c| c.is_alphanumeric() || matches!(c, '_' | '.'));
+    let at = crate::names::at(delay);
+    if is_name { format!("{name}[{at}]") } else { format!("({name})[{at}]") }
 }
 
 /// Adds what stands in a box, and the lines to its border.
-fn put_inside(picture: &Picture, inside: &Inside, rect: Rect, scene: &mut Scene) {
-    let shift = |(x, y): (f64, f64)| (rect.x + PADDING + slack(inside) + x, rect.y + HEADER + y);
+fn put_inside(picture: &Picture, g: usize, inside: &Inside, rect: Rect, scene: &mut Scene) {
+    let shift = |(x, y): (f64, f64)| (rect.x + inside.left + x, rect.y + HEADER + y);
     let mut ways: BTreeMap<(usize, i64), Vec<(f64, f64)>> = BTreeMap::new();
     for (i, &vertex) in inside.vertices.iter().enumerate() {
         let (x, y) = shift(inside.placed.at[i]);
@@ -259,15 +366,14 @@ fn put_inside(picture: &Picture, inside: &Inside, rect: Rect, scene: &mut Scene)
                 scene.nodes[node] = Rect { x: x - width / 2.0, y: y - height / 2.0, width, height };
             }
             Vertex::Mark(node, delay) => {
-                scene.marks.push(Mark { x, y, text: mark_text(picture, node, delay) });
+                scene.marks.push(Mark { x, y, text: mark_text(picture, node, delay, Some(g)) });
             }
             Vertex::Turn(..) | Vertex::Way(..) | Vertex::Entry(..) | Vertex::Exit(_) => {}
         }
     }
     for ((edge, &full), route) in inside.edges.iter().zip(&inside.full).zip(&inside.placed.routes) {
         let mut points: Vec<(f64, f64)> = route.iter().map(|&p| shift(p)).collect();
-        let plain =
-            |points, arrow, dashed| Line { points, full, dashed, arrow, arch: false, label: String::new() };
+        let plain = |points, arrow, dashed| Line { points, full, dashed, arrow, arch: false };
         match (inside.vertices[edge.upper], inside.vertices[edge.lower]) {
             (Vertex::Entry(..), Vertex::Mark(_, delay)) => {
                 let top = (points[0].0, rect.y);
@@ -295,16 +401,108 @@ fn put_inside(picture: &Picture, inside: &Inside, rect: Rect, scene: &mut Scene)
             && let Some(&(way, _)) = points.last()
         {
             let (x, y) = shift(inside.placed.at[i]);
-            let height = mark_size(&mark_text(picture, node, delay)).1;
+            let height = mark_size(&mark_text(picture, node, delay, Some(g))).1;
             let top = y - height / 2.0;
             points.extend([(way, top), (x, top)]);
-            let label = String::new();
-            scene.lines.push(Line { points, full: false, dashed: true, arrow: true, arch: true, label });
+            scene.lines.push(Line { points, full: false, dashed: true, arrow: true, arch: true });
         }
     }
 }
 
-/// `h[t-1]`
-fn read_label(node: &Node, delay: i64) -> String {
-    format!("{}[{}]", node.label, crate::names::at(delay))
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rnnc_plan::{Plan, PlanOptions};
+
+    fn picture(text: &str) -> Option<Picture> {
+        let graph = rnnc_lang::compile("net.rnn", text, None).ok()?;
+        Some(Picture::of(&Plan::new(&graph, PlanOptions::inference(1, 64)).unwrap()))
+    }
+
+    /// Networks of each cell of the library and of several, by name.
+    fn pictures() -> Vec<(String, Picture)> {
+        let mut texts: Vec<(String, String)> = Vec::new();
+        for cell in rnnc_lang::cells() {
+            for sizes in ["32", "32, 4"] {
+                let call = |input: &str| format!("{}({input}; {sizes})", cell.name);
+                let one = format!("network n {{ input x : vector(32)  h = {}  output h }}", call("x"));
+                let many = format!(
+                    "network n {{ input x : vector(32)  f = {}  b = reversed {}  y = dense(f, b, x[t-1]; 4)  output y }}",
+                    call("x"),
+                    call("x")
+                );
+                texts.extend([(cell.name.to_string(), one), (format!("{} both ways", cell.name), many)]);
+            }
+        }
+        let attention = "network n { input a : vector(6)  input b : vector(6)  h = gru(concat(a, m[t-1]); 6)
+             scores = concat(sum(h * a[t-1]), sum(h * b))  shares = softmax(scores / sqrt(6))
+             m = slice(shares; 0, 1) * a[t-1] + slice(shares; 1, 2) * b
+             y = dropout(layer_norm(m) + dense(a[t-1], b[t-2], b[t-3]; 6); 0.1)  output y }";
+        texts.push(("attention".into(), attention.into()));
+        let pictures = texts.into_iter().filter_map(|(name, text)| Some((name, picture(&text)?)));
+        pictures.collect()
+    }
+
+    fn overlap(a: Rect, b: Rect) -> bool {
+        a.x < b.x + b.width && b.x < a.x + a.width && a.y < b.y + b.height && b.y < a.y + a.height
+    }
+
+    /// Points of a piece, close to each other.
+    fn points(piece: &Piece) -> impl Iterator<Item = Point> {
+        let (from, to) = (piece.from, piece.to);
+        let (c1, c2) = piece.controls.unwrap_or((from, to));
+        (0..=400).map(move |i| {
+            let t = f64::from(i) / 400.0;
+            let at = |a: f64, b: f64, c: f64, d: f64| {
+                let s = 1.0 - t;
+                s * s * s * a + 3.0 * s * s * t * b + 3.0 * s * t * t * c + t * t * t * d
+            };
+            (at(from.0, c1.0, c2.0, to.0), at(from.1, c1.1, c2.1, to.1))
+        })
+    }
+
+    fn inside((x, y): Point, rect: Rect, by: f64) -> bool {
+        x > rect.x + by && x < rect.x + rect.width - by && y > rect.y + by && y < rect.y + rect.height - by
+    }
+
+    fn mark_rect(mark: &Mark) -> Rect {
+        let (width, height) = mark_size(&mark.text);
+        Rect { x: mark.x - width / 2.0, y: mark.y - height / 2.0, width, height }
+    }
+
+    #[test]
+    fn no_line_crosses_the_title_of_a_group_or_a_layer() {
+        let pictures = pictures();
+        assert!(pictures.len() > 45, "{}", pictures.len());
+        for (name, picture) in pictures {
+            let scene = arrange(&picture).unwrap();
+            for piece in scene.lines.iter().flat_map(Line::pieces) {
+                for point in points(&piece) {
+                    for (title, group) in scene.titles.iter().zip(&picture.groups) {
+                        assert!(!inside(point, *title, 0.0), "{name}: {point:?} in {}", group.label);
+                    }
+                    for (rect, node) in scene.nodes.iter().zip(&picture.nodes) {
+                        assert!(!inside(point, *rect, 0.1), "{name}: {point:?} in {}", node.label);
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn no_two_labels_overlap_and_titles_stand_in_their_boxes() {
+        for (name, picture) in pictures() {
+            let scene = arrange(&picture).unwrap();
+            let marks = scene.marks.iter().map(mark_rect);
+            let labels: Vec<Rect> = scene.titles.iter().chain(&scene.nodes).copied().chain(marks).collect();
+            for (i, &a) in labels.iter().enumerate() {
+                for &b in &labels[..i] {
+                    assert!(!overlap(a, b), "{name}: at {}, {} and {}, {}", a.x, a.y, b.x, b.y);
+                }
+            }
+            for (title, rect) in scene.titles.iter().zip(&scene.boxes) {
+                assert!(title.x > rect.x && title.x + title.width < rect.x + rect.width, "{name}");
+            }
+        }
+    }
 }

@@ -1,6 +1,6 @@
 //! Words for what the operations of a pass read and write: the layers' names, sizes, delays.
 
-use rnnc_graph::{Graph, LayerKind};
+use rnnc_graph::Graph;
 use rnnc_plan::{Op, Overlaps, Pass, Read, View};
 use std::collections::HashMap;
 
@@ -155,7 +155,7 @@ fn delay(delay: i64) -> String {
 }
 
 /// Stands for a space within a name, where no line is to be broken.
-const GLUE: char = '\u{a0}';
+pub(crate) const GLUE: char = '\u{a0}';
 
 /// The first names that fit, and how many there are if not all do. Spaces within names are glue: see [`plain`].
 pub(crate) fn shorten(names: &[String], budget: usize) -> String {
@@ -215,19 +215,6 @@ pub fn scaled(n: f64, unit: &str) -> String {
         _ => 2,
     };
     format!("{value:.digits$} {}{unit}", prefixes[prefix])
-}
-
-/// What a layer is, in a word or two.
-pub(crate) fn kind_word(kind: LayerKind) -> &'static str {
-    match kind {
-        LayerKind::Input => "input",
-        LayerKind::Symbol => "symbol",
-        LayerKind::Parameter(_) => "parameter",
-        LayerKind::Residual(_) => "saved",
-        LayerKind::Sum => "sum",
-        LayerKind::Product => "product",
-        LayerKind::Operation(op) => op.name(),
-    }
 }
 
 #[cfg(test)]

@@ -1,9 +1,14 @@
 //! What a picture of a network shows: its layers but for biases, who reads whom, and which components they form.
 
-use crate::names::{count, kind_word};
-use rnnc_graph::{Component, ConnectionKind, Direction, Function, Graph, Kind, LayerId, LayerKind};
+use crate::equations::Equations;
+use crate::expressions::{functions, is_named, titles};
+use crate::names::{count, plain, shorten};
+use rnnc_graph::{Component, ConnectionKind, Direction, Graph, Kind, LayerKind};
 use rnnc_plan::Plan;
 use std::collections::HashMap;
+
+/// The most letters of the names of a cycle.
+const MOST_NAMES: usize = 30;
 
 /// A network to be drawn.
 pub(crate) struct Picture {
@@ -18,9 +23,11 @@ pub(crate) struct Picture {
 
 /// A layer.
 pub(crate) struct Node {
-    /// Its name, without what all of its group share.
+    /// Its name without what all of its group share, or what it computes if it has none.
     pub label: String,
-    /// What it computes, and its size.
+    /// The same, with what all of its group share.
+    pub full_label: String,
+    /// The functions of an equation, and its size.
     pub detail: String,
     /// Everything, for whoever points at it.
     pub title: String,
@@ -68,6 +75,7 @@ impl Picture {
         let graph = &plan.forward;
         let components = &plan.forward_pass.components;
         let drawn = drawn(graph);
+        let equations = Equations::of(graph);
         let mut groups = Vec::new();
         let mut group_of: HashMap<usize, (usize, usize)> = HashMap::new(); // group, and its prefix's length
         for (at, component) in components.list.iter().enumerate() {
@@ -78,11 +86,22 @@ impl Picture {
             };
             let prefix = common_prefix(graph, component);
             group_of.insert(at, (groups.len(), prefix.len()));
-            let name = prefix.trim_end_matches('.');
-            let label = if name.is_empty() { how(component) } else { format!("{name}: {}", how(component)) };
-            let title = format!("{}\n{}", component.reason, component.remedy).trim_end().to_string();
-            groups.push(Group { kind, label, title });
+            let layers = component.layers.iter().map(|l| equations.of_layer[l.index()]);
+            let name = match (&equations.together(layers.collect())[..], prefix.trim_end_matches('.')) {
+                ([name], _) => name.to_string(),
+                (names, "") => {
+                    let names: Vec<String> = names.iter().map(|name| name.to_string()).collect();
+                    plain(&shorten(&names, MOST_NAMES))
+                }
+                (_, name) => name.to_string(),
+            };
+            let label = format!("{name}: {}", how(component));
+            let title = format!("{}\n{}\n{}", component.reason, component.remedy, barriers(component));
+            groups.push(Group { kind, label, title: title.trim_end().to_string() });
         }
+        let prefixes: Vec<usize> =
+            components.of_layer.iter().map(|at| group_of.get(at).map_or(0, |(_, prefix)| *prefix)).collect();
+        let mut labels = titles(graph, &equations, &prefixes);
         let mut place: Vec<Option<usize>> = vec![None; graph.layers().len()];
         let mut nodes = Vec::new();
         for id in graph.layer_ids().filter(|id| drawn[id.index()]) {
@@ -96,11 +115,14 @@ impl Picture {
                 _ if output.is_some() => Role::Output,
                 _ => Role::Inner,
             };
-            let what = what(graph, id);
+            let what = functions(graph, id);
+            let label = std::mem::take(&mut labels[id.index()]);
+            let is_named = is_named(graph, &equations, id);
             nodes.push(Node {
-                label: layer.name[group.map_or(0, |(_, prefix)| prefix)..].to_string(),
-                detail: format!("{what} {}", layer.size),
+                detail: if is_named { format!("{what} {}", layer.size) } else { count(layer.size, "unit") },
                 title: format!("{}: {what}, {}", layer.name, count(layer.size, "unit")),
+                full_label: if is_named { layer.name.clone() } else { label.clone() },
+                label,
                 role,
                 group: group.map(|(group, _)| group),
             });
@@ -161,30 +183,23 @@ fn common_prefix<'a>(graph: &'a Graph, component: &Component) -> &'a str {
     prefix
 }
 
+/// How a cycle runs.
 fn how(component: &Component) -> String {
-    let backward = if component.direction == Direction::Backward { ", backward in time" } else { "" };
-    match &component.kind {
+    let backward = if component.direction == Direction::Backward { ", the last first" } else { "" };
+    match component.kind {
         Kind::Frames => "all frames at once".into(),
-        Kind::Scan(form) => format!("scan of {}{backward}", count(form.order, "number")),
-        Kind::Loop => {
-            let barriers = match component.barrier_bound {
-                Some((links, 1)) => format!(", {} a frame", count(links as usize, "barrier")),
-                Some((links, delay)) => {
-                    format!(", {} every {delay} frames", count(links as usize, "barrier"))
-                }
-                None => String::new(),
-            };
-            format!("loop, {} at once{barriers}{backward}", count(component.width.frames, "frame"))
+        Kind::Scan(_) => format!("scan{backward}"),
+        Kind::Loop if component.width.frames > 1 => {
+            format!("loop, {} at once{backward}", count(component.width.frames, "frame"))
         }
+        Kind::Loop => format!("loop, frame after frame{backward}"),
     }
 }
 
-/// What a layer computes, in a few words.
-fn what(graph: &Graph, id: LayerId) -> String {
-    let layer = graph.layer_at(id);
-    match layer.function {
-        Function::IDENTITY => kind_word(layer.kind).to_string(),
-        function if layer.kind == LayerKind::Sum => function.to_string(),
-        function => format!("{function} of {}", kind_word(layer.kind)),
+fn barriers(component: &Component) -> String {
+    match component.barrier_bound {
+        Some((links, 1)) => format!("{} a frame", count(links as usize, "barrier")),
+        Some((links, delay)) => format!("{} every {delay} frames", count(links as usize, "barrier")),
+        None => String::new(),
     }
 }

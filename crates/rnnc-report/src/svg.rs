@@ -1,7 +1,7 @@
 //! A picture of the network as SVG.
 
 use crate::layered::MOST_VERTICES;
-use crate::layout::{ARCH, LETTER, Line, Rect, SMALL_LETTER, Scene, arrange};
+use crate::layout::{Line, Rect, SMALL_LETTER, Scene, arrange};
 use crate::picture::{GroupKind, Picture, Role};
 use rnnc_plan::Plan;
 use std::fmt::Write;
@@ -85,13 +85,8 @@ fn draw(picture: &Picture, scene: &Scene) -> String {
     for line in &scene.lines {
         out.path(line);
     }
-    for (group, rect) in picture.groups.iter().zip(&scene.boxes) {
-        let look = group_look(group.kind);
-        // Over the lines that come in at the top.
-        let width = group.label.chars().count() as f64 * LETTER + 8.0;
-        let back = Rect { x: rect.x + 10.0, y: rect.y + 5.0, width, height: 18.0 };
-        out.rect(back, 4.0, "white", "none", 0.0, 0.8);
-        out.text(rect.x + 14.0, rect.y + 18.0, 12.0, look.line, "start", &group.label);
+    for (group, rect) in picture.groups.iter().zip(&scene.titles) {
+        out.text(rect.x, rect.y + 13.0, 12.0, group_look(group.kind).line, "start", &group.label);
     }
     for mark in &scene.marks {
         if mark.text.is_empty() {
@@ -145,7 +140,6 @@ fn legend(out: &mut Svg, x: f64, y: f64) {
         dashed,
         arrow: false,
         arch: false,
-        label: String::new(),
     };
     let rows = [
         (line(true, false, y), "through a weight matrix"),
@@ -156,7 +150,7 @@ fn legend(out: &mut Svg, x: f64, y: f64) {
         out.path(&line);
         out.text(x + 308.0, y + 20.0 * i as f64 + 10.5, 11.0, "#333", "start", text);
     }
-    let note = "Thick borders: outputs. Round: inputs. Biases are not drawn.";
+    let note = "Thick borders: outputs. Round: inputs. Numbers: units. Biases are not drawn.";
     out.text(x, y + 72.0, 11.0, "#333", "start", note);
 }
 
@@ -187,21 +181,19 @@ impl Svg {
         ));
     }
 
-    /// A line that leaves and arrives upright wherever it bends.
+    /// A line, with its arrow.
     fn path(&mut self, line: &Line) {
-        let (Some(&(x, y)), Some(&(to_x, to_y))) = (line.points.first(), line.points.last()) else { return };
-        let mut d = format!("M{x:.1} {y:.1}");
-        for (i, pair) in line.points.windows(2).enumerate() {
-            let ((x, y), (next_x, next_y)) = (pair[0], pair[1]);
+        let Some(&(to_x, to_y)) = line.points.last() else { return };
+        let mut d = String::new();
+        for piece in line.pieces() {
+            let ((from_x, from_y), (x, y)) = (piece.from, piece.to);
+            if d.is_empty() {
+                d = format!("M{from_x:.1} {from_y:.1}");
+            }
             // Writing to a string cannot fail.
-            let _ = if line.arch && i + 2 == line.points.len() {
-                let over = y - 4.0 / 3.0 * ARCH; // where a cubic's middle is three quarters of the way
-                write!(d, " C{x:.1} {over:.1} {next_x:.1} {over:.1} {next_x:.1} {next_y:.1}")
-            } else if (x - next_x).abs() < 0.05 || (y - next_y).abs() < 0.05 {
-                write!(d, " L{next_x:.1} {next_y:.1}")
-            } else {
-                let middle = (y + next_y) / 2.0;
-                write!(d, " C{x:.1} {middle:.1} {next_x:.1} {middle:.1} {next_x:.1} {next_y:.1}")
+            let _ = match piece.controls {
+                None => write!(d, " L{x:.1} {y:.1}"),
+                Some(((x1, y1), (x2, y2))) => write!(d, " C{x1:.1} {y1:.1} {x2:.1} {y2:.1} {x:.1} {y:.1}"),
             };
         }
         let weight = if line.full { 2.2 } else { 1.1 };
@@ -212,12 +204,6 @@ impl Svg {
         ));
         if line.arrow {
             self.line(&format!("<path d=\"M{to_x:.1} {to_y:.1} l-4 -8 l8 0 z\" fill=\"{colour}\"/>"));
-        }
-        if !line.label.is_empty() {
-            let width = line.label.chars().count() as f64 * SMALL_LETTER + 6.0;
-            let rect = Rect { x: to_x - width / 2.0, y: to_y - 24.0, width, height: 14.0 };
-            self.rect(rect, 3.0, "white", "none", 0.0, 0.9);
-            self.text(to_x, to_y - 13.5, 10.5, colour, "middle", &line.label);
         }
     }
 }

@@ -21,7 +21,7 @@ pub enum Command {
     New(new::New),
     /// List the library's cells, or print the equations of one
     Cells(cells::Cells),
-    /// Print what runs in parallel in a network, and how
+    /// Say what runs in parallel in a network, what does not, and why
     Plan(plan::Plan),
     /// Check a network's gradients against differences, and executors against each other
     Check(check::Check),

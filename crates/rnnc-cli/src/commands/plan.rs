@@ -5,11 +5,12 @@ use crate::failure::{BadInput, Outcome, bad_input};
 use crate::network::NetworkArgs;
 use crate::outputs::check_output;
 use clap::{Args, ValueEnum};
-use rnnc_cpu::Foreseen;
+use rnnc_cpu::{Foreseen, PassSchedule};
 use rnnc_cuda::device::Device;
 use rnnc_cuda::driver::{Cuda, Driver};
 use rnnc_cuda::explain::explain;
 use rnnc_plan::{ExecutionConfig, ExecutorError, Plan as Lowered, PlanOptions};
+use rnnc_report::Predicted;
 use std::io::Write;
 use std::path::PathBuf;
 
@@ -18,6 +19,7 @@ use std::path::PathBuf;
 #[command(after_help = "\
 Examples:
   rnnc plan net.rnn
+  rnnc plan net.rnn --verbose
   rnnc plan net.rnn --streams 16 --frames 128 --format svg --output net.svg
   rnnc plan net.rnn --executor cuda --device h200")]
 pub struct Plan {
@@ -50,6 +52,9 @@ pub struct Plan {
     /// How to say it
     #[arg(long, value_enum, default_value_t)]
     format: Format,
+    /// Say all of it: every component, stage, operation and barrier, with sizes and costs
+    #[arg(long)]
+    verbose: bool,
     /// Where to write it, instead of stdout
     #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
@@ -73,6 +78,9 @@ impl Plan {
     pub fn run(&self) -> anyhow::Result<Outcome> {
         if self.frames == 0 || self.streams == 0 {
             return bad_input("a plan needs at least 1 stream and 1 frame");
+        }
+        if self.verbose && self.format != Format::Text {
+            return bad_input("`--verbose` goes with `--format text`");
         }
         self.executor.check_threads(self.threads)?;
         if let Some(path) = &self.output {
@@ -100,7 +108,13 @@ impl Plan {
                 let foreseen = Foreseen::new(plan, config, workers);
                 let (plan, notes) = (&foreseen.plan, foreseen.notes());
                 match self.format {
-                    Format::Text => rnnc_report::text(plan, Some(&notes)),
+                    Format::Text if self.verbose => rnnc_report::text(plan, Some(&notes)),
+                    Format::Text => {
+                        let summary = rnnc_report::summary(plan, Some(&notes), Some(predicted(&foreseen)));
+                        format!(
+                            "{summary}\n`--verbose` lists all stages and operations, `--format svg` draws the network."
+                        )
+                    }
                     Format::Json => serde_json::to_string_pretty(&rnnc_report::json(plan, Some(&notes)))?,
                     Format::Dot => rnnc_report::dot(plan),
                     Format::Svg => rnnc_report::svg(plan)?,
@@ -136,6 +150,17 @@ impl Plan {
                 bad_input("pictures show the network, whatever runs it: leave out `--executor cuda`")
             }
         }
+    }
+}
+
+/// How long a frame is predicted to take on this many of a CPU's threads.
+fn predicted(foreseen: &Foreseen) -> Predicted {
+    let schedule = &foreseen.schedule;
+    let a_frame = |pass: &PassSchedule| pass.us / schedule.options.frames.max(1) as f64;
+    Predicted {
+        forward_us: a_frame(&schedule.forward),
+        backward_us: schedule.backward.as_ref().map(a_frame),
+        workers: schedule.options.workers,
     }
 }
 
