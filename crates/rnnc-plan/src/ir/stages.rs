@@ -65,7 +65,7 @@ pub enum Partition {
 /// One component's steps (or, in a frames stage, those of all its layers).
 #[derive(Clone, Debug, PartialEq)]
 pub struct Task {
-    /// The components, by their place in [`Pass::components`].
+    /// The components, by their place in [`Pass::components`](super::Pass::components).
     pub components: Vec<usize>,
     /// The direction of its steps.
     pub direction: Direction,

@@ -7,7 +7,8 @@ pub struct ExecutionConfig {
     pub streams: usize,
     /// The most frames that errors go back through, h.
     pub window: usize,
-    /// The most new frames of one call of [`Executor::forward`], h'. If less than `window`, older frames are kept.
+    /// The most new frames of one call of [`Executor::forward`](super::Executor::forward), h'. If less than `window`,
+    /// older frames are kept.
     pub step: usize,
     /// Worker threads, the caller's included; 0 means as many as the process may use.
     pub threads: usize,

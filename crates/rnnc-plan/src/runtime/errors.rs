@@ -134,7 +134,7 @@ fn arrays_are(number: usize) -> String {
 }
 
 impl ExecutorError {
-    /// There are no inputs for [`Executor::forward_prefetched`].
+    /// There are no inputs for [`Executor::forward_prefetched`](super::Executor::forward_prefetched).
     pub const NOTHING_AHEAD: ExecutorError = ExecutorError::Order("no inputs were brought ahead");
 
     /// Whether what was asked for is at fault, rather than the order of calls or the device.

@@ -59,7 +59,7 @@ impl ValuesMut<'_> {
 pub enum ParameterArray {
     /// The weight itself.
     Weight,
-    /// Its gradient, as the last [`Executor::backward`] left it.
+    /// Its gradient, as the last [`Executor::backward`](super::Executor::backward) left it.
     Gradient,
     /// Adam's mean of gradients.
     Moment1,
