@@ -2,10 +2,10 @@
 //! `cargo test --release -p rnnc-cuda --test device -- --ignored`. `RNNC_ONLY=TEXT,TEXT` runs those cases alone whose names
 //! begin with one of the texts; `RNNC_PART=K/N` of every N cases the one at K, from 0 on, so that processes can share them.
 
-use rnnc_cuda::CudaExecutor;
-use rnnc_plan::{ExecutionConfig, Executor, ExecutorError, Plan};
 use proptest::prelude::*;
 use proptest::test_runner::contextualize_config;
+use rnnc_cuda::CudaExecutor;
+use rnnc_plan::{ExecutionConfig, Executor, ExecutorError, Plan};
 use rnnc_suite::{
     Case, Smooth, cases, check, check_norms, check_refusals, check_updates, is_well_conditioned, random_case,
 };
