@@ -56,12 +56,12 @@ impl Column {
 /// let data = Sequences {
 ///     columns: vec![Column::Bytes(b"to be".to_vec()), Column::NextByte { of: 0 }],
 ///     starts: vec![0],
-///     counted: None,
+///     loss_mask: None,
 ///     frames: 5,
 /// };
 /// let mut batch = Batch::new(&data, 1, 5);
 /// batch.fill(&data, 0, 5); // reads t o _ b e, with the targets o _ b e and none
-/// assert_eq!(batch.counted(), [true, true, true, true, false]);
+/// assert_eq!(batch.loss_mask(), [true, true, true, true, false]);
 /// assert_eq!(batch.resets(), [true, false, false, false, false]);
 /// ```
 #[derive(Clone, Debug, Default, PartialEq)]

@@ -41,7 +41,7 @@ pub type MakeExecutor<'a> = &'a dyn Fn(Plan, ExecutionConfig) -> Result<Box<dyn 
 /// let data = Sequences {
 ///     columns: vec![numbers(vec![1.0, 2.0, 3.0]), numbers(vec![2.0, 4.0, 6.0])],
 ///     starts: vec![0],
-///     counted: None,
+///     loss_mask: None,
 ///     frames: 3,
 /// };
 /// let config = TrainingConfig { learning_rate: 0.1, ..TrainingConfig::new(1, 3, Loss::MeanSquaredError) };
