@@ -17,7 +17,7 @@ use crate::foreseen::Foreseen;
 use crate::schedule::{Lane, PassSchedule, Schedule};
 use rnnc_plan::pipelines::{self, Pipeline};
 use rnnc_plan::{Op, Partition, Pass, Placed, Stage, StageKind};
-use rnnc_report::{Notes, PassNotes, StageNotes, count, trimmed};
+use rnnc_report::{Notes, PassNotes, Predicted, StageNotes, count, trimmed};
 use serde_json::{Map, Value, json};
 
 impl Foreseen {
@@ -44,6 +44,17 @@ impl Foreseen {
             placement: placement.clone(),
             working: (*working, "packed weights, and the workers' own".into()),
             json: json!({ "executor": "cpu", "workers": schedule.options.workers }),
+        }
+    }
+
+    /// How long it is predicted to take.
+    pub fn predicted(&self) -> Predicted {
+        let schedule = &self.schedule;
+        let a_frame = |pass: &PassSchedule| a_frame(schedule, pass.us);
+        Predicted {
+            forward_us: a_frame(&schedule.forward),
+            backward_us: schedule.backward.as_ref().map(a_frame),
+            workers: schedule.options.workers,
         }
     }
 }

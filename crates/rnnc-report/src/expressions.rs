@@ -272,11 +272,10 @@ fn number(value: f64) -> String {
     }
 }
 
-fn operation_name(operation: Operation) -> &'static str {
+/// A function as the language calls it.
+pub(crate) fn operation_name(operation: Operation) -> &'static str {
     match operation {
         Operation::GroupSum { .. } => "sum",
-        Operation::Divide => "quotient",
-        Operation::DropoutMask { .. } => "dropout mask",
         other => other.name(),
     }
 }

@@ -37,6 +37,7 @@ mod layered;
 mod layout;
 mod names;
 mod notes;
+mod page;
 mod picture;
 mod summary;
 #[cfg(feature = "svg")]

@@ -209,12 +209,18 @@ pub fn scaled(n: f64, unit: &str) -> String {
         value /= 1000.0;
         prefix += 1;
     }
+    let value = if prefix == 0 { format!("{value:.0}") } else { three_figures(value) };
+    format!("{value} {}{unit}", prefixes[prefix])
+}
+
+/// `0.04`, `1.57`, `13.3`, `243`
+pub(crate) fn three_figures(value: f64) -> String {
     let digits = match value {
-        v if prefix == 0 || v >= 99.95 => 0,
+        v if v >= 99.95 => 0,
         v if v >= 9.995 => 1,
         _ => 2,
     };
-    format!("{value:.digits$} {}{unit}", prefixes[prefix])
+    format!("{value:.digits$}")
 }
 
 #[cfg(test)]

@@ -26,6 +26,7 @@ pub(crate) struct Node {
     /// Its name without what all of its group share, or what it computes if it has none.
     pub label: String,
     /// The same, with what all of its group share.
+    #[cfg_attr(not(feature = "svg"), allow(dead_code))] // marks of delayed reads have it
     pub full_label: String,
     /// The functions of an equation, and its size.
     pub detail: String,

@@ -2,19 +2,17 @@
 //! why, what would change that, and what it costs. All names are those of the text; `text.rs` has everything else.
 
 use crate::equations::{Equations, equation};
-use crate::expressions::{functions, is_named, titles};
-use crate::names::{GLUE, at, count, plain, scaled, shorten};
+use crate::expressions::{functions, is_named, operation_name, titles};
+use crate::names::{GLUE, at, count, plain, scaled, shorten, three_figures};
 use crate::notes::Notes;
-use crate::text::memory_of;
+use crate::page::Page;
+use crate::text::{limiting_reads, memory_of, parameters};
 use rnnc_graph::{
-    Component, Connection, ConnectionId, ConnectionKind, Direction, Kind, LayerId, ObstacleKind, Operation,
-    Range,
+    Component, Connection, ConnectionId, ConnectionKind, Direction, Kind, LayerId, ObstacleKind, Range,
 };
 use rnnc_plan::{Figures, Plan};
 use std::collections::{BTreeSet, HashMap, HashSet};
 
-/// The columns of a line.
-const WIDTH: usize = 100;
 /// The column of what is said; its subject stands before it.
 const TEXT: usize = 13;
 /// The most letters of a list of names.
@@ -52,42 +50,17 @@ pub fn summary(plan: &Plan, notes: Option<&Notes>, predicted: Option<Predicted>)
     }
     if groups.len() > MOST_CYCLES {
         let left: usize = groups[MOST_CYCLES..].iter().map(Vec::len).sum();
-        out.entry("", &format!("And {left} more, of other kinds."));
+        out.says("", &format!("And {left} more, of other kinds."));
     }
     backward(plan, &equations, &cycles, &mut out);
     costs(plan, &figures, notes, predicted, &mut out);
     plain(&out.text)
 }
 
-/// Lines, each with its subject at the left.
-#[derive(Default)]
-struct Page {
-    text: String,
-}
-
 impl Page {
-    /// Breaks at spaces where a line would be too long; the rest is indented.
-    fn fill(&mut self, begun: usize, indent: usize, text: &str) {
-        let mut column = begun;
-        for (i, word) in text.split(' ').enumerate() {
-            let len = word.chars().count();
-            if i > 0 && column + 1 + len > WIDTH {
-                self.text.push('\n');
-                self.text.extend(std::iter::repeat_n(' ', indent));
-                column = indent;
-            } else if i > 0 {
-                self.text.push(' ');
-                column += 1;
-            }
-            self.text.push_str(word);
-            column += len;
-        }
-        self.text.push('\n');
-    }
-
-    fn entry(&mut self, subject: &str, text: &str) {
-        self.text.push_str(&format!("{subject:<TEXT$}"));
-        self.fill(TEXT, TEXT, text);
+    /// What is said of a subject, which stands at the left.
+    fn says(&mut self, subject: &str, text: &str) {
+        self.entry(0, subject, TEXT, text);
     }
 }
 
@@ -212,7 +185,7 @@ impl<'a> Teller<'a> {
             ObstacleKind::Function(function) => function.to_string(),
             ObstacleKind::Product(n) => format!("a product of {n} values of the loop"),
             ObstacleKind::Divisor => "a division".into(),
-            ObstacleKind::Operation(operation) => function_name(operation).into(),
+            ObstacleKind::Operation(operation) => operation_name(operation).into(),
             ObstacleKind::Matrix(c) => format!("`dense` of {}", self.read(self.connection(c))),
             ObstacleKind::Broadcast(_) => "a broadcast".into(),
             ObstacleKind::Slice(_) => "a read of other units".into(),
@@ -232,7 +205,7 @@ impl<'a> Teller<'a> {
                 ObstacleKind::Function(function) => format!("{function} on"),
                 ObstacleKind::Product(n) => format!("a product of {n} values of the loop in"),
                 ObstacleKind::Divisor => "a division by a value of the loop in".into(),
-                ObstacleKind::Operation(operation) => format!("{} in", function_name(operation)),
+                ObstacleKind::Operation(operation) => format!("{} in", operation_name(operation)),
                 ObstacleKind::Matrix(c) => {
                     let c = self.connection(c);
                     let instead = if self.has_diagonal(c) { " (a `diag` would do)" } else { "" };
@@ -283,38 +256,15 @@ impl<'a> Teller<'a> {
     /// Which edit would let more frames run at once. Every cycle of the least total delay has only reads of delays up to
     /// it, so longer ones in their place make all such cycles longer.
     fn wider(&self) -> Option<String> {
-        let width = &self.component.width;
-        let bound = i64::try_from(width.bound?).ok()?;
-        let sign = if self.component.direction == Direction::Forward { 1 } else { -1 };
-        let mut reads: BTreeSet<String> = BTreeSet::new();
-        for c in self.component.layers.iter().flat_map(|&layer| self.plan.forward.incoming(layer)) {
-            let inside =
-                c.source.is_some_and(|s| self.plan.forward_pass.components.of_layer[s.index()] == self.place);
-            if !inside || c.delay == 0 {
-                continue;
-            }
-            if c.delay * sign < 0 {
-                return None; // shorter reads could matter too
-            }
-            if c.delay * sign <= bound {
-                reads.insert(self.read(c));
-            }
-        }
+        let reads = limiting_reads(&self.plan.forward, &self.plan.forward_pass.components, self.place)?;
+        let reads: BTreeSet<String> = reads.into_iter().map(|c| self.read(c)).collect();
         let names: Vec<String> = reads.into_iter().collect();
-        let now = match width.frames {
+        let now = match self.component.width.frames {
             0 | 1 => String::new(),
             frames => format!("{} of it run at once. ", count(frames, "frame")),
         };
         let edit = if names.len() == 1 { "a longer delay" } else { "longer delays" };
         Some(format!("{now}With {edit} in place of {}, more frames would run at once.", joined(&names)))
-    }
-}
-
-/// A function as the language calls it.
-fn function_name(operation: Operation) -> &'static str {
-    match operation {
-        Operation::GroupSum { .. } => "sum",
-        other => other.name(),
     }
 }
 
@@ -360,11 +310,11 @@ fn heading(plan: &Plan, figures: &Figures, cycles: &[Cycle<'_>], out: &mut Page)
         (_, 0) => format!("{} over frames; {share}", count(loops, "loop")),
         _ => format!("{} and {} over frames; {share}", count(loops, "loop"), count(scans, "scan")),
     };
-    out.fill(0, 2, &format!("{name}: {what}"));
+    out.line(0, &format!("{name}: {what}"));
     let passes = if plan.options.gradients { "forward and backward" } else { "forward only" };
     let (streams, frames) = (count(plan.options.streams, "stream"), count(plan.options.frames, "frame"));
-    out.fill(0, 2, &format!("planned for {streams}, windows of {frames}, {passes}"));
-    out.text.push('\n');
+    out.line(0, &format!("planned for {streams}, windows of {frames}, {passes}"));
+    out.blank();
 }
 
 /// What waits for no other frame.
@@ -411,16 +361,16 @@ fn at_once(plan: &Plan, equations: &Equations<'_>, cycles: &[Cycle<'_>], out: &m
         (true, false) => format!("Computed for all frames at once: {part}."),
         (false, false) => format!("{} {are} computed for all frames at once; so is {part}.", list(&free)),
     };
-    out.entry("all frames", &what);
+    out.says("all frames", &what);
     let once = plan.once.layers.iter().map(|name| &name[..]);
     let once: Vec<&str> = once.filter(|name| equation(name) == *name).collect();
     if !once.is_empty() {
-        out.entry("once", &format!("Computed once a call, of parameters alone: {}.", list(&once)));
+        out.says("once", &format!("Computed once a call, of parameters alone: {}.", list(&once)));
     }
     if graph.looks_ahead() {
         let text = "It looks ahead: reads past the end of a window give start values, so how a run is split into windows \
                     changes what is computed.";
-        out.entry("note", text);
+        out.says("note", text);
     }
 }
 
@@ -469,7 +419,7 @@ fn tell(group: &[&Cycle<'_>], out: &mut Page) {
     let itself = example.names.first().map(|name| short(name)).unwrap_or_default();
     let story = example.story.replace(ITSELF, &itself);
     let all = list(&names);
-    out.entry(kind, &format!("{all} {is} computed {how} ({number}{from_the_end}), because{within}{story}"));
+    out.says(kind, &format!("{all} {is} computed {how} ({number}{from_the_end}), because{within}{story}"));
 }
 
 /// How errors go back through the same equations.
@@ -500,7 +450,7 @@ fn backward(plan: &Plan, equations: &Equations<'_>, cycles: &[Cycle<'_>], out: &
     let again = cycles.iter().zip(&errors).all(|(cycle, error)| *error == Some(cycle.is_loop()));
     let what = match (cycles, again) {
         ([], _) => {
-            out.entry("backward", "Gradients are computed for all frames at once, too.");
+            out.says("backward", "Gradients are computed for all frames at once, too.");
             return;
         }
         ([one], true) => {
@@ -525,7 +475,7 @@ fn backward(plan: &Plan, equations: &Equations<'_>, cycles: &[Cycle<'_>], out: &
         }
     };
     let else_ = "All else, gradients of weights included, is computed for all frames at once.";
-    out.entry("backward", &format!("{what}. {else_}"));
+    out.says("backward", &format!("{what}. {else_}"));
 }
 
 fn costs(
@@ -544,7 +494,7 @@ fn costs(
     };
     let scaled = |n: f64, unit: &str| scaled(n, unit).replace(' ', &GLUE.to_string());
     let flops = scaled(figures.flops, "FLOP");
-    out.entry(
+    out.says(
         "work",
         &format!("{flops} a window, {} of it parallel over frames{limit}.", percent(figures.parallel_share)),
     );
@@ -559,10 +509,14 @@ fn costs(
     if memory.working > 0 {
         parts.push(format!("working memory {}", bytes(memory.working)));
     }
-    let parameters = plan.forward.weights().iter().map(rnnc_graph::Weight::len).sum();
-    out.entry(
+    out.says(
         "memory",
-        &format!("{}: {}. {}.", bytes(memory.total()), parts.join(", "), count(parameters, "parameter")),
+        &format!(
+            "{}: {}. {}.",
+            bytes(memory.total()),
+            parts.join(", "),
+            count(parameters(plan), "parameter")
+        ),
     );
     if let Some(predicted) = predicted {
         let backward = match predicted.backward_us {
@@ -574,7 +528,7 @@ fn costs(
             "{} us a frame forward{backward} on {threads} of a CPU (predicted).",
             three_figures(predicted.forward_us)
         );
-        out.entry("time", &text);
+        out.says("time", &text);
     }
 }
 
@@ -586,14 +540,4 @@ fn percent(share: f64) -> String {
         p if p > 99.0 => format!("{p:.1}{GLUE}%"),
         p => format!("{p:.0}{GLUE}%"),
     }
-}
-
-/// `0.04`, `1.57`, `13.3`, `243`
-fn three_figures(value: f64) -> String {
-    let digits = match value {
-        v if v >= 99.95 => 0,
-        v if v >= 9.995 => 1,
-        _ => 2,
-    };
-    format!("{value:.digits$}")
 }

@@ -2,13 +2,12 @@
 
 use crate::names::{Names, count, plain, scaled, shorten, thousands, trimmed};
 use crate::notes::{Notes, StageNotes};
-use rnnc_graph::{Component, Components, Direction, Graph, Kind, LayerId};
+use crate::page::{Page, WIDTH};
+use rnnc_graph::{Component, Components, Connection, Direction, Graph, Kind};
 use rnnc_plan::{
     ComponentFigures, Figures, Memory, Partition, Pass, Plan, Residency, StageFigures, StageKind,
 };
 
-/// The columns of a line.
-const WIDTH: usize = 100;
 /// The most cycles, and the most operations of a stage, that are listed one by one.
 const MOST_LISTED: usize = 40;
 
@@ -39,49 +38,6 @@ pub fn text(plan: &Plan, notes: Option<&Notes>) -> String {
     out.blank();
     memory(plan, &figures, notes, &mut out);
     plain(&out.text)
-}
-
-/// A page of text under construction.
-#[derive(Default)]
-struct Page {
-    text: String,
-}
-
-impl Page {
-    fn blank(&mut self) {
-        self.text.push('\n');
-    }
-
-    /// A line, broken at spaces where it is too long; its rest is indented two more.
-    fn line(&mut self, indent: usize, text: &str) {
-        self.paragraph(indent, indent + 2, text);
-    }
-
-    fn paragraph(&mut self, indent: usize, rest: usize, text: &str) {
-        let mut column = indent;
-        self.text.extend(std::iter::repeat_n(' ', indent));
-        // Split so that runs of spaces, which align columns, stay.
-        for (i, word) in text.split(' ').enumerate() {
-            let len = word.chars().count();
-            if i > 0 && column + 1 + len > WIDTH && column > rest {
-                self.text.truncate(self.text.trim_end_matches(' ').len());
-                self.text.push('\n');
-                self.text.extend(std::iter::repeat_n(' ', rest));
-                column = rest;
-            } else if i > 0 {
-                self.text.push(' ');
-                column += 1;
-            }
-            self.text.push_str(word);
-            column += len;
-        }
-        self.text.push('\n');
-    }
-
-    /// A word or two at the left, and what is said of them at the right.
-    fn entry(&mut self, indent: usize, label: &str, width: usize, text: &str) {
-        self.paragraph(indent, indent + width, &format!("{label:<width$}{text}"));
-    }
 }
 
 fn capital(word: &str) -> String {
@@ -127,7 +83,7 @@ fn heading(plan: &Plan, notes: Option<&Notes>, out: &mut Page) {
     }
 }
 
-fn parameters(plan: &Plan) -> usize {
+pub(crate) fn parameters(plan: &Plan) -> usize {
     plan.forward.weights().iter().map(rnnc_graph::Weight::len).sum()
 }
 
@@ -211,25 +167,10 @@ fn runs(c: &Component) -> String {
     format!("{direction}, {width}")
 }
 
-/// Which edit would let more frames of a loop run at once. Every cycle of the least total delay d has only reads
-/// of delays up to d, so longer ones in their place make all such cycles longer.
+/// Which edit would let more frames of a loop run at once.
 fn wider(graph: &Graph, components: &Components, at: usize) -> Option<String> {
-    let c = &components.list[at];
-    let bound = i64::try_from(c.width.bound.filter(|_| c.kind == Kind::Loop)?).ok()?;
-    let sign = if c.direction == Direction::Forward { 1 } else { -1 };
-    let mut reads: Vec<(LayerId, i64)> = Vec::new();
-    for connection in c.layers.iter().flat_map(|&layer| graph.incoming(layer)) {
-        let Some(source) = connection.source else { continue };
-        if components.of_layer[source.index()] != at || connection.delay == 0 {
-            continue;
-        }
-        if connection.delay * sign < 0 {
-            return None; // shorter reads could matter too
-        }
-        if connection.delay * sign <= bound {
-            reads.push((source, connection.delay));
-        }
-    }
+    let limiting = limiting_reads(graph, components, at)?;
+    let mut reads: Vec<_> = limiting.iter().filter_map(|c| Some((c.source?, c.delay))).collect();
     reads.sort_unstable();
     reads.dedup();
     let names: Vec<String> = reads
@@ -239,6 +180,31 @@ fn wider(graph: &Graph, components: &Components, at: usize) -> Option<String> {
     let how =
         if names.len() == 1 { "a longer delay in place of" } else { "longer delays in place of all of" };
     Some(format!("{how} {} would let more frames run at once", shorten(&names, 2 * WIDTH)))
+}
+
+/// The reads of a loop that keep more frames from running at once, if longer delays in place of all of them would let them.
+/// Every cycle of the least total delay d has only reads of delays up to d, so longer ones make all such cycles longer.
+pub(crate) fn limiting_reads<'a>(
+    graph: &'a Graph,
+    components: &Components,
+    at: usize,
+) -> Option<Vec<&'a Connection>> {
+    let c = &components.list[at];
+    let bound = i64::try_from(c.width.bound.filter(|_| c.kind == Kind::Loop)?).ok()?;
+    let sign = if c.direction == Direction::Forward { 1 } else { -1 };
+    let inside = |read: &&Connection| {
+        read.delay != 0 && read.source.is_some_and(|s| components.of_layer[s.index()] == at)
+    };
+    let mut limiting = Vec::new();
+    for read in c.layers.iter().flat_map(|&layer| graph.incoming(layer)).filter(inside) {
+        if read.delay * sign < 0 {
+            return None; // shorter reads could matter too
+        }
+        if read.delay * sign <= bound {
+            limiting.push(read);
+        }
+    }
+    Some(limiting)
 }
 
 /// Barriers planned for each frame, beside the least that will do.

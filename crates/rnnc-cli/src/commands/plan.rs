@@ -5,12 +5,11 @@ use crate::failure::{BadInput, Outcome, bad_input};
 use crate::network::NetworkArgs;
 use crate::outputs::check_output;
 use clap::{Args, ValueEnum};
-use rnnc_cpu::{Foreseen, PassSchedule};
+use rnnc_cpu::Foreseen;
 use rnnc_cuda::device::Device;
 use rnnc_cuda::driver::{Cuda, Driver};
 use rnnc_cuda::explain::explain;
 use rnnc_plan::{ExecutionConfig, ExecutorError, Plan as Lowered, PlanOptions};
-use rnnc_report::Predicted;
 use std::io::Write;
 use std::path::PathBuf;
 
@@ -110,7 +109,7 @@ impl Plan {
                 match self.format {
                     Format::Text if self.verbose => rnnc_report::text(plan, Some(&notes)),
                     Format::Text => {
-                        let summary = rnnc_report::summary(plan, Some(&notes), Some(predicted(&foreseen)));
+                        let summary = rnnc_report::summary(plan, Some(&notes), Some(foreseen.predicted()));
                         format!(
                             "{summary}\n`--verbose` lists all stages and operations, `--format svg` draws the network."
                         )
@@ -150,17 +149,6 @@ impl Plan {
                 bad_input("pictures show the network, whatever runs it: leave out `--executor cuda`")
             }
         }
-    }
-}
-
-/// How long a frame is predicted to take on this many of a CPU's threads.
-fn predicted(foreseen: &Foreseen) -> Predicted {
-    let schedule = &foreseen.schedule;
-    let a_frame = |pass: &PassSchedule| pass.us / schedule.options.frames.max(1) as f64;
-    Predicted {
-        forward_us: a_frame(&schedule.forward),
-        backward_us: schedule.backward.as_ref().map(a_frame),
-        workers: schedule.options.workers,
     }
 }
 
