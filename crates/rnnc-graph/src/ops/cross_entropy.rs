@@ -48,10 +48,6 @@ impl Rule for CrossEntropy {
     fn evaluate(&self, given: &Given<'_>) -> Vec<f64> {
         vec![given.symbol(1).map_or(0.0, |symbol| -log_softmax(given.vector(0))[symbol])]
     }
-
-    fn flops(&self) -> u64 {
-        15
-    }
 }
 
 pub(super) struct CrossEntropyGradient;
@@ -102,19 +98,10 @@ impl Rule for CrossEntropyGradient {
         gradient.iter_mut().for_each(|g| *g *= error);
         gradient
     }
-
-    fn flops(&self) -> u64 {
-        15
-    }
 }
 
 /// Whether there are as many symbols as logits, and as many units as there must be.
-fn check(
-    rule: &dyn Rule,
-    needed: usize,
-    [logits, symbols]: [usize; 2],
-    units: usize,
-) -> Result<(), String> {
+fn check(rule: &dyn Rule, needed: usize, [logits, symbols]: [usize; 2], units: usize) -> Result<(), String> {
     if needed == units && logits == symbols {
         return Ok(());
     }

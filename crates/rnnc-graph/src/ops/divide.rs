@@ -1,6 +1,6 @@
 //! a / b
 
-use super::{Errors, Given, Locality, Operation, Pair, Rule, Term};
+use super::{Binary, Errors, Given, Locality, Operation, Rule, Term};
 
 pub(super) struct Divide;
 
@@ -21,8 +21,8 @@ impl Rule for Divide {
         Locality::Unit
     }
 
-    fn pair(&self) -> Option<Pair> {
-        Some(Pair::Divide)
+    fn binary(&self) -> Option<Binary> {
+        Some(Binary::Div)
     }
 
     fn affine_in(&self) -> Option<usize> {
@@ -41,9 +41,5 @@ impl Rule for Divide {
 
     fn evaluate(&self, given: &Given<'_>) -> Vec<f64> {
         given.pairs(|a, b| a / b)
-    }
-
-    fn flops(&self) -> u64 {
-        1
     }
 }

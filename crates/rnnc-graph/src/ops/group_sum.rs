@@ -53,8 +53,4 @@ impl Rule for GroupSum {
     fn evaluate(&self, given: &Given<'_>) -> Vec<f64> {
         given.by_group(self.groups, |a| vec![a.iter().sum()])
     }
-
-    fn flops(&self) -> u64 {
-        15
-    }
 }

@@ -1,6 +1,6 @@
 //! A number where another one is known, and 0 where that is NaN: for losses, where there may be nothing to compare with.
 
-use super::{Errors, Given, Locality, Operation, Pair, Rule, Term};
+use super::{Binary, Errors, Given, Locality, Operation, Rule, Term};
 
 pub(super) struct Known;
 
@@ -21,8 +21,8 @@ impl Rule for Known {
         Locality::Unit
     }
 
-    fn pair(&self) -> Option<Pair> {
-        Some(Pair::Known)
+    fn binary(&self) -> Option<Binary> {
+        Some(Binary::Known)
     }
 
     /// Not the error times 0 or 1: what is not known may be no number on either side.
@@ -35,9 +35,5 @@ impl Rule for Known {
 
     fn evaluate(&self, given: &Given<'_>) -> Vec<f64> {
         given.pairs(|a, b| if b.is_nan() { 0.0 } else { a })
-    }
-
-    fn flops(&self) -> u64 {
-        1
     }
 }

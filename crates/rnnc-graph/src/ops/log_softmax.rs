@@ -41,10 +41,6 @@ impl Rule for LogSoftmax {
     fn evaluate(&self, given: &Given<'_>) -> Vec<f64> {
         given.by_group(self.groups, log_softmax)
     }
-
-    fn flops(&self) -> u64 {
-        15
-    }
 }
 
 pub(super) struct LogSoftmaxGradient {
@@ -83,10 +79,6 @@ impl Rule for LogSoftmaxGradient {
             let sum: f64 = e.iter().sum();
             e.iter().zip(y).map(|(e, y)| e - y.exp() * sum).collect()
         })
-    }
-
-    fn flops(&self) -> u64 {
-        15
     }
 }
 

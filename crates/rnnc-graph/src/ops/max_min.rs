@@ -1,6 +1,6 @@
 //! The larger and the smaller of two numbers; NaN if either is. Of equal ones each gets half of the error, as in PyTorch.
 
-use super::{Arguments, Call, Errors, Given, Locality, Operation, Pair, Rule, Term};
+use super::{Arguments, Binary, Call, Errors, Given, Locality, Operation, Rule, Term};
 
 pub(super) struct Max;
 
@@ -25,8 +25,8 @@ impl Rule for Max {
         Locality::Unit
     }
 
-    fn pair(&self) -> Option<Pair> {
-        Some(Pair::Max)
+    fn binary(&self) -> Option<Binary> {
+        Some(Binary::Max)
     }
 
     fn adjoint(&self, errors: &mut dyn Errors) {
@@ -35,10 +35,6 @@ impl Rule for Max {
 
     fn evaluate(&self, given: &Given<'_>) -> Vec<f64> {
         given.pairs(|a, b| if a > b || a.is_nan() { a } else { b })
-    }
-
-    fn flops(&self) -> u64 {
-        1
     }
 }
 
@@ -65,8 +61,8 @@ impl Rule for Min {
         Locality::Unit
     }
 
-    fn pair(&self) -> Option<Pair> {
-        Some(Pair::Min)
+    fn binary(&self) -> Option<Binary> {
+        Some(Binary::Min)
     }
 
     fn adjoint(&self, errors: &mut dyn Errors) {
@@ -75,10 +71,6 @@ impl Rule for Min {
 
     fn evaluate(&self, given: &Given<'_>) -> Vec<f64> {
         given.pairs(|a, b| if a < b || a.is_nan() { a } else { b })
-    }
-
-    fn flops(&self) -> u64 {
-        1
     }
 }
 

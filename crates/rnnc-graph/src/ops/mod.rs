@@ -8,7 +8,7 @@
 mod rule;
 
 use crate::activations::DerivativeReads;
-pub use rule::{Arguments, Call, Given, Keeps, Locality, Operand, Pair};
+pub use rule::{Arguments, Binary, Call, Given, Keeps, Locality, Operand};
 pub(crate) use rule::{Errors, Rule, Term};
 
 /// Declares the files, and the enum of their rules. A variant has the fields of its rule.
@@ -151,8 +151,8 @@ impl Operation {
     }
 
     /// Which function of two numbers it is, if it is one: unit by unit.
-    pub fn pair(self) -> Option<Pair> {
-        self.rule(|rule| rule.pair())
+    pub fn binary(self) -> Option<Binary> {
+        self.rule(|rule| rule.binary())
     }
 
     /// The same function of another number of groups; `None` if it has none.

@@ -66,10 +66,6 @@ impl Rule for Normalize {
     fn evaluate(&self, given: &Given<'_>) -> Vec<f64> {
         given.by_group(self.groups, |a| normalize(a, self.center, self.epsilon).0)
     }
-
-    fn flops(&self) -> u64 {
-        15
-    }
 }
 
 /// With h the normalized x: (e - mean(e) - h mean(e h)) / deviation, the first mean only if centered (Ba, Kiros & Hinton
@@ -117,10 +113,6 @@ impl Rule for NormalizeGradient {
             let along = dot(e, &y) / e.len() as f64;
             e.iter().zip(&y).map(|(e, y)| (e - mean - along * y) / deviation).collect()
         })
-    }
-
-    fn flops(&self) -> u64 {
-        15
     }
 }
 

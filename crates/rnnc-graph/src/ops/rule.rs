@@ -25,7 +25,7 @@ pub(crate) trait Rule {
     fn locality(&self) -> Locality;
 
     /// Which function of two numbers it is, if it is one: unit by unit.
-    fn pair(&self) -> Option<Pair> {
+    fn binary(&self) -> Option<Binary> {
         None
     }
 
@@ -78,7 +78,13 @@ pub(crate) trait Rule {
     fn evaluate(&self, given: &Given<'_>) -> Vec<f64>;
 
     /// Floating-point operations for each unit of the largest operand; a transcendental function counts 10.
-    fn flops(&self) -> u64;
+    fn flops(&self) -> u64 {
+        match self.locality() {
+            Locality::Unit => 1,
+            // An exponential or a root, and the sums of a group.
+            Locality::Groups(_) => 15,
+        }
+    }
 }
 
 /// Which units of the operands a unit of an operation's result depends on.
@@ -90,11 +96,15 @@ pub enum Locality {
     Groups(usize),
 }
 
-/// A function of two numbers, a and b, for which executors have an instruction.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Pair {
+/// A function of two numbers, a and b, unit by unit, for which executors have an instruction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Binary {
+    /// a + b
+    Add,
+    /// a b
+    Mul,
     /// a / b
-    Divide,
+    Div,
     /// The larger; NaN if either is.
     Max,
     /// The smaller; NaN if either is.

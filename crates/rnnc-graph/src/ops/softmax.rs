@@ -41,10 +41,6 @@ impl Rule for Softmax {
     fn evaluate(&self, given: &Given<'_>) -> Vec<f64> {
         given.by_group(self.groups, softmax)
     }
-
-    fn flops(&self) -> u64 {
-        15
-    }
 }
 
 pub(super) struct SoftmaxGradient {
@@ -83,10 +79,6 @@ impl Rule for SoftmaxGradient {
             let dot = dot(e, y);
             e.iter().zip(y).map(|(e, y)| y * (e - dot)).collect()
         })
-    }
-
-    fn flops(&self) -> u64 {
-        15
     }
 }
 

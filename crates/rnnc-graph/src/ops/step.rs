@@ -1,6 +1,6 @@
 //! 1 where a > b, 1/2 where a = b, else 0, and NaN of NaN: what share of the error the adjoints of max and min hand on.
 
-use super::{Errors, Given, Locality, Operation, Pair, Rule};
+use super::{Binary, Errors, Given, Locality, Operation, Rule};
 use std::cmp::Ordering;
 
 pub(super) struct Step;
@@ -22,8 +22,8 @@ impl Rule for Step {
         Locality::Unit
     }
 
-    fn pair(&self) -> Option<Pair> {
-        Some(Pair::Step)
+    fn binary(&self) -> Option<Binary> {
+        Some(Binary::Step)
     }
 
     /// Flat on both sides.
@@ -36,9 +36,5 @@ impl Rule for Step {
             Some(Ordering::Less) => 0.0,
             None => f64::NAN,
         })
-    }
-
-    fn flops(&self) -> u64 {
-        1
     }
 }

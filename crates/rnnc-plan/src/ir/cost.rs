@@ -63,8 +63,7 @@ impl Cost {
                         Instruction::Mask { key, probability, .. } => {
                             (Operation::DropoutMask { probability, key }.flops(), 0)
                         }
-                        Instruction::Scale { .. } => (1, 0),
-                        Instruction::Binary { op, .. } => (op.flops(), 0),
+                        Instruction::Scale { .. } | Instruction::Binary { .. } => (1, 0),
                     };
                     self.other_flops += flops * map.len as u64;
                     self.value_bytes += bytes * map.len as u64;

@@ -2,9 +2,8 @@
 
 use super::repeat::Repeat;
 use super::views::{Read, View};
-use rnnc_graph::ops::Pair;
-use rnnc_graph::{Function, LayerId, Operation};
-use serde::Serialize;
+use rnnc_graph::ops::Binary;
+use rnnc_graph::{Function, LayerId};
 
 /// A fused elementwise program over some units of every row. In a block of several frames it may read what it wrote in
 /// the frames before (in the task's direction): those come first.
@@ -51,42 +50,4 @@ pub enum Instruction {
     MulAdd { a: Register, b: Register, c: Register, to: Register },
     /// Into a buffer.
     Store { from: Register, to: View },
-}
-
-/// Elementwise functions of two operands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
-#[allow(missing_docs)] // named as what they do; see `rnnc_graph::Operation`
-pub enum Binary {
-    Add,
-    Mul,
-    Div,
-    Max,
-    Min,
-    Known,
-    Step,
-}
-
-impl Binary {
-    /// What a layer's operation is, if it is one of two operands, unit by unit.
-    pub(crate) fn of(operation: Operation) -> Option<Binary> {
-        operation.pair().map(|pair| match pair {
-            Pair::Divide => Binary::Div,
-            Pair::Max => Binary::Max,
-            Pair::Min => Binary::Min,
-            Pair::Known => Binary::Known,
-            Pair::Step => Binary::Step,
-        })
-    }
-
-    /// Operations that it counts as.
-    pub(crate) fn flops(self) -> u64 {
-        match self {
-            Binary::Add | Binary::Mul => 1,
-            Binary::Div => Operation::Divide.flops(),
-            Binary::Max => Operation::Max.flops(),
-            Binary::Min => Operation::Min.flops(),
-            Binary::Known => Operation::Known.flops(),
-            Binary::Step => Operation::Step.flops(),
-        }
-    }
 }

@@ -15,11 +15,12 @@ mod views;
 mod weights;
 
 pub use cost::Cost;
-pub use maps::{Binary, Instruction, Map, Register};
+pub use maps::{Instruction, Map, Register};
 pub use once::{Flat, Once, OnceMap, OnceOuter, OnceProduct, OnceRead, OnceStep, OnceVector};
 pub use ops::{LookUp, Op, OuterSum, Product, RowSum, ScatterSum, Vector};
 pub use plan::{Buffer, Pass, Plan, PlanError, PlanOptions};
 pub use repeat::Repeat;
+pub use rnnc_graph::ops::Binary;
 pub use stages::{Partition, Phase, Placed, Stage, StageKind, Task};
 pub use views::{BufferId, Matrix, Read, StartValue, View};
 pub use weights::{WeightLayout, WeightView};

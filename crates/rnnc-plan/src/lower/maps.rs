@@ -208,7 +208,7 @@ impl Builder<'_, '_> {
                 self.scaled(term)
             })
             .collect();
-        match (Binary::of(op), &operands[..]) {
+        match (op.binary(), &operands[..]) {
             (Some(op), &[a, b]) => self.push(|to| Instruction::Binary { op, a, b, to }),
             _ => self.number(0.0), // a validated graph has two operands here
         }

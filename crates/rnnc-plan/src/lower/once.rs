@@ -354,7 +354,7 @@ impl Program {
             let op = match layer.kind {
                 LayerKind::Sum => Some(Binary::Add),
                 LayerKind::Product => Some(Binary::Mul),
-                LayerKind::Operation(operation) => Binary::of(operation),
+                LayerKind::Operation(operation) => operation.binary(),
                 _ => None,
             };
             let Some(op) = op else {
