@@ -40,18 +40,18 @@ pub fn compile(plan: &Plan, config: ExecutionConfig, device: &Device) -> Result<
     let mut pipelines = pipelines.into_iter();
     let mut forward = once::forward(&mut builder);
     forward.extend(builder.pass("forward", &plan.forward, &plan.forward_pass, pipelines.next(), 0)?);
-    builder.program.forward = builder.partition(forward);
+    builder.program.forward = builder.in_lanes(forward);
     if let (Some(graph), Some(pass)) = (&plan.adjoint, &plan.backward_pass) {
         let mut backward = builder.cleared(pass);
         let first = plan.forward_pass.stages.len();
         backward.extend(builder.pass("backward", graph, pass, pipelines.next(), first)?);
         backward.extend(once::backward(&mut builder));
-        builder.program.backward = builder.partition(backward);
+        builder.program.backward = builder.in_lanes(backward);
     }
     if regions.trained {
         let commands = update::commands(&mut builder);
         let update = builder.job(commands, Access::default());
-        builder.program.update = builder.partition(vec![update]);
+        builder.program.update = builder.in_lanes(vec![update]);
     }
     let Builder { mut program, lanes, .. } = builder;
     for numbers in lanes {
@@ -111,9 +111,9 @@ impl<'a> Builder<'a> {
         }
     }
 
-    /// Deals the jobs of a pass to lanes.
-    fn partition(&mut self, jobs: Vec<Draft>) -> Vec<Job> {
-        let (jobs, scratch) = lanes::partition(jobs, &self.places.lying(), self.device);
+    /// Gives the jobs of a pass their lanes.
+    fn in_lanes(&mut self, jobs: Vec<Draft>) -> Vec<Job> {
+        let (jobs, scratch) = lanes::assign(jobs, &self.places.lying(), self.device);
         self.lanes.resize(self.lanes.len().max(scratch.len()), 0);
         self.lanes.iter_mut().zip(scratch).for_each(|(all, own)| *all = own.max(*all));
         jobs

@@ -29,7 +29,7 @@ pub(crate) struct Draft {
 }
 
 impl Draft {
-    fn partitioned(self, lane: usize, after: Vec<usize>) -> Job {
+    fn in_lane(self, lane: usize, after: Vec<usize>) -> Job {
         let Draft { commands, stage, frames, needs, .. } = self;
         Job { commands, lane, after, stage, frames, needs }
     }
@@ -76,10 +76,10 @@ impl Order {
 }
 
 /// Deals jobs to lanes. Returns them, and how many numbers of scratch each lane needs.
-pub(crate) fn partition(drafts: Vec<Draft>, lying: &Lying, device: &Device) -> (Vec<Job>, Vec<usize>) {
+pub(crate) fn assign(drafts: Vec<Draft>, lying: &Lying, device: &Device) -> (Vec<Job>, Vec<usize>) {
     if drafts.len() > MOST_JOBS {
         let scratch = drafts.iter().map(|draft| draft.scratch).max().unwrap_or(0);
-        return (drafts.into_iter().map(|draft| draft.partitioned(0, Vec::new())).collect(), vec![scratch]);
+        return (drafts.into_iter().map(|draft| draft.in_lane(0, Vec::new())).collect(), vec![scratch]);
     }
     let needs = needs(&drafts, lying, device.multiprocessors);
     let lanes = lanes(&drafts, &needs, device);
@@ -101,7 +101,7 @@ pub(crate) fn partition(drafts: Vec<Draft>, lying: &Lying, device: &Device) -> (
                 after.push(earlier);
             }
         }
-        jobs.push(draft.partitioned(lane, after));
+        jobs.push(draft.in_lane(lane, after));
     }
     (jobs, scratch)
 }
@@ -190,35 +190,35 @@ mod tests {
         Draft { us: 100.0, wide: 10, scratch: writes.end, access, ..Draft::default() }
     }
 
-    fn partitioned(drafts: &[Draft]) -> Vec<(usize, Vec<usize>)> {
-        partition(drafts.to_vec(), &[], &device()).0.into_iter().map(|job| (job.lane, job.after)).collect()
+    fn assigned(drafts: &[Draft]) -> Vec<(usize, Vec<usize>)> {
+        assign(drafts.to_vec(), &[], &device()).0.into_iter().map(|job| (job.lane, job.after)).collect()
     }
 
     #[test]
     fn what_touches_the_same_runs_in_order_and_all_else_side_by_side() {
         let drafts = [draft(0..10), draft(20..30), draft(5..15), draft(12..25)];
-        assert_eq!(partitioned(&drafts), [(0, vec![]), (1, vec![]), (0, vec![]), (0, vec![1])]);
-        assert_eq!(partition(drafts.to_vec(), &[], &device()).1, [25, 30]);
+        assert_eq!(assigned(&drafts), [(0, vec![]), (1, vec![]), (0, vec![]), (0, vec![1])]);
+        assert_eq!(assign(drafts.to_vec(), &[], &device()).1, [25, 30]);
     }
 
     #[test]
     fn a_job_waits_for_no_more_than_it_must() {
         // The third comes behind the second, and so behind the first.
         let drafts = [draft(0..10), draft(0..20), draft(30..40), draft(0..35)];
-        assert_eq!(partitioned(&drafts), [(0, vec![]), (0, vec![]), (1, vec![]), (0, vec![2])]);
+        assert_eq!(assigned(&drafts), [(0, vec![]), (0, vec![]), (1, vec![]), (0, vec![2])]);
     }
 
     #[test]
     fn short_jobs_stay_in_one_lane() {
         let short = |at: usize| Draft { us: 1.0, ..draft(at..at + 1) };
         let drafts = [short(0), short(1), short(2), short(3)];
-        assert!(partitioned(&drafts).iter().all(|(lane, _)| *lane == 0));
+        assert!(assigned(&drafts).iter().all(|(lane, _)| *lane == 0));
     }
 
     #[test]
     fn jobs_that_fill_the_device_run_one_after_the_other() {
         let broad = |at: usize| Draft { wide: 132, ..draft(at..at + 1) };
-        assert!(partitioned(&[broad(0), broad(1), broad(2)]).iter().all(|(lane, _)| *lane == 0));
+        assert!(assigned(&[broad(0), broad(1), broad(2)]).iter().all(|(lane, _)| *lane == 0));
     }
 
     #[test]
@@ -229,7 +229,7 @@ mod tests {
         let drafts = [waiting(0, half), waiting(1, half), waiting(2, half), waiting(3, 1)];
         let all = needs(&drafts, &[], most);
         assert_eq!((&all[1], &all[2], &all[3]), (&vec![], &vec![0], &vec![1]));
-        assert_eq!(partitioned(&drafts)[..3], [(0, vec![]), (1, vec![]), (0, vec![])]);
+        assert_eq!(assigned(&drafts)[..3], [(0, vec![]), (1, vec![]), (0, vec![])]);
         assert_eq!(needs(&[waiting(0, most), waiting(1, 1)], &[], most)[1], [0]);
     }
 }

@@ -74,7 +74,7 @@ fn orthogonal(rng: &mut ChaCha8Rng, rows: usize, columns: usize) -> Vec<f64> {
             }
         }
         let norm = v.iter().map(|x| x * x).sum::<f64>().sqrt();
-        // A draw that all but lies in the slice length of the others is drawn again; its chance is nil.
+        // A draw that all but lies in the span of the others is drawn again; its chance is nil.
         if norm > 1e-8 {
             v.iter_mut().for_each(|x| *x /= norm);
             basis.push(v);

@@ -489,7 +489,8 @@ impl ReferenceExecutor {
         History { layer: layer.name.clone(), depth, size: of_layer.width, symbols, values }
     }
 
-    /// What forward calls read of the frames up to the one `end` frames back, behind which streams have these steps since reset.
+    /// What forward calls read of the frames up to the one `end` frames back, behind which it is so many steps since each
+    /// stream's reset.
     fn histories_state(&self, end: usize, since_reset: &[u64], frames: u64) -> State {
         let read = self.plan.forward.layer_ids().filter(|id| self.depths[id.index()] > 0);
         let histories = read.map(|id| self.history(id, self.depths[id.index()], end)).collect();

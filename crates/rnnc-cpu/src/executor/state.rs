@@ -5,7 +5,8 @@ use rnnc_graph::{LayerId, LayerKind};
 use rnnc_plan::{ExecutorError, History, Kept, NO_SYMBOL, State, ValuesMut};
 
 impl CpuExecutor {
-    /// What forward calls read of the frames up to the one `end` frames back, behind which streams have these steps since reset.
+    /// What forward calls read of the frames up to the one `end` frames back, behind which it is so many steps since each
+    /// stream's reset.
     pub(super) fn histories_state(&self, end: usize, since_reset: &[u64], frames: u64) -> State {
         let read = self.histories();
         let histories = read.filter_map(|(id, depth)| self.history(id, depth, end)).collect();

@@ -18,7 +18,7 @@ const BLOCK: usize = 64;
 /// As many rows as this are added one by one; more are a product of matrices.
 const DIRECT_ROWS: usize = 2;
 
-/// What a worker sums up: of some frames all rows, whatever the stage partitions, for its part of the weights.
+/// What a worker sums up: of some frames all rows, however the stage is partitioned, for its part of the weights.
 pub(crate) struct Sums {
     pub frames: Range<usize>,
     /// (worker, workers)

@@ -1,4 +1,4 @@
-//! A worker's place in a run: which shares of the work are its own, and where it meets the others.
+//! A worker's place in a run: which shares of the work are its own, and where it waits for the others.
 
 use super::barrier::{Barrier, Poisoned};
 use super::sharing::Watch;
@@ -20,7 +20,7 @@ pub struct Worker<'a> {
     /// Which of them are this worker's: the first, and one past the last.
     pub(super) own: Cell<(usize, usize)>,
     pub(super) barrier: &'a Barrier,
-    /// Whether all of the team meet there.
+    /// Whether all of the team wait there.
     pub(super) whole: bool,
     pub(super) parts: &'a [Barrier],
     pub(super) watch: &'a Watch,

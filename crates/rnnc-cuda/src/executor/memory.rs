@@ -10,7 +10,7 @@ use std::ops::Range;
 /// Bytes of a number.
 pub(super) const NUMBER: u64 = 4;
 
-/// Numbers of 8 bytes before the clock's steps since reset: `run` of the prelude.
+/// Numbers of 8 bytes before the tracker's steps since reset: `run` of the prelude.
 const RUN: usize = 16;
 
 /// The place in `run` of the first number of an update: `RUN_UPDATE` of the prelude.

@@ -79,7 +79,7 @@ pub(crate) fn statements(vector: &Vector, lanes: Lanes, held: usize, site: &mut 
     code.text + "}\n"
 }
 
-/// Units of a vector partitioned to blocks: of each slice of it so many each, the last ones to the last of `parts`.
+/// Units of a vector, shared out among blocks: of each slice of it so many each, the last ones to the last of `parts`.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Partitioned {
     pub units: usize,

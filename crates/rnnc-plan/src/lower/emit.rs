@@ -312,7 +312,7 @@ impl Emitter<'_, '_> {
     }
 }
 
-/// The phases of a task in which something is done. `barriers_of_heads` are those behind which workers with whole heads meet.
+/// The phases of a task in which something is done. `barriers_of_heads` are those behind which workers with whole heads synchronize.
 fn phases(mut parts: BTreeMap<usize, Parts>, barriers_of_heads: &[bool]) -> Vec<Phase> {
     let mut phases: Vec<Phase> = Vec::new();
     let mut before_all = false;

@@ -1,7 +1,7 @@
-//! Which reads cross a reset: steps since reset of the streams' sequences in every frame of the window.
+//! Which reads cross a reset: the steps since each stream's last reset, in every frame of the window.
 //!
 //! Frames are counted from the window's first; the newest are its last. A read of the past crosses if it goes back
-//! further than the steps since reset of the sequence; a read of the future, if it goes ahead as far as the next reset or the
+//! further than the steps since its stream's reset; a read of the future, if it goes ahead as far as the next reset or the
 //! window's end.
 
 /// For each row of a window, the frames since its sequence began and until the next begins.
@@ -64,7 +64,7 @@ impl ResetTracker {
                 self.next[stream] = self.next[stream].saturating_add(1);
             }
         }
-        // A reset is where the steps since reset is 0; backward, count up from it.
+        // A reset is where there are 0 steps since it; backward, count up from there.
         for stream in 0..b {
             let mut ahead = 1;
             for t in (0..w).rev() {

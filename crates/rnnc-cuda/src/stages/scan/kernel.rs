@@ -4,7 +4,7 @@
 //! has a few frames of one lane: what they make of the state is an affine map of it, found without knowing the state
 //! (Blelloch 1990). The block composes these maps, waits for the state that the chunk before leaves, publishes its own,
 //! and only then do its threads compute their frames. States go from chunk to chunk in order, never by way of whichever
-//! came first, so results repeat bit for bit; and tickets are partitioned in the order of chunks, so who is waited for runs.
+//! came first, so results repeat bit for bit; and tickets are handed out in the order of chunks, so who is waited for runs.
 
 use super::text::Text;
 use crate::places::Places;

@@ -9,7 +9,7 @@
 
 use crate::device::Device;
 
-/// How lanes and frames are partitioned to threads.
+/// How lanes and frames are shared out among threads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Shape {
     /// A thread runs all frames of a lane, `tile` frames at a time, and loads the next meanwhile.
