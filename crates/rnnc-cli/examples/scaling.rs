@@ -148,7 +148,9 @@ fn measure(text: &str, steps: &mut Steps<'_>) -> usize {
     let graph = graph.unwrap_or_else(|errors| panic!("{:.1000}", errors.to_string()));
     steps.if_wanted("validate", || rnnc::graph::validate(&graph));
     steps.if_wanted("components", || Components::find(&graph));
-    steps.if_wanted("adjoint", || Adjoint::derive(&graph, AdjointOptions { input_gradients: true }));
+    steps.if_wanted("adjoint", || {
+        Adjoint::derive(&graph, AdjointOptions { input_gradients: true, ..AdjointOptions::default() })
+    });
     steps.if_wanted("initial", || Weights::initial(&graph, 1));
     for (options, end) in [
         (PlanOptions::inference(1, FRAMES), ""),

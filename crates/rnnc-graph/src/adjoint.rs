@@ -21,12 +21,15 @@ use crate::parts::{
 };
 use crate::recompute::recompute;
 use crate::simplify::simplify;
+use crate::state_adjoint::{StateAdjoint, StateRead, StateReads, reads_state, state_vectors};
 
 /// What gradients are wanted besides those of the weights.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct AdjointOptions {
     /// Those of all vector inputs.
     pub input_gradients: bool,
+    /// Those of the state that a window begins with, given those of the state that it leaves: see [`StateAdjoint`].
+    pub state_gradients: bool,
 }
 
 /// A network and its adjoint.
@@ -34,9 +37,12 @@ pub struct AdjointOptions {
 pub struct Adjoint {
     /// The network, in normal form.
     pub forward: Graph,
-    /// Its adjoint. Inputs: `d_NAME` for each output, in order. Outputs: `d_NAME` for each vector input, in order,
-    /// if asked for. Weights: those of the network.
+    /// Its adjoint. Inputs: `d_NAME` for each output, in order; then, with state gradients, `d_state_NAME` for each vector of
+    /// the state, whose last frames are the gradient of what the window leaves. Outputs: `d_NAME` for each vector input, in
+    /// order, if asked for; then what [`StateAdjoint`] reads. Weights: those of the network.
     pub graph: Graph,
+    /// What makes the gradients of the state before the window, if they were asked for.
+    pub state: Option<StateAdjoint>,
 }
 
 impl Adjoint {
@@ -47,13 +53,14 @@ impl Adjoint {
 
     /// The same of a network in normal form.
     pub fn of_normal(forward: Graph, options: AdjointOptions) -> Result<Adjoint, GraphError> {
-        let mut adjoint = simplify(Derivation::new(&forward, options)?.run());
+        let (adjoint, state) = Derivation::new(&forward, options)?.run();
+        let mut adjoint = simplify(adjoint);
         gather_reads(&mut adjoint);
         let mut graph = recompute(&forward, adjoint);
         for id in graph.layer_ids() {
             split_terms(&mut graph, id);
         }
-        Ok(Adjoint { graph, forward })
+        Ok(Adjoint { graph, forward, state })
     }
 }
 
@@ -69,6 +76,8 @@ struct Derivation<'a> {
     values: Vec<Option<LayerId>>,
     /// Forward layers that are read in another frame.
     read_delayed: Vec<bool>,
+    /// The reads of the past that the state's errors come back through, if state gradients are wanted.
+    state: Option<StateReads>,
 }
 
 impl<'a> Derivation<'a> {
@@ -103,16 +112,26 @@ impl<'a> Derivation<'a> {
             errors: vec![None; count],
             values: vec![None; count],
             read_delayed,
+            state: options.state_gradients.then(StateReads::default),
         })
     }
 
-    fn run(mut self) -> Graph {
+    fn run(mut self) -> (Graph, Option<StateAdjoint>) {
         let forward = self.forward;
         let seeds: Vec<LayerId> = forward
             .outputs()
             .iter()
             .map(|o| self.out.input(format!("d_{}", o.name), forward.layer_at(o.layer).size))
             .collect();
+        let left: Vec<(LayerId, LayerId)> = match self.options.state_gradients {
+            false => Vec::new(),
+            true => state_vectors(forward)
+                .map(|(id, _)| {
+                    let layer = forward.layer_at(id);
+                    (id, self.out.input(format!("d_state_{}", layer.name), layer.size))
+                })
+                .collect(),
+        };
         for id in forward.layer_ids() {
             if !self.active[id.index()] {
                 continue;
@@ -121,8 +140,9 @@ impl<'a> Derivation<'a> {
             let error = self.sum(format!("d {}", layer.name), layer.size, id);
             self.errors[id.index()] = Some(error);
         }
-        for (output, seed) in forward.outputs().iter().zip(seeds) {
-            if let Some(error) = self.errors[output.layer.index()] {
+        let seeds = forward.outputs().iter().map(|output| output.layer).zip(seeds);
+        for (layer, seed) in seeds.chain(left) {
+            if let Some(error) = self.errors[layer.index()] {
                 self.out.connect(seed, error, Connect::identity());
             }
         }
@@ -149,7 +169,8 @@ impl<'a> Derivation<'a> {
                 }
             }
         }
-        self.out
+        let state = self.state.map(|reads| reads.adjoint(forward, &mut self.out));
+        (self.out, state)
     }
 
     fn sum(&mut self, name: String, size: usize, of: LayerId) -> LayerId {
@@ -274,7 +295,11 @@ impl<'a> Derivation<'a> {
     /// Whether an error goes back through a connection to its source.
     fn flows(&self, c: &Connection) -> bool {
         !c.stops_gradient
-            && c.source.is_some_and(|s| self.active[s.index()] || self.learned_start(c, s).is_some())
+            && c.source.is_some_and(|s| {
+                self.active[s.index()]
+                    || self.learned_start(c, s).is_some()
+                    || (self.state.is_some() && reads_state(self.forward, c))
+            })
     }
 
     /// The weight that a connection reads where it crosses a reset.
@@ -343,8 +368,12 @@ impl<'a> Derivation<'a> {
             let kind = AccumulationKind::Start { scale, delay, weight_range: c.source_range };
             self.out.accumulate(Accumulation { weight, kind, error, error_range });
         }
+        let back = back.delay(-delay).from(c.target_range).to(c.source_range);
+        if let Some(reads) = self.state.as_mut().filter(|_| reads_state(self.forward, c)) {
+            reads.add(StateRead { layer: source, delay, error: delta, back });
+        }
         if let Some(error) = self.errors[source.index()] {
-            self.out.connect(delta, error, back.delay(-delay).from(c.target_range).to(c.source_range));
+            self.out.connect(delta, error, back);
         }
     }
 
@@ -432,6 +461,8 @@ fn active(graph: &Graph, options: AdjointOptions) -> Vec<bool> {
         let layer = graph.layer_at(id);
         matches!(layer.kind, LayerKind::Parameter(_))
             || (options.input_gradients && layer.kind == LayerKind::Input)
+            || (options.state_gradients
+                && graph.incoming(id).any(|c| !c.stops_gradient && reads_state(graph, c)))
             || graph.incoming(id).any(|c| {
                 let learned_start = || {
                     c.delay != 0
@@ -458,6 +489,9 @@ fn active(graph: &Graph, options: AdjointOptions) -> Vec<bool> {
     }
     let mut reaches = vec![false; graph.layers().len()];
     let mut open: Vec<LayerId> = graph.outputs().iter().map(|o| o.layer).collect();
+    if options.state_gradients {
+        open.extend(state_vectors(graph).map(|(id, _)| id));
+    }
     while let Some(id) = open.pop() {
         if !std::mem::replace(&mut reaches[id.index()], true) {
             open.extend(graph.incoming(id).filter(|c| !c.stops_gradient).filter_map(|c| c.source));

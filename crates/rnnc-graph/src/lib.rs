@@ -7,7 +7,7 @@
 //!   recurrences, `obstacles.rs` says what stands in the way of them, `width.rs` looks for frames that can run at once,
 //!   `barriers.rs` bounds synchronizations, `slices.rs` says by which units layers are shared out);
 //! - the network that carries the errors back: [`Adjoint`] (`adjoint.rs`, after `normalize.rs` and before
-//!   `simplify.rs`, `gather.rs` and `recompute.rs`). In both, `copies.rs` lets reads of copies read what is copied,
+//!   `simplify.rs`, `gather.rs` and `recompute.rs`; `state_adjoint.rs` for the state before a window). In both, `copies.rs` lets reads of copies read what is copied,
 //!   and between them `constants.rs` takes out what depends on parameters alone.
 //!
 //! `activations/` has the elementwise functions and `ops/` the operations on operands in a fixed order, one file each with all
@@ -37,6 +37,7 @@ mod scan;
 mod simplify;
 mod single;
 mod slices;
+mod state_adjoint;
 mod validate;
 mod width;
 
@@ -59,5 +60,6 @@ pub use parts::{
 };
 pub use scan::ScanForm;
 pub use slices::Slices;
+pub use state_adjoint::{StateAdjoint, state_vectors};
 pub use validate::validate;
 pub use width::Width;

@@ -113,7 +113,8 @@ mod tests {
     fn a_mask_keeps_its_key_whatever_the_adjoint_calls_it_and_is_there_once() {
         let (g, masks) = masked();
         let Adjoint { graph: adjoint, .. } =
-            Adjoint::derive(&g, AdjointOptions { input_gradients: true }).unwrap();
+            Adjoint::derive(&g, AdjointOptions { input_gradients: true, ..AdjointOptions::default() })
+                .unwrap();
         let keys = |graph: &Graph| -> Vec<u64> {
             let mut keys: Vec<u64> = graph.layer_ids().filter_map(|id| mask_key(graph, id)).collect();
             keys.sort_unstable();

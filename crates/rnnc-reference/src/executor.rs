@@ -1,6 +1,7 @@
 //! The reference executor: windows of frames, forward, backward, update, state.
 
 use crate::adam::{self, Learned};
+use crate::before::Before;
 use crate::borders::{self, copy_out};
 use crate::gradients;
 use crate::network::{Network, Place, Read, Surroundings, width};
@@ -46,6 +47,8 @@ pub struct ReferenceExecutor {
     adjoint: Option<Network>,
     /// The layers that depend on parameters alone, and what carries their errors back.
     constants: Option<(Network, Network)>,
+    /// What carries errors to the state before a window.
+    before: Option<Before>,
     window: Window,
     /// How many past frames the forward network reads.
     depths: Vec<usize>,
@@ -111,7 +114,7 @@ impl ReferenceExecutor {
         let zeros = || graph.weights().iter().map(|w| vec![0.0; w.len()]);
         let derived = graph.derived().iter().map(|w| vec![0.0; w.len()]);
         let constants = plan.constants.as_ref().map(|constants| {
-            let Adjoint { forward, graph } =
+            let Adjoint { forward, graph, .. } =
                 Adjoint::of_normal(constants.graph.clone(), AdjointOptions::default())?;
             Ok((Network::new(&forward, 1), Network::new(&graph, 1)))
         });
@@ -122,6 +125,7 @@ impl ReferenceExecutor {
         Ok(ReferenceExecutor {
             weights: zeros().chain(derived).collect(),
             constants,
+            before: plan.state_adjoint.as_ref().map(|state| Before::new(state, graph, config.streams)),
             learned: zeros()
                 .map(|z| Learned { gradient: z.clone(), moment1: z.clone(), moment2: z })
                 .collect(),
@@ -341,10 +345,20 @@ impl Executor for ReferenceExecutor {
         frames: usize,
         output_gradients: &[Option<Values<'_>>],
     ) -> Result<(), ExecutorError> {
+        self.backward_from(frames, output_gradients, &[])
+    }
+
+    fn backward_from(
+        &mut self,
+        frames: usize,
+        output_gradients: &[Option<Values<'_>>],
+        state_gradients: &[Option<Values<'_>>],
+    ) -> Result<(), ExecutorError> {
         // Older frames are kept only where windows overlap.
         let most =
             if self.config.step == self.config.window { self.new } else { self.kept.min(self.config.window) };
         self.plan.check_output_gradients(self.config, self.new, most, frames, output_gradients)?;
+        self.plan.check_state_gradients(self.config, state_gradients)?;
         self.derive()?;
         let Some(mut network) = self.adjoint.take() else { return Ok(()) };
         let len = self.window.len();
@@ -360,10 +374,16 @@ impl Executor for ReferenceExecutor {
             }
         }
         let span = len - frames..len;
+        let mut before = self.before.take();
+        if let Some(before) = &mut before {
+            before.begin(state_gradients, frames);
+            before.seed(&mut network, self.plan.forward.outputs().len(), span.clone());
+        }
         let around = Surroundings { first: span.start, saved: Some(&self.forward), ..self.surroundings() };
         let order = order::run(&mut network, &around, span.clone());
         let mut gradients: Vec<Vec<f64>> = self.weights.iter().map(|w| vec![0.0; w.len()]).collect();
-        gradients::accumulate(&network, &around, span, &mut gradients);
+        gradients::accumulate(&network, &around, span.clone(), &mut gradients);
+        let before = before.map(|before| before.run(&network, &around, span)).transpose();
         let new = self.new_frames().start;
         let left = order.as_ref().ok().and_then(|order| first_to_leave(&network, &around, order));
         let left = left.map(|left| NonFiniteDerivative {
@@ -372,6 +392,7 @@ impl Executor for ReferenceExecutor {
         });
         let result = order.map(drop).map_err(|pair| stuck(&network.graph, pair));
         self.adjoint = Some(network);
+        self.before = before.map_err(|pair| stuck(&self.plan.forward, pair))?;
         self.left = left;
         self.derive_back(&mut gradients)?;
         for (learned, gradient) in self.learned.iter_mut().zip(gradients) {
@@ -379,6 +400,13 @@ impl Executor for ReferenceExecutor {
         }
         self.back = frames;
         result
+    }
+
+    fn state_gradient(&self, vector: usize, into: ValuesMut<'_>) -> Result<(), ExecutorError> {
+        let (layer, depth) = self.plan.check_state_gradient(vector, self.back)?;
+        let Layer { name, size, .. } = self.plan.forward.layer_at(layer);
+        let gradient = self.before.as_ref().map_or(&[][..], |before| before.gradient(vector));
+        copy_out(name, &[depth, self.config.streams, *size], gradient, into)
     }
 
     fn input_gradient(&self, input: usize, into: ValuesMut<'_>) -> Result<(), ExecutorError> {

@@ -14,6 +14,7 @@
 //! - `differences.rs`: whether a gradient is one, by differences: what checks this executor in turn.
 
 mod adam;
+mod before;
 mod borders;
 mod differences;
 mod executor;

@@ -79,7 +79,8 @@ impl Window {
         self.since_reset.drain(..frames * self.streams);
     }
 
-    fn since_reset(&self, frame: usize, stream: usize) -> u64 {
+    /// How many frames before a frame the newest reset lies.
+    pub fn since_reset(&self, frame: usize, stream: usize) -> u64 {
         self.since_reset[frame * self.streams + stream]
     }
 

@@ -6,7 +6,7 @@ use super::once::Once;
 use super::stages::Stage;
 use super::views::View;
 use super::weights::WeightLayout;
-use rnnc_graph::{Components, Constants, Graph, GraphError};
+use rnnc_graph::{Components, Constants, Graph, GraphError, StateAdjoint};
 use serde::Serialize;
 use thiserror::Error;
 
@@ -17,6 +17,8 @@ pub struct PlanOptions {
     pub gradients: bool,
     /// Whether the backward pass computes the gradients of vector inputs too.
     pub input_gradients: bool,
+    /// Whether it takes the gradients of the state that a window leaves, and computes those of the state that it begins with.
+    pub state_gradients: bool,
     /// Streams side by side, for the plan's figures. It runs with any number.
     pub streams: usize,
     /// Frames of a window, for the plan's figures. It runs with any number.
@@ -26,7 +28,7 @@ pub struct PlanOptions {
 impl PlanOptions {
     /// Forward only.
     pub fn inference(streams: usize, frames: usize) -> PlanOptions {
-        PlanOptions { gradients: false, input_gradients: false, streams, frames }
+        PlanOptions { gradients: false, input_gradients: false, state_gradients: false, streams, frames }
     }
 
     /// With the gradients of all weights.
@@ -37,6 +39,11 @@ impl PlanOptions {
     /// Ask for the gradients of vector inputs too.
     pub fn with_input_gradients(self) -> PlanOptions {
         PlanOptions { input_gradients: true, ..self }
+    }
+
+    /// Ask for the gradients of the state too.
+    pub fn with_state_gradients(self) -> PlanOptions {
+        PlanOptions { state_gradients: true, ..self }
     }
 }
 
@@ -67,6 +74,8 @@ pub struct Plan {
     pub once: Once,
     /// Its adjoint, if gradients were asked for.
     pub adjoint: Option<Graph>,
+    /// What makes the gradients of the state before a window, if they were asked for.
+    pub state_adjoint: Option<StateAdjoint>,
     /// How all weights lie in one flat buffer (as do gradients and optimizer state).
     pub weights: WeightLayout,
     /// The buffers of both passes.

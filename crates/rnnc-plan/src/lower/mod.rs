@@ -24,12 +24,13 @@ impl Plan {
     pub fn new(graph: &Graph, options: PlanOptions) -> Result<Plan, PlanError> {
         rnnc_graph::validate(graph)?;
         let (forward, constants) = rnnc_graph::split_constants(rnnc_graph::normalize(graph));
-        let (forward, adjoint) = if options.gradients {
-            let wanted = AdjointOptions { input_gradients: options.input_gradients };
-            let Adjoint { forward, graph: adjoint } = Adjoint::of_normal(forward, wanted)?;
-            (forward, Some(adjoint))
+        let (forward, adjoint, state_adjoint) = if options.gradients {
+            let PlanOptions { input_gradients, state_gradients, .. } = options;
+            let wanted = AdjointOptions { input_gradients, state_gradients };
+            let Adjoint { forward, graph, state } = Adjoint::of_normal(forward, wanted)?;
+            (forward, Some(graph), state)
         } else {
-            (forward, None)
+            (forward, None, None)
         };
         let saved = adjoint.as_ref().map(Residuals::of).unwrap_or_default();
         let mut buffers = Vec::new();
@@ -72,6 +73,7 @@ impl Plan {
             constants,
             once,
             adjoint,
+            state_adjoint,
             weights,
             buffers,
             forward_pass,

@@ -221,8 +221,8 @@ impl Writer<'_> {
             Some((weight, first + units.start - c.target_range.start))
         };
         let reads: Vec<(WeightId, usize)> = terms.iter().filter_map(skipped).collect();
-        let options = AdjointOptions { input_gradients: true };
-        let Adjoint { forward, graph: adjoint } =
+        let options = AdjointOptions { input_gradients: true, ..AdjointOptions::default() };
+        let Adjoint { forward, graph: adjoint, .. } =
             Adjoint::derive(&alone(self.graph, id, units.len, terms), options)?;
 
         let mut program = Program::default();

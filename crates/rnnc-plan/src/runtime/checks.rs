@@ -7,7 +7,7 @@ use super::errors::ExecutorError;
 use super::update::Update;
 use super::values::{NO_SYMBOL, ParameterArray, Values};
 use crate::ir::Plan;
-use rnnc_graph::{Graph, Layer, LayerId, LayerKind, Output, WeightId};
+use rnnc_graph::{Graph, Layer, LayerId, LayerKind, Output, StateAdjoint, WeightId, state_vectors};
 
 impl Plan {
     /// Checks streams, window and step. `executor` is whose config it is.
@@ -102,15 +102,64 @@ impl Plan {
         if layer.kind == LayerKind::Symbol {
             return Err(ExecutorError::Order("a symbol input has no gradient"));
         }
-        let name = format!("d_{}", layer.name);
-        let output = self.adjoint.iter().flat_map(|a| a.outputs()).find(|o| o.name == name);
-        let Some(output) = output else {
+        let Some(adjoint) = self.adjoint.as_ref().filter(|_| self.options.input_gradients) else {
             return Err(ExecutorError::Order("the plan was made without input gradients"));
         };
         if frames == 0 {
             return Err(ExecutorError::Order("there was no backward call since the last forward call"));
         }
-        Ok(output.layer)
+        // The adjoint's first outputs, one of each vector input.
+        let is_vector = |input: &&LayerId| self.forward.layer_at(**input).kind != LayerKind::Symbol;
+        let place = inputs[..input].iter().filter(is_vector).count();
+        Ok(adjoint.outputs()[place].layer)
+    }
+
+    /// Checks the gradients of the state that a window leaves: none, or one array or none for each of the network's
+    /// [`state_vectors`].
+    ///
+    /// # Errors
+    /// A plan without state gradients; a wrong number of arrays; an array of the wrong length or type.
+    pub fn check_state_gradients(
+        &self,
+        config: ExecutionConfig,
+        gradients: &[Option<Values<'_>>],
+    ) -> Result<(), ExecutorError> {
+        if gradients.is_empty() {
+            return Ok(());
+        }
+        self.check_state_trained()?;
+        let vectors: Vec<(LayerId, usize)> = state_vectors(&self.forward).collect();
+        let names = vectors.iter().map(|&(id, _)| &*self.forward.layer_at(id).name);
+        check_count("state gradients", names, gradients.len())?;
+        for (&(id, depth), values) in vectors.iter().zip(gradients) {
+            if let Some(values) = *values {
+                check_numbers(self.forward.layer_at(id), depth, config.streams, values)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The layer and the depth of a vector of the state, after a backward call over `frames` frames (0: there was none).
+    ///
+    /// # Errors
+    /// No such vector; a plan without state gradients; no backward call.
+    pub fn check_state_gradient(
+        &self,
+        vector: usize,
+        frames: usize,
+    ) -> Result<(LayerId, usize), ExecutorError> {
+        self.check_state_trained()?;
+        let mut vectors = state_vectors(&self.forward);
+        let count = state_vectors(&self.forward).count();
+        let found = vectors.nth(vector).ok_or_else(|| no_such("the state vector's number", vector, count))?;
+        match frames {
+            0 => Err(ExecutorError::Order("there was no backward call since the last forward call")),
+            _ => Ok(found),
+        }
+    }
+
+    fn check_state_trained(&self) -> Result<&StateAdjoint, ExecutorError> {
+        self.state_adjoint.as_ref().ok_or(ExecutorError::Order("the plan was made without state gradients"))
     }
 
     /// Checks which array of which weight is read or written, and the number of its values.
@@ -233,6 +282,23 @@ fn check_count<'a>(
     Err(ExecutorError::Count { what, expected, names: names.join(", "), found })
 }
 
+/// Whether values are those of a vector layer in so many frames.
+fn check_numbers(
+    layer: &Layer,
+    frames: usize,
+    streams: usize,
+    values: Values<'_>,
+) -> Result<(), ExecutorError> {
+    if let Values::Symbols(_) = values {
+        return Err(ExecutorError::Type { name: layer.name.clone(), expected: "numbers", found: "symbols" });
+    }
+    check_len(&layer.name, &[frames, streams, layer.size], values.len())?;
+    match values {
+        Values::F64(numbers) => check_single(&layer.name, numbers),
+        _ => Ok(()),
+    }
+}
+
 fn check_input(
     layer: &Layer,
     frames: usize,
@@ -241,14 +307,7 @@ fn check_input(
 ) -> Result<(), ExecutorError> {
     let wrong = |expected, found| Err(ExecutorError::Type { name: layer.name.clone(), expected, found });
     match (layer.kind == LayerKind::Symbol, values) {
-        (false, Values::Symbols(_)) => wrong("numbers", "symbols"),
-        (false, values) => {
-            check_len(&layer.name, &[frames, streams, layer.size], values.len())?;
-            match values {
-                Values::F64(numbers) => check_single(&layer.name, numbers),
-                _ => Ok(()),
-            }
-        }
+        (false, values) => check_numbers(layer, frames, streams, values),
         (true, Values::F32(_) | Values::F64(_)) => wrong("symbols", "numbers"),
         (true, Values::Symbols(symbols)) => {
             check_len(&layer.name, &[frames, streams], symbols.len())?;

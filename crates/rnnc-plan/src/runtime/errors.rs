@@ -137,6 +137,12 @@ impl ExecutorError {
     /// There are no inputs for [`Executor::forward_prefetched`](super::Executor::forward_prefetched).
     pub const NOTHING_AHEAD: ExecutorError = ExecutorError::Order("no inputs were brought ahead");
 
+    /// Of executors that compute no gradients of the state.
+    pub fn no_state_gradients(executor: &'static str) -> ExecutorError {
+        let what = "gradients of the state; the reference executor does".into();
+        ExecutorError::Unsupported { executor, what }
+    }
+
     /// Whether what was asked for is at fault, rather than the order of calls or the device.
     pub fn is_bad_input(&self) -> bool {
         !matches!(self, ExecutorError::Order(_) | ExecutorError::Device { .. })

@@ -74,6 +74,33 @@ pub trait Executor: Send {
         output_gradients: &[Option<Values<'_>>],
     ) -> Result<(), ExecutorError>;
 
+    /// [`backward`](Executor::backward) of a scalar that depends on the state too that the last forward call left, and of which
+    /// these are the gradients: one `[depth, B, N]` for each of the network's [`state_vectors`](rnnc_graph::state_vectors),
+    /// oldest frame first; `None` is zeros, and so is no array at all. Only for plans made with state gradients.
+    ///
+    /// # Errors
+    /// Those of `backward`; arrays that are not those of the state.
+    fn backward_from(
+        &mut self,
+        frames: usize,
+        output_gradients: &[Option<Values<'_>>],
+        state_gradients: &[Option<Values<'_>>],
+    ) -> Result<(), ExecutorError> {
+        self.plan().check_state_gradients(self.config(), state_gradients)?;
+        match state_gradients {
+            [] => self.backward(frames, output_gradients),
+            _ => Err(ExecutorError::no_state_gradients(self.name())),
+        }
+    }
+
+    /// Copies the gradient of a vector of the state before the frames of the last backward call, by its place among the
+    /// network's [`state_vectors`](rnnc_graph::state_vectors): `[depth, B, N]`, oldest frame first. Only for plans made with
+    /// state gradients.
+    fn state_gradient(&self, vector: usize, into: ValuesMut<'_>) -> Result<(), ExecutorError> {
+        let _ = (vector, into);
+        Err(ExecutorError::no_state_gradients(self.name()))
+    }
+
     /// Copies the gradient of an input, by its place in the graph's list, over the frames of the last backward
     /// call: `[frames, B, N]`. Only for plans made with input gradients.
     fn input_gradient(&self, input: usize, into: ValuesMut<'_>) -> Result<(), ExecutorError>;

@@ -1,0 +1,103 @@
+//! The gradients of the state that a window begins with, as a network of their own.
+//!
+//! The state is the last frames of the layers that are read with a delay. A frame before the window has no error of its own:
+//! all that comes back to it are the errors of reads in the window that found it. So with frame 0 the window's first, the
+//! gradient of layer l in frame t < 0 is
+//!
+//! ```text
+//! g_l(t) = sum over the reads of l with a delay d > -t, each turned round, of the error in frame t + d
+//! ```
+//!
+//! That is a network without cycles: its inputs are errors that the adjoint computes, its reads look ahead, and the rule for
+//! resets is the one of all reads. It runs over the frames -D .. D, D the state's depth, with its inputs 0 before frame 0 and
+//! from the window's end on; its outputs in the frames before 0 are the gradients.
+
+use crate::graph::{Connect, Graph};
+use crate::parts::{Connection, LayerId, LayerKind};
+use std::collections::HashMap;
+
+/// What makes the gradients of the state before a window of the errors within it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StateAdjoint {
+    /// The network. Inputs: the adjoint's last outputs, as many and in their order. Outputs: `d_state_NAME` for each of
+    /// `layers`. Weights: those of the network.
+    pub graph: Graph,
+    /// The layers of the forward network whose gradients it makes; the gradient of other vectors of the state is 0.
+    pub layers: Vec<LayerId>,
+    /// Frames before the window that it computes, D: the longest delay of them.
+    pub depth: usize,
+}
+
+/// The layers of a network that are vectors of its state, and how many of their last frames are: those that are read with a
+/// positive delay, but for symbols, which have no gradient.
+pub fn state_vectors(graph: &Graph) -> impl Iterator<Item = (LayerId, usize)> + '_ {
+    let depths = graph.history_depths();
+    graph
+        .layer_ids()
+        .map(move |id| (id, depths[id.index()]))
+        .filter(|&(id, depth)| depth > 0 && graph.layer_at(id).kind != LayerKind::Symbol)
+}
+
+/// Whether a connection may find a vector of the state before the window.
+pub(crate) fn reads_state(graph: &Graph, c: &Connection) -> bool {
+    c.delay > 0 && c.source.is_some_and(|source| graph.layer_at(source).kind != LayerKind::Symbol)
+}
+
+/// The reads of the state.
+#[derive(Debug, Default)]
+pub(crate) struct StateReads(Vec<StateRead>);
+
+/// A read of the state, turned round.
+#[derive(Debug)]
+pub(crate) struct StateRead {
+    /// The layer of the forward network that is read.
+    pub layer: LayerId,
+    /// How far back.
+    pub delay: i64,
+    /// The adjoint's layer whose error comes back.
+    pub error: LayerId,
+    /// How it does.
+    pub back: Connect,
+}
+
+impl StateReads {
+    pub fn add(&mut self, read: StateRead) {
+        self.0.push(read);
+    }
+
+    /// The network of these reads. What it takes becomes outputs of the adjoint.
+    pub fn adjoint(self, forward: &Graph, adjoint: &mut Graph) -> StateAdjoint {
+        let mut graph = Graph::new(format!("state adjoint of {}", forward.name()));
+        for weight in forward.weights() {
+            graph.weight(weight.name.clone(), &weight.shape, weight.init);
+        }
+        graph.derive_as(forward);
+        let mut errors: HashMap<LayerId, LayerId> = HashMap::new();
+        for &StateRead { error, .. } in &self.0 {
+            errors.entry(error).or_insert_with(|| {
+                let layer = adjoint.layer_at(error);
+                let name = format!("error {}: {}", graph.inputs().len(), layer.name);
+                let input = graph.input(&*name, layer.size);
+                adjoint.output(name, error);
+                input
+            });
+        }
+        let mut gradients: HashMap<LayerId, LayerId> = HashMap::new();
+        let mut depth = 0;
+        for StateRead { layer, delay, error, back } in self.0 {
+            let gradient = *gradients.entry(layer).or_insert_with(|| {
+                let layer = forward.layer_at(layer);
+                graph.layer(format!("d_state_{}", layer.name), layer.size, LayerKind::Sum)
+            });
+            depth = depth.max(usize::try_from(delay).unwrap_or(0));
+            graph.connect(errors[&error], gradient, back);
+        }
+        let layers: Vec<LayerId> =
+            state_vectors(forward).map(|(id, _)| id).filter(|id| gradients.contains_key(id)).collect();
+        for layer in &layers {
+            let gradient = gradients[layer];
+            graph.output(graph.layer_at(gradient).name.clone(), gradient);
+        }
+        StateAdjoint { graph, layers, depth }
+    }
+}
