@@ -5,7 +5,9 @@
 //!
 //! | file | what |
 //! | --- | --- |
-//! | `executor.rs`, `session.rs` | memory for a plan, and the calls that run it |
+//! | `compiled.rs` | a plan made ready, which never changes |
+//! | `tape.rs` | the memory of a call, and the calls: forward, backward, state |
+//! | `executor.rs`, `session.rs` | a tape that goes on from window to window, with an optimizer; frame by frame |
 //! | `schedule.rs` | how workers share a plan's work, and what runs when |
 //! | `compile.rs` | from the plan's views and registers to places in memory and kernels |
 //! | `foreseen.rs` | all of that, and the memory that it takes, before it is taken |
@@ -22,6 +24,7 @@
 
 mod bound;
 mod compile;
+mod compiled;
 mod executor;
 mod explain;
 mod flush;
@@ -35,12 +38,15 @@ mod pass;
 mod program;
 mod schedule;
 mod session;
+mod tape;
 pub mod team;
 
 pub use bound::{Least, least};
+pub use compiled::Compiled;
 pub use executor::CpuExecutor;
 pub use flush::FlushSubnormals;
 pub use foreseen::Foreseen;
 pub use machine::{Bandwidth, Machine};
 pub use schedule::{Lane, PassSchedule, Schedule, ScheduleOptions, Speeds, TimeBlock};
 pub use session::{Session, SessionError};
+pub use tape::Tape;

@@ -10,7 +10,8 @@
 //! (`team/sharing.rs`), and then the caller does all shares itself, one after the other between two barriers. So results do
 //! not depend on who does them.
 //!
-//! What a run sees of the team is a [`Worker`] (`team/worker.rs`).
+//! What a run sees of the team is a [`Worker`] (`team/worker.rs`). A team has one run at a time; [`TeamHandle`]
+//! (`team/handle.rs`) lets many users of a process share one.
 //!
 //! All waiting is done by one thing, the barrier (`team/barrier.rs`). The loom tests go through the interleavings of a few
 //! threads:
@@ -20,6 +21,7 @@
 #![allow(unsafe_code)] // hands a borrowed closure to threads that outlive the borrow
 
 mod barrier;
+mod handle;
 #[cfg(all(test, loom))]
 mod loom_tests;
 mod sharing;
@@ -28,6 +30,7 @@ mod sync;
 mod tests;
 mod worker;
 
+pub use handle::TeamHandle;
 pub use sharing::Policy;
 pub use worker::Worker;
 
@@ -65,8 +68,25 @@ type Job<'a> = &'a (dyn Fn(Worker<'_>) + Sync);
 pub struct Team {
     shared: Arc<Shared>,
     threads: Vec<JoinHandle<()>>,
-    /// Of each kind of work.
-    sharings: [Sharing; Work::KINDS],
+    /// The process whose threads they are: a fork of it has none of them.
+    process: u32,
+}
+
+/// What is known of runs of some network, of each kind of work: by it [`Team::share`] decides.
+#[derive(Debug)]
+pub struct Experience([Sharing; Work::KINDS]);
+
+impl Default for Experience {
+    fn default() -> Experience {
+        Experience(std::array::from_fn(|_| Sharing::new()))
+    }
+}
+
+impl Experience {
+    /// Decides, for tests, whether runs are shared out: see [`Team::share`].
+    pub fn set_policy(&mut self, policy: Policy) {
+        self.0.iter_mut().for_each(|sharing| sharing.policy = policy);
+    }
 }
 
 /// Kinds of work, of which each has its own experience with sharing, and hears of the others'.
@@ -123,8 +143,7 @@ impl Team {
             panic: Mutex::new(None),
         });
         // As a team from the start, so that its end sends home those that began if a later one is refused.
-        let sharings = std::array::from_fn(|_| Sharing::new());
-        let mut team = Team { shared, threads: Vec::new(), sharings };
+        let mut team = Team { shared, threads: Vec::new(), process: std::process::id() };
         for index in 1..count {
             let shared = Arc::clone(&team.shared);
             let thread = sync::Builder::new().name(format!("rnnc-{index}"));
@@ -138,14 +157,9 @@ impl Team {
         self.shared.inside.count
     }
 
-    /// Decides, for tests, whether runs are shared out: see [`Team::share`].
-    pub fn set_policy(&mut self, policy: Policy) {
-        self.sharings.iter_mut().for_each(|sharing| sharing.policy = policy);
-    }
-
     /// Runs the closure on the caller alone, as the one worker there is: for what is too little to share.
     pub fn alone(&mut self, job: Job<'_>) {
-        job(Worker { count: 1, ..self.shared.worker(0, &Watch::none()) });
+        self.shared.by_one(job);
     }
 
     /// Runs the closure so that all shares are done, by all workers or by the caller alone: whichever has taken less time
@@ -154,20 +168,19 @@ impl Team {
     /// # Panics
     ///
     /// As [`Team::run`].
-    pub fn share(&mut self, kind: Work, work: usize, job: Job<'_>) {
-        let count = self.size();
-        if count == 1 {
+    pub fn share(&mut self, experience: &mut Experience, kind: Work, work: usize, job: Job<'_>) {
+        if self.size() == 1 {
             return self.alone(job);
         }
-        let own = &self.sharings[kind as usize];
+        let own = &experience.0[kind as usize];
         let begun = Instant::now();
         let watch = own.watch(work, begun);
         match own.way() {
             Way::Shared => self.together(&watch, job),
-            Way::Alone => job(Worker { own: Cell::new((0, count)), ..self.shared.worker(0, &watch) }),
+            Way::Alone => self.shared.all_shares(&watch, job),
         }
         let now = Instant::now();
-        sharing::ended(&mut self.sharings, kind as usize, work, (now - begun, watch.all()), now);
+        sharing::ended(&mut experience.0, kind as usize, work, (now - begun, watch.all()), now);
     }
 
     /// Runs the closure on every worker, and returns when all have ended. Allocates nothing.
@@ -222,6 +235,16 @@ impl Shared {
         }
     }
 
+    /// Runs the job on the caller's thread as the one worker there is.
+    fn by_one(&self, job: Job<'_>) {
+        job(Worker { count: 1, ..self.worker(0, &Watch::none()) });
+    }
+
+    /// Does all shares on the caller's thread, which waits for nobody.
+    fn all_shares(&self, watch: &Watch, job: Job<'_>) {
+        job(Worker { own: Cell::new((0, self.inside.count)), ..self.worker(0, watch) });
+    }
+
     /// Those at which workers may wait within a job.
     fn barriers(&self) -> impl Iterator<Item = &Barrier> {
         std::iter::once(&self.inside).chain(&self.parts)
@@ -253,6 +276,10 @@ impl Shared {
 
 impl Drop for Team {
     fn drop(&mut self) {
+        if self.process != std::process::id() {
+            // The threads are another process's.
+            return std::mem::forget(std::mem::take(&mut self.threads));
+        }
         self.shared.start.poison();
         for thread in self.threads.drain(..) {
             // Threads catch the panics of their jobs; they have none of their own.

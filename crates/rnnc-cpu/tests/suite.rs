@@ -13,7 +13,7 @@ use rnnc_plan::{
 };
 use rnnc_suite::{
     Case, Data, Smooth, cases, check, check_cells, check_functions, check_norms, check_refusals,
-    check_updates, is_well_conditioned, networks, random_case,
+    check_state_gradients, check_updates, is_well_conditioned, networks, random_case,
 };
 use speeds::{FORGETFUL, NIMBLE, TARDY};
 
@@ -305,6 +305,15 @@ fn every_case_agrees_with_the_reference_on_two_workers() {
 #[test]
 fn every_case_agrees_with_the_reference_on_three_workers() {
     all_agree(&cases(), 3);
+}
+
+#[test]
+fn gradients_of_the_state_agree_with_the_reference() {
+    for threads in [1, 2] {
+        let check = |case: &Case| check_state_gradients(case, &on(threads), TOLERANCE).err();
+        let wrong: Vec<String> = cases().iter().filter_map(check).collect();
+        assert!(wrong.is_empty(), "{} cases:\n{}", wrong.len(), wrong.join("\n"));
+    }
 }
 
 #[test]

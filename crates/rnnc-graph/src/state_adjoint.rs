@@ -71,7 +71,6 @@ impl StateReads {
         for weight in forward.weights() {
             graph.weight(weight.name.clone(), &weight.shape, weight.init);
         }
-        graph.derive_as(forward);
         let mut errors: HashMap<LayerId, LayerId> = HashMap::new();
         for &StateRead { error, .. } in &self.0 {
             errors.entry(error).or_insert_with(|| {

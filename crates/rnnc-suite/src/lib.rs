@@ -7,7 +7,7 @@
 //! - `random.rs`: networks drawn at random, for property tests;
 //! - `case.rs`: a network with a number of streams, windows and resets; `data.rs` draws its numbers;
 //! - `check.rs`: runs a case on both executors and compares; `refusals.rs` hands them what they must refuse, and
-//!   `updates.rs` gradients of any size;
+//!   `updates.rs` gradients of any size; `state_gradients.rs` compares gradients of the state;
 //! - `extremes.rs`: functions over all numbers, and cells with inputs and biases of any size; `norms.rs`:
 //!   normalizations of numbers of any size;
 //! - `altered.rs`: the reference with something wrong, to show that the suite sees it.
@@ -23,6 +23,7 @@ mod networks;
 mod norms;
 mod random;
 mod refusals;
+mod state_gradients;
 mod updates;
 
 pub use altered::{Alteration, Altered};
@@ -36,4 +37,5 @@ pub use networks::{Build, Network, activation_networks, networks, operation_netw
 pub use norms::check_norms;
 pub use random::{Smooth, random_case, random_graph};
 pub use refusals::check_refusals;
+pub use state_gradients::check_state_gradients;
 pub use updates::check_updates;

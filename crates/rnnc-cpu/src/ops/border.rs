@@ -7,7 +7,7 @@
 use super::Share;
 use crate::memory::Shared;
 use crate::program::Target;
-use crate::team::{Team, Work};
+use crate::team::{Experience, TeamHandle, Work};
 use rnnc_plan::Values;
 use std::sync::{Mutex, PoisonError};
 
@@ -69,7 +69,12 @@ pub(crate) struct Rows<'a> {
 }
 
 /// Copies rows to the caller's array `[frames, B, N]`, many of them by all workers.
-pub(crate) fn copy_out<T: From<f32> + Send>(team: &Mutex<Team>, rows: &Rows<'_>, out: &mut [T]) {
+pub(crate) fn copy_out<T: From<f32> + Send>(
+    team: &TeamHandle,
+    experience: &Mutex<Experience>,
+    rows: &Rows<'_>,
+    out: &mut [T],
+) {
     /// Fewer numbers than these are not worth a barrier.
     const SHARED: usize = 1 << 16;
     /// About as many are a piece.
@@ -90,7 +95,8 @@ pub(crate) fn copy_out<T: From<f32> + Send>(team: &Mutex<Team>, rows: &Rows<'_>,
         }
     };
     if numbers >= SHARED {
-        team.lock().unwrap_or_else(PoisonError::into_inner).share(Work::Copy, numbers, &|_| copy());
+        let mut experience = experience.lock().unwrap_or_else(PoisonError::into_inner);
+        team.share(&mut experience, Work::Copy, numbers, &|_| copy());
     } else {
         copy();
     }

@@ -1,9 +1,9 @@
 //! The optimizer's step: one pass over flat buffers, each worker a part.
 
 use crate::kernels::adam::{adam, sum_of_squares};
-use crate::kernels::isa::Isa;
 use crate::memory::Aligned;
-use crate::team::{Team, Work, Worker};
+use crate::tape::Tape;
+use crate::team::{Work, Worker};
 use rnnc_plan::Update;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -23,13 +23,12 @@ struct Part<'a> {
 
 /// Runs the step on all workers; returns the norm of all gradients before clipping. If it is not finite, nothing changes.
 pub(crate) fn run(
-    team: &mut Team,
-    isa: Isa,
+    tape: &mut Tape,
     update: &Update,
-    weights: &mut Aligned,
-    gradients: &Aligned,
     moments: &mut [Aligned; 2],
 ) -> f64 {
+    let Tape { compiled, weights, gradients, experience, .. } = tape;
+    let (team, isa) = (&compiled.team, compiled.isa);
     let mut moments = moments.each_mut().map(Aligned::as_mut_slice);
     // Derived weights come last; they have no moments, and are not updated.
     let len = moments[0].len();
@@ -65,7 +64,8 @@ pub(crate) fn run(
         }
     };
     if shared {
-        team.share(Work::Update, 1, &job)
+        let experience = experience.get_mut().unwrap_or_else(PoisonError::into_inner);
+        team.share(experience, Work::Update, 1, &job)
     } else {
         team.alone(&job)
     }

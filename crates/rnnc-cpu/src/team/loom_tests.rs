@@ -137,8 +137,9 @@ fn loom_the_caller_goes_on_alone_from_a_barrier_on() {
         check(2, move || {
             let slots = Slots::new(2);
             let mut team = Team::new(2).unwrap();
-            team.set_policy(Policy::SharedUntil(barriers));
-            team.share(Work::Forward, 1, &|worker| {
+            let mut experience = Experience::default();
+        experience.set_policy(Policy::SharedUntil(barriers));
+            team.share(&mut experience, Work::Forward, 1, &|worker| {
                 for round in 1..=3 {
                     worker.shares().for_each(|share| slots.set(share, round));
                     worker.barrier();

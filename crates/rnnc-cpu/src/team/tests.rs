@@ -184,11 +184,12 @@ const POLICIES: [Policy; 6] = [
 fn every_share_is_done_once_between_two_barriers_whoever_does_it() {
     for (size, policy) in SIZES.into_iter().flat_map(|size| POLICIES.map(|policy| (size, policy))) {
         let mut team = Team::new(size).unwrap();
-        team.set_policy(policy);
+        let mut experience = Experience::default();
+        experience.set_policy(policy);
         let done: Vec<AtomicUsize> = (0..size).map(|_| AtomicUsize::new(0)).collect();
         let (came, split) = (|share: &AtomicUsize| share.load(Ordering::Relaxed), size.div_ceil(2));
         for run in 0..20 {
-            team.share(Work::Forward, 1, &|worker| {
+            team.share(&mut experience, Work::Forward, 1, &|worker| {
                 for round in 1..=8 {
                     // By themselves, and then in parts of the team.
                     for share in worker.shares() {
@@ -218,10 +219,11 @@ fn every_share_is_done_once_between_two_barriers_whoever_does_it() {
 fn a_panic_of_the_caller_alone_ends_the_run_and_the_team_lives_on() {
     for policy in POLICIES {
         let mut team = Team::new(3).unwrap();
-        team.set_policy(policy);
+        let mut experience = Experience::default();
+        experience.set_policy(policy);
         for _ in 0..3 {
             let panic = catch_unwind(AssertUnwindSafe(|| {
-                team.share(Work::Forward, 1, &|worker| {
+                team.share(&mut experience, Work::Forward, 1, &|worker| {
                     (0..4).for_each(|_| worker.barrier());
                     if worker.shares().contains(&0) {
                         resume_unwind(Box::new(7));
@@ -242,10 +244,10 @@ fn a_panic_of_the_caller_alone_ends_the_run_and_the_team_lives_on() {
 
 #[test]
 fn a_caller_that_waits_for_long_does_the_rest_alone() {
-    let mut team = Team::new(2).unwrap();
+    let (mut team, mut experience) = (Team::new(2).unwrap(), Experience::default());
     let shares = Mutex::new(Vec::new());
     let late = AtomicBool::new(true);
-    team.share(Work::Forward, 1, &|worker| {
+    team.share(&mut experience, Work::Forward, 1, &|worker| {
         for _ in 0..3 {
             if worker.index == 1 && late.swap(false, Ordering::Relaxed) {
                 sleep(Duration::from_millis(200));

@@ -150,6 +150,14 @@ impl ResetTracker {
             .for_each(|(to, &since_reset)| *to = clip(since_reset));
     }
 
+    /// Goes back to the beginning.
+    pub fn clear(&mut self) {
+        self.next.fill(0);
+        self.previous.fill(0);
+        self.new = 0;
+        self.before = -(self.window as i64);
+    }
+
     /// Goes on from somewhere else.
     pub fn set(&mut self, since_reset: &[u64], frames: u64) {
         self.next.copy_from_slice(since_reset);

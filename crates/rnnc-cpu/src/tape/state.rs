@@ -1,46 +1,67 @@
 //! Frames out of the buffers and back in: what a run carries from window to window.
 
-use super::CpuExecutor;
+use super::Tape;
 use rnnc_graph::{LayerId, LayerKind};
 use rnnc_plan::{ExecutorError, History, Kept, NO_SYMBOL, State, ValuesMut};
 
-impl CpuExecutor {
+impl Tape {
+    /// [`Executor::state`](rnnc_plan::Executor::state)
+    pub fn state(&self) -> State {
+        State { kept: self.kept_state(), ..self.forward_state() }
+    }
+
+    /// [`Executor::forward_state`](rnnc_plan::Executor::forward_state)
+    pub fn forward_state(&self) -> State {
+        self.histories_state(0, self.tracker.next_since_reset(), self.tracker.frames_run())
+    }
+
+    /// [`Executor::state_before`](rnnc_plan::Executor::state_before)
+    pub fn state_before(&self) -> State {
+        let (since_reset, frames) = self.tracker.previous();
+        self.histories_state(self.new_frames, since_reset, frames)
+    }
+
     /// What forward calls read of the frames up to the one `end` frames back, behind which it is so many steps since each
     /// stream's reset.
-    pub(super) fn histories_state(&self, end: usize, since_reset: &[u64], frames: u64) -> State {
+    fn histories_state(&self, end: usize, since_reset: &[u64], frames: u64) -> State {
         let read = self.histories();
         let histories = read.filter_map(|(id, depth)| self.history(id, depth, end)).collect();
         State { histories, since_reset: since_reset.to_vec(), frames, kept: None }
     }
 
     /// What the next backward call reads of older frames.
-    pub(super) fn kept_state(&self) -> Option<Kept> {
-        let frames = self.valid_frames.min(self.plan.kept_frames(self.config));
-        let depths = self.plan.forward.history_depths();
+    fn kept_state(&self) -> Option<Kept> {
+        let frames = self.valid_frames.min(self.compiled.plan.kept_frames(self.compiled.config));
+        let depths = self.compiled.plan.forward.history_depths();
         let older = |id: LayerId| self.history(id, frames, depths[id.index()]);
         (frames > 0).then(|| Kept {
             frames,
             since_reset: self.tracker.last_since_reset(frames).iter().copied().map(u64::from).collect(),
-            layers: self.plan.residual_layers().into_iter().filter_map(older).collect(),
+            layers: self.compiled.plan.residual_layers().into_iter().filter_map(older).collect(),
         })
     }
 
-    pub(super) fn go_on_from(&mut self, state: &State) -> Result<(), ExecutorError> {
-        state.check(&self.plan, self.config)?;
+    /// Goes on from a state.
+    ///
+    /// # Errors
+    ///
+    /// A state of another network.
+    pub fn set_state(&mut self, state: &State) -> Result<(), ExecutorError> {
+        state.check(&self.compiled.plan, self.compiled.config)?;
         state.check_single()?;
         let read: Vec<(LayerId, usize)> = self.histories().collect();
         for ((id, depth), history) in read.into_iter().zip(&state.histories) {
             self.put_history(id, history, depth, 0);
         }
         self.tracker.set(&state.since_reset, state.frames);
-        let frames = state.kept_frames(&self.plan, self.config);
+        let frames = state.kept_frames(&self.compiled.plan, self.compiled.config);
         if let Some(kept) = state.kept.as_ref().filter(|_| frames > 0) {
-            let depths = self.plan.forward.history_depths();
-            for (id, history) in self.plan.residual_layers().into_iter().zip(&kept.layers) {
+            let depths = self.compiled.plan.forward.history_depths();
+            for (id, history) in self.compiled.plan.residual_layers().into_iter().zip(&kept.layers) {
                 self.put_history(id, history, frames, depths[id.index()]);
             }
             self.tracker
-                .set_last_since_reset(&kept.since_reset[(kept.frames - frames) * self.config.streams..]);
+                .set_last_since_reset(&kept.since_reset[(kept.frames - frames) * self.compiled.config.streams..]);
         }
         self.new_frames = 0;
         self.backward_frames = 0;
@@ -50,12 +71,12 @@ impl CpuExecutor {
 
     /// Frames of a layer, up to the one `end` frames back: `[depth, B, N]`.
     fn history(&self, id: LayerId, depth: usize, end: usize) -> Option<History> {
-        let layer = self.plan.forward.layer_at(id);
+        let layer = self.compiled.plan.forward.layer_at(id);
         let symbols = layer.kind == LayerKind::Symbol;
         // Layers that are read with a delay, or by the backward pass, are stored.
-        let view = self.view(false, id)?;
-        let mut values = vec![0.0f64; depth * self.config.streams * view.len];
-        let first = self.config.window as i64 - (depth + end) as i64;
+        let view = self.compiled.view(false, id)?;
+        let mut values = vec![0.0f64; depth * self.compiled.config.streams * view.len];
+        let first = self.compiled.config.window as i64 - (depth + end) as i64;
         if symbols {
             let mut bits = vec![0.0f32; values.len()];
             self.copy_out(view, first, depth, &layer.name, ValuesMut::F32(&mut bits)).ok()?;
@@ -70,11 +91,11 @@ impl CpuExecutor {
 
     /// Puts the newest `frames` frames of a history back, up to the one `end` frames back.
     fn put_history(&mut self, id: LayerId, history: &History, frames: usize, end: usize) {
-        let Some(view) = self.view(false, id) else { return };
-        let to = self.target(view);
-        let streams = self.config.streams;
+        let Some(view) = self.compiled.view(false, id) else { return };
+        let to = self.compiled.target(view);
+        let streams = self.compiled.config.streams;
         // The window's last frames: the next call moves them on.
-        let first = self.config.window as i64 - (frames + end) as i64;
+        let first = self.compiled.config.window as i64 - (frames + end) as i64;
         let start = (to.base as i64 + first * (streams * to.width) as i64) as usize;
         let newest = (history.depth - frames) * streams * view.len;
         for (row, values) in history.values[newest..].chunks_exact(view.len).enumerate() {
@@ -91,7 +112,7 @@ impl CpuExecutor {
 
     /// Layers with a history, and how deep it is.
     fn histories(&self) -> impl Iterator<Item = (LayerId, usize)> + '_ {
-        let depths = self.plan.forward.history_depths();
-        self.plan.forward.layer_ids().zip(depths).filter(|&(_, depth)| depth > 0)
+        let depths = self.compiled.plan.forward.history_depths();
+        self.compiled.plan.forward.layer_ids().zip(depths).filter(|&(_, depth)| depth > 0)
     }
 }

@@ -1,0 +1,189 @@
+//! A plan made ready for the cores of a CPU: programs, and where everything lies. It never changes, and any number of threads
+//! may run it at a time, each with memory of its own ([`Tape`](crate::Tape)).
+
+use crate::foreseen::{Foreseen, Programs};
+use crate::kernels::isa::Isa;
+use crate::memory::Aligned;
+use crate::program::{Program, Ring, Target};
+use crate::schedule::{Schedule, ScheduleOptions, Speeds};
+use crate::team::{self, TeamHandle};
+use rnnc_graph::{LayerId, StateAdjoint};
+use rnnc_plan::{
+    ExecutionConfig, ExecutorError, Memory, Pass, Plan, PlanOptions, View, check_available,
+};
+use std::sync::Arc;
+
+/// A plan ready to run, for so many streams and a window of so many frames.
+pub struct Compiled {
+    pub(crate) plan: Plan,
+    pub(crate) schedule: Schedule,
+    pub(crate) memory: Memory,
+    pub(crate) config: ExecutionConfig,
+    pub(crate) isa: Isa,
+    pub(crate) team: TeamHandle,
+    pub(crate) forward: Program,
+    pub(crate) backward: Option<Program>,
+    /// Vectors of start values.
+    pub(crate) constants: Aligned,
+    /// Where each buffer begins, with its history.
+    pub(crate) buffers: Vec<BufferPlace>,
+    pub(crate) sizes: Sizes,
+    /// What makes the gradients of the state before a window.
+    pub(crate) before: Option<Arc<Compiled>>,
+}
+
+/// What a tape takes, in numbers of 4 bytes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sizes {
+    pub values: usize,
+    pub weights: usize,
+    pub gradients: usize,
+    pub packed: usize,
+    pub found: usize,
+    /// Of each worker.
+    pub tiles: usize,
+    pub pointers: usize,
+    pub group: usize,
+    pub outer: usize,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct BufferPlace {
+    pub offset: usize,
+    /// Numbers of a frame, all streams.
+    pub frame: usize,
+    pub history: usize,
+}
+
+pub(crate) const NAME: &str = "cpu";
+
+impl Compiled {
+    /// Makes a plan ready, for as many workers as the config says, but no more than there are cores ([`team::workers`]). No
+    /// memory is taken to run it yet.
+    ///
+    /// # Errors
+    ///
+    /// If streams, window or step are 0, if the memory is not there, or if `RNNC_ISA` asks for what the CPU lacks.
+    pub fn new(plan: Plan, config: ExecutionConfig) -> Result<Arc<Compiled>, ExecutorError> {
+        Compiled::with_workers(plan, config, team::workers(config.threads), Speeds::CORE)
+    }
+
+    pub(crate) fn with_workers(
+        plan: Plan,
+        config: ExecutionConfig,
+        workers: usize,
+        speeds: Speeds,
+    ) -> Result<Arc<Compiled>, ExecutorError> {
+        plan.check_config(NAME, config)?;
+        let isa = Isa::choose().map_err(|what| ExecutorError::Unsupported { executor: NAME, what })?;
+        let name = format!("network `{}`", plan.forward.name());
+        let team = TeamHandle::of(workers).map_err(|error| ExecutorError::Unsupported {
+            executor: NAME,
+            what: format!("so many threads: {error}"),
+        })?;
+        let workers = team.size();
+        let before = plan.state_adjoint.as_ref().filter(|state| state.depth > 0);
+        let before = before.map(|state| compile_before(state, config)).transpose()?;
+        let options = ScheduleOptions { speeds, ..ScheduleOptions::new(workers, config) };
+        let mut foreseen = Foreseen::scheduled(plan, config, options);
+        // Before anything is counted in numbers of the machine's size.
+        check_available(&name, foreseen.memory().total())?;
+        let programs = foreseen.compile(config);
+        let memory = foreseen.memory();
+        check_available(&name, memory.total())?;
+        let Foreseen { plan, schedule, placement, .. } = foreseen;
+        let Programs { forward, backward, constants, packed, found, tiles, pointers, group, outer } =
+            programs;
+        let sizes = Sizes {
+            values: (placement.total / 4) as usize,
+            weights: plan.weights.total(),
+            gradients: if backward.is_some() { plan.weights.total() } else { 0 },
+            packed,
+            found,
+            tiles,
+            pointers,
+            group,
+            outer,
+        };
+        let place = |(buffer, &offset): (&rnnc_plan::Buffer, &u128)| BufferPlace {
+            offset: (offset / 4) as usize,
+            frame: buffer.width * config.streams,
+            history: buffer.history,
+        };
+        let buffers = plan.buffers.iter().zip(&placement.offsets).map(place).collect();
+        Ok(Arc::new(Compiled {
+            constants: constants.allocate(),
+            plan,
+            schedule,
+            memory,
+            config,
+            isa,
+            team,
+            forward,
+            backward,
+            buffers,
+            sizes,
+            before,
+        }))
+    }
+
+    /// The plan, in which loops compute what they alone read.
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// How it was made ready.
+    pub fn config(&self) -> ExecutionConfig {
+        self.config
+    }
+
+    /// How workers run the plan.
+    pub fn schedule(&self) -> &Schedule {
+        &self.schedule
+    }
+
+    /// The memory that a tape takes, and an executor beside it.
+    pub fn memory(&self) -> Memory {
+        self.memory
+    }
+
+    /// How many workers run it.
+    pub fn workers(&self) -> usize {
+        self.team.size()
+    }
+
+    /// The instruction set that its kernels use.
+    pub fn instructions(&self) -> &'static str {
+        self.isa.level().name()
+    }
+
+    pub(crate) fn pass(&self, backward: bool) -> Option<&Pass> {
+        if backward { self.plan.backward_pass.as_ref() } else { Some(&self.plan.forward_pass) }
+    }
+
+    pub(crate) fn view(&self, backward: bool, layer: LayerId) -> Option<View> {
+        self.pass(backward)?.storage[layer.index()]
+    }
+
+    /// The place of a stored layer's view.
+    pub(crate) fn target(&self, view: View) -> Target {
+        let place = self.buffers[view.buffer.0];
+        let width = self.plan.buffers[view.buffer.0].width;
+        Target {
+            base: place.offset + place.history * place.frame + view.column,
+            width,
+            len: view.len,
+            ring: Ring::NONE,
+        }
+    }
+}
+
+/// What makes the gradients of the state, over the frames around a window's first.
+fn compile_before(state: &StateAdjoint, config: ExecutionConfig) -> Result<Arc<Compiled>, ExecutorError> {
+    let frames = 2 * state.depth;
+    let plan = Plan::new(&state.graph, PlanOptions::inference(config.streams, frames))
+        .map_err(|error| ExecutorError::Unsupported { executor: NAME, what: error.to_string() })?;
+    // Some frames: too little to share out.
+    let config = ExecutionConfig { window: frames, step: frames, threads: 1, training: false, ..config };
+    Compiled::with_workers(plan, config, 1, Speeds::CORE)
+}
