@@ -5,7 +5,7 @@ use crate::flush::FlushSubnormals;
 use crate::memory::Aligned;
 use crate::ops::update;
 use crate::schedule::{Schedule, Speeds};
-use crate::tape::Tape;
+use crate::tape::{Tape, gather, scatter};
 use crate::team::Policy;
 use rnnc_graph::WeightId;
 use rnnc_plan::{
@@ -167,12 +167,7 @@ impl Executor for CpuExecutor {
 
     fn read(&self, part: ParameterArray, weight: WeightId, into: ValuesMut<'_>) -> Result<(), ExecutorError> {
         self.plan().check_weight(part, weight, into.len())?;
-        let from = self.part(part).as_slice();
-        let places = self.plan().weights.view(weight).places();
-        match into {
-            ValuesMut::F32(out) => out.iter_mut().zip(places).for_each(|(o, at)| *o = from[at]),
-            ValuesMut::F64(out) => out.iter_mut().zip(places).for_each(|(o, at)| *o = f64::from(from[at])),
-        }
+        gather(self.part(part).as_slice(), self.plan().weights.view(weight).places(), into);
         Ok(())
     }
 
@@ -191,12 +186,7 @@ impl Executor for CpuExecutor {
             ParameterArray::Moment2 => &mut self.moments[1],
         }
         .as_mut_slice();
-        match values {
-            Values::F32(v) => places.zip(v).for_each(|(at, v)| to[at] = *v),
-            Values::F64(v) => places.zip(v).for_each(|(at, v)| to[at] = *v as f32),
-            // Refused above.
-            Values::Symbols(_) => {}
-        }
+        scatter(values, places, to);
         self.tape.weights_changed();
         Ok(())
     }

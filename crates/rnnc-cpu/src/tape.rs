@@ -15,7 +15,8 @@ use crate::owners::{self, Owners};
 use crate::pass;
 use crate::team::{Experience, Work, Worker};
 use before::Before;
-use rnnc_plan::{ExecutorError, ResetTracker, Values, ValuesMut, View, check_len};
+use rnnc_graph::WeightId;
+use rnnc_plan::{ExecutorError, ParameterArray, ResetTracker, Values, ValuesMut, View, check_len};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Memory to run a [`Compiled`] in. No call allocates after the first window.
@@ -91,6 +92,31 @@ impl Tape {
 
     pub(crate) fn experience(&mut self) -> &mut Experience {
         self.experience.get_mut().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Sets a weight, in its canonical shape.
+    ///
+    /// # Errors
+    ///
+    /// No such weight; values that are not as many as it has, or that single precision cannot hold.
+    pub fn write(&mut self, weight: WeightId, values: Values<'_>) -> Result<(), ExecutorError> {
+        let plan = &self.compiled.plan;
+        plan.check_written(ParameterArray::Weight, weight, values)?;
+        scatter(values, plan.weights.view(weight).places(), self.weights.as_mut_slice());
+        self.weights_changed();
+        Ok(())
+    }
+
+    /// Copies the gradient of a weight, in its canonical shape.
+    ///
+    /// # Errors
+    ///
+    /// No such weight, or no gradients; an array of another length.
+    pub fn gradient(&self, weight: WeightId, into: ValuesMut<'_>) -> Result<(), ExecutorError> {
+        let plan = &self.compiled.plan;
+        plan.check_weight(ParameterArray::Gradient, weight, into.len())?;
+        gather(self.gradients.as_slice(), plan.weights.view(weight).places(), into);
+        Ok(())
     }
 
     /// The weights have changed.
@@ -360,6 +386,24 @@ impl Tape {
         self.new_frames = 0;
         self.valid_frames = 0;
         self.backward_frames = 0;
+    }
+}
+
+/// Puts numbers to their places in a flat buffer.
+pub(crate) fn scatter(values: Values<'_>, places: impl Iterator<Item = usize>, to: &mut [f32]) {
+    match values {
+        Values::F32(values) => places.zip(values).for_each(|(at, value)| to[at] = *value),
+        Values::F64(values) => places.zip(values).for_each(|(at, value)| to[at] = *value as f32),
+        // No weight is made of symbols: that is refused before.
+        Values::Symbols(_) => {}
+    }
+}
+
+/// Takes numbers from their places in a flat buffer.
+pub(crate) fn gather(from: &[f32], places: impl Iterator<Item = usize>, into: ValuesMut<'_>) {
+    match into {
+        ValuesMut::F32(out) => out.iter_mut().zip(places).for_each(|(out, at)| *out = from[at]),
+        ValuesMut::F64(out) => out.iter_mut().zip(places).for_each(|(out, at)| *out = f64::from(from[at])),
     }
 }
 

@@ -1,0 +1,151 @@
+//! One plan made ready, many tapes: several forward calls before their backward calls, from several threads, and in a fork.
+
+use rnnc_cpu::{Compiled, CpuExecutor, Tape};
+use rnnc_graph::{Graph, WeightId};
+use rnnc_plan::{ExecutionConfig, Executor, ParameterArray, Plan, PlanOptions, Values, ValuesMut};
+use rnnc_suite::{Array, Case, Data, WindowData, networks};
+use std::sync::Arc;
+
+/// A network whose loops are shared out, and what it is to run.
+fn case() -> Case {
+    let network = *networks().iter().find(|network| network.usual).unwrap();
+    let graph: Graph = (network.build)(17, 64);
+    Case::new("tapes", graph, 4, &[20; 6], 0.05)
+}
+
+fn compiled(case: &Case, threads: usize) -> Arc<Compiled> {
+    let options = PlanOptions::training(case.streams, case.window).with_input_gradients().with_state_gradients();
+    let plan = Plan::new(&case.graph, options).unwrap();
+    Compiled::new(plan, ExecutionConfig { threads, ..case.config() }).unwrap()
+}
+
+fn tape(compiled: &Arc<Compiled>, data: &Data) -> Tape {
+    let mut tape = Tape::new(compiled);
+    for (id, values) in data.weights.iter().enumerate() {
+        tape.write(WeightId::from_index(id), Values::F32(values)).unwrap();
+    }
+    tape
+}
+
+fn forward(tape: &mut Tape, window: &WindowData) {
+    let inputs: Vec<Values<'_>> = window.inputs.iter().map(Array::values).collect();
+    tape.forward(window.frames, &inputs, window.resets.as_deref()).unwrap();
+}
+
+/// The bits of the outputs, and of the gradients of all weights.
+fn backward(tape: &mut Tape, window: &WindowData) -> Vec<u32> {
+    let errors: Vec<_> = window.errors.iter().map(|e| e.as_ref().map(|e| Values::F32(e))).collect();
+    tape.backward(window.frames, &errors, &[]).unwrap();
+    let mut bits = Vec::new();
+    let (plan, streams) = (tape.compiled().plan(), tape.compiled().config().streams);
+    for (place, output) in plan.forward.outputs().iter().enumerate() {
+        let mut values = vec![0.0f32; window.frames * streams * plan.forward.layer_at(output.layer).size];
+        tape.output(place, ValuesMut::F32(&mut values)).unwrap();
+        bits.extend(values.into_iter().map(f32::to_bits));
+    }
+    for (id, weight) in plan.forward.weights().iter().enumerate() {
+        let mut values = vec![0.0f32; weight.len()];
+        tape.gradient(WeightId::from_index(id), ValuesMut::F32(&mut values)).unwrap();
+        bits.extend(values.into_iter().map(f32::to_bits));
+    }
+    bits
+}
+
+fn one_by_one(compiled: &Arc<Compiled>, data: &Data) -> Vec<Vec<u32>> {
+    let run = |window: &WindowData| {
+        let mut tape = tape(compiled, data);
+        forward(&mut tape, window);
+        backward(&mut tape, window)
+    };
+    data.windows.iter().map(run).collect()
+}
+
+#[test]
+fn forward_calls_wait_for_their_backward_calls_each_with_its_own_tape() {
+    let case = case();
+    let data = Data::draw(&case);
+    for threads in [1, 2] {
+        let compiled = compiled(&case, threads);
+        let expected = one_by_one(&compiled, &data);
+        let mut tapes: Vec<Tape> = data.windows.iter().map(|_| tape(&compiled, &data)).collect();
+        tapes.iter_mut().zip(&data.windows).for_each(|(tape, window)| forward(tape, window));
+        let mut found: Vec<Vec<u32>> = tapes
+            .iter_mut()
+            .zip(&data.windows)
+            .rev()
+            .map(|(tape, window)| backward(tape, window))
+            .collect();
+        found.reverse();
+        assert!(found == expected, "{threads} threads");
+    }
+}
+
+#[test]
+fn threads_run_one_plan_at_a_time_with_several_tapes_to_the_same_bits() {
+    let case = case();
+    let data = Data::draw(&case);
+    let compiled = compiled(&case, 2);
+    let expected = one_by_one(&compiled, &data);
+    std::thread::scope(|scope| {
+        for (window, expected) in data.windows.iter().zip(&expected) {
+            let (compiled, data) = (&compiled, &data);
+            scope.spawn(move || {
+                let mut tape = tape(compiled, data);
+                for _ in 0..20 {
+                    tape.clear();
+                    forward(&mut tape, window);
+                    assert!(backward(&mut tape, window) == *expected);
+                }
+            });
+        }
+    });
+}
+
+#[test]
+fn a_tape_is_what_an_executor_runs() {
+    let case = case();
+    let data = Data::draw(&case);
+    let (compiled, window) = (compiled(&case, 2), &data.windows[0]);
+    let mut tape = tape(&compiled, &data);
+    forward(&mut tape, window);
+    let found = backward(&mut tape, window);
+    let mut executor =
+        CpuExecutor::new(case.plan().unwrap(), ExecutionConfig { threads: 2, ..case.config() }).unwrap();
+    for (id, values) in data.weights.iter().enumerate() {
+        executor.write(ParameterArray::Weight, WeightId::from_index(id), Values::F32(values)).unwrap();
+    }
+    let inputs: Vec<Values<'_>> = window.inputs.iter().map(Array::values).collect();
+    executor.forward(window.frames, &inputs, window.resets.as_deref()).unwrap();
+    let size = case.graph.layer_at(case.graph.outputs()[0].layer).size;
+    let mut output = vec![0.0f32; window.frames * case.streams * size];
+    executor.output(0, ValuesMut::F32(&mut output)).unwrap();
+    let output: Vec<u32> = output.into_iter().map(f32::to_bits).collect();
+    assert!(found[..output.len()] == output);
+}
+
+#[cfg(unix)]
+#[test]
+#[allow(unsafe_code)] // a process is forked
+fn a_forked_process_goes_on_without_the_teams_threads() {
+    let case = case();
+    let data = Data::draw(&case);
+    let compiled = compiled(&case, 2);
+    let mut tape = tape(&compiled, &data);
+    forward(&mut tape, &data.windows[0]);
+    let expected = backward(&mut tape, &data.windows[0]);
+    // SAFETY: the child calls nothing but code that takes no lock of another thread of this test, and leaves at once.
+    let child = unsafe { libc::fork() };
+    if child == 0 {
+        tape.clear();
+        forward(&mut tape, &data.windows[0]);
+        let same = backward(&mut tape, &data.windows[0]) == expected;
+        drop(tape);
+        drop(compiled);
+        // SAFETY: it ends the child, without what the test's process would do at its end.
+        unsafe { libc::_exit(if same { 0 } else { 1 }) };
+    }
+    let mut status = 0;
+    // SAFETY: `child` is a child of this process, and `status` is there.
+    let ended = unsafe { libc::waitpid(child, &raw mut status, 0) };
+    assert_eq!((ended, status), (child, 0));
+}
