@@ -96,7 +96,7 @@ fn is_bad_input(error: &anyhow::Error) -> bool {
     if let Some(error) = error.downcast_ref::<SessionError>() {
         return match error {
             SessionError::Executor(error) => error.is_bad_input(),
-            SessionError::Plan(_) | SessionError::LooksAhead(_) => true,
+            SessionError::Plan(_) | SessionError::LooksAhead(_) | SessionError::NoWeight { .. } => true,
         };
     }
     error.is::<BadInput>()

@@ -8,9 +8,7 @@ use crate::program::{Program, Ring, Target};
 use crate::schedule::{Schedule, ScheduleOptions, Speeds};
 use crate::team::{self, TeamHandle};
 use rnnc_graph::{LayerId, StateAdjoint};
-use rnnc_plan::{
-    ExecutionConfig, ExecutorError, Memory, Pass, Plan, PlanOptions, View, check_available,
-};
+use rnnc_plan::{ExecutionConfig, ExecutorError, Memory, Pass, Plan, PlanOptions, View, check_available};
 use std::sync::Arc;
 
 /// A plan ready to run, for so many streams and a window of so many frames.

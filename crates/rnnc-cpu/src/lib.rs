@@ -48,5 +48,5 @@ pub use flush::FlushSubnormals;
 pub use foreseen::Foreseen;
 pub use machine::{Bandwidth, Machine};
 pub use schedule::{Lane, PassSchedule, Schedule, ScheduleOptions, Speeds, TimeBlock};
-pub use session::{Session, SessionError};
+pub use session::{Session, SessionError, SessionOptions};
 pub use tape::Tape;

@@ -1,19 +1,27 @@
-//! Inference frame by frame: one frame in, one frame out, state kept in between.
+//! Inference as frames arrive: one at a time or in blocks, state kept in between.
 
-use crate::executor::CpuExecutor;
-use rnnc_graph::{Graph, WeightId};
+use crate::compiled::Compiled;
+use crate::tape::Tape;
+use rnnc_graph::{Graph, WeightId, nearest};
 use rnnc_plan::{
-    ExecutionConfig, Executor, ExecutorError, ParameterArray, Plan, PlanError, PlanOptions, Precision, State,
-    Values, ValuesMut,
+    ExecutionConfig, ExecutorError, Plan, PlanError, PlanOptions, Precision, State, Values, ValuesMut,
 };
 use thiserror::Error;
 
-/// A network that runs frame by frame. No call after the first allocates.
+/// A network that runs as frames arrive.
+///
+/// # On a real-time thread
+///
+/// With one thread (the default of [`SessionOptions`]), [`step`](Session::step), [`run`](Session::run),
+/// [`output`](Session::output), [`reset`](Session::reset) and [`write`](Session::write) run on the calling thread alone. Once
+/// the first frame has run they allocate nothing, wait for no other thread and make no system call; how long they take does not
+/// depend on the numbers (subnormals are zero meanwhile, and the thread's mode of them is restored). All else allocates. With
+/// more threads, a call waits for the others in barriers.
 ///
 /// ```
 /// use rnnc_cpu::Session;
 /// use rnnc_graph::{Activation, Connect, Graph};
-/// use rnnc_plan::{Executor, Values, ValuesMut};
+/// use rnnc_plan::{Values, ValuesMut};
 /// // A running sum.
 /// let mut graph = Graph::new("sum");
 /// let x = graph.input("x", 1);
@@ -35,7 +43,28 @@ use thiserror::Error;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct Session {
-    executor: CpuExecutor,
+    tape: Tape,
+}
+
+/// What a session is for.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct SessionOptions {
+    /// Streams side by side, B.
+    pub streams: usize,
+    /// Worker threads, the caller's included; 0: as many as the process may use.
+    pub threads: usize,
+    /// The most frames that run at a time: those of a longer [`Session::run`] run block after block. What is parallel over time
+    /// is faster in blocks.
+    pub block: usize,
+    /// How coarsely products may round their operands.
+    pub precision: Precision,
+}
+
+impl Default for SessionOptions {
+    /// One stream, frame by frame, on the calling thread, in single precision.
+    fn default() -> SessionOptions {
+        SessionOptions { streams: 1, threads: 1, block: 1, precision: Precision::F32 }
+    }
 }
 
 /// Why there is no session.
@@ -50,39 +79,42 @@ pub enum SessionError {
     /// The network looks ahead.
     #[error("network `{0}` looks ahead: its frames cannot be computed one by one")]
     LooksAhead(String),
+    /// A weight that the network does not have.
+    #[error("network `{network}` has no weight `{name}`{hint}")]
+    NoWeight {
+        /// The network.
+        network: String,
+        /// What was asked for.
+        name: String,
+        /// What may have been meant.
+        hint: String,
+    },
 }
 
 impl Session {
-    /// A session of B streams on `threads` workers (0: as many as the process may use). Weights are 0 until
+    /// A session of B streams, frame by frame, on `threads` workers (0: as many as the process may use). Weights are 0 until
     /// [`Session::write`].
     ///
     /// # Errors
     ///
     /// If the network is none, looks ahead, or does not fit into memory.
     pub fn new(graph: &Graph, streams: usize, threads: usize) -> Result<Session, SessionError> {
-        Session::with_precision(graph, streams, threads, Precision::F32)
+        Session::with(graph, SessionOptions { streams, threads, ..SessionOptions::default() })
     }
 
-    /// The same whose products may round their operands.
+    /// The same, with all that can be chosen.
     ///
     /// # Errors
     ///
     /// As [`Session::new`].
-    pub fn with_precision(
-        graph: &Graph,
-        streams: usize,
-        threads: usize,
-        precision: Precision,
-    ) -> Result<Session, SessionError> {
+    pub fn with(graph: &Graph, options: SessionOptions) -> Result<Session, SessionError> {
         if graph.looks_ahead() {
             return Err(SessionError::LooksAhead(graph.name().into()));
         }
-        let plan = Plan::new(graph, PlanOptions::inference(streams, 1))?;
-        let executor = CpuExecutor::new(
-            plan,
-            ExecutionConfig { threads, precision, ..ExecutionConfig::new(streams, 1) },
-        )?;
-        Ok(Session { executor })
+        let SessionOptions { streams, threads, block, precision } = options;
+        let plan = Plan::new(graph, PlanOptions::inference(streams, block))?;
+        let config = ExecutionConfig { threads, precision, ..ExecutionConfig::new(streams, block) };
+        Ok(Session { tape: Tape::new(&Compiled::new(plan, config)?) })
     }
 
     /// Sets a weight, in its canonical shape.
@@ -91,7 +123,26 @@ impl Session {
     ///
     /// If the values are not as many as the weight has.
     pub fn write(&mut self, weight: WeightId, values: Values<'_>) -> Result<(), ExecutorError> {
-        self.executor.write(ParameterArray::Weight, weight, values)
+        self.tape.write(weight, values)
+    }
+
+    /// Sets the weight of that name: `h.i.W.x`, as `rnnc plan --verbose` and weights files have it.
+    ///
+    /// # Errors
+    ///
+    /// If there is none, or the values are not as many as it has.
+    pub fn write_named(&mut self, name: &str, values: Values<'_>) -> Result<(), SessionError> {
+        let graph = &self.tape.compiled().plan().forward;
+        let weight = graph.find_weight(name).ok_or_else(|| {
+            let names = graph.weights().iter().map(|weight| &*weight.name);
+            SessionError::NoWeight {
+                network: graph.name().into(),
+                name: name.into(),
+                hint: nearest(name, names)
+                    .map_or_else(String::new, |near| format!(": did you mean `{near}`?")),
+            }
+        })?;
+        Ok(self.tape.write(weight, values)?)
     }
 
     /// Runs one frame: inputs `[B, N]` each, resets `[B]`.
@@ -100,7 +151,7 @@ impl Session {
     ///
     /// If inputs or resets are not of their lengths, or a symbol is none.
     pub fn step(&mut self, inputs: &[Values<'_>], resets: Option<&[bool]>) -> Result<(), ExecutorError> {
-        self.executor.forward(1, inputs, resets)
+        self.tape.forward(1, inputs, resets)
     }
 
     /// Copies an output of the last step: `[B, N]`.
@@ -109,21 +160,33 @@ impl Session {
     ///
     /// If there is no such output, or it is of another length.
     pub fn output(&self, output: usize, into: ValuesMut<'_>) -> Result<(), ExecutorError> {
-        self.executor.output(output, into)
+        self.tape.output(output, into)
+    }
+
+    /// Runs any number of frames: inputs `[frames, B, N]` each, resets `[frames, B]`. All outputs are copied:
+    /// `[frames, B, N]` each.
+    ///
+    /// # Errors
+    ///
+    /// If an array is not of its length, or a symbol is none; nothing has run then.
+    pub fn run(
+        &mut self,
+        frames: usize,
+        inputs: &[Values<'_>],
+        resets: Option<&[bool]>,
+        outputs: &mut [ValuesMut<'_>],
+    ) -> Result<(), ExecutorError> {
+        self.tape.run_blocks(frames, inputs, resets, outputs)
     }
 
     /// Begins all streams anew.
     pub fn reset(&mut self) {
-        self.executor.clear_state();
+        self.tape.clear();
     }
 
     /// What the next frame will read of those before.
-    ///
-    /// # Errors
-    ///
-    /// None on a CPU.
-    pub fn state(&self) -> Result<State, ExecutorError> {
-        self.executor.state()
+    pub fn state(&self) -> State {
+        self.tape.state()
     }
 
     /// Goes on from a state.
@@ -132,11 +195,11 @@ impl Session {
     ///
     /// If it is another network's.
     pub fn set_state(&mut self, state: &State) -> Result<(), ExecutorError> {
-        self.executor.set_state(state)
+        self.tape.set_state(state)
     }
 
     /// The plan it runs.
     pub fn plan(&self) -> &Plan {
-        self.executor.plan()
+        self.tape.compiled().plan()
     }
 }

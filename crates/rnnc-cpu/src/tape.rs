@@ -16,7 +16,9 @@ use crate::pass;
 use crate::team::{Experience, Work, Worker};
 use before::Before;
 use rnnc_graph::WeightId;
-use rnnc_plan::{ExecutorError, ParameterArray, ResetTracker, Values, ValuesMut, View, check_len};
+use rnnc_plan::{
+    ExecutionConfig, ExecutorError, ParameterArray, ResetTracker, Values, ValuesMut, View, check_len,
+};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Memory to run a [`Compiled`] in. No call allocates after the first window.
@@ -296,6 +298,31 @@ impl Tape {
         self.valid_frames = self.valid_frames.min(kept) + frames;
     }
 
+    /// Runs any number of frames, as many at a time as there may be, and copies all outputs.
+    pub(crate) fn run_blocks(
+        &mut self,
+        frames: usize,
+        inputs: &[Values<'_>],
+        resets: Option<&[bool]>,
+        outputs: &mut [ValuesMut<'_>],
+    ) -> Result<(), ExecutorError> {
+        let Compiled { plan, config, .. } = &*self.compiled;
+        let (streams, block) = (config.streams, config.step);
+        // All that is given is checked before anything runs.
+        plan.check_inputs(ExecutionConfig { step: usize::MAX, ..*config }, frames, inputs, resets)?;
+        plan.check_outputs(*config, frames, outputs)?;
+        for first in (0..frames).step_by(block) {
+            let now = block.min(frames - first);
+            let resets = resets.map(|resets| &resets[first * streams..(first + now) * streams]);
+            let given = |place: usize| Some((part(*inputs.get(place)?, first, now, frames), now));
+            self.forward_given(now, resets, &given);
+            for (output, into) in outputs.iter_mut().enumerate() {
+                self.output(output, part_mut(into, first, now, frames))?;
+            }
+        }
+        Ok(())
+    }
+
     /// [`Executor::output`](rnnc_plan::Executor::output)
     ///
     /// # Errors
@@ -334,7 +361,8 @@ impl Tape {
             Some(vector) => {
                 let values = state_gradients.get(vector).copied().flatten()?;
                 let new = depth(vector).min(frames);
-                Some((newest(values, new, depth(vector)), new))
+                let of = depth(vector);
+                Some((part(values, of - new, new, of), new))
             }
         };
         self.run(true, window - frames, &given);
@@ -407,12 +435,27 @@ pub(crate) fn gather(from: &[f32], places: impl Iterator<Item = usize>, into: Va
     }
 }
 
-/// Of some values of so many frames, the newest.
-fn newest(values: Values<'_>, frames: usize, of: usize) -> Values<'_> {
-    let first = |len: usize| len / of.max(1) * (of - frames);
+/// Of values of so many frames, some: from the frame `first` on.
+fn part(values: Values<'_>, first: usize, frames: usize, of: usize) -> Values<'_> {
+    let range = |len: usize| len / of.max(1) * first..len / of.max(1) * (first + frames);
     match values {
-        Values::F32(values) => Values::F32(&values[first(values.len())..]),
-        Values::F64(values) => Values::F64(&values[first(values.len())..]),
-        Values::Symbols(values) => Values::Symbols(&values[first(values.len())..]),
+        Values::F32(values) => Values::F32(&values[range(values.len())]),
+        Values::F64(values) => Values::F64(&values[range(values.len())]),
+        Values::Symbols(values) => Values::Symbols(&values[range(values.len())]),
+    }
+}
+
+/// The same, to change.
+fn part_mut<'a>(values: &'a mut ValuesMut<'_>, first: usize, frames: usize, of: usize) -> ValuesMut<'a> {
+    let range = |len: usize| len / of.max(1) * first..len / of.max(1) * (first + frames);
+    match values {
+        ValuesMut::F32(values) => {
+            let range = range(values.len());
+            ValuesMut::F32(&mut values[range])
+        }
+        ValuesMut::F64(values) => {
+            let range = range(values.len());
+            ValuesMut::F64(&mut values[range])
+        }
     }
 }

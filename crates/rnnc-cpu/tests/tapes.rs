@@ -14,7 +14,8 @@ fn case() -> Case {
 }
 
 fn compiled(case: &Case, threads: usize) -> Arc<Compiled> {
-    let options = PlanOptions::training(case.streams, case.window).with_input_gradients().with_state_gradients();
+    let options =
+        PlanOptions::training(case.streams, case.window).with_input_gradients().with_state_gradients();
     let plan = Plan::new(&case.graph, options).unwrap();
     Compiled::new(plan, ExecutionConfig { threads, ..case.config() }).unwrap()
 }
@@ -69,12 +70,8 @@ fn forward_calls_wait_for_their_backward_calls_each_with_its_own_tape() {
         let expected = one_by_one(&compiled, &data);
         let mut tapes: Vec<Tape> = data.windows.iter().map(|_| tape(&compiled, &data)).collect();
         tapes.iter_mut().zip(&data.windows).for_each(|(tape, window)| forward(tape, window));
-        let mut found: Vec<Vec<u32>> = tapes
-            .iter_mut()
-            .zip(&data.windows)
-            .rev()
-            .map(|(tape, window)| backward(tape, window))
-            .collect();
+        let mut found: Vec<Vec<u32>> =
+            tapes.iter_mut().zip(&data.windows).rev().map(|(tape, window)| backward(tape, window)).collect();
         found.reverse();
         assert!(found == expected, "{threads} threads");
     }

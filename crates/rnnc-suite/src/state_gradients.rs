@@ -54,7 +54,8 @@ fn check(case: &Case, make: Make<'_>, tolerance: f64) -> Result<(), String> {
         let expected = gradients(&mut reference, window, back, &left)?;
         let found = gradients(candidate.as_mut(), window, back, &left)?;
         for ((name, expected), (_, found)) in expected.iter().zip(&found) {
-            compare(expected, found, tolerance).map_err(|error| format!("window {place}: {name}: {error}"))?;
+            compare(expected, found, tolerance)
+                .map_err(|error| format!("window {place}: {name}: {error}"))?;
         }
     }
     Ok(())
@@ -97,7 +98,9 @@ fn gradients(
 
 fn compare(expected: &[f64], found: &[f64], tolerance: f64) -> Result<(), String> {
     let largest = expected.iter().fold(0.01f64, |most, x| most.max(x.abs()));
-    let off = |(_, (e, f)): &(usize, (&f64, &f64))| (*e - *f).abs() > tolerance * (largest + 0.01) || e.is_nan() != f.is_nan();
+    let off = |(_, (e, f)): &(usize, (&f64, &f64))| {
+        (*e - *f).abs() > tolerance * (largest + 0.01) || e.is_nan() != f.is_nan()
+    };
     match expected.iter().zip(found).enumerate().find(off) {
         None => Ok(()),
         Some((place, (e, f))) => Err(format!("value {place} is {f:e}, not {e:e}")),

@@ -22,11 +22,7 @@ struct Part<'a> {
 }
 
 /// Runs the step on all workers; returns the norm of all gradients before clipping. If it is not finite, nothing changes.
-pub(crate) fn run(
-    tape: &mut Tape,
-    update: &Update,
-    moments: &mut [Aligned; 2],
-) -> f64 {
+pub(crate) fn run(tape: &mut Tape, update: &Update, moments: &mut [Aligned; 2]) -> f64 {
     let Tape { compiled, weights, gradients, experience, .. } = tape;
     let (team, isa) = (&compiled.team, compiled.isa);
     let mut moments = moments.each_mut().map(Aligned::as_mut_slice);

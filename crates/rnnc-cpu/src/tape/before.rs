@@ -132,9 +132,8 @@ pub(super) fn run(of: &mut Tape, first: usize, left: &[Option<Values<'_>>]) {
             let (now, later) = errors.split_at_mut(known * frame);
             later.fill(0.0);
             let view = compiled.view(true, output.layer);
-            let copied = view.map(|view| {
-                of.copy_out(view, first as i64, known, &output.name, ValuesMut::F32(now))
-            });
+            let copied =
+                view.map(|view| of.copy_out(view, first as i64, known, &output.name, ValuesMut::F32(now)));
             assert!(matches!(copied, Some(Ok(()))), "the adjoint hands out `{}`", output.name);
         }
         tape.clear();

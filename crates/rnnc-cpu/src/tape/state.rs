@@ -60,8 +60,9 @@ impl Tape {
             for (id, history) in self.compiled.plan.residual_layers().into_iter().zip(&kept.layers) {
                 self.put_history(id, history, frames, depths[id.index()]);
             }
-            self.tracker
-                .set_last_since_reset(&kept.since_reset[(kept.frames - frames) * self.compiled.config.streams..]);
+            self.tracker.set_last_since_reset(
+                &kept.since_reset[(kept.frames - frames) * self.compiled.config.streams..],
+            );
         }
         self.new_frames = 0;
         self.backward_frames = 0;

@@ -138,7 +138,7 @@ fn loom_the_caller_goes_on_alone_from_a_barrier_on() {
             let slots = Slots::new(2);
             let mut team = Team::new(2).unwrap();
             let mut experience = Experience::default();
-        experience.set_policy(Policy::SharedUntil(barriers));
+            experience.set_policy(Policy::SharedUntil(barriers));
             team.share(&mut experience, Work::Forward, 1, &|worker| {
                 for round in 1..=3 {
                     worker.shares().for_each(|share| slots.set(share, round));

@@ -5,7 +5,7 @@
 use super::config::ExecutionConfig;
 use super::errors::ExecutorError;
 use super::update::Update;
-use super::values::{NO_SYMBOL, ParameterArray, Values};
+use super::values::{NO_SYMBOL, ParameterArray, Values, ValuesMut};
 use crate::ir::Plan;
 use rnnc_graph::{Graph, Layer, LayerId, LayerKind, Output, StateAdjoint, WeightId, state_vectors};
 
@@ -59,6 +59,24 @@ impl Plan {
     pub fn check_output(&self, output: usize) -> Result<&Output, ExecutorError> {
         let outputs = self.forward.outputs();
         outputs.get(output).ok_or_else(|| no_such("the output's number", output, outputs.len()))
+    }
+
+    /// Checks that there is an array for each output, of so many frames.
+    ///
+    /// # Errors
+    /// A wrong number of arrays; one of the wrong length.
+    pub fn check_outputs(
+        &self,
+        config: ExecutionConfig,
+        frames: usize,
+        into: &[ValuesMut<'_>],
+    ) -> Result<(), ExecutorError> {
+        let outputs = self.forward.outputs();
+        check_count("outputs", outputs.iter().map(|output| &*output.name), into.len())?;
+        outputs.iter().zip(into).try_for_each(|(output, into)| {
+            let size = self.forward.layer_at(output.layer).size;
+            check_len(&output.name, &[frames, config.streams, size], into.len())
+        })
     }
 
     /// Checks what [`backward`](crate::Executor::backward) is given, after a forward call of `new` frames, where errors

@@ -5,7 +5,7 @@ use super::machine::Machine;
 use super::measure::{Data, Spread};
 use super::{Bench, round};
 use crate::executors::ExecutorArgs;
-use rnnc_cpu::Session;
+use rnnc_cpu::{Session, SessionOptions};
 use rnnc_graph::{Graph, WeightId};
 use rnnc_plan::{Values, ValuesMut};
 use std::io::Write;
@@ -65,8 +65,9 @@ impl Bench {
     /// Steps a session through the window's frames, again and again, from inputs in to outputs out.
     pub(super) fn latency(&self, graph: &Graph, streams: usize, time: Duration) -> anyhow::Result<Latency> {
         let ExecutorArgs { threads, precision, .. } = self.executor;
-        let mut session =
-            Session::with_precision(graph, streams, threads, precision.unwrap_or_default().of_config())?;
+        let precision = precision.unwrap_or_default().of_config();
+        let options = SessionOptions { streams, threads, precision, ..SessionOptions::default() };
+        let mut session = Session::with(graph, options)?;
         let data = Data::draw(graph, streams, self.frames, self.seed)?;
         for (place, weight) in data.weights.iter().enumerate() {
             session.write(WeightId::from_index(place), Values::F64(weight))?;
