@@ -106,7 +106,16 @@ impl Model {
     /// A network that looks ahead, or that does not fit into memory.
     #[cfg(feature = "cpu")]
     pub fn session(&self) -> Result<rnnc_cpu::Session, ModelError> {
-        let mut session = rnnc_cpu::Session::new(&self.graph, 1, 1)?;
+        self.session_with(rnnc_cpu::SessionOptions::default())
+    }
+
+    /// The same with more streams, more threads, or in blocks of frames.
+    ///
+    /// # Errors
+    /// As [`Model::session`].
+    #[cfg(feature = "cpu")]
+    pub fn session_with(&self, options: rnnc_cpu::SessionOptions) -> Result<rnnc_cpu::Session, ModelError> {
+        let mut session = rnnc_cpu::Session::with(&self.graph, options)?;
         for (index, values) in self.weights.0.iter().enumerate() {
             session.write(rnnc_graph::WeightId::from_index(index), rnnc_plan::Values::F64(values))?;
         }
