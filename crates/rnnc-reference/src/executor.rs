@@ -15,6 +15,7 @@ use rnnc_plan::{
     ExecutionConfig, Executor, ExecutorError, History, Kept, ParameterArray, Plan, State, Update, Values,
     ValuesMut, check_available,
 };
+use std::fmt::{self, Display, Formatter};
 use std::ops::Range;
 
 /// Runs a plan's network frame by frame, in double precision, on the caller's thread.
@@ -80,6 +81,21 @@ pub struct NonFiniteDerivative {
     pub unit: usize,
     /// What it is.
     pub value: f64,
+}
+
+impl Display for NonFiniteDerivative {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self.function {
+            Some(function) => write!(f, "the derivative of {function} in")?,
+            None => write!(f, "the error of")?,
+        }
+        write!(
+            f,
+            " layer `{}` is {} in unit {} of stream {}",
+            self.layer, self.value, self.unit, self.stream
+        )?;
+        self.frame.map_or(Ok(()), |frame| write!(f, ", frame {frame}"))
+    }
 }
 
 /// A value that is not finite, or too large.

@@ -8,6 +8,7 @@ use crate::executors::ExecutorArgs;
 use rnnc_cpu::Session;
 use rnnc_graph::{Graph, WeightId};
 use rnnc_plan::{Values, ValuesMut};
+use rnnc_verify::Window;
 use std::io::Write;
 use std::time::{Duration, Instant};
 
@@ -67,13 +68,13 @@ impl Bench {
         let ExecutorArgs { threads, precision, .. } = self.executor;
         let mut session =
             Session::with_precision(graph, streams, threads, precision.unwrap_or_default().of_config())?;
-        let data = Data::draw(graph, streams, self.frames, self.seed)?;
-        for (place, weight) in data.weights.iter().enumerate() {
-            session.write(WeightId::from_index(place), Values::F64(weight))?;
+        let data = Data::draw(graph, streams, self.frames, 1, self.seed)?;
+        for (place, weight) in data.trial.weights.iter().enumerate() {
+            session.write(WeightId::from_index(place), Values::F32(weight))?;
         }
         let sizes = graph.outputs().iter().map(|o| streams * graph.layer_at(o.layer).size);
         let mut outputs: Vec<Vec<f32>> = sizes.map(|size| vec![0.0; size]).collect();
-        let frames: Vec<Vec<Values<'_>>> = (0..self.frames).map(|t| data.inputs(t, 1)).collect();
+        let frames: Vec<Vec<Values<'_>>> = data.trial.windows.iter().map(Window::inputs).collect();
         let mut step = |inputs: &[Values<'_>]| {
             let begun = Instant::now();
             session.step(inputs, None)?;
