@@ -3,10 +3,10 @@
 use crate::adam::{self, Learned};
 use crate::borders::{self, copy_out};
 use crate::gradients;
-use crate::network::{Network, Place, Read, Surroundings, width};
+use crate::network::{Network, Read, Surroundings, width};
 use crate::order::{self, Pair};
 use crate::rounding::Roundings;
-use crate::window::Window;
+use crate::window::{Place, Window};
 use rnnc_graph::{
     Adjoint, AdjointOptions, Function, Graph, GraphError, Layer, LayerId, LayerKind, Operation, Output,
     WeightId,

@@ -48,7 +48,7 @@ pub use dot::dot;
 pub use json::{SCHEMA_VERSION, json};
 pub use names::{Names, count, scaled, trimmed};
 pub use notes::{Notes, PassNotes, StageNotes};
-pub use summary::{Predicted, summary};
+pub use summary::{Brief, summary};
 #[cfg(feature = "svg")]
 pub use svg::{PictureError, svg};
 pub use text::text;

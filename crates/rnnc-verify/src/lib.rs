@@ -12,6 +12,28 @@
 //!   held still; `differences.rs`: all gradients of a network.
 //!
 //! Nothing is printed: who waits hands in a [`Progress`].
+//!
+//! ```
+//! use rnnc_graph::{Activation, Connect, Graph, Init};
+//! use rnnc_plan::ExecutionConfig;
+//! use rnnc_reference::ReferenceExecutor;
+//! use rnnc_verify::{Make, Spread, Trial, differences};
+//! // h = tanh(W x + U h[t-1])
+//! let mut graph = Graph::new("elman");
+//! let x = graph.input("x", 3);
+//! let h = graph.sum("h", 4, Activation::Tanh);
+//! let w = graph.weight("h.W.x", &[4, 3], Init::Glorot);
+//! let u = graph.weight("h.W.h[t-1]", &[4, 4], Init::Orthogonal);
+//! graph.connect(x, h, Connect::full(w));
+//! graph.connect(h, h, Connect::full(u).delay(1));
+//! graph.output("h", h);
+//!
+//! // Two streams of five frames, of which one in ten is a reset.
+//! let trial = Trial::draw(&graph, ExecutionConfig::new(2, 5), &[5], 0.1, Spread::PLAIN).unwrap();
+//! let reference: Make<'_> = &|plan, config| Ok(Box::new(ReferenceExecutor::new(plan, config)?));
+//! let found = differences(&trial, 3, reference, &mut |_, _| {}).unwrap();
+//! assert!(found.findings.iter().all(|finding| finding.problem.is_none()));
+//! ```
 
 mod agreement;
 mod compare;

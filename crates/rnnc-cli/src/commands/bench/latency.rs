@@ -1,9 +1,10 @@
 //! How long a frame takes in a session, as a distribution.
 
+use super::args::Bench;
 use super::bound::{Bounds, put_bound};
 use super::machine::Machine;
-use super::measure::{Data, Spread};
-use super::{Bench, round};
+use super::measure::Data;
+use super::spread::{Spread, round};
 use crate::executors::ExecutorArgs;
 use rnnc_cpu::Session;
 use rnnc_graph::{Graph, WeightId};

@@ -1,8 +1,10 @@
 //! Measuring: a network with random data, called again and again.
 
+use super::args::{Bench, Schedule};
 use super::bound::Bounds;
 use super::machine::Machine;
-use super::{Bench, Schedule, memory};
+use super::memory;
+use super::spread::Spread;
 use crate::executors::{ExecutorArgs, ExecutorKind, make};
 use rnnc_cuda::{CudaExecutor, Speeds, Timed, Times, Timing};
 use rnnc_graph::Graph;
@@ -51,25 +53,6 @@ pub struct Measured {
 pub struct PassTimes {
     pub forward: Option<Spread>,
     pub train: Option<Spread>,
-}
-
-/// Microseconds: the median, and the quantiles at 10 and 90 percent.
-pub struct Spread {
-    pub median: f64,
-    pub low: f64,
-    pub high: f64,
-}
-
-impl Spread {
-    /// Of some times in microseconds, each of so many frames.
-    fn of(mut times: Vec<f64>, frames: usize) -> Option<Spread> {
-        times.sort_by(f64::total_cmp);
-        let quantile = |share: f64| {
-            let place = (share * (times.len() - 1) as f64) as usize;
-            times[place] / frames as f64
-        };
-        (!times.is_empty()).then(|| Spread { median: quantile(0.5), low: quantile(0.1), high: quantile(0.9) })
-    }
 }
 
 /// What executors are handed: random data, in calls of some frames.
