@@ -329,6 +329,8 @@ fn in_short(pass: &PassExplained) -> Vec<String> {
             None => kinds.push((kind, 1)),
         }
     }
+    // The order of the loops is another one backward.
+    kinds.sort();
     let alone = kinds.len() == 1;
     let told = kinds.iter().take(MOST_KINDS).map(|(kind, number)| match (number, alone) {
         (1, true) => format!("the loop runs {kind}"),

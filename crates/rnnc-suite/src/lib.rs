@@ -6,8 +6,8 @@
 //! - `cells.rs`: the language's cell library, as networks;
 //! - `random.rs`: networks drawn at random, for property tests;
 //! - `case.rs`: a network with a number of streams, windows and resets;
-//! - `check.rs`: runs a case on both executors and compares, with the parts of `rnnc-verify`; `refusals.rs` hands them what they must refuse, and
-//!   `updates.rs` gradients of any size;
+//! - `check.rs`: runs a case on both executors and compares, with the parts of `rnnc-verify`; `refusals.rs` hands them what
+//!   they must refuse, and `updates.rs` gradients of any size;
 //! - `extremes.rs`: functions over all numbers, and cells with inputs and biases of any size; `norms.rs`:
 //!   normalizations of numbers of any size;
 //! - `altered.rs`: the reference with something wrong, to show that the suite sees it.

@@ -55,3 +55,13 @@ pub fn altered(trial: &Trial<'_>, unit: f64, runs: u64) -> Result<Vec<Vec<Named>
     };
     (0..runs).map(one).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn weights_move_up_and_down_in_turn() {
+        assert_eq!(moved(&[vec![2.0, -2.0, 4.0], vec![1.0]], 0.5), [vec![3.0, -1.0, 6.0], vec![1.5]]);
+    }
+}

@@ -154,3 +154,53 @@ impl<'a> Trial<'a> {
         Trial { config, windows, ..whole }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::draw::Spread;
+    use rnnc_graph::{Activation, Connect};
+
+    /// y = x + x[t-delay], beside symbols.
+    fn network(delay: i64) -> Graph {
+        let mut graph = Graph::new("n");
+        let x = graph.input("x", 2);
+        graph.symbol("s", 3);
+        let y = graph.sum("y", 2, Activation::Identity);
+        graph.connect(x, y, Connect::identity());
+        graph.connect(x, y, Connect::identity().delay(delay));
+        graph.output("y", y);
+        graph
+    }
+
+    #[test]
+    fn windows_cut_in_two_hold_the_frames_of_all_and_errors_go_back_through_both() {
+        let graph = network(1);
+        let config = ExecutionConfig { step: 4, ..ExecutionConfig::new(3, 5) };
+        let trial = Trial::draw(&graph, config, &[4, 1, 2], 0.3, Spread::AWKWARD).unwrap();
+        let halved = trial.halved();
+        let frames: Vec<usize> = halved.windows.iter().map(|w| w.frames).collect();
+        assert_eq!((frames, halved.config.window, halved.config.step), (vec![3, 4], 7, 4));
+        assert_eq!((halved.back(3, 3), halved.back(4, 7)), (3, 7));
+        let (whole, again) = (trial.joined(), halved.joined());
+        let [whole, again] = [&whole.windows[0], &again.windows[0]];
+        assert_eq!((&whole.inputs, &whole.resets), (&again.inputs, &again.resets));
+        assert_eq!(whole.output_gradients, again.output_gradients);
+        let rows = |array: &Array| match array {
+            Array::Numbers(numbers) => numbers.len() / 2,
+            Array::Symbols(symbols) => symbols.len(),
+        };
+        assert!(whole.inputs.iter().all(|input| rows(input) == 7 * 3));
+    }
+
+    #[test]
+    fn a_network_that_looks_ahead_and_a_single_frame_are_not_cut() {
+        for (delay, frames) in [(-1, 6), (1, 1)] {
+            let graph = network(delay);
+            let config = ExecutionConfig::new(1, frames);
+            let trial = Trial::draw(&graph, config, &[frames], 0.0, Spread::PLAIN).unwrap().halved();
+            assert_eq!((trial.windows.len(), trial.windows[0].frames), (1, frames));
+            assert_eq!(trial.back(frames, frames), frames);
+        }
+    }
+}

@@ -213,9 +213,11 @@ fn plans_say_what_becomes_of_them_on_a_gpu_that_is_not_there() {
     let sandbox = Sandbox::with_network();
     let on = "plan net.rnn --streams 2 --frames 64 --executor cuda";
     let short = sandbox.succeeds(&format!("{on} --device h200"));
-    for expected in
-        ["2 loops over frames", "on the GPU   Forward, a loop runs in one block", "backward on h200"]
-    {
+    for expected in [
+        "2 loops over frames",
+        "on the GPU   Forward and backward, a loop runs in one block",
+        "backward on h200",
+    ] {
         assert!(short.contains(expected), "{expected:?} is not in {short}");
     }
     assert!(short.lines().count() < 30 && short.contains("`--verbose`"), "{short}");
