@@ -8,6 +8,7 @@ use rnnc_lang::Errors;
 use rnnc_plan::{ExecutorError, PlanError};
 use rnnc_report::PictureError;
 use rnnc_train::TrainError;
+use rnnc_verify::VerifyError;
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 
@@ -97,6 +98,12 @@ fn is_bad_input(error: &anyhow::Error) -> bool {
         return match error {
             SessionError::Executor(error) => error.is_bad_input(),
             SessionError::Plan(_) | SessionError::LooksAhead(_) | SessionError::NoWeight { .. } => true,
+        };
+    }
+    if let Some(error) = error.downcast_ref::<VerifyError>() {
+        return match error {
+            VerifyError::Executor(error) => error.is_bad_input(),
+            VerifyError::Plan(_) => true,
         };
     }
     error.is::<BadInput>()

@@ -3,12 +3,10 @@
 //! Each command is a file of `commands/`, with its arguments and what it does. What several share:
 //! - `network.rs`, `sequence.rs` and `numbers.rs` read and write what passes in and out;
 //! - `executors.rs` knows the executors;
-//! - `trial.rs` draws random data; `check/` compares gradients with differences, and executors with each other;
 //! - `screen.rs` shows training as it goes, and `signals.rs` ends it early;
 //! - `outputs.rs` keeps outputs from replacing inputs;
 //! - `failure.rs` says how a command ends.
 
-mod check;
 mod commands;
 mod executors;
 mod failure;
@@ -18,7 +16,6 @@ mod outputs;
 mod screen;
 mod sequence;
 mod signals;
-mod trial;
 
 use clap::{Arg, CommandFactory, FromArgMatches, Parser};
 use commands::Command;

@@ -38,14 +38,6 @@ impl Numbers {
         })
     }
 
-    /// In double precision what is in single.
-    pub fn widened(self) -> Numbers {
-        match self {
-            Numbers::Single(values) => Numbers::Double(values.into_iter().map(f64::from).collect()),
-            other => other,
-        }
-    }
-
     /// Some of them, for an executor to read.
     pub fn part(&self, range: Range<usize>) -> Values<'_> {
         match self {

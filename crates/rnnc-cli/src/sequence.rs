@@ -8,8 +8,9 @@
 use crate::failure::bad_input;
 use crate::numbers::Numbers;
 use rnnc_graph::{Graph, LayerKind};
-use rnnc_io::{Array, ArrayFile, Dimension};
+use rnnc_io::{ArrayFile, Dimension};
 use rnnc_plan::Values;
+use rnnc_verify::{Array, Window};
 use std::ops::Range;
 use std::path::Path;
 
@@ -139,14 +140,20 @@ impl Sequence {
         self.resets.as_deref().map(|r| &r[frames.start * self.streams..frames.end * self.streams])
     }
 
-    /// The resets in all frames, none if none are given.
-    pub fn all_resets(&self) -> Vec<bool> {
-        self.resets.clone().unwrap_or_else(|| vec![false; self.frames * self.streams])
-    }
-
-    /// The inputs, and the gradients with respect to the outputs, in all frames.
-    pub fn into_numbers(self) -> (Vec<Numbers>, Vec<Numbers>) {
-        (self.inputs, self.output_gradients)
+    /// Gives a window of as many frames and streams these inputs and resets, and these gradients of outputs, if there are any.
+    pub fn give(self, window: &mut Window) {
+        let array = |numbers: Numbers| match numbers {
+            Numbers::Single(values) => Array::Numbers(values),
+            Numbers::Double(values) => Array::Numbers(values.into_iter().map(|x| x as f32).collect()),
+            Numbers::Symbols(symbols) => Array::Symbols(symbols),
+        };
+        window.resets = self.resets;
+        window.inputs = self.inputs.into_iter().map(array).collect();
+        for (into, given) in window.output_gradients.iter_mut().zip(self.output_gradients) {
+            if let Array::Numbers(values) = array(given) {
+                *into = Some(values);
+            }
+        }
     }
 
     /// The gradients with respect to the outputs, in all frames.
@@ -161,7 +168,12 @@ struct Extent(Option<(usize, usize)>);
 
 impl Extent {
     /// Reads an array of as many frames and streams.
-    fn read(&mut self, file: &mut ArrayFile, name: &str, size: Option<usize>) -> anyhow::Result<Array> {
+    fn read(
+        &mut self,
+        file: &mut ArrayFile,
+        name: &str,
+        size: Option<usize>,
+    ) -> anyhow::Result<rnnc_io::Array> {
         let mut expected = match self.0 {
             None => vec![Dimension::Any("T"), Dimension::Any("B")],
             Some((frames, streams)) => vec![Dimension::Size(frames), Dimension::Size(streams)],

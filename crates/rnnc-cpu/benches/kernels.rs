@@ -12,7 +12,7 @@ use rnnc_cpu::kernels::isa::Isa;
 use rnnc_cpu::kernels::{direct, elementwise, functions, outer, pack, skinny};
 use rnnc_graph::{Activation, Function, WeightId};
 use rnnc_plan::Values;
-use rnnc_suite::{Case, Data, networks};
+use rnnc_suite::{Case, networks};
 use std::hint::black_box;
 use std::time::Duration;
 
@@ -142,9 +142,10 @@ fn frames_of_loud_and_quiet_inputs(criterion: &mut Criterion) {
     let lstm = networks().into_iter().find(|network| network.name == "lstm_peephole");
     let graph = (lstm.expect("the suite has it").build)(1, 64);
     let case = Case::new("lstm", graph, 1, &[1], 0.0);
+    let trial = case.trial().expect("it is small");
     for (name, scale) in [("loud", 1.0), ("quiet", 1e-36), ("silent", 0.0)] {
         let mut session = Session::new(&case.graph, 1, 1).expect("it is a network");
-        for (id, values) in Data::draw(&case).weights.iter().enumerate() {
+        for (id, values) in trial.weights.iter().enumerate() {
             // Without biases, states stay as quiet as inputs.
             let scale = if case.graph.weights()[id].shape.len() > 1 { 1.0 } else { 0.0 };
             let values: Vec<f32> = values.iter().map(|value| scale * value).collect();

@@ -217,7 +217,7 @@ mod tests {
     use super::*;
     use crate::program::{LaneCode, Program, Section};
     use rnnc_plan::{Partition, Stage};
-    use rnnc_suite::{Data, cases};
+    use rnnc_suite::cases;
     use std::panic::{AssertUnwindSafe, catch_unwind};
     use std::sync::Arc;
 
@@ -279,13 +279,12 @@ mod tests {
             }
             // So that there is no race, but for the one that is looked for.
             executor.set_policy(Policy::Alone);
-            let window = Data::draw(&case).windows.swap_remove(0);
-            let inputs: Vec<Values<'_>> = window.inputs.iter().map(|input| input.values()).collect();
-            executor.forward(window.frames, &inputs, window.resets.as_deref()).unwrap();
+            let window = case.trial().unwrap().windows.swap_remove(0);
+            window.forward(&mut executor).unwrap();
             if without_barriers(&mut Arc::get_mut(&mut executor.tape.compiled).unwrap().forward) == 0 {
                 continue;
             }
-            let mut again = || executor.forward(window.frames, &inputs, window.resets.as_deref()).unwrap();
+            let mut again = || window.forward(&mut executor).unwrap();
             // Of some sizes no share needs what another one makes, by chance.
             let Err(panic) = catch_unwind(AssertUnwindSafe(&mut again)) else {
                 harmless += 1;

@@ -17,7 +17,7 @@ use crate::foreseen::Foreseen;
 use crate::schedule::{Lane, PassSchedule, Schedule};
 use rnnc_plan::pipelines::{self, Pipeline};
 use rnnc_plan::{Op, Partition, Pass, Placed, Stage, StageKind};
-use rnnc_report::{Notes, PassNotes, Predicted, StageNotes, count, trimmed};
+use rnnc_report::{Brief, Notes, PassNotes, StageNotes, count, trimmed};
 use serde_json::{Map, Value, json};
 
 impl Foreseen {
@@ -47,14 +47,17 @@ impl Foreseen {
         }
     }
 
-    /// How long it is predicted to take.
-    pub fn predicted(&self) -> Predicted {
+    /// What a summary says of it.
+    pub fn brief(&self) -> Brief {
         let schedule = &self.schedule;
         let a_frame = |pass: &PassSchedule| a_frame(schedule, pass.us);
-        Predicted {
+        Brief {
+            memory: self.memory(),
+            on: format!("{} of a CPU", count(schedule.options.workers.max(1), "thread")),
             forward_us: a_frame(&schedule.forward),
             backward_us: schedule.backward.as_ref().map(a_frame),
-            workers: schedule.options.workers,
+            left_out: String::new(),
+            more: Vec::new(),
         }
     }
 }

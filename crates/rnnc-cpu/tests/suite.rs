@@ -12,7 +12,7 @@ use rnnc_plan::{
     StageKind, Task, Update, Values, ValuesMut,
 };
 use rnnc_suite::{
-    Case, Data, Smooth, cases, check, check_cells, check_functions, check_norms, check_refusals,
+    Case, Smooth, cases, check, check_cells, check_functions, check_norms, check_refusals,
     check_state_gradients, check_updates, is_well_conditioned, networks, random_case,
 };
 use speeds::{FORGETFUL, NIMBLE, TARDY};
@@ -216,19 +216,17 @@ fn loops_of_one_head_each_agree_with_the_reference() {
 
 /// The bits of all outputs, gradients and weights in some updates, whoever does the workers' shares.
 fn bits(case: &Case, speeds: Speeds, threads: usize, policy: Policy) -> Vec<u32> {
-    let data = Data::draw(case);
+    let trial = case.trial().unwrap();
     let config = ExecutionConfig { threads, ..case.config() };
     let mut executor = CpuExecutor::for_cores(case.plan().unwrap(), config, speeds).unwrap();
     executor.set_policy(policy);
-    for (id, values) in data.weights.iter().enumerate() {
+    for (id, values) in trial.weights.iter().enumerate() {
         executor.write(ParameterArray::Weight, WeightId::from_index(id), Values::F32(values)).unwrap();
     }
     let mut bits = Vec::new();
-    for (step, window) in (1..).zip(&data.windows) {
-        let inputs: Vec<Values<'_>> = window.inputs.iter().map(|input| input.values()).collect();
-        executor.forward(window.frames, &inputs, window.resets.as_deref()).unwrap();
-        let errors: Vec<_> = window.errors.iter().map(|e| e.as_deref().map(Values::F32)).collect();
-        executor.backward(window.frames, &errors).unwrap();
+    for (step, window) in (1..).zip(&trial.windows) {
+        window.forward(&mut executor).unwrap();
+        window.backward(&mut executor, window.frames).unwrap();
         let update = Update {
             learning_rate: 1e-3,
             beta1: 0.9,

@@ -2,8 +2,9 @@
 
 use rnnc_cpu::{Compiled, CpuExecutor, Tape};
 use rnnc_graph::{Graph, WeightId};
-use rnnc_plan::{ExecutionConfig, Executor, ParameterArray, Plan, PlanOptions, Values, ValuesMut};
-use rnnc_suite::{Array, Case, Data, WindowData, networks};
+use rnnc_plan::{ExecutionConfig, Executor, Plan, PlanOptions, Values, ValuesMut};
+use rnnc_suite::{Case, networks};
+use rnnc_verify::{Trial, Window, write_weights};
 use std::sync::Arc;
 
 /// A network whose loops are shared out, and what it is to run.
@@ -20,22 +21,21 @@ fn compiled(case: &Case, threads: usize) -> Arc<Compiled> {
     Compiled::new(plan, ExecutionConfig { threads, ..case.config() }).unwrap()
 }
 
-fn tape(compiled: &Arc<Compiled>, data: &Data) -> Tape {
+fn tape(compiled: &Arc<Compiled>, trial: &Trial<'_>) -> Tape {
     let mut tape = Tape::new(compiled);
-    for (id, values) in data.weights.iter().enumerate() {
+    for (id, values) in trial.weights.iter().enumerate() {
         tape.write(WeightId::from_index(id), Values::F32(values)).unwrap();
     }
     tape
 }
 
-fn forward(tape: &mut Tape, window: &WindowData) {
-    let inputs: Vec<Values<'_>> = window.inputs.iter().map(Array::values).collect();
-    tape.forward(window.frames, &inputs, window.resets.as_deref()).unwrap();
+fn forward(tape: &mut Tape, window: &Window) {
+    tape.forward(window.frames, &window.inputs(), window.resets.as_deref()).unwrap();
 }
 
 /// The bits of the outputs, and of the gradients of all weights.
-fn backward(tape: &mut Tape, window: &WindowData) -> Vec<u32> {
-    let errors: Vec<_> = window.errors.iter().map(|e| e.as_ref().map(|e| Values::F32(e))).collect();
+fn backward(tape: &mut Tape, window: &Window) -> Vec<u32> {
+    let errors: Vec<_> = window.output_gradients.iter().map(|g| g.as_deref().map(Values::F32)).collect();
     tape.backward(window.frames, &errors, &[]).unwrap();
     let mut bits = Vec::new();
     let (plan, streams) = (tape.compiled().plan(), tape.compiled().config().streams);
@@ -52,26 +52,26 @@ fn backward(tape: &mut Tape, window: &WindowData) -> Vec<u32> {
     bits
 }
 
-fn one_by_one(compiled: &Arc<Compiled>, data: &Data) -> Vec<Vec<u32>> {
-    let run = |window: &WindowData| {
-        let mut tape = tape(compiled, data);
+fn one_by_one(compiled: &Arc<Compiled>, trial: &Trial<'_>) -> Vec<Vec<u32>> {
+    let run = |window: &Window| {
+        let mut tape = tape(compiled, trial);
         forward(&mut tape, window);
         backward(&mut tape, window)
     };
-    data.windows.iter().map(run).collect()
+    trial.windows.iter().map(run).collect()
 }
 
 #[test]
 fn forward_calls_wait_for_their_backward_calls_each_with_its_own_tape() {
     let case = case();
-    let data = Data::draw(&case);
+    let trial = case.trial().unwrap();
     for threads in [1, 2] {
         let compiled = compiled(&case, threads);
-        let expected = one_by_one(&compiled, &data);
-        let mut tapes: Vec<Tape> = data.windows.iter().map(|_| tape(&compiled, &data)).collect();
-        tapes.iter_mut().zip(&data.windows).for_each(|(tape, window)| forward(tape, window));
+        let expected = one_by_one(&compiled, &trial);
+        let mut tapes: Vec<Tape> = trial.windows.iter().map(|_| tape(&compiled, &trial)).collect();
+        tapes.iter_mut().zip(&trial.windows).for_each(|(tape, window)| forward(tape, window));
         let mut found: Vec<Vec<u32>> =
-            tapes.iter_mut().zip(&data.windows).rev().map(|(tape, window)| backward(tape, window)).collect();
+            tapes.iter_mut().zip(&trial.windows).rev().map(|(tape, window)| backward(tape, window)).collect();
         found.reverse();
         assert!(found == expected, "{threads} threads");
     }
@@ -80,14 +80,14 @@ fn forward_calls_wait_for_their_backward_calls_each_with_its_own_tape() {
 #[test]
 fn threads_run_one_plan_at_a_time_with_several_tapes_to_the_same_bits() {
     let case = case();
-    let data = Data::draw(&case);
+    let trial = case.trial().unwrap();
     let compiled = compiled(&case, 2);
-    let expected = one_by_one(&compiled, &data);
+    let expected = one_by_one(&compiled, &trial);
     std::thread::scope(|scope| {
-        for (window, expected) in data.windows.iter().zip(&expected) {
-            let (compiled, data) = (&compiled, &data);
+        for (window, expected) in trial.windows.iter().zip(&expected) {
+            let (compiled, trial) = (&compiled, &trial);
             scope.spawn(move || {
-                let mut tape = tape(compiled, data);
+                let mut tape = tape(compiled, trial);
                 for _ in 0..20 {
                     tape.clear();
                     forward(&mut tape, window);
@@ -101,18 +101,15 @@ fn threads_run_one_plan_at_a_time_with_several_tapes_to_the_same_bits() {
 #[test]
 fn a_tape_is_what_an_executor_runs() {
     let case = case();
-    let data = Data::draw(&case);
-    let (compiled, window) = (compiled(&case, 2), &data.windows[0]);
-    let mut tape = tape(&compiled, &data);
+    let trial = case.trial().unwrap();
+    let (compiled, window) = (compiled(&case, 2), &trial.windows[0]);
+    let mut tape = tape(&compiled, &trial);
     forward(&mut tape, window);
     let found = backward(&mut tape, window);
     let mut executor =
         CpuExecutor::new(case.plan().unwrap(), ExecutionConfig { threads: 2, ..case.config() }).unwrap();
-    for (id, values) in data.weights.iter().enumerate() {
-        executor.write(ParameterArray::Weight, WeightId::from_index(id), Values::F32(values)).unwrap();
-    }
-    let inputs: Vec<Values<'_>> = window.inputs.iter().map(Array::values).collect();
-    executor.forward(window.frames, &inputs, window.resets.as_deref()).unwrap();
+    write_weights(&mut executor, &trial.weights).unwrap();
+    window.forward(&mut executor).unwrap();
     let size = case.graph.layer_at(case.graph.outputs()[0].layer).size;
     let mut output = vec![0.0f32; window.frames * case.streams * size];
     executor.output(0, ValuesMut::F32(&mut output)).unwrap();
@@ -125,17 +122,17 @@ fn a_tape_is_what_an_executor_runs() {
 #[allow(unsafe_code)] // a process is forked
 fn a_forked_process_goes_on_without_the_teams_threads() {
     let case = case();
-    let data = Data::draw(&case);
+    let trial = case.trial().unwrap();
     let compiled = compiled(&case, 2);
-    let mut tape = tape(&compiled, &data);
-    forward(&mut tape, &data.windows[0]);
-    let expected = backward(&mut tape, &data.windows[0]);
+    let mut tape = tape(&compiled, &trial);
+    forward(&mut tape, &trial.windows[0]);
+    let expected = backward(&mut tape, &trial.windows[0]);
     // SAFETY: the child calls nothing but code that takes no lock of another thread of this test, and leaves at once.
     let child = unsafe { libc::fork() };
     if child == 0 {
         tape.clear();
-        forward(&mut tape, &data.windows[0]);
-        let same = backward(&mut tape, &data.windows[0]) == expected;
+        forward(&mut tape, &trial.windows[0]);
+        let same = backward(&mut tape, &trial.windows[0]) == expected;
         drop(tape);
         drop(compiled);
         // SAFETY: it ends the child, without what the test's process would do at its end.

@@ -14,8 +14,8 @@ use crate::program::{Command, Job, commands};
 use crate::stages::step::choice::{Tier, Way, units};
 use crate::stages::step::shares::{self, Share};
 use rnnc_graph::Graph;
-use rnnc_plan::{Cost, ExecutionConfig, Op, Pass, Plan, Precision, Stage, StageKind, Task};
-use rnnc_report::{Names, count, scaled};
+use rnnc_plan::{Cost, ExecutionConfig, Memory, Op, Pass, Plan, Precision, Stage, StageKind, Task};
+use rnnc_report::{Brief, Names, count, scaled};
 use serde::Serialize;
 use std::fmt;
 
@@ -284,6 +284,87 @@ fn explain_memory(sizes: Sizes) -> MemoryExplained {
         moments: 2 * bytes(sizes.moments),
         scratch: bytes(sizes.scratch + sizes.tracker + sizes.counters),
         total: sizes.bytes(),
+    }
+}
+
+impl Explanation {
+    /// What a summary says of it.
+    pub fn brief(&self) -> Brief {
+        let MemoryExplained { values, weights, gradients, moments, scratch, .. } = self.memory;
+        let us = |pass: &PassExplained| pass.predicted_us;
+        let [forward, backward] =
+            [0, 1].map(|place| self.passes.get(place).map(in_short).unwrap_or_default());
+        let mut more = Vec::new();
+        let mut say = |what: &str, loops: &[String]| {
+            if !loops.is_empty() {
+                more.push(("on the GPU".into(), format!("{what}, {}.", loops.join("; "))));
+            }
+        };
+        if forward == backward {
+            say("Forward and backward", &forward);
+        } else {
+            say("Forward", &forward);
+            say("Backward", &backward);
+        }
+        Brief {
+            memory: Memory { buffers: values, weights, gradients, moments, working: scratch },
+            on: self.device.name.clone(),
+            forward_us: self.passes.first().map_or(0.0, us),
+            backward_us: self.passes.get(1).map(us),
+            left_out: "without the time that kernels take to start".into(),
+            more,
+        }
+    }
+}
+
+/// The most kinds of loops that are told of a pass.
+const MOST_KINDS: usize = 3;
+
+/// How a pass's loops run, in sentences that go on; what is alike is told once.
+fn in_short(pass: &PassExplained) -> Vec<String> {
+    let mut kinds: Vec<(String, usize)> = Vec::new();
+    for kind in pass.stages.iter().flat_map(|stage| &stage.loops).map(LoopExplained::in_short) {
+        match kinds.iter_mut().find(|(other, _)| *other == kind) {
+            Some((_, count)) => *count += 1,
+            None => kinds.push((kind, 1)),
+        }
+    }
+    // The order of the loops is another one backward.
+    kinds.sort();
+    let alone = kinds.len() == 1;
+    let told = kinds.iter().take(MOST_KINDS).map(|(kind, number)| match (number, alone) {
+        (1, true) => format!("the loop runs {kind}"),
+        (1, false) => format!("a loop runs {kind}"),
+        (number, _) => format!("{number} loops run, each {kind}"),
+    });
+    let left: usize = kinds.iter().skip(MOST_KINDS).map(|(_, count)| count).sum();
+    let more = (left > 0).then(|| format!("{left} more run in other ways"));
+    let chunks = pass.stages.iter().map(|stage| stage.chunks).max().filter(|&chunks| chunks > 1);
+    let chunks = chunks
+        .map(|chunks| format!("loops of several stages run side by side, in {chunks} chunks of frames"));
+    told.chain(more).chain(chunks).collect()
+}
+
+impl LoopExplained {
+    /// Where it runs, what it waits for, and where its weights are.
+    fn in_short(&self) -> String {
+        let place = match self.tier {
+            Tier::Block => "in one block, on one multiprocessor".into(),
+            Tier::Cluster => format!("in a cluster of {} blocks", self.blocks),
+            Tier::Grid => format!("in {} blocks, all over the GPU", self.blocks),
+        };
+        let step = if self.frames_at_once == 1 { "frame" } else { "step" };
+        let waits = match self.barriers {
+            0 => String::new(),
+            barriers => format!(", with {} a {step}", count(barriers, "barrier")),
+        };
+        let bytes = scaled(self.weight_bytes as f64, "B");
+        let weights = match self.streamed {
+            _ if self.weight_bytes == 0 => String::new(),
+            none if none < 0.005 => format!(", its {bytes} of weights kept in registers and shared memory"),
+            some => format!(", {:.0} % of its {bytes} of weights read anew in each {step}", 100.0 * some),
+        };
+        format!("{place}{waits}{weights}")
     }
 }
 

@@ -5,8 +5,8 @@ use crate::diagnostics::{Diagnostic, MAX_ERRORS, shortened};
 use crate::ir::{Dense, Expanded, Expr, ExprId, NodeKind, Op};
 use crate::sizes::{is_elementwise, source, units};
 
-/// All uses that do not fit.
-pub(crate) fn check(network: &Expanded<'_>) -> Vec<Diagnostic> {
+/// Whether all uses fit; those that do not.
+pub(crate) fn check(network: &Expanded<'_>) -> Result<(), Vec<Diagnostic>> {
     let checker = Checker { network };
     let mut errors = Vec::new();
     let mut of_dense = vec![false; network.exprs.len()];
@@ -23,7 +23,7 @@ pub(crate) fn check(network: &Expanded<'_>) -> Vec<Diagnostic> {
         };
         errors.extend(result.err().map(|error| network.in_calls(expr.instance, error)));
         if errors.len() > MAX_ERRORS {
-            return errors;
+            return Err(errors);
         }
     }
     for (name, reference) in &network.outputs {
@@ -37,7 +37,7 @@ pub(crate) fn check(network: &Expanded<'_>) -> Vec<Diagnostic> {
             );
         }
     }
-    errors
+    if errors.is_empty() { Ok(()) } else { Err(errors) }
 }
 
 struct Checker<'n, 't> {

@@ -1,8 +1,7 @@
 //! What people write by habit, from other languages and libraries, from papers and word processors; and how it is
 //! written here. For the help of messages alone: nothing here decides what is right.
 
-use crate::lexer::{Kind, Token};
-use crate::parser::RESERVED;
+use crate::token::{Kind, RESERVED, Token};
 
 /// What to write instead of text that begins with a character from outside the language.
 pub(crate) fn of_character(rest: &str) -> Option<String> {

@@ -1,9 +1,9 @@
 //! Text to tokens: names, numbers, signs. White space and comments go.
 
-use crate::diagnostics::{Diagnostic, shortened};
+use crate::diagnostics::Diagnostic;
 use crate::habits;
 use crate::syntax::Span;
-use std::fmt;
+use crate::token::{Kind, Token};
 use winnow::Parser;
 use winnow::ascii::{digit1, multispace1, till_line_ending};
 use winnow::combinator::{alt, opt, repeat};
@@ -12,33 +12,6 @@ use winnow::token::{one_of, take_while};
 
 /// How deep brackets may nest. It bounds every recursion over the syntax tree.
 pub(crate) const MAX_NESTING: usize = 200;
-
-/// What a token is.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) enum Kind<'t> {
-    Name(&'t str),
-    Number(f64),
-    Sign(char),
-    End,
-}
-
-impl fmt::Display for Kind<'_> {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Kind::Name(name) => write!(out, "`{}`", shortened(name)),
-            Kind::Number(number) => write!(out, "the number {number}"),
-            Kind::Sign(sign) => write!(out, "`{sign}`"),
-            Kind::End => out.write_str("the end of the text"),
-        }
-    }
-}
-
-/// A token where it is written.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Token<'t> {
-    pub kind: Kind<'t>,
-    pub span: Span,
-}
 
 /// The tokens of a text, the last an end mark. Passes over characters that are not part of the language, with an
 /// error for each kind of run of them; stops, with an error, at brackets nested too deep.

@@ -2,7 +2,7 @@
 //!
 //! In comes the text of a network as its equations; out comes a [`rnnc_graph::Graph`], or [`Errors`] that show the
 //! lines that are wrong and say what to write instead. The steps, each a file:
-//! - `lexer.rs`, `parser.rs`: the text to a syntax tree (`syntax.rs`);
+//! - `lexer.rs`, `parser.rs`: the text to tokens (`token.rs`), and these to a syntax tree (`syntax.rs`);
 //! - `program.rs`: the text and the library's cells that it calls (`library.rs`), checked one by one;
 //! - `expand.rs`, `instances.rs`, `calls.rs`, `constants.rs`, `builtins.rs`: cells expanded where they are called (`ir.rs`);
 //! - `resolve.rs`: names to layers; `sizes.rs`, `checks.rs`: how many units each has, and whether they fit;
@@ -28,6 +28,7 @@ mod resolve;
 mod sizes;
 mod syntax;
 mod terms;
+mod token;
 
 pub use diagnostics::{Diagnostic, Errors};
 pub use expand::MAX_LAYERS;
@@ -72,8 +73,9 @@ fn elaborate(program: &Program<'_>, network: Option<&str>) -> Result<Graph, Vec<
     let network = program.network(network).map_err(|error| vec![error])?;
     let mut expanded = expand::expand(program, network)?;
     resolve::resolve(&mut expanded)?;
-    sizes::infer(&mut expanded)?;
     let one = |error| vec![error];
+    sizes::infer(&mut expanded).map_err(one)?;
+    checks::check(&expanded)?;
     let graph = lower::lower(&expanded, network.name.text, network.name.span).map_err(one)?;
     graph_errors::check(&graph, network.name.span).map_err(one)?;
     Ok(graph)

@@ -3,10 +3,11 @@
 
 use crate::diagnostics::Diagnostic;
 use crate::habits;
-use crate::lexer::{Kind, Token, tokens};
+use crate::lexer::tokens;
 use crate::syntax::{
     Call, Cell, Expr, ExprKind, File, GivenOption, Name, Network, OptionDeclaration, Span, Statement, join,
 };
+use crate::token::{Kind, RESERVED, Token};
 use winnow::Parser;
 use winnow::combinator::{alt, cut_err, fail, opt, preceded, repeat};
 use winnow::error::{AddContext, ErrMode, ModalResult, ParserError};
@@ -15,9 +16,6 @@ use winnow::token::any;
 
 /// The version of the language that this crate reads.
 pub const LANGUAGE_VERSION: u32 = 1;
-
-/// Words that are not names.
-pub(crate) const RESERVED: [&str; 7] = ["cell", "network", "input", "output", "return", "start", "reversed"];
 
 type Tokens<'s, 't> = TokenSlice<'s, Token<'t>>;
 

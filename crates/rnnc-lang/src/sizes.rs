@@ -1,20 +1,16 @@
 //! How many units each expression has. Sizes flow forward, also through recurrence: an elementwise expression has
-//! the size of the first operand known to have more than one unit. Then every use is checked.
+//! the size of the first operand known to have more than one unit. Whether they fit where they are used, `checks.rs` says.
 
 use crate::diagnostics::{Diagnostic, counted, shortened};
 use crate::ir::{Expanded, Expr, ExprId, NodeId, NodeKind, Op};
 use crate::syntax::Span;
 use std::collections::HashSet;
 
-/// Finds and checks the sizes of a network.
-pub(crate) fn infer(network: &mut Expanded<'_>) -> Result<(), Vec<Diagnostic>> {
+/// Finds the sizes of a network.
+pub(crate) fn infer(network: &mut Expanded<'_>) -> Result<(), Diagnostic> {
     let mut inference = Inference::new(network);
     inference.run();
-    if let Some(error) = inference.unfounded() {
-        return Err(vec![error]);
-    }
-    let errors = crate::checks::check(network);
-    if errors.is_empty() { Ok(()) } else { Err(errors) }
+    inference.unfounded().map_or(Ok(()), Err)
 }
 
 /// Who is to be told of an expression's size.

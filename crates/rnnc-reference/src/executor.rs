@@ -4,10 +4,10 @@ use crate::adam::{self, Learned};
 use crate::before::Before;
 use crate::borders::{self, copy_out};
 use crate::gradients;
-use crate::network::{Network, Place, Read, Surroundings, width};
+use crate::network::{Network, Read, Surroundings, width};
 use crate::order::{self, Pair};
 use crate::rounding::Roundings;
-use crate::window::Window;
+use crate::window::{Place, Window};
 use rnnc_graph::{
     Adjoint, AdjointOptions, Function, Graph, GraphError, Layer, LayerId, LayerKind, Operation, Output,
     WeightId,
@@ -16,6 +16,7 @@ use rnnc_plan::{
     ExecutionConfig, Executor, ExecutorError, History, Kept, ParameterArray, Plan, State, Update, Values,
     ValuesMut, check_available,
 };
+use std::fmt::{self, Display, Formatter};
 use std::ops::Range;
 
 /// Runs a plan's network frame by frame, in double precision, on the caller's thread.
@@ -83,6 +84,21 @@ pub struct NonFiniteDerivative {
     pub unit: usize,
     /// What it is.
     pub value: f64,
+}
+
+impl Display for NonFiniteDerivative {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self.function {
+            Some(function) => write!(f, "the derivative of {function} in")?,
+            None => write!(f, "the error of")?,
+        }
+        write!(
+            f,
+            " layer `{}` is {} in unit {} of stream {}",
+            self.layer, self.value, self.unit, self.stream
+        )?;
+        self.frame.map_or(Ok(()), |frame| write!(f, ", frame {frame}"))
+    }
 }
 
 /// A value that is not finite, or too large.

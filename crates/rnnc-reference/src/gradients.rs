@@ -1,7 +1,8 @@
 //! The gradients of the weights: sums over all frames and streams of the errors that the adjoint network
 //! computed, times what the weights multiplied.
 
-use crate::network::{Network, Place, Read, Surroundings, submatrix};
+use crate::network::{Network, Read, Surroundings, submatrix};
+use crate::window::Place;
 use rnnc_graph::{Accumulation, AccumulationKind};
 use std::ops::Range;
 

@@ -7,16 +7,17 @@
 //! - `window.rs`: frames, steps since reset, and which reads cross a reset;
 //! - `network.rs`: what a read gives, and the value of one layer in one frame (those of activations and operations are
 //!   `rnnc-graph`'s);
+//! - `rounding.rs`: the random errors that its numbers may get, to find what roundings do;
 //! - `order.rs`: all layers in all frames, each after what it reads;
 //! - `gradients.rs`: the gradients of the weights, from the errors that the adjoint network computed;
 //! - `adam.rs`: one step of the optimizer;
-//! - `executor.rs`: all of it behind the [`rnnc_plan::Executor`] trait, `borders.rs` what passes in and out;
-//! - `differences.rs`: whether a gradient is one, by differences: what checks this executor in turn.
+//! - `executor.rs`: all of it behind the [`rnnc_plan::Executor`] trait, `borders.rs` what passes in and out.
+//!
+//! `rnnc-verify` checks its gradients by finite differences.
 
 mod adam;
 mod before;
 mod borders;
-mod differences;
 mod executor;
 mod gradients;
 mod network;
@@ -24,5 +25,4 @@ mod order;
 mod rounding;
 mod window;
 
-pub use differences::{Verdict, judge};
 pub use executor::{NonFinite, NonFiniteDerivative, ReferenceExecutor};

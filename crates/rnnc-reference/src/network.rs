@@ -1,17 +1,10 @@
 //! What a read gives, and the value of one layer in one frame of one stream.
 
 use crate::rounding::{Rounding, Roundings};
-use crate::window::Window;
+use crate::window::{Place, Window};
 use rnnc_graph::ops::{Given, Keeps, Operand};
 use rnnc_graph::{Connection, ConnectionKind, Graph, LayerId, LayerKind, Operation, Range, Start, Submatrix};
 use std::borrow::Cow;
-
-/// A frame of the window and a stream.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Place {
-    pub frame: usize,
-    pub stream: usize,
-}
 
 /// The values of a layer in the frames of the window: `[frames, B, width]`. A symbol is one number, -1 for none.
 #[derive(Clone, Debug)]

@@ -4,7 +4,8 @@
 //! read gives a start in every stream. Pairs that wait for nothing are computed, which sets others free. No
 //! recursion, and no thought about components, directions or delays.
 
-use crate::network::{Network, Place, Surroundings};
+use crate::network::{Network, Surroundings};
+use crate::window::Place;
 use rnnc_graph::{Connection, ConnectionId, LayerId};
 use std::collections::VecDeque;
 use std::ops::Range;

@@ -4,7 +4,7 @@
 //! So the reference may compute with a random error on each number, of the size of a rounding (Monte Carlo arithmetic: Parker
 //! 1997). What differs then may differ.
 
-use crate::network::Place;
+use crate::window::Place;
 use rnnc_graph::LayerId;
 use rnnc_plan::dropout::mix;
 

@@ -1,5 +1,12 @@
 //! Frames: the last ones of every stream are kept, and a read from one frame of another may cross a reset.
 
+/// A frame of the window and a stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Place {
+    pub frame: usize,
+    pub stream: usize,
+}
+
 /// The kept frames, numbered from 0, the oldest. All streams have the same frames.
 #[derive(Clone, Debug)]
 pub(crate) struct Window {

@@ -20,7 +20,7 @@
 //! graph.output("h", h);
 //!
 //! let plan = Plan::new(&graph, PlanOptions::inference(1, 100)).unwrap();
-//! assert!(rnnc_report::summary(&plan, None, None).contains("`h` is computed frame after frame"));
+//! assert!(rnnc_report::summary(&plan, None).contains("`h` is computed frame after frame"));
 //! assert!(rnnc_report::text(&plan, None).contains("`h` reaches itself through tanh"));
 //! assert_eq!(rnnc_report::json(&plan, None)["passes"][0]["stages"][1]["kind"], "loop");
 //! assert!(rnnc_report::svg(&plan).unwrap().contains("h[t-1]"));
@@ -48,7 +48,7 @@ pub use dot::dot;
 pub use json::{SCHEMA_VERSION, json};
 pub use names::{Names, count, scaled, trimmed};
 pub use notes::{Notes, PassNotes, StageNotes};
-pub use summary::{Predicted, summary};
+pub use summary::{Brief, summary};
 #[cfg(feature = "svg")]
 pub use svg::{PictureError, svg};
 pub use text::text;

@@ -4,13 +4,12 @@
 use crate::equations::{Equations, equation};
 use crate::expressions::{functions, is_named, operation_name, titles};
 use crate::names::{GLUE, at, count, plain, scaled, shorten, three_figures};
-use crate::notes::Notes;
 use crate::page::Page;
 use crate::text::{limiting_reads, memory_of, parameters};
 use rnnc_graph::{
     Component, Connection, ConnectionId, ConnectionKind, Direction, Kind, LayerId, ObstacleKind, Range,
 };
-use rnnc_plan::{Figures, Plan};
+use rnnc_plan::{Figures, Memory, Plan};
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 /// The column of what is said; its subject stands before it.
@@ -24,20 +23,25 @@ const MOST_CYCLES: usize = 4;
 /// The most obstacles to a scan that are told.
 const MOST_OBSTACLES: usize = 4;
 
-/// How long a frame is predicted to take.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Predicted {
-    /// Microseconds forward.
+/// What an executor says in a summary.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Brief {
+    /// What it takes.
+    pub memory: Memory,
+    /// What runs it: `2 threads of a CPU`.
+    pub on: String,
+    /// Microseconds that a frame is predicted to take forward.
     pub forward_us: f64,
-    /// Microseconds backward, if there is a backward pass.
+    /// The same backward, if there is a backward pass.
     pub backward_us: Option<f64>,
-    /// The threads that share the work.
-    pub workers: usize,
+    /// What that leaves out; empty for nothing.
+    pub left_out: String,
+    /// Subjects of its own, and what is said of each.
+    pub more: Vec<(String, String)>,
 }
 
-/// What became of a network, in about a dozen lines and in the words of its text. What it takes in memory, an executor's
-/// notes know better.
-pub fn summary(plan: &Plan, notes: Option<&Notes>, predicted: Option<Predicted>) -> String {
+/// What became of a network, in about a dozen lines and in the words of its text. What it takes, an executor knows better.
+pub fn summary(plan: &Plan, brief: Option<&Brief>) -> String {
     let figures = Figures::of(plan);
     let equations = Equations::of(&plan.forward);
     let cycles = cycles(plan, &equations);
@@ -53,7 +57,7 @@ pub fn summary(plan: &Plan, notes: Option<&Notes>, predicted: Option<Predicted>)
         out.says("", &format!("And {left} more, of other kinds."));
     }
     backward(plan, &equations, &cycles, &mut out);
-    costs(plan, &figures, notes, predicted, &mut out);
+    costs(plan, &figures, brief, &mut out);
     plain(&out.text)
 }
 
@@ -478,13 +482,7 @@ fn backward(plan: &Plan, equations: &Equations<'_>, cycles: &[Cycle<'_>], out: &
     out.says("backward", &format!("{what}. {else_}"));
 }
 
-fn costs(
-    plan: &Plan,
-    figures: &Figures,
-    notes: Option<&Notes>,
-    predicted: Option<Predicted>,
-    out: &mut Page,
-) {
+fn costs(plan: &Plan, figures: &Figures, brief: Option<&Brief>, out: &mut Page) {
     let limit = match figures.parallel_share >= 0.9995 {
         true => String::new(),
         false => format!(
@@ -498,7 +496,7 @@ fn costs(
         "work",
         &format!("{flops} a window, {} of it parallel over frames{limit}.", percent(figures.parallel_share)),
     );
-    let (memory, _) = memory_of(plan, notes);
+    let memory = brief.map_or_else(|| memory_of(plan, None).0, |brief| brief.memory);
     let bytes = |n: u128| scaled(n as f64, "B");
     let mut parts = vec![format!("weights {}", bytes(memory.weights))];
     if plan.backward_pass.is_some() {
@@ -518,18 +516,18 @@ fn costs(
             count(parameters(plan), "parameter")
         ),
     );
-    if let Some(predicted) = predicted {
-        let backward = match predicted.backward_us {
-            Some(us) => format!(" and {} backward", three_figures(us)),
-            None => String::new(),
-        };
-        let threads = count(predicted.workers.max(1), "thread");
-        let text = format!(
-            "{} us a frame forward{backward} on {threads} of a CPU (predicted).",
-            three_figures(predicted.forward_us)
-        );
-        out.says("time", &text);
+    let Some(Brief { on, forward_us, backward_us, left_out, more, .. }) = brief else { return };
+    for (subject, text) in more {
+        out.says(subject, text);
     }
+    // Both in one unit.
+    let (unit, a_us) =
+        if forward_us.max(backward_us.unwrap_or(0.0)) < 0.1 { ("ns", 1e3) } else { ("us", 1.0) };
+    let backward =
+        backward_us.map_or(String::new(), |us| format!(" and {} backward", three_figures(us * a_us)));
+    let but = if left_out.is_empty() { String::new() } else { format!(", {left_out}") };
+    let forward = three_figures(forward_us * a_us);
+    out.says("time", &format!("{forward} {unit} a frame forward{backward} on {on} (predicted{but})."));
 }
 
 /// Not 100 % unless it is all.

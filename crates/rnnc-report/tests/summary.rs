@@ -5,8 +5,8 @@ mod nets;
 
 use proptest::prelude::*;
 use proptest::test_runner::contextualize_config;
-use rnnc_plan::{Plan, PlanOptions};
-use rnnc_report::{Predicted, summary};
+use rnnc_plan::{Memory, Plan, PlanOptions};
+use rnnc_report::{Brief, summary};
 use std::fmt::Write;
 
 fn plan_of(text: &str) -> Plan {
@@ -15,7 +15,7 @@ fn plan_of(text: &str) -> Plan {
 }
 
 fn summary_of(text: &str) -> String {
-    summary(&plan_of(text), None, None)
+    summary(&plan_of(text), None)
 }
 
 /// The text on one line.
@@ -39,8 +39,17 @@ network words {
 
 #[test]
 fn the_summary_of_a_word_model() {
-    let predicted = Predicted { forward_us: 1.574, backward_us: Some(20.04), workers: 2 };
-    insta::assert_snapshot!(summary(&plan_of(FADING), None, Some(predicted)));
+    let memory =
+        Memory { buffers: 1_837_000, weights: 461_312, gradients: 461_312, moments: 922_624, working: 0 };
+    let brief = Brief {
+        memory,
+        on: "2 threads of a CPU".into(),
+        forward_us: 1.574,
+        backward_us: Some(20.04),
+        left_out: String::new(),
+        more: Vec::new(),
+    };
+    insta::assert_snapshot!(summary(&plan_of(FADING), Some(&brief)));
 }
 
 #[test]
@@ -181,7 +190,7 @@ fn every_cell_is_told_in_at_most_thirty_lines_and_in_names_of_its_text() {
             rnnc_lang::compile("net.rnn", &text, None).ok()
         });
         let plan = Plan::new(&graph.unwrap(), PlanOptions::training(1, 64)).unwrap();
-        let text = summary(&plan, None, None);
+        let text = summary(&plan, None);
         assert!(text.lines().count() <= 30, "{}: {text}", cell.name);
         assert!(text.lines().all(|line| line.chars().count() <= 100 && line.trim_end() == line), "{text}");
         assert!(!has_helpers(&text), "{}: {text}", cell.name);
@@ -197,7 +206,7 @@ proptest! {
     fn every_network_is_told_in_short(graph in nets::random::networks(24)) {
         for options in [PlanOptions::training(1, 16), PlanOptions::inference(3, 1)] {
             let plan = Plan::new(&graph, options).unwrap();
-            let text = summary(&plan, None, None);
+            let text = summary(&plan, None);
             prop_assert!(text.lines().count() <= 60, "{text}");
             prop_assert!(!text.contains('\u{1}') && !text.contains('\u{a0}'), "{text}");
         }

@@ -4,6 +4,7 @@ use crate::cells::cell_networks;
 use crate::networks::{activation_networks, networks, operation_networks};
 use rnnc_graph::{Graph, name_key};
 use rnnc_plan::{ExecutionConfig, Plan, PlanError, PlanOptions};
+use rnnc_verify::{Spread, Trial};
 
 /// What an executor is to run.
 #[derive(Clone, Debug)]
@@ -65,6 +66,15 @@ impl Case {
             seed: self.seed,
             ..ExecutionConfig::new(self.streams, self.window)
         }
+    }
+
+    /// Its numbers.
+    ///
+    /// # Errors
+    /// If they are more than memory holds.
+    pub fn trial(&self) -> Result<Trial<'_>, String> {
+        Trial::draw(&self.graph, self.config(), &self.windows, self.resets, Spread::AWKWARD)
+            .map_err(|error| error.to_string())
     }
 
     /// Its plan, with all gradients.

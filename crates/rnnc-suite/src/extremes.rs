@@ -1,13 +1,14 @@
 //! Whether an executor's numbers are right where single precision is at its edges: functions over all numbers there are,
 //! and the library's cells with inputs and biases from nothing to far too much.
 
-use crate::altered::{Alteration, Altered};
 use crate::cells::cell_networks;
-use crate::check::Make;
-use crate::data::Random;
-use rnnc_graph::{Activation, Connect, Graph, WeightId, initial_values};
-use rnnc_plan::{ExecutionConfig, Executor, ParameterArray, Plan, PlanOptions, Values, ValuesMut};
+use rnnc_graph::{Activation, Connect, Graph, initial_values};
+use rnnc_plan::{ExecutionConfig, ExecutorError, Plan, PlanOptions, Values, ValuesMut};
 use rnnc_reference::ReferenceExecutor;
+use rnnc_verify::{
+    Array, LAST_BITS, Make, Random, Tolerance, Trial, Window, compare, moved, run, write_double,
+    write_weights,
+};
 
 /// Units of a layer of functions.
 const UNITS: usize = 64;
@@ -104,104 +105,62 @@ pub fn check_cells(make: Make<'_>) -> Result<(), String> {
     if wrong.is_empty() { Ok(()) } else { Err(wrong.join("\n")) }
 }
 
+/// What is below the smallest normal numbers may be 0. (A gate at 1 - 1e-7 has a derivative of 1e-7, and half of that by its
+/// rounded value: of what last bits make of a number, an executor may make some times more.)
+const CELLS: Tolerance = Tolerance { relative: 1e-4, floor: 1e-33, amplified: 64.0 };
+
 fn cell(name: &str, graph: &Graph, make: Make<'_>) -> Result<(), String> {
     const FRAMES: usize = 6;
-    let text = |error: rnnc_plan::ExecutorError| format!("{name}: {error}");
-    let plan = || {
-        let options = PlanOptions::training(1, FRAMES).with_input_gradients();
-        Plan::new(graph, options).map_err(|e| format!("{name}: {e}"))
-    };
+    let text = |error: ExecutorError| format!("{name}: {error}");
     let config = ExecutionConfig::new(1, FRAMES);
+    let mut trial = Trial { graph, config, weights: Vec::new(), windows: Vec::new() };
+    let plan = || trial.plan().map_err(|error| format!("{name}: {error}"));
+    let reference = || ReferenceExecutor::new(plan()?, config).map_err(text);
     let mut candidate = make(plan()?, config).map_err(text)?;
-    let mut reference = ReferenceExecutor::new(plan()?, config).map_err(text)?;
-    let altered = |alteration| Altered::make(plan()?, config, alteration).map_err(text);
-    let (mut moved, mut rounded) = (altered(Alteration::LastBits)?, altered(Alteration::Rounded)?);
+    let (mut expected, mut other_bits) = (reference()?, reference()?);
+    let mut rounded = reference()?.with_rounding(f64::from(f32::EPSILON) / 2.0, 1);
     for bias in [0f32, 100.0, -100.0] {
-        for (id, weight) in graph.weights().iter().enumerate() {
-            let mut values: Vec<f32> = initial_values(weight, 1).iter().map(|&x| x as f32).collect();
-            if weight.name.contains(".bias") {
-                values.fill(bias);
-            }
-            for executor in [candidate.as_mut(), &mut reference, moved.as_mut(), rounded.as_mut()] {
-                executor
-                    .write(ParameterArray::Weight, WeightId::from_index(id), Values::F32(&values))
-                    .map_err(text)?;
-            }
-        }
+        let weights = graph.weights().iter().map(|weight| match weight.name.contains(".bias") {
+            true => vec![bias; weight.len()],
+            false => initial_values(weight, 1).iter().map(|&x| x as f32).collect(),
+        });
+        trial.weights = weights.collect();
+        write_weights(candidate.as_mut(), &trial.weights).map_err(text)?;
+        write_weights(&mut expected, &trial.weights).map_err(text)?;
+        write_weights(&mut rounded, &trial.weights).map_err(text)?;
+        write_double(&mut other_bits, &moved(&trial.weights, LAST_BITS)).map_err(text)?;
         for size in [0.0, 1e-30, 1.0, 1e2, 1e4] {
+            trial.windows = vec![window(graph, FRAMES, size)];
             let says = |error: String| format!("{name}, inputs of {size:e}, biases of {bias}: {error}");
-            let want = numbers(graph, &mut reference, FRAMES, size).map_err(says)?;
-            let moved = numbers(graph, moved.as_mut(), FRAMES, size).map_err(says)?;
-            let rounded = numbers(graph, rounded.as_mut(), FRAMES, size).map_err(says)?;
-            let got = numbers(graph, candidate.as_mut(), FRAMES, size).map_err(says)?;
-            for (k, (what, want)) in want.iter().enumerate() {
-                let altered = [&moved[k].1[..], &rounded[k].1];
-                compare(want, altered, &got[k].1).map_err(|error| says(format!("{what}: {error}")))?;
+            let expected = run(&mut expected, &trial).map_err(text)?;
+            let altered =
+                [run(&mut other_bits, &trial), run(&mut rounded, &trial)].map(|all| all.map_err(text));
+            let [other_bits, rounded] = altered;
+            let found = run(candidate.as_mut(), &trial).map_err(text)?;
+            for (expected, found) in expected.iter().zip(&found) {
+                for (place, (e, f)) in expected.values.iter().zip(&found.values).enumerate() {
+                    if !e.is_finite() || (*e as f32).is_finite() && !f.is_finite() {
+                        let array = &expected.name;
+                        return Err(says(format!(
+                            "{array}: value {place} is {f:e}, and the reference gives {e:e}"
+                        )));
+                    }
+                }
+            }
+            let findings = compare(&expected, &[other_bits?, rounded?], &found, CELLS);
+            if let Some((array, problem)) = findings.into_iter().find_map(|f| Some((f.array, f.problem?))) {
+                return Err(says(format!("{array}: {problem}")));
             }
         }
     }
     Ok(())
 }
 
-/// Outputs and all gradients, by what they are.
-fn numbers(
-    graph: &Graph,
-    executor: &mut dyn Executor,
-    frames: usize,
-    size: f64,
-) -> Result<Vec<(String, Vec<f64>)>, String> {
-    let text = |error: rnnc_plan::ExecutorError| error.to_string();
+/// Inputs of up to that size, and gradients of up to 1.
+fn window(graph: &Graph, frames: usize, size: f64) -> Window {
     let mut random = Random(7);
     let len = |layer| frames * graph.layer_at(layer).size;
-    let inputs: Vec<Vec<f32>> = graph.inputs().iter().map(|&i| random.numbers(len(i), size)).collect();
-    let errors: Vec<Vec<f32>> = graph.outputs().iter().map(|o| random.numbers(len(o.layer), 1.0)).collect();
-    let inputs: Vec<Values<'_>> = inputs.iter().map(|x| Values::F32(x)).collect();
-    let errors: Vec<Option<Values<'_>>> = errors.iter().map(|x| Some(Values::F32(x))).collect();
-    executor.clear_state();
-    executor.forward(frames, &inputs, None).map_err(text)?;
-    executor.backward(frames, &errors).map_err(text)?;
-    let mut all = Vec::new();
-    for (i, output) in graph.outputs().iter().enumerate() {
-        let mut values = vec![0.0; len(output.layer)];
-        executor.output(i, ValuesMut::F64(&mut values)).map_err(text)?;
-        all.push((format!("output `{}`", output.name), values));
-    }
-    for (i, &input) in graph.inputs().iter().enumerate() {
-        let mut values = vec![0.0; len(input)];
-        executor.input_gradient(i, ValuesMut::F64(&mut values)).map_err(text)?;
-        all.push((format!("gradient of input `{}`", graph.layer_at(input).name), values));
-    }
-    for (i, weight) in graph.weights().iter().enumerate() {
-        let mut values = vec![0.0; weight.len()];
-        executor
-            .read(ParameterArray::Gradient, WeightId::from_index(i), ValuesMut::F64(&mut values))
-            .map_err(text)?;
-        all.push((format!("gradient of `{}`", weight.name), values));
-    }
-    Ok(all)
-}
-
-/// `altered` are the reference's numbers with the weights' last bits changed, and with all values rounded: what no executor in
-/// single precision can do better than. (A gate at 1 - 1e-7 has a derivative of 1e-7, and half of that by its rounded value.)
-fn compare(want: &[f64], altered: [&[f64]; 2], got: &[f64]) -> Result<(), String> {
-    let largest = want.iter().fold(0f64, |most, x| most.max(x.abs()));
-    let apart = |altered: &[f64]| {
-        let apart = want.iter().zip(altered).map(|(a, b)| (a - b).abs());
-        apart.filter(|x| x.is_finite()).fold(0f64, f64::max)
-    };
-    let sensitive = altered.into_iter().map(apart).fold(0f64, f64::max);
-    for (i, (&want, &got)) in want.iter().zip(got).enumerate() {
-        if want.is_finite() && !got.is_finite() && (want as f32).is_finite() {
-            return Err(format!("number {i} is {got:e}, not {want:e}"));
-        }
-        // Below the smallest normal numbers, all may be 0.
-        let within = 1e-4 * largest + 64.0 * sensitive + 1e-37;
-        if want.is_finite() && (got - want).abs() > within {
-            return Err(format!("number {i} is {got:e}, not {want:e}, of at most {largest:e}"));
-        }
-        if !want.is_finite() {
-            return Err(format!("number {i} is {want} in double precision"));
-        }
-    }
-    Ok(())
+    let inputs = graph.inputs().iter().map(|&i| Array::Numbers(random.numbers(len(i), size))).collect();
+    let gradients = graph.outputs().iter().map(|o| Some(random.numbers(len(o.layer), 1.0))).collect();
+    Window { frames, inputs, resets: None, output_gradients: gradients }
 }

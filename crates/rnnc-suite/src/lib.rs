@@ -5,9 +5,9 @@
 //! - `networks.rs`: networks with every kind of layer and connection, built with `net.rs`;
 //! - `cells.rs`: the language's cell library, as networks;
 //! - `random.rs`: networks drawn at random, for property tests;
-//! - `case.rs`: a network with a number of streams, windows and resets; `data.rs` draws its numbers;
-//! - `check.rs`: runs a case on both executors and compares; `refusals.rs` hands them what they must refuse, and
-//!   `updates.rs` gradients of any size; `state_gradients.rs` compares gradients of the state;
+//! - `case.rs`: a network with a number of streams, windows and resets;
+//! - `check.rs`: runs a case on both executors and compares, with the parts of `rnnc-verify`; `refusals.rs` hands them what
+//!   they must refuse, `updates.rs` gradients of any size, and `state_gradients.rs` gradients of the state;
 //! - `extremes.rs`: functions over all numbers, and cells with inputs and biases of any size; `norms.rs`:
 //!   normalizations of numbers of any size;
 //! - `altered.rs`: the reference with something wrong, to show that the suite sees it.
@@ -16,7 +16,6 @@ mod altered;
 mod case;
 mod cells;
 mod check;
-mod data;
 mod extremes;
 mod net;
 mod networks;
@@ -29,13 +28,13 @@ mod updates;
 pub use altered::{Alteration, Altered};
 pub use case::{Case, cases};
 pub use cells::cell_networks;
-pub use check::{Make, check, is_well_conditioned};
-pub use data::{Array, Data, Random, WindowData};
+pub use check::{check, check_last_bits, is_well_conditioned};
 pub use extremes::{check_cells, check_functions};
 pub use net::Net;
 pub use networks::{Build, Network, activation_networks, networks, operation_networks};
 pub use norms::check_norms;
 pub use random::{Smooth, random_case, random_graph};
 pub use refusals::check_refusals;
+pub use rnnc_verify::Make;
 pub use state_gradients::check_state_gradients;
 pub use updates::check_updates;

@@ -2,6 +2,11 @@
 
 use rnnc_graph::{Activation, Connect, ConnectionKind, Graph, Init, LayerId, Operation, Range};
 
+/// The largest of 1, 2, 3, 4 that divides n: a number of groups or heads.
+pub(crate) fn part(n: usize) -> usize {
+    (1..=4).rev().find(|k| n.is_multiple_of(*k)).unwrap_or(1)
+}
+
 /// A graph under construction, whose weights name themselves.
 #[derive(Debug)]
 pub struct Net {

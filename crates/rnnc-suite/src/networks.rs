@@ -125,8 +125,3 @@ pub fn operation_networks(m: usize, n: usize) -> Vec<(String, Graph)> {
         .map(|o| (format!("operation_{}", o.name().replace([' ', '-'], "_")), operation(o, m, n)))
         .collect()
 }
-
-/// The largest of 1, 2, 3, 4 that divides n: a number of groups or heads.
-fn part(n: usize) -> usize {
-    (1..=4).rev().find(|k| n.is_multiple_of(*k)).unwrap_or(1)
-}

@@ -1,12 +1,11 @@
 //! Whether an executor's normalizations, and their gradients, are right for numbers of which squares overflow or vanish, and of
 //! which differences from a mean are all that matters.
 
-use crate::check::Make;
-use crate::data::Random;
 use crate::net::Net;
 use rnnc_graph::{Activation, Graph, Operation, WeightId};
 use rnnc_plan::{ExecutionConfig, Executor, ParameterArray, Plan, PlanOptions, Values, ValuesMut};
 use rnnc_reference::ReferenceExecutor;
+use rnnc_verify::{Make, Random};
 
 /// Checks normalizations of one group and of some, of few units and of many, in and out of a loop. Outside of loops they
 /// are right for the numbers that they are given; in a loop, for numbers of which the last bits are others.

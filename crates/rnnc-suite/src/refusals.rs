@@ -1,12 +1,12 @@
 //! What every executor must refuse, by name, and without being changed by it.
 
-use crate::check::Make;
 use crate::net::Net;
 use rnnc_graph::{Activation, Graph, WeightId};
 use rnnc_plan::{
     ExecutionConfig, Executor, ExecutorError, Kept, ParameterArray, Plan, PlanOptions, State, Values,
     ValuesMut,
 };
+use rnnc_verify::Make;
 
 fn network() -> Graph {
     let mut net = Net::new("refusals");

@@ -1,11 +1,11 @@
 //! What an update does with gradients of any size, and with settings and gradients that are none.
 
-use crate::check::Make;
 use crate::net::Net;
 use rnnc_graph::{Activation, Graph, WeightId};
 use rnnc_plan::{
     ExecutionConfig, Executor, ExecutorError, ParameterArray, Plan, PlanOptions, Update, Values, ValuesMut,
 };
+use rnnc_verify::Make;
 
 const UPDATE: Update =
     Update { learning_rate: 0.1, beta1: 0.9, beta2: 0.99, epsilon: 1e-37, step: 1, clip_norm: None };

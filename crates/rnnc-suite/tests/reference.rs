@@ -3,13 +3,14 @@
 
 use proptest::prelude::*;
 use proptest::test_runner::contextualize_config;
-use rnnc_graph::{Graph, WeightId};
-use rnnc_plan::{ExecutionConfig, Executor, ParameterArray, PlanOptions, Values, ValuesMut};
+use rnnc_graph::Graph;
+use rnnc_plan::{ExecutionConfig, ParameterArray, PlanOptions};
 use rnnc_reference::ReferenceExecutor;
 use rnnc_suite::{
-    Alteration, Altered, Case, Data, Smooth, WindowData, cases, check, check_refusals, check_updates,
+    Alteration, Altered, Case, Smooth, cases, check, check_last_bits, check_refusals, check_updates,
     is_well_conditioned, networks, random_case,
 };
+use rnnc_verify::{Trial, outputs, weight_arrays, write_weights};
 
 #[test]
 fn the_reference_agrees_with_itself() {
@@ -31,9 +32,8 @@ fn gradients_of_any_size_move_weights_and_what_is_no_number_changes_nothing() {
 
 #[test]
 fn the_cases_hardly_depend_on_the_last_bits_of_their_weights() {
-    let moved = |plan, config| Altered::make(plan, config, Alteration::LastBits);
     for case in cases() {
-        check(&case, &moved, 5e-5).unwrap_or_else(|wrong| panic!("{wrong}"));
+        check_last_bits(&case, 5e-5).unwrap_or_else(|wrong| panic!("{wrong}"));
     }
 }
 
@@ -47,9 +47,9 @@ fn whatever_is_altered_is_seen() {
     for (alteration, part) in [
         (Alteration::NoResets, "window by window"),
         (Alteration::ShortBackward, "window by window"),
-        (Alteration::Gradient, "Gradient of"),
-        (Alteration::Output, "output `c`"),
-        (Alteration::LateInputGradient, "gradient of input `x`"),
+        (Alteration::Gradient, "gradient of"),
+        (Alteration::Output, "output c"),
+        (Alteration::LateInputGradient, "gradient of input x"),
         (Alteration::LateBefore, "the state before"),
         (Alteration::NoState, "from a state"),
         (Alteration::NoKept, "from a state"),
@@ -92,30 +92,20 @@ fn an_executor_that_does_not_clip_is_seen() {
 }
 
 /// Runs the windows, each of them backward through everything before it, and sums the gradients.
-fn summed_gradients(
-    case: &Case,
-    data: &Data,
-    windows: &[WindowData],
-    config: ExecutionConfig,
-) -> Vec<Vec<f64>> {
-    let plan = rnnc_plan::Plan::new(&case.graph, PlanOptions::training(case.streams, config.window)).unwrap();
-    let mut e = ReferenceExecutor::new(plan, config).unwrap();
-    for (id, values) in data.weights.iter().enumerate() {
-        e.write(ParameterArray::Weight, WeightId::from_index(id), Values::F32(values)).unwrap();
-    }
-    let mut sums: Vec<Vec<f64>> = case.graph.weights().iter().map(|w| vec![0.0; w.len()]).collect();
+fn summed_gradients(trial: &Trial<'_>) -> Vec<Vec<f64>> {
+    let options = PlanOptions::training(trial.config.streams, trial.config.window);
+    let plan = rnnc_plan::Plan::new(trial.graph, options).unwrap();
+    let mut executor = ReferenceExecutor::new(plan, trial.config).unwrap();
+    write_weights(&mut executor, &trial.weights).unwrap();
+    let mut sums: Vec<Vec<f64>> = trial.graph.weights().iter().map(|w| vec![0.0; w.len()]).collect();
     let mut run = 0;
-    for window in windows {
+    for window in &trial.windows {
         run += window.frames;
-        let inputs: Vec<_> = window.inputs.iter().map(|i| i.values()).collect();
-        e.forward(window.frames, &inputs, window.resets.as_deref()).unwrap();
-        let errors: Vec<_> = window.errors.iter().map(|e| e.as_deref().map(Values::F32)).collect();
-        e.backward(run, &errors).unwrap();
-        for (id, sum) in sums.iter_mut().enumerate() {
-            let mut gradient = vec![0.0; sum.len()];
-            e.read(ParameterArray::Gradient, WeightId::from_index(id), ValuesMut::F64(&mut gradient))
-                .unwrap();
-            sum.iter_mut().zip(gradient).for_each(|(s, g)| *s += g);
+        window.forward(&mut executor).unwrap();
+        window.backward(&mut executor, run).unwrap();
+        let gradients = weight_arrays(&executor, ParameterArray::Gradient).unwrap();
+        for (sum, gradient) in sums.iter_mut().zip(gradients) {
+            sum.iter_mut().zip(gradient.values).for_each(|(s, g)| *s += g);
         }
     }
     sums
@@ -126,12 +116,11 @@ fn summed_gradients(
 #[test]
 fn the_gradients_of_all_windows_sum_to_those_of_the_whole() {
     for case in cases().into_iter().filter(|case| !case.graph.looks_ahead() && case.windows.len() > 1) {
-        let data = Data::draw(&case);
-        let total: usize = case.windows.iter().sum();
-        let whole = ExecutionConfig { window: total, step: total, ..case.config() };
-        let split =
-            summed_gradients(&case, &data, &data.windows, ExecutionConfig { step: case.step, ..whole });
-        let whole = summed_gradients(&case, &data, &[data.joined(&case.graph)], whole);
+        let trial = case.trial().unwrap();
+        let whole = trial.joined();
+        let split = ExecutionConfig { window: whole.config.window, ..trial.config };
+        let split = summed_gradients(&Trial { config: split, ..trial });
+        let whole = summed_gradients(&whole);
         for ((split, whole), weight) in split.iter().zip(&whole).zip(case.graph.weights()) {
             let largest = whole.iter().fold(1e-3f64, |m, x| m.max(x.abs()));
             for (a, b) in split.iter().zip(whole) {
@@ -142,20 +131,13 @@ fn the_gradients_of_all_windows_sum_to_those_of_the_whole() {
 }
 
 /// The outputs of all windows.
-fn outputs(case: &Case, data: &Data, plan: rnnc_plan::Plan) -> Vec<f64> {
-    let mut e = ReferenceExecutor::new(plan, case.config()).unwrap();
-    for (id, values) in data.weights.iter().enumerate() {
-        e.write(ParameterArray::Weight, WeightId::from_index(id), Values::F32(values)).unwrap();
-    }
+fn all_outputs(trial: &Trial<'_>, plan: rnnc_plan::Plan) -> Vec<f64> {
+    let mut executor = ReferenceExecutor::new(plan, trial.config).unwrap();
+    write_weights(&mut executor, &trial.weights).unwrap();
     let mut all = Vec::new();
-    for window in &data.windows {
-        let inputs: Vec<_> = window.inputs.iter().map(|i| i.values()).collect();
-        e.forward(window.frames, &inputs, window.resets.as_deref()).unwrap();
-        for (place, output) in case.graph.outputs().iter().enumerate() {
-            let from = all.len();
-            all.resize(from + window.frames * case.streams * case.graph.layer_at(output.layer).size, 0.0);
-            e.output(place, ValuesMut::F64(&mut all[from..])).unwrap();
-        }
+    for window in &trial.windows {
+        window.forward(&mut executor).unwrap();
+        all.extend(outputs(&executor, window.frames).unwrap().into_iter().flat_map(|array| array.values));
     }
     all
 }
@@ -164,9 +146,9 @@ fn outputs(case: &Case, data: &Data, plan: rnnc_plan::Plan) -> Vec<f64> {
 fn normal_form_computes_the_same(case: &Case) {
     // Masks are keyed by layers' names, which new layers leave alone.
     let plan = rnnc_plan::Plan::new(&case.graph, PlanOptions::inference(case.streams, 8)).unwrap();
-    let data = Data::draw(case);
+    let trial = case.trial().unwrap();
     let as_written = rnnc_plan::Plan { forward: case.graph.clone(), constants: None, ..plan.clone() };
-    let (found, expected) = (outputs(case, &data, plan), outputs(case, &data, as_written));
+    let (found, expected) = (all_outputs(&trial, plan), all_outputs(&trial, as_written));
     for (a, b) in found.iter().zip(&expected) {
         let same = (a - b).abs() <= 1e-9 * b.abs().max(1e-3) || (a.is_nan() && b.is_nan());
         assert!(same, "{}: {a} in normal form, {b} as written", case.name);

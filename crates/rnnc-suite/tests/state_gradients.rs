@@ -5,30 +5,26 @@ use proptest::prelude::*;
 use proptest::test_runner::contextualize_config;
 use rnnc_graph::{Graph, LayerId, WeightId, state_vectors};
 use rnnc_plan::{ExecutionConfig, Executor, ParameterArray, Plan, PlanOptions, State, Values, ValuesMut};
-use rnnc_reference::{ReferenceExecutor, Verdict, judge};
-use rnnc_suite::{
-    Array, Case, Data, Random, Smooth, WindowData, cell_networks, networks, operation_networks, random_case,
-};
+use rnnc_reference::ReferenceExecutor;
+use rnnc_suite::{Case, Smooth, cell_networks, networks, operation_networks, random_case};
+use rnnc_verify::{Random, Trial, Verdict, Window, judge, write_weights};
 
 /// The reference executor of a case, with state gradients, in windows of `window` frames.
-fn executor(case: &Case, window: usize, data: &Data) -> ReferenceExecutor {
+fn executor(case: &Case, window: usize, trial: &Trial<'_>) -> ReferenceExecutor {
     let options = PlanOptions::training(case.streams, window).with_input_gradients().with_state_gradients();
     let plan = Plan::new(&case.graph, options).unwrap();
     let config = ExecutionConfig { window, step: window, ..case.config() };
     let mut executor = ReferenceExecutor::new(plan, config).unwrap();
-    for (id, values) in data.weights.iter().enumerate() {
-        executor.write(ParameterArray::Weight, WeightId::from_index(id), Values::F32(values)).unwrap();
-    }
+    write_weights(&mut executor, &trial.weights).unwrap();
     executor
 }
 
-fn forward(executor: &mut dyn Executor, window: &WindowData) {
-    let inputs: Vec<Values<'_>> = window.inputs.iter().map(Array::values).collect();
-    executor.forward(window.frames, &inputs, window.resets.as_deref()).unwrap();
+fn forward(executor: &mut dyn Executor, window: &Window) {
+    window.forward(executor).unwrap();
 }
 
-fn backward(executor: &mut dyn Executor, window: &WindowData, left: &[Vec<f64>]) {
-    let errors: Vec<_> = window.errors.iter().map(|e| e.as_ref().map(|e| Values::F32(e))).collect();
+fn backward(executor: &mut dyn Executor, window: &Window, left: &[Vec<f64>]) {
+    let errors: Vec<_> = window.output_gradients.iter().map(|g| g.as_deref().map(Values::F32)).collect();
     let left: Vec<_> = left.iter().map(|values| Some(Values::F64(values))).collect();
     executor.backward_from(window.frames, &errors, &left).unwrap();
 }
@@ -68,7 +64,7 @@ fn numbers(state: &mut State) -> Vec<&mut Vec<f64>> {
 /// begins with.
 struct Functional<'a> {
     executor: ReferenceExecutor,
-    window: &'a WindowData,
+    window: &'a Window,
     begin: State,
     left: Vec<Vec<f64>>,
 }
@@ -79,7 +75,7 @@ impl Functional<'_> {
         self.executor.set_state(begin).unwrap();
         forward(&mut self.executor, self.window);
         let mut terms = Vec::new();
-        for (output, errors) in self.window.errors.iter().enumerate() {
+        for (output, errors) in self.window.output_gradients.iter().enumerate() {
             let Some(errors) = errors else { continue };
             let mut y = vec![0.0; errors.len()];
             self.executor.output(output, ValuesMut::F64(&mut y)).unwrap();
@@ -95,10 +91,10 @@ impl Functional<'_> {
 
 /// Checks some derivatives with respect to the state that the case's last window begins with. Returns how many were not 0.
 fn check(case: &Case, each: usize) -> usize {
-    let data = Data::draw(case);
+    let trial = case.trial().unwrap();
     let longest = case.windows.iter().copied().max().unwrap();
-    let mut executor = executor(case, longest, &data);
-    let (last, before) = data.windows.split_last().unwrap();
+    let mut executor = executor(case, longest, &trial);
+    let (last, before) = trial.windows.split_last().unwrap();
     before.iter().for_each(|window| forward(&mut executor, window));
     let begin = executor.forward_state().unwrap();
     let mut random = Random(case.seed ^ 5);
@@ -177,9 +173,9 @@ fn two_windows_joined_by_their_state_have_the_gradient_of_one() {
     for (name, graph) in cells {
         for resets in [0.0, 0.1] {
             let case = Case::new(&name, graph.clone(), 2, &[32, 32], resets);
-            let data = Data::draw(&case);
-            let both = data.joined(&case.graph);
-            let mut whole = executor(&case, 64, &data);
+            let trial = case.trial().unwrap();
+            let both = trial.joined().windows.swap_remove(0);
+            let mut whole = executor(&case, 64, &trial);
             // Begin somewhere.
             let mut begin = {
                 forward(&mut whole, &both);
@@ -191,8 +187,8 @@ fn two_windows_joined_by_their_state_have_the_gradient_of_one() {
             backward(&mut whole, &both, &[]);
             let expected = (gradients(&whole), state_gradients(&whole));
 
-            let [first, second] = &data.windows[..] else { unreachable!() };
-            let mut halves = executor(&case, 32, &data);
+            let [first, second] = &trial.windows[..] else { unreachable!() };
+            let mut halves = executor(&case, 32, &trial);
             halves.set_state(&begin).unwrap();
             forward(&mut halves, first);
             let middle = halves.forward_state().unwrap();

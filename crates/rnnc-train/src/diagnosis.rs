@@ -1,4 +1,4 @@
-//! What went non-finite first: the last window again, in double precision, on the reference executor.
+//! What went non-finite first, forward or back: the last window again, in double precision, on the reference executor.
 
 use crate::batch::Batch;
 use crate::error::TrainError;
@@ -6,7 +6,7 @@ use crate::loss;
 use rnnc_graph::Graph;
 use rnnc_io::Weights;
 use rnnc_io::index_of;
-use rnnc_plan::{ExecutionConfig, Executor, ParameterArray, Plan, PlanOptions, State};
+use rnnc_plan::{ExecutionConfig, Executor, ParameterArray, Plan, PlanOptions, State, Values};
 use rnnc_reference::ReferenceExecutor;
 
 /// Names the first weight, or else the first layer and frame, of a window whose loss is not finite. `before` is
@@ -21,14 +21,7 @@ pub(crate) fn of_window(
     if let Some(place) = first_non_finite(graph, weights) {
         return Ok(format!("weight {place}"));
     }
-    let frames = batch.frames();
-    // With gradients, for the plan to keep the same layers' histories as the plan that was trained.
-    let plan = Plan::new(graph, PlanOptions::training(config.streams, frames))?;
-    let mut reference =
-        ReferenceExecutor::new(plan, ExecutionConfig { window: frames, step: frames, ..config })?;
-    weights.put_into(&mut reference, ParameterArray::Weight)?;
-    reference.set_state(before)?;
-    reference.forward(frames, &batch.inputs(), Some(batch.resets()))?;
+    let reference = run_again(graph, weights, before, batch, config)?;
     // What is not compared with anything is no number by purpose.
     let (counted, forward) = (batch.loss_mask(), &reference.plan().forward);
     let looks = |layer, frame: usize, stream| {
@@ -57,6 +50,44 @@ pub(crate) fn of_gradients(graph: &Graph, gradients: &Weights) -> String {
         // Squares of single precision do not overflow in double, where their sum is taken.
         None => "every gradient is finite, but their norm is not".into(),
     }
+}
+
+/// Names the first layer of a window whose derivative is not finite, if there is one in the window.
+pub(crate) fn of_derivatives(
+    graph: &Graph,
+    weights: &Weights,
+    before: &State,
+    batch: &Batch,
+    config: ExecutionConfig,
+) -> Result<Option<String>, TrainError> {
+    let mut reference = run_again(graph, weights, before, batch, config)?;
+    let losses: Vec<f64> = batch.loss_mask().iter().map(|&counts| f64::from(u8::from(counts))).collect();
+    reference.backward(batch.frames(), &[Some(Values::F64(&losses))])?;
+    Ok(reference.first_non_finite_derivative().map(|derivative| {
+        format!(
+            "{derivative} of the window. Keep the network away from there by an epsilon, as in `sqrt(x + 1e-6)` or \
+             `a / (b + 1e-6)`"
+        )
+    }))
+}
+
+/// The window again, forward.
+fn run_again(
+    graph: &Graph,
+    weights: &Weights,
+    before: &State,
+    batch: &Batch,
+    config: ExecutionConfig,
+) -> Result<ReferenceExecutor, TrainError> {
+    let frames = batch.frames();
+    // With gradients, for the plan to keep the same layers' histories as the plan that was trained.
+    let plan = Plan::new(graph, PlanOptions::training(config.streams, frames))?;
+    let mut reference =
+        ReferenceExecutor::new(plan, ExecutionConfig { window: frames, step: frames, ..config })?;
+    weights.put_into(&mut reference, ParameterArray::Weight)?;
+    reference.set_state(before)?;
+    reference.forward(frames, &batch.inputs(), Some(batch.resets()))?;
+    Ok(reference)
 }
 
 /// `h.W.x` is NaN at [0, 3]

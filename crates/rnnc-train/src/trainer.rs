@@ -267,8 +267,7 @@ impl Trainer {
             clip_norm: self.config.clip_norm,
         })?;
         if !gradient_norm.is_finite() {
-            let gradients = Weights::of(&*self.executor, &self.network.graph, ParameterArray::Gradient)?;
-            let problem = diagnosis::of_gradients(&self.network.graph, &gradients);
+            let problem = self.find_non_finite_gradient()?;
             return Err(TrainError::NotFinite { update, problem });
         }
         self.updates = update;
@@ -290,6 +289,22 @@ impl Trainer {
             })
             // The loss is what matters; that its cause could not be found is worth a word, not another error.
             .unwrap_or_else(|e| format!("the loss is not finite, and the layer could not be found: {e}"))
+    }
+
+    /// What went wrong on the way back through the window that the batch still holds.
+    fn find_non_finite_gradient(&self) -> Result<String, TrainError> {
+        let graph = &self.network.graph;
+        let gradients = Weights::of(&*self.executor, graph, ParameterArray::Gradient)?;
+        let problem = diagnosis::of_gradients(graph, &gradients);
+        let cause = || -> Result<Option<String>, TrainError> {
+            let (weights, before) = (self.weights()?, self.executor.state_before()?);
+            diagnosis::of_derivatives(graph, &weights, &before, &self.batch, self.executor.config())
+        };
+        // That its cause could not be found is not another error.
+        Ok(match cause() {
+            Ok(Some(cause)) => format!("{problem}: {cause}"),
+            Ok(None) | Err(_) => problem,
+        })
     }
 
     /// All that [`restore`](Trainer::restore) needs. `seconds` is how long training has taken.

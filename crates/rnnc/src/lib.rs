@@ -13,6 +13,7 @@
 //! | `cuda` | the executor that runs on an NVIDIA GPU, with kernels generated for the network | `cuda` |
 //! | `reference` | the executor that defines the truth, in double precision | `reference` |
 //! | `report` | a plan as text, JSON, Graphviz and SVG | `report` |
+//! | `verify` | executors against the reference, gradients against finite differences | `verify` |
 //! | `train` | data, losses, truncated backpropagation through time, checkpoints | `train` |
 //!
 //! [`Model`] is the shortest way: inference from files in three lines, training of arrays in memory in four. What it does,
@@ -77,3 +78,5 @@ pub use rnnc_reference as reference;
 pub use rnnc_report as report;
 #[cfg(feature = "train")]
 pub use rnnc_train as train;
+#[cfg(feature = "verify")]
+pub use rnnc_verify as verify;

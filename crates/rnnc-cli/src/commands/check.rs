@@ -1,15 +1,20 @@
 //! `rnnc check`: gradients against differences, and an executor against the reference.
 
-use crate::check::differences::Differences;
-use crate::check::{Finding, agreement, differences};
-use crate::executors::{ExecutorArgs, ExecutorKind, Precision};
+mod progress;
+mod ranges;
+
+use crate::executors::{ExecutorArgs, ExecutorKind, Precision, make};
 use crate::failure::{Outcome, bad_input};
 use crate::network::NetworkArgs;
 use crate::sequence::{OutputGradients, Sequence};
-use crate::trial::{DrawRange, Trial};
 use clap::Args;
+use progress::Progress;
+use ranges::{DrawRange, draw_from};
 use rnnc_graph::{Graph, LayerKind, count};
 use rnnc_io::Weights;
+use rnnc_plan::{ExecutionConfig, Executor, ExecutorError, Plan};
+use rnnc_reference::ReferenceExecutor;
+use rnnc_verify::{Differences, Finding, Rounding, Spread, Trial, agreement, differences};
 use std::io::Write;
 use std::path::PathBuf;
 
@@ -90,7 +95,7 @@ impl Check {
             (true, false) => ", without dropout (`--dropout` draws its masks)",
             (false, _) => "",
         };
-        let Trial { streams, frames, .. } = trial;
+        let ExecutionConfig { streams, window: frames, .. } = trial.config;
         let (of_streams, of_frames) = (count(streams, "stream"), count(frames, "frame"));
         writeln!(out, "network {}: {of_streams}, {of_frames} {data}{dropout}", graph.name())?;
 
@@ -106,11 +111,11 @@ impl Check {
 
         let mut outcome = Outcome::Done;
         if !self.no_differences {
-            let found = differences::check(&graph, &trial, self.entries)?;
+            let found = against_differences(&trial, self.entries)?;
             outcome = outcome.max(report_differences(&mut out, &found, self.entries)?);
         }
         if executor != ExecutorKind::Reference {
-            let found = agreement::check(&graph, &trial, &self.executor)?;
+            let found = self.agreement(&trial)?;
             let name = match precision {
                 Some(precision @ (Precision::Tf32 | Precision::Bf16)) => {
                     &format!("{} in {}", executor.name(), precision.name())
@@ -122,8 +127,17 @@ impl Check {
         Ok(outcome)
     }
 
+    /// The executor against the reference, in two windows where the network allows it.
+    fn agreement(&self, trial: &Trial<'_>) -> anyhow::Result<Vec<Finding>> {
+        let ExecutorArgs { executor, precision, threads } = self.executor;
+        let mut trial = trial.halved();
+        trial.config.threads = threads;
+        let rounding = Rounding::of(precision.unwrap_or_default().of_config());
+        Ok(agreement(&trial, &|plan, config| make(executor, plan, config, precision), rounding)?)
+    }
+
     /// The data that is asked for.
-    fn trial(&self, graph: &Graph) -> anyhow::Result<Trial> {
+    fn trial<'a>(&self, graph: &'a Graph) -> anyhow::Result<Trial<'a>> {
         if self.input.is_some() && self.range.iter().any(|range| range.is_of_inputs(graph)) {
             return bad_input(
                 "`--range` of inputs and `--input`: the inputs are those of the file; leave out one",
@@ -145,17 +159,33 @@ impl Check {
         if frames == 0 || streams == 0 {
             return bad_input("a check needs at least 1 stream and 1 frame");
         }
-        let mut trial = Trial::draw(graph, streams, frames, 10, self.seed)?;
-        trial.dropout = self.dropout;
-        trial.draw_from(&self.range, graph)?;
+        let config = ExecutionConfig {
+            training: self.dropout,
+            seed: self.seed,
+            ..ExecutionConfig::new(streams, frames)
+        };
+        let mut trial = Trial::draw(graph, config, &[frames], 0.1, Spread::PLAIN)?;
+        draw_from(&self.range, &mut trial)?;
         if let Some(path) = &self.weights {
-            trial.take_weights(Weights::load(path, graph)?);
+            let single = |values: Vec<f64>| values.into_iter().map(|x| x as f32).collect();
+            trial.weights = Weights::load(path, graph)?.0.into_iter().map(single).collect();
         }
         if let Some(sequence) = given {
-            trial.take_sequence(sequence);
+            sequence.give(&mut trial.windows[0]);
         }
         Ok(trial)
     }
+}
+
+fn against_differences(trial: &Trial<'_>, entries: usize) -> anyhow::Result<Differences> {
+    let reference = |plan: Plan, config: ExecutionConfig| -> Result<Box<dyn Executor>, ExecutorError> {
+        Ok(Box::new(ReferenceExecutor::new(plan, config)?))
+    };
+    let mut bar = None;
+    let mut progress = |done, total| {
+        bar.get_or_insert_with(|| Progress::new("derivatives", total)).set(done);
+    };
+    Ok(differences(trial, entries, &reference, &mut progress)?)
 }
 
 fn has_dropout(graph: &Graph) -> bool {

@@ -109,7 +109,7 @@ impl Plan {
                 match self.format {
                     Format::Text if self.verbose => rnnc_report::text(plan, Some(&notes)),
                     Format::Text => {
-                        let summary = rnnc_report::summary(plan, Some(&notes), Some(foreseen.predicted()));
+                        let summary = rnnc_report::summary(plan, Some(&foreseen.brief()));
                         format!(
                             "{summary}\n`--verbose` lists all stages and operations, `--format svg` draws the network."
                         )
@@ -143,7 +143,11 @@ impl Plan {
         let explanation = explain(plan, config, &device);
         let explanation = explanation.map_err(ExecutorError::from)?;
         match self.format {
-            Format::Text => Ok(explanation.to_string()),
+            Format::Text if self.verbose => Ok(explanation.to_string()),
+            Format::Text => {
+                let summary = rnnc_report::summary(plan, Some(&explanation.brief()));
+                Ok(format!("{summary}\n`--verbose` lists all stages and kernels, and where weights stay."))
+            }
             Format::Json => Ok(serde_json::to_string_pretty(&explanation)?),
             Format::Dot | Format::Svg => {
                 bad_input("pictures show the network, whatever runs it: leave out `--executor cuda`")

@@ -212,7 +212,16 @@ fn plans_are_printed_for_people_and_tools_and_as_pictures() {
 fn plans_say_what_becomes_of_them_on_a_gpu_that_is_not_there() {
     let sandbox = Sandbox::with_network();
     let on = "plan net.rnn --streams 2 --frames 64 --executor cuda";
-    let text = sandbox.succeeds(&format!("{on} --device h200"));
+    let short = sandbox.succeeds(&format!("{on} --device h200"));
+    for expected in [
+        "2 loops over frames",
+        "on the GPU   Forward and backward, a loop runs in one block",
+        "backward on h200",
+    ] {
+        assert!(short.contains(expected), "{expected:?} is not in {short}");
+    }
+    assert!(short.lines().count() < 30 && short.contains("`--verbose`"), "{short}");
+    let text = sandbox.succeeds(&format!("{on} --device h200 --verbose"));
     for expected in
         ["n on h200: sm_90a", "The backward pass: ", "one block of 256 threads", "in registers", "Memory"]
     {

@@ -1,8 +1,7 @@
 //! Networks whose layers have parts side by side, each with terms of its own: sums, products, broadcasts, diagonals,
 //! matrices and recurrences within a concatenation.
 
-use super::part;
-use crate::net::Net;
+use crate::net::{Net, part};
 use rnnc_graph::Activation::{Identity, Sigmoid, Tanh};
 use rnnc_graph::{Connect, Graph, Init, LayerId, Range};
 

@@ -1,7 +1,6 @@
 //! Networks with cycles: the usual cells, and linear recurrences.
 
-use super::part;
-use crate::net::Net;
+use crate::net::{Net, part};
 use rnnc_graph::Activation::{Exp, Identity, Relu, Sigmoid, Tanh};
 use rnnc_graph::{Graph, Operation, Start};
 

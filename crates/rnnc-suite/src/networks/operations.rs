@@ -1,7 +1,6 @@
 //! Networks that show what layers compute: functions, products, quotients, and functions of vectors.
 
-use super::part;
-use crate::net::Net;
+use crate::net::{Net, part};
 use rnnc_graph::Activation::{self, Cos, Exp, Gelu, Identity, Log, Sigmoid, Silu, Sin, Sqrt, Square, Tanh};
 use rnnc_graph::{Connect, ConnectionKind, Graph, Operation, Range, Start};
 

@@ -1,7 +1,6 @@
 //! Networks that show what connections read: ranges, heads, delays of both signs, starts, parameters.
 
-use super::part;
-use crate::net::Net;
+use crate::net::{Net, part};
 use rnnc_graph::Activation::{Identity, Sigmoid, Softplus, Tanh};
 use rnnc_graph::{Connect, Graph, Init, Range, Start};
 

@@ -1,7 +1,6 @@
 //! Networks whose layers are read and written in equal slices, so that their units are shared out slice by slice.
 
-use super::part;
-use crate::net::Net;
+use crate::net::{Net, part};
 use rnnc_graph::Activation::{Identity, Sigmoid, Tanh};
 use rnnc_graph::{Connect, Graph, LayerId, Operation, Range};
 

@@ -1,7 +1,6 @@
 //! The least time that a plan's work could take on this machine.
 
-use super::measure::Spread;
-use super::round;
+use super::spread::{Spread, round};
 use rnnc_cpu::{Machine, Schedule, ScheduleOptions};
 use rnnc_cuda::{CudaExecutor, Least, Speeds};
 use rnnc_graph::Graph;

@@ -1,13 +1,15 @@
 //! How long a frame takes in a session, as a distribution.
 
+use super::args::Bench;
 use super::bound::{Bounds, put_bound};
 use super::machine::Machine;
-use super::measure::{Data, Spread};
-use super::{Bench, round};
+use super::measure::Data;
+use super::spread::{Spread, round};
 use crate::executors::ExecutorArgs;
 use rnnc_cpu::{Session, SessionOptions};
 use rnnc_graph::{Graph, WeightId};
 use rnnc_plan::{Values, ValuesMut};
+use rnnc_verify::Window;
 use std::io::Write;
 use std::time::{Duration, Instant};
 
@@ -68,13 +70,13 @@ impl Bench {
         let precision = precision.unwrap_or_default().of_config();
         let options = SessionOptions { streams, threads, precision, ..SessionOptions::default() };
         let mut session = Session::with(graph, options)?;
-        let data = Data::draw(graph, streams, self.frames, self.seed)?;
-        for (place, weight) in data.weights.iter().enumerate() {
-            session.write(WeightId::from_index(place), Values::F64(weight))?;
+        let data = Data::draw(graph, streams, self.frames, 1, self.seed)?;
+        for (place, weight) in data.trial.weights.iter().enumerate() {
+            session.write(WeightId::from_index(place), Values::F32(weight))?;
         }
         let sizes = graph.outputs().iter().map(|o| streams * graph.layer_at(o.layer).size);
         let mut outputs: Vec<Vec<f32>> = sizes.map(|size| vec![0.0; size]).collect();
-        let frames: Vec<Vec<Values<'_>>> = (0..self.frames).map(|t| data.inputs(t, 1)).collect();
+        let frames: Vec<Vec<Values<'_>>> = data.trial.windows.iter().map(Window::inputs).collect();
         let mut step = |inputs: &[Values<'_>]| {
             let begun = Instant::now();
             session.step(inputs, None)?;

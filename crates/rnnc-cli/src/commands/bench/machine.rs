@@ -1,7 +1,7 @@
 //! The speeds that bounds are made of: measured, or read from a file; for people and as JSON.
 
-use super::Bench;
-use super::round;
+use super::args::Bench;
+use super::spread::round;
 use crate::executors::{ExecutorArgs, ExecutorKind, Precision};
 use crate::failure::{BadInput, bad_input};
 use clap::ValueEnum;

@@ -1,14 +1,15 @@
 //! Measuring: a network with random data, called again and again.
 
+use super::args::{Bench, Schedule};
 use super::bound::Bounds;
 use super::machine::Machine;
-use super::{Bench, Schedule, memory};
+use super::memory;
+use super::spread::Spread;
 use crate::executors::{ExecutorArgs, ExecutorKind, make};
-use crate::numbers::Numbers;
-use crate::trial::Trial;
 use rnnc_cuda::{CudaExecutor, Speeds, Timed, Times, Timing};
-use rnnc_graph::{Graph, WeightId};
-use rnnc_plan::{ExecutionConfig, Executor, ExecutorError, ParameterArray, Plan, PlanOptions, Values};
+use rnnc_graph::Graph;
+use rnnc_plan::{ExecutionConfig, Executor, ExecutorError, Plan, PlanOptions};
+use rnnc_verify::{Trial, write_weights};
 use std::time::{Duration, Instant};
 
 /// Calls before the first that counts, at most.
@@ -54,81 +55,40 @@ pub struct PassTimes {
     pub train: Option<Spread>,
 }
 
-/// Microseconds: the median, and the quantiles at 10 and 90 percent.
-pub struct Spread {
-    pub median: f64,
-    pub low: f64,
-    pub high: f64,
-}
-
-impl Spread {
-    /// Of some times in microseconds, each of so many frames.
-    fn of(mut times: Vec<f64>, frames: usize) -> Option<Spread> {
-        times.sort_by(f64::total_cmp);
-        let quantile = |share: f64| {
-            let place = (share * (times.len() - 1) as f64) as usize;
-            times[place] / frames as f64
-        };
-        (!times.is_empty()).then(|| Spread { median: quantile(0.5), low: quantile(0.1), high: quantile(0.9) })
-    }
-}
-
-/// What executors are handed.
-pub struct Data {
-    pub weights: Vec<Vec<f64>>,
-    inputs: Vec<Numbers>,
-    /// Units of each input; 1 for symbols.
-    sizes: Vec<usize>,
-    errors: Vec<Vec<f32>>,
-    streams: usize,
+/// What executors are handed: random data, in calls of some frames.
+pub struct Data<'a> {
+    pub trial: Trial<'a>,
     frames: usize,
 }
 
-impl Data {
-    pub fn draw(graph: &Graph, streams: usize, frames: usize, seed: u64) -> Result<Data, ExecutorError> {
-        let trial = Trial::draw(graph, streams, frames, 0, seed)?;
-        let single = |v: &[f64]| v.iter().map(|&x| x as f32).collect::<Vec<f32>>();
-        let inputs = trial.inputs.into_iter().map(|input| match input {
-            Numbers::Double(v) => Numbers::Single(single(&v)),
-            other => other,
-        });
-        Ok(Data {
-            weights: trial.weights,
-            inputs: inputs.collect(),
-            sizes: trial.sizes,
-            errors: trial.output_gradients.iter().map(|g| single(g)).collect(),
-            streams,
-            frames,
-        })
+impl<'a> Data<'a> {
+    /// Draws so many frames, in calls of `step`.
+    pub fn draw(
+        graph: &'a Graph,
+        streams: usize,
+        frames: usize,
+        step: usize,
+        seed: u64,
+    ) -> Result<Data<'a>, ExecutorError> {
+        let config = ExecutionConfig { seed, ..ExecutionConfig::new(streams, step) };
+        let trial = Trial::draw(graph, config, &vec![step; frames / step], 0.0, rnnc_verify::Spread::PLAIN)?;
+        Ok(Data { trial, frames })
     }
 
-    fn put_weights(&self, executor: &mut dyn Executor) -> Result<(), ExecutorError> {
-        let mut weights = self.weights.iter().enumerate();
-        weights.try_for_each(|(place, weight)| {
-            executor.write(ParameterArray::Weight, WeightId::from_index(place), Values::F64(weight))
-        })
+    /// Runs all frames forward, call after call.
+    fn forward(&self, executor: &mut dyn Executor) -> Result<(), ExecutorError> {
+        self.trial.windows.iter().try_for_each(|window| window.forward(executor))
     }
 
-    /// Of `step` frames, from the first on.
-    pub fn inputs(&self, first: usize, step: usize) -> Vec<Values<'_>> {
-        let range = |size: &usize| {
-            let row = self.streams * size;
-            first * row..(first + step) * row
-        };
-        self.inputs.iter().zip(&self.sizes).map(|(input, size)| input.part(range(size))).collect()
+    /// Runs the first call's frames forward.
+    fn forward_once(&self, executor: &mut dyn Executor) -> Result<(), ExecutorError> {
+        self.trial.windows[0].forward(executor)
     }
 
-    /// Runs all frames forward, in calls of `step` frames.
-    fn forward(&self, executor: &mut dyn Executor, step: usize) -> Result<(), ExecutorError> {
-        let mut calls = (0..self.frames).step_by(step);
-        calls.try_for_each(|first| executor.forward(step, &self.inputs(first, step), None))
-    }
-
-    /// Runs the window forward and back.
+    /// Runs all frames, which are one call's, forward and back.
     fn train(&self, executor: &mut dyn Executor) -> Result<(), ExecutorError> {
-        self.forward(executor, self.frames)?;
-        let errors: Vec<_> = self.errors.iter().map(|g| Some(Values::F32(g))).collect();
-        executor.backward(self.frames, &errors)
+        self.forward(executor)?;
+        self.trial.windows[0].backward(executor, self.frames)
     }
 }
 
@@ -176,7 +136,7 @@ impl Bench {
                 _ => None,
             };
             speeds.map_or(Ok(()), |speeds| self.check_device(speeds, &executor.device().name))?;
-            let data = Data::draw(graph, streams, self.frames, self.seed)?;
+            let data = Data::draw(graph, streams, self.frames, step, self.seed)?;
             return Ok(on_a_device(executor, &data, step, effort, self.kernels, speeds)?);
         }
         let before = memory::resident();
@@ -196,8 +156,8 @@ impl Bench {
             _ => (make(kind, plan, config, precision)?, None, None),
         };
         let made = memory::resident();
-        let data = Data::draw(graph, streams, self.frames, self.seed)?;
-        data.put_weights(&mut *executor)?;
+        let data = Data::draw(graph, streams, self.frames, step, self.seed)?;
+        write_weights(&mut *executor, &data.trial.weights)?;
         let ready = memory::resident().filter(|_| memory::forget_peak().is_some());
         let host = on_the_host(&mut *executor, &data, step, effort)?;
         // What calls took beside what making it took: not all memory is there before it is first written.
@@ -227,25 +187,25 @@ impl Bench {
 /// Of whole calls, and of the passes on the device.
 fn on_a_device(
     mut executor: CudaExecutor,
-    data: &Data,
+    data: &Data<'_>,
     step: usize,
     effort: Effort,
     kernels: bool,
     speeds: Option<&Speeds>,
 ) -> Result<Measured, ExecutorError> {
-    data.put_weights(&mut executor)?;
+    write_weights(&mut executor, &data.trial.weights)?;
     // Recordings are made anew where timing changes, so calls of each kind warm up.
     let host = on_the_host(&mut executor, data, step, effort)?;
     let device = if step < data.frames {
         let forward = repeat(effort, || {
-            executor.forward(step, &data.inputs(0, step), None)?;
+            data.forward_once(&mut executor)?;
             executor.repeat_forward(data.frames / step)
         })?;
         PassTimes { forward: Spread::of(forward, data.frames), train: None }
     } else {
         executor.set_timing(Timing::Passes);
         let forward = repeat(effort, || {
-            data.forward(&mut executor, step)?;
+            data.forward(&mut executor)?;
             Ok::<_, ExecutorError>(Times::total_us(&executor.times()?.forward))
         })?;
         let train = match effort.forward {
@@ -264,7 +224,7 @@ fn on_a_device(
         let mut all = Vec::new();
         repeat(Effort { time: Duration::ZERO, ..effort }, || {
             if step < data.frames || effort.forward {
-                executor.forward(step, &data.inputs(0, step), None)?;
+                data.forward_once(&mut executor)?;
             } else {
                 data.train(&mut executor)?;
             }
@@ -292,7 +252,7 @@ fn on_a_device(
 /// Of whole calls, until their results are there.
 fn on_the_host(
     executor: &mut dyn Executor,
-    data: &Data,
+    data: &Data<'_>,
     step: usize,
     effort: Effort,
 ) -> Result<PassTimes, ExecutorError> {
@@ -303,7 +263,7 @@ fn on_the_host(
         executor.finish()?;
         Ok::<_, ExecutorError>(start.elapsed().as_secs_f64() * 1e6)
     };
-    let forward = repeat(effort, || clocked(executor, &|e| data.forward(e, step)))?;
+    let forward = repeat(effort, || clocked(executor, &|e| data.forward(e)))?;
     let train = match step == data.frames && !effort.forward {
         true => repeat(effort, || clocked(executor, &|e| data.train(e)))?,
         false => Vec::new(),
@@ -361,7 +321,7 @@ mod tests {
             CudaExecutor::with_driver(plan, ExecutionConfig::new(2, step), Box::new(recorder)).unwrap();
         let small = Device { memory_bytes: 1 << 20, ..Device::named("h200").unwrap() };
         let speeds = Speeds::with_driver(&mut Recorder::new(small).0, Precision::F32, None).unwrap();
-        let data = Data::draw(&graph, 2, 6, 1).unwrap();
+        let data = Data::draw(&graph, 2, 6, step, 1).unwrap();
         let effort = Effort { time: Duration::ZERO, calls: 10, forward: false };
         on_a_device(executor, &data, step, effort, true, Some(&speeds)).unwrap()
     }

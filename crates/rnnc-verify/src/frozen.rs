@@ -1,21 +1,21 @@
-//! `stop_gradient` under differences: what is read through it must not move when a weight does.
+//! `stop_gradient` under finite differences: what is read through it must not move when a weight does.
 //!
 //! So each such read becomes an input, which is fed what the read gives at the point where the gradient is taken.
 
 use rnnc_graph::{Activation, Connect, Connection, Graph, LayerId, LayerKind};
 
 /// Two copies of a graph in which every stopped read goes through a layer of its own.
-pub struct Stopped {
+pub(crate) struct Frozen {
     /// Here that layer copies what is read, and is an output, after the graph's own.
     pub probe: Graph,
     /// Here that layer is an input, after the graph's own.
     pub frozen: Graph,
 }
 
-impl Stopped {
+impl Frozen {
     /// Makes the copies.
-    pub fn of(graph: &Graph) -> Stopped {
-        Stopped { probe: copy(graph, false), frozen: copy(graph, true) }
+    pub fn of(graph: &Graph) -> Frozen {
+        Frozen { probe: copy(graph, false), frozen: copy(graph, true) }
     }
 }
 
@@ -34,7 +34,7 @@ fn copy(graph: &Graph, frozen: bool) -> Graph {
         match connection.source.filter(|_| connection.stops_gradient) {
             // A symbol moves under no difference.
             Some(source) if graph.layer_at(source).kind != LayerKind::Symbol => {
-                let layer = stopped_layer(&mut out, source, connection.delay, frozen);
+                let layer = read_of(&mut out, source, connection.delay, frozen);
                 out.add_connection(Connection { source: Some(layer), delay: 0, ..connection.clone() });
             }
             _ => {
@@ -45,7 +45,7 @@ fn copy(graph: &Graph, frozen: bool) -> Graph {
     out
 }
 
-fn stopped_layer(out: &mut Graph, source: LayerId, delay: i64, frozen: bool) -> LayerId {
+fn read_of(out: &mut Graph, source: LayerId, delay: i64, frozen: bool) -> LayerId {
     let size = out.layer_at(source).size;
     // Told apart by a number behind a space, which no name of the language has.
     let name = format!("stop_gradient({}) {}", out.layer_at(source).name, out.layers().len());

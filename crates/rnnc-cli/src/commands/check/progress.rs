@@ -7,11 +7,10 @@ use std::time::{Duration, Instant};
 /// How often there is a line.
 const EVERY: Duration = Duration::from_secs(10);
 
-/// Counts what is done.
+/// Shows what is done.
 pub struct Progress {
     bar: ProgressBar,
     what: &'static str,
-    done: u64,
     total: u64,
     /// When the next line is due; none on a terminal.
     due: Option<Instant>,
@@ -25,16 +24,15 @@ impl Progress {
         let style = ProgressStyle::with_template("{bar:30} {pos} of {len} {msg}, {eta} left");
         bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
         bar.set_message(what);
-        Progress { bar, what, done: 0, total, due }
+        Progress { bar, what, total, due }
     }
 
-    /// One more is done.
-    pub fn advance(&mut self) {
-        self.done += 1;
-        self.bar.inc(1);
+    /// So many are done.
+    pub fn set(&mut self, done: u64) {
+        self.bar.set_position(done);
         if self.due.is_some_and(|due| Instant::now() >= due) {
             // That nobody reads it is no reason to stop.
-            let _ = writeln!(std::io::stderr(), "{} of {} {} checked", self.done, self.total, self.what);
+            let _ = writeln!(std::io::stderr(), "{done} of {} {} checked", self.total, self.what);
             self.due = Some(Instant::now() + EVERY);
         }
     }
