@@ -57,7 +57,8 @@ pub struct CpuExecutor {
     values: Aligned,
     weights: Aligned,
     gradients: Aligned,
-    moments: [Aligned; 2],
+    /// The optimizer's.
+    slots: Vec<Aligned>,
     constants: Aligned,
     packed: Aligned,
     found: Aligned,
@@ -146,9 +147,9 @@ impl CpuExecutor {
             })
         };
         // Derived weights have gradients, but are not updated.
-        let (gradients, moments) = match backward {
-            Some(_) => (plan.weights.total(), plan.weights.len()),
-            None => (0, 0),
+        let (gradients, slots, numbers) = match backward {
+            Some(_) => (plan.weights.total(), config.optimizer.slots().len(), plan.weights.len()),
+            None => (0, 0, 0),
         };
         let placed = (placement.total / 4) as usize;
         let owned = placed + gradients + packed + found;
@@ -171,7 +172,7 @@ impl CpuExecutor {
             values: Aligned::new(placed),
             weights: Aligned::new(plan.weights.total()),
             gradients: Aligned::new(gradients),
-            moments: [Aligned::new(moments), Aligned::new(moments)],
+            slots: (0..slots).map(|_| Aligned::new(numbers)).collect(),
             constants: constants.allocate(),
             packed: Aligned::new(packed),
             found: Aligned::new(found),
@@ -353,12 +354,12 @@ impl CpuExecutor {
         self.pass(backward)?.storage[layer.index()]
     }
 
+    /// An array that `check_weight` has let through.
     fn part(&self, part: ParameterArray) -> &Aligned {
         match part {
             ParameterArray::Weight => &self.weights,
             ParameterArray::Gradient => &self.gradients,
-            ParameterArray::Moment1 => &self.moments[0],
-            ParameterArray::Moment2 => &self.moments[1],
+            ParameterArray::Slot(slot) => &self.slots[slot],
         }
     }
 }
@@ -442,16 +443,19 @@ impl Executor for CpuExecutor {
     }
 
     fn update(&mut self, update: &Update) -> Result<f64, ExecutorError> {
-        self.plan.check_update(update)?;
+        self.plan.check_update(self.config, update)?;
         let _flush = FlushSubnormals::begin();
         let team = self.team.get_mut().unwrap_or_else(PoisonError::into_inner);
-        let norm = update::run(team, self.isa, update, &mut self.weights, &self.gradients, &mut self.moments);
+        // Derived weights come last; they have no slots, and are not updated.
+        let len = self.plan.weights.len();
+        let (weights, gradients) = (&mut self.weights, &self.gradients);
+        let norm = update::run(team, self.isa, update, len, weights, gradients, &mut self.slots);
         self.packed_for = [false; 2];
         Ok(norm)
     }
 
     fn read(&self, part: ParameterArray, weight: WeightId, into: ValuesMut<'_>) -> Result<(), ExecutorError> {
-        self.plan.check_weight(part, weight, into.len())?;
+        self.plan.check_weight(self.config, part, weight, into.len())?;
         let from = self.part(part).as_slice();
         let places = self.plan.weights.view(weight).places();
         match into {
@@ -467,13 +471,12 @@ impl Executor for CpuExecutor {
         weight: WeightId,
         values: Values<'_>,
     ) -> Result<(), ExecutorError> {
-        self.plan.check_written(part, weight, values)?;
+        self.plan.check_written(self.config, part, weight, values)?;
         let places = self.plan.weights.view(weight).places();
         let to = match part {
             ParameterArray::Weight => &mut self.weights,
             ParameterArray::Gradient => &mut self.gradients,
-            ParameterArray::Moment1 => &mut self.moments[0],
-            ParameterArray::Moment2 => &mut self.moments[1],
+            ParameterArray::Slot(slot) => &mut self.slots[slot],
         }
         .as_mut_slice();
         match values {
@@ -518,27 +521,28 @@ impl Executor for CpuExecutor {
 mod tests {
     use super::*;
     use crate::program::{LaneCode, Section};
-    use rnnc_plan::{Partition, Stage};
+    use rnnc_plan::{Optimizer, Partition, PlanOptions, Stage};
     use rnnc_suite::cases;
     use std::panic::{AssertUnwindSafe, catch_unwind};
 
     #[test]
     fn what_a_plan_says_that_weights_take_is_taken() {
         let mut derived = 0;
-        for case in cases() {
-            let executor = CpuExecutor::new(case.plan().unwrap(), case.config()).unwrap();
+        for (case, optimizer) in cases().into_iter().zip(Optimizer::ALL.into_iter().cycle()) {
+            let config = ExecutionConfig { optimizer, ..case.config() };
+            let executor = CpuExecutor::new(case.plan().unwrap(), config).unwrap();
             let said = executor.memory();
             let taken = |part| 4 * executor.part(part).as_slice().len() as u128;
             assert_eq!(taken(ParameterArray::Weight), said.weights, "{}", case.name);
             assert_eq!(taken(ParameterArray::Gradient), said.gradients, "{}", case.name);
-            assert_eq!(
-                taken(ParameterArray::Moment1) + taken(ParameterArray::Moment2),
-                said.moments,
-                "{}",
-                case.name
-            );
-            derived += usize::from(said.moments < 2 * said.gradients);
+            let slots = optimizer.slots().len();
+            let each: Vec<u128> = (0..slots).map(|slot| taken(ParameterArray::Slot(slot))).collect();
+            assert_eq!(each.iter().sum::<u128>(), said.slots, "{}", case.name);
+            derived += usize::from(said.slots < slots as u128 * said.gradients);
         }
+        let inference = Plan::new(&cases()[0].graph, PlanOptions::inference(1, 1)).unwrap();
+        let executor = CpuExecutor::new(inference, ExecutionConfig::new(1, 1)).unwrap();
+        assert_eq!((executor.memory().slots, executor.slots.len()), (0, 0));
         assert!(derived > 0, "some network has derived weights");
     }
 
