@@ -105,6 +105,7 @@ optimizers! {
     adam::Adam,
     adamw::AdamW,
     sgd::Sgd,
+    rmsprop::RmsProp,
 }
 
 impl Optimizer {
