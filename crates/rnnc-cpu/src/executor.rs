@@ -36,7 +36,8 @@ use rnnc_plan::{
 /// ```
 pub struct CpuExecutor {
     tape: Tape,
-    moments: [Aligned; 2],
+    /// The optimizer's.
+    slots: Vec<Aligned>,
 }
 
 impl CpuExecutor {
@@ -67,8 +68,11 @@ impl CpuExecutor {
     fn of(tape: Tape) -> CpuExecutor {
         // Derived weights have gradients, but are not updated.
         let compiled = tape.compiled();
-        let len = compiled.backward.as_ref().map_or(0, |_| compiled.plan.weights.len());
-        CpuExecutor { tape, moments: [Aligned::new(len), Aligned::new(len)] }
+        let (slots, len) = match compiled.backward {
+            Some(_) => (compiled.config.optimizer.slots().len(), compiled.plan.weights.len()),
+            None => (0, 0),
+        };
+        CpuExecutor { tape, slots: (0..slots).map(|_| Aligned::new(len)).collect() }
     }
 
     /// Decides, for tests, whether passes are shared out: results are the same to the bit.
@@ -96,12 +100,12 @@ impl CpuExecutor {
         self.tape.compiled().instructions()
     }
 
+    /// An array that `check_weight` has let through.
     fn part(&self, part: ParameterArray) -> &Aligned {
         match part {
             ParameterArray::Weight => &self.tape.weights,
             ParameterArray::Gradient => &self.tape.gradients,
-            ParameterArray::Moment1 => &self.moments[0],
-            ParameterArray::Moment2 => &self.moments[1],
+            ParameterArray::Slot(slot) => &self.slots[slot],
         }
     }
 }
@@ -158,15 +162,15 @@ impl Executor for CpuExecutor {
     }
 
     fn update(&mut self, update: &Update) -> Result<f64, ExecutorError> {
-        self.plan().check_update(update)?;
+        self.plan().check_update(self.config(), update)?;
         let _flush = FlushSubnormals::begin();
-        let norm = update::run(&mut self.tape, update, &mut self.moments);
+        let norm = update::run(&mut self.tape, update, &mut self.slots);
         self.tape.weights_changed();
         Ok(norm)
     }
 
     fn read(&self, part: ParameterArray, weight: WeightId, into: ValuesMut<'_>) -> Result<(), ExecutorError> {
-        self.plan().check_weight(part, weight, into.len())?;
+        self.plan().check_weight(self.config(), part, weight, into.len())?;
         gather(self.part(part).as_slice(), self.plan().weights.view(weight).places(), into);
         Ok(())
     }
@@ -177,13 +181,12 @@ impl Executor for CpuExecutor {
         weight: WeightId,
         values: Values<'_>,
     ) -> Result<(), ExecutorError> {
-        self.plan().check_written(part, weight, values)?;
+        self.plan().check_written(self.config(), part, weight, values)?;
         let places = self.plan().weights.view(weight).places();
         let to = match part {
             ParameterArray::Weight => &mut self.tape.weights,
             ParameterArray::Gradient => &mut self.tape.gradients,
-            ParameterArray::Moment1 => &mut self.moments[0],
-            ParameterArray::Moment2 => &mut self.moments[1],
+            ParameterArray::Slot(slot) => &mut self.slots[slot],
         }
         .as_mut_slice();
         scatter(values, places, to);
@@ -216,7 +219,7 @@ impl Executor for CpuExecutor {
 mod tests {
     use super::*;
     use crate::program::{LaneCode, Program, Section};
-    use rnnc_plan::{Partition, Stage};
+    use rnnc_plan::{Optimizer, Partition, PlanOptions, Stage};
     use rnnc_suite::cases;
     use std::panic::{AssertUnwindSafe, catch_unwind};
     use std::sync::Arc;
@@ -224,20 +227,21 @@ mod tests {
     #[test]
     fn what_a_plan_says_that_weights_take_is_taken() {
         let mut derived = 0;
-        for case in cases() {
-            let executor = CpuExecutor::new(case.plan().unwrap(), case.config()).unwrap();
+        for (case, optimizer) in cases().into_iter().zip(Optimizer::ALL.into_iter().cycle()) {
+            let config = ExecutionConfig { optimizer, ..case.config() };
+            let executor = CpuExecutor::new(case.plan().unwrap(), config).unwrap();
             let said = executor.memory();
             let taken = |part| 4 * executor.part(part).as_slice().len() as u128;
             assert_eq!(taken(ParameterArray::Weight), said.weights, "{}", case.name);
             assert_eq!(taken(ParameterArray::Gradient), said.gradients, "{}", case.name);
-            assert_eq!(
-                taken(ParameterArray::Moment1) + taken(ParameterArray::Moment2),
-                said.moments,
-                "{}",
-                case.name
-            );
-            derived += usize::from(said.moments < 2 * said.gradients);
+            let slots = optimizer.slots().len();
+            let each: Vec<u128> = (0..slots).map(|slot| taken(ParameterArray::Slot(slot))).collect();
+            assert_eq!(each.iter().sum::<u128>(), said.slots, "{}", case.name);
+            derived += usize::from(said.slots < slots as u128 * said.gradients);
         }
+        let inference = Plan::new(&cases()[0].graph, PlanOptions::inference(1, 1)).unwrap();
+        let executor = CpuExecutor::new(inference, ExecutionConfig::new(1, 1)).unwrap();
+        assert_eq!((executor.memory().slots, executor.slots.len()), (0, 0));
         assert!(derived > 0, "some network has derived weights");
     }
 

@@ -23,7 +23,7 @@ use serde_json::{Map, Value, json};
 impl Foreseen {
     /// What a report says of it.
     pub fn notes(&self) -> Notes {
-        let Foreseen { plan, schedule, placement, working } = self;
+        let Foreseen { plan, schedule, placement, working, optimizer } = self;
         let workers = schedule.options.workers.max(1);
         // Stages are numbered through both passes.
         let firsts = [1, 1 + plan.forward_pass.stages.len()];
@@ -42,6 +42,7 @@ impl Foreseen {
             passes: passes.collect(),
             work: vec![("on a CPU, predicted".into(), predicted(schedule))],
             placement: placement.clone(),
+            optimizer: *optimizer,
             working: (*working, "packed weights, and the workers' own".into()),
             json: json!({ "executor": "cpu", "workers": schedule.options.workers }),
         }

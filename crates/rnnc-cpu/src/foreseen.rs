@@ -4,7 +4,7 @@ use crate::compile::{Compiler, Constants};
 use crate::ops::{TILE, gradient};
 use crate::program::Program;
 use crate::schedule::{Schedule, ScheduleOptions};
-use rnnc_plan::{ExecutionConfig, Memory, Placement, Plan, ResetTracker};
+use rnnc_plan::{ExecutionConfig, Memory, Optimizer, Placement, Plan, ResetTracker};
 
 /// What the executor runs of a plan, and what that takes.
 #[derive(Clone, Debug)]
@@ -18,6 +18,8 @@ pub struct Foreseen {
     /// Bytes that are taken beside values, weights and their like: packed weights, and what workers compute with. 0 if
     /// all else is more than can be taken.
     pub working: u128,
+    /// Whose slots there are, if there are gradients.
+    pub optimizer: Optimizer,
 }
 
 /// The programs of a plan's passes. Sizes are in numbers of 4 bytes.
@@ -52,7 +54,7 @@ impl Foreseen {
         let keep = config.step < config.window;
         let residency = schedule.residency(&plan, config.window);
         let placement = plan.place(config.streams, config.window, keep, &residency);
-        Foreseen { plan, schedule, placement, working: 0 }
+        Foreseen { plan, schedule, placement, working: 0, optimizer: config.optimizer }
     }
 
     /// Writes the programs, and counts what they take.
@@ -73,6 +75,6 @@ impl Foreseen {
 
     /// What running takes.
     pub fn memory(&self) -> Memory {
-        Memory { working: self.working, ..self.plan.memory(&self.placement) }
+        Memory { working: self.working, ..self.plan.memory(&self.placement, self.optimizer) }
     }
 }

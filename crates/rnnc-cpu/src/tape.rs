@@ -103,7 +103,7 @@ impl Tape {
     /// No such weight; values that are not as many as it has, or that single precision cannot hold.
     pub fn write(&mut self, weight: WeightId, values: Values<'_>) -> Result<(), ExecutorError> {
         let plan = &self.compiled.plan;
-        plan.check_written(ParameterArray::Weight, weight, values)?;
+        plan.check_written(self.compiled.config, ParameterArray::Weight, weight, values)?;
         scatter(values, plan.weights.view(weight).places(), self.weights.as_mut_slice());
         self.weights_changed();
         Ok(())
@@ -116,7 +116,7 @@ impl Tape {
     /// No such weight, or no gradients; an array of another length.
     pub fn gradient(&self, weight: WeightId, into: ValuesMut<'_>) -> Result<(), ExecutorError> {
         let plan = &self.compiled.plan;
-        plan.check_weight(ParameterArray::Gradient, weight, into.len())?;
+        plan.check_weight(self.compiled.config, ParameterArray::Gradient, weight, into.len())?;
         gather(self.gradients.as_slice(), plan.weights.view(weight).places(), into);
         Ok(())
     }

@@ -4,7 +4,7 @@ mod counting;
 
 use counting::{COUNT, least, network};
 use rnnc_cpu::CpuExecutor;
-use rnnc_plan::{ExecutionConfig, Executor, Plan, PlanOptions, Update, Values, ValuesMut};
+use rnnc_plan::{ExecutionConfig, Executor, OptimizerSettings, Plan, PlanOptions, Update, Values, ValuesMut};
 use std::sync::atomic::Ordering;
 
 /// The allocations of each of some windows.
@@ -14,8 +14,8 @@ fn allocations(frames: usize, threads: usize) -> Vec<usize> {
         CpuExecutor::new(plan, ExecutionConfig { threads, ..ExecutionConfig::new(1, frames) }).unwrap();
     let (x, s) = (vec![0.1; 5 * frames], vec![3; frames]);
     let (mut y, errors) = (vec![0.0; 40 * frames], vec![0.5; 40 * frames]);
-    let update =
-        Update { learning_rate: 1e-3, beta1: 0.9, beta2: 0.99, epsilon: 1e-8, step: 1, clip_norm: Some(1.0) };
+    let optimizer = OptimizerSettings::default();
+    let update = Update { learning_rate: 1e-3, step: 1, clip_norm: Some(1.0), optimizer };
     let mut window = || {
         let before = COUNT.load(Ordering::Relaxed);
         executor.forward(frames, &[Values::F32(&x), Values::Symbols(&s)], None).unwrap();

@@ -69,7 +69,7 @@ fn the_data_tells_how_passes_and_stages_are_scheduled() {
         assert!(predicted["all"].as_f64() <= predicted["one"].as_f64(), "{predicted}");
     }
     let memory = &value["memory"];
-    let sum: u64 = ["weights", "gradients", "moments", "values", "working"]
+    let sum: u64 = ["weights", "gradients", "optimizer_state", "values", "working"]
         .iter()
         .map(|k| memory[k].as_u64().unwrap())
         .sum();

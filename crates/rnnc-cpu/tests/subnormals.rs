@@ -4,7 +4,7 @@
 
 use rnnc_cpu::{CpuExecutor, Session, Speeds};
 use rnnc_graph::{Activation, Connect, Graph};
-use rnnc_plan::{ExecutionConfig, Executor, Plan, PlanOptions, Update, Values, ValuesMut};
+use rnnc_plan::{ExecutionConfig, Executor, OptimizerSettings, Plan, PlanOptions, Update, Values, ValuesMut};
 use std::hint::black_box;
 
 /// y = 1e20 x + y[t-1] / 2: what x decays to, made visible.
@@ -63,8 +63,8 @@ fn after_every_call_the_callers_thread_is_as_it_was() {
         let config = ExecutionConfig { threads, ..ExecutionConfig::new(1, 4) };
         let mut executor = CpuExecutor::for_cores(plan, config, NIMBLE).unwrap();
         let (x, mut y) = (vec![1.0; 4 * 64], vec![0.0; 4 * 64]);
-        let update =
-            Update { learning_rate: 1e-3, beta1: 0.9, beta2: 0.99, epsilon: 1e-8, step: 1, clip_norm: None };
+        let optimizer = OptimizerSettings::default();
+        let update = Update { learning_rate: 1e-3, step: 1, clip_norm: None, optimizer };
         assert!(executor.forward(4, &[], None).is_err());
         assert!(are_numbers(), "a refusal");
         executor.forward(4, &[Values::F32(&x)], None).unwrap();

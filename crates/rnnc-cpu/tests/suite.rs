@@ -8,8 +8,8 @@ use rnnc_cpu::team::Policy;
 use rnnc_cpu::{CpuExecutor, Speeds};
 use rnnc_graph::{Activation, Connect, Graph, Range, WeightId};
 use rnnc_plan::{
-    ExecutionConfig, Executor, ExecutorError, ParameterArray, Partition, Plan, PlanOptions, Precision,
-    StageKind, Task, Update, Values, ValuesMut,
+    ExecutionConfig, Executor, ExecutorError, OptimizerSettings, ParameterArray, Partition, Plan,
+    PlanOptions, Precision, StageKind, Task, Update, Values, ValuesMut,
 };
 use rnnc_suite::{
     Case, Smooth, cases, check, check_cells, check_functions, check_norms, check_refusals,
@@ -227,14 +227,8 @@ fn bits(case: &Case, speeds: Speeds, threads: usize, policy: Policy) -> Vec<u32>
     for (step, window) in (1..).zip(&trial.windows) {
         window.forward(&mut executor).unwrap();
         window.backward(&mut executor, window.frames).unwrap();
-        let update = Update {
-            learning_rate: 1e-3,
-            beta1: 0.9,
-            beta2: 0.99,
-            epsilon: 1e-8,
-            step,
-            clip_norm: Some(1.0),
-        };
+        let optimizer = OptimizerSettings::default();
+        let update = Update { learning_rate: 1e-3, step, clip_norm: Some(1.0), optimizer };
         bits.push((executor.update(&update).unwrap() as f32).to_bits());
         for (output, o) in case.graph.outputs().iter().enumerate() {
             let size = case.graph.layer_at(o.layer).size;

@@ -159,6 +159,11 @@ impl<'a> Builder<'a> {
         self.program.sources.push(Source { name, text: source::prelude(), kernels: Vec::new() });
     }
 
+    /// Adds a function to the present source for small kernels.
+    pub fn define(&mut self, function: &str) {
+        self.program.sources[self.shared].text.push_str(&format!("\n{function}"));
+    }
+
     /// Adds a kernel to the present source for small kernels: `body` is what follows `KERNEL(name)`, with its braces.
     pub fn kernel(&mut self, name: &str, body: &str, what: String, work: Work) -> Command {
         let source = &mut self.program.sources[self.shared];

@@ -1,6 +1,6 @@
 //! The executor: a program, the device memory that it runs in, and the calls that run it.
 //!
-//! Weights, gradients, moments and all values stay on the device; what crosses is what callers hand in and ask for.
+//! Weights, gradients, optimizer state and all values stay on the device; what crosses is what callers hand in and ask for.
 
 pub(crate) mod memory;
 mod prefetch;
@@ -88,7 +88,7 @@ impl CudaExecutor {
         let keep = config.step < config.window;
         // Before compiling, which counts numbers as the machine does.
         let placement = plan.place(config.streams, config.window, keep, &Residency::default());
-        let values = plan.memory(&placement).total();
+        let values = plan.memory(&placement, config.optimizer).total();
         memory::check_fits(&plan, values, driver.device())?;
         let program = compile(&plan, config, driver.device())?;
         let memory = Memory::allocate(&mut *driver, &plan, config, &program)?;
@@ -343,7 +343,7 @@ impl Executor for CudaExecutor {
     }
 
     fn update(&mut self, update: &Update) -> Result<f64, ExecutorError> {
-        self.plan.check_update(update)?;
+        self.plan.check_update(self.config, update)?;
         let numbers = update_numbers(update);
         self.runner.driver.write(self.runner.memory.update_numbers(), bytemuck::cast_slice(&numbers))?;
         self.runner.replay(Recording::Update)?;
@@ -354,7 +354,7 @@ impl Executor for CudaExecutor {
     }
 
     fn read(&self, part: ParameterArray, weight: WeightId, into: ValuesMut<'_>) -> Result<(), ExecutorError> {
-        self.plan.check_weight(part, weight, into.len())?;
+        self.plan.check_weight(self.config, part, weight, into.len())?;
         if into.is_empty() {
             return Ok(());
         }
@@ -375,7 +375,7 @@ impl Executor for CudaExecutor {
         weight: WeightId,
         values: Values<'_>,
     ) -> Result<(), ExecutorError> {
-        self.plan.check_written(part, weight, values)?;
+        self.plan.check_written(self.config, part, weight, values)?;
         if values.is_empty() {
             return Ok(());
         }

@@ -121,7 +121,7 @@ pub struct MemoryExplained {
     pub values: u128,
     pub weights: u128,
     pub gradients: u128,
-    pub moments: u128,
+    pub optimizer_state: u128,
     pub scratch: u128,
     pub total: u128,
 }
@@ -281,7 +281,7 @@ fn explain_memory(sizes: Sizes) -> MemoryExplained {
         values: bytes(sizes.values),
         weights: bytes(sizes.weights),
         gradients: bytes(sizes.gradients),
-        moments: 2 * bytes(sizes.moments),
+        optimizer_state: bytes(sizes.slots),
         scratch: bytes(sizes.scratch + sizes.tracker + sizes.counters),
         total: sizes.bytes(),
     }
@@ -290,7 +290,7 @@ fn explain_memory(sizes: Sizes) -> MemoryExplained {
 impl Explanation {
     /// What a summary says of it.
     pub fn brief(&self) -> Brief {
-        let MemoryExplained { values, weights, gradients, moments, scratch, .. } = self.memory;
+        let MemoryExplained { values, weights, gradients, optimizer_state, scratch, .. } = self.memory;
         let us = |pass: &PassExplained| pass.predicted_us;
         let [forward, backward] =
             [0, 1].map(|place| self.passes.get(place).map(in_short).unwrap_or_default());
@@ -307,7 +307,7 @@ impl Explanation {
             say("Backward", &backward);
         }
         Brief {
-            memory: Memory { buffers: values, weights, gradients, moments, working: scratch },
+            memory: Memory { buffers: values, weights, gradients, slots: optimizer_state, working: scratch },
             on: self.device.name.clone(),
             forward_us: self.passes.first().map_or(0.0, us),
             backward_us: self.passes.get(1).map(us),
@@ -397,16 +397,16 @@ impl fmt::Display for Explanation {
                 stage.print(number, f)?;
             }
         }
-        let MemoryExplained { values, weights, gradients, moments, scratch, total } = self.memory;
+        let MemoryExplained { values, weights, gradients, optimizer_state, scratch, total } = self.memory;
         let bytes = |n: u128| scaled(n as f64, "B");
         writeln!(
             f,
-            "\nMemory: {} (values {}, weights {}, gradients {}, moments {}, scratch {})",
+            "\nMemory: {} (values {}, weights {}, gradients {}, optimizer state {}, scratch {})",
             bytes(total),
             bytes(values),
             bytes(weights),
             bytes(gradients),
-            bytes(moments),
+            bytes(optimizer_state),
             bytes(scratch)
         )
     }
@@ -539,7 +539,7 @@ mod tests {
         let less = (stage.predicted_us - rounded.passes[0].stages[0].predicted_us) * 128.0;
         assert!((less - faster).abs() < 1e-6 * faster, "{less} {faster}");
         let memory = found.memory;
-        assert_eq!(memory.moments, 2 * memory.weights);
+        assert_eq!(memory.optimizer_state, 2 * memory.weights);
         assert_eq!(memory.total, memory.values + 4 * memory.weights + memory.scratch);
     }
 }

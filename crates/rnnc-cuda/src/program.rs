@@ -14,7 +14,7 @@ pub struct Regions {
     pub values: usize,
     /// The flat weights, derived ones included; gradients have as many numbers where they are needed.
     pub weights: usize,
-    /// Whether there are gradients and moments.
+    /// Whether there are gradients, and slots of the optimizer.
     pub trained: bool,
     /// Copies of rows, partial sums: of all lanes.
     pub scratch: usize,

@@ -8,14 +8,17 @@ use rnnc_cuda::program::{Command, Job, Program, Work, commands};
 use rnnc_cuda::{CudaExecutor, Timed, Times, Timing};
 use rnnc_graph::{LayerKind, WeightId};
 use rnnc_plan::{
-    ExecutionConfig, Executor, ExecutorError, ParameterArray, Plan, PlanOptions, Update, Values, ValuesMut,
+    ExecutionConfig, Executor, ExecutorError, Optimizer, OptimizerSettings, ParameterArray, Plan,
+    PlanOptions, Update, Values, ValuesMut,
 };
 use rnnc_suite::cases;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
-const UPDATE: Update =
-    Update { learning_rate: 0.1, beta1: 0.9, beta2: 0.999, epsilon: 1e-8, step: 1, clip_norm: None };
+/// One of Adam's.
+fn update() -> Update {
+    Update { learning_rate: 0.1, step: 1, clip_norm: None, optimizer: OptimizerSettings::default() }
+}
 
 fn device() -> Device {
     Device::named("h200").unwrap()
@@ -103,19 +106,20 @@ fn memory_is_as_large_as_the_program_says_and_all_of_it_is_reachable() {
     let regions = program.regions;
     let bytes = |address: Address| sizes[&address];
     assert_eq!(bytes(args.values), 4 * regions.values);
-    for region in [args.weights, args.gradients, args.moments1, args.moments2] {
-        assert_eq!(bytes(region), 4 * regions.weights);
-    }
+    assert_eq!(
+        [args.weights, args.gradients, args.slots].map(bytes),
+        [1, 1, 2].map(|n| 4 * n * regions.weights)
+    );
     assert!(bytes(args.scratch) >= 4 * regions.scratch.max(2));
     assert_eq!(bytes(args.counters), 4 * regions.counters);
     // The run's 16 numbers of 8 bytes, then steps since reset and frames ahead, [window, streams] each.
     assert_eq!(bytes(args.run), 16 * 8 + 2 * 4 * (4 * 2));
     assert_eq!((args.since_reset, args.ahead), (args.run + 16 * 8, args.run + 16 * 8 + 4 * (4 * 2)));
-    assert_eq!(sizes.len(), 8, "nothing else is allocated");
+    assert_eq!(sizes.len(), 7, "nothing else is allocated");
 }
 
 #[test]
-fn weights_that_others_give_have_gradients_and_no_moments() {
+fn weights_that_others_give_have_gradients_and_no_slots() {
     const TEXT: &str = "network one { input x: vector(32) p = param(32) y = x * exp(-exp(p)) output y }";
     let (mut executor, _, calls) = recorded(TEXT, ExecutionConfig::new(2, 4));
     let sizes = allocated(&taken(&calls));
@@ -124,9 +128,7 @@ fn weights_that_others_give_have_gradients_and_no_moments() {
     let args = launches(&calls).next().unwrap();
     let weights = &executor.plan().weights;
     assert!(weights.len() < weights.total());
-    for moment in [args.moments1, args.moments2] {
-        assert_eq!(sizes[&moment], 4 * weights.len());
-    }
+    assert_eq!(sizes[&args.slots], 2 * 4 * weights.len());
     assert_eq!(sizes[&args.gradients], 4 * weights.total());
 }
 
@@ -171,7 +173,7 @@ fn recordings_hold_the_commands_of_the_program_in_its_order() {
         assert_eq!(found(run), expected(&program, &program.backward, rows));
         assert!(launches(run).all(|args| (args.first, args.end) == (4 - frames as i32, 4)));
     }
-    executor.update(&UPDATE).unwrap();
+    executor.update(&update()).unwrap();
     let update = taken(&calls);
     assert_eq!(found(recordings(&update)[0]), expected(&program, &program.update, 0));
     // The norm is read after the update ran.
@@ -223,7 +225,7 @@ fn after_the_first_window_nothing_is_allocated_compiled_or_recorded() {
         executor.backward(4, &[Some(Values::F32(&[0.0; 40]))]).unwrap();
         executor.prefetch(4, &[Values::F32(&[0.0; 24])]).unwrap();
         executor.input_gradient(0, ValuesMut::F32(&mut [0.0; 24])).unwrap();
-        executor.update(&UPDATE).unwrap();
+        executor.update(&update()).unwrap();
         taken(&calls)
     };
     let first = window(&mut executor);
@@ -312,9 +314,7 @@ fn weights_are_read_back_as_they_were_written_whatever_their_layout() {
         |of: usize, len: usize| -> Vec<f32> { (0..len).map(|i| (of * 10_000 + i) as f32).collect() };
     let lens: Vec<usize> =
         weights.iter().map(|&w| executor.plan().weights.view(w).places().count()).collect();
-    for part in
-        [ParameterArray::Weight, ParameterArray::Gradient, ParameterArray::Moment1, ParameterArray::Moment2]
-    {
+    for part in ParameterArray::trained(Optimizer::Adam).chain([ParameterArray::Gradient]) {
         for (of, (&weight, &len)) in weights.iter().zip(&lens).enumerate() {
             executor.write(part, weight, Values::F32(&numbers(of, len))).unwrap();
         }
@@ -364,7 +364,7 @@ fn no_case_of_the_suite_uses_memory_outside_of_what_is_allocated() {
                 .map(|output| Some(Values::F32(&numbers[..rows * graph.layer_at(output.layer).size])))
                 .collect();
             executor.backward(frames, &outputs).unwrap_or_else(wrong);
-            executor.update(&UPDATE).map(drop).unwrap_or_else(wrong);
+            executor.update(&update()).map(drop).unwrap_or_else(wrong);
         }
         executor.state().map(drop).unwrap_or_else(wrong);
     }

@@ -3,7 +3,7 @@
 use crate::error::FileError;
 use crate::tensors::{Precision, Tensor, TensorFile, TensorView, write_tensors};
 use rnnc_graph::{Graph, WeightId, initial_values, nearest};
-use rnnc_plan::{Executor, ExecutorError, ParameterArray, Values, ValuesMut};
+use rnnc_plan::{Executor, ExecutorError, Optimizer, ParameterArray, Values, ValuesMut};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
@@ -12,20 +12,23 @@ use std::path::Path;
 pub mod section {
     /// The key of what a file says of itself.
     pub const ABOUT: &str = "rnnc";
-    /// A checkpoint's first moments of the gradients.
-    pub const MOMENT1: &str = "moment1/";
-    /// A checkpoint's second moments.
-    pub const MOMENT2: &str = "moment2/";
     /// A checkpoint's state.
     pub const STATE: &str = "state/";
     /// The older frames of windows that overlap.
     pub const KEPT: &str = "kept/";
+
+    /// A slot of a checkpoint's optimizer, by its name.
+    pub fn of_slot(slot: &str) -> String {
+        format!("{slot}/")
+    }
 }
 
-use section::{ABOUT, KEPT, MOMENT1, MOMENT2, STATE};
+use section::{ABOUT, KEPT, STATE};
 
 fn is_weight(name: &str) -> bool {
-    ![MOMENT1, MOMENT2, STATE, KEPT].iter().any(|prefix| name.starts_with(prefix))
+    let mut slots = Optimizer::ALL.into_iter().flat_map(Optimizer::slots);
+    let is_slot = slots.any(|slot| name.split_once('/').is_some_and(|(prefix, _)| prefix == slot.name));
+    !is_slot && ![STATE, KEPT].iter().any(|prefix| name.starts_with(prefix))
 }
 
 /// One array per weight of a network, in the order of [`Graph::weights`], row-major in the canonical shapes.

@@ -6,11 +6,13 @@
 //! - `ir/`: the plan;
 //! - `lower/`: how a network becomes one;
 //! - `analysis/`: what follows from a plan, and what executors may make of it;
+//! - `optimizers/`: one file an optimizer, as a rule;
 //! - `runtime/`: the trait, and what all executors need.
 
 mod analysis;
 mod ir;
 mod lower;
+pub mod optimizers;
 mod runtime;
 
 pub use analysis::{
@@ -23,8 +25,9 @@ pub use ir::{
     PlanError, PlanOptions, Product, Read, Register, Repeat, RowSum, ScatterSum, Stage, StageKind,
     StartValue, Task, Vector, View, WeightLayout, WeightView,
 };
+pub use optimizers::{Optimizer, OptimizerSettings, SettingError};
 pub use runtime::{
-    AdamSettings, AdamSlots, Bounds, ExecutionConfig, Executor, ExecutorError, History, Kept, NO_SYMBOL,
-    ParameterArray, Precision, ResetTracker, State, Update, Values, ValuesMut, adam, check_available,
-    check_len, check_range, check_resets, dropout,
+    ExecutionConfig, Executor, ExecutorError, History, Kept, NO_SYMBOL, ParameterArray, Precision,
+    ResetTracker, State, Update, Values, ValuesMut, check_available, check_len, check_range, check_resets,
+    dropout,
 };

@@ -5,7 +5,7 @@ mod nets;
 use proptest::prelude::*;
 use proptest::test_runner::contextualize_config;
 use rnnc_graph::{Graph, LayerKind};
-use rnnc_plan::{BufferId, Instruction, Op, Plan, PlanOptions, Residency, Stage};
+use rnnc_plan::{BufferId, Instruction, Op, Optimizer, Plan, PlanOptions, Residency, Stage};
 
 /// The buffers that a stage reads or writes.
 fn uses(stage: &Stage) -> Vec<BufferId> {
@@ -136,7 +136,10 @@ fn buffers_whose_lifetimes_do_not_overlap_share_room() {
     let placement = plan.place(streams, frames, false, &Residency::default());
     let apart: u128 = placement.sizes.iter().sum();
     assert!(placement.total < apart, "{} of {apart} bytes", placement.total);
-    assert_eq!(plan.memory(&placement).buffers, placement.total);
+    let memory = |optimizer| plan.memory(&placement, optimizer);
+    assert_eq!(memory(Optimizer::Adam).buffers, placement.total);
+    let weights = memory(Optimizer::Adam).weights;
+    assert_eq!([Optimizer::Adam, Optimizer::Sgd].map(|o| memory(o).slots), [2 * weights, weights]);
     // What is kept for older frames cannot be lent.
     assert!(plan.place(streams, frames, true, &Residency::default()).total >= placement.total);
 }

@@ -1,12 +1,12 @@
 //! The reference executor: windows of frames, forward, backward, update, state.
 
-use crate::adam::{self, Learned};
 use crate::before::Before;
 use crate::borders::{self, copy_out};
 use crate::gradients;
 use crate::network::{Network, Read, Surroundings, width};
 use crate::order::{self, Pair};
 use crate::rounding::Roundings;
+use crate::update::{self, Learned};
 use crate::window::{Place, Window};
 use rnnc_graph::{
     Adjoint, AdjointOptions, Function, Graph, GraphError, Layer, LayerId, LayerKind, Operation, Output,
@@ -138,13 +138,12 @@ impl ReferenceExecutor {
             executor: NAME,
             what: error.to_string(),
         })?;
+        let slots = if plan.adjoint.is_some() { config.optimizer.slots().len() } else { 0 };
         Ok(ReferenceExecutor {
             weights: zeros().chain(derived).collect(),
             constants,
             before: plan.state_adjoint.as_ref().map(|state| Before::new(state, graph, config.streams)),
-            learned: zeros()
-                .map(|z| Learned { gradient: z.clone(), moment1: z.clone(), moment2: z })
-                .collect(),
+            learned: zeros().map(|z| Learned { slots: vec![z.clone(); slots], gradient: z }).collect(),
             forward: Network::new(graph, config.streams),
             adjoint: plan.adjoint.as_ref().map(|adjoint| Network::new(adjoint, config.streams)),
             window: Window::new(config.streams),
@@ -296,8 +295,7 @@ impl ReferenceExecutor {
         match part {
             ParameterArray::Weight => &self.weights[weight.index()],
             ParameterArray::Gradient => &learned.gradient,
-            ParameterArray::Moment1 => &learned.moment1,
-            ParameterArray::Moment2 => &learned.moment2,
+            ParameterArray::Slot(slot) => &learned.slots[slot],
         }
     }
 }
@@ -435,12 +433,12 @@ impl Executor for ReferenceExecutor {
     }
 
     fn update(&mut self, update: &Update) -> Result<f64, ExecutorError> {
-        self.plan.check_update(update)?;
-        Ok(adam::update(&mut self.weights, &mut self.learned, update))
+        self.plan.check_update(self.config, update)?;
+        Ok(update::update(&mut self.weights, &mut self.learned, update))
     }
 
     fn read(&self, part: ParameterArray, weight: WeightId, into: ValuesMut<'_>) -> Result<(), ExecutorError> {
-        self.plan.check_weight(part, weight, into.len())?;
+        self.plan.check_weight(self.config, part, weight, into.len())?;
         let found = self.plan.forward.weight_at(weight);
         copy_out(&found.name, &found.shape, self.array(part, weight), into)
     }
@@ -451,13 +449,12 @@ impl Executor for ReferenceExecutor {
         weight: WeightId,
         values: Values<'_>,
     ) -> Result<(), ExecutorError> {
-        self.plan.check_written(part, weight, values)?;
+        self.plan.check_written(self.config, part, weight, values)?;
         let learned = &mut self.learned[weight.index()];
         let array = match part {
             ParameterArray::Weight => &mut self.weights[weight.index()],
             ParameterArray::Gradient => &mut learned.gradient,
-            ParameterArray::Moment1 => &mut learned.moment1,
-            ParameterArray::Moment2 => &mut learned.moment2,
+            ParameterArray::Slot(slot) => &mut learned.slots[slot],
         };
         borders::copy_in(values, array);
         Ok(())

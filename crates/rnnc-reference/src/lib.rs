@@ -10,12 +10,11 @@
 //! - `rounding.rs`: the random errors that its numbers may get, to find what roundings do;
 //! - `order.rs`: all layers in all frames, each after what it reads;
 //! - `gradients.rs`: the gradients of the weights, from the errors that the adjoint network computed;
-//! - `adam.rs`: one step of the optimizer;
+//! - `update.rs`: one step of an optimizer;
 //! - `executor.rs`: all of it behind the [`rnnc_plan::Executor`] trait, `borders.rs` what passes in and out.
 //!
 //! `rnnc-verify` checks its gradients by finite differences.
 
-mod adam;
 mod before;
 mod borders;
 mod executor;
@@ -23,6 +22,7 @@ mod gradients;
 mod network;
 mod order;
 mod rounding;
+mod update;
 mod window;
 
 pub use executor::{NonFinite, NonFiniteDerivative, ReferenceExecutor};

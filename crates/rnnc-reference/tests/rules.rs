@@ -2,8 +2,8 @@
 
 use rnnc_graph::{Activation, Connect, ConnectionKind, Graph, Init, LayerId, Range, Start, WeightId};
 use rnnc_plan::{
-    ExecutionConfig, Executor, ExecutorError, NO_SYMBOL, ParameterArray, Plan, PlanOptions, State, Update,
-    Values, ValuesMut,
+    ExecutionConfig, Executor, ExecutorError, NO_SYMBOL, OptimizerSettings, ParameterArray, Plan,
+    PlanOptions, State, Update, Values, ValuesMut,
 };
 use rnnc_reference::ReferenceExecutor;
 
@@ -339,8 +339,8 @@ fn an_update_changes_the_weights_by_adam() {
     write(&mut e, start, &[8.0]);
     e.write(ParameterArray::Gradient, w, Values::F64(&[3.0])).unwrap();
     e.write(ParameterArray::Gradient, start, Values::F64(&[-4.0])).unwrap();
-    let update =
-        Update { learning_rate: 0.01, beta1: 0.9, beta2: 0.99, epsilon: 1.0, step: 1, clip_norm: Some(2.5) };
+    let optimizer = OptimizerSettings::default().with("epsilon", &[1.0]).unwrap();
+    let update = Update { learning_rate: 0.01, step: 1, clip_norm: Some(2.5), optimizer };
     assert_eq!(e.update(&update).unwrap(), 5.0);
     let mut value = [0.0];
     e.read(ParameterArray::Weight, w, ValuesMut::F64(&mut value)).unwrap();

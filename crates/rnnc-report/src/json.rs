@@ -27,7 +27,7 @@
 //! work         flops, parallel_share, speed_up_bound, critical_path
 //! saved        numbers_per_frame; components[]: component (of the forward pass), layers[], numbers,
 //!              numbers_per_unit
-//! memory       in bytes: weights, gradients, moments, values, total; working: what the executor takes beside;
+//! memory       in bytes: weights, gradients, optimizer_state, values, total; working: what the executor takes beside;
 //!              values_unshared
 //! ```
 //!
@@ -92,7 +92,7 @@ pub fn json(plan: &Plan, notes: Option<&Notes>) -> Value {
         "memory": {
             "weights": bytes(memory.weights),
             "gradients": bytes(memory.gradients),
-            "moments": bytes(memory.moments),
+            "optimizer_state": bytes(memory.slots),
             "working": bytes(memory.working),
             "values": bytes(memory.buffers),
             "values_unshared": bytes(unshared),

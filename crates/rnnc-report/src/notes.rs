@@ -1,6 +1,6 @@
 //! What an executor says of how it runs a plan. Reports print it beside what the plan says by itself.
 
-use rnnc_plan::{Partition, Placement};
+use rnnc_plan::{Optimizer, Partition, Placement};
 use serde_json::Value;
 
 /// What an executor says of a plan.
@@ -16,6 +16,8 @@ pub struct Notes {
     pub placement: Placement,
     /// Bytes that it takes beside, and of what.
     pub working: (u128, String),
+    /// Whose slots there are, if there are gradients.
+    pub optimizer: Optimizer,
     /// For tools, of the plan.
     pub json: Value,
 }

@@ -501,7 +501,7 @@ fn costs(plan: &Plan, figures: &Figures, brief: Option<&Brief>, out: &mut Page) 
     let mut parts = vec![format!("weights {}", bytes(memory.weights))];
     if plan.backward_pass.is_some() {
         parts.push(format!("gradients {}", bytes(memory.gradients)));
-        parts.push(format!("Adam's moments {}", bytes(memory.moments)));
+        parts.push(format!("optimizer state {}", bytes(memory.slots)));
     }
     parts.push(format!("values of layers {}", bytes(memory.buffers)));
     if memory.working > 0 {

@@ -5,7 +5,7 @@ use crate::notes::{Notes, StageNotes};
 use crate::page::{Page, WIDTH};
 use rnnc_graph::{Component, Components, Connection, Direction, Graph, Kind};
 use rnnc_plan::{
-    ComponentFigures, Figures, Memory, Partition, Pass, Plan, Residency, StageFigures, StageKind,
+    ComponentFigures, Figures, Memory, Optimizer, Partition, Pass, Plan, Residency, StageFigures, StageKind,
 };
 
 /// The most cycles, and the most operations of a stage, that are listed one by one.
@@ -357,15 +357,15 @@ fn work(plan: &Plan, figures: &Figures, notes: Option<&Notes>, out: &mut Page) {
 
 /// What running takes, and what buffers alone would take if none shared room.
 pub(crate) fn memory_of(plan: &Plan, notes: Option<&Notes>) -> (Memory, u128) {
-    let of = |placement, working| {
-        let memory = Memory { working, ..plan.memory(placement) };
+    let of = |placement, working, optimizer| {
+        let memory = Memory { working, ..plan.memory(placement, optimizer) };
         (memory, placement.sizes.iter().sum())
     };
     match notes {
-        Some(notes) => of(&notes.placement, notes.working.0),
+        Some(notes) => of(&notes.placement, notes.working.0, notes.optimizer),
         None => {
             let (streams, frames) = (plan.options.streams, plan.options.frames);
-            of(&plan.place(streams, frames, false, &Residency::default()), 0)
+            of(&plan.place(streams, frames, false, &Residency::default()), 0, Optimizer::default())
         }
     }
 }
@@ -379,7 +379,7 @@ fn memory(plan: &Plan, figures: &Figures, notes: Option<&Notes>, out: &mut Page)
     entry("weights", bytes(memory.weights));
     if plan.backward_pass.is_some() {
         entry("gradients", bytes(memory.gradients));
-        entry("Adam's moments", bytes(memory.moments));
+        entry("optimizer state", bytes(memory.slots));
         let each = figures.saved_per_frame;
         entry("saved", format!("{} a frame of a stream for the backward pass", count(each, "number")));
     }

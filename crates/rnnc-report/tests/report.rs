@@ -96,8 +96,10 @@ fn the_data_of_a_plan_has_its_figures() {
     assert_eq!(op["op"], "matmul");
     assert_eq!(op["parts"][0], "product lstm.i, lstm.f, lstm.z, lstm.o <- x: 128x12");
     let memory = &value["memory"];
-    let sum: u64 =
-        ["weights", "gradients", "moments", "values"].iter().map(|k| memory[k].as_u64().unwrap()).sum();
+    let sum: u64 = ["weights", "gradients", "optimizer_state", "values"]
+        .iter()
+        .map(|k| memory[k].as_u64().unwrap())
+        .sum();
     assert_eq!(memory["total"], sum);
     assert_eq!(value["saved"]["components"][0]["numbers_per_unit"], 6.0);
 }

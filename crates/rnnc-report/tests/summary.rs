@@ -40,7 +40,7 @@ network words {
 #[test]
 fn the_summary_of_a_word_model() {
     let memory =
-        Memory { buffers: 1_837_000, weights: 461_312, gradients: 461_312, moments: 922_624, working: 0 };
+        Memory { buffers: 1_837_000, weights: 461_312, gradients: 461_312, slots: 922_624, working: 0 };
     let brief = Brief {
         memory,
         on: "2 threads of a CPU".into(),

@@ -38,8 +38,8 @@ pub enum Alteration {
     OutputBehind,
     /// Gradients are not clipped.
     NoClip,
-    /// The optimizer forgets its means.
-    NoMoments,
+    /// The optimizer keeps nothing from update to update.
+    NoSlots,
 }
 
 /// A [`ReferenceExecutor`] with an alteration.
@@ -66,6 +66,13 @@ impl Altered {
     ) -> Result<Box<dyn Executor>, ExecutorError> {
         let inner = ReferenceExecutor::new(plan, config)?;
         Ok(Box::new(Altered { inner, alteration, prefetched: None, begun: false, behind: false }))
+    }
+
+    /// All slots of all weights.
+    fn slots(&self) -> Vec<(WeightId, ParameterArray)> {
+        let slots = self.config().optimizer.slots().len();
+        let weights = (0..self.plan().forward.weights().len()).map(WeightId::from_index);
+        weights.flat_map(|weight| (0..slots).map(move |slot| (weight, ParameterArray::Slot(slot)))).collect()
     }
 
     fn is(&self, alteration: Alteration) -> bool {
@@ -181,8 +188,11 @@ impl Executor for Altered {
         if self.is(Alteration::NoClip) {
             return self.inner.update(&Update { clip_norm: None, ..*update });
         }
-        if self.is(Alteration::NoMoments) {
-            return self.inner.update(&Update { beta1: 0.0, ..*update });
+        if self.is(Alteration::NoSlots) {
+            for (weight, slot) in self.slots() {
+                let zeros = vec![0.0; self.plan().forward.weight_at(weight).len()];
+                self.inner.write(slot, weight, Values::F64(&zeros))?;
+            }
         }
         self.inner.update(update)
     }

@@ -2,7 +2,10 @@
 
 use crate::case::Case;
 use rnnc_graph::WeightId;
-use rnnc_plan::{Executor, ParameterArray, Plan, PlanOptions, State, Update, Values, ValuesMut};
+use rnnc_plan::{
+    Executor, Optimizer, OptimizerSettings, ParameterArray, Plan, PlanOptions, State, Update, Values,
+    ValuesMut,
+};
 use rnnc_reference::ReferenceExecutor;
 use rnnc_verify::{
     LAST_BITS, Make, Named, Trial, Window, agree, input_gradients, moved, outputs, state_arrays,
@@ -178,17 +181,17 @@ impl Bench<'_> {
             }
             run += window.frames;
         }
-        for part in [ParameterArray::Weight, ParameterArray::Moment1, ParameterArray::Moment2] {
+        for part in ParameterArray::trained(first.config().optimizer) {
             self.compare_weights(first.as_ref(), second.as_ref(), part, 0.0)?;
         }
         self.compare_states(&first.state().map_err(text)?, &second.state().map_err(text)?, 0.0)
     }
 
-    /// Weights and their moments, from one executor to another.
+    /// Weights and their slots, from one executor to another.
     fn copy_weights(&self, from: &dyn Executor, to: &mut dyn Executor) -> Result<(), String> {
         for (id, weight) in self.case.graph.weights().iter().enumerate() {
             let id = WeightId::from_index(id);
-            for part in [ParameterArray::Weight, ParameterArray::Moment1, ParameterArray::Moment2] {
+            for part in ParameterArray::trained(from.config().optimizer) {
                 let mut values = vec![0.0; weight.len()];
                 from.read(part, id, ValuesMut::F64(&mut values)).map_err(text)?;
                 to.write(part, id, Values::F64(&values)).map_err(text)?;
@@ -249,7 +252,7 @@ impl Bench<'_> {
             let found = train(candidate.as_mut(), window, false, back, &update)?;
             compare_updates(place, expected, found, self.tolerance)?;
         }
-        for part in [ParameterArray::Weight, ParameterArray::Moment1, ParameterArray::Moment2] {
+        for part in ParameterArray::trained(candidate.config().optimizer) {
             self.compare_weights(&reference, candidate.as_ref(), part, self.tolerance)?;
         }
         Ok(())
@@ -303,13 +306,13 @@ fn forward(executor: &mut dyn Executor, window: &Window, brought: bool) -> Resul
 /// The settings of an update, counted from 0.
 fn update(place: usize) -> Update {
     // A large epsilon, or the first steps would blow up the rounding errors of tiny gradients.
+    let adam = OptimizerSettings::new(Optimizer::Adam);
+    let adam = adam.with("betas", &[0.9, 0.99]).and_then(|adam| adam.with("epsilon", &[0.05]));
     Update {
         learning_rate: 0.02,
-        beta1: 0.9,
-        beta2: 0.99,
-        epsilon: 0.05,
         step: place as u64 + 1,
         clip_norm: Some(1.0),
+        optimizer: adam.unwrap_or_default(), // Adam has these settings
     }
 }
 

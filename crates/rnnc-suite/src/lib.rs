@@ -7,7 +7,8 @@
 //! - `random.rs`: networks drawn at random, for property tests;
 //! - `case.rs`: a network with a number of streams, windows and resets;
 //! - `check.rs`: runs a case on both executors and compares, with the parts of `rnnc-verify`; `refusals.rs` hands them what
-//!   they must refuse, `updates.rs` gradients of any size, and `state_gradients.rs` gradients of the state;
+//!   they must refuse; `updates.rs` says what updates of every optimizer do, and `optimizers.json` what PyTorch's do;
+//!   `state_gradients.rs` compares gradients of the state;
 //! - `extremes.rs`: functions over all numbers, and cells with inputs and biases of any size; `norms.rs`:
 //!   normalizations of numbers of any size;
 //! - `altered.rs`: the reference with something wrong, to show that the suite sees it.

@@ -56,7 +56,7 @@ fn whatever_is_altered_is_seen() {
         (Alteration::NoClear, "after clear_state"),
         (Alteration::OldWeights, "with other weights"),
         (Alteration::OutputBehind, "behind the backward pass"),
-        (Alteration::NoMoments, "training"),
+        (Alteration::NoSlots, "training"),
     ] {
         let error = check(&case, &|plan, config| Altered::make(plan, config, alteration), 1e-3).unwrap_err();
         assert!(error.contains(part), "{alteration:?}: {error}");

@@ -1,7 +1,8 @@
 //! Checkpoints: all that training needs to go on as if it had never stopped, in one safetensors file.
 //!
-//! The weights stand under their own names, so that a checkpoint is also a weights file; Adam's moments as
-//! `moment1/NAME` and `moment2/NAME` (the root of the second, since form 2); the last frames of each layer that is read with a delay as `state/LAYER`,
+//! The weights stand under their own names, so that a checkpoint is also a weights file; the optimizer's slots as
+//! `SLOT/NAME`, of Adam `moment1/NAME` and `moment2/NAME` (the root of the second, since form 2; form 3 says which optimizer it
+//! is); the last frames of each layer that is read with a delay as `state/LAYER`,
 //! `[D, B, N]`, oldest first; with h' < h, the frames before those that errors still go back through, of each layer that
 //! they read, as `kept/LAYER`, `[K, B, N]`; and everything that is no array of numbers as JSON ([`About`]) in the
 //! metadata, under `rnnc`.
@@ -12,7 +13,7 @@ use crate::identity::RunIdentity;
 use crate::rules::MOST_UPDATES;
 use rnnc_graph::Graph;
 use rnnc_io::Weights;
-use rnnc_io::section::{ABOUT, KEPT, MOMENT1, MOMENT2, STATE};
+use rnnc_io::section::{self, ABOUT, KEPT, STATE};
 use rnnc_io::{Precision, Tensor, TensorFile, TensorView, write_tensors};
 use rnnc_plan::{History, Kept, State};
 use serde::{Deserialize, Serialize};
@@ -20,7 +21,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 /// The newest form of checkpoint that this version reads, and the one that it writes.
-pub const CHECKPOINT_VERSION: u64 = 2;
+pub const CHECKPOINT_VERSION: u64 = 3;
 
 const FORMAT: &str = "checkpoint";
 
@@ -96,10 +97,8 @@ pub struct Checkpoint {
     pub progress: Progress,
     /// The weights.
     pub weights: Weights,
-    /// Adam's mean of gradients.
-    pub moment1: Weights,
-    /// The root of Adam's mean of squared gradients.
-    pub moment2: Weights,
+    /// The slots of the identity's optimizer, in its order.
+    pub slots: Vec<Weights>,
     /// What the next window reads of the last ones.
     pub state: State,
 }
@@ -108,19 +107,22 @@ impl Checkpoint {
     /// Writes the file, whole or not at all, without losing a bit. The same checkpoint gives the same bytes.
     ///
     /// # Errors
-    /// [`TrainError::NotFinite`] for a weight or moment that [`load`](Checkpoint::load) would refuse: the file that is there
+    /// [`TrainError::NotFinite`] for a weight or slot that [`load`](Checkpoint::load) would refuse: the file that is there
     /// stays.
     pub fn save(&self, path: &Path, graph: &Graph) -> Result<(), TrainError> {
-        let parts = [("weight", &self.weights), ("moment1 of", &self.moment1), ("moment2 of", &self.moment2)];
-        for (what, part) in parts {
+        let names = self.identity.optimizer.slots().iter().map(|slot| slot.name);
+        let slots = || names.clone().zip(&self.slots);
+        let parts = slots().map(|(name, slot)| (format!("{name} of"), slot));
+        for (what, part) in [("weight".to_owned(), &self.weights)].into_iter().chain(parts) {
             if let Some(place) = diagnosis::first_non_finite(graph, part) {
                 let problem = format!("after it, {what} {place}");
                 return Err(TrainError::NotFinite { update: self.progress.updates, problem });
             }
         }
         let mut tensors: Vec<TensorView<'_>> = self.weights.views("", graph).collect();
-        tensors.extend(self.moment1.views(MOMENT1, graph));
-        tensors.extend(self.moment2.views(MOMENT2, graph));
+        for (name, slot) in slots() {
+            tensors.extend(slot.views(&section::of_slot(name), graph));
+        }
         let streams = self.state.since_reset.len();
         let histories = put_layers(&mut tensors, STATE, &self.state.histories, streams);
         let kept = self.state.kept.as_ref().map(|kept| AboutKept {
@@ -161,32 +163,29 @@ impl Checkpoint {
         };
         file.check_finite(path)?;
         let fail = |problem: String| TrainError::file(path, problem);
-        // The weights are what a reader knows; of the moments, the same names would be missing.
+        // The weights are what a reader knows; of the slots, the same names would be missing.
         let weights = Weights::take(&mut file.tensors, "", graph).map_err(|d| fail(d.to_string()))?;
-        let moment1 = Weights::take(&mut file.tensors, MOMENT1, graph).map_err(|d| fail(d.to_string()))?;
-        let mut moment2 =
-            Weights::take(&mut file.tensors, MOMENT2, graph).map_err(|d| fail(d.to_string()))?;
-        for (weight, values) in graph.weights().iter().zip(&mut moment2.0) {
-            if let Some(wrong) = values.iter().find(|&&x| x < 0.0) {
-                return Err(fail(format!(
-                    "`{MOMENT2}{}` has {wrong}, and is never less than 0",
-                    weight.name
-                )));
+        let mut slots = Vec::new();
+        for slot in about.identity.optimizer.slots() {
+            let prefix = section::of_slot(slot.name);
+            let mut values =
+                Weights::take(&mut file.tensors, &prefix, graph).map_err(|d| fail(d.to_string()))?;
+            for (weight, values) in graph.weights().iter().zip(&mut values.0).filter(|_| slot.is_magnitude) {
+                if let Some(wrong) = values.iter().find(|&&x| x < 0.0) {
+                    return Err(fail(format!(
+                        "`{prefix}{}` has {wrong}, and is never less than 0",
+                        weight.name
+                    )));
+                }
+                // Form 1, which is Adam's, has the squares.
+                if about.version < 2 {
+                    values.iter_mut().for_each(|x| *x = x.sqrt());
+                }
             }
-            // Form 1 has the squares.
-            if about.version < 2 {
-                values.iter_mut().for_each(|x| *x = x.sqrt());
-            }
+            slots.push(values);
         }
         let state = State { histories, since_reset: about.since_reset, frames: about.state_frames, kept };
-        Ok(Checkpoint {
-            identity: about.identity,
-            progress: about.progress,
-            weights,
-            moment1,
-            moment2,
-            state,
-        })
+        Ok(Checkpoint { identity: about.identity, progress: about.progress, weights, slots, state })
     }
 }
 
@@ -275,6 +274,7 @@ pub(crate) mod tests {
     use super::*;
     use crate::identity::tests::identity;
     use rnnc_graph::Init;
+    use rnnc_plan::Optimizer;
     use std::path::PathBuf;
 
     pub(crate) fn graph(weight: &str) -> Graph {
@@ -288,8 +288,7 @@ pub(crate) mod tests {
             identity: identity(),
             progress: Progress { updates: 3, position: 24, seconds: 0.1 },
             weights: Weights(vec![vec![0.1, 1.0]]),
-            moment1: Weights(vec![vec![1e-300, 0.0]]),
-            moment2: Weights(vec![vec![0.0, 0.5]]),
+            slots: vec![Weights(vec![vec![1e-300, 0.0]]), Weights(vec![vec![0.0, 0.5]])],
             state: State {
                 histories: vec![
                     History { layer: "h".into(), depth: 1, size: 2, symbols: false, values: vec![0.3, 0.5] },
@@ -346,11 +345,11 @@ pub(crate) mod tests {
         let (_kept, path) = saved();
         let mut file = TensorFile::read(&path).unwrap();
         let about = file.about.get_mut(ABOUT).unwrap();
-        *about = about.replace("\"version\":2", "\"version\":3").replace("\"facts\"", "\"renamed\"");
+        *about = about.replace("\"version\":3", "\"version\":4").replace("\"facts\"", "\"renamed\"");
         file.write(&path, Precision::Lossless).unwrap();
         let error = Checkpoint::load(&path, &graph("w")).unwrap_err().to_string();
         assert!(
-            error.contains("a checkpoint of form 3, and this version of rnnc reads up to form 2"),
+            error.contains("a checkpoint of form 4, and this version of rnnc reads up to form 3"),
             "{error}"
         );
     }
@@ -375,16 +374,47 @@ pub(crate) mod tests {
     #[test]
     fn a_checkpoint_of_form_1_has_squares_and_says_less() {
         let (_kept, path) = saved();
-        changed(&path, "\"version\":2", "\"version\":1");
-        changed(&path, ",\"precision\":\"bf16\",\"settings\":{\"clip_norm\":\"none\"}", "");
-        let Checkpoint { identity, moment2, .. } = Checkpoint::load(&path, &graph("w")).unwrap();
-        assert_eq!(moment2, Weights(vec![vec![0.0, 0.5f64.sqrt()]]));
+        changed(&path, "\"version\":3", "\"version\":1");
+        changed(
+            &path,
+            ",\"precision\":\"bf16\",\"optimizer\":\"adam\",\"settings\":{\"clip_norm\":\"none\"}",
+            "",
+        );
+        let Checkpoint { identity, slots, .. } = Checkpoint::load(&path, &graph("w")).unwrap();
+        assert_eq!(slots[1], Weights(vec![vec![0.0, 0.5f64.sqrt()]]));
         assert_eq!((identity.precision, identity.settings.len()), (rnnc_plan::Precision::F32, 0));
         assert!(
             identity
                 .differences(&RunIdentity { settings: checkpoint().identity.settings, ..identity.clone() })
                 .is_empty()
         );
+    }
+
+    #[test]
+    fn a_checkpoint_of_form_2_says_no_optimizer_and_is_adams() {
+        let (_kept, path) = saved();
+        changed(&path, "\"version\":3", "\"version\":2");
+        changed(&path, ",\"optimizer\":\"adam\"", "");
+        assert_eq!(Checkpoint::load(&path, &graph("w")).unwrap(), checkpoint());
+    }
+
+    #[test]
+    fn slots_stand_under_the_names_of_the_optimizer() {
+        let (_kept, path) = saved();
+        for optimizer in Optimizer::ALL {
+            let identity = RunIdentity { optimizer, ..identity() };
+            let slots = vec![Weights(vec![vec![0.5, 0.25]]); optimizer.slots().len()];
+            let checkpoint = Checkpoint { identity, slots, ..checkpoint() };
+            checkpoint.save(&path, &graph("w")).unwrap();
+            assert_eq!(Checkpoint::load(&path, &graph("w")).unwrap(), checkpoint);
+            let names: Vec<String> =
+                optimizer.slots().iter().map(|slot| format!("{}/w", slot.name)).collect();
+            let file = TensorFile::read(&path).unwrap();
+            let found = file.tensors.keys().filter(|name| name.ends_with("/w"));
+            assert_eq!(found.collect::<Vec<_>>(), names.iter().collect::<Vec<_>>());
+            // And it is a weights file.
+            assert_eq!(Weights::load(&path, &graph("w")).unwrap(), checkpoint.weights);
+        }
     }
 
     #[test]
@@ -396,7 +426,8 @@ pub(crate) mod tests {
             (2, "update 3: after it, moment2 of `w` is inf at [1]"),
         ] {
             let mut wrong = checkpoint();
-            [&mut wrong.weights, &mut wrong.moment1, &mut wrong.moment2][part].0[0][1] = f64::INFINITY;
+            let Checkpoint { weights, slots, .. } = &mut wrong;
+            [weights].into_iter().chain(slots).nth(part).unwrap().0[0][1] = f64::INFINITY;
             assert_eq!(wrong.save(&path, &graph("w")).unwrap_err().to_string(), said);
         }
         assert_eq!(Checkpoint::load(&path, &graph("w")).unwrap(), checkpoint());
@@ -427,7 +458,7 @@ pub(crate) mod tests {
     fn a_second_moment_below_0_is_damage() {
         let (_kept, path) = saved();
         let mut wrong = checkpoint();
-        wrong.moment2.0[0][1] = -0.5;
+        wrong.slots[1].0[0][1] = -0.5;
         wrong.save(&path, &graph("w")).unwrap();
         let error = Checkpoint::load(&path, &graph("w")).unwrap_err().to_string();
         assert!(error.ends_with("`moment2/w` has -0.5, and is never less than 0"), "{error}");

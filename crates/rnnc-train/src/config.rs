@@ -1,10 +1,11 @@
 //! What `train.toml` says.
 
 use crate::error::TrainError;
-use crate::loss::Loss;
+use crate::losses::Loss;
+use crate::optimizer_keys::with_optimizer;
 use crate::settings_errors::explain;
 use rnnc_io::{Wanted, check_kind, read_text};
-use serde::de::Error;
+use rnnc_plan::OptimizerSettings;
 use serde::{Deserialize, Deserializer};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -32,13 +33,14 @@ use std::path::{Path, PathBuf};
 /// updates = 2000                 # train for so many updates,
 /// minutes = 1.0                  # or so long, whichever ends first
 /// seed = 1
-/// loss = "cross_entropy"         # or "mean_squared_error"
+/// loss = "cross_entropy"         # or another one of docs/training.md
 /// output = "y"                   # the output that the loss reads, if there are several
 /// learning_rate = 0.002
 /// warmup = 100                   # updates in which the learning rate rises from 0
 /// decay = "cosine"               # or "constant"; cosine falls to `final_learning_rate` at the last update
 /// final_learning_rate = 0.0
-/// betas = [0.9, 0.999]           # Adam's
+/// optimizer = "adam"             # or another one of docs/training.md, with settings of its own:
+/// betas = [0.9, 0.999]
 /// epsilon = 1e-8
 /// clip_norm = 1.0                # gradients are scaled down to this norm
 ///
@@ -143,7 +145,7 @@ pub enum Decay {
 
 /// `[training]`
 #[derive(Clone, Debug, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, remote = "Self")]
 #[allow(missing_docs)] // the example of `Config` explains each
 pub struct TrainingConfig {
     pub streams: usize,
@@ -162,11 +164,18 @@ pub struct TrainingConfig {
     #[serde(default)]
     pub decay: Decay,
     pub final_learning_rate: Option<f64>,
-    #[serde(default = "betas", deserialize_with = "two_numbers")]
-    pub betas: [f64; 2],
-    #[serde(default = "epsilon")]
-    pub epsilon: f64,
     pub clip_norm: Option<f64>,
+    /// With its settings, which stand among the others.
+    #[serde(skip)]
+    pub optimizer: OptimizerSettings,
+}
+
+impl<'de> Deserialize<'de> for TrainingConfig {
+    fn deserialize<D: Deserializer<'de>>(section: D) -> Result<TrainingConfig, D::Error> {
+        // What is derived, which reads all but the optimizer.
+        let (training, optimizer) = with_optimizer(section, |section| TrainingConfig::deserialize(section))?;
+        Ok(TrainingConfig { optimizer, ..training })
+    }
 }
 
 /// `[run]`
@@ -195,20 +204,6 @@ fn one() -> u64 {
 
 fn learning_rate() -> f64 {
     0.002
-}
-
-fn betas() -> [f64; 2] {
-    [0.9, 0.999]
-}
-
-/// A list of just as many: of an array, the reader would leave the rest unread.
-fn two_numbers<'de, D: Deserializer<'de>>(list: D) -> Result<[f64; 2], D::Error> {
-    let numbers = Vec::deserialize(list)?;
-    numbers.try_into().map_err(|n: Vec<f64>| D::Error::invalid_length(n.len(), &"a list of 2 numbers"))
-}
-
-fn epsilon() -> f64 {
-    1e-8
 }
 
 impl Default for RunConfig {
@@ -245,7 +240,7 @@ impl Config {
 
     /// Reads the text of a file that stands in the directory `base`. The error is what is wrong with it.
     pub fn parse(text: String, base: &Path) -> Result<Config, String> {
-        let mut config: Config = toml::from_str(&text).map_err(|e| explain(&e, &text))?;
+        let mut config: Config = toml::from_str(&text).map_err(|e| explain::<Config>(&e, &text))?;
         config.check()?;
         config.network.file = base.join(&config.network.file);
         config.network.weights = config.network.weights.map(|w| base.join(w));
@@ -273,9 +268,8 @@ impl TrainingConfig {
             warmup: 0,
             decay: Decay::Constant,
             final_learning_rate: None,
-            betas: betas(),
-            epsilon: epsilon(),
             clip_norm: None,
+            optimizer: OptimizerSettings::default(),
         }
     }
 
@@ -287,17 +281,16 @@ impl TrainingConfig {
             (Decay::Cosine, Some(updates)) => format!("cosine over {updates} updates"),
             _ => "constant".into(),
         };
-        [
+        let own = [
             ("learning_rate", format!("{:?}", self.learning_rate)),
             ("warmup", self.warmup.to_string()),
             ("decay", decay),
             ("final_learning_rate", optional(self.final_learning_rate)),
-            ("betas", format!("{:?}", self.betas)),
-            ("epsilon", format!("{:?}", self.epsilon)),
             ("clip_norm", optional(self.clip_norm)),
-        ]
-        .map(|(name, value)| (name.to_string(), value))
-        .into()
+        ];
+        let optimizer =
+            self.optimizer.each().map(|(setting, values)| (setting.name, setting.written(values)));
+        own.into_iter().chain(optimizer).map(|(name, value)| (name.to_string(), value)).collect()
     }
 
     /// New frames per update, h'.
@@ -357,7 +350,7 @@ loss = "cross_entropy"
         // Its values are the defaults wherever there are defaults.
         let default = RunConfig::default();
         assert_eq!(config.run.log_every, default.log_every);
-        assert_eq!(config.training.betas, betas());
+        assert_eq!(config.training.optimizer, OptimizerSettings::default());
     }
 
     #[test]

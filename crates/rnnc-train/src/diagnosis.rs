@@ -2,7 +2,7 @@
 
 use crate::batch::Batch;
 use crate::error::TrainError;
-use crate::loss;
+use crate::losses;
 use rnnc_graph::Graph;
 use rnnc_io::Weights;
 use rnnc_io::index_of;
@@ -25,7 +25,7 @@ pub(crate) fn of_window(
     // What is not compared with anything is no number by purpose.
     let (counted, forward) = (batch.loss_mask(), &reference.plan().forward);
     let looks = |layer, frame: usize, stream| {
-        counted[frame * config.streams + stream] || !loss::is_unknown(&forward.layer_at(layer).name)
+        counted[frame * config.streams + stream] || !losses::is_unknown(&forward.layer_at(layer).name)
     };
     let Some(found) = reference.first_non_finite_of(looks) else {
         return Ok("the loss is not finite, but in double precision every layer is".into());

@@ -2,7 +2,7 @@
 
 use crate::batch::Batch;
 use crate::error::TrainError;
-use crate::loss::LossNetwork;
+use crate::losses::LossNetwork;
 use crate::packing::Packing;
 use crate::sequences::Sequences;
 use crate::trainer::MakeExecutor;

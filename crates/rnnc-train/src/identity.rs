@@ -1,7 +1,8 @@
 //! What makes a run what it is, for one that goes on to tell what has changed.
 
-use crate::loss::Loss;
+use crate::losses::Loss;
 use rnnc_graph::{Graph, Layer, TextHash};
+use rnnc_plan::Optimizer;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt::{self, Write};
@@ -40,7 +41,10 @@ pub struct RunIdentity {
     /// How coarsely its products round their operands. Older checkpoints do not say.
     #[serde(with = "PrecisionName", default)]
     pub precision: rnnc_plan::Precision,
-    /// The settings of the optimizer, by name. Older checkpoints have none.
+    /// The optimizer, whose slots the checkpoint has. Older checkpoints do not say: it is Adam.
+    #[serde(default)]
+    pub optimizer: Optimizer,
+    /// What decides how weights move, by name. Older checkpoints have none.
     #[serde(default)]
     pub settings: BTreeMap<String, String>,
 }
@@ -60,7 +64,7 @@ impl RunIdentity {
         let pairs = [
             ("network", self.network.clone(), now.network.clone()),
             ("output", self.output.clone(), now.output.clone()),
-            ("loss", format!("{:?}", self.loss), format!("{:?}", now.loss)),
+            ("loss", self.loss.name().into(), now.loss.name().into()),
             ("seed", self.seed.to_string(), now.seed.to_string()),
             ("streams", self.streams.to_string(), now.streams.to_string()),
             ("window", self.window.to_string(), now.window.to_string()),
@@ -123,6 +127,7 @@ pub(crate) mod tests {
             executor: "reference".into(),
             threads: 1,
             precision: rnnc_plan::Precision::Bf16,
+            optimizer: Optimizer::Adam,
             settings: BTreeMap::from([("clip_norm".into(), "none".into())]),
         }
     }

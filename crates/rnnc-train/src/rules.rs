@@ -1,7 +1,8 @@
 //! The bounds of settings, and how they go together.
 
 use crate::config::{Config, DataKind, Decay, TrainingConfig};
-use rnnc_plan::Bounds;
+use rnnc_plan::SettingError;
+use rnnc_plan::optimizers::Bounds;
 
 impl Config {
     /// Refuses settings out of their bounds, by name.
@@ -114,11 +115,14 @@ impl TrainingConfig {
                 "training.decay",
                 "cosine needs `training.updates`, for it to know where to end",
             ),
-            number("training.betas", self.betas[0], Bounds::DECAY),
-            number("training.betas", self.betas[1], Bounds::DECAY),
-            number("training.epsilon", self.epsilon, Bounds::POSITIVE),
             optional("training.clip_norm", self.clip_norm, Bounds::POSITIVE),
-        ])
+        ])?;
+        self.optimizer.check().map_err(|error| match error {
+            SettingError::Bounds { what, expected, found } => {
+                format!("`training.{what}` must be {expected}, not {found:?}")
+            }
+            other => format!("in `[training]`, {other}"),
+        })
     }
 }
 
@@ -230,6 +234,21 @@ mod tests {
                 "`training.betas` must be at least 0 and less than 1",
             ),
             ("updates = 10", "updates = 10\nbetas = [nan, 0.9]", "`training.betas` must be"),
+            (
+                "updates = 10",
+                "updates = 10\noptimizer = \"sgd\"\nmomentum = 1.0",
+                "`training.momentum` must be at least 0 and less than 1",
+            ),
+            (
+                "updates = 10",
+                "weight_decay = -0.1\noptimizer = \"adamw\"\nupdates = 10",
+                "`training.weight_decay` must be at least 0",
+            ),
+            (
+                "updates = 10",
+                "updates = 10\noptimizer = \"sgd\"\nnesterov = true",
+                "in `[training]`, `nesterov` needs a `momentum` of more than 0",
+            ),
             ("updates = 10", "updates = 10\nbetas = [0.9, 0.99999999999]", "`training.betas` must be"),
             (
                 "updates = 10",

@@ -3,11 +3,10 @@
 use crate::directory::{MetricsFile, RunDirectory};
 use crate::error::TrainError;
 use crate::evaluation::Evaluator;
+use crate::job::{Job, Summary};
 use crate::lock::DirectoryLock;
-use crate::loss::Loss;
 use crate::observer::{Beginning, Evaluated, Event, Metrics, Observer, UpdateReport};
 use crate::sample::Sampler;
-use crate::train::{Job, Summary};
 use crate::trainer::{Step, Trainer};
 use rnnc_io::FileError;
 use std::collections::BTreeSet;
@@ -283,7 +282,7 @@ impl Run<'_> {
     }
 
     fn bits(&self, loss: f64) -> Option<f64> {
-        (self.job.config.training.loss == Loss::CrossEntropy).then_some(loss / LN_2)
+        self.job.config.training.loss.is_in_bits().then_some(loss / LN_2)
     }
 
     fn checkpoint(&mut self) -> Result<(), TrainError> {

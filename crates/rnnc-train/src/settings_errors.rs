@@ -1,14 +1,16 @@
 //! What is wrong with a text of settings: what the TOML reader says, and what to write instead.
 
-use crate::config::Config;
+use crate::losses::Loss;
 use rnnc_graph::nearest;
+use rnnc_plan::Optimizer;
+use serde::de::DeserializeOwned;
 
 const SECTIONS: [&str; 4] = ["network", "data", "training", "run"];
 
-/// The error with its line, and help.
-pub(crate) fn explain(error: &toml::de::Error, text: &str) -> String {
+/// The error with its line, and help. `C` is what was to be read.
+pub(crate) fn explain<C: DeserializeOwned>(error: &toml::de::Error, text: &str) -> String {
     let shown = plain(error.to_string().trim_end());
-    match help(error, text) {
+    match help::<C>(error, text) {
         Some(help) => format!("{shown}\n  = help: {help}"),
         None => shown,
     }
@@ -26,7 +28,7 @@ fn plain(message: &str) -> String {
     words.iter().fold(message.to_owned(), |message, (from, to)| message.replace(from, to))
 }
 
-fn help(error: &toml::de::Error, text: &str) -> Option<String> {
+fn help<C: DeserializeOwned>(error: &toml::de::Error, text: &str) -> Option<String> {
     let message = error.message();
     let line = error.span().map_or("", |span| line_of(text, span.start));
     let (key, value) = match line.split_once('=') {
@@ -35,21 +37,22 @@ fn help(error: &toml::de::Error, text: &str) -> Option<String> {
     };
     let quoted = || message.split('`').nth(1).unwrap_or_default();
     if message.starts_with("unknown field") {
-        return of_unknown(quoted(), &listed(message));
+        return of_unknown::<C>(quoted(), &listed(message));
     }
     if message.starts_with("unknown variant") {
         let known = listed(message);
         let name = quoted();
         let meant = match name {
-            "mse" | "l2" | "mean_square_error" => Some("mean_squared_error"),
-            "ce" | "nll" | "softmax" | "crossentropy" | "cross-entropy" => Some("cross_entropy"),
             "cos" => Some("cosine"),
             "npz" | "numpy" | "array" => Some("arrays"),
             "txt" | "bytes" | "characters" => Some("text"),
             _ => None,
         };
         let known: Vec<&str> = known.iter().map(String::as_str).collect();
-        let meant = meant.filter(|m| known.contains(m)).or_else(|| nearest(name, known));
+        let meant = meant.into_iter().chain(of_elsewhere(name)).find(|meant| known.contains(meant));
+        let meant = meant
+            .or_else(|| nearest(name, known.iter().copied()))
+            .or_else(|| nearest(&plain_name(name), known));
         return meant.map(|meant| format!("did you mean `{meant}`?"));
     }
     if message.starts_with("missing field") {
@@ -102,7 +105,24 @@ fn help(error: &toml::de::Error, text: &str) -> Option<String> {
             "settings are TOML, not JSON: `[network]`, and below it `file = \"network.rnn\"`".into(),
         );
     }
-    of_value(key, value, message)
+    // What is wrong with a section is wrong with no value.
+    if line.trim_start().starts_with('[') { None } else { of_value(key, value, message) }
+}
+
+/// The losses and optimizers that are called so elsewhere.
+fn of_elsewhere(name: &str) -> impl Iterator<Item = &'static str> {
+    let plain = plain_name(name);
+    let losses = Loss::ALL.map(|loss| (loss.name(), loss.synonyms()));
+    let optimizers = Optimizer::ALL.map(|optimizer| (optimizer.name(), optimizer.synonyms()));
+    let all = losses.into_iter().chain(optimizers);
+    all.filter(move |(name, synonyms)| *name == plain || synonyms.contains(&&*plain)).map(|(name, _)| name)
+}
+
+/// A name in small letters without signs, as a class or a function of another library may be called: `nn.MSELoss` is `mse`.
+fn plain_name(name: &str) -> String {
+    let last = name.rsplit('.').next().unwrap_or(name);
+    let plain: String = last.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect();
+    plain.strip_suffix("loss").unwrap_or(&plain).to_owned()
 }
 
 /// What to write instead of a value that is none.
@@ -142,7 +162,7 @@ fn of_value(key: &str, value: &str, message: &str) -> Option<String> {
 }
 
 /// What is meant by a setting, or a section, that there is none of.
-fn of_unknown(name: &str, known: &[String]) -> Option<String> {
+fn of_unknown<C: DeserializeOwned>(name: &str, known: &[String]) -> Option<String> {
     let other_name = match name {
         "lr" | "rate" | "alpha" => "learning_rate",
         "batch" | "batch_size" | "batchsize" | "minibatch" => "streams",
@@ -151,7 +171,7 @@ fn of_unknown(name: &str, known: &[String]) -> Option<String> {
         "clip" | "grad_clip" | "max_norm" | "clip_grad_norm" | "max_grad_norm" | "gradient_clip" => {
             "clip_norm"
         }
-        "beta" | "beta1" | "beta2" | "momentum" => "betas",
+        "beta" | "beta1" | "beta2" => "betas",
         "eps" => "epsilon",
         "scheduler" | "schedule" | "lr_schedule" => "decay",
         "warmup_steps" => "warmup",
@@ -162,7 +182,9 @@ fn of_unknown(name: &str, known: &[String]) -> Option<String> {
         "out" | "output_dir" | "dir" | "save_dir" => "directory",
         "path" | "paths" | "file" | "text" => "files",
         "val" | "valid" | "dev" | "val_split" | "validation_split" => "validation",
-        "train" | "trainer" | "optimizer" | "optim" => "training",
+        "train" | "trainer" => "training",
+        "optim" | "opt" | "algorithm" => "optimizer",
+        "wd" | "l2" | "decoupled_weight_decay" => "weight_decay",
         "model" | "net" => "network",
         "dataset" => "data",
         "init" | "checkpoint" => "weights",
@@ -173,7 +195,7 @@ fn of_unknown(name: &str, known: &[String]) -> Option<String> {
         return Some(format!("it is called `{other_name}`"));
     }
     for section in SECTIONS {
-        if settings_of(section).iter().any(|s| s == other_name) {
+        if settings_of::<C>(section).iter().any(|s| s == other_name) {
             return Some(format!("`{other_name}` belongs into the section `[{section}]`"));
         }
     }
@@ -181,9 +203,9 @@ fn of_unknown(name: &str, known: &[String]) -> Option<String> {
 }
 
 /// The settings of a section, as the reader lists them where it finds another.
-fn settings_of(section: &str) -> Vec<String> {
+fn settings_of<C: DeserializeOwned>(section: &str) -> Vec<String> {
     // No setting has no name.
-    match toml::from_str::<Config>(&format!("[{section}]\n\"\" = 0")) {
+    match toml::from_str::<C>(&format!("[{section}]\n\"\" = 0")) {
         Ok(_) => Vec::new(),
         Err(error) => listed(error.message()),
     }
@@ -201,78 +223,4 @@ fn line_of(text: &str, place: usize) -> &str {
     let end = text.as_bytes()[place..].iter().position(|&b| b == b'\n').map_or(text.len(), |i| place + i);
     // Both lie beside a line's end, which no character spans.
     &text[start..end]
-}
-
-#[cfg(test)]
-mod tests {
-    use crate::config::Config;
-    use std::path::Path;
-
-    const GOOD: &str = "[network]\nfile = \"net.rnn\"\n[data]\nkind = \"text\"\nfiles = [\"a.txt\"]\n[training]\nstreams = 2\n\
-        window = 8\nupdates = 10\nloss = \"cross_entropy\"\n[run]\noverwrite = true\n";
-
-    #[test]
-    fn each_wrong_setting_is_answered_with_what_to_write() {
-        assert!(Config::parse(GOOD.into(), Path::new("")).is_ok());
-        let cases = [
-            // Quotes, lists, numbers.
-            ("\"net.rnn\"", "net.rnn", "stand in quotes: `file = \"net.rnn\"`"),
-            ("\"text\"", "text", "stand in quotes: `kind = \"text\"`"),
-            ("[\"a.txt\"]", "[a.txt, b.txt]", "`files = [\"a.txt\", \"b.txt\"]`"),
-            ("[\"a.txt\"]", "\"a.txt\"", "`files = [\"a.txt\"]`"),
-            ("\"text\"", "“text”", "write plain quotes"),
-            ("\"net.rnn\"", "\"net.rnn", "is the quote that ends it missing?"),
-            ("window = 8", "window = \"8\"", "without quotes: `window = 8`"),
-            ("window = 8", "window = 8.0", "without a point"),
-            ("updates = 10", "updates = 1e3", "without an exponent"),
-            ("updates = 10", "updates = 1,000", "numbers have no commas: `updates = 1000`"),
-            ("window = 8", "window = -8", "expected a whole number, at least 0"),
-            ("overwrite = true", "overwrite = True", "write `overwrite = true`"),
-            (
-                "overwrite = true",
-                "overwrite = \"true\"",
-                "`overwrite = true` or `overwrite = false`, without quotes",
-            ),
-            ("[\"a.txt\"]", "[\"a.txt\"]\nvalidation = 5%", "write a share of 1: `validation = 0.05`"),
-            ("window = 8", "window =", "write a value: `window = ...`"),
-            ("window = 8", "window = 8\nbetas = [0.9, 0.99, 0.999]", "expected a list of 2 numbers"),
-            ("window = 8", "window = 8\nbetas = [0.9]", "expected a list of 2 numbers"),
-            // A share of the data, and files of their own.
-            ("[\"a.txt\"]", "[\"a.txt\"]\nvalidation = \"val.txt\"", "`validation_files = [\"val.txt\"]`"),
-            (
-                "[\"a.txt\"]",
-                "[\"a.txt\"]\ntest = [\"b.txt\", \"c.txt\"]",
-                "`test_files = [\"b.txt\", \"c.txt\"]`",
-            ),
-            ("[\"a.txt\"]", "[\"a.txt\"]\nvalidation = \"0.1\"", "without quotes: `validation = 0.1`"),
-            ("window = 8", "window = \"long\"", "a number belongs here, without quotes"),
-            // Signs of other languages.
-            ("window = 8", "window: 8", "a setting is written `window = 8`"),
-            ("window = 8", "window = 8 // frames", "a comment begins with `#`"),
-            ("[network]", "{\"network\": {}}", "settings are TOML, not JSON"),
-            // Names.
-            ("window = 8", "windows = 8", "did you mean `window`?"),
-            ("window = 8", "bptt = 8", "it is called `window`"),
-            ("streams = 2", "batch_size = 2", "it is called `streams`"),
-            ("updates = 10", "epochs = 10", "it is called `updates`"),
-            ("updates = 10", "lr = 0.1", "it is called `learning_rate`"),
-            ("overwrite = true", "seed = 3", "`seed` belongs into the section `[training]`"),
-            ("overwrite = true", "lr = 3", "`learning_rate` belongs into the section `[training]`"),
-            ("[run]", "[train]", "it is called `training`"),
-            ("[run]", "[runs]", "did you mean `run`?"),
-            ("\"cross_entropy\"", "\"mse\"", "did you mean `mean_squared_error`?"),
-            ("\"cross_entropy\"", "\"cross_entropi\"", "did you mean `cross_entropy`?"),
-            ("\"text\"", "\"txt\"", "did you mean `text`?"),
-            ("window = 8", "", "write `window = ...` in this section"),
-            ("[run]\noverwrite = true\n", "[run]\noverwrite = true\noverwrite = true\n", "it is there twice"),
-        ];
-        for (from, to, help) in cases {
-            assert!(GOOD.contains(from), "{from}");
-            let error = Config::parse(GOOD.replace(from, to), Path::new("")).unwrap_err();
-            assert!(error.contains(help), "{to}\n{error}");
-        }
-        let without = GOOD.replace("[network]\nfile = \"net.rnn\"\n", "");
-        let error = Config::parse(without, Path::new("")).unwrap_err();
-        assert!(error.contains("write a section `[network]`"), "{error}");
-    }
 }

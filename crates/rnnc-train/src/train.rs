@@ -1,62 +1,28 @@
 //! A whole run: all that it takes is read, checked and made, and then it goes on to its end.
 
 use crate::checkpoint::Checkpoint;
-use crate::config::{Config, DataKind};
+use crate::config::DataKind;
 use crate::diagnosis;
 use crate::directory::RunDirectory;
 use crate::error::TrainError;
 use crate::evaluation::Evaluator;
-use crate::observer::{Evaluated, Event, Observer};
-use crate::parts::read_data;
+use crate::job::{Job, Summary};
+use crate::observer::{Event, Observer};
 use crate::run::{Parts, Run};
 use crate::sample::Sampler;
 use crate::sequences::Sequences;
+use crate::split::read_data;
 use crate::trainer::{MakeExecutor, Trainer};
-use rnnc_graph::{Graph, count};
+use rnnc_graph::count;
 use rnnc_io::Weights;
 use rnnc_plan::{ExecutionConfig, Plan};
-use std::sync::atomic::AtomicBool;
-
-/// What is to be done.
-pub struct Job<'a> {
-    /// How.
-    pub config: &'a Config,
-    /// The network that `config.network` names.
-    pub network: &'a Graph,
-    /// The text that it was compiled from.
-    pub network_text: &'a str,
-    /// Makes the executor that `config.run.executor` names. Setups have the precision in which the run that goes on began,
-    /// or the default one.
-    pub make: MakeExecutor<'a>,
-    /// Go on from the run directory's checkpoint.
-    pub resume: bool,
-    /// Once true, the run ends after the current window, with a checkpoint.
-    pub stop: &'a AtomicBool,
-}
-
-/// How a run ended.
-#[derive(Clone, Debug)]
-pub struct Summary {
-    /// Where it is.
-    pub directory: RunDirectory,
-    /// Updates made, over all sittings.
-    pub updates: u64,
-    /// Seconds of training, over all sittings.
-    pub seconds: f64,
-    /// Whether it was stopped before its end.
-    pub stopped: bool,
-    /// The loss on the validation data at the end.
-    pub validation: Option<Evaluated>,
-    /// The loss on the test data.
-    pub test: Option<Evaluated>,
-}
 
 /// Trains as the job says.
 ///
 /// # Errors
 /// All input is checked before the first window, and before anything is written: settings, data and targets of all parts,
 /// the sample's prompt, the checkpoint to go on from; and all executors are made. After that: a loss, gradient, weight or
-/// moment that is not finite (the last checkpoint is kept), and a last checkpoint that cannot be written (the one before is
+/// slot that is not finite (the last checkpoint is kept), and a last checkpoint that cannot be written (the one before is
 /// kept).
 pub fn train(job: &Job<'_>, observer: &mut dyn Observer) -> Result<Summary, TrainError> {
     let (config, training) = (job.config, &job.config.training);
@@ -109,6 +75,16 @@ pub fn train(job: &Job<'_>, observer: &mut dyn Observer) -> Result<Summary, Trai
                  number, begin a new run with the weights of this one: `weights = {:?}` in `[network]`",
                 training.streams,
                 count(before, "stream"),
+                RunDirectory::checkpoint(directory)
+            )));
+        }
+        let (before, now) = (checkpoint.identity.optimizer, training.optimizer.optimizer());
+        if before != now {
+            return Err(TrainError::Setting(format!(
+                "`training.optimizer` must be {:?}, not {:?}, for the run to go on: what its checkpoint keeps of each weight is \
+                 {0}'s. To train with another, begin a new run with the weights of this one: `weights = {:?}` in `[network]`",
+                before.name(),
+                now.name(),
                 RunDirectory::checkpoint(directory)
             )));
         }

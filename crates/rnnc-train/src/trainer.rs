@@ -10,13 +10,13 @@ use crate::config::TrainingConfig;
 use crate::diagnosis;
 use crate::error::TrainError;
 use crate::identity::{RunIdentity, hash_of};
-use crate::loss::LossNetwork;
+use crate::losses::LossNetwork;
 use crate::sequences::Sequences;
 use rnnc_graph::{count, name_key};
 use rnnc_io::Weights;
 use rnnc_plan::{
-    ExecutionConfig, Executor, ExecutorError, ParameterArray, Plan, PlanOptions, Update, Values, ValuesMut,
-    check_available,
+    ExecutionConfig, Executor, ExecutorError, ParameterArray, Plan, PlanOptions, SettingError, Update,
+    Values, ValuesMut, check_available,
 };
 use std::mem;
 
@@ -146,6 +146,7 @@ impl Trainer {
             threads,
             seed: config.seed,
             training: true,
+            optimizer: config.optimizer.optimizer(),
             ..ExecutionConfig::new(streams, window)
         };
         let mut executor = make(plan, execution)?;
@@ -165,6 +166,7 @@ impl Trainer {
             executor: executor.name().into(),
             threads: executor.config().threads,
             precision: executor.config().precision,
+            optimizer: executor.config().optimizer,
             settings: config.settings(),
         };
         Ok(Trainer {
@@ -260,11 +262,9 @@ impl Trainer {
         let learning_rate = self.config.learning_rate_at(update);
         let gradient_norm = self.executor.update(&Update {
             learning_rate,
-            beta1: self.config.betas[0],
-            beta2: self.config.betas[1],
-            epsilon: self.config.epsilon,
             step: update,
             clip_norm: self.config.clip_norm,
+            optimizer: self.config.optimizer,
         })?;
         if !gradient_norm.is_finite() {
             let problem = self.find_non_finite_gradient()?;
@@ -315,15 +315,16 @@ impl Trainer {
     /// weights that are no more.
     pub fn checkpoint(&self, seconds: f64) -> Result<Checkpoint, TrainError> {
         let graph = &self.network.graph;
-        // In double precision, three for each weight.
+        let slots = self.identity.optimizer.slots().len();
+        // In double precision, one of each weight and one of each slot.
         let count: u128 = graph.weights().iter().map(|w| w.len() as u128).sum();
-        check_available("a checkpoint", 24 * count)?;
+        check_available("a checkpoint", 8 * (1 + slots as u128) * count)?;
+        let slot = |slot| Weights::of(&*self.executor, graph, ParameterArray::Slot(slot));
         Ok(Checkpoint {
             identity: self.identity.clone(),
             progress: Progress { updates: self.updates, position: self.position, seconds },
             weights: Weights::of(&*self.executor, graph, ParameterArray::Weight)?,
-            moment1: Weights::of(&*self.executor, graph, ParameterArray::Moment1)?,
-            moment2: Weights::of(&*self.executor, graph, ParameterArray::Moment2)?,
+            slots: (0..slots).map(slot).collect::<Result<_, _>>()?,
             state: self.executor.state()?,
         })
     }
@@ -332,12 +333,17 @@ impl Trainer {
     /// step are the same too.
     ///
     /// # Errors
-    /// A checkpoint whose state does not fit: of another number of streams, or of other delays.
+    /// A checkpoint whose state does not fit: of another number of streams, or of other delays; one of another optimizer.
     pub fn restore(&mut self, checkpoint: &Checkpoint) -> Result<(), TrainError> {
+        let (expected, found) = (self.identity.optimizer.name(), checkpoint.identity.optimizer.name());
+        if expected != found {
+            return Err(ExecutorError::from(SettingError::Optimizer { expected, found }).into());
+        }
         self.executor.set_state(&checkpoint.state)?;
         checkpoint.weights.put_into(&mut *self.executor, ParameterArray::Weight)?;
-        checkpoint.moment1.put_into(&mut *self.executor, ParameterArray::Moment1)?;
-        checkpoint.moment2.put_into(&mut *self.executor, ParameterArray::Moment2)?;
+        for (slot, values) in checkpoint.slots.iter().enumerate() {
+            values.put_into(&mut *self.executor, ParameterArray::Slot(slot))?;
+        }
         self.updates = checkpoint.progress.updates;
         self.position = checkpoint.progress.position;
         self.kept = checkpoint.state.kept_frames(self.executor.plan(), self.executor.config());

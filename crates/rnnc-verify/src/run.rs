@@ -96,8 +96,10 @@ pub fn weight_arrays(executor: &dyn Executor, part: ParameterArray) -> Result<Ve
     let what = match part {
         ParameterArray::Weight => "weight",
         ParameterArray::Gradient => "gradient of",
-        ParameterArray::Moment1 => "first moment of",
-        ParameterArray::Moment2 => "second moment of",
+        // One that there is none of, the executor refuses.
+        ParameterArray::Slot(slot) => {
+            executor.config().optimizer.slots().get(slot).map_or("no slot", |slot| slot.name)
+        }
     };
     let weights = executor.plan().forward.weights().iter().enumerate().map(|(place, weight)| {
         let mut values = vec![0.0; weight.len()];

@@ -25,7 +25,9 @@
 #![cfg_attr(not(feature = "cpu"), doc = "```ignore")]
 //! use rnnc::cpu::CpuExecutor;
 //! use rnnc::io::Weights;
-//! use rnnc::plan::{ExecutionConfig, Executor, ParameterArray, Plan, PlanOptions, Update, Values, ValuesMut};
+//! use rnnc::plan::{
+//!     ExecutionConfig, Executor, OptimizerSettings, ParameterArray, Plan, PlanOptions, Update, Values, ValuesMut,
+//! };
 //!
 //! let text = "
 //!     network leaky {
@@ -50,8 +52,8 @@
 //!     losses.push(y.iter().map(|y| 0.5 * y * y).sum::<f32>());
 //!     // The loss is half the sum of squares: its gradient is y.
 //!     executor.backward(4, &[Some(Values::F32(&y))])?;
-//!     let (learning_rate, beta1, beta2, epsilon) = (0.01, 0.9, 0.999, 1e-8);
-//!     executor.update(&Update { learning_rate, beta1, beta2, epsilon, step, clip_norm: None })?;
+//!     let (learning_rate, optimizer) = (0.01, OptimizerSettings::default());
+//!     executor.update(&Update { learning_rate, step, clip_norm: None, optimizer })?;
 //! }
 //! assert!(losses[9] < losses[0]);
 //! # Ok::<(), Box<dyn std::error::Error>>(())

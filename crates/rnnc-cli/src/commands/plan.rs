@@ -9,7 +9,7 @@ use rnnc_cpu::Foreseen;
 use rnnc_cuda::device::Device;
 use rnnc_cuda::driver::{Cuda, Driver};
 use rnnc_cuda::explain::explain;
-use rnnc_plan::{ExecutionConfig, ExecutorError, Plan as Lowered, PlanOptions};
+use rnnc_plan::{ExecutionConfig, ExecutorError, Optimizer, Plan as Lowered, PlanOptions};
 use std::io::Write;
 use std::path::PathBuf;
 
@@ -36,6 +36,9 @@ pub struct Plan {
     /// Plan the forward pass only
     #[arg(long)]
     inference: bool,
+    /// Whose slots training takes memory for, as `optimizer` in a file of settings [default: adam]
+    #[arg(long, conflicts_with = "inference", value_name = "NAME", value_parser = optimizer)]
+    optimizer: Option<Optimizer>,
     /// Plan the gradients of the inputs too, as `bench` and `grad` do
     #[arg(long, conflicts_with = "inference")]
     input_gradients: bool,
@@ -98,7 +101,9 @@ impl Plan {
         };
         let plan = Lowered::new(&graph, options)?;
         let precision = self.precision.unwrap_or_default().of_config();
-        let config = ExecutionConfig { precision, ..ExecutionConfig::new(self.streams, self.frames) };
+        let optimizer = self.optimizer.unwrap_or_default();
+        let config =
+            ExecutionConfig { precision, optimizer, ..ExecutionConfig::new(self.streams, self.frames) };
         let mut text = match self.executor {
             ExecutorKind::Cpu => {
                 if self.device.is_some() {
@@ -154,6 +159,11 @@ impl Plan {
             }
         }
     }
+}
+
+fn optimizer(name: &str) -> Result<Optimizer, String> {
+    let known: Vec<String> = Optimizer::NAMES.iter().map(|name| format!("`{name}`")).collect();
+    Optimizer::from_name(name).ok_or_else(|| format!("there are {}", in_words(&known)))
 }
 
 fn known_device(name: &str) -> Result<Device, BadInput> {

@@ -200,6 +200,14 @@ fn plans_are_printed_for_people_and_tools_and_as_pictures() {
     assert!(refused.contains("`--verbose` goes with `--format text`"), "{refused}");
     let json = sandbox.succeeds("plan net.rnn --streams 2 --frames 64 --format json");
     assert!(serde_json::from_str::<serde_json::Value>(&json).unwrap().is_object());
+    let state = |optimizer: &str| {
+        let json = sandbox.succeeds(&format!("plan net.rnn --format json --optimizer {optimizer}"));
+        let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+        json["memory"]["optimizer_state"].as_u64().unwrap()
+    };
+    assert_eq!(state("adam"), 2 * state("sgd"));
+    assert!(sandbox.fails(2, "plan net.rnn --optimizer adem").contains("there are `adam`, "));
+    sandbox.fails(2, "plan net.rnn --optimizer sgd --inference");
     assert!(sandbox.succeeds("plan net.rnn --format dot").starts_with("digraph"));
     assert_eq!(sandbox.succeeds("plan net.rnn --format svg --output net.svg"), "");
     let svg = sandbox.read("net.svg");

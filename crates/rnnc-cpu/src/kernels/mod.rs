@@ -16,12 +16,11 @@
 //! | [`direct`] | the same with weights as they lie, for one or two rows |
 //! | [`outer`] | gradients of weights: sums of outer products over all frames |
 //! | [`tile`] | how workers share such a gradient |
-//! | [`adam`] | the optimizer's step |
+//! | [`optimizer`] | an optimizer's step |
 //!
 //! Kernels check nothing they could not check cheaply: each says what it asks of its arguments. None
 //! allocates.
 
-pub mod adam;
 pub mod ahead;
 #[cfg(test)]
 mod check;
@@ -31,6 +30,7 @@ pub mod functions;
 pub mod isa;
 mod lane;
 pub mod numbers;
+pub mod optimizer;
 pub mod outer;
 pub mod pack;
 pub mod recurrence;

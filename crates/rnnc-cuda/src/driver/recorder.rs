@@ -153,22 +153,9 @@ impl Recorder {
 
     /// Every address of the arguments is none, or that of something allocated.
     fn check_args(&self, args: &Args) -> Result<(), DriverError> {
-        let Args {
-            values,
-            weights,
-            gradients,
-            moments1,
-            moments2,
-            scratch,
-            since_reset,
-            ahead,
-            run,
-            counters,
-            ..
-        } = *args;
-        for address in
-            [values, weights, gradients, moments1, moments2, scratch, since_reset, ahead, run, counters]
-        {
+        let Args { values, weights, gradients, slots, scratch, since_reset, ahead, run, counters, .. } =
+            *args;
+        for address in [values, weights, gradients, slots, scratch, since_reset, ahead, run, counters] {
             if address != 0 {
                 self.place("launch", address, 1)?;
             }

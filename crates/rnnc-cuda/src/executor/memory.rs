@@ -4,6 +4,7 @@ use super::runner;
 use crate::device::Device;
 use crate::driver::{Address, Args, Driver};
 use crate::program::{BufferPlace, Program, Region};
+use crate::stages::update::UPDATE_NUMBERS;
 use rnnc_plan::{ExecutionConfig, ExecutorError, ParameterArray, Plan, ResetTracker};
 use std::ops::Range;
 
@@ -13,15 +14,20 @@ pub(super) const NUMBER: u64 = 4;
 /// Numbers of 8 bytes before the tracker's steps since reset: `run` of the prelude.
 const RUN: usize = 16;
 
-/// The place in `run` of the first number of an update: `RUN_UPDATE` of the prelude.
+/// The place in `run` of the first number of an update: `RUN_LIMIT` of the prelude.
 const RUN_UPDATE: u64 = 2;
+
+const _: () = assert!(RUN_UPDATE as usize + UPDATE_NUMBERS <= RUN);
 
 /// Where everything is.
 pub(super) struct Memory {
     pub values: Address,
     weights: Address,
     gradients: Address,
-    moments: [Address; 2],
+    /// The optimizer's, one behind the other.
+    slots: Address,
+    /// Bytes of each.
+    slot_bytes: u64,
     pub scratch: Address,
     /// Of each lane, its part of the scratch region.
     lanes: Vec<Address>,
@@ -42,8 +48,8 @@ pub(crate) struct Sizes {
     pub values: usize,
     pub weights: usize,
     pub gradients: usize,
-    /// Each of the two.
-    pub moments: usize,
+    /// Of the optimizer, all of them.
+    pub slots: usize,
     pub scratch: usize,
     pub tracker: usize,
     pub counters: usize,
@@ -58,7 +64,7 @@ impl Sizes {
             weights: regions.weights,
             gradients: if regions.trained { regions.weights } else { 0 },
             // Derived weights have gradients, but are not updated.
-            moments: if regions.trained { plan.weights.len() } else { 0 },
+            slots: if regions.trained { config.optimizer.slots().len() * plan.weights.len() } else { 0 },
             // The norm of an update stands in the first two numbers.
             scratch: regions.scratch.max(moved.unwrap_or(0)).max(2),
             tracker: 2 * RUN + 2 * config.window * config.streams,
@@ -68,8 +74,8 @@ impl Sizes {
 
     /// Bytes of all of it.
     pub fn bytes(&self) -> u128 {
-        let Sizes { values, weights, gradients, moments, scratch, tracker, counters } = *self;
-        let numbers = [values, weights, gradients, moments, moments, scratch, tracker, counters];
+        let Sizes { values, weights, gradients, slots, scratch, tracker, counters } = *self;
+        let numbers = [values, weights, gradients, slots, scratch, tracker, counters];
         numbers.iter().map(|&numbers| numbers as u128 * u128::from(NUMBER)).sum()
     }
 }
@@ -93,7 +99,8 @@ impl Memory {
             values: take(sizes.values)?,
             weights: take(sizes.weights)?,
             gradients: take(sizes.gradients)?,
-            moments: [take(sizes.moments)?, take(sizes.moments)?],
+            slots: take(sizes.slots)?,
+            slot_bytes: plan.weights.len() as u64 * NUMBER,
             scratch,
             lanes: program.lanes.iter().map(|&first| scratch + first as u64 * NUMBER).collect(),
             tracker: take(sizes.tracker)?,
@@ -106,10 +113,8 @@ impl Memory {
 
     /// Gives all of it back.
     pub fn free(&self, driver: &mut dyn Driver) {
-        let Memory {
-            values, weights, gradients, moments: [m1, m2], scratch, tracker, counters, waiting, ..
-        } = *self;
-        let all = [values, weights, gradients, m1, m2, scratch, tracker, counters, waiting];
+        let Memory { values, weights, gradients, slots, scratch, tracker, counters, waiting, .. } = *self;
+        let all = [values, weights, gradients, slots, scratch, tracker, counters, waiting];
         all.into_iter().filter(|&address| address != 0).for_each(|address| driver.free(address));
     }
 
@@ -133,8 +138,7 @@ impl Memory {
         match part {
             ParameterArray::Weight => self.weights,
             ParameterArray::Gradient => self.gradients,
-            ParameterArray::Moment1 => self.moments[0],
-            ParameterArray::Moment2 => self.moments[1],
+            ParameterArray::Slot(slot) => self.slots + slot as u64 * self.slot_bytes,
         }
     }
 
@@ -150,8 +154,7 @@ impl Memory {
             values: self.values,
             weights: self.weights,
             gradients: self.gradients,
-            moments1: self.moments[0],
-            moments2: self.moments[1],
+            slots: self.slots,
             scratch: self.lane(lane),
             since_reset,
             ahead: since_reset + self.rows * NUMBER,

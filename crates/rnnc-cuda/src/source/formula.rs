@@ -1,8 +1,9 @@
-//! Formulas, printed as functions of CUDA C++: activations, and the optimizer's step.
+//! Formulas, printed as functions of CUDA C++: activations, and the steps of optimizers.
 
 use crate::places::float;
 use rnnc_graph::{Activation, Function, Number};
-use rnnc_plan::{AdamSettings, AdamSlots, adam};
+use rnnc_plan::Optimizer;
+use rnnc_plan::optimizers::{Rule, Visitor};
 use std::cell::RefCell;
 use std::ops::{Add, Div, Mul, Neg, Sub};
 
@@ -167,30 +168,39 @@ fn definition(function: Function) -> String {
 pub(crate) fn definitions() -> String {
     let functions = Activation::ALL.into_iter().flat_map(|f| [Function::Apply(f), Function::Derivative(f)]);
     let all: String = functions.map(definition).collect();
-    format!("// The activations, and their derivatives.\n{all}\n// The optimizer's step.\n{}\n", optimizer())
+    format!("// The activations, and their derivatives.\n{all}\n")
 }
 
-/// Adam's step, which changes a weight and what is kept beside it.
-fn optimizer() -> String {
-    STATEMENTS.take();
-    let argument = |name: &str| Text::of(name.into());
-    let slots = AdamSlots { weight: argument("weight"), mean: argument("mean"), root: argument("root") };
-    let gradient = argument("gradient");
-    let settings = AdamSettings {
-        rate: argument("rate"),
-        beta1: argument("beta1"),
-        rest1: argument("rest1"),
-        beta2: argument("beta2"),
-        rest2: argument("rest2"),
-        epsilon: argument("epsilon"),
-    };
-    let slots = adam(slots, gradient, &settings);
-    let statements = STATEMENTS.take().join("\n    ");
-    let [weight, mean, root] = [slots.weight, slots.mean, slots.root].map(Text::name);
-    format!(
-        "DEVICE void adam(float& weight, float gradient, float& mean, float& root, float rate, float beta1, float rest1, \
-         float beta2, float rest2, float epsilon) {{\n    {statements}\n    weight = {weight};\n    mean = {mean};\n    root = {root};\n}}\n"
-    )
+/// The step of an optimizer, which changes a weight and what is kept beside it. It is called as the rule is.
+pub(crate) fn step(optimizer: Optimizer) -> String {
+    optimizer.visit(Step)
+}
+
+struct Step;
+
+impl Visitor for Step {
+    type Output = String;
+
+    fn visit<R: Rule<S, V, K>, const S: usize, const V: usize, const K: usize>(self) -> String {
+        STATEMENTS.take();
+        let argument = |name: &str| Text::of(name.into());
+        let (slots, numbers) = (R::SLOTS.map(|slot| slot.name), R::NUMBERS.map(|number| number.name));
+        let (weight, gradient) = (argument("weight"), argument("gradient"));
+        let (weight, kept) = R::step(weight, gradient, slots.map(argument), numbers.map(argument));
+        let statements = STATEMENTS.take().join("\n    ");
+        let parameters: String = slots
+            .iter()
+            .map(|slot| format!(", float& {slot}"))
+            .chain(numbers.iter().map(|n| format!(", float {n}")))
+            .collect();
+        let kept: String =
+            slots.iter().zip(kept).map(|(slot, kept)| format!("\n    {slot} = {};", kept.name())).collect();
+        format!(
+            "DEVICE void step_{}(float& weight, float gradient{parameters}) {{\n    {statements}\n    weight = {};{kept}\n}}\n",
+            R::NAME,
+            weight.name()
+        )
+    }
 }
 
 #[cfg(test)]

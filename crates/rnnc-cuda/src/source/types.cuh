@@ -7,8 +7,7 @@ struct Args {
     float* values;        // the plan's buffers
     float* weights;       // the flat weights
     float* gradients;     // the flat gradients
-    float* moments1;      // Adam's
-    float* moments2;
+    float* slots;         // the optimizer's, one behind the other
     float* scratch;       // copies of rows, partial sums
     const u32* since_reset;      // [window, streams]: frames since the last reset
     const u32* ahead;     // [window, streams]: frames until the next reset, or the window's end
@@ -19,6 +18,6 @@ struct Args {
 };
 
 // Places in `run`: the absolute number of the window's first frame (as a signed number), the seed of dropout masks, then
-// the update's numbers (see stages/update.rs): floats in the low halves, but for the limit, which is a double's bits.
-enum { RUN_BEFORE = 0, RUN_SEED = 1, RUN_UPDATE = 2 };
-enum { RUN_RATE = RUN_UPDATE, RUN_BETA1, RUN_BETA2, RUN_REST1, RUN_REST2, RUN_EPSILON, RUN_LIMIT };
+// an update: the limit of the gradients' norm, which is a double's bits, and the step's numbers (see stages/update.rs),
+// floats in the low halves.
+enum { RUN_BEFORE = 0, RUN_SEED = 1, RUN_LIMIT = 2, RUN_NUMBERS = 3 };

@@ -2,6 +2,7 @@
 
 use super::first_fit::FirstFit;
 use crate::ir::{Buffer, BufferId, Plan};
+use crate::optimizers::Optimizer;
 use rnnc_graph::LayerKind;
 use std::collections::HashMap;
 
@@ -40,8 +41,8 @@ pub struct Memory {
     pub weights: u128,
     /// Their gradients.
     pub gradients: u128,
-    /// Adam's moments.
-    pub moments: u128,
+    /// The optimizer's slots.
+    pub slots: u128,
     /// What the executor takes beside: weights packed for its kernels, and what workers compute with.
     pub working: u128,
 }
@@ -49,7 +50,7 @@ pub struct Memory {
 impl Memory {
     /// All of it.
     pub fn total(self) -> u128 {
-        self.buffers + self.weights + self.gradients + self.moments + self.working
+        self.buffers + self.weights + self.gradients + self.slots + self.working
     }
 }
 
@@ -114,14 +115,15 @@ impl Plan {
         ranges.map(|(pass, (from, to))| (levels[pass + from], levels[pass + to])).collect()
     }
 
-    /// What running takes where buffers are so placed, but for what the executor takes beside.
-    pub fn memory(&self, placement: &Placement) -> Memory {
+    /// What running takes where buffers are so placed and that optimizer is to make updates, but for what the executor takes
+    /// beside.
+    pub fn memory(&self, placement: &Placement, optimizer: Optimizer) -> Memory {
         let weights = self.weights.total() as u128 * 4;
-        let (gradients, moments) = match self.backward_pass {
-            Some(_) => (weights, 2 * self.weights.len() as u128 * 4),
+        let (gradients, slots) = match self.backward_pass {
+            Some(_) => (weights, optimizer.slots().len() as u128 * self.weights.len() as u128 * 4),
             None => (0, 0),
         };
-        Memory { buffers: placement.total, weights, gradients, moments, working: 0 }
+        Memory { buffers: placement.total, weights, gradients, slots, working: 0 }
     }
 }
 

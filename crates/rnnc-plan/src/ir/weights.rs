@@ -1,4 +1,4 @@
-//! Where weights lie in one flat buffer. Gradients and moments lie in others alike.
+//! Where weights lie in one flat buffer. Gradients and the optimizer's slots lie in others alike.
 
 use super::views::Matrix;
 use rnnc_graph::{Submatrix, WeightId};

@@ -7,6 +7,7 @@ use super::errors::ExecutorError;
 use super::update::Update;
 use super::values::{NO_SYMBOL, ParameterArray, Values, ValuesMut};
 use crate::ir::Plan;
+use crate::optimizers::SettingError;
 use rnnc_graph::{Graph, Layer, LayerId, LayerKind, Output, StateAdjoint, WeightId, state_vectors};
 
 impl Plan {
@@ -183,9 +184,10 @@ impl Plan {
     /// Checks which array of which weight is read or written, and the number of its values.
     ///
     /// # Errors
-    /// No such weight; the wrong number of values; gradients or moments of a plan without gradients.
+    /// No such weight or slot; the wrong number of values; gradients or slots of a plan without gradients.
     pub fn check_weight(
         &self,
+        config: ExecutionConfig,
         part: ParameterArray,
         weight: WeightId,
         found: usize,
@@ -196,7 +198,14 @@ impl Plan {
         }
         let weight = self.forward.weight_at(weight);
         check_len(&weight.name, &weight.shape, found)?;
-        if part == ParameterArray::Weight { Ok(()) } else { self.check_trained().map(drop) }
+        if part != ParameterArray::Weight {
+            self.check_trained()?;
+        }
+        let slots = config.optimizer.slots().len();
+        match part {
+            ParameterArray::Slot(slot) if slot >= slots => Err(no_such("the slot's number", slot, slots)),
+            _ => Ok(()),
+        }
     }
 
     /// Checks what [`write`](crate::Executor::write) is given.
@@ -205,11 +214,12 @@ impl Plan {
     /// Those of [`Plan::check_weight`]; symbols; a number that single precision cannot hold.
     pub fn check_written(
         &self,
+        config: ExecutionConfig,
         part: ParameterArray,
         weight: WeightId,
         values: Values<'_>,
     ) -> Result<(), ExecutorError> {
-        self.check_weight(part, weight, values.len())?;
+        self.check_weight(config, part, weight, values.len())?;
         match values {
             Values::F32(_) => Ok(()),
             Values::F64(numbers) => check_single(&self.forward.weight_at(weight).name, numbers),
@@ -223,9 +233,14 @@ impl Plan {
     /// Checks what [`update`](crate::Executor::update) is given.
     ///
     /// # Errors
-    /// A plan without gradients; settings that [`Update::check`] refuses.
-    pub fn check_update(&self, update: &Update) -> Result<(), ExecutorError> {
+    /// A plan without gradients; another optimizer than the config's; settings that [`Update::check`] refuses.
+    pub fn check_update(&self, config: ExecutionConfig, update: &Update) -> Result<(), ExecutorError> {
         self.check_trained()?;
+        let (expected, found) = (config.optimizer, update.optimizer.optimizer());
+        if expected != found {
+            let (expected, found) = (expected.name(), found.name());
+            return Err(SettingError::Optimizer { expected, found }.into());
+        }
         update.check()
     }
 

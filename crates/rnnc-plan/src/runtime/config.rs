@@ -1,5 +1,7 @@
 //! How a plan is to be run.
 
+use crate::optimizers::Optimizer;
+
 /// How a plan is to be run.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ExecutionConfig {
@@ -18,6 +20,8 @@ pub struct ExecutionConfig {
     pub training: bool,
     /// How coarsely products of matrices may round their operands.
     pub precision: Precision,
+    /// Whose slots there are, if the plan has gradients: updates are steps of this one.
+    pub optimizer: Optimizer,
 }
 
 /// How coarsely products of matrices may round their operands. Sums are in single precision, and all else is; an executor
@@ -34,7 +38,8 @@ pub enum Precision {
 }
 
 impl ExecutionConfig {
-    /// B streams in windows of `frames` frames, all of them new, on all cores, without dropout, in single precision.
+    /// B streams in windows of `frames` frames, all of them new, on all cores, without dropout, in single precision, for updates
+    /// by Adam.
     pub fn new(streams: usize, frames: usize) -> ExecutionConfig {
         ExecutionConfig {
             streams,
@@ -44,6 +49,7 @@ impl ExecutionConfig {
             seed: 0,
             training: false,
             precision: Precision::F32,
+            optimizer: Optimizer::Adam,
         }
     }
 }

@@ -1,5 +1,6 @@
 //! What executors refuse, and what may fail.
 
+use crate::optimizers::SettingError;
 use rnnc_graph::count;
 use thiserror::Error;
 
@@ -16,16 +17,9 @@ pub enum ExecutorError {
         /// What was given.
         found: usize,
     },
-    /// A setting of an update outside its bounds.
-    #[error("{what} must be {expected}, not {found:?}")]
-    Setting {
-        /// Which.
-        what: &'static str,
-        /// The bounds.
-        expected: &'static str,
-        /// What was given.
-        found: f64,
-    },
+    /// A setting of an update that is refused.
+    #[error(transparent)]
+    Setting(#[from] SettingError),
     /// An array of the wrong length.
     #[error("`{name}` must hold {expected} values ({shape}), not {found}")]
     Length {

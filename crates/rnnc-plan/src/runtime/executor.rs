@@ -121,7 +121,7 @@ pub trait Executor: Send {
     ) -> Result<(), ExecutorError>;
 
     /// All that calls of [`step`](ExecutionConfig::step) frames, forward and backward, will read of the frames run so far: with
-    /// it and the weights (and their moments), another executor of the same plan and config goes on as this one does.
+    /// it and the weights (and their slots), another executor of the same plan and config goes on as this one does.
     fn state(&self) -> Result<State, ExecutorError>;
 
     /// The same without the kept frames: all that forward calls will read. Much less, where the step is shorter than

@@ -2,9 +2,8 @@
 //!
 //! `executor.rs` has the trait, `config.rs`, `values.rs` and `errors.rs` what goes in and comes out; `checks.rs` refuses wrong
 //! arguments; `tracker.rs` says which reads cross a reset; `state.rs` has what a run carries from window to window; `dropout.rs`
-//! draws masks; `available.rs` asks for memory; `update.rs` is the optimizer's step with its settings, `adam.rs` its formula.
+//! draws masks; `available.rs` asks for memory; `update.rs` is one step of an optimizer (`../optimizers/`).
 
-mod adam;
 mod available;
 mod checks;
 mod config;
@@ -16,7 +15,6 @@ mod tracker;
 mod update;
 mod values;
 
-pub use adam::{AdamSettings, AdamSlots, adam};
 pub use available::check_available;
 pub use checks::{check_len, check_range, check_resets};
 pub use config::{ExecutionConfig, Precision};
@@ -24,5 +22,5 @@ pub use errors::ExecutorError;
 pub use executor::Executor;
 pub use state::{History, Kept, State};
 pub use tracker::ResetTracker;
-pub use update::{Bounds, Update};
+pub use update::Update;
 pub use values::{NO_SYMBOL, ParameterArray, Values, ValuesMut};

@@ -1,5 +1,7 @@
 //! Numbers into an executor, and out of it.
 
+use crate::optimizers::Optimizer;
+
 /// Numbers handed to an executor.
 #[derive(Clone, Copy, Debug)]
 pub enum Values<'a> {
@@ -61,8 +63,13 @@ pub enum ParameterArray {
     Weight,
     /// Its gradient, as the last [`Executor::backward`](super::Executor::backward) left it.
     Gradient,
-    /// Adam's mean of gradients.
-    Moment1,
-    /// The root of Adam's mean of squared gradients.
-    Moment2,
+    /// What the optimizer keeps of it: one of [`Optimizer::slots`], by its place.
+    Slot(usize),
+}
+
+impl ParameterArray {
+    /// All that training changes: the weight, and the optimizer's slots.
+    pub fn trained(optimizer: Optimizer) -> impl Iterator<Item = ParameterArray> {
+        [ParameterArray::Weight].into_iter().chain((0..optimizer.slots().len()).map(ParameterArray::Slot))
+    }
 }

@@ -4,7 +4,10 @@ use crate::support::{Workplace, reference, text_network};
 use rnnc_cpu::CpuExecutor;
 use rnnc_graph::{Activation, Connect, Graph};
 use rnnc_io::{Array, Elements, Precision as FilePrecision, Weights};
-use rnnc_plan::{ExecutionConfig, Executor, ExecutorError, ParameterArray, Plan, Precision, Values};
+use rnnc_plan::{
+    ExecutionConfig, Executor, ExecutorError, Optimizer, OptimizerSettings, ParameterArray, Plan, Precision,
+    Values,
+};
 use rnnc_train::{About, Event, Metrics, RunDirectory, Sampler, TrainError};
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -63,9 +66,10 @@ fn the_loss_falls_on_validation_text_and_the_directory_has_all_that_generate_nee
 
 #[test]
 fn a_run_that_was_stopped_resumes_to_the_same_bits() {
-    for training in
-        [SMALL, "streams = 3\nwindow = 12\nstep = 5\nupdates = 12\nwarmup = 4\ndecay = \"cosine\""]
-    {
+    let overlapping = "streams = 3\nwindow = 12\nstep = 5\nupdates = 12\nwarmup = 4\ndecay = \"cosine\"";
+    let of_each = Optimizer::NAMES.iter().map(|name| format!("{SMALL}\noptimizer = {name:?}"));
+    for training in of_each.chain([overlapping.into()]) {
+        let training = &*training;
         // Checkpoints change nothing either: the whole run has none but the last.
         let whole = Workplace::new(text_network(), training, "checkpoint_every = 100");
         let parts = Workplace::new(text_network(), training, "checkpoint_every = 2");
@@ -270,6 +274,45 @@ fn other_facts_of_a_resumed_run_are_warnings_and_another_number_of_streams_an_er
 }
 
 #[test]
+fn a_run_of_another_optimizer_does_not_go_on_and_says_what_to_do() {
+    let sgd = "optimizer = \"sgd\"\nmomentum = 0.9\nnesterov = true";
+    let mut place = Workplace::new(text_network(), &format!("{SMALL}\n{sgd}"), "");
+    place.train(false, |_| {}).unwrap();
+    let before = place.checkpoint();
+    assert_eq!((before.identity.optimizer, before.slots.len()), (Optimizer::Sgd, 1));
+    assert!(before.slots[0].0.iter().flatten().any(|v| *v != 0.0));
+    place.config.training.updates = Some(13);
+    place.config.training.optimizer = OptimizerSettings::new(Optimizer::Adam);
+    let error = place.train(true, |_| {}).unwrap_err();
+    assert!(error.is_bad_input());
+    let error = error.to_string();
+    assert!(
+        error.starts_with("`training.optimizer` must be \"sgd\", not \"adam\", for the run to go on"),
+        "{error}"
+    );
+    assert!(error.contains("begin a new run with the weights of this one: `weights = "), "{error}");
+    assert_eq!(place.checkpoint(), before);
+    // Another momentum is a setting like others.
+    let slower = OptimizerSettings::new(Optimizer::Sgd).with("momentum", &[0.5]).unwrap();
+    place.config.training.optimizer = slower;
+    let mut warnings = Vec::new();
+    let listen = |event: Event<'_>| {
+        if let Event::Warning(warning) = event {
+            warnings.push(warning.to_owned());
+        }
+    };
+    place.train(true, listen).unwrap();
+    let start = "the run differs from how it began: ";
+    assert_eq!(
+        warnings,
+        [
+            format!("{start}momentum (0.9 before, 0.5 now)"),
+            format!("{start}nesterov (true before, false now)")
+        ]
+    );
+}
+
+#[test]
 fn minutes_end_a_run_too() {
     let place = Workplace::new(text_network(), "streams = 2\nwindow = 12\nminutes = 0.002", "");
     let summary = place.train(false, |_| {}).unwrap();
@@ -331,7 +374,7 @@ fn the_trained_weights_are_those_of_the_executor() {
     let plan = rnnc_plan::Plan::new(&network.graph, rnnc_plan::PlanOptions::training(1, 2)).unwrap();
     let mut executor = reference(plan, rnnc_plan::ExecutionConfig::new(1, 2)).unwrap();
     let weights = Weights::initial(&network.graph, 5);
-    for part in [ParameterArray::Weight, ParameterArray::Moment1, ParameterArray::Moment2] {
+    for part in ParameterArray::trained(executor.config().optimizer) {
         weights.put_into(&mut *executor, part).unwrap();
         assert_eq!(Weights::of(&*executor, &network.graph, part).unwrap(), weights);
     }

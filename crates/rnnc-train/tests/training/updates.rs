@@ -3,7 +3,7 @@
 use crate::support::{dense, reference, symbol};
 use rnnc_graph::{Activation, Connect, Graph, Init, LayerKind, Start, WeightId};
 use rnnc_io::Weights;
-use rnnc_plan::{ExecutionConfig, Executor, ExecutorError, NO_SYMBOL, Plan};
+use rnnc_plan::{ExecutionConfig, Executor, ExecutorError, NO_SYMBOL, OptimizerSettings, Plan};
 use rnnc_train::{Column, Evaluator, Loss, MakeExecutor, Sequences, TrainError, Trainer, TrainingConfig};
 use std::sync::atomic::AtomicBool;
 
@@ -81,10 +81,17 @@ fn data_without_any_target_is_refused() {
 #[test]
 fn a_setting_out_of_its_bounds_is_refused_by_name_before_anything_else() {
     let config = TrainingConfig::new(1, 3, Loss::CrossEntropy);
+    let adam = |name, values: &[f64]| OptimizerSettings::default().with(name, values).unwrap();
     for (config, expected) in [
         (TrainingConfig { learning_rate: 1e39, ..config.clone() }, "`training.learning_rate` must be"),
-        (TrainingConfig { epsilon: 1e-60, ..config.clone() }, "`training.epsilon` must be"),
-        (TrainingConfig { betas: [0.9, f64::NAN], ..config.clone() }, "`training.betas` must be"),
+        (
+            TrainingConfig { optimizer: adam("epsilon", &[1e-60]), ..config.clone() },
+            "`training.epsilon` must be",
+        ),
+        (
+            TrainingConfig { optimizer: adam("betas", &[0.9, f64::NAN]), ..config.clone() },
+            "`training.betas` must be",
+        ),
         (TrainingConfig { clip_norm: Some(-1.0), ..config.clone() }, "`training.clip_norm` must be"),
         (TrainingConfig { window: 0, ..config.clone() }, "`training.window` must be"),
     ] {
@@ -218,9 +225,9 @@ fn with_spoilt_frames(loss: Loss, spoilt: Option<[f32; 2]>) -> Sequences {
         loss_mask.push(counts);
     }
     let [x, z, target] = columns;
-    let target = match loss {
-        Loss::CrossEntropy => Column::Symbols(symbols),
-        Loss::MeanSquaredError => Column::Numbers { size: 3, values: target },
+    let target = match loss.takes_symbols() {
+        true => Column::Symbols(symbols),
+        false => Column::Numbers { size: 3, values: target },
     };
     let starts = vec![0, if spoilt.is_some() { 4 } else { 2 }];
     let frames = loss_mask.len();
@@ -235,7 +242,7 @@ fn an_output_that_is_no_number_where_no_loss_counts_leaves_every_gradient_as_it_
         Ok(Box::new(rnnc_cpu::CpuExecutor::new(plan, config)?))
     };
     for make in [&reference as MakeExecutor<'_>, &cpu] {
-        for loss in [Loss::CrossEntropy, Loss::MeanSquaredError] {
+        for loss in Loss::ALL {
             let network = loss.of(&spoilt_output(), None).unwrap();
             let trained = |spoilt| {
                 let data = with_spoilt_frames(loss, spoilt);

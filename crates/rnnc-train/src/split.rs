@@ -1,14 +1,14 @@
-//! The data of a run in its parts: to train on, to validate and to test with.
+//! The data of a run, split: to train on, to validate and to test with.
 
 use crate::config::DataKind;
 use crate::data_files::DataFiles;
 use crate::error::TrainError;
-use crate::loss::{Loss, LossNetwork};
+use crate::job::Job;
+use crate::losses::{Loss, LossNetwork};
 use crate::sample::symbol_input;
 use crate::sequences::{Sequences, Split};
 use crate::series::read_series;
 use crate::text::Text;
-use crate::train::Job;
 use rnnc_graph::count;
 use rnnc_io::list;
 
@@ -83,10 +83,13 @@ fn read_files(job: &Job<'_>, network: &LossNetwork, files: DataFiles<'_>) -> Res
             let symbols = symbol_input(job.network)?;
             let problem =
                 |problem: String| TrainError::Network { network: job.network.name().into(), problem };
-            if config.training.loss != Loss::CrossEntropy {
-                return Err(problem(
-                    "text has symbols as targets: `training.loss` must be \"cross_entropy\"".into(),
-                ));
+            if !config.training.loss.takes_symbols() {
+                let of_symbols = Loss::ALL.into_iter().filter(|loss| loss.takes_symbols());
+                let names: Vec<String> = of_symbols.map(|loss| format!("{:?}", loss.name())).collect();
+                return Err(problem(format!(
+                    "text has symbols as targets: `training.loss` must be {}",
+                    names.join(" or ")
+                )));
             }
             if network.target_size < symbols.min(256) {
                 return Err(problem(format!(
