@@ -1,16 +1,18 @@
-//! From a plan and its schedule to programs: views become places in memory, registers become tiles (`map.rs`), products choose their
+//! From a plan and its schedule to programs: views become places in memory, registers become tiles (`tile.rs`), products choose their
 //! kernels.
 
-pub(crate) mod map;
+mod map;
 mod rounds;
 mod scan;
+mod tile;
 
 use crate::kernels::numbers::Bf16;
 use crate::kernels::pack::packed_len;
 use crate::memory::Aligned;
+use crate::places::{Ring, Source, StartPlace, Target};
 use crate::program::{
-    DepthCode, GatherOp, Kernel, LaneCode, OpCode, OuterOp, ProductOp, Program, ReduceOp, Ring, ScatterOp,
-    Section, Source, StageCode, StartPlace, Target, TaskCode, VectorOp,
+    DepthCode, GatherOp, Kernel, LaneCode, OpCode, OuterOp, ProductOp, Program, ReduceOp, ScatterOp, Section,
+    StageCode, TaskCode, VectorOp,
 };
 use crate::schedule::{Lane, PassSchedule, Schedule, grain};
 use rnnc_graph::{Direction, Graph};

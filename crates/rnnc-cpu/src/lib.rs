@@ -9,6 +9,7 @@
 //! | `schedule.rs` | how workers share a plan's work, and what runs when |
 //! | `compile.rs` | from the plan's views and registers to places in memory and kernels |
 //! | `foreseen.rs` | all of that, and the memory that it takes, before it is taken |
+//! | `places.rs` | where views lie in memory |
 //! | `program.rs` | a pass ready to run |
 //! | `pass.rs` | running it: stage after stage, each worker its share |
 //! | `explain.rs` | the schedule for people and tools |
@@ -32,6 +33,7 @@ mod memory;
 mod ops;
 mod owners;
 mod pass;
+mod places;
 mod program;
 mod schedule;
 mod session;

@@ -8,7 +8,7 @@ use crate::ops::{Local, Share, map, matmul, scan, vector};
 use crate::owners;
 use crate::program::{DepthCode, Kernel, LaneCode, OpCode, Program, Section, StageCode, TaskCode};
 use crate::team::Worker;
-use rnnc_plan::recurrence::Chunks;
+use rnnc_plan::Chunks;
 use rnnc_plan::{Partition, StageKind};
 use std::ops::Range;
 

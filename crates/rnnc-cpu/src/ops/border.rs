@@ -6,7 +6,7 @@
 
 use super::Share;
 use crate::memory::Shared;
-use crate::program::Target;
+use crate::places::Target;
 use crate::team::{Team, Work};
 use rnnc_plan::Values;
 use std::sync::{Mutex, PoisonError};

@@ -9,7 +9,7 @@ use crate::kernels::outer::{self as kernel, Out, ROWS};
 use crate::kernels::tile::tile;
 use crate::memory::{Shared, assert_inside};
 use crate::program::{OuterOp, ReduceOp, ScatterOp};
-use rnnc_plan::{Matrix, NO_SYMBOL};
+use rnnc_plan::{Binary, Matrix, NO_SYMBOL};
 use std::ops::Range;
 
 /// Rows summed before they are added to the sum of those before: keeps rounding errors small.
@@ -225,7 +225,7 @@ pub(crate) fn reduce(shared: &Shared<'_>, ops: &[ReduceOp], sums: &Sums, local: 
                 };
                 shared.reads(error.as_ptr(), len);
                 match &op.source {
-                    None => elementwise::binary_in_place(isa, elementwise::Binary::Add, block, error),
+                    None => elementwise::binary_in_place(isa, Binary::Add, block, error),
                     Some(source) => {
                         // SAFETY: as above.
                         let source = unsafe {
@@ -237,11 +237,11 @@ pub(crate) fn reduce(shared: &Shared<'_>, ops: &[ReduceOp], sums: &Sums, local: 
                 }
                 rows += 1;
                 if rows % BLOCK == 0 {
-                    elementwise::binary_in_place(isa, elementwise::Binary::Add, total, block);
+                    elementwise::binary_in_place(isa, Binary::Add, total, block);
                     block.fill(0.0);
                 }
             }
-            elementwise::binary_in_place(isa, elementwise::Binary::Add, total, block);
+            elementwise::binary_in_place(isa, Binary::Add, total, block);
             // SAFETY: these units of the gradient are this worker's.
             let gradient =
                 unsafe { std::slice::from_raw_parts_mut(shared.gradients.add(op.gradient + first), len) };

@@ -5,8 +5,8 @@ use super::levels::{is_elementwise, is_product};
 use super::lowering::Lowering;
 use super::maps;
 use crate::ir::{
-    Cost, Instruction, LookUp, Map, Matrix, Op, OuterSum, Pass, Phase, Placed, Product, RowSum, ScatterSum,
-    Stage, StageKind, Task, Vector, WeightLayout,
+    Cost, Interpreter, LookUp, Map, MapLeaf, Matrix, Op, OuterSum, Pass, Phase, Placed, Product, Program,
+    RowSum, ScatterSum, Stage, StageKind, Task, Vector, WeightLayout,
 };
 use rnnc_graph::{
     Accumulation, AccumulationKind, Connection, ConnectionKind, Direction, Kind, LayerId, LayerKind, Range,
@@ -92,16 +92,12 @@ impl Emitter<'_, '_> {
             LayerKind::Parameter(weight) => {
                 // Read as an array: written out for every row.
                 let offset = self.weights.view(weight).offset;
-                let slice = |first| {
-                    let to = storage.part(first, slice_len);
-                    [
-                        Instruction::Weight { offset: offset + first, to: first / slice_len },
-                        Instruction::Store { from: first / slice_len, to },
-                    ]
-                };
-                let program: Vec<_> = (0..layer.size).step_by(slice_len).flat_map(slice).collect();
-                let registers = layer.size / slice_len;
-                let map = Map { slice_len, first: 0, len: slice_len, layers: vec![id], program, registers };
+                let mut program = Program::default();
+                for first in (0..layer.size).step_by(slice_len) {
+                    let slice = program.leaf(&MapLeaf::Weight(offset + first));
+                    program.store(&storage.part(first, slice_len), slice);
+                }
+                let map = Map { slice_len, first: 0, len: slice_len, layers: vec![id], program };
                 self.parts((0, None), 0).maps.push((0, map));
             }
             _ => self.products(id),
