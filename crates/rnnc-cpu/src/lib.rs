@@ -10,6 +10,7 @@
 //! | `compile.rs` | from the plan's views and registers to places in memory and kernels |
 //! | `foreseen.rs` | all of that, and the memory that it takes, before it is taken |
 //! | `places.rs` | where views lie in memory |
+//! | `units.rs` | which units of a layer a worker has |
 //! | `program.rs` | a pass ready to run |
 //! | `pass.rs` | running it: stage after stage, each worker its share |
 //! | `explain.rs` | the schedule for people and tools |
@@ -38,6 +39,7 @@ mod program;
 mod schedule;
 mod session;
 pub mod team;
+mod units;
 
 pub use bound::{Least, least};
 pub use executor::CpuExecutor;

@@ -8,6 +8,7 @@ use crate::ops::{Local, Share, map, matmul, scan, vector};
 use crate::owners;
 use crate::program::{DepthCode, Kernel, LaneCode, OpCode, Program, Section, StageCode, TaskCode};
 use crate::team::Worker;
+use crate::units::unit_range;
 use rnnc_plan::Chunks;
 use rnnc_plan::{Partition, StageKind};
 use std::ops::Range;
@@ -306,7 +307,7 @@ pub(crate) fn pack(shared: &Shared<'_>, program: &Program, worker: &Worker<'_>) 
         for (heads, p) in products.flatten() {
             let Kernel::Packed(places) = &p.kernel else { continue };
             if matches!(partition, Partition::Units | Partition::Heads) {
-                let units = crate::compile::unit_range(p.slice_len, heads, index, count);
+                let units = unit_range(p.slice_len, heads, index, count);
                 matmul::pack_share(shared, p, places[index], &units, (0, 1));
             } else {
                 matmul::pack_share(shared, p, places[0], &(0..p.slice_len), (index, count));

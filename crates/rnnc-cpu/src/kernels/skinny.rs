@@ -12,7 +12,8 @@
 #![allow(clippy::needless_range_loop)] // an index says which register
 
 use super::numbers::{Bf16, MOST_TOGETHER, Number};
-use super::pack::{PANEL, packed_len};
+use super::pack::packed_len;
+use super::panel::PANEL;
 use super::vector::{Four, Vector, put_some_sums, put_sums, vectorize};
 #[cfg(target_arch = "x86_64")]
 use std::arch::x86_64::{__m256, __m512};

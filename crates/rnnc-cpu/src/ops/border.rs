@@ -8,6 +8,7 @@ use super::Share;
 use crate::memory::Shared;
 use crate::places::Target;
 use crate::team::{Team, Work};
+use crate::units::unit_range;
 use rnnc_plan::Values;
 use std::sync::{Mutex, PoisonError};
 
@@ -20,7 +21,7 @@ pub(crate) fn fill(
     first: usize,
     values: Option<Values<'_>>,
 ) {
-    let units = super::unit_range(to.len, 1, share.part.0, share.part.1);
+    let units = unit_range(to.len, 1, share.part.0, share.part.1);
     if units.is_empty() {
         return;
     }

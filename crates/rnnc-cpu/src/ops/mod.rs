@@ -21,9 +21,9 @@ pub(crate) mod tile;
 pub(crate) mod update;
 pub(crate) mod vector;
 
-use crate::compile::unit_range;
 use crate::memory::{Aligned, Shared, assert_inside};
 use crate::places::{Source, StartPlace, Target};
+use crate::units::unit_range;
 use rnnc_plan::Matrix;
 use std::ops::Range;
 

@@ -1,7 +1,7 @@
 //! Stages over all frames at once: a job for each part of an operation.
 
 use super::{gradients, rows, vector};
-use crate::compile::Builder;
+use crate::builder::Builder;
 use crate::lanes::Draft;
 use crate::program::{Command, Place, Region, RowsProduct};
 use crate::source::map::{self, Site};

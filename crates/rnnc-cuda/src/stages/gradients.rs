@@ -1,7 +1,7 @@
 //! Gradients of weights: sums over all rows. The order in which rows are added depends on nothing but their number.
 
 use super::rows::{self, crossing_value, defined, index_type};
-use crate::compile::Builder;
+use crate::builder::Builder;
 use crate::places::{Places, float};
 use crate::program::{Command, Place, Region, RowsProduct, Work};
 use rnnc_plan::{OuterSum, Read, RowSum, ScatterSum, StartValue};

@@ -1,6 +1,6 @@
 //! What is computed once a call, of weights alone: one block, step after step.
 
-use crate::compile::Builder;
+use crate::builder::Builder;
 use crate::driver::Geometry;
 use crate::lanes::Draft;
 use crate::program::{Command, Work};

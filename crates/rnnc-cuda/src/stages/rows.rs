@@ -1,7 +1,7 @@
 //! What kernels over rows share: the loop over all elements of all rows, four at a time where they lie so, and reads
 //! that may cross.
 
-use crate::compile::Builder;
+use crate::builder::Builder;
 use crate::places::{Places, Spot};
 use crate::program::{Command, Place, Region, Work};
 use rnnc_plan::{Read, StartValue};

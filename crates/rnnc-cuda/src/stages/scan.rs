@@ -9,7 +9,7 @@ mod memory;
 mod shape;
 mod text;
 
-use crate::compile::Builder;
+use crate::builder::Builder;
 use crate::driver::{Geometry, Source};
 use crate::lanes::Draft;
 use crate::program::{Command, Launch, Region, Work};

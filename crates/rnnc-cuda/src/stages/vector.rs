@@ -5,7 +5,7 @@
 //! block's sums over its own, and [`results`] its units of the result, from the sums of all.
 
 use super::rows::{crossing_value, defined, index_type};
-use crate::compile::Builder;
+use crate::builder::Builder;
 use crate::places::{Places, float};
 use crate::program::{Command, Work};
 use rnnc_graph::Operation;
