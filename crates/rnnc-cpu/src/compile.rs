@@ -10,10 +10,10 @@ use crate::kernels::pack::packed_room;
 use crate::memory::Aligned;
 use crate::places::{Ring, Source, StartPlace, Target};
 use crate::program::{
-    DepthCode, GatherOp, Kernel, LaneCode, OpCode, OuterOp, ProductOp, Program, ReduceOp, ScatterOp, Section,
-    StageCode, TaskCode, VectorOp,
+    DepthCode, GatherOp, GroupCode, Kernel, OpCode, OuterOp, ProductOp, Program, ReduceOp, ScatterOp,
+    Section, StageCode, TaskCode, VectorOp,
 };
-use crate::schedule::{Lane, PassSchedule, Schedule};
+use crate::schedule::{PassSchedule, Schedule, WorkerGroup};
 use crate::units::{runs, unit_range};
 use rnnc_graph::{Direction, Graph};
 use rnnc_plan::pipelines::{self, Pipeline, Role};
@@ -192,16 +192,16 @@ impl<'a> Compiler<'a> {
     /// A stage of which all workers have a share.
     fn stage(&mut self, stage: &Stage, partition: Partition) -> DepthCode {
         if stage.kind == StageKind::Frames {
-            DepthCode { frames: vec![self.frames(stage, partition)], lanes: Vec::new() }
+            DepthCode { frames: vec![self.frames(stage, partition)], groups: Vec::new() }
         } else {
             let in_chunks = if partition == Partition::Time { self.in_chunks(stage) } else { None };
-            let lane = in_chunks.unwrap_or_else(|| {
+            let group = in_chunks.unwrap_or_else(|| {
                 // The schedule cuts no scan into chunks that cannot be; but then one worker would have all.
                 let partition = if partition == Partition::Time { Partition::Serial } else { partition };
                 let tasks: Vec<&Task> = stage.tasks.iter().collect();
-                self.lane(&Lane { workers: 0..self.workers, partition }, stage.kind, &tasks)
+                self.group(&WorkerGroup { workers: 0..self.workers, partition }, stage.kind, &tasks)
             });
-            DepthCode { frames: Vec::new(), lanes: vec![lane] }
+            DepthCode { frames: Vec::new(), groups: vec![group] }
         }
     }
 
@@ -210,7 +210,7 @@ impl<'a> Compiler<'a> {
         &mut self,
         pass: &Pass,
         schedule: &PassSchedule,
-        pipeline: &Pipeline<Lane>,
+        pipeline: &Pipeline<WorkerGroup>,
         sections: &mut Vec<Section>,
     ) {
         let (first, last) = pipeline.stages;
@@ -231,9 +231,9 @@ impl<'a> Compiler<'a> {
                 let code = self.frames(&stage, Partition::Batch);
                 depths[here].frames.push(code);
             } else {
-                for (task, lane) in stage.tasks.iter().zip(pipeline.loops_of(pass, number)) {
-                    let code = self.lane(lane, stage.kind, &[task]);
-                    depths[here].lanes.push(code);
+                for (task, group) in stage.tasks.iter().zip(pipeline.loops_of(pass, number)) {
+                    let code = self.group(group, stage.kind, &[task]);
+                    depths[here].groups.push(code);
                 }
                 depths.push(DepthCode::default());
             }
@@ -250,13 +250,13 @@ impl<'a> Compiler<'a> {
         StageCode { partition, tasks: stage.tasks.iter().map(|task| self.task(task, site)).collect() }
     }
 
-    fn lane(&mut self, lane: &Lane, kind: StageKind, tasks: &[&Task]) -> LaneCode {
+    fn group(&mut self, group: &WorkerGroup, kind: StageKind, tasks: &[&Task]) -> GroupCode {
         let site = |task: &Task| {
-            let heads = if lane.partition == Partition::Heads { task.heads } else { 1 };
-            Site { kind, partition: lane.partition, workers: lane.workers.len(), heads }
+            let heads = if group.partition == Partition::Heads { task.heads } else { 1 };
+            Site { kind, partition: group.partition, workers: group.workers.len(), heads }
         };
         let tasks = tasks.iter().map(|task| self.task(task, site(task))).collect();
-        LaneCode { kind, workers: lane.workers.clone(), partition: lane.partition, chunks: None, tasks }
+        GroupCode { kind, workers: group.workers.clone(), partition: group.partition, chunks: None, tasks }
     }
 
     fn task(&mut self, task: &Task, site: Site) -> TaskCode {

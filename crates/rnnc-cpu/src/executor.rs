@@ -6,7 +6,7 @@ use crate::flush::FlushSubnormals;
 use crate::foreseen::{Foreseen, Programs};
 use crate::kernels::isa::Isa;
 use crate::memory::{Aligned, Room, Shared};
-use crate::ops::border::{self, Rows};
+use crate::ops::border::{self, BufferRows};
 use crate::ops::{Local, Share, TILE, once, update};
 use crate::owners::{self, Owners};
 use crate::pass;
@@ -338,7 +338,8 @@ impl CpuExecutor {
         }
         let to = self.target(view);
         let start = to.base as i64 + first * (streams * to.width) as i64;
-        let rows = Rows { values: &self.values.as_slice()[start as usize..], width: to.width, len: view.len };
+        let rows =
+            BufferRows { values: &self.values.as_slice()[start as usize..], width: to.width, len: view.len };
         match into {
             ValuesMut::F32(out) => border::copy_out(&self.team, &rows, out),
             ValuesMut::F64(out) => border::copy_out(&self.team, &rows, out),
@@ -518,7 +519,7 @@ impl Executor for CpuExecutor {
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
-    use crate::program::{LaneCode, Section};
+    use crate::program::{GroupCode, Section};
     use rnnc_plan::{Partition, Stage};
     use rnnc_suite::cases;
     use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -549,9 +550,9 @@ mod tests {
         for section in &mut program.sections {
             let (Section::TimeBlocks { stages: depths, .. } | Section::Pipeline { depths, .. }) = section;
             let by_units =
-                |lane: &&mut LaneCode| matches!(lane.partition, Partition::Units | Partition::Heads);
-            for lane in depths.iter_mut().flat_map(|depth| &mut depth.lanes).filter(by_units) {
-                for task in &mut lane.tasks {
+                |group: &&mut GroupCode| matches!(group.partition, Partition::Units | Partition::Heads);
+            for group in depths.iter_mut().flat_map(|depth| &mut depth.groups).filter(by_units) {
+                for task in &mut group.tasks {
                     let at_end = task.barriers.pop();
                     barriers += task.barriers.drain(..).filter(|barrier| *barrier).count();
                     task.barriers.extend(at_end);

@@ -46,5 +46,5 @@ pub use executor::CpuExecutor;
 pub use flush::FlushSubnormals;
 pub use foreseen::Foreseen;
 pub use machine::{Bandwidth, Machine};
-pub use schedule::{Lane, PassSchedule, Schedule, ScheduleOptions, Speeds, TimeBlock};
+pub use schedule::{PassSchedule, Schedule, ScheduleOptions, Speeds, TimeBlock, WorkerGroup};
 pub use session::{Session, SessionError};

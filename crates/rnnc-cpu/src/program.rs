@@ -115,7 +115,7 @@ impl Section {
 #[derive(Default)]
 pub(crate) struct DepthCode {
     pub frames: Vec<StageCode>,
-    pub lanes: Vec<LaneCode>,
+    pub groups: Vec<GroupCode>,
 }
 
 /// All frames of a chunk at once, by all workers.
@@ -125,7 +125,7 @@ pub(crate) struct StageCode {
 }
 
 /// Loops or scans that run in step, by some of the workers.
-pub(crate) struct LaneCode {
+pub(crate) struct GroupCode {
     pub kind: StageKind,
     pub workers: Range<usize>,
     pub partition: Partition,

@@ -1,7 +1,7 @@
 //! Maps: what they read and write becomes places in memory, and what they compute operations over tiles.
 
 use super::Compiler;
-use super::tile::{Place, TileLeaf, compile};
+use super::tile::{Port, TileLeaf, compile};
 use crate::ops::map::MapOp;
 use crate::ops::tile::TileCode;
 use crate::places::{Source, Target};
@@ -12,7 +12,7 @@ impl Compiler<'_> {
         let loads: Vec<Source> = map.reads().map(|read| self.source(read)).collect();
         let stores: Vec<Target> = map.stores().map(|to| self.target(to)).collect();
         let (mut load, mut store) = (0.., 0..);
-        let mut next = |columns| Place { number: load.next().unwrap_or_default(), columns };
+        let mut next = |columns| Port { number: load.next().unwrap_or_default(), columns };
         let program = map.program.map_leaves(
             |leaf| match *leaf {
                 // What other frames hold is not written in this one.
@@ -21,7 +21,7 @@ impl Compiler<'_> {
                 MapLeaf::Weight(offset) => TileLeaf::Weight(offset),
                 MapLeaf::Mask(mask) => TileLeaf::Mask(mask),
             },
-            |&to| Place { number: store.next().unwrap_or_default(), columns: Some(to) },
+            |&to| Port { number: store.next().unwrap_or_default(), columns: Some(to) },
         );
         let lens = (loads.iter().map(|l| l.len).collect(), stores.iter().map(|s| s.len).collect());
         let code = compile(&program, lens.0, lens.1);

@@ -3,10 +3,10 @@
 //! depends on them is computed for all frames again.
 
 use super::Compiler;
-use super::tile::{Place, TileLeaf, compile};
+use super::tile::{Port, TileLeaf, compile};
 use crate::kernels::recurrence::{Affine, Row};
 use crate::ops::scan::{Feed, Fill, ROOM, ScanOp, TileMap};
-use crate::program::{LaneCode, TaskCode};
+use crate::program::{GroupCode, TaskCode};
 use rnnc_graph::{Direction, Function};
 use rnnc_plan::affine::{self, Form, Frame};
 use rnnc_plan::recurrence::{Input, Recurrence, ScanLeaf};
@@ -17,7 +17,7 @@ use std::collections::HashMap;
 
 impl Compiler<'_> {
     /// A scan whose frames are partitioned among all workers, if it can be: its recurrences alone, without the steps that others run.
-    pub(super) fn in_chunks(&mut self, stage: &Stage) -> Option<LaneCode> {
+    pub(super) fn in_chunks(&mut self, stage: &Stage) -> Option<GroupCode> {
         let chunks = Chunks::of(&stage.tasks, self.workers)?;
         let mut tasks = Vec::new();
         // What is found is of no use after the stage.
@@ -41,7 +41,7 @@ impl Compiler<'_> {
         }
         self.found = self.found.max(found);
         let (kind, partition) = (stage.kind, Partition::Time);
-        Some(LaneCode { kind, workers: 0..self.workers, partition, chunks: Some(chunks), tasks })
+        Some(GroupCode { kind, workers: 0..self.workers, partition, chunks: Some(chunks), tasks })
     }
 
     fn recurrence(&mut self, recurrence: &Recurrence, found: usize) -> Option<ScanOp> {
@@ -99,13 +99,13 @@ impl TileProgram {
 
     fn load(&mut self, tile: usize, to: Register) {
         // A tile is written once, before whatever loads it.
-        let leaf = TileLeaf::Load(Place { number: self.loads.len(), columns: None });
+        let leaf = TileLeaf::Load(Port { number: self.loads.len(), columns: None });
         self.loads.push(tile);
         self.push(Instruction::Leaf { leaf, to });
     }
 
     fn store(&mut self, from: Register, tile: usize) {
-        let to = Place { number: self.stores.len(), columns: None };
+        let to = Port { number: self.stores.len(), columns: None };
         self.stores.push(tile);
         self.push(Instruction::Store { from, to });
     }

@@ -11,9 +11,9 @@ use std::ops::Range;
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum TileLeaf {
     /// Numbers, unit by unit.
-    Load(Place),
+    Load(Port),
     /// Numbers, repeated.
-    Repeated(Place, Repeat),
+    Repeated(Port, Repeat),
     /// A weight vector, from its place in the flat buffer.
     Weight(usize),
     /// A dropout mask.
@@ -22,7 +22,7 @@ pub(super) enum TileLeaf {
 
 /// Where numbers are.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Place {
+pub(super) struct Port {
     /// Which of the program's loads, or stores, it is.
     pub number: usize,
     /// The columns of the row that they are; `None` if nothing else of the program can touch the same.
@@ -30,7 +30,7 @@ pub(super) struct Place {
 }
 
 impl Leaf for TileLeaf {
-    type Target = Place;
+    type Target = Port;
 }
 
 /// Compiles a program, given how many numbers there are at each of its loads and stores.
@@ -251,7 +251,7 @@ impl Steps {
             if let Fused::Of(Instruction::Store { from, to }) = *step {
                 stores[from].get_or_insert((i, to.columns));
             }
-            if let Some(TileLeaf::Repeated(Place { columns: Some(columns), .. }, _)) = step.leaf() {
+            if let Some(TileLeaf::Repeated(Port { columns: Some(columns), .. }, _)) = step.leaf() {
                 reading.push((*columns, i));
             }
             reading.extend(step.reads().into_iter().filter_map(|r| Some((self.loads[r]?, i))));

@@ -59,8 +59,8 @@ pub(crate) fn fill(
     }
 }
 
-/// Rows of a buffer.
-pub(crate) struct Rows<'a> {
+/// BufferRows of a buffer.
+pub(crate) struct BufferRows<'a> {
     /// From the first number of the first row on.
     pub values: &'a [f32],
     /// Numbers from a row to the next.
@@ -70,12 +70,12 @@ pub(crate) struct Rows<'a> {
 }
 
 /// Copies rows to the caller's array `[frames, B, N]`, many of them by all workers.
-pub(crate) fn copy_out<T: From<f32> + Send>(team: &Mutex<Team>, rows: &Rows<'_>, out: &mut [T]) {
+pub(crate) fn copy_out<T: From<f32> + Send>(team: &Mutex<Team>, rows: &BufferRows<'_>, out: &mut [T]) {
     /// Fewer numbers than these are not worth a barrier.
     const SHARED: usize = 1 << 16;
     /// About as many are a piece.
     const PIECE: usize = 1 << 14;
-    let Rows { values, width, len } = *rows;
+    let BufferRows { values, width, len } = *rows;
     let several = (PIECE / len.max(1)).max(1);
     let numbers = out.len();
     let pieces = Mutex::new(out.chunks_mut(several * len.max(1)).zip(0..));
@@ -83,7 +83,7 @@ pub(crate) fn copy_out<T: From<f32> + Send>(team: &Mutex<Team>, rows: &Rows<'_>,
     let copy = || {
         while let Some((out, piece)) = next() {
             let from = &values[piece * several * width..];
-            // Rows without gaps are one row.
+            // BufferRows without gaps are one row.
             let (width, len) = if width == len { (out.len(), out.len()) } else { (width, len) };
             for (out, row) in out.chunks_exact_mut(len).zip(from.chunks(width)) {
                 out.iter_mut().zip(row).for_each(|(out, value)| *out = T::from(*value));

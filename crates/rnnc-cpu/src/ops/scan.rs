@@ -10,7 +10,7 @@
 use super::tile::{TileCode, TileRow, draw};
 use super::{Local, Share, TILE};
 use crate::kernels::isa::multiversion;
-use crate::kernels::recurrence::{Affine, LANES, LARGEST_ORDER, Line, Rows, What, advance};
+use crate::kernels::recurrence::{Affine, LANES, LARGEST_ORDER, Line, TileRows, What, advance};
 use crate::memory::{Shared, assert_inside};
 use crate::places::{Source, Target};
 use rnnc_plan::{Mask, Repeat};
@@ -127,7 +127,7 @@ pub(crate) fn run(
     let mut after = after;
     for frames in tiles(share, op.rows(&share.streams)) {
         for (place, lanes) in op.blocks(share.streams.clone()).enumerate() {
-            let tile = Tile { shared, op, lanes, frames: frames.clone(), backward: share.backward };
+            let tile = FrameTile { shared, op, lanes, frames: frames.clone(), backward: share.backward };
             let mut state = State::default();
             match after {
                 None => tile.read_state(&tile.frames, &mut state),
@@ -154,7 +154,7 @@ pub(crate) fn find(shared: &Shared<'_>, op: &ScanOp, share: &Share, chunk: usize
     // At least once, for the function of a chunk without frames.
     for frames in tiles(share, op.rows(&share.streams)).chain([none]) {
         for (place, lanes) in op.blocks(share.streams.clone()).enumerate() {
-            let tile = Tile { shared, op, lanes, frames: frames.clone(), backward: share.backward };
+            let tile = FrameTile { shared, op, lanes, frames: frames.clone(), backward: share.backward };
             let form = tile.form(chunk, place);
             let size = order * tile.lanes.lines();
             // SAFETY: this chunk's part is this worker's alone until all synchronize.
@@ -193,7 +193,7 @@ fn tiles(share: &Share, rows: usize) -> impl Iterator<Item = Range<usize>> + use
 type State = [Line; LARGEST_ORDER * WIDTH / LANES];
 
 /// Some frames of some lanes.
-struct Tile<'a> {
+struct FrameTile<'a> {
     shared: &'a Shared<'a>,
     op: &'a ScanOp,
     /// Units counted from the recurrence's first.
@@ -202,7 +202,7 @@ struct Tile<'a> {
     backward: bool,
 }
 
-impl Tile<'_> {
+impl FrameTile<'_> {
     /// Numbers of a row.
     fn width(&self) -> usize {
         self.lanes.lines() * LANES
@@ -374,7 +374,8 @@ impl Tile<'_> {
             }
             let end = (n + 1..count).find(|&n| crosses(n)).unwrap_or(count);
             let range = if self.backward { count - end..count - n } else { n..end };
-            let rows = Rows { tile: ROOM / LANES, lines: self.lanes.lines(), range, backward: self.backward };
+            let rows =
+                TileRows { tile: ROOM / LANES, lines: self.lanes.lines(), range, backward: self.backward };
             advance(shared.isa, &op.affine, what, &rows, tiles, state);
             n = end;
         }
@@ -413,7 +414,7 @@ fn copy_rows_body<const FMA: bool>(
     for row in 0..rows {
         // SAFETY: the caller has so many rows, here and there.
         let (from, to) = unsafe { (from.0.add(row * from.1), to.0.add(row * to.1)) };
-        // Rows are short: a line at a time, without a call.
+        // TileRows are short: a line at a time, without a call.
         for line in 0..len / LANES {
             // SAFETY: as above; the rows that are read are none of those written.
             unsafe {

@@ -4,7 +4,7 @@ use super::memory::{Memory, NUMBER};
 use super::moves::Move;
 use super::timing::{Marks, Span, Timed, Times, Timing};
 use crate::driver::{Driver, DriverError, Geometry, GraphId, KernelId, Operand, Point, Product, Timestamp};
-use crate::program::{BufferPlace, Command, Job, Place, Program, RowsProduct, Work};
+use crate::program::{BufferPlace, Command, Job, MatrixPlace, Program, RowsProduct, Work};
 use rnnc_plan::{ExecutionConfig, ExecutorError};
 use std::cell::Cell;
 use std::collections::HashMap;
@@ -342,7 +342,7 @@ fn geometry(work: Work, rows: usize, multiprocessors: usize) -> Option<Geometry>
 
 /// A product for a pass that begins at frame `first` and has so many rows.
 fn resolve(product: &RowsProduct, memory: &Memory, lane: usize, first: usize, rows: usize) -> Product {
-    let operand = |place: Place| Operand {
+    let operand = |place: MatrixPlace| Operand {
         address: memory.region(place.region, lane) + (place.offset + first * place.per_frame) as u64 * NUMBER,
         row: place.row,
         transposed: place.transposed,

@@ -3,7 +3,7 @@
 use super::{gradients, rows, vector};
 use crate::builder::Builder;
 use crate::lanes::Draft;
-use crate::program::{Command, Place, Region, RowsProduct};
+use crate::program::{Command, MatrixPlace, Region, RowsProduct};
 use crate::source::map::{self, Site};
 use rnnc_plan::access::Access;
 use rnnc_plan::{LookUp, Map, Op, Product, Read, Stage, View};
@@ -82,7 +82,7 @@ fn matmul(builder: &mut Builder<'_>, name: &str, product: &Product, what: &str) 
         n: to,
         k: Some(from),
         a,
-        b: Place { region: Region::Weights, offset: weight.offset, per_frame: 0, row, transposed },
+        b: MatrixPlace { region: Region::Weights, offset: weight.offset, per_frame: 0, row, transposed },
         c: rows::lying(builder.places, builder.places.spot(product.to)),
         accumulate: product.accumulate,
     };

@@ -12,13 +12,20 @@ use crate::ir::{
 use rnnc_graph::{Graph, LayerId};
 use std::collections::{BTreeSet, HashMap, HashSet};
 
-/// An operation's place in a pass: stage, task, phase, and which of its operations.
-type Place = (usize, usize, usize, usize);
+/// An operation's place in a pass.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+struct OpPlace {
+    stage: usize,
+    task: usize,
+    phase: usize,
+    /// Among those of the phase.
+    op: usize,
+}
 
 /// What is to move from a map to another.
 struct Move {
-    from: Place,
-    to: Place,
+    from: OpPlace,
+    to: OpPlace,
     views: Vec<View>,
 }
 
@@ -69,12 +76,12 @@ impl Plan {
 }
 
 /// Calls `each` with every map of a pass.
-fn maps(pass: &Pass) -> impl Iterator<Item = (Place, &Map)> {
+fn maps(pass: &Pass) -> impl Iterator<Item = (OpPlace, &Map)> {
     pass.stages.iter().enumerate().flat_map(|(s, stage)| {
         stage.tasks.iter().enumerate().flat_map(move |(t, task)| {
             task.phases.iter().enumerate().flat_map(move |(p, phase)| {
                 phase.ops.iter().enumerate().filter_map(move |(o, placed)| match &placed.op {
-                    Op::Map(map) => Some(((s, t, p, o), map)),
+                    Op::Map(map) => Some((OpPlace { stage: s, task: t, phase: p, op: o }, map)),
                     _ => None,
                 })
             })
@@ -82,15 +89,16 @@ fn maps(pass: &Pass) -> impl Iterator<Item = (Place, &Map)> {
     })
 }
 
-fn map_at(pass: &Pass, (s, t, p, o): Place) -> Option<&Map> {
-    match &pass.stages.get(s)?.tasks.get(t)?.phases.get(p)?.ops.get(o)?.op {
+fn map_at(pass: &Pass, at: OpPlace) -> Option<&Map> {
+    match &pass.stages.get(at.stage)?.tasks.get(at.task)?.phases.get(at.phase)?.ops.get(at.op)?.op {
         Op::Map(map) => Some(map),
         _ => None,
     }
 }
 
-fn map_at_mut(pass: &mut Pass, (s, t, p, o): Place) -> Option<&mut Map> {
-    match &mut pass.stages.get_mut(s)?.tasks.get_mut(t)?.phases.get_mut(p)?.ops.get_mut(o)?.op {
+fn map_at_mut(pass: &mut Pass, at: OpPlace) -> Option<&mut Map> {
+    let task = pass.stages.get_mut(at.stage)?.tasks.get_mut(at.task)?;
+    match &mut task.phases.get_mut(at.phase)?.ops.get_mut(at.op)?.op {
         Op::Map(map) => Some(map),
         _ => None,
     }
@@ -109,22 +117,22 @@ fn find_moves(plan: &Plan, pass: &Pass, graph: &Graph) -> Vec<Move> {
     // The stages that write views.
     let written = Views::new(written(pass));
     // Where in cycles' maps each view is loaded, as it is and in its own frame.
-    let mut loads: HashMap<View, (Place, usize, usize, usize)> = HashMap::new();
-    for (place, map) in maps(pass).filter(|(place, _)| pass.stages[place.0].kind != StageKind::Frames) {
+    let mut loads: HashMap<View, (OpPlace, usize, usize, usize)> = HashMap::new();
+    for (place, map) in maps(pass).filter(|(place, _)| pass.stages[place.stage].kind != StageKind::Frames) {
         for read in map.reads_by_unit().filter(|read| read.delay == 0) {
             loads.insert(read.view, (place, map.slice_len, map.first, map.len));
         }
     }
     let mut moves = Vec::new();
-    for (from, map) in maps(pass).filter(|(place, _)| pass.stages[place.0].kind == StageKind::Frames) {
+    for (from, map) in maps(pass).filter(|(place, _)| pass.stages[place.stage].kind == StageKind::Frames) {
         // Of each store, the map that loads its view, if that alone reads it.
         let instructions = &map.program.instructions;
-        let mut wanted: Vec<Option<Place>> = vec![None; instructions.len()];
+        let mut wanted: Vec<Option<OpPlace>> = vec![None; instructions.len()];
         for (instruction, wanted) in instructions.iter().zip(&mut wanted) {
             let Some((_, &view)) = instruction.store() else { continue };
             if let Some(&(to, slice_len, first, len)) = loads.get(&view)
                 && named.with(view).take(3).count() == 2
-                && to.0 > from.0
+                && to.stage > from.stage
                 && plan.buffers[view.buffer.0].history == 0
                 && (slice_len, first, len) == (map.slice_len, map.first, map.len)
             {
@@ -134,10 +142,11 @@ fn find_moves(plan: &Plan, pass: &Pass, graph: &Graph) -> Vec<Move> {
         if wanted.iter().all(Option::is_none) {
             continue;
         }
-        let is_there =
-            |view: View, to: Place| !written.with(view).any(|&stage| from.0 < stage && stage <= to.0);
+        let is_there = |view: View, to: OpPlace| {
+            !written.with(view).any(|&stage| from.stage < stage && stage <= to.stage)
+        };
         keep_movable(map, &mut wanted, is_there);
-        let mut movable: Vec<(Place, View)> = Vec::new();
+        let mut movable: Vec<(OpPlace, View)> = Vec::new();
         for (instruction, wanted) in instructions.iter().zip(wanted) {
             if let (Some((_, view)), Some(to)) = (instruction.store(), wanted) {
                 movable.push((to, *view));
@@ -154,7 +163,7 @@ fn find_moves(plan: &Plan, pass: &Pass, graph: &Graph) -> Vec<Move> {
 /// Of the stores that are to move, keeps those of which nothing is computed twice, and what they are computed of is still
 /// there where they move to. Instructions that one computes and another reads go together, or stay together; loads, weights
 /// and numbers can be had in both places.
-fn keep_movable(map: &Map, wanted: &mut [Option<Place>], is_there: impl Fn(View, Place) -> bool) {
+fn keep_movable(map: &Map, wanted: &mut [Option<OpPlace>], is_there: impl Fn(View, OpPlace) -> bool) {
     let instructions = &map.program.instructions;
     let anywhere = |i: usize| match &instructions[i] {
         Instruction::Number { .. } => true,
@@ -177,7 +186,7 @@ fn keep_movable(map: &Map, wanted: &mut [Option<Place>], is_there: impl Fn(View,
         sources(i).filter(|&source| !anywhere(source)).for_each(|source| together.join(source, i));
     }
     // Where each set of instructions goes: `None` if it stays.
-    let mut goes: HashMap<usize, Option<Place>> = HashMap::new();
+    let mut goes: HashMap<usize, Option<OpPlace>> = HashMap::new();
     for i in needed().filter(|&i| instructions[i].store().is_some()) {
         let to = goes.entry(together.first(i)).or_insert(wanted[i]);
         if *to != wanted[i] {
@@ -314,8 +323,8 @@ fn carry_out(pass: &mut Pass, moves: &[Move]) {
     let taken: HashMap<LayerId, usize> = (0..pass.storage.len())
         .filter_map(|layer| Some((LayerId::from_index(layer), *moving.get(&pass.storage[layer]?)?)))
         .collect();
-    let mut arrivals: HashMap<Place, Arrival> = HashMap::new();
-    let mut left: Vec<(Place, Program<MapLeaf>, Vec<LayerId>)> = Vec::new();
+    let mut arrivals: HashMap<OpPlace, Arrival> = HashMap::new();
+    let mut left: Vec<(OpPlace, Program<MapLeaf>, Vec<LayerId>)> = Vec::new();
     let mut next = 0;
     for of_map in moves.chunk_by(|a, b| a.from == b.from) {
         let first = next;

@@ -325,3 +325,106 @@ impl Algebra for Floats {
         a * b + c
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use rnnc_graph::Activation;
+
+    impl Leaf for usize {
+        type Target = usize;
+    }
+
+    /// Leaves are numbers by their place; results are kept.
+    struct Kept {
+        given: [f64; 3],
+        results: Vec<(usize, f64)>,
+    }
+
+    impl Algebra for Kept {
+        type Number = f64;
+
+        fn number(&mut self, value: f64) -> f64 {
+            Floats.number(value)
+        }
+
+        fn apply(&mut self, function: Function, from: f64) -> f64 {
+            Floats.apply(function, from)
+        }
+
+        fn binary(&mut self, op: Binary, a: f64, b: f64) -> f64 {
+            Floats.binary(op, a, b)
+        }
+
+        fn mul_add(&mut self, a: f64, b: f64, c: f64) -> f64 {
+            Floats.mul_add(a, b, c)
+        }
+    }
+
+    impl Interpreter<usize> for Kept {
+        fn leaf(&mut self, leaf: &usize) -> f64 {
+            self.given[*leaf]
+        }
+
+        fn store(&mut self, to: &usize, value: f64) {
+            self.results.push((*to, value));
+        }
+    }
+
+    fn results(program: &Program<usize>, given: [f64; 3]) -> Vec<(usize, f64)> {
+        let mut kept = Kept { given, results: Vec::new() };
+        program.run(&mut kept);
+        kept.results
+    }
+
+    /// A program of any instructions. What they are is drawn; registers are taken from those that there are.
+    fn programs() -> impl Strategy<Value = Program<usize>> {
+        let draw = (0usize..7, any::<prop::sample::Index>(), any::<prop::sample::Index>(), -2.0f64..2.0);
+        proptest::collection::vec(draw, 1..40).prop_map(|draws| {
+            let mut program = Program::default();
+            (0..3).for_each(|leaf| {
+                program.leaf(&leaf);
+            });
+            for (place, (kind, a, b, number)) in draws.into_iter().enumerate() {
+                let (first, second) = (a.index(program.registers), b.index(program.registers));
+                match kind {
+                    0 => program.number(number),
+                    1 => program.apply(Function::Apply(Activation::Tanh), first),
+                    2 => program.scale(number, first),
+                    3 => program.mul_add(first, second, second),
+                    4 => {
+                        program.store(&place, first);
+                        continue;
+                    }
+                    _ => program.binary(Binary::ALL[place % Binary::ALL.len()], first, second),
+                };
+            }
+            program.store(&1000, program.registers - 1);
+            program
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn a_program_run_on_registers_writes_itself(program in programs()) {
+            let mut copy = Program::default();
+            program.run(&mut copy);
+            prop_assert_eq!(&copy, &program);
+            prop_assert_eq!(program.map_leaves(|leaf| *leaf, |to| *to), program);
+        }
+
+        #[test]
+        fn what_a_result_needs_gives_it_and_has_nothing_else(program in programs(), given: [f64; 3]) {
+            let part = program.part(&program.needed([], |&to| to == 1000));
+            let bits = |all: Vec<(usize, f64)>| {
+                all.into_iter().filter(|r| r.0 == 1000).map(|r| r.1.to_bits()).collect::<Vec<_>>()
+            };
+            prop_assert_eq!(bits(results(&part, given)), bits(results(&program, given)));
+            for (at, instruction) in part.instructions.iter().enumerate() {
+                let is_read = |to| part.instructions[at..].iter().any(|later| later.reads().any(|r| r == to));
+                prop_assert!(instruction.writes().is_none_or(is_read), "{:?} is for nothing", instruction);
+            }
+        }
+    }
+}

@@ -1,6 +1,6 @@
 //! The results of products, summed up over warps, and the maps behind them: a warp has a few units of a few streams.
 
-use super::{Kernel, Piece, Place};
+use super::{Kernel, Piece, ReadAhead};
 use crate::stages::step::choice::units;
 use crate::stages::step::early::Early;
 use crate::stages::step::exchange;
@@ -31,7 +31,7 @@ impl<'a> Kernel<'a> {
                 "        UNROLL for (u32 it = 0; it < {items}u; it++) {{ const u32 item = warp + it * {warps}u; if (item < {all}u) {{"
             );
             let head = format!("{open}\n{row}\n{unit}");
-            self.earlies.push(Place { head, early: Early::new(to, self.earlies.len(), items) });
+            self.earlies.push(ReadAhead { head, early: Early::new(to, self.earlies.len(), items) });
             self.line(&open);
         } else {
             let frame = self.frame(piece.offset, "j");
