@@ -73,7 +73,7 @@ fn map_part(map: &Map, share: Share) -> Option<Option<Map>> {
     }
     let (skip, len) = (lo - map.first, hi - lo);
     let program = map.program.map_leaves(|leaf| leaf.part(skip, len), |to| to.part(skip, len));
-    Some(Some(Map { slice_len, first: lo - begin, len, program, layers: map.layers.clone(), ..*map }))
+    Some(Some(Map { slice_len, first: lo - begin, len, program, layers: map.layers.clone() }))
 }
 
 /// A share's groups of a vector function, slice by slice.
