@@ -1,18 +1,20 @@
-//! From a plan and its schedule to programs: views become places in memory, registers become tiles (`map.rs`), products choose their
+//! From a plan and its schedule to programs: views become places in memory, registers become tiles (`tile.rs`), products choose their
 //! kernels.
 
-pub(crate) mod map;
+mod map;
 mod rounds;
 mod scan;
+mod tile;
 
-use crate::kernels::numbers::Bf16;
-use crate::kernels::pack::packed_len;
+use crate::kernels::pack::packed_room;
 use crate::memory::Aligned;
+use crate::places::{Ring, Source, StartPlace, Target};
 use crate::program::{
-    DepthCode, GatherOp, Kernel, LaneCode, OpCode, OuterOp, ProductOp, Program, ReduceOp, Ring, ScatterOp,
-    Section, Source, StageCode, StartPlace, Target, TaskCode, VectorOp,
+    DepthCode, GatherOp, GroupCode, Kernel, OpCode, OuterOp, ProductOp, Program, ReduceOp, ScatterOp,
+    Section, StageCode, TaskCode, VectorOp,
 };
-use crate::schedule::{Lane, PassSchedule, Schedule, grain};
+use crate::schedule::{PassSchedule, Schedule, WorkerGroup};
+use crate::units::{runs, unit_range};
 use rnnc_graph::{Direction, Graph};
 use rnnc_plan::pipelines::{self, Pipeline, Role};
 use rnnc_plan::{
@@ -21,7 +23,6 @@ use rnnc_plan::{
 };
 use std::borrow::Cow;
 use std::collections::HashMap;
-use std::ops::Range;
 
 /// Vectors of start values, side by side, before memory is taken for them.
 #[derive(Default)]
@@ -191,16 +192,16 @@ impl<'a> Compiler<'a> {
     /// A stage of which all workers have a share.
     fn stage(&mut self, stage: &Stage, partition: Partition) -> DepthCode {
         if stage.kind == StageKind::Frames {
-            DepthCode { frames: vec![self.frames(stage, partition)], lanes: Vec::new() }
+            DepthCode { frames: vec![self.frames(stage, partition)], groups: Vec::new() }
         } else {
             let in_chunks = if partition == Partition::Time { self.in_chunks(stage) } else { None };
-            let lane = in_chunks.unwrap_or_else(|| {
+            let group = in_chunks.unwrap_or_else(|| {
                 // The schedule cuts no scan into chunks that cannot be; but then one worker would have all.
                 let partition = if partition == Partition::Time { Partition::Serial } else { partition };
                 let tasks: Vec<&Task> = stage.tasks.iter().collect();
-                self.lane(&Lane { workers: 0..self.workers, partition }, stage.kind, &tasks)
+                self.group(&WorkerGroup { workers: 0..self.workers, partition }, stage.kind, &tasks)
             });
-            DepthCode { frames: Vec::new(), lanes: vec![lane] }
+            DepthCode { frames: Vec::new(), groups: vec![group] }
         }
     }
 
@@ -209,7 +210,7 @@ impl<'a> Compiler<'a> {
         &mut self,
         pass: &Pass,
         schedule: &PassSchedule,
-        pipeline: &Pipeline<Lane>,
+        pipeline: &Pipeline<WorkerGroup>,
         sections: &mut Vec<Section>,
     ) {
         let (first, last) = pipeline.stages;
@@ -230,9 +231,9 @@ impl<'a> Compiler<'a> {
                 let code = self.frames(&stage, Partition::Batch);
                 depths[here].frames.push(code);
             } else {
-                for (task, lane) in stage.tasks.iter().zip(pipeline.loops_of(pass, number)) {
-                    let code = self.lane(lane, stage.kind, &[task]);
-                    depths[here].lanes.push(code);
+                for (task, group) in stage.tasks.iter().zip(pipeline.loops_of(pass, number)) {
+                    let code = self.group(group, stage.kind, &[task]);
+                    depths[here].groups.push(code);
                 }
                 depths.push(DepthCode::default());
             }
@@ -249,13 +250,13 @@ impl<'a> Compiler<'a> {
         StageCode { partition, tasks: stage.tasks.iter().map(|task| self.task(task, site)).collect() }
     }
 
-    fn lane(&mut self, lane: &Lane, kind: StageKind, tasks: &[&Task]) -> LaneCode {
+    fn group(&mut self, group: &WorkerGroup, kind: StageKind, tasks: &[&Task]) -> GroupCode {
         let site = |task: &Task| {
-            let heads = if lane.partition == Partition::Heads { task.heads } else { 1 };
-            Site { kind, partition: lane.partition, workers: lane.workers.len(), heads }
+            let heads = if group.partition == Partition::Heads { task.heads } else { 1 };
+            Site { kind, partition: group.partition, workers: group.workers.len(), heads }
         };
         let tasks = tasks.iter().map(|task| self.task(task, site(task))).collect();
-        LaneCode { kind, workers: lane.workers.clone(), partition: lane.partition, chunks: None, tasks }
+        GroupCode { kind, workers: group.workers.clone(), partition: group.partition, chunks: None, tasks }
     }
 
     fn task(&mut self, task: &Task, site: Site) -> TaskCode {
@@ -392,70 +393,5 @@ impl<'a> Compiler<'a> {
             kernel,
             coarse,
         }
-    }
-}
-
-/// Numbers of 4 bytes that the packed weights of n outputs and kk inputs take: whole cache lines.
-pub(crate) fn packed_room(n: usize, kk: usize, coarse: bool) -> usize {
-    let bytes = if coarse { 2 * packed_len::<Bf16>(n, kk) } else { 4 * packed_len::<f32>(n, kk) };
-    bytes.next_multiple_of(64) / 4
-}
-
-/// The units that a worker has of a layer of `slice_len` units: whole heads, if it falls into so many, or else cache lines, as evenly as
-/// can be.
-pub(crate) fn unit_range(slice_len: usize, heads: usize, worker: usize, workers: usize) -> Range<usize> {
-    let grain = grain(slice_len, heads);
-    let grains = slice_len.div_ceil(grain);
-    let at = |worker: usize| (grains * worker / workers * grain).min(slice_len);
-    at(worker)..at(worker + 1)
-}
-
-/// Of a product into `len` units - layers of `slice_len` side by side, or the part of one that begins at `first` - those
-/// runs (first place, length) that are a worker's, who has `units` of every layer.
-pub(crate) fn runs(
-    len: usize,
-    slice_len: usize,
-    first: usize,
-    units: &Range<usize>,
-) -> impl Iterator<Item = (usize, usize)> + use<> {
-    let (layers, lo, hi) = if len < slice_len {
-        // A part of one layer.
-        (1, units.start.clamp(first, first + len) - first, units.end.clamp(first, first + len) - first)
-    } else {
-        (len / slice_len, units.start, units.end)
-    };
-    (0..layers).filter(move |_| lo < hi).map(move |layer| (layer * slice_len + lo, hi - lo))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn units_are_shared_out_once_each_at_cache_lines() {
-        for slice_len in [1, 15, 16, 17, 100, 256] {
-            for workers in 1..5 {
-                let ranges: Vec<_> = (0..workers).map(|w| unit_range(slice_len, 1, w, workers)).collect();
-                assert_eq!(ranges.iter().map(|r| r.len()).sum::<usize>(), slice_len);
-                assert!(ranges.iter().all(|r| r.start.is_multiple_of(16) || r.is_empty()));
-            }
-        }
-    }
-
-    #[test]
-    fn whole_heads_are_shared_out_once_each_and_layers_without_them_by_cache_lines() {
-        for (slice_len, heads, workers) in [(60, 4, 2), (60, 3, 2), (12, 4, 3), (8, 2, 5), (64, 64, 3)] {
-            let ranges: Vec<_> = (0..workers).map(|w| unit_range(slice_len, heads, w, workers)).collect();
-            assert_eq!(ranges.iter().map(|r| r.len()).sum::<usize>(), slice_len);
-            assert!(ranges.iter().all(|r| r.start.is_multiple_of(slice_len / heads)), "{ranges:?}");
-        }
-        assert_eq!(unit_range(34, 4, 1, 2), unit_range(34, 1, 1, 2));
-    }
-
-    #[test]
-    fn runs_are_a_workers_units_of_every_layer() {
-        assert_eq!(runs(8, 4, 0, &(1..3)).collect::<Vec<_>>(), [(1, 2), (5, 2)]);
-        assert_eq!(runs(3, 8, 4, &(0..5)).collect::<Vec<_>>(), [(0, 1)]);
-        assert_eq!(runs(3, 8, 4, &(0..4)).count(), 0);
     }
 }

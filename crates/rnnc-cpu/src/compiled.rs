@@ -4,7 +4,8 @@
 use crate::foreseen::{Foreseen, Programs};
 use crate::kernels::isa::Isa;
 use crate::memory::Aligned;
-use crate::program::{Program, Ring, Target};
+use crate::places::{Ring, Target};
+use crate::program::Program;
 use crate::schedule::{Schedule, ScheduleOptions, Speeds};
 use crate::team::{self, TeamHandle};
 use rnnc_graph::{LayerId, StateAdjoint};

@@ -218,7 +218,7 @@ impl Executor for CpuExecutor {
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
-    use crate::program::{LaneCode, Program, Section};
+    use crate::program::{GroupCode, Program, Section};
     use rnnc_plan::{Optimizer, Partition, PlanOptions, Stage};
     use rnnc_suite::cases;
     use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -251,9 +251,9 @@ mod tests {
         for section in &mut program.sections {
             let (Section::TimeBlocks { stages: depths, .. } | Section::Pipeline { depths, .. }) = section;
             let by_units =
-                |lane: &&mut LaneCode| matches!(lane.partition, Partition::Units | Partition::Heads);
-            for lane in depths.iter_mut().flat_map(|depth| &mut depth.lanes).filter(by_units) {
-                for task in &mut lane.tasks {
+                |group: &&mut GroupCode| matches!(group.partition, Partition::Units | Partition::Heads);
+            for group in depths.iter_mut().flat_map(|depth| &mut depth.groups).filter(by_units) {
+                for task in &mut group.tasks {
                     let at_end = task.barriers.pop();
                     barriers += task.barriers.drain(..).filter(|barrier| *barrier).count();
                     task.barriers.extend(at_end);

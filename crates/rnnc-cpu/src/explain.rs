@@ -14,7 +14,7 @@
 //! ```
 
 use crate::foreseen::Foreseen;
-use crate::schedule::{Lane, PassSchedule, Schedule};
+use crate::schedule::{PassSchedule, Schedule, WorkerGroup};
 use rnnc_plan::pipelines::{self, Pipeline};
 use rnnc_plan::{Op, Partition, Pass, Placed, Stage, StageKind};
 use rnnc_report::{Brief, Notes, PassNotes, StageNotes, count, trimmed};
@@ -113,7 +113,7 @@ impl Explained<'_> {
     }
 
     /// The pipeline whose loops are the stage's.
-    fn pipeline(&self) -> Option<&Pipeline<Lane>> {
+    fn pipeline(&self) -> Option<&Pipeline<WorkerGroup>> {
         let pipeline = pipelines::of_stage(&self.own.pipelines, self.at);
         pipeline.filter(|_| self.stage().kind == StageKind::Loop)
     }
@@ -133,7 +133,7 @@ impl Explained<'_> {
         }
         let partitions = match self.pipeline() {
             Some(pipeline) => {
-                pipeline.loops_of(self.pass, self.at).iter().map(|lane| lane.partition).collect()
+                pipeline.loops_of(self.pass, self.at).iter().map(|group| group.partition).collect()
             }
             None => vec![self.partition(); self.stage().tasks.len()],
         };
@@ -194,11 +194,12 @@ impl Explained<'_> {
                 .join(", ")
         };
         if let Some(pipeline) = self.pipeline() {
-            let lanes = pipeline.loops_of(self.pass, self.at).iter().map(|lane| match lane.workers.len() {
-                1 => format!("worker {}", lane.workers.start + 1),
-                _ => format!("workers {} to {}", lane.workers.start + 1, lane.workers.end),
-            });
-            let lanes = lanes.collect::<Vec<_>>().join(", ");
+            let groups =
+                pipeline.loops_of(self.pass, self.at).iter().map(|group| match group.workers.len() {
+                    1 => format!("worker {}", group.workers.start + 1),
+                    _ => format!("workers {} to {}", group.workers.start + 1, group.workers.end),
+                });
+            let groups = groups.collect::<Vec<_>>().join(", ");
             let with = match pipeline.chunks {
                 1 => "its loops run side by side".to_string(),
                 chunks => {
@@ -207,7 +208,7 @@ impl Explained<'_> {
                 }
             };
             return format!(
-                "{with}: {lanes}; predicted {} a frame for all loops of the pipeline; by itself {}",
+                "{with}: {groups}; predicted {} a frame for all loops of the pipeline; by itself {}",
                 us_a_frame(pipeline.us),
                 others(None)
             );
@@ -238,9 +239,9 @@ impl Explained<'_> {
             let choices = choices.iter().map(|&(p, us)| (name(p), json!(a_frame(self.schedule, us))));
             choices.collect::<Map<_, _>>()
         });
-        let lane = |lane: &Lane| json!({ "workers": [lane.workers.start, lane.workers.len()], "partition": lane.partition });
+        let group = |group: &WorkerGroup| json!({ "workers": [group.workers.start, group.workers.len()], "partition": group.partition });
         let pipeline = self.pipeline().map(|pipeline| {
-            let loops = pipeline.loops_of(self.pass, self.at).iter().map(lane);
+            let loops = pipeline.loops_of(self.pass, self.at).iter().map(group);
             json!({
                 "stages": [pipeline.stages.0, pipeline.stages.1],
                 "chunks": pipeline.chunks,

@@ -11,6 +11,8 @@
 //! | `schedule.rs` | how workers share a plan's work, and what runs when |
 //! | `compile.rs` | from the plan's views and registers to places in memory and kernels |
 //! | `foreseen.rs` | all of that, and the memory that it takes, before it is taken |
+//! | `places.rs` | where views lie in memory |
+//! | `units.rs` | which units of a layer a worker has |
 //! | `program.rs` | a pass ready to run |
 //! | `pass.rs` | running it: stage after stage, each worker its share |
 //! | `explain.rs` | the schedule for people and tools |
@@ -35,11 +37,13 @@ mod memory;
 mod ops;
 mod owners;
 mod pass;
+mod places;
 mod program;
 mod schedule;
 mod session;
 mod tape;
 pub mod team;
+mod units;
 
 pub use bound::{Least, least};
 pub use compiled::Compiled;
@@ -47,6 +51,6 @@ pub use executor::CpuExecutor;
 pub use flush::FlushSubnormals;
 pub use foreseen::Foreseen;
 pub use machine::{Bandwidth, Machine};
-pub use schedule::{Lane, PassSchedule, Schedule, ScheduleOptions, Speeds, TimeBlock};
+pub use schedule::{PassSchedule, Schedule, ScheduleOptions, Speeds, TimeBlock, WorkerGroup};
 pub use session::{Session, SessionError, SessionOptions};
 pub use tape::Tape;

@@ -2,7 +2,7 @@
 //!
 //! Workers write disjoint parts of it between two barriers; that they do is the plan's promise (units and rows are
 //! partitioned without overlap, and what others wrote is read only after a barrier). The compiler cannot see it, so
-//! the operations in `ops/` go through raw pointers, made here. Debug builds check the promise ([`crate::owners`]).
+//! the operations in `ops/` go through raw pointers, made here. Debug builds check the promise (`owners.rs`).
 
 #![allow(unsafe_code)] // a view of one allocation as numbers
 
@@ -101,3 +101,46 @@ pub(crate) struct Shared<'a> {
 // SAFETY: the pointers are to memory that the executor owns and has borrowed for the pass. What is written through
 // them is partitioned without overlap between barriers (see above).
 unsafe impl Sync for Shared<'_> {}
+
+impl Shared<'_> {
+    /// Says that this thread's share reads so many numbers.
+    #[inline(always)]
+    #[track_caller]
+    pub fn reads(&self, at: *const f32, len: usize) {
+        if cfg!(debug_assertions) {
+            self.touches(at, len, false);
+        }
+    }
+
+    /// Says that this thread's share writes so many numbers.
+    #[inline(always)]
+    #[track_caller]
+    pub fn writes(&self, at: *mut f32, len: usize) {
+        if cfg!(debug_assertions) {
+            self.touches(at, len, true);
+        }
+    }
+
+    #[track_caller]
+    fn touches(&self, at: *const f32, len: usize, writes: bool) {
+        let Some(owners) = self.owners else { return };
+        let regions = [
+            ("value", self.values, self.room.values),
+            ("gradient", self.gradients, self.room.gradients),
+            ("packed weight", self.packed, self.room.packed),
+            ("scan's form", self.found, self.room.found),
+        ];
+        let mut before = 0;
+        for (what, begin, count) in regions {
+            // Whatever else there is belongs to a thread, or is only read.
+            if let Some(bytes) = at.addr().checked_sub(begin.addr())
+                && bytes < 4 * count
+            {
+                let first = bytes / 4;
+                assert!(first + len <= count, "{len} numbers from {what} {first} on, of {count}");
+                return owners.touches(before + first, len, (what, first), writes);
+            }
+            before += count;
+        }
+    }
+}

@@ -1,8 +1,8 @@
 //! Debug builds: which share touched each number since the workers synchronized last.
 //!
 //! Workers write one memory through raw pointers, and the plan promises that what one share writes, no other touches before
-//! the workers have met ([`crate::memory`]). Debug builds hold every access against that promise: operations say what they read
-//! and write where they make slices or call kernels ([`Shared::reads`], [`Shared::writes`]), and an access that another share's
+//! the workers have met (`memory.rs`). Debug builds hold every access against that promise: operations say what they read
+//! and write where they make slices or call kernels (`Shared::reads` and `Shared::writes` of `memory.rs`), and an access that another share's
 //! access is not kept apart from is an internal error, which stops the run. Shares count, not threads: a run on one thread, or
 //! whose threads happened to come in order, is checked as one on many.
 //!
@@ -11,7 +11,6 @@
 //!
 //! Release builds have none of this.
 
-use crate::memory::Shared;
 use std::cell::Cell;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -117,6 +116,23 @@ impl Owners {
         watched.then(|| Owners { records: Mutex::new(vec![Record::default(); numbers]), ..Owners::default() })
     }
 
+    /// This thread's share touches so many numbers from a place on, which are `first`, .. of what they are called in messages.
+    #[track_caller]
+    pub fn touches(&self, place: usize, len: usize, (what, first): (&str, usize), writes: bool) {
+        let now = NOW.get();
+        let mut records = self.records.lock().unwrap_or_else(PoisonError::into_inner);
+        for (number, record) in records[place..][..len].iter_mut().enumerate() {
+            if let Some(other) = record.touch(&now, writes) {
+                let does = if writes { "writes" } else { "reads" };
+                panic!(
+                    "share {} {does} {what} {}, which share {other} touches too, with no barrier between",
+                    now.share,
+                    first + number
+                );
+            }
+        }
+    }
+
     /// A run begins.
     pub fn next_run(&self) -> u64 {
         (self.runs.fetch_add(1, Ordering::Relaxed) + 1) << 32
@@ -126,61 +142,6 @@ impl Owners {
 /// This thread comes to a run.
 pub(crate) fn enters(run: u64) {
     change(|now| *now = Now { time: run, met: 0, share: 0, part: u64::MAX });
-}
-
-impl Shared<'_> {
-    /// Says that this thread's share reads so many numbers.
-    #[inline(always)]
-    #[track_caller]
-    pub fn reads(&self, at: *const f32, len: usize) {
-        if cfg!(debug_assertions) {
-            self.touches(at, len, false);
-        }
-    }
-
-    /// Says that this thread's share writes so many numbers.
-    #[inline(always)]
-    #[track_caller]
-    pub fn writes(&self, at: *mut f32, len: usize) {
-        if cfg!(debug_assertions) {
-            self.touches(at, len, true);
-        }
-    }
-
-    #[track_caller]
-    fn touches(&self, at: *const f32, len: usize, writes: bool) {
-        let Some(owners) = self.owners else { return };
-        let regions = [
-            ("value", self.values, self.room.values),
-            ("gradient", self.gradients, self.room.gradients),
-            ("packed weight", self.packed, self.room.packed),
-            ("scan's form", self.found, self.room.found),
-        ];
-        let mut before = 0;
-        for (what, begin, count) in regions {
-            // Whatever else there is belongs to a thread, or is only read.
-            if let Some(bytes) = at.addr().checked_sub(begin.addr())
-                && bytes < 4 * count
-            {
-                let first = bytes / 4;
-                assert!(first + len <= count, "{len} numbers from {what} {first} on, of {count}");
-                let now = NOW.get();
-                let mut records = owners.records.lock().unwrap_or_else(PoisonError::into_inner);
-                for (place, record) in records[before + first..][..len].iter_mut().enumerate() {
-                    if let Some(other) = record.touch(&now, writes) {
-                        let does = if writes { "writes" } else { "reads" };
-                        panic!(
-                            "share {} {does} {what} {}, which share {other} touches too, with no barrier between",
-                            now.share,
-                            first + place
-                        );
-                    }
-                }
-                return;
-            }
-            before += count;
-        }
-    }
 }
 
 #[cfg(test)]

@@ -6,9 +6,10 @@ use crate::memory::Shared;
 use crate::ops::gradient::{self, Sums};
 use crate::ops::{Local, Share, map, matmul, scan, vector};
 use crate::owners;
-use crate::program::{DepthCode, Kernel, LaneCode, OpCode, Program, Section, StageCode, TaskCode};
+use crate::program::{DepthCode, GroupCode, Kernel, OpCode, Program, Section, StageCode, TaskCode};
 use crate::team::Worker;
-use rnnc_plan::recurrence::Chunks;
+use crate::units::unit_range;
+use rnnc_plan::Chunks;
 use rnnc_plan::{Partition, StageKind};
 use std::ops::Range;
 
@@ -79,11 +80,11 @@ fn together<'a>(
         meets = false;
     }
     for (depth, frames) in depths {
-        for lane in &depth.lanes {
-            if lane.workers.len() == worker.count {
-                steps(shared, lane, frames.clone(), worker, local);
-            } else if let Some(worker) = worker.part(lane.workers.clone()) {
-                steps(shared, lane, frames.clone(), &worker, local);
+        for group in &depth.groups {
+            if group.workers.len() == worker.count {
+                steps(shared, group, frames.clone(), worker, local);
+            } else if let Some(worker) = worker.part(group.workers.clone()) {
+                steps(shared, group, frames.clone(), &worker, local);
             }
             meets = true;
         }
@@ -186,7 +187,7 @@ fn run_op(shared: &Shared<'_>, op: &OpCode, share: &Share, sums: &Sums, local: &
 }
 
 /// Frame after frame (block after block), all tasks in step.
-fn steps(shared: &Shared<'_>, stage: &LaneCode, pass: Range<usize>, worker: &Worker<'_>, local: &mut Local) {
+fn steps(shared: &Shared<'_>, stage: &GroupCode, pass: Range<usize>, worker: &Worker<'_>, local: &mut Local) {
     if stage.partition == Partition::Serial && !worker.shares().contains(&0) {
         return;
     }
@@ -237,7 +238,7 @@ fn steps(shared: &Shared<'_>, stage: &LaneCode, pass: Range<usize>, worker: &Wor
 /// first worker, which knows that and runs chunk 0; then each runs its chunk, and the first worker the last.
 fn chunks(
     shared: &Shared<'_>,
-    stage: &LaneCode,
+    stage: &GroupCode,
     chunks: &Chunks,
     pass: Range<usize>,
     worker: &Worker<'_>,
@@ -306,7 +307,7 @@ pub(crate) fn pack(shared: &Shared<'_>, program: &Program, worker: &Worker<'_>) 
         for (heads, p) in products.flatten() {
             let Kernel::Packed(places) = &p.kernel else { continue };
             if matches!(partition, Partition::Units | Partition::Heads) {
-                let units = crate::compile::unit_range(p.slice_len, heads, index, count);
+                let units = unit_range(p.slice_len, heads, index, count);
                 matmul::pack_share(shared, p, places[index], &units, (0, 1));
             } else {
                 matmul::pack_share(shared, p, places[0], &(0..p.slice_len), (index, count));
@@ -318,7 +319,10 @@ pub(crate) fn pack(shared: &Shared<'_>, program: &Program, worker: &Worker<'_>) 
     for index in shares(worker) {
         for depth in program.sections.iter().flat_map(Section::depths) {
             depth.frames.iter().for_each(|stage| pack(index, &stage.tasks, stage.partition, 0..worker.count));
-            depth.lanes.iter().for_each(|lane| pack(index, &lane.tasks, lane.partition, all(&lane.workers)));
+            depth
+                .groups
+                .iter()
+                .for_each(|group| pack(index, &group.tasks, group.partition, all(&group.workers)));
         }
     }
 }

@@ -1,71 +1,11 @@
-//! A pass ready to run: places in memory, operations with the kernels they use, and the order in which workers go through
-//! them. `compile.rs` makes it of a plan, `pass.rs` runs it.
+//! A pass ready to run: operations with the kernels they use, and the order in which workers go through them. `compile.rs` makes it of a plan, `pass.rs` runs it.
 
 use crate::ops::map::MapOp;
 use crate::ops::scan::ScanOp;
+use crate::places::{Source, Target};
 use rnnc_graph::Operation;
-use rnnc_plan::recurrence::Chunks;
-use rnnc_plan::{Matrix, Partition, StageKind};
+use rnnc_plan::{Chunks, Matrix, Partition, StageKind};
 use std::ops::Range;
-
-/// Where values are read.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Source {
-    /// Of the first unit in frame 0 of stream 0.
-    pub base: usize,
-    /// Numbers from a row to the next.
-    pub width: usize,
-    /// Units.
-    pub len: usize,
-    pub ring: Ring,
-    pub delay: i64,
-    pub start: StartPlace,
-    /// Frames before the pass's first may be read.
-    pub history: bool,
-    /// Written by the forward pass for the backward one: too long ago to be in a cache.
-    pub saved: bool,
-}
-
-/// Where the start values of a read are.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum StartPlace {
-    /// Among the constants.
-    Constant(usize),
-    /// Among the weights.
-    Weight(usize),
-}
-
-/// Where values are written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Target {
-    pub base: usize,
-    pub width: usize,
-    pub len: usize,
-    pub ring: Ring,
-}
-
-/// Where in a buffer frames are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Ring {
-    /// The bits of a frame's number that say it.
-    mask: i64,
-}
-
-impl Ring {
-    /// Of a buffer with all frames.
-    pub const NONE: Ring = Ring { mask: -1 };
-
-    /// Of one with so many of them, a power of two, at a time.
-    pub fn of(length: Option<usize>) -> Ring {
-        length.map_or(Ring::NONE, |length| Ring { mask: length as i64 - 1 })
-    }
-
-    /// The place of a frame.
-    #[inline]
-    pub fn place(self, frame: i64) -> isize {
-        (frame & self.mask) as isize
-    }
-}
 
 /// Operations ready to run.
 pub(crate) enum OpCode {
@@ -175,7 +115,7 @@ impl Section {
 #[derive(Default)]
 pub(crate) struct DepthCode {
     pub frames: Vec<StageCode>,
-    pub lanes: Vec<LaneCode>,
+    pub groups: Vec<GroupCode>,
 }
 
 /// All frames of a chunk at once, by all workers.
@@ -185,7 +125,7 @@ pub(crate) struct StageCode {
 }
 
 /// Loops or scans that run in step, by some of the workers.
-pub(crate) struct LaneCode {
+pub(crate) struct GroupCode {
     pub kind: StageKind,
     pub workers: Range<usize>,
     pub partition: Partition,

@@ -19,7 +19,7 @@ mod time_blocks;
 
 pub(crate) use model::grain;
 pub use options::ScheduleOptions;
-pub use pipelines::Lane;
+pub use pipelines::WorkerGroup;
 pub use speeds::Speeds;
 pub use time_blocks::TimeBlock;
 
@@ -45,7 +45,7 @@ pub struct PassSchedule {
     /// How each stage is shared out.
     pub partitions: Vec<Partition>,
     /// Loops that run at the same time.
-    pub pipelines: Vec<Pipeline<Lane>>,
+    pub pipelines: Vec<Pipeline<WorkerGroup>>,
     /// Stages that run time block after time block of the frames.
     pub time_blocks: Vec<TimeBlock>,
     /// Predicted microseconds of a window.

@@ -9,7 +9,7 @@ mod state;
 use crate::compiled::{Compiled, Sizes};
 use crate::flush::FlushSubnormals;
 use crate::memory::{Aligned, Room, Shared};
-use crate::ops::border::{self, Rows};
+use crate::ops::border::{self, BufferRows};
 use crate::ops::{Local, Share, TILE, once};
 use crate::owners::{self, Owners};
 use crate::pass;
@@ -239,7 +239,8 @@ impl Tape {
         }
         let to = self.compiled.target(view);
         let start = to.base as i64 + first * (streams * to.width) as i64;
-        let rows = Rows { values: &self.values.as_slice()[start as usize..], width: to.width, len: view.len };
+        let values = &self.values.as_slice()[start as usize..];
+        let rows = BufferRows { values, width: to.width, len: view.len };
         let (team, experience) = (&self.compiled.team, &self.experience);
         match into {
             ValuesMut::F32(out) => border::copy_out(team, experience, &rows, out),

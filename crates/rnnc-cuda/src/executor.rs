@@ -3,6 +3,7 @@
 //! Weights, gradients, optimizer state and all values stay on the device; what crosses is what callers hand in and ask for.
 
 pub(crate) mod memory;
+mod moves;
 mod prefetch;
 mod runner;
 mod state;
@@ -20,7 +21,7 @@ use rnnc_plan::{
     ExecutionConfig, Executor, ExecutorError, ParameterArray, Pass, Plan, ResetTracker, Residency, State,
     Update, Values, ValuesMut, View, check_len, check_resets,
 };
-use runner::{Recording, Runner};
+use runner::{NAME, Recording, Runner};
 use std::cell::RefCell;
 pub use timing::{Timed, Times, Timing};
 
@@ -46,8 +47,6 @@ pub struct CudaExecutor {
     /// Frames of the last backward call, 0 before the first.
     backward_frames: usize,
 }
-
-const NAME: &str = "cuda";
 
 /// Numbers that pass through the host's memory at a time.
 const CHUNK: usize = 1 << 20;
@@ -92,7 +91,7 @@ impl CudaExecutor {
         memory::check_fits(&plan, values, driver.device())?;
         let program = compile(&plan, config, driver.device())?;
         let memory = Memory::allocate(&mut *driver, &plan, config, &program)?;
-        let moves = runner::moves(&plan, &program, config);
+        let moves = moves::moves(&plan, &program, config);
         let runner = Runner::new(driver, program, memory, moves, config)?;
         let tracker = ResetTracker::new(config.streams, config.window);
         Ok(CudaExecutor {
@@ -118,6 +117,66 @@ impl CudaExecutor {
     pub fn least(&self, speeds: &Speeds) -> [Least; 2] {
         let program = self.runner.program();
         [&program.forward, &program.backward].map(|jobs| Least::of(jobs, speeds))
+    }
+
+    /// From here on, that is timed.
+    pub fn set_timing(&mut self, timing: Timing) {
+        self.runner.set_timing(timing);
+    }
+
+    /// How long the last forward call, and what followed it, took on the device. Waits for it.
+    ///
+    /// # Errors
+    /// A driver that cannot time; whatever failed on the device.
+    pub fn times(&self) -> Result<Times, ExecutorError> {
+        let times = self.runner.times()?;
+        self.runner.check_fault()?;
+        Ok(times)
+    }
+
+    /// Runs the last forward call so many times more, each going on from the one before with the same inputs, and nothing
+    /// between them; the microseconds of all. For what a device does frame by frame, this is the time with all inputs
+    /// there. Afterwards all streams begin anew.
+    ///
+    /// # Errors
+    /// No forward call before; symbols that the plan does not keep for a second pass; and those of
+    /// [`CudaExecutor::times`].
+    pub fn repeat_forward(&mut self, repeats: usize) -> Result<f64, ExecutorError> {
+        let frames = self.new_frames;
+        if frames == 0 {
+            return Err(ExecutorError::Order("there is no forward call to repeat"));
+        }
+        let inputs = self.plan.forward.inputs().iter().filter_map(|&input| self.view(false, input));
+        let mut buffers = inputs.map(|view| &self.plan.buffers[view.buffer.0]);
+        if buffers.any(|buffer| buffer.symbols && !buffer.saved) {
+            return Err(ExecutorError::Order("only a plan for training keeps its symbols"));
+        }
+        self.set_timing(Timing::Off);
+        let runner = &mut self.runner;
+        // Recorded, if it was not.
+        runner.replay(Recording::Move(frames))?;
+        runner.replay(Recording::Forward(frames))?;
+        let (from, to) = runner.span()?;
+        runner.driver.stamp(from)?;
+        for _ in 0..repeats {
+            runner.replay(Recording::Move(frames))?;
+            runner.replay(Recording::Forward(frames))?;
+        }
+        runner.driver.stamp(to)?;
+        self.clear_state();
+        let us = self.runner.driver.elapsed_us(from, to)?;
+        self.runner.check_fault()?;
+        Ok(us)
+    }
+
+    /// Takes the inputs that wait, the last frames of the window, to where they belong.
+    fn take_waiting(&mut self, frames: usize) -> Result<(), ExecutorError> {
+        let first = (self.config.window - frames) as i64;
+        for (view, at, frame) in self.prefetched.inputs() {
+            let (to, _) = self.rows_at(view, first);
+            self.runner.driver.take(self.runner.memory.waiting + at, to, frames * frame)?;
+        }
+        Ok(())
     }
 
     fn pass(&self, backward: bool) -> Option<&Pass> {
@@ -295,11 +354,12 @@ impl Executor for CudaExecutor {
 
     fn prefetch(&mut self, frames: usize, inputs: &[Values<'_>]) -> Result<bool, ExecutorError> {
         self.plan.check_inputs(self.config, frames, inputs, None)?;
-        self.bring(frames, inputs)
+        let (driver, memory) = (&mut *self.runner.driver, &mut self.runner.memory.waiting);
+        self.prefetched.bring(driver, memory, frames, inputs)
     }
 
     fn forward_prefetched(&mut self, resets: Option<&[bool]>) -> Result<(), ExecutorError> {
-        let frames = self.waiting()?;
+        let frames = self.prefetched.frames()?;
         check_resets(self.config, frames, resets)?;
         self.prefetched.drop_all();
         self.begin_forward(frames, resets)?;

@@ -9,7 +9,7 @@
 //! | `explain.rs` | how a plan would run on a device, with none at hand |
 //! | `speeds.rs`, `bound.rs` | how fast a device is found to be, and the least that a pass could take there |
 //! | `device.rs` | what a GPU is, as far as programs are made for it |
-//! | `compile.rs` | from a plan to a program; `program.rs` is the result: sources and commands |
+//! | `compile.rs`, `builder.rs` | from a plan to a program; `program.rs` is the result: sources and commands |
 //! | `lanes.rs` | which jobs run side by side |
 //! | `pipelines.rs` | which loops run at the same time, in chunks of frames |
 //! | `heads.rs` | which loops run as several, of some heads each |
@@ -18,6 +18,7 @@
 //! | `driver/` | the thin layer below: memory, modules, launches |
 
 mod bound;
+mod builder;
 pub mod compile;
 pub mod device;
 pub mod driver;

@@ -224,18 +224,18 @@ pub struct RowsProduct {
     /// The inner dimension; `None`: the rows of the pass.
     pub k: Option<usize>,
     /// The left operand.
-    pub a: Place,
+    pub a: MatrixPlace,
     /// The right operand.
-    pub b: Place,
+    pub b: MatrixPlace,
     /// The result.
-    pub c: Place,
+    pub c: MatrixPlace,
     /// Add to what is there.
     pub accumulate: bool,
 }
 
 /// A matrix in a region.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Place {
+pub struct MatrixPlace {
     /// The region.
     pub region: Region,
     /// Of its first number in a pass that begins at frame 0 of the window. May be before the window's first frame

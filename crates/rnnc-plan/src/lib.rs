@@ -16,14 +16,14 @@ pub mod optimizers;
 mod runtime;
 
 pub use analysis::{
-    ComponentFigures, Figures, Memory, Overlaps, Placement, Residency, StageFigures, StageWork, Views,
-    access, affine, pipelines, recurrence,
+    Chunks, ComponentFigures, Figures, Memory, Overlaps, Placement, Residency, StageFigures, StageWork,
+    Views, access, affine, pipelines, recurrence,
 };
 pub use ir::{
-    Binary, Buffer, BufferId, Cost, Flat, Instruction, LookUp, Map, Matrix, Once, OnceMap, OnceOuter,
-    OnceProduct, OnceRead, OnceStep, OnceVector, Op, OuterSum, Partition, Pass, Phase, Placed, Plan,
-    PlanError, PlanOptions, Product, Read, Register, Repeat, RowSum, ScatterSum, Stage, StageKind,
-    StartValue, Task, Vector, View, WeightLayout, WeightView,
+    Algebra, Binary, Buffer, BufferId, Cost, Flat, Floats, Instruction, Interpreter, Leaf, LookUp, Map,
+    MapLeaf, Mask, Matrix, Once, OnceLeaf, OnceMap, OnceOuter, OnceProduct, OnceStep, OnceVector, Op,
+    OuterSum, Partition, Pass, Phase, Placed, Plan, PlanError, PlanOptions, Product, Program, Read, Register,
+    Repeat, RowSum, ScatterSum, Stage, StageKind, StartValue, Task, Vector, View, WeightLayout, WeightView,
 };
 pub use optimizers::{Optimizer, OptimizerSettings, SettingError};
 pub use runtime::{

@@ -170,7 +170,7 @@ fn gates_that_are_slices_of_one_layer_have_the_loops_of_gates_with_a_layer_each(
             let tasks = pass.stages.iter().filter(|s| s.kind == StageKind::Loop).flat_map(|s| &s.tasks);
             let ops = tasks.flat_map(|t| &t.phases).flat_map(|p| &p.ops);
             ops.map(|placed| match &placed.op {
-                Op::Map(map) => (map.slice_len, map.len, map.program.len()),
+                Op::Map(map) => (map.slice_len, map.len, map.program.instructions.len()),
                 Op::MatMul(list) => (list[0].slice_len, list[0].to.len, list[0].from.view.len),
                 other => panic!("{}", other.name()),
             })
@@ -238,7 +238,7 @@ fn a_cell_that_reads_a_concatenation_is_planned_as_one_that_reads_its_parts() {
                         Op::WeightGradient(list) => {
                             list.iter().map(|s| (s.error.len, s.source.view.len, s.accumulate)).collect()
                         }
-                        Op::Map(map) => vec![(map.len, map.program.len(), false)],
+                        Op::Map(map) => vec![(map.len, map.program.instructions.len(), false)],
                         _ => Vec::new(),
                     };
                     phases.flat_map(|p| &p.ops).map(|placed| (placed.op.name(), shape(&placed.op))).collect()

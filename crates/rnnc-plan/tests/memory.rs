@@ -5,7 +5,7 @@ mod nets;
 use proptest::prelude::*;
 use proptest::test_runner::contextualize_config;
 use rnnc_graph::{Graph, LayerKind};
-use rnnc_plan::{BufferId, Instruction, Op, Optimizer, Plan, PlanOptions, Residency, Stage};
+use rnnc_plan::{BufferId, Op, Optimizer, Plan, PlanOptions, Residency, Stage};
 
 /// The buffers that a stage reads or writes.
 fn uses(stage: &Stage) -> Vec<BufferId> {
@@ -14,13 +14,10 @@ fn uses(stage: &Stage) -> Vec<BufferId> {
         match op {
             Op::MatMul(list) => used.extend(list.iter().flat_map(|p| [p.to.buffer, p.from.view.buffer])),
             Op::Gather(list) => used.extend(list.iter().flat_map(|l| [l.to.buffer, l.symbol.view.buffer])),
-            Op::Map(map) => used.extend(map.program.iter().filter_map(|step| match step {
-                Instruction::Load { read, .. } | Instruction::LoadRepeated { read, .. } => {
-                    Some(read.view.buffer)
-                }
-                Instruction::Store { to, .. } => Some(to.buffer),
-                _ => None,
-            })),
+            Op::Map(map) => {
+                used.extend(map.reads().map(|read| read.view.buffer));
+                used.extend(map.stores().map(|to| to.buffer));
+            }
             Op::Vector(vector) => {
                 used.push(vector.to.buffer);
                 used.extend(vector.operands.iter().map(|read| read.view.buffer));

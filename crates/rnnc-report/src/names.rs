@@ -86,7 +86,7 @@ impl<'a> Names<'a> {
                 let layers = count(map.layers.len(), "layer");
                 vec![format!(
                     "map of {layers}, {}, {part}: {}",
-                    count(map.program.len(), "step"),
+                    count(map.program.instructions.len(), "step"),
                     list(names)
                 )]
             }

@@ -3,19 +3,21 @@
 //! depends on them is computed for all frames again.
 
 use super::Compiler;
-use super::map::Places;
+use super::tile::{Port, TileLeaf, compile};
 use crate::kernels::recurrence::{Affine, Row};
-use crate::ops::scan::{Feed, Fill, ROOM, ScanOp};
-use crate::program::{LaneCode, Ring, Source, StartPlace, Target, TaskCode};
+use crate::ops::scan::{Feed, Fill, ROOM, ScanOp, TileMap};
+use crate::program::{GroupCode, TaskCode};
 use rnnc_graph::{Direction, Function};
-use rnnc_plan::affine::{Algebra, Form, frame};
-use rnnc_plan::recurrence::{Chunks, Input, Recurrence, Step};
-use rnnc_plan::{Binary, BufferId, Instruction, Map, Partition, Read, Register, Stage, StartValue, View};
+use rnnc_plan::affine::{self, Form, Frame};
+use rnnc_plan::recurrence::{Input, Recurrence, ScanLeaf};
+use rnnc_plan::{
+    Algebra, Binary, Chunks, Instruction, Mask, Partition, Program, Read, Register, Stage, StartValue, View,
+};
 use std::collections::HashMap;
 
 impl Compiler<'_> {
     /// A scan whose frames are partitioned among all workers, if it can be: its recurrences alone, without the steps that others run.
-    pub(super) fn in_chunks(&mut self, stage: &Stage) -> Option<LaneCode> {
+    pub(super) fn in_chunks(&mut self, stage: &Stage) -> Option<GroupCode> {
         let chunks = Chunks::of(&stage.tasks, self.workers)?;
         let mut tasks = Vec::new();
         // What is found is of no use after the stage.
@@ -39,24 +41,20 @@ impl Compiler<'_> {
         }
         self.found = self.found.max(found);
         let (kind, partition) = (stage.kind, Partition::Time);
-        Some(LaneCode { kind, workers: 0..self.workers, partition, chunks: Some(chunks), tasks })
+        Some(GroupCode { kind, workers: 0..self.workers, partition, chunks: Some(chunks), tasks })
     }
 
     fn recurrence(&mut self, recurrence: &Recurrence, found: usize) -> Option<ScanOp> {
         let mut emitter = Emitter::new(recurrence);
-        let mut affine = emitter.before(&recurrence.affine_steps()?)?;
+        let mut affine = emitter.before(&affine::part(recurrence)?)?;
         emitter.after(&mut affine);
         let Emitter { tiles, early, feeds, stores, programs, origins, .. } = emitter;
-        let [before, after] = programs.map(|program| {
-            let map =
-                Map { slice_len: 0, first: 0, len: 0, layers: Vec::new(), program, registers: origins.len() };
-            Tiles.compile(&map)
-        });
+        let [before, after] = programs.map(|program| program.finish(origins.len()));
         let fills = feeds.into_iter().map(|(feed, tile)| {
             let what = match feed {
                 Feeding::Input(input) => Fill::Read { from: self.source(&input.read), repeat: input.repeat },
                 Feeding::Weight(offset) => Fill::Weight(offset),
-                Feeding::Mask { key, probability, first } => Fill::Mask { key, probability, first },
+                Feeding::Mask(mask) => Fill::Mask(mask),
             };
             Feed { what, tile }
         });
@@ -65,12 +63,12 @@ impl Compiler<'_> {
         let mut slots = Vec::new();
         for (n, state) in recurrence.states.iter().enumerate() {
             for delay in 1..=state.depth {
-                let of = |step: &Step| match *step {
-                    Step::State { state, start, .. } if state == n => Some(start),
-                    _ => None,
+                let of = |leaf: &ScanLeaf| match *leaf {
+                    ScanLeaf::State { state, start, .. } => (state == n).then_some(start),
+                    ScanLeaf::Input(_) | ScanLeaf::Weight(_) | ScanLeaf::Mask(_) => None,
                 };
                 // A layer has one start, however late it is read.
-                let start = recurrence.steps.iter().find_map(of).unwrap_or(StartValue::Number(0.0));
+                let start = recurrence.program.leaves().find_map(of).unwrap_or(StartValue::Number(0.0));
                 let delay = if backward { -(delay as i64) } else { delay as i64 };
                 slots.push(self.source(&Read { view: state.view, delay, start, history: state.history }));
             }
@@ -79,37 +77,44 @@ impl Compiler<'_> {
         let len = recurrence.len;
         let op = ScanOp { len, affine, early, feeds, before, after, slots, stores, tiles, found };
         self.tiles = self.tiles.max(op.all_tiles());
-        self.note(&op.before);
-        self.note(&op.after);
+        self.note(&op.before.code);
+        self.note(&op.after.code);
         Some(op)
     }
 }
 
-/// Of maps that read and write tiles: a view's buffer is the tile.
-struct Tiles;
-
-impl Places for Tiles {
-    fn source(&mut self, read: &Read) -> Source {
-        let Target { base, width, len, ring } = self.target(read.view);
-        Source {
-            base,
-            width,
-            len,
-            ring,
-            delay: 0,
-            start: StartPlace::Constant(0),
-            history: true,
-            saved: false,
-        }
-    }
-
-    fn target(&self, view: View) -> Target {
-        Target { base: view.buffer.0, width: 0, len: ROOM, ring: Ring::NONE }
-    }
+/// A program from tiles to tiles.
+#[derive(Default)]
+struct TileProgram {
+    program: Program<TileLeaf>,
+    /// The tile of each load and store.
+    loads: Vec<usize>,
+    stores: Vec<usize>,
 }
 
-fn view(tile: usize) -> View {
-    View { buffer: BufferId(tile), column: 0, len: 1 }
+impl TileProgram {
+    fn push(&mut self, instruction: Instruction<TileLeaf>) {
+        self.program.instructions.push(instruction);
+    }
+
+    fn load(&mut self, tile: usize, to: Register) {
+        // A tile is written once, before whatever loads it.
+        let leaf = TileLeaf::Load(Port { number: self.loads.len(), columns: None });
+        self.loads.push(tile);
+        self.push(Instruction::Leaf { leaf, to });
+    }
+
+    fn store(&mut self, from: Register, tile: usize) {
+        let to = Port { number: self.stores.len(), columns: None };
+        self.stores.push(tile);
+        self.push(Instruction::Store { from, to });
+    }
+
+    fn finish(mut self, registers: usize) -> TileMap {
+        self.program.registers = registers;
+        let (loads, stores) = (vec![ROOM; self.loads.len()], vec![ROOM; self.stores.len()]);
+        TileMap { code: compile(&self.program, loads, stores), loads: self.loads, stores: self.stores }
+    }
 }
 
 /// A value of a frame.
@@ -127,7 +132,7 @@ enum Term {
 enum Feeding {
     Input(Input),
     Weight(usize),
-    Mask { key: u64, probability: f64, first: usize },
+    Mask(Mask),
 }
 
 /// Where the value of a register comes from.
@@ -160,7 +165,7 @@ struct Emitter<'a> {
     /// How many of the feeds the first program needs.
     early: usize,
     stores: Vec<(View, usize)>,
-    programs: [Vec<Instruction>; 2],
+    programs: [TileProgram; 2],
     /// Which of the two is being written.
     is_after: bool,
     origins: Vec<Origin>,
@@ -179,7 +184,7 @@ impl<'a> Emitter<'a> {
             feeds: Vec::new(),
             early: 0,
             stores: Vec::new(),
-            programs: [Vec::new(), Vec::new()],
+            programs: Default::default(),
             is_after: false,
             origins: Vec::new(),
             here: Vec::new(),
@@ -189,14 +194,14 @@ impl<'a> Emitter<'a> {
     }
 
     /// What the coefficients need, and where they are.
-    fn before(&mut self, wanted: &[bool]) -> Option<Affine> {
+    fn before(&mut self, program: &Program<ScanLeaf>) -> Option<Affine> {
         let recurrence = self.recurrence;
         let order = recurrence.order();
         let one = |slot: usize, j: usize| if slot == j { Term::One } else { Term::Zero };
         let open =
             |slot| Form { constant: Term::Zero, coefficients: (0..order).map(|j| one(slot, j)).collect() };
         let state: Vec<Form<Term>> = (0..order).map(open).collect();
-        let forms = frame(recurrence, Some(wanted), &state, self)?;
+        let forms = affine::run(recurrence, program, &state, self)?;
         let mut states = Vec::new();
         for (n, (form, state)) in forms.into_iter().zip(&recurrence.states).enumerate() {
             let rest = self.coefficient(form.constant);
@@ -223,29 +228,18 @@ impl<'a> Emitter<'a> {
     fn after(&mut self, affine: &mut Affine) {
         self.is_after = true;
         self.here.fill(false);
-        let mut recurrence = self.recurrence.clone();
-        let nothing = Input {
-            read: Read { view: view(0), delay: 0, start: StartValue::Number(0.0), history: true },
-            repeat: None,
-        };
-        let is_state = |register| recurrence.states.iter().position(|state| state.register == register);
-        let mut needed = vec![false; recurrence.registers];
-        let mut wanted = vec![false; recurrence.steps.len()];
-        let mut steps = recurrence.steps.clone();
-        for (wanted, step) in wanted.iter_mut().zip(&mut steps).rev() {
-            if let Some(to) = step.writes()
-                && let Some(state) = is_state(to)
+        let recurrence = self.recurrence;
+        // The states, being known, are inputs like others.
+        let inputs = recurrence.inputs.len();
+        let mut program = recurrence.program.clone();
+        for instruction in &mut program.instructions {
+            if let Some(to) = instruction.writes()
+                && let Some(state) = recurrence.states.iter().position(|state| state.register == to)
             {
-                *step = Step::Input { input: recurrence.inputs.len() + state, to };
-            }
-            *wanted = step.writes().is_none_or(|to| needed[to]);
-            if *wanted {
-                step.reads().into_iter().flatten().for_each(|from| needed[from] = true);
+                *instruction = Instruction::Leaf { leaf: ScanLeaf::Input(inputs + state), to };
             }
         }
-        let inputs = recurrence.inputs.len();
-        recurrence.steps = steps;
-        recurrence.inputs.extend(recurrence.states.iter().map(|_| nothing));
+        let program = program.part(&program.needed([], |_| true));
         for (n, state) in affine.states.iter().enumerate() {
             let register = self.new_register(Origin::Tile(state.new));
             self.known.insert(Key::Input(inputs + n), register);
@@ -257,8 +251,8 @@ impl<'a> Emitter<'a> {
             })
             .collect();
         let state: Vec<Form<Term>> = reads.iter().map(|&(_, r)| Form::free(Term::Of(r))).collect();
-        // The steps that make the states are not there, and so it has no result.
-        let _ = frame(&recurrence, Some(&wanted), &state, self);
+        // Of states that nothing else reads nothing is left, and so it has no result.
+        let _ = affine::run(recurrence, &program, &state, self);
         for (to, (tile, register)) in affine.reads.iter_mut().zip(reads) {
             *to = self.here[register].then_some(tile);
         }
@@ -275,7 +269,7 @@ impl<'a> Emitter<'a> {
         self.origins.len() - 1
     }
 
-    fn program(&mut self) -> &mut Vec<Instruction> {
+    fn program(&mut self) -> &mut TileProgram {
         &mut self.programs[usize::from(self.is_after)]
     }
 
@@ -288,7 +282,7 @@ impl<'a> Emitter<'a> {
             return tile;
         }
         let tile = self.tile();
-        self.programs[0].push(Instruction::Store { from: register, to: view(tile) });
+        self.programs[0].store(register, tile);
         self.kept.insert(register, tile);
         tile
     }
@@ -317,23 +311,21 @@ impl<'a> Emitter<'a> {
         if self.here[register] {
             return register;
         }
-        let load = |tile| {
-            let read = Read { view: view(tile), delay: 0, start: StartValue::Number(0.0), history: true };
-            Instruction::Load { read, to: register }
-        };
-        let instruction = match self.origins[register] {
-            Origin::Tile(tile) => load(tile),
-            Origin::Number(value) => Instruction::Number { value, to: register },
+        match self.origins[register] {
+            Origin::Tile(tile) => self.program().load(tile, register),
+            Origin::Number(value) => self.program().push(Instruction::Number { value, to: register }),
             // By the first program; this is the second.
-            Origin::Made => load(self.keep(register)),
-        };
-        self.program().push(instruction);
+            Origin::Made => {
+                let tile = self.keep(register);
+                self.program().load(tile, register);
+            }
+        }
         self.here[register] = true;
         register
     }
 
     /// The register of what an instruction makes.
-    fn made(&mut self, key: Key, instruction: impl FnOnce(Register) -> Instruction) -> Term {
+    fn made(&mut self, key: Key, instruction: impl FnOnce(Register) -> Instruction<TileLeaf>) -> Term {
         if let Some(&register) = self.known.get(&key) {
             return Term::Of(register);
         }
@@ -369,29 +361,8 @@ impl Algebra for Emitter<'_> {
         Term::Number(value)
     }
 
-    fn weight(&mut self, offset: usize) -> Term {
-        self.fed(Key::Weight(offset), Feeding::Weight(offset))
-    }
-
-    fn mask(&mut self, key: u64, probability: f64, first: usize) -> Term {
-        self.fed(Key::Mask(key, probability.to_bits(), first), Feeding::Mask { key, probability, first })
-    }
-
-    fn input(&mut self, place: usize, input: &Input) -> Term {
-        self.fed(Key::Input(place), Feeding::Input(*input))
-    }
-
-    // Where a read of the state crosses, the number that it reads is replaced before the frame.
-    fn start(&mut self, _: &StartValue) -> Term {
-        Term::Zero
-    }
-
-    fn crossing(&mut self, _: usize, _: Term, value: Term) -> Term {
-        value
-    }
-
-    fn apply(&mut self, function: Function, a: Term) -> Term {
-        let from = self.register(a);
+    fn apply(&mut self, function: Function, from: Term) -> Term {
+        let from = self.register(from);
         self.made(Key::Apply(function, from), |to| Instruction::Apply { function, from, to })
     }
 
@@ -409,7 +380,7 @@ impl Algebra for Emitter<'_> {
         self.made(Key::Binary(op, a, b), |to| Instruction::Binary { op, a, b, to })
     }
 
-    fn fused(&mut self, a: Term, b: Term, c: Term) -> Term {
+    fn mul_add(&mut self, a: Term, b: Term, c: Term) -> Term {
         match (a, b, c) {
             (Term::Zero, _, _) | (_, Term::Zero, _) => c,
             (Term::One, other, _) | (other, Term::One, _) => self.binary(Binary::Add, other, c),
@@ -420,14 +391,41 @@ impl Algebra for Emitter<'_> {
             }
         }
     }
+}
+
+impl Frame for Emitter<'_> {
+    fn input(&mut self, place: usize) -> Term {
+        // Those behind the inputs are states, which are known.
+        match self.known.get(&Key::Input(place)) {
+            Some(&register) => Term::Of(register),
+            None => self.fed(Key::Input(place), Feeding::Input(self.recurrence.inputs[place])),
+        }
+    }
+
+    fn weight(&mut self, offset: usize) -> Term {
+        self.fed(Key::Weight(offset), Feeding::Weight(offset))
+    }
+
+    fn mask(&mut self, mask: &Mask) -> Term {
+        self.fed(Key::Mask(mask.key, mask.probability.to_bits(), mask.first), Feeding::Mask(*mask))
+    }
+
+    // Where a read of the state crosses, the number that it reads is replaced before the frame.
+    fn start(&mut self, _: &StartValue) -> Term {
+        Term::Zero
+    }
+
+    fn crossing(&mut self, _: usize, _: Term, value: Term) -> Term {
+        value
+    }
 
     fn store(&mut self, to: View, value: Term) {
         let from = self.register(value);
         let tile = match self.origins[from] {
             Origin::Tile(tile) => tile,
-            _ => {
+            Origin::Number(_) | Origin::Made => {
                 let tile = self.tile();
-                self.program().push(Instruction::Store { from, to: view(tile) });
+                self.program().store(from, tile);
                 tile
             }
         };

@@ -8,7 +8,7 @@ pub(super) fn numbers(count: usize, seed: usize) -> Vec<f32> {
 
 /// Rows of numbers in one buffer, with NaN between them, before and after: whoever reads past a row's end is
 /// found out, and so is whoever writes there.
-pub(super) struct Rows {
+pub(super) struct BorderedRows {
     pub(super) buffer: Vec<f32>,
     length: usize,
     count: usize,
@@ -16,15 +16,15 @@ pub(super) struct Rows {
 
 pub(super) const BORDER: usize = 17;
 
-impl Rows {
-    pub(super) fn new(count: usize, length: usize, value: impl Fn(usize, usize) -> f32) -> Rows {
+impl BorderedRows {
+    pub(super) fn new(count: usize, length: usize, value: impl Fn(usize, usize) -> f32) -> BorderedRows {
         let mut buffer = vec![f32::NAN; BORDER + count * (length + BORDER)];
         for r in 0..count {
             for i in 0..length {
                 buffer[BORDER + r * (length + BORDER) + i] = value(r, i);
             }
         }
-        Rows { buffer, length, count }
+        BorderedRows { buffer, length, count }
     }
 
     pub(super) fn get(&self, row: usize, i: usize) -> f32 {
@@ -55,10 +55,10 @@ pub(super) fn check(
     product: impl Fn(&[*const f32], &[*mut f32], bool),
 ) {
     let x = numbers(count * kk, 3);
-    let mut rows = Rows::new(count, kk, |r, k| x[r * kk + k]);
+    let mut rows = BorderedRows::new(count, kk, |r, k| x[r * kk + k]);
     for accumulate in [false, true] {
         let before = |r, o| if accumulate { (r * 5 + o) as f32 } else { f32::NAN };
-        let mut outs = Rows::new(count, n, before);
+        let mut outs = BorderedRows::new(count, n, before);
         let inputs: Vec<*const f32> = rows.pointers().into_iter().map(|p| p.cast_const()).collect();
         product(&inputs, &outs.pointers(), accumulate);
         assert!(outs.borders_are_untouched(), "{what} wrote past a row: n {n}, kk {kk}, rows {count}");

@@ -257,7 +257,7 @@ unsafe fn axpy_one(weights: Weights, first: usize, rows: &[*const f32], outs: &[
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kernels::check::{BORDER, Rows, check, numbers, shapes};
+    use crate::kernels::check::{BORDER, BorderedRows, check, numbers, shapes};
     use crate::kernels::isa::Isa;
 
     #[test]
@@ -268,8 +268,8 @@ mod tests {
                 let dot_stride = kk + BORDER;
                 let axpy_stride = n + BORDER;
                 let values = numbers(n * kk, 1);
-                let by_output = Rows::new(n, kk, |o, k| values[o * kk + k]);
-                let by_input = Rows::new(kk, n, |k, o| values[o * kk + k]);
+                let by_output = BorderedRows::new(n, kk, |o, k| values[o * kk + k]);
+                let by_input = BorderedRows::new(kk, n, |k, o| values[o * kk + k]);
                 let w = &by_output.buffer[BORDER..];
                 check(&format!("dot_rows ({isa})"), (w, dot_stride, 1), (n, kk, rows), |rows, outs, add| {
                     // SAFETY: n rows of kk weights lie dot_stride apart; the rows have kk and n numbers.

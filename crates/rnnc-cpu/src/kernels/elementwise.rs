@@ -7,42 +7,9 @@
 #![allow(unsafe_code)] // to call code for instructions that an Isa has shown to be there
 
 use super::isa::{mul_add, multiversion};
+use super::lane::Lane;
 use super::rows::sums::{BLOCK, LANES, join};
-
-/// An operation of two numbers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Binary {
-    /// a + b
-    Add,
-    /// a - b
-    Sub,
-    /// a b
-    Mul,
-    /// a / b
-    Div,
-    /// The larger; NaN if either is.
-    Max,
-    /// The smaller; NaN if either is.
-    Min,
-    /// a where b is a number, 0 where it is NaN.
-    Known,
-    /// 1 where a > b, 1/2 where a = b, 0 where a < b; NaN if either is.
-    Step,
-}
-
-impl Binary {
-    /// All of them.
-    pub const ALL: [Binary; 8] = [
-        Binary::Add,
-        Binary::Sub,
-        Binary::Mul,
-        Binary::Div,
-        Binary::Max,
-        Binary::Min,
-        Binary::Known,
-        Binary::Step,
-    ];
-}
+use rnnc_graph::ops::Binary;
 
 multiversion! {
     /// out = a op b
@@ -80,31 +47,24 @@ pub fn fill(c: f32, out: &mut [f32]) {
     out.fill(c);
 }
 
-/// Every binary operation, written once: `$each!((a, b) => value)` is to store the value for every pair.
+/// Compiles a loop for every operation: `$each!(operation)` is to be one that stores the operation's value for every pair.
 macro_rules! by_operation {
     ($op:expr, $each:ident) => {
         match $op {
-            Binary::Add => $each!((a, b) => a + b),
-            Binary::Sub => $each!((a, b) => a - b),
-            Binary::Mul => $each!((a, b) => a * b),
-            Binary::Div => $each!((a, b) => a / b),
-            // The inner choice is b where b is NaN, the outer a where a is.
-            Binary::Max => $each!((a, b) => {
-                let larger = if a > b { a } else { b };
-                if a.is_nan() { a } else { larger }
-            }),
-            Binary::Min => $each!((a, b) => {
-                let smaller = if a < b { a } else { b };
-                if a.is_nan() { a } else { smaller }
-            }),
-            Binary::Known => $each!((a, b) => if b.is_nan() { 0.0 } else { a }),
-            Binary::Step => $each!((a, b) => {
-                let equal = if a == b { 0.5 } else { f32::NAN };
-                let below = if a < b { 0.0 } else { equal };
-                if a > b { 1.0 } else { below }
-            }),
+            Binary::Add => $each!(Binary::Add),
+            Binary::Mul => $each!(Binary::Mul),
+            Binary::Div => $each!(Binary::Div),
+            Binary::Max => $each!(Binary::Max),
+            Binary::Min => $each!(Binary::Min),
+            Binary::Known => $each!(Binary::Known),
+            Binary::Step => $each!(Binary::Step),
         }
     };
+}
+
+#[inline(always)]
+fn of<const FMA: bool>(op: Binary, a: f32, b: f32) -> f32 {
+    op.apply(Lane::<FMA>(a), Lane(b)).0
 }
 
 #[inline(always)]
@@ -112,9 +72,9 @@ fn binary_body<const FMA: bool>(op: Binary, a: &[f32], b: &[f32], out: &mut [f32
     same_length(a.len(), out.len());
     same_length(b.len(), out.len());
     macro_rules! each {
-        (($a:ident, $b:ident) => $value:expr) => {
-            for ((out, &$a), &$b) in out.iter_mut().zip(a).zip(b) {
-                *out = $value;
+        ($op:expr) => {
+            for ((out, &a), &b) in out.iter_mut().zip(a).zip(b) {
+                *out = of::<FMA>($op, a, b);
             }
         };
     }
@@ -125,10 +85,9 @@ fn binary_body<const FMA: bool>(op: Binary, a: &[f32], b: &[f32], out: &mut [f32
 fn binary_in_place_body<const FMA: bool>(op: Binary, a: &mut [f32], b: &[f32]) {
     same_length(a.len(), b.len());
     macro_rules! each {
-        (($a:ident, $b:ident) => $value:expr) => {
-            for (a, &$b) in a.iter_mut().zip(b) {
-                let $a = *a;
-                *a = $value;
+        ($op:expr) => {
+            for (a, &b) in a.iter_mut().zip(b) {
+                *a = of::<FMA>($op, *a, b);
             }
         };
     }
@@ -139,10 +98,9 @@ fn binary_in_place_body<const FMA: bool>(op: Binary, a: &mut [f32], b: &[f32]) {
 fn binary_in_place_right_body<const FMA: bool>(op: Binary, a: &[f32], b: &mut [f32]) {
     same_length(a.len(), b.len());
     macro_rules! each {
-        (($a:ident, $b:ident) => $value:expr) => {
-            for (b, &$a) in b.iter_mut().zip(a) {
-                let $b = *b;
-                *b = $value;
+        ($op:expr) => {
+            for (b, &a) in b.iter_mut().zip(a) {
+                *b = of::<FMA>($op, a, *b);
             }
         };
     }
@@ -259,26 +217,8 @@ pub(super) mod tests {
         x
     }
 
-    fn scalar(op: Binary, a: f32, b: f32) -> f32 {
-        match op {
-            Binary::Add => a + b,
-            Binary::Sub => a - b,
-            Binary::Mul => a * b,
-            Binary::Div => a / b,
-            Binary::Max | Binary::Min if a.is_nan() || b.is_nan() => f32::NAN,
-            Binary::Max => a.max(b),
-            Binary::Min => a.min(b),
-            Binary::Known if b.is_nan() => 0.0,
-            Binary::Known => a,
-            Binary::Step if a > b => 1.0,
-            Binary::Step if a == b => 0.5,
-            Binary::Step if a < b => 0.0,
-            Binary::Step => f32::NAN,
-        }
-    }
-
     #[test]
-    fn every_operation_agrees_with_its_definition_in_place_or_not() {
+    fn every_operation_agrees_with_double_precision_in_place_or_not() {
         let x = arguments();
         let pairs: Vec<(f32, f32)> =
             x.iter().step_by(3).flat_map(|&a| x[..40].iter().map(move |&b| (a, b))).collect();
@@ -290,7 +230,7 @@ pub(super) mod tests {
                 binary_in_place(isa, op, &mut left, &b);
                 binary_in_place_right(isa, op, &a, &mut right);
                 for (i, &(a, b)) in pairs.iter().enumerate() {
-                    let want = scalar(op, a, b);
+                    let want = op.apply(f64::from(a), f64::from(b)) as f32;
                     for got in [out[i], left[i], right[i]] {
                         assert!(
                             got == want || (got.is_nan() && want.is_nan()),

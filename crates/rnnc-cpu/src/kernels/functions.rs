@@ -143,10 +143,11 @@ fn unary_times_body<const FMA: bool>(function: Function, x: &[f32], a: &[f32], o
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kernels::elementwise::binary;
     use crate::kernels::elementwise::tests::arguments;
-    use crate::kernels::elementwise::{Binary, binary};
     use crate::kernels::isa::Isa;
     use rnnc_graph::Activation;
+    use rnnc_graph::ops::Binary;
 
     fn functions() -> impl Iterator<Item = Function> {
         Activation::ALL.into_iter().flat_map(|f| [Function::Apply(f), Function::Derivative(f)])

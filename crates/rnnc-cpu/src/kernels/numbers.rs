@@ -1,6 +1,6 @@
 //! How a packed weight is kept: in single precision, or in half as many bytes.
 
-use super::pack::{PANEL, Tile};
+use super::panel::{PANEL, Square};
 
 /// The most that a [`Number::TOGETHER`] is.
 pub const MOST_TOGETHER: usize = 2;
@@ -17,8 +17,8 @@ pub trait Number: Copy + Send + Sync {
     /// The number.
     fn widened(self) -> f32;
 
-    /// Writes lines of a tile, as many as there is room for, in the order in which products read them.
-    fn put(tile: &Tile, packed: &mut [Self]);
+    /// Writes lines of a square, as many as there is room for, in the order in which products read them.
+    fn put(square: &Square, packed: &mut [Self]);
 }
 
 /// A bfloat16 number: the upper half of the bits of an `f32`, 8 significant ones of which the first is implied.
@@ -40,8 +40,8 @@ impl Number for f32 {
     }
 
     #[inline(always)]
-    fn put(tile: &Tile, packed: &mut [f32]) {
-        packed.copy_from_slice(&tile.as_flattened()[..packed.len()]);
+    fn put(square: &Square, packed: &mut [f32]) {
+        packed.copy_from_slice(&square.as_flattened()[..packed.len()]);
     }
 }
 
@@ -64,8 +64,8 @@ impl Number for Bf16 {
     }
 
     #[inline(always)]
-    fn put(tile: &Tile, packed: &mut [Bf16]) {
-        let (lines, _) = tile.as_chunks::<2>();
+    fn put(square: &Square, packed: &mut [Bf16]) {
+        let (lines, _) = square.as_chunks::<2>();
         for ([first, second], packed) in lines.iter().zip(packed.chunks_exact_mut(2 * PANEL)) {
             let (pairs, _) = packed.as_chunks_mut::<2>();
             for ((pair, &a), &b) in pairs.iter_mut().zip(first).zip(second) {

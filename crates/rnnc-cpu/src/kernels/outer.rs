@@ -274,7 +274,7 @@ blocking!(__m512, block_avx512, 24, #[target_feature(enable = "avx2,fma,avx512f,
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kernels::check::{BORDER, Rows, numbers};
+    use crate::kernels::check::{BORDER, BorderedRows, numbers};
     use crate::kernels::isa::Isa;
 
     #[test]
@@ -284,8 +284,8 @@ mod tests {
         for isa in Isa::available() {
             for (m, n, count) in shapes {
                 let (e, x) = (numbers(m * count, 1), numbers(n * count, 2));
-                let mut errors = Rows::new(count, m, |r, i| e[r * m + i]);
-                let mut sources = Rows::new(count, n, |r, j| x[r * n + j]);
+                let mut errors = BorderedRows::new(count, m, |r, i| e[r * m + i]);
+                let mut sources = BorderedRows::new(count, n, |r, j| x[r * n + j]);
                 let constant =
                     |rows: Vec<*mut f32>| rows.into_iter().map(|r| r.cast_const()).collect::<Vec<_>>();
                 let (errors, sources) = (constant(errors.pointers()), constant(sources.pointers()));

@@ -1,21 +1,25 @@
 //! Packing: the weights of a product in the order in which [`skinny`](super::skinny) reads them.
 //!
 //! In panels of 16 outputs, in each of which the 16 weights of one input lie together; those of half the bytes in pairs, an
-//! output's of two inputs. It is done anew after each update, so it moves tiles of 16 x 16 through registers, and reads as much
+//! output's of two inputs. It is done anew after each update, so it moves squares of 16 x 16 through registers, and reads as much
 //! of a line as it can while that is in the cache.
 
 #![allow(unsafe_code)] // weights between which somebody else may write
 
 use super::isa::{Isa, Level};
-use super::numbers::Number;
+use super::numbers::{Bf16, Number};
+use super::panel::{PANEL, Square};
 use std::ops::Range;
-
-/// Outputs of a panel.
-pub const PANEL: usize = 16;
 
 /// How many numbers the packed weights of n outputs and kk inputs take.
 pub fn packed_len<W: Number>(n: usize, kk: usize) -> usize {
     n.next_multiple_of(PANEL) * kk.next_multiple_of(W::TOGETHER)
+}
+
+/// Numbers of 4 bytes that the packed weights of n outputs and kk inputs take: whole cache lines.
+pub fn packed_room(n: usize, kk: usize, coarse: bool) -> usize {
+    let bytes = if coarse { 2 * packed_len::<Bf16>(n, kk) } else { 4 * packed_len::<f32>(n, kk) };
+    bytes.next_multiple_of(64) / 4
 }
 
 /// A view of some weights: that of output o and input k is number `o * out_stride + k * in_stride`, of n outputs and kk
@@ -84,7 +88,7 @@ pub unsafe fn pack_panels<W: Number>(
     }
     // Where an output's weights lie side by side, they are read to their end.
     let inputs = if in_stride == 1 { kk } else { INPUTS };
-    let mut tile = [[0.0; PANEL]; PANEL];
+    let mut square = [[0.0; PANEL]; PANEL];
     for first in (0..kk).step_by(inputs) {
         for (panel, packed) in panels.clone().zip(packed.chunks_exact_mut(room)) {
             let outputs = PANEL.min(n.saturating_sub(panel * PANEL));
@@ -93,46 +97,43 @@ pub unsafe fn pack_panels<W: Number>(
                 // SAFETY: these are weights of outputs below n and inputs below kk.
                 unsafe {
                     let from = w.add(panel * PANEL * out_stride + k * in_stride);
-                    read(isa, from, Strided { n: outputs, kk: count, ..view }, &mut tile);
+                    read(isa, from, Strided { n: outputs, kk: count, ..view }, &mut square);
                 }
                 let end = (k + count.next_multiple_of(W::TOGETHER)) * PANEL;
-                W::put(&tile, &mut packed[k * PANEL..end]);
+                W::put(&square, &mut packed[k * PANEL..end]);
             }
         }
     }
 }
 
-/// 16 lines, each of an input, with the weights of 16 outputs.
-pub type Tile = [[f32; PANEL]; PANEL];
-
-/// Reads a tile; what the view has not is 0.
+/// Reads a square; what the view has not is 0.
 ///
 /// # Safety
 ///
 /// The weights are there to read.
 #[inline]
-unsafe fn read(isa: Isa, from: *const f32, view: Strided, tile: &mut Tile) {
+unsafe fn read(isa: Isa, from: *const f32, view: Strided, square: &mut Square) {
     let Strided { out_stride, in_stride, n, kk } = view;
     // SAFETY: the caller vouches for the weights; an Isa of these levels exists only where the CPU has the instructions.
     unsafe {
         match (isa.level(), out_stride, in_stride) {
             _ if (n, kk) != (PANEL, PANEL) => {
-                *tile = [[0.0; PANEL]; PANEL];
-                for (k, line) in tile.iter_mut().enumerate().take(kk) {
+                *square = [[0.0; PANEL]; PANEL];
+                for (k, line) in square.iter_mut().enumerate().take(kk) {
                     for (o, to) in line.iter_mut().enumerate().take(n) {
                         *to = *from.add(o * out_stride + k * in_stride);
                     }
                 }
             }
             (_, 1, _) => {
-                for (k, line) in tile.iter_mut().enumerate() {
+                for (k, line) in square.iter_mut().enumerate() {
                     *line = from.add(k * in_stride).cast::<[f32; PANEL]>().read_unaligned();
                 }
             }
             #[cfg(target_arch = "x86_64")]
-            (Level::Avx2 | Level::Avx512, _, 1) => transpose(from, out_stride, tile),
+            (Level::Avx2 | Level::Avx512, _, 1) => transpose(from, out_stride, square),
             _ => {
-                for (k, line) in tile.iter_mut().enumerate() {
+                for (k, line) in square.iter_mut().enumerate() {
                     for (o, to) in line.iter_mut().enumerate() {
                         *to = *from.add(o * out_stride + k * in_stride);
                     }
@@ -149,10 +150,10 @@ unsafe fn read(isa: Isa, from: *const f32, view: Strided, tile: &mut Tile) {
 /// They are there to read.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2")]
-unsafe fn transpose(from: *const f32, stride: usize, tile: &mut Tile) {
+unsafe fn transpose(from: *const f32, stride: usize, square: &mut Square) {
     use std::arch::x86_64::*;
     for (top, left) in [(0, 0), (0, 8), (8, 0), (8, 8)] {
-        // SAFETY: the caller vouches for the numbers; a tile's line has 16.
+        // SAFETY: the caller vouches for the numbers; a square's line has 16.
         unsafe {
             let row = |i: usize| _mm256_loadu_ps(from.add((top + i) * stride + left));
             // Pairs of rows, then fours, then all eight: each step moves what is twice as far from its place.
@@ -171,7 +172,7 @@ unsafe fn transpose(from: *const f32, stride: usize, tile: &mut Tile) {
             }
             for i in 0..4 {
                 let (a, b) = (fours[i], fours[i + 4]);
-                let mut put = |k: usize, v| _mm256_storeu_ps(tile[left + k][top..].as_mut_ptr(), v);
+                let mut put = |k: usize, v| _mm256_storeu_ps(square[left + k][top..].as_mut_ptr(), v);
                 put(i, _mm256_permute2f128_ps::<0x20>(a, b));
                 put(i + 4, _mm256_permute2f128_ps::<0x31>(a, b));
             }
@@ -183,7 +184,6 @@ unsafe fn transpose(from: *const f32, stride: usize, tile: &mut Tile) {
 mod tests {
     use super::*;
     use crate::kernels::check::numbers;
-    use crate::kernels::numbers::Bf16;
 
     /// Where a product looks for a weight.
     fn place<W: Number>(kk: usize, o: usize, k: usize) -> usize {

@@ -57,9 +57,9 @@ pub enum What {
     Coefficients,
 }
 
-/// Rows of tiles.
+/// TileRows of tiles.
 #[derive(Clone, Debug)]
-pub struct Rows {
+pub struct TileRows {
     /// Lines of a tile.
     pub tile: usize,
     /// Lines of a row.
@@ -72,14 +72,14 @@ pub struct Rows {
 
 multiversion! {
     /// Takes a state, `lines` lines for each of its numbers, through some rows.
-    pub fn advance(affine: &Affine, what: What, rows: &Rows, tiles: &mut [Line], state: &mut [Line]) = advance_body;
+    pub fn advance(affine: &Affine, what: What, rows: &TileRows, tiles: &mut [Line], state: &mut [Line]) = advance_body;
 }
 
 #[inline(always)]
 fn advance_body<const FMA: bool>(
     affine: &Affine,
     what: What,
-    rows: &Rows,
+    rows: &TileRows,
     tiles: &mut [Line],
     state: &mut [Line],
 ) {
@@ -96,7 +96,7 @@ fn advance_body<const FMA: bool>(
 fn of_order<const K: usize, const FMA: bool>(
     affine: &Affine,
     what: What,
-    rows: &Rows,
+    rows: &TileRows,
     tiles: &mut [Line],
     state: &mut [Line],
 ) {

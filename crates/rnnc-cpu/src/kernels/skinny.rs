@@ -12,7 +12,8 @@
 #![allow(clippy::needless_range_loop)] // an index says which register
 
 use super::numbers::{Bf16, MOST_TOGETHER, Number};
-use super::pack::{PANEL, packed_len};
+use super::pack::packed_len;
+use super::panel::PANEL;
 use super::vector::{Four, Vector, put_some_sums, put_sums, vectorize};
 #[cfg(target_arch = "x86_64")]
 use std::arch::x86_64::{__m256, __m512};
@@ -429,7 +430,7 @@ blocking! {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kernels::check::{BORDER, Rows, check, numbers, shapes};
+    use crate::kernels::check::{BORDER, BorderedRows, check, numbers, shapes};
     use crate::kernels::isa::Isa;
     use crate::kernels::pack::pack;
 
@@ -495,7 +496,7 @@ mod tests {
             // SAFETY: the weights are packed for n and kk; the rows have kk and n numbers.
             unsafe { skinny(isa, packed.as_ptr(), n, kk, &[x.as_ptr()], &[alone.as_mut_ptr()], false) };
             for count in 2..30 {
-                let mut outs = Rows::new(count, n, |_, _| 0.0);
+                let mut outs = BorderedRows::new(count, n, |_, _| 0.0);
                 // SAFETY: as above; all rows read the same numbers.
                 unsafe {
                     skinny(isa, packed.as_ptr(), n, kk, &vec![x.as_ptr(); count], &outs.pointers(), false)

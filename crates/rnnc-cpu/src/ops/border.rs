@@ -6,8 +6,9 @@
 
 use super::Share;
 use crate::memory::Shared;
-use crate::program::Target;
+use crate::places::Target;
 use crate::team::{Experience, TeamHandle, Work};
+use crate::units::unit_range;
 use rnnc_plan::Values;
 use std::sync::{Mutex, PoisonError};
 
@@ -20,7 +21,7 @@ pub(crate) fn fill(
     first: usize,
     values: Option<Values<'_>>,
 ) {
-    let units = super::unit_range(to.len, 1, share.part.0, share.part.1);
+    let units = unit_range(to.len, 1, share.part.0, share.part.1);
     if units.is_empty() {
         return;
     }
@@ -59,7 +60,7 @@ pub(crate) fn fill(
 }
 
 /// Rows of a buffer.
-pub(crate) struct Rows<'a> {
+pub(crate) struct BufferRows<'a> {
     /// From the first number of the first row on.
     pub values: &'a [f32],
     /// Numbers from a row to the next.
@@ -72,14 +73,14 @@ pub(crate) struct Rows<'a> {
 pub(crate) fn copy_out<T: From<f32> + Send>(
     team: &TeamHandle,
     experience: &Mutex<Experience>,
-    rows: &Rows<'_>,
+    rows: &BufferRows<'_>,
     out: &mut [T],
 ) {
     /// Fewer numbers than these are not worth a barrier.
     const SHARED: usize = 1 << 16;
     /// About as many are a piece.
     const PIECE: usize = 1 << 14;
-    let Rows { values, width, len } = *rows;
+    let BufferRows { values, width, len } = *rows;
     let several = (PIECE / len.max(1)).max(1);
     let numbers = out.len();
     let pieces = Mutex::new(out.chunks_mut(several * len.max(1)).zip(0..));

@@ -3,13 +3,13 @@
 #![allow(unsafe_code)] // rows of the shared buffers, parts of the shared gradients
 
 use super::{Local, Share, TILE, assert_matrix};
-use crate::compile::unit_range;
 use crate::kernels::elementwise;
+use crate::kernels::matrix_block::matrix_block;
 use crate::kernels::outer::{self as kernel, Out, ROWS};
-use crate::kernels::tile::tile;
 use crate::memory::{Shared, assert_inside};
 use crate::program::{OuterOp, ReduceOp, ScatterOp};
-use rnnc_plan::{Matrix, NO_SYMBOL};
+use crate::units::unit_range;
+use rnnc_plan::{Binary, Matrix, NO_SYMBOL};
 use std::ops::Range;
 
 /// Rows summed before they are added to the sum of those before: keeps rounding errors small.
@@ -48,13 +48,13 @@ pub(crate) fn outer_room(columns: usize) -> usize {
     kernel::ROOM + kernel::packed_len(columns.min(ERRORS))
 }
 
-/// Gradients of matrices: errors transposed times sources, each worker a tile.
+/// Gradients of matrices: errors transposed times sources, each worker a block.
 pub(crate) fn outer(shared: &Shared<'_>, ops: &[OuterOp], sums: &Sums, local: &mut Local) {
     // How a matrix is shared out must not depend on what is done beside: another sum may add to the same one.
     let few = sums.frames.len() * shared.streams <= DIRECT_ROWS;
     let by_rows = |op: &OuterOp| few && op.gradient.column_stride == 1;
-    let tile_of = |op: &OuterOp| tile(op.error.len, op.source.len, sums.part.0, sums.part.1);
-    let rows_of = |op: &OuterOp| tile_of(op).map(|tile| tile.rows);
+    let block_of = |op: &OuterOp| matrix_block(op.error.len, op.source.len, sums.part.0, sums.part.1);
+    let rows_of = |op: &OuterOp| block_of(op).map(|block| block.rows);
     // The same rows of the same errors are packed once.
     let together = |a: &OuterOp, b: &OuterOp| a.error == b.error && rows_of(a) == rows_of(b);
     for group in ops.chunk_by(|a, b| by_rows(a) == by_rows(b) && together(a, b)) {
@@ -64,13 +64,13 @@ pub(crate) fn outer(shared: &Shared<'_>, ops: &[OuterOp], sums: &Sums, local: &m
         }
         let Some(is) = rows_of(&group[0]) else { continue };
         for first in is.clone().step_by(ERRORS) {
-            outer_of_tiles(shared, group, first..is.end.min(first + ERRORS), sums, local);
+            outer_of_blocks(shared, group, first..is.end.min(first + ERRORS), sums, local);
         }
     }
 }
 
-/// Some rows of the tiles of gradients that have the same errors.
-fn outer_of_tiles(shared: &Shared<'_>, group: &[OuterOp], is: Range<usize>, sums: &Sums, local: &mut Local) {
+/// Some rows of the blocks of gradients that have the same errors.
+fn outer_of_blocks(shared: &Shared<'_>, group: &[OuterOp], is: Range<usize>, sums: &Sums, local: &mut Local) {
     let (room, packed) = local.outer.as_mut_slice().split_at_mut(kernel::ROOM);
     let mut rows = sums.rows(shared);
     let mut places = [(0, 0); ROWS];
@@ -94,15 +94,17 @@ fn outer_of_tiles(shared: &Shared<'_>, group: &[OuterOp], is: Range<usize>, sums
         unsafe { kernel::pack_errors(shared.isa, pointers, is.clone(), packed) };
         for op in group {
             assert_matrix(op.gradient, op.error.len, op.source.len, shared.room.gradients);
-            let Some(tile) = tile(op.error.len, op.source.len, sums.part.0, sums.part.1) else { continue };
+            let Some(block) = matrix_block(op.error.len, op.source.len, sums.part.0, sums.part.1) else {
+                continue;
+            };
             for (pointer, &(t, b)) in pointers.iter_mut().zip(places) {
                 *pointer = shared.source(&op.source, t, b);
-                shared.reads(pointer.wrapping_add(tile.columns.start), tile.columns.len());
+                shared.reads(pointer.wrapping_add(block.columns.start), block.columns.len());
             }
             for row in is.clone() {
-                writes_row(shared, op.gradient, row, tile.columns.clone());
+                writes_row(shared, op.gradient, row, block.columns.clone());
             }
-            // SAFETY: the sources are complete; each worker writes its own tile of the gradient.
+            // SAFETY: the sources are complete; each worker writes its own block of the gradient.
             unsafe {
                 let out = Out {
                     at: shared.gradients.add(op.gradient.offset),
@@ -110,7 +112,7 @@ fn outer_of_tiles(shared: &Shared<'_>, group: &[OuterOp], is: Range<usize>, sums
                     column_stride: op.gradient.column_stride,
                 };
                 let accumulate = op.accumulate || sums.more || !first;
-                kernel::outer(shared.isa, packed, is.clone(), pointers, tile.columns, out, accumulate, room);
+                kernel::outer(shared.isa, packed, is.clone(), pointers, block.columns, out, accumulate, room);
             }
         }
         first = false;
@@ -225,7 +227,7 @@ pub(crate) fn reduce(shared: &Shared<'_>, ops: &[ReduceOp], sums: &Sums, local: 
                 };
                 shared.reads(error.as_ptr(), len);
                 match &op.source {
-                    None => elementwise::binary_in_place(isa, elementwise::Binary::Add, block, error),
+                    None => elementwise::binary_in_place(isa, Binary::Add, block, error),
                     Some(source) => {
                         // SAFETY: as above.
                         let source = unsafe {
@@ -237,11 +239,11 @@ pub(crate) fn reduce(shared: &Shared<'_>, ops: &[ReduceOp], sums: &Sums, local: 
                 }
                 rows += 1;
                 if rows % BLOCK == 0 {
-                    elementwise::binary_in_place(isa, elementwise::Binary::Add, total, block);
+                    elementwise::binary_in_place(isa, Binary::Add, total, block);
                     block.fill(0.0);
                 }
             }
-            elementwise::binary_in_place(isa, elementwise::Binary::Add, total, block);
+            elementwise::binary_in_place(isa, Binary::Add, total, block);
             // SAFETY: these units of the gradient are this worker's.
             let gradient =
                 unsafe { std::slice::from_raw_parts_mut(shared.gradients.add(op.gradient + first), len) };

@@ -3,13 +3,14 @@
 #![allow(unsafe_code)] // rows of the shared buffers
 
 use super::{Share, assert_matrix};
-use crate::compile::{packed_room, runs};
 use crate::kernels::direct::{axpy_rows, dot_rows};
 use crate::kernels::numbers::{Bf16, Number};
-use crate::kernels::pack::{PANEL, Strided, pack_panels, packed_len};
+use crate::kernels::pack::{Strided, pack_panels, packed_len, packed_room};
+use crate::kernels::panel::PANEL;
 use crate::kernels::skinny::{skinny, skinny_bf16};
 use crate::memory::{Shared, assert_inside};
 use crate::program::{GatherOp, Kernel, ProductOp};
+use crate::units::runs;
 use rnnc_plan::{Matrix, NO_SYMBOL};
 use std::ops::Range;
 

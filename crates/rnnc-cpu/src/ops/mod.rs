@@ -3,7 +3,7 @@
 //! | file | operations |
 //! | --- | --- |
 //! | [`matmul`] | products, look-ups |
-//! | [`map`] | fused elementwise programs |
+//! | [`map`] | fused elementwise programs, of what [`tile`] has |
 //! | [`scan`] | affine recurrences, tiles of frames at a time |
 //! | [`vector`] | softmax, normalization and their like |
 //! | [`gradient`] | gradients of weights: sums over all rows |
@@ -17,12 +17,13 @@ pub(crate) mod map;
 pub(crate) mod matmul;
 pub(crate) mod once;
 pub(crate) mod scan;
+pub(crate) mod tile;
 pub(crate) mod update;
 pub(crate) mod vector;
 
-use crate::compile::unit_range;
 use crate::memory::{Aligned, Shared, assert_inside};
-use crate::program::{Source, StartPlace, Target};
+use crate::places::{Source, StartPlace, Target};
+use crate::units::unit_range;
 use rnnc_plan::Matrix;
 use std::ops::Range;
 

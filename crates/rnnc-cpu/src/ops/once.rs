@@ -2,11 +2,12 @@
 
 use super::TILE;
 use super::vector::call;
-use crate::compile::map::binary;
 use crate::kernels::isa::Isa;
 use crate::kernels::rows::{Parts, Rows};
 use crate::kernels::{elementwise, functions};
-use rnnc_plan::{Flat, Instruction, Matrix, OnceMap, OnceOuter, OnceProduct, OnceStep, OnceVector, Register};
+use rnnc_plan::{
+    Flat, Instruction, Matrix, OnceLeaf, OnceMap, OnceOuter, OnceProduct, OnceStep, OnceVector, Register,
+};
 
 /// The flat buffers.
 pub(crate) struct Buffers<'a> {
@@ -49,46 +50,54 @@ pub(crate) fn run(isa: Isa, steps: &[OnceStep], mut buffers: Buffers<'_>, room: 
 fn run_map(isa: Isa, map: &OnceMap, buffers: &mut Buffers<'_>, room: &mut [f32]) {
     for first in (0..map.len).step_by(TILE) {
         let len = TILE.min(map.len - first);
-        for read in &map.reads {
-            let out = tile(room, read.to, len);
-            if read.times == 1 {
-                out.copy_from_slice(buffers.read(read.from.skip(first), len));
-            } else {
-                let values = buffers.read(read.from, (first + len).div_ceil(read.times));
-                out.iter_mut().enumerate().for_each(|(u, out)| *out = values[(first + u) / read.times]);
+        for instruction in &map.program.instructions {
+            match *instruction {
+                Instruction::Store { from, to } => {
+                    buffers.put(to.skip(first), &room[from * TILE..][..len]);
+                }
+                Instruction::Leaf { leaf, to } => read(buffers, leaf, first, &mut room[to * TILE..][..len]),
+                Instruction::Number { value, to } => room[to * TILE..][..len].fill(value as f32),
+                Instruction::Apply { function, from, to } => {
+                    let ([from], out) = tiles(room, [from], to, len);
+                    functions::unary(isa, function, from, out);
+                }
+                Instruction::Scale { factor, from, to } => {
+                    let ([from], out) = tiles(room, [from], to, len);
+                    elementwise::scale(isa, factor as f32, from, out);
+                }
+                Instruction::Binary { op, a, b, to } => {
+                    let ([a, b], out) = tiles(room, [a, b], to, len);
+                    elementwise::binary(isa, op, a, b, out);
+                }
+                Instruction::MulAdd { a, b, c, to } => {
+                    let ([a, b, c], out) = tiles(room, [a, b, c], to, len);
+                    elementwise::mul_add_to(isa, a, b, c, out);
+                }
             }
         }
-        for step in &map.program {
-            run_step(isa, step, len, room);
-        }
-        for &(register, to) in &map.results {
-            buffers.put(to.skip(first), tile(room, register, len));
-        }
     }
 }
 
-fn tile(room: &mut [f32], register: Register, len: usize) -> &mut [f32] {
-    &mut room[register * TILE..][..len]
+/// Reads what units from `first` on have of a leaf.
+fn read(buffers: &Buffers<'_>, leaf: OnceLeaf, first: usize, out: &mut [f32]) {
+    if leaf.times == 1 {
+        out.copy_from_slice(buffers.read(leaf.from.skip(first), out.len()));
+    } else {
+        let values = buffers.read(leaf.from, (first + out.len()).div_ceil(leaf.times));
+        out.iter_mut().enumerate().for_each(|(u, out)| *out = values[(first + u) / leaf.times]);
+    }
 }
 
-fn run_step(isa: Isa, step: &Instruction, len: usize, room: &mut [f32]) {
-    let Some(to) = step.writes() else { return };
-    // Registers are numbered in the order in which they are written.
+/// The tiles of some registers, and that of a later one.
+fn tiles<const N: usize>(
+    room: &mut [f32],
+    from: [Register; N],
+    to: Register,
+    len: usize,
+) -> ([&[f32]; N], &mut [f32]) {
     let (before, rest) = room.split_at_mut(to * TILE);
-    let from = |register: Register| &before[register * TILE..][..len];
-    let out = &mut rest[..len];
-    match *step {
-        Instruction::Number { value, .. } => out.fill(value as f32),
-        Instruction::Apply { function, from: x, .. } => functions::unary(isa, function, from(x), out),
-        Instruction::Scale { factor, from: x, .. } => elementwise::scale(isa, factor as f32, from(x), out),
-        Instruction::Binary { op, a, b, .. } => elementwise::binary(isa, binary(op), from(a), from(b), out),
-        Instruction::Load { .. }
-        | Instruction::LoadRepeated { .. }
-        | Instruction::Weight { .. }
-        | Instruction::Mask { .. }
-        | Instruction::MulAdd { .. }
-        | Instruction::Store { .. } => unreachable!("no map of one row has {step:?}"),
-    }
+    let before = &*before;
+    (from.map(|register| &before[register * TILE..][..len]), &mut rest[..len])
 }
 
 fn run_vector(isa: Isa, vector: &OnceVector, buffers: &mut Buffers<'_>, room: &mut [f32]) {

@@ -3,17 +3,17 @@
 //! All that does not depend on the state is computed for the frames of a tile at once, as are then, the states being known,
 //! the values that do depend on it: only the states themselves go from frame to frame.
 //!
-//! So run scans whose lanes are fewer than workers, and whose frames are partitioned instead: see [`rnnc_plan::recurrence::Chunks`].
+//! So run scans whose lanes are fewer than workers, and whose frames are partitioned instead: see [`rnnc_plan::Chunks`].
 
 #![allow(unsafe_code)] // rows of the shared buffers
 
-use super::map::{MapOp, Row, mask};
+use super::tile::{TileCode, TileRow, draw};
 use super::{Local, Share, TILE};
 use crate::kernels::isa::multiversion;
-use crate::kernels::recurrence::{Affine, LANES, LARGEST_ORDER, Line, Rows, What, advance};
+use crate::kernels::recurrence::{Affine, LANES, LARGEST_ORDER, Line, TileRows, What, advance};
 use crate::memory::{Shared, assert_inside};
-use crate::program::{Source, Target};
-use rnnc_plan::Repeat;
+use crate::places::{Source, Target};
+use rnnc_plan::{Mask, Repeat};
 use std::ops::Range;
 
 /// The most lanes of a tile.
@@ -31,8 +31,8 @@ pub(crate) struct ScanOp {
     pub early: usize,
     pub feeds: Vec<Feed>,
     /// Computes the coefficients of all frames, and what follows from the states.
-    pub before: MapOp,
-    pub after: MapOp,
+    pub before: TileMap,
+    pub after: TileMap,
     /// Where each number of the state is read.
     pub slots: Vec<Source>,
     /// Where tiles are stored.
@@ -55,14 +55,21 @@ pub(crate) enum Fill {
     Read { from: Source, repeat: Option<Repeat> },
     /// From this place on.
     Weight(usize),
-    /// Units of a mask, from `first` on.
-    Mask { key: u64, probability: f64, first: usize },
+    /// Units of a mask.
+    Mask(Mask),
+}
+
+/// A program from tiles to tiles: where its loads and stores are.
+pub(crate) struct TileMap {
+    pub loads: Vec<usize>,
+    pub stores: Vec<usize>,
+    pub code: TileCode,
 }
 
 impl ScanOp {
     /// How many tiles of maps it needs, with room for its own.
     pub fn all_tiles(&self) -> usize {
-        self.tiles * (ROOM / TILE) + self.before.tiles.max(self.after.tiles)
+        self.tiles * (ROOM / TILE) + self.before.code.tiles.max(self.after.code.tiles)
     }
 
     /// Numbers of what all chunks but the first and the last make of the state.
@@ -120,7 +127,7 @@ pub(crate) fn run(
     let mut after = after;
     for frames in tiles(share, op.rows(&share.streams)) {
         for (place, lanes) in op.blocks(share.streams.clone()).enumerate() {
-            let tile = Tile { shared, op, lanes, frames: frames.clone(), backward: share.backward };
+            let tile = FrameTile { shared, op, lanes, frames: frames.clone(), backward: share.backward };
             let mut state = State::default();
             match after {
                 None => tile.read_state(&tile.frames, &mut state),
@@ -147,7 +154,7 @@ pub(crate) fn find(shared: &Shared<'_>, op: &ScanOp, share: &Share, chunk: usize
     // At least once, for the function of a chunk without frames.
     for frames in tiles(share, op.rows(&share.streams)).chain([none]) {
         for (place, lanes) in op.blocks(share.streams.clone()).enumerate() {
-            let tile = Tile { shared, op, lanes, frames: frames.clone(), backward: share.backward };
+            let tile = FrameTile { shared, op, lanes, frames: frames.clone(), backward: share.backward };
             let form = tile.form(chunk, place);
             let size = order * tile.lanes.lines();
             // SAFETY: this chunk's part is this worker's alone until all synchronize.
@@ -186,7 +193,7 @@ fn tiles(share: &Share, rows: usize) -> impl Iterator<Item = Range<usize>> + use
 type State = [Line; LARGEST_ORDER * WIDTH / LANES];
 
 /// Some frames of some lanes.
-struct Tile<'a> {
+struct FrameTile<'a> {
     shared: &'a Shared<'a>,
     op: &'a ScanOp,
     /// Units counted from the recurrence's first.
@@ -195,7 +202,7 @@ struct Tile<'a> {
     backward: bool,
 }
 
-impl Tile<'_> {
+impl FrameTile<'_> {
     /// Numbers of a row.
     fn width(&self) -> usize {
         self.lanes.lines() * LANES
@@ -261,8 +268,8 @@ impl Tile<'_> {
                         unsafe { std::slice::from_raw_parts(shared.weights.add(offset + units.start), len) };
                     self.each_row(|at, _, _| tile[at..at + len].copy_from_slice(from));
                 }
-                Fill::Mask { key, probability, first } => self.each_row(|at, t, b| {
-                    mask(shared, key, probability, (t, b, first + units.start), &mut tile[at..at + len]);
+                Fill::Mask(ref mask) => self.each_row(|at, t, b| {
+                    draw(shared, mask, (t, b, units.start), &mut tile[at..at + len]);
                 }),
             }
         }
@@ -270,22 +277,20 @@ impl Tile<'_> {
 
     /// Where a tile begins in the worker's memory: behind those of the maps.
     fn place(&self, tile: usize) -> usize {
-        self.op.before.tiles.max(self.op.after.tiles) * TILE + tile * ROOM
+        self.op.before.code.tiles.max(self.op.after.code.tiles) * TILE + tile * ROOM
     }
 
-    /// Runs a map over the tile.
-    fn compute(&self, map: &MapOp, local: &mut Local) {
+    /// Runs a program over the tile.
+    fn compute(&self, map: &TileMap, local: &mut Local) {
         let tiles = local.tiles.as_mut_ptr();
-        let places = map.loads.iter().map(|load| load.base).chain(map.stores.iter().map(|store| store.base));
-        for (pointer, tile) in local.pointers.iter_mut().zip(places) {
+        for (pointer, &tile) in local.pointers.iter_mut().zip(map.loads.iter().chain(&map.stores)) {
             // SAFETY: the worker's memory has all of the recurrence's tiles.
             *pointer = unsafe { tiles.add(self.place(tile)) };
         }
         let all = self.frames.len() * self.width();
         for first in (0..all).step_by(TILE) {
             let (shared, pointers, len) = (self.shared, &local.pointers, TILE.min(all - first));
-            let row = Row { shared, map, pointers, tiles, t: 0, b: 0, first, len };
-            map.steps.iter().for_each(|step| row.step(step));
+            TileRow { shared, code: &map.code, pointers, tiles, t: 0, b: 0, first, len }.run();
         }
     }
 
@@ -369,7 +374,8 @@ impl Tile<'_> {
             }
             let end = (n + 1..count).find(|&n| crosses(n)).unwrap_or(count);
             let range = if self.backward { count - end..count - n } else { n..end };
-            let rows = Rows { tile: ROOM / LANES, lines: self.lanes.lines(), range, backward: self.backward };
+            let rows =
+                TileRows { tile: ROOM / LANES, lines: self.lanes.lines(), range, backward: self.backward };
             advance(shared.isa, &op.affine, what, &rows, tiles, state);
             n = end;
         }
@@ -408,7 +414,7 @@ fn copy_rows_body<const FMA: bool>(
     for row in 0..rows {
         // SAFETY: the caller has so many rows, here and there.
         let (from, to) = unsafe { (from.0.add(row * from.1), to.0.add(row * to.1)) };
-        // Rows are short: a line at a time, without a call.
+        // TileRows are short: a line at a time, without a call.
         for line in 0..len / LANES {
             // SAFETY: as above; the rows that are read are none of those written.
             unsafe {

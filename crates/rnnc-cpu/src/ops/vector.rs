@@ -3,11 +3,11 @@
 #![allow(unsafe_code)] // rows of the shared buffers
 
 use super::{Local, Share};
-use crate::compile::runs;
 use crate::kernels::isa::Isa;
 use crate::kernels::rows::{self, Parts, Rows};
 use crate::memory::Shared;
 use crate::program::VectorOp;
+use crate::units::runs;
 use rnnc_graph::{Operation, Slices};
 use std::ops::Range;
 

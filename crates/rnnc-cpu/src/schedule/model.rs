@@ -2,7 +2,7 @@
 
 use super::options::ScheduleOptions;
 use super::speeds::Speeds;
-use rnnc_plan::recurrence::Chunks;
+use rnnc_plan::Chunks;
 use rnnc_plan::{Cost, Op, Partition, Stage, StageKind, Task};
 
 /// Predicts times for so many workers, and windows of so many frames of so many streams.

@@ -10,7 +10,7 @@ use std::ops::Range;
 
 /// The workers of a loop in a pipeline.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Lane {
+pub struct WorkerGroup {
     /// Which.
     pub workers: Range<usize>,
     /// How they share it out.
@@ -19,7 +19,7 @@ pub struct Lane {
 
 impl Model {
     /// How loops share the workers, and the microseconds of a window that the busiest of them takes.
-    fn lanes(self, tasks: &[&Task]) -> (Vec<Lane>, f64) {
+    fn groups(self, tasks: &[&Task]) -> (Vec<WorkerGroup>, f64) {
         let bytes = weight_bytes(tasks);
         let best = |task: &Task, workers: usize| {
             let part = Model { workers, ..self };
@@ -35,13 +35,13 @@ impl Model {
             let us: Vec<f64> = tasks.iter().map(|task| best(task, 1).1).collect();
             let mut order: Vec<usize> = (0..tasks.len()).collect();
             order.sort_by(|&a, &b| us[b].total_cmp(&us[a]));
-            let mut lanes = vec![Lane { workers: 0..1, partition: Partition::Serial }; tasks.len()];
+            let mut groups = vec![WorkerGroup { workers: 0..1, partition: Partition::Serial }; tasks.len()];
             for task in order {
                 let least = (0..self.workers).min_by(|&a, &b| loads[a].total_cmp(&loads[b])).unwrap_or(0);
-                lanes[task].workers = least..least + 1;
+                groups[task].workers = least..least + 1;
                 loads[least] += us[task];
             }
-            return (lanes, loads.into_iter().fold(0.0, f64::max));
+            return (groups, loads.into_iter().fold(0.0, f64::max));
         }
         // One each, and the rest one by one to the loop that takes longest.
         let mut counts = vec![1; tasks.len()];
@@ -53,20 +53,20 @@ impl Model {
         }
         let longest = (0..tasks.len()).map(|task| us(&counts, task)).fold(0.0, f64::max);
         let mut first = 0;
-        let lanes = tasks.iter().zip(&counts).map(|(task, &count)| {
+        let groups = tasks.iter().zip(&counts).map(|(task, &count)| {
             first += count;
-            Lane { workers: first - count..first, partition: best(task, count).0 }
+            WorkerGroup { workers: first - count..first, partition: best(task, count).0 }
         });
-        (lanes.collect(), longest)
+        (groups.collect(), longest)
     }
 
     /// What loops take as a pipeline: in each round, workers first share out the rows of what stands between the loops, and then
     /// each has its loops' chunks.
-    pub fn pipeline(self, candidate: &Candidate<'_>) -> Option<Timed<Lane>> {
+    pub fn pipeline(self, candidate: &Candidate<'_>) -> Option<Timed<WorkerGroup>> {
         if candidate.tasks.len() == 1 {
             return None;
         }
-        let (loops, longest) = self.lanes(&candidate.tasks);
+        let (loops, longest) = self.groups(&candidate.tasks);
         let between: Vec<Stage> = candidate.between().collect();
         let rows = |frames: usize| {
             let part = Model { frames, ..self };

@@ -88,8 +88,9 @@ fn independent_loops_run_side_by_side_without_chunks() {
     for of in pipelines_of(&found) {
         assert!(matches!(of[..], [((first, last), 1)] if first == last), "{of:?}");
     }
-    let lanes: Vec<_> = found.1.forward.pipelines[0].loops.iter().map(|lane| lane.workers.clone()).collect();
-    assert_eq!(lanes, [0..1, 1..2]);
+    let groups: Vec<_> =
+        found.1.forward.pipelines[0].loops.iter().map(|group| group.workers.clone()).collect();
+    assert_eq!(groups, [0..1, 1..2]);
 }
 
 #[test]
@@ -110,9 +111,9 @@ fn five_workers_are_parted_among_two_loops() {
     assert!(partitions(StageKind::Loop, &at(0.1)).iter().all(|&partition| partition == Partition::Units));
     let (_, schedule) = at(3.0);
     let Some(pipeline) = schedule.forward.pipelines.first() else { panic!("no pipeline") };
-    let lanes: Vec<_> = pipeline.loops.iter().map(|lane| lane.workers.clone()).collect();
-    assert!(lanes[0].end == lanes[1].start && lanes[1].end == 5, "{lanes:?}");
-    assert!(pipeline.loops.iter().all(|lane| lane.partition == Partition::Units), "{pipeline:?}");
+    let groups: Vec<_> = pipeline.loops.iter().map(|group| group.workers.clone()).collect();
+    assert!(groups[0].end == groups[1].start && groups[1].end == 5, "{groups:?}");
+    assert!(pipeline.loops.iter().all(|group| group.partition == Partition::Units), "{pipeline:?}");
 }
 
 #[test]

@@ -5,7 +5,7 @@
 //! What can run so follows from what jobs touch; into how many frames to cut, from predicted times.
 
 use super::model::Model;
-use super::pipelines::Lane;
+use super::pipelines::WorkerGroup;
 use super::speeds::Speeds;
 use rnnc_graph::Direction;
 use rnnc_plan::access::Access;
@@ -34,7 +34,7 @@ const MOST_JOBS: usize = 256;
 pub(super) fn find(
     pass: &Pass,
     partitions: &[Partition],
-    pipelines: &[Pipeline<Lane>],
+    pipelines: &[Pipeline<WorkerGroup>],
     accesses: &[Vec<Access>],
 ) -> Vec<TimeBlock> {
     let mut time_blocks: Vec<TimeBlock> = Vec::new();

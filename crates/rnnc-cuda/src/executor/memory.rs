@@ -1,6 +1,6 @@
 //! The device memory of an executor: its regions, and what the host lays into them.
 
-use super::runner;
+use super::moves::moves;
 use crate::device::Device;
 use crate::driver::{Address, Args, Driver};
 use crate::program::{BufferPlace, Program, Region};
@@ -58,7 +58,7 @@ pub(crate) struct Sizes {
 impl Sizes {
     pub fn of(plan: &Plan, config: ExecutionConfig, program: &Program) -> Sizes {
         let regions = &program.regions;
-        let moved = runner::moves(plan, program, config).iter().map(|m| m.most_overlapping(config)).max();
+        let moved = moves(plan, program, config).iter().map(|m| m.most_overlapping(config)).max();
         Sizes {
             values: regions.values,
             weights: regions.weights,

@@ -1,8 +1,8 @@
 //! Inputs of the next forward call, brought to the device while it works on what was asked before. They wait there in memory
 //! of their own.
 
-use super::CudaExecutor;
 use super::memory::NUMBER;
+use crate::driver::{Address, Driver};
 use rnnc_plan::{ExecutionConfig, ExecutorError, Plan, Values, View};
 
 /// Inputs begin at multiples of this many bytes.
@@ -46,29 +46,37 @@ impl Prefetched {
         Prefetched { inputs: inputs.collect(), bytes, frames: 0 }
     }
 
+    /// Of each input that waits: where it belongs, where it is in the memory where inputs wait, and the bytes of a frame.
+    pub fn inputs(&self) -> impl Iterator<Item = (View, u64, usize)> {
+        self.inputs.iter().flatten().map(|input| (input.view, input.at, input.frame))
+    }
+
     /// Nothing waits any more.
     pub fn drop_all(&mut self) {
         self.frames = 0;
     }
-}
 
-impl CudaExecutor {
     /// Starts to bring inputs, which were checked, in place of those that wait; whether it does. Numbers that must be converted
-    /// are left to the forward call.
-    pub(super) fn bring(&mut self, frames: usize, inputs: &[Values<'_>]) -> Result<bool, ExecutorError> {
-        self.prefetched.drop_all();
-        let (driver, memory) = (&mut self.runner.driver, &mut self.runner.memory.waiting);
-        let Some(waiting) = &self.prefetched.inputs else { return Ok(false) };
+    /// are left to the forward call. `memory` is where they wait; 0 until it is taken.
+    pub fn bring(
+        &mut self,
+        driver: &mut dyn Driver,
+        memory: &mut Address,
+        frames: usize,
+        inputs: &[Values<'_>],
+    ) -> Result<bool, ExecutorError> {
+        self.drop_all();
+        let Some(waiting) = &self.inputs else { return Ok(false) };
         let bytes: Option<Vec<&[u8]>> = waiting.iter().map(|w| bytes_of(inputs[w.input])).collect();
         let Some(bytes) = bytes else { return Ok(false) };
         if *memory == 0 {
-            *memory = driver.allocate(self.prefetched.bytes)?;
+            *memory = driver.allocate(self.bytes)?;
         }
         for (input, bytes) in waiting.iter().zip(bytes) {
             driver.write_beside(*memory + input.at, bytes)?;
         }
         // Not before: what was not started does not wait.
-        self.prefetched.frames = frames;
+        self.frames = frames;
         Ok(true)
     }
 
@@ -76,21 +84,11 @@ impl CudaExecutor {
     ///
     /// # Errors
     /// None do.
-    pub(super) fn waiting(&self) -> Result<usize, ExecutorError> {
-        match self.prefetched.frames {
+    pub fn frames(&self) -> Result<usize, ExecutorError> {
+        match self.frames {
             0 => Err(ExecutorError::NOTHING_AHEAD),
             frames => Ok(frames),
         }
-    }
-
-    /// Takes the inputs that wait, the last frames of the window, to where they belong.
-    pub(super) fn take_waiting(&mut self, frames: usize) -> Result<(), ExecutorError> {
-        let first = (self.config.window - frames) as i64;
-        for input in self.prefetched.inputs.iter().flatten() {
-            let (to, _) = self.rows_at(input.view, first);
-            self.runner.driver.take(self.runner.memory.waiting + input.at, to, frames * input.frame)?;
-        }
-        Ok(())
     }
 }
 

@@ -1,11 +1,11 @@
 //! Running a program's commands: resolved for a number of frames, recorded once, replayed from then on.
 
-use super::NAME;
 use super::memory::{Memory, NUMBER};
+use super::moves::Move;
 use super::timing::{Marks, Span, Timed, Times, Timing};
 use crate::driver::{Driver, DriverError, Geometry, GraphId, KernelId, Operand, Point, Product, Timestamp};
-use crate::program::{BufferPlace, Command, Job, Place, Program, RowsProduct, Work};
-use rnnc_plan::{ExecutionConfig, ExecutorError, Plan};
+use crate::program::{BufferPlace, Command, Job, MatrixPlace, Program, RowsProduct, Work};
+use rnnc_plan::{ExecutionConfig, ExecutorError};
 use std::cell::Cell;
 use std::collections::HashMap;
 
@@ -302,6 +302,9 @@ impl Order {
     }
 }
 
+/// What the executor is called.
+pub(super) const NAME: &str = "cuda";
+
 /// What moves are called.
 const MOVE: &str = "older frames, moved on";
 
@@ -317,35 +320,6 @@ fn words(job: &Job, command: &Command, rows: usize) -> String {
     };
     // Explanations count stages from 1.
     job.stage.map_or(what.clone(), |stage| format!("stage {}: {what}", stage + 1))
-}
-
-/// A buffer of which older frames are kept when new ones come.
-pub(super) struct Move {
-    buffer: BufferPlace,
-    /// Whether errors go back through its older frames.
-    saved: bool,
-}
-
-/// The buffers that have something to keep.
-pub(crate) fn moves(plan: &Plan, program: &Program, config: ExecutionConfig) -> Vec<Move> {
-    let buffers = plan.buffers.iter().zip(&program.buffers);
-    buffers
-        .map(|(buffer, place)| Move { buffer: *place, saved: buffer.saved && config.step < config.window })
-        .filter(|m| m.saved || m.buffer.history > 0)
-        .collect()
-}
-
-impl Move {
-    /// How many frames before the new ones are kept.
-    fn kept(&self, frames: usize, config: ExecutionConfig) -> usize {
-        self.buffer.history + if self.saved { config.window - frames } else { 0 }
-    }
-
-    /// The most numbers that are moved to where they overlap with themselves.
-    pub fn most_overlapping(&self, config: ExecutionConfig) -> usize {
-        let kept = self.kept(1, config);
-        if kept > 1 { kept * self.buffer.frame } else { 0 }
-    }
 }
 
 /// The blocks and threads of a kernel over so many rows; `None` if there is nothing to do.
@@ -368,7 +342,7 @@ fn geometry(work: Work, rows: usize, multiprocessors: usize) -> Option<Geometry>
 
 /// A product for a pass that begins at frame `first` and has so many rows.
 fn resolve(product: &RowsProduct, memory: &Memory, lane: usize, first: usize, rows: usize) -> Product {
-    let operand = |place: Place| Operand {
+    let operand = |place: MatrixPlace| Operand {
         address: memory.region(place.region, lane) + (place.offset + first * place.per_frame) as u64 * NUMBER,
         row: place.row,
         transposed: place.transposed,

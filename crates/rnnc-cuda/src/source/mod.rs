@@ -5,10 +5,12 @@
 //! | `types.cuh`, `device.cuh`, `numbers.cuh`, `functions.cuh` | the prelude of every source |
 //! | `formula.rs` | the activations, of `rnnc_graph`'s rules |
 //! | `loops.cuh`, `tiles.cuh` | what loop kernels share: waiting and sums; products by tensor cores |
-//! | `map.rs` | a fused elementwise program as straight-line code |
+//! | `program.rs` | elementwise programs of any kind as straight-line code |
+//! | `map.rs` | those of a plan |
 
 pub(crate) mod formula;
 pub(crate) mod map;
+pub(crate) mod program;
 
 use std::sync::LazyLock;
 

@@ -1,12 +1,12 @@
 //! Stages over all frames at once: a job for each part of an operation.
 
 use super::{gradients, rows, vector};
-use crate::compile::Builder;
+use crate::builder::Builder;
 use crate::lanes::Draft;
-use crate::program::{Command, Place, Region, RowsProduct};
+use crate::program::{Command, MatrixPlace, Region, RowsProduct};
 use crate::source::map::{self, Site};
 use rnnc_plan::access::Access;
-use rnnc_plan::{Instruction, LookUp, Map, Op, Product, Read, Stage, View};
+use rnnc_plan::{LookUp, Map, Op, Product, Read, Stage, View};
 use std::fmt::Write;
 
 /// The jobs of a stage.
@@ -82,7 +82,7 @@ fn matmul(builder: &mut Builder<'_>, name: &str, product: &Product, what: &str) 
         n: to,
         k: Some(from),
         a,
-        b: Place { region: Region::Weights, offset: weight.offset, per_frame: 0, row, transposed },
+        b: MatrixPlace { region: Region::Weights, offset: weight.offset, per_frame: 0, row, transposed },
         c: rows::lying(builder.places, builder.places.spot(product.to)),
         accumulate: product.accumulate,
     };
@@ -122,23 +122,19 @@ const WIDE_NUMBERS: usize = 20;
 /// A map. Such a kernel waits for memory: a thread has four units where all of them lie so.
 fn elementwise(builder: &mut Builder<'_>, name: &str, op: &Map, what: String) -> Command {
     let places = builder.places;
-    let views = op.program.iter().filter_map(|step| match step {
-        Instruction::Load { read, .. } => Some(read.view),
-        Instruction::Store { to, .. } => Some(*to),
-        _ => None,
-    });
+    let views = op.reads_by_unit().map(|read| read.view).chain(op.stores());
     let wide = op.len.is_multiple_of(4)
         && views.clone().count() <= WIDE_NUMBERS
         && views.clone().all(|view| rows::is_wide(places.spot(view)));
     let inner = if wide {
         let mut site =
-            Four { rows: map::Rows { places }, before: String::new(), after: String::new(), numbers: 0 };
+            Four { rows: map::InMemory { places }, before: String::new(), after: String::new(), numbers: 0 };
         let body = map::statements(op, "r", &mut site);
         let Four { before, after, .. } = site;
         let u = rows::defined(&body, &[("u", "const u32 u = first_unit + j;")]);
         format!("{before}UNROLL for (u32 j = 0; j < 4; ++j) {{\n{u}{body}}}\n{after}")
     } else {
-        map::statements(op, "r", &mut map::Rows { places })
+        map::statements(op, "r", &mut map::InMemory { places })
     };
     let (text, work) = rows::over_rows(places, op.len, wide, &inner);
     builder.kernel(name, &text, what, work)
@@ -146,7 +142,7 @@ fn elementwise(builder: &mut Builder<'_>, name: &str, op: &Map, what: String) ->
 
 /// A map over rows of memory, for four units: their numbers are loaded before the units' own code and stored after it.
 struct Four<'a> {
-    rows: map::Rows<'a>,
+    rows: map::InMemory<'a>,
     before: String,
     after: String,
     numbers: usize,

@@ -1,9 +1,9 @@
 //! Gradients of weights: sums over all rows. The order in which rows are added depends on nothing but their number.
 
 use super::rows::{self, crossing_value, defined, index_type};
-use crate::compile::Builder;
+use crate::builder::Builder;
 use crate::places::{Places, float};
-use crate::program::{Command, Place, Region, RowsProduct, Work};
+use crate::program::{Command, MatrixPlace, Region, RowsProduct, Work};
 use rnnc_plan::{OuterSum, Read, RowSum, ScatterSum, StartValue};
 use std::fmt::Write;
 
@@ -23,9 +23,15 @@ pub(crate) fn outer(builder: &mut Builder<'_>, name: &str, sum: &OuterSum, what:
         m: Some(m),
         n,
         k: None,
-        a: Place { transposed: true, ..a },
+        a: MatrixPlace { transposed: true, ..a },
         b,
-        c: Place { region: Region::Gradients, offset: gradient.offset, per_frame: 0, row, transposed: false },
+        c: MatrixPlace {
+            region: Region::Gradients,
+            offset: gradient.offset,
+            per_frame: 0,
+            row,
+            transposed: false,
+        },
         accumulate: sum.accumulate,
     };
     copy.into_iter().chain([Command::Product(product)]).collect()

@@ -1,17 +1,16 @@
 //! What is computed once a call, of weights alone: one block, step after step.
 
-use crate::compile::Builder;
+use crate::builder::Builder;
 use crate::driver::Geometry;
 use crate::lanes::Draft;
 use crate::program::{Command, Work};
-use crate::source::map::{Site, statements};
+use crate::source::program::{Site, statements};
 use crate::stages::vector::{self, Lanes};
 use rnnc_plan::access::Access;
 use rnnc_plan::{
-    BufferId, Flat, Map, Matrix, OnceMap, OnceOuter, OnceProduct, OnceStep, OnceVector, Read, StartValue,
-    Vector, View,
+    BufferId, Flat, Matrix, OnceLeaf, OnceMap, OnceOuter, OnceProduct, OnceStep, OnceVector, Read,
+    StartValue, Vector, View,
 };
-use std::fmt::Write;
 
 /// Threads of the block.
 const THREADS: usize = 512;
@@ -85,19 +84,22 @@ fn element(matrix: Matrix, row: &str, column: &str) -> String {
 
 fn map_text(map: &OnceMap) -> String {
     let mut text = format!("for (u32 u = thread(); u < {}u; u += {THREADS}u) {{\n", map.len);
-    // Writing to a string does not fail.
-    for read in &map.reads {
-        let at = if read.times == 1 { "u".into() } else { format!("u / {}u", read.times) };
-        let _ = writeln!(text, "const float r{} = {};", read.to, number(read.from, &at));
-    }
-    let program = map.program.clone();
-    let (len, registers) = (map.len, map.registers);
-    let unit = Map { slice_len: len, first: 0, len, layers: Vec::new(), program, registers };
-    text.push_str(&statements(&unit, "r", &mut Nothing));
-    for (register, to) in &map.results {
-        let _ = writeln!(text, "{}", put(*to, "u", &format!("r{register}")));
-    }
+    text.push_str(&statements(&map.program, "r", Unit));
     text + "}\n"
+}
+
+/// Unit `u` of a map.
+struct Unit;
+
+impl Site<OnceLeaf> for Unit {
+    fn leaf(&mut self, leaf: &OnceLeaf) -> String {
+        let at = if leaf.times == 1 { "u".into() } else { format!("u / {}u", leaf.times) };
+        number(leaf.from, &at)
+    }
+
+    fn store(&mut self, to: &Flat, value: &str) -> String {
+        put(*to, "u", value)
+    }
 }
 
 /// The block has one group after the other.
@@ -162,22 +164,5 @@ impl vector::Site for Flats<'_> {
 
     fn store(&mut self, unit: &str, value: &str) -> String {
         put(self.0.to, unit, value)
-    }
-}
-
-/// A program of one row reads and writes nothing itself.
-struct Nothing;
-
-impl Site for Nothing {
-    fn load(&mut self, read: &Read, _: &str) -> String {
-        unreachable!("maps of one row read no buffers: {read:?}")
-    }
-
-    fn store(&mut self, view: View, _: &str) -> String {
-        unreachable!("maps of one row write no buffers: {view:?}")
-    }
-
-    fn dropout(&self) -> bool {
-        false
     }
 }

@@ -1,9 +1,9 @@
 //! What kernels over rows share: the loop over all elements of all rows, four at a time where they lie so, and reads
 //! that may cross.
 
-use crate::compile::Builder;
+use crate::builder::Builder;
 use crate::places::{Places, Spot};
-use crate::program::{Command, Place, Region, Work};
+use crate::program::{Command, MatrixPlace, Region, Work};
 use rnnc_plan::{Read, StartValue};
 
 /// The type in which elements are counted, `per_row` of each row of a window: 32 bits where they suffice.
@@ -87,7 +87,7 @@ pub(crate) fn matrix(
     name: &str,
     what: &str,
     read: &Read,
-) -> (Option<Command>, Place) {
+) -> (Option<Command>, MatrixPlace) {
     let places = builder.places;
     let spot = places.spot(read.view);
     if read.delay == 0 {
@@ -103,13 +103,14 @@ pub(crate) fn matrix(
     };
     let (text, work) = over_rows(places, len, wide, &inner);
     let copy = builder.kernel(name, &text, format!("copy for {what}"), work);
-    let place = Place { region: Region::Scratch, offset: scratch, per_frame: 0, row: len, transposed: false };
+    let place =
+        MatrixPlace { region: Region::Scratch, offset: scratch, per_frame: 0, row: len, transposed: false };
     (Some(copy), place)
 }
 
 /// Columns of a buffer as a matrix of the pass's rows.
-pub(crate) fn lying(places: &Places<'_>, spot: Spot) -> Place {
-    Place {
+pub(crate) fn lying(places: &Places<'_>, spot: Spot) -> MatrixPlace {
+    MatrixPlace {
         region: Region::Values,
         offset: spot.base,
         per_frame: places.streams() * spot.width,

@@ -9,15 +9,16 @@ mod memory;
 mod shape;
 mod text;
 
-use crate::compile::Builder;
+use crate::builder::Builder;
 use crate::driver::{Geometry, Source};
 use crate::lanes::Draft;
 use crate::program::{Command, Launch, Region, Work};
 use crate::source;
 use kernel::Chunked;
 use rnnc_plan::access::Access;
-use rnnc_plan::recurrence::{Recurrence, Step};
-use rnnc_plan::{Map, Op, Stage, Task};
+use rnnc_plan::affine;
+use rnnc_plan::recurrence::{Recurrence, ScanLeaf};
+use rnnc_plan::{Map, Op, Program, Stage, Task};
 use shape::Shape;
 use std::fmt::Write;
 
@@ -29,8 +30,8 @@ struct Part<'a> {
     task: &'a Task,
     /// `None`: not one of single frames.
     recurrence: Option<Recurrence>,
-    /// If it is affine, the steps that the state needs.
-    wanted: Option<Vec<bool>>,
+    /// If it is affine, what of it the state needs.
+    affine: Option<Program<ScanLeaf>>,
 }
 
 /// The jobs of a stage: one.
@@ -51,7 +52,7 @@ pub(crate) fn stage(
     let (mut body, mut blocks, mut shared_bytes, mut scratch, mut lines) = (String::new(), 0, 0, 0, 0);
     let counters = builder.program.regions.counters;
     for ((part, work), &shape) in parts.iter().zip(&works).zip(&shapes) {
-        let text = match (&part.recurrence, shape, &part.wanted) {
+        let text = match (&part.recurrence, shape, &part.affine) {
             (None, ..) => {
                 let (maps, units) = (maps(part.task), work.lanes / places.streams());
                 let head = format!(
@@ -60,11 +61,11 @@ pub(crate) fn stage(
                 );
                 head + &memory::text(places, part.task, &maps)
             }
-            (Some(recurrence), Shape::Chunked { lanes, tile }, Some(wanted)) => {
+            (Some(recurrence), Shape::Chunked { lanes, tile }, Some(affine)) => {
                 let chunked = Chunked {
                     places,
                     recurrence,
-                    wanted,
+                    affine,
                     threads,
                     lanes,
                     tile,
@@ -107,11 +108,11 @@ pub(crate) fn stage(
 /// A task's recurrences; the task as it stands if it is none.
 fn parts(task: &Task) -> Vec<Part<'_>> {
     let Some(recurrences) = Recurrence::of(task) else {
-        return vec![Part { task, recurrence: None, wanted: None }];
+        return vec![Part { task, recurrence: None, affine: None }];
     };
     let part = |recurrence: Recurrence| {
-        let wanted = recurrence.affine_steps();
-        Part { task, recurrence: Some(recurrence), wanted }
+        let affine = affine::part(&recurrence);
+        Part { task, recurrence: Some(recurrence), affine }
     };
     recurrences.into_iter().map(part).collect()
 }
@@ -121,12 +122,12 @@ fn work(builder: &Builder<'_>, part: &Part<'_>) -> shape::Work {
     let frames = places.config.window;
     let (units, loads, stores) = match &part.recurrence {
         Some(recurrence) => {
-            let stores = recurrence.steps.iter().filter(|step| matches!(step, Step::Store { .. })).count();
+            let stores = recurrence.program.stores().count();
             (recurrence.len, text::Text::new(places, recurrence).loads(), stores)
         }
         None => (maps(part.task).iter().map(|(_, map)| map.first + map.len).max().unwrap_or(1), 1, 1),
     };
-    shape::Work { lanes: units * places.streams(), frames, loads, stores, affine: part.wanted.is_some() }
+    shape::Work { lanes: units * places.streams(), frames, loads, stores, affine: part.affine.is_some() }
 }
 
 /// A task's maps, with their offsets, in order. Nothing else is in a scan: products that enter it run before.

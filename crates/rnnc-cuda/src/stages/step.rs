@@ -21,7 +21,7 @@ pub mod task;
 mod tiles;
 mod time;
 
-use crate::compile::Builder;
+use crate::builder::Builder;
 use crate::driver::{DriverError, Geometry, Source};
 use crate::lanes::Draft;
 use crate::program::{Command, Launch, Needs, Region, Work};
@@ -56,7 +56,7 @@ pub(crate) fn stage(
         let lines = (task.phases.len() + 1) * kernel::barrier::GROUPS;
         let counters = builder.counters(lines);
         let window = builder.places.config.window;
-        let summed = sums::summed(task, &layout);
+        let summed = sums::summed(task, layout.work, layout.choice);
         let sums: usize = summed.iter().map(|s| s.numbers(window, builder.places.streams())).sum();
         let scratch =
             builder.scratch(layout.streamed() * layout.choice.blocks + layout.copied(window) + sums);

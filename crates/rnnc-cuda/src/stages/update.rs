@@ -1,6 +1,6 @@
 //! The optimizer's step: one pass over the flat gradients for their norm, one over all flat buffers for the rule.
 
-use crate::compile::Builder;
+use crate::builder::Builder;
 use crate::driver::Geometry;
 use crate::program::{Command, Work};
 use crate::source::formula;

@@ -5,7 +5,7 @@
 //! block's sums over its own, and [`results`] its units of the result, from the sums of all.
 
 use super::rows::{crossing_value, defined, index_type};
-use crate::compile::Builder;
+use crate::builder::Builder;
 use crate::places::{Places, float};
 use crate::program::{Command, Work};
 use rnnc_graph::Operation;
@@ -611,12 +611,12 @@ impl Normal<'_> {
 }
 
 /// A vector function over rows of memory.
-struct Rows<'a> {
+struct InMemory<'a> {
     places: &'a Places<'a>,
     vector: &'a Vector,
 }
 
-impl Site for Rows<'_> {
+impl Site for InMemory<'_> {
     fn load(&mut self, operand: usize, unit: &str) -> String {
         // No operand is the result.
         crossing_value(self.places, &self.vector.operands[operand], unit)
@@ -652,7 +652,7 @@ pub(crate) fn kernel(builder: &mut Builder<'_>, name: &str, vector: &Vector, wha
         (Lanes::Block(BLOCK), "block()", "blocks()", "thread()", work)
     };
     let index = index_type(places, groups);
-    let body = statements(vector, lanes, 32, &mut Rows { places, vector });
+    let body = statements(vector, lanes, 32, &mut InMemory { places, vector });
     let group = format!("const u32 group = (u32)(item % {groups}u);");
     let frame = format!("const int frame = (int)(row / {streams}u);");
     let names = defined(&body, &[("group", &group), ("frame", &frame)]);

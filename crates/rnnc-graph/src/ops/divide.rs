@@ -40,6 +40,6 @@ impl Rule for Divide {
     }
 
     fn evaluate(&self, given: &Given<'_>) -> Vec<f64> {
-        given.pairs(|a, b| a / b)
+        given.pairs(Binary::Div)
     }
 }

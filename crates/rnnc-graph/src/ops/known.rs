@@ -34,6 +34,6 @@ impl Rule for Known {
     }
 
     fn evaluate(&self, given: &Given<'_>) -> Vec<f64> {
-        given.pairs(|a, b| if b.is_nan() { 0.0 } else { a })
+        given.pairs(Binary::Known)
     }
 }

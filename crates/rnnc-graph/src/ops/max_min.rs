@@ -34,7 +34,7 @@ impl Rule for Max {
     }
 
     fn evaluate(&self, given: &Given<'_>) -> Vec<f64> {
-        given.pairs(|a, b| if a > b || a.is_nan() { a } else { b })
+        given.pairs(Binary::Max)
     }
 }
 
@@ -70,7 +70,7 @@ impl Rule for Min {
     }
 
     fn evaluate(&self, given: &Given<'_>) -> Vec<f64> {
-        given.pairs(|a, b| if a < b || a.is_nan() { a } else { b })
+        given.pairs(Binary::Min)
     }
 }
 

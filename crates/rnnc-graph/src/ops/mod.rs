@@ -5,10 +5,12 @@
 //! the reference ask its rule. The kernels of the executors match all operations, so the compiler names those that lack one;
 //! the suite checks values and gradients.
 
+mod binary;
 mod rule;
 
 use crate::activations::DerivativeReads;
-pub use rule::{Arguments, Binary, Call, Given, Keeps, Locality, Operand};
+pub use binary::Binary;
+pub use rule::{Arguments, Call, Given, Keeps, Locality, Operand};
 pub(crate) use rule::{Errors, Rule, Term};
 
 /// Declares the files, and the enum of their rules. A variant has the fields of its rule.

@@ -1,6 +1,6 @@
 //! What must be known of an operation: its [`Rule`], and what rules are written with.
 
-use super::Operation;
+use super::{Binary, Operation};
 use crate::count::count;
 
 /// All that is known of an operation but its kernels, which are the executors'.
@@ -94,25 +94,6 @@ pub enum Locality {
     Unit,
     /// All of its group, where operands and result fall into so many equal groups.
     Groups(usize),
-}
-
-/// A function of two numbers, a and b, unit by unit, for which executors have an instruction.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Binary {
-    /// a + b
-    Add,
-    /// a b
-    Mul,
-    /// a / b
-    Div,
-    /// The larger; NaN if either is.
-    Max,
-    /// The smaller; NaN if either is.
-    Min,
-    /// a where b is a number, and 0 where b is NaN.
-    Known,
-    /// 1 where a > b, 1/2 where a = b, else 0.
-    Step,
 }
 
 /// A function of the language that is an operation.
@@ -210,8 +191,8 @@ impl<'a> Given<'a> {
     }
 
     /// A function of two operands, unit by unit.
-    pub(crate) fn pairs(&self, f: impl Fn(f64, f64) -> f64) -> Vec<f64> {
-        self.vector(0).iter().zip(self.vector(1)).map(|(&a, &b)| f(a, b)).collect()
+    pub(crate) fn pairs(&self, function: Binary) -> Vec<f64> {
+        self.vector(0).iter().zip(self.vector(1)).map(|(&a, &b)| function.apply(a, b)).collect()
     }
 
     /// A function of one operand, group by group.

@@ -1,7 +1,6 @@
 //! 1 where a > b, 1/2 where a = b, else 0, and NaN of NaN: what share of the error the adjoints of max and min hand on.
 
 use super::{Binary, Errors, Given, Locality, Operation, Rule};
-use std::cmp::Ordering;
 
 pub(super) struct Step;
 
@@ -30,11 +29,6 @@ impl Rule for Step {
     fn adjoint(&self, _errors: &mut dyn Errors) {}
 
     fn evaluate(&self, given: &Given<'_>) -> Vec<f64> {
-        given.pairs(|a, b| match a.partial_cmp(&b) {
-            Some(Ordering::Greater) => 1.0,
-            Some(Ordering::Equal) => 0.5,
-            Some(Ordering::Less) => 0.0,
-            None => f64::NAN,
-        })
+        given.pairs(Binary::Step)
     }
 }

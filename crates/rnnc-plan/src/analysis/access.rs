@@ -3,8 +3,8 @@
 
 use super::overlaps::Overlaps;
 use crate::ir::{
-    Instruction, LookUp, Map, Matrix, Op, OuterSum, Placed, Product, Read, RowSum, ScatterSum, Stage,
-    StageKind, Task, Vector, View,
+    LookUp, Map, Matrix, Op, OuterSum, Placed, Product, Read, RowSum, ScatterSum, Stage, StageKind, Task,
+    Vector, View,
 };
 use rnnc_graph::Direction;
 use std::collections::HashMap;
@@ -259,13 +259,8 @@ impl Access {
     }
 
     fn map(&mut self, map: &Map) {
-        for step in &map.program {
-            match step {
-                Instruction::Load { read, .. } | Instruction::LoadRepeated { read, .. } => self.read(read),
-                Instruction::Store { to, .. } => self.write(*to),
-                _ => {}
-            }
-        }
+        map.reads().for_each(|read| self.read(read));
+        map.stores().for_each(|to| self.write(to));
     }
 
     fn vector(&mut self, vector: &Vector) {

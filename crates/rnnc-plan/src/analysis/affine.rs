@@ -1,8 +1,8 @@
 //! Runs a recurrence's frame on numbers of any kind: on floats, on the texts of generated variables, and on either with
 //! the state left open: as affine forms of the state before some frame.
 
-use super::recurrence::{Input, Recurrence, Step};
-use crate::ir::{Binary, StartValue, View};
+use super::recurrence::{LARGEST_ORDER, Recurrence, ScanLeaf};
+use crate::ir::{Algebra, Binary, Interpreter, Mask, Program, StartValue, View};
 use rnnc_graph::Function;
 
 /// `constant + sum over j of coefficients[j] * (number j of the state)`. Without coefficients, it does not depend on the state.
@@ -14,32 +14,15 @@ pub struct Form<N> {
     pub coefficients: Vec<N>,
 }
 
-/// What a frame computes with.
-#[allow(missing_docs)] // as the steps of a recurrence
-pub trait Algebra {
-    /// What a register holds.
-    type Number: Clone;
-
-    fn number(&mut self, value: f64) -> Self::Number;
-    fn weight(&mut self, offset: usize) -> Self::Number;
-    /// Units of a mask, from `first` on.
-    fn mask(&mut self, key: u64, probability: f64, first: usize) -> Self::Number;
-    /// With its start where it crosses.
-    fn input(&mut self, place: usize, input: &Input) -> Self::Number;
-    fn start(&mut self, start: &StartValue) -> Self::Number;
-    /// `start` where a read of the recurrence's own crosses that is `delay` frames before; else `value`.
-    fn crossing(&mut self, delay: usize, start: Self::Number, value: Self::Number) -> Self::Number;
-    fn apply(&mut self, function: Function, a: Self::Number) -> Self::Number;
-    fn binary(&mut self, op: Binary, a: Self::Number, b: Self::Number) -> Self::Number;
-    /// a * b + c
-    fn fused(&mut self, a: Self::Number, b: Self::Number, c: Self::Number) -> Self::Number;
-    fn store(&mut self, to: View, value: Self::Number);
-}
-
 impl<N: Clone> Form<N> {
     /// Something that does not depend on the state.
     pub fn free(constant: N) -> Form<N> {
         Form { constant, coefficients: Vec::new() }
+    }
+
+    /// What it is, if it does not depend on the state.
+    fn constant(self) -> Option<N> {
+        self.coefficients.is_empty().then_some(self.constant)
     }
 
     /// Each part on its own.
@@ -49,123 +32,179 @@ impl<N: Clone> Form<N> {
     }
 }
 
-/// Runs those steps of a frame that are wanted (see [`Recurrence::affine_steps`]; all, if the state has no coefficients). Returns
-/// what it leaves in each of the states; `None` if that is no affine function of the state.
-pub fn frame<A: Algebra>(
-    recurrence: &Recurrence,
-    wanted: Option<&[bool]>,
-    state: &[Form<A::Number>],
-    algebra: &mut A,
-) -> Option<Vec<Form<A::Number>>> {
-    let mut registers: Vec<Option<Form<A::Number>>> = vec![None; recurrence.registers];
-    for (n, step) in recurrence.steps.iter().enumerate() {
-        if wanted.is_some_and(|wanted| !wanted[n]) {
-            continue;
-        }
-        let read = |register: usize| registers[register].clone();
-        let (to, form) = match *step {
-            Step::Input { input, to } => (to, Form::free(algebra.input(input, &recurrence.inputs[input]))),
-            Step::State { state: of, delay, ref start, to } => {
-                let Form { constant, coefficients } = state[recurrence.slot(of, delay)].clone();
-                let start = algebra.start(start);
-                let constant = algebra.crossing(delay, start, constant);
-                let cut = |coefficient| {
-                    let zero = algebra.number(0.0);
-                    algebra.crossing(delay, zero, coefficient)
-                };
-                (to, Form { constant, coefficients: coefficients.into_iter().map(cut).collect() })
-            }
-            Step::Weight { offset, to } => (to, Form::free(algebra.weight(offset))),
-            Step::Number { value, to } => (to, Form::free(algebra.number(value))),
-            Step::Mask { key, probability, first, to } => {
-                (to, Form::free(algebra.mask(key, probability, first)))
-            }
-            Step::Apply { function, from, to } => {
-                let from = read(from)?;
-                if !from.coefficients.is_empty() {
-                    return None;
-                }
-                (to, Form::free(algebra.apply(function, from.constant)))
-            }
-            Step::Scale { factor, from, to } => {
-                let factor = algebra.number(factor);
-                (to, read(from)?.map(|part| algebra.binary(Binary::Mul, factor.clone(), part)))
-            }
-            Step::Binary { op, a, b, to } => (to, binary(algebra, op, read(a)?, read(b)?)?),
-            Step::MulAdd { a, b, c, to } => (to, multiply_add(algebra, read(a)?, read(b)?, read(c)?)?),
-            Step::Store { from, to } => {
-                let from = read(from)?;
-                if !from.coefficients.is_empty() {
-                    return None;
-                }
-                algebra.store(to, from.constant);
-                continue;
-            }
-        };
-        registers[to] = Some(form);
+/// What a frame computes with: an algebra that knows what frames read and write.
+#[allow(missing_docs)] // as the leaves of a recurrence
+pub trait Frame: Algebra {
+    /// With its start where it crosses.
+    fn input(&mut self, input: usize) -> Self::Number;
+    fn weight(&mut self, offset: usize) -> Self::Number;
+    fn mask(&mut self, mask: &Mask) -> Self::Number;
+    fn start(&mut self, start: &StartValue) -> Self::Number;
+    /// `start` where a read of the recurrence's own crosses that is `delay` frames before; else `value`.
+    fn crossing(&mut self, delay: usize, start: Self::Number, value: Self::Number) -> Self::Number;
+    fn store(&mut self, to: View, value: Self::Number);
+}
+
+/// What of a recurrence's frame the state of the next one needs, if that is an affine function of the state, of no more numbers
+/// than are scanned.
+pub fn part(recurrence: &Recurrence) -> Option<Program<ScanLeaf>> {
+    let order = recurrence.order();
+    if !(1..=LARGEST_ORDER).contains(&order) {
+        return None;
     }
-    recurrence.states.iter().map(|state| registers[state.register].clone()).collect()
+    let program = &recurrence.program;
+    let states = recurrence.states.iter().map(|state| state.register);
+    let part = program.part(&program.needed(states, |_| false));
+    let open = vec![Form { constant: (), coefficients: vec![(); order] }; order];
+    run(recurrence, &part, &open, &mut Shapes)?;
+    Some(part)
 }
 
-fn binary<A: Algebra>(
-    algebra: &mut A,
-    op: Binary,
-    a: Form<A::Number>,
-    b: Form<A::Number>,
-) -> Option<Form<A::Number>> {
-    let (varies, by) = (!a.coefficients.is_empty(), !b.coefficients.is_empty());
-    Some(match (op, varies, by) {
-        (_, false, false) => Form::free(algebra.binary(op, a.constant, b.constant)),
-        (Binary::Add, true, true) => Form {
-            constant: algebra.binary(op, a.constant, b.constant),
-            coefficients: a
-                .coefficients
+/// Runs a frame of a recurrence: all of its program, or the [`part`] that the state needs. Returns what it leaves in each of the
+/// states; `None` if that, or anything that it stores, is no affine function of the state.
+pub fn run<F: Frame>(
+    recurrence: &Recurrence,
+    program: &Program<ScanLeaf>,
+    state: &[Form<F::Number>],
+    frame: &mut F,
+) -> Option<Vec<Form<F::Number>>> {
+    let mut forms = Forms { recurrence, state, frame, stores_forms: false };
+    let registers = program.run(&mut forms);
+    if forms.stores_forms {
+        return None;
+    }
+    recurrence.states.iter().map(|state| registers[state.register].clone().flatten()).collect()
+}
+
+/// Affine forms of the state, over the numbers of a frame; `None` is what is no such form.
+struct Forms<'a, F: Frame> {
+    recurrence: &'a Recurrence,
+    state: &'a [Form<F::Number>],
+    frame: &'a mut F,
+    /// Whether something was stored that depends on the state.
+    stores_forms: bool,
+}
+
+impl<F: Frame> Algebra for Forms<'_, F> {
+    type Number = Option<Form<F::Number>>;
+
+    fn number(&mut self, value: f64) -> Self::Number {
+        Some(Form::free(self.frame.number(value)))
+    }
+
+    fn apply(&mut self, function: Function, from: Self::Number) -> Self::Number {
+        let from = from?.constant()?;
+        Some(Form::free(self.frame.apply(function, from)))
+    }
+
+    fn scale(&mut self, factor: f64, from: Self::Number) -> Self::Number {
+        Some(from?.map(|part| self.frame.scale(factor, part)))
+    }
+
+    fn binary(&mut self, op: Binary, a: Self::Number, b: Self::Number) -> Self::Number {
+        let (a, b, frame) = (a?, b?, &mut *self.frame);
+        let (varies, by) = (!a.coefficients.is_empty(), !b.coefficients.is_empty());
+        Some(match (op, varies, by) {
+            (_, false, false) => Form::free(frame.binary(op, a.constant, b.constant)),
+            (Binary::Add, true, true) => Form {
+                constant: frame.binary(op, a.constant, b.constant),
+                coefficients: a
+                    .coefficients
+                    .into_iter()
+                    .zip(b.coefficients)
+                    .map(|(a, b)| frame.binary(op, a, b))
+                    .collect(),
+            },
+            (Binary::Add, ..) => {
+                let constant = frame.binary(op, a.constant, b.constant);
+                Form { constant, coefficients: if varies { a.coefficients } else { b.coefficients } }
+            }
+            (Binary::Mul | Binary::Div, true, false) => {
+                a.map(|part| frame.binary(op, part, b.constant.clone()))
+            }
+            (Binary::Mul, false, true) => b.map(|part| frame.binary(op, a.constant.clone(), part)),
+            (Binary::Mul, true, true) | (Binary::Div, _, true) => return None,
+            (Binary::Max | Binary::Min | Binary::Known | Binary::Step, ..) => return None,
+        })
+    }
+
+    fn mul_add(&mut self, a: Self::Number, b: Self::Number, c: Self::Number) -> Self::Number {
+        let (a, b, c, frame) = (a?, b?, c?, &mut *self.frame);
+        let (factor, form) = match (a.coefficients.is_empty(), b.coefficients.is_empty()) {
+            (true, _) => (a.constant, b),
+            (false, true) => (b.constant, a),
+            (false, false) => return None,
+        };
+        let constant = frame.mul_add(factor.clone(), form.constant, c.constant);
+        let coefficients = match (form.coefficients, c.coefficients) {
+            (coefficients, added) if coefficients.is_empty() => added,
+            (coefficients, added) if added.is_empty() => {
+                coefficients.into_iter().map(|s| frame.binary(Binary::Mul, factor.clone(), s)).collect()
+            }
+            (coefficients, added) => coefficients
                 .into_iter()
-                .zip(b.coefficients)
-                .map(|(a, b)| algebra.binary(op, a, b))
+                .zip(added)
+                .map(|(s, c)| frame.mul_add(factor.clone(), s, c))
                 .collect(),
-        },
-        (Binary::Add, ..) => {
-            let constant = algebra.binary(op, a.constant, b.constant);
-            Form { constant, coefficients: if varies { a.coefficients } else { b.coefficients } }
-        }
-        (Binary::Mul | Binary::Div, true, false) => {
-            a.map(|part| algebra.binary(op, part, b.constant.clone()))
-        }
-        (Binary::Mul, false, true) => b.map(|part| algebra.binary(op, a.constant.clone(), part)),
-        _ => return None,
-    })
+        };
+        Some(Form { constant, coefficients })
+    }
 }
 
-fn multiply_add<A: Algebra>(
-    algebra: &mut A,
-    a: Form<A::Number>,
-    b: Form<A::Number>,
-    c: Form<A::Number>,
-) -> Option<Form<A::Number>> {
-    let (factor, form) = match (a.coefficients.is_empty(), b.coefficients.is_empty()) {
-        (true, _) => (a.constant, b),
-        (false, true) => (b.constant, a),
-        _ => return None,
-    };
-    let constant = algebra.fused(factor.clone(), form.constant, c.constant);
-    let coefficients = match (form.coefficients, c.coefficients) {
-        (coefficients, added) if coefficients.is_empty() => added,
-        (coefficients, added) if added.is_empty() => {
-            coefficients.into_iter().map(|s| algebra.binary(Binary::Mul, factor.clone(), s)).collect()
+impl<F: Frame> Interpreter<ScanLeaf> for Forms<'_, F> {
+    fn leaf(&mut self, leaf: &ScanLeaf) -> Self::Number {
+        Some(match leaf {
+            ScanLeaf::Input(input) => Form::free(self.frame.input(*input)),
+            ScanLeaf::Weight(offset) => Form::free(self.frame.weight(*offset)),
+            ScanLeaf::Mask(mask) => Form::free(self.frame.mask(mask)),
+            ScanLeaf::State { state, delay, start } => {
+                let Form { constant, coefficients } =
+                    self.state[self.recurrence.slot(*state, *delay)].clone();
+                let start = self.frame.start(start);
+                let constant = self.frame.crossing(*delay, start, constant);
+                let cut = |coefficient| {
+                    let zero = self.frame.number(0.0);
+                    self.frame.crossing(*delay, zero, coefficient)
+                };
+                Form { constant, coefficients: coefficients.into_iter().map(cut).collect() }
+            }
+        })
+    }
+
+    fn store(&mut self, to: &View, value: Self::Number) {
+        match value.and_then(Form::constant) {
+            Some(value) => self.frame.store(*to, value),
+            None => self.stores_forms = true,
         }
-        (coefficients, added) => {
-            coefficients.into_iter().zip(added).map(|(s, c)| algebra.fused(factor.clone(), s, c)).collect()
-        }
-    };
-    Some(Form { constant, coefficients })
+    }
+}
+
+/// Numbers of which nothing is known: what is left of forms is whether they depend on the state.
+struct Shapes;
+
+impl Algebra for Shapes {
+    type Number = ();
+
+    fn number(&mut self, _: f64) {}
+    fn apply(&mut self, _: Function, (): ()) {}
+    fn binary(&mut self, _: Binary, (): (), (): ()) {}
+    fn mul_add(&mut self, (): (), (): (), (): ()) {}
+}
+
+impl Frame for Shapes {
+    fn input(&mut self, _: usize) {}
+    fn weight(&mut self, _: usize) {}
+    fn mask(&mut self, _: &Mask) {}
+    fn start(&mut self, _: &StartValue) {}
+    fn crossing(&mut self, _: usize, (): (), (): ()) {}
+    fn store(&mut self, _: View, (): ()) {}
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::analysis::recurrence::State;
-    use crate::ir::{BufferId, Read};
+    use crate::analysis::recurrence::{Input, State};
+    use crate::ir::{BufferId, Floats, Read};
     use proptest::prelude::*;
     use rnnc_graph::{Activation, Direction};
 
@@ -189,53 +228,43 @@ mod tests {
     fn draw_recurrence(draw: &mut Draw) -> Recurrence {
         let depths = [vec![1], vec![2], vec![1, 1], vec![3, 1], vec![1, 1, 2]][draw.below(5)].clone();
         let read = Read { view: VIEW, delay: 0, start: StartValue::Number(0.0), history: true };
-        let mut steps = vec![
-            Step::Input { input: 0, to: 0 },
-            Step::Input { input: 1, to: 1 },
-            Step::Weight { offset: 3, to: 2 },
-            Step::Number { value: draw.number(), to: 3 },
-        ];
+        let mut program = Program::default();
+        for leaf in [ScanLeaf::Input(0), ScanLeaf::Input(1), ScanLeaf::Weight(3)] {
+            program.leaf(&leaf);
+        }
+        program.number(draw.number());
         // Whether a register depends on the state.
         let mut varies = vec![false; 4];
         for (state, &depth) in depths.iter().enumerate() {
             for delay in 1..=depth {
                 let start = StartValue::Number(draw.number());
-                steps.push(Step::State { state, delay, start, to: varies.len() });
+                program.leaf(&ScanLeaf::State { state, delay, start });
                 varies.push(true);
             }
         }
         for _ in 0..8 + draw.below(12) {
-            let to = varies.len();
-            let [a, b, c] = [(); 3].map(|()| draw.below(to));
-            let ops = [
-                Binary::Add,
-                Binary::Mul,
-                Binary::Div,
-                Binary::Max,
-                Binary::Min,
-                Binary::Known,
-                Binary::Step,
-            ];
-            let op = ops[draw.below(ops.len())];
-            let step = match draw.below(4) {
-                0 => Step::Scale { factor: draw.number(), from: a, to },
-                1 => Step::Apply { function: Function::Apply(Activation::Tanh), from: a, to },
-                2 => Step::MulAdd { a, b, c, to },
-                _ => Step::Binary { op, a, b, to },
-            };
-            let affine = match step {
-                Step::Apply { .. } => !varies[a],
-                Step::MulAdd { .. } => !(varies[a] && varies[b]),
-                Step::Binary { op: Binary::Mul, .. } => !(varies[a] && varies[b]),
-                Step::Binary { op: Binary::Div, .. } => !varies[b],
-                Step::Binary { op: Binary::Add, .. } | Step::Scale { .. } => true,
-                _ => !(varies[a] || varies[b]),
+            let [a, b, c] = [(); 3].map(|()| draw.below(varies.len()));
+            let op = Binary::ALL[draw.below(Binary::ALL.len())];
+            let either = varies[a] || varies[b];
+            let (kind, affine, depends) = match draw.below(4) {
+                0 => (0, true, varies[a]),
+                1 => (1, !varies[a], false),
+                2 => (2, !(varies[a] && varies[b]), either || varies[c]),
+                _ => match op {
+                    Binary::Add => (3, true, either),
+                    Binary::Mul => (3, !(varies[a] && varies[b]), either),
+                    Binary::Div => (3, !varies[b], either),
+                    Binary::Max | Binary::Min | Binary::Known | Binary::Step => (3, !either, false),
+                },
             };
             if affine {
-                let more = matches!(step, Step::MulAdd { .. }) && varies[c];
-                let two = !matches!(step, Step::Scale { .. } | Step::Apply { .. }) && varies[b];
-                varies.push(varies[a] || two || more);
-                steps.push(step);
+                match kind {
+                    0 => program.scale(draw.number(), a),
+                    1 => program.apply(Function::Apply(Activation::Tanh), a),
+                    2 => program.mul_add(a, b, c),
+                    _ => program.binary(op, a, b),
+                };
+                varies.push(depends);
             }
         }
         let states = depths
@@ -243,17 +272,15 @@ mod tests {
             .map(|&depth| State { view: VIEW, depth, history: true, register: draw.below(varies.len()) })
             .collect();
         // What is only stored may be anything.
-        let last = varies.len();
-        steps.push(Step::Apply { function: Function::Apply(Activation::Exp), from: last - 1, to: last });
-        steps.push(Step::Store { from: last, to: VIEW });
+        let last = program.apply(Function::Apply(Activation::Exp), varies.len() - 1);
+        program.store(&VIEW, last);
         Recurrence {
             direction: Direction::Forward,
             first: 0,
             len: 1,
             inputs: vec![Input { read, repeat: None }; 2],
             states,
-            steps,
-            registers: last + 1,
+            program,
         }
     }
 
@@ -268,19 +295,33 @@ mod tests {
         type Number = f64;
 
         fn number(&mut self, value: f64) -> f64 {
-            value
+            Floats.number(value)
+        }
+
+        fn apply(&mut self, function: Function, from: f64) -> f64 {
+            Floats.apply(function, from)
+        }
+
+        fn binary(&mut self, op: Binary, a: f64, b: f64) -> f64 {
+            Floats.binary(op, a, b)
+        }
+
+        fn mul_add(&mut self, a: f64, b: f64, c: f64) -> f64 {
+            Floats.mul_add(a, b, c)
+        }
+    }
+
+    impl Frame for Plain {
+        fn input(&mut self, input: usize) -> f64 {
+            self.inputs[input]
         }
 
         fn weight(&mut self, offset: usize) -> f64 {
             0.25 * offset as f64
         }
 
-        fn mask(&mut self, _: u64, _: f64, _: usize) -> f64 {
+        fn mask(&mut self, _: &Mask) -> f64 {
             1.0
-        }
-
-        fn input(&mut self, place: usize, _: &Input) -> f64 {
-            self.inputs[place]
         }
 
         fn start(&mut self, start: &StartValue) -> f64 {
@@ -294,46 +335,22 @@ mod tests {
             if self.since_reset < delay { start } else { value }
         }
 
-        fn apply(&mut self, function: Function, a: f64) -> f64 {
-            match function {
-                Function::Apply(Activation::Tanh) => a.tanh(),
-                _ => a.exp(),
-            }
-        }
-
-        fn binary(&mut self, op: Binary, a: f64, b: f64) -> f64 {
-            match op {
-                Binary::Add => a + b,
-                Binary::Mul => a * b,
-                Binary::Div => a / b,
-                Binary::Max => a.max(b),
-                Binary::Min => a.min(b),
-                Binary::Known if b.is_nan() => 0.0,
-                Binary::Known => a,
-                Binary::Step => f64::from(u8::from(a > b)),
-            }
-        }
-
-        fn fused(&mut self, a: f64, b: f64, c: f64) -> f64 {
-            a * b + c
-        }
-
         fn store(&mut self, _: View, _: f64) {
             self.stored += 1;
         }
     }
 
     /// The state after some frames.
-    fn run(
+    fn after(
         recurrence: &Recurrence,
-        wanted: Option<&[bool]>,
+        program: &Program<ScanLeaf>,
         mut state: Vec<Form<f64>>,
         frames: &[Plain],
     ) -> Vec<Form<f64>> {
         for plain in frames {
             let mut plain = Plain { stored: 0, ..*plain };
-            let after = frame(recurrence, wanted, &state, &mut plain).expect("the recurrence is affine");
-            assert_eq!(plain.stored, usize::from(wanted.is_none()));
+            let after = run(recurrence, program, &state, &mut plain).expect("the recurrence is affine");
+            assert_eq!(plain.stored, program.stores().count());
             for (n, (of, form)) in recurrence.states.iter().zip(after).enumerate() {
                 for delay in (2..=of.depth).rev() {
                     state[recurrence.slot(n, delay)] = state[recurrence.slot(n, delay - 1)].clone();
@@ -350,7 +367,8 @@ mod tests {
             let mut draw = Draw(seed);
             let recurrence = draw_recurrence(&mut draw);
             let order = recurrence.order();
-            let wanted = recurrence.affine_steps().expect("it was drawn so");
+            let wanted = part(&recurrence).expect("it was drawn so");
+            prop_assert_eq!(wanted.stores().count(), 0);
             let mut since_reset = draw.below(4);
             let frames: Vec<Plain> = (0..1 + draw.below(8)).map(|_| {
                 since_reset = if draw.below(6) == 0 { 0 } else { since_reset + 1 };
@@ -360,9 +378,10 @@ mod tests {
                 let coefficients = (0..order).map(|j| f64::from(u8::from(j == slot))).collect();
                 Form { constant: 0.0, coefficients }
             }).collect();
-            let forms = run(&recurrence, Some(&wanted), open, &frames);
+            let forms = after(&recurrence, &wanted, open, &frames);
             let state: Vec<f64> = (0..order).map(|_| draw.number()).collect();
-            let direct = run(&recurrence, None, state.iter().map(|&s| Form::free(s)).collect(), &frames);
+            let free = state.iter().map(|&s| Form::free(s)).collect();
+            let direct = after(&recurrence, &recurrence.program, free, &frames);
             for (form, direct) in forms.iter().zip(direct) {
                 let (mut sum, mut size) = (form.constant, form.constant.abs());
                 for (coefficient, s) in form.coefficients.iter().zip(&state) {
@@ -380,15 +399,15 @@ mod tests {
     #[test]
     fn a_function_of_the_state_is_not_affine_unless_it_is_only_stored() {
         let mut recurrence = draw_recurrence(&mut Draw(1));
-        assert!(recurrence.affine_steps().is_some());
-        recurrence.steps = vec![
-            Step::State { state: 0, delay: 1, start: StartValue::Number(0.0), to: 0 },
-            Step::Apply { function: Function::Apply(Activation::Tanh), from: 0, to: 1 },
-            Step::Store { from: 1, to: VIEW },
-        ];
-        recurrence.states = vec![State { view: VIEW, depth: 1, history: true, register: 0 }];
-        assert_eq!(recurrence.affine_steps(), Some(vec![true, false, false]));
-        recurrence.states[0].register = 1;
-        assert_eq!(recurrence.affine_steps(), None);
+        assert!(part(&recurrence).is_some());
+        let mut program = Program::default();
+        let old = program.leaf(&ScanLeaf::State { state: 0, delay: 1, start: StartValue::Number(0.0) });
+        let new = program.apply(Function::Apply(Activation::Tanh), old);
+        program.store(&VIEW, new);
+        recurrence.program = program;
+        recurrence.states = vec![State { view: VIEW, depth: 1, history: true, register: old }];
+        assert_eq!(part(&recurrence).unwrap().instructions, recurrence.program.instructions[..1]);
+        recurrence.states[0].register = new;
+        assert_eq!(part(&recurrence), None);
     }
 }

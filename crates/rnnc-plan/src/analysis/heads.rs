@@ -1,7 +1,7 @@
 //! A loop whose heads are independent as several loops, each of some of its heads: for executors that are faster with a small loop in
 //! many places than with a large one.
 
-use crate::ir::{Instruction, Map, Op, Partition, Phase, Placed, Product, Task, Vector, View};
+use crate::ir::{Map, Op, Partition, Phase, Placed, Product, Task, Vector, View};
 
 /// One of several equal parts.
 #[derive(Clone, Copy)]
@@ -72,25 +72,8 @@ fn map_part(map: &Map, share: Share) -> Option<Option<Map>> {
         return Some(None);
     }
     let (skip, len) = (lo - map.first, hi - lo);
-    let program = map.program.iter().map(|&step| match step {
-        Instruction::Load { read, to } => Instruction::Load { read: read.part(skip, len), to },
-        Instruction::LoadRepeated { read, repeat, to } => {
-            let (read, repeat) = repeat.part(read, skip, len);
-            Instruction::LoadRepeated { read, repeat, to }
-        }
-        Instruction::Weight { offset, to } => Instruction::Weight { offset: offset + skip, to },
-        Instruction::Mask { key, probability, first, to } => {
-            Instruction::Mask { key, probability, first: first + skip, to }
-        }
-        Instruction::Store { from, to } => Instruction::Store { from, to: to.part(skip, len) },
-        other @ (Instruction::Number { .. }
-        | Instruction::Apply { .. }
-        | Instruction::Scale { .. }
-        | Instruction::Binary { .. }
-        | Instruction::MulAdd { .. }) => other,
-    });
-    let program = program.collect();
-    Some(Some(Map { slice_len, first: lo - begin, len, program, layers: map.layers.clone(), ..*map }))
+    let program = map.program.map_leaves(|leaf| leaf.part(skip, len), |to| to.part(skip, len));
+    Some(Some(Map { slice_len, first: lo - begin, len, program, layers: map.layers.clone() }))
 }
 
 /// A share's groups of a vector function, slice by slice.

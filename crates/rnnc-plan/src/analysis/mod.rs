@@ -2,7 +2,8 @@
 //!
 //! - What runs when: `access.rs` says what jobs touch, `overlaps.rs` finds what touches the same, and `pipelines.rs` finds loops that
 //!   can run at the same time.
-//! - Scans: `recurrence.rs` says what a unit does in each frame, `affine.rs` what that makes of its state.
+//! - Scans: `recurrence.rs` says what a unit does in each frame, `affine.rs` what that makes of its state, `chunks.rs` how workers
+//!   can share frames out.
 //! - Rewriting, for executors that ask for it: `sink.rs` moves into loops what is computed for them alone, `heads.rs` parts loops
 //!   whose heads are independent.
 //! - Memory: `memory.rs` finds lifetimes and places buffers, by `first_fit.rs`.
@@ -11,6 +12,7 @@
 
 pub mod access;
 pub mod affine;
+mod chunks;
 mod figures;
 mod first_fit;
 mod heads;
@@ -22,6 +24,7 @@ mod sink;
 mod verify;
 mod work;
 
+pub use chunks::Chunks;
 pub use figures::{ComponentFigures, Figures, StageFigures};
 pub use memory::{Memory, Placement, Residency};
 pub use overlaps::{Overlaps, Views};

@@ -6,17 +6,26 @@
 
 use super::memory::find_lifetimes;
 use super::overlaps::Views;
-use crate::ir::{BufferId, Cost, Instruction, Map, Op, Pass, Plan, Read, Register, StageKind, View};
+use crate::ir::{
+    BufferId, Cost, Instruction, Map, MapLeaf, Op, Pass, Plan, Program, Read, Register, StageKind, View,
+};
 use rnnc_graph::{Graph, LayerId};
 use std::collections::{BTreeSet, HashMap, HashSet};
 
-/// An operation's place in a pass: stage, task, phase, and which of its operations.
-type Place = (usize, usize, usize, usize);
+/// An operation's place in a pass.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+struct OpPlace {
+    stage: usize,
+    task: usize,
+    phase: usize,
+    /// Among those of the phase.
+    op: usize,
+}
 
 /// What is to move from a map to another.
 struct Move {
-    from: Place,
-    to: Place,
+    from: OpPlace,
+    to: OpPlace,
     views: Vec<View>,
 }
 
@@ -38,7 +47,8 @@ impl Plan {
             for stage in &mut pass.stages {
                 for task in &mut stage.tasks {
                     for phase in &mut task.phases {
-                        let is_empty = |op: &Op| matches!(op, Op::Map(map) if map.program.is_empty());
+                        let is_empty =
+                            |op: &Op| matches!(op, Op::Map(map) if map.program.instructions.is_empty());
                         phase.ops.retain(|placed| !is_empty(&placed.op));
                     }
                     if stage.kind == StageKind::Frames {
@@ -66,12 +76,12 @@ impl Plan {
 }
 
 /// Calls `each` with every map of a pass.
-fn maps(pass: &Pass) -> impl Iterator<Item = (Place, &Map)> {
+fn maps(pass: &Pass) -> impl Iterator<Item = (OpPlace, &Map)> {
     pass.stages.iter().enumerate().flat_map(|(s, stage)| {
         stage.tasks.iter().enumerate().flat_map(move |(t, task)| {
             task.phases.iter().enumerate().flat_map(move |(p, phase)| {
                 phase.ops.iter().enumerate().filter_map(move |(o, placed)| match &placed.op {
-                    Op::Map(map) => Some(((s, t, p, o), map)),
+                    Op::Map(map) => Some((OpPlace { stage: s, task: t, phase: p, op: o }, map)),
                     _ => None,
                 })
             })
@@ -79,15 +89,16 @@ fn maps(pass: &Pass) -> impl Iterator<Item = (Place, &Map)> {
     })
 }
 
-fn map_at(pass: &Pass, (s, t, p, o): Place) -> Option<&Map> {
-    match &pass.stages.get(s)?.tasks.get(t)?.phases.get(p)?.ops.get(o)?.op {
+fn map_at(pass: &Pass, at: OpPlace) -> Option<&Map> {
+    match &pass.stages.get(at.stage)?.tasks.get(at.task)?.phases.get(at.phase)?.ops.get(at.op)?.op {
         Op::Map(map) => Some(map),
         _ => None,
     }
 }
 
-fn map_at_mut(pass: &mut Pass, (s, t, p, o): Place) -> Option<&mut Map> {
-    match &mut pass.stages.get_mut(s)?.tasks.get_mut(t)?.phases.get_mut(p)?.ops.get_mut(o)?.op {
+fn map_at_mut(pass: &mut Pass, at: OpPlace) -> Option<&mut Map> {
+    let task = pass.stages.get_mut(at.stage)?.tasks.get_mut(at.task)?;
+    match &mut task.phases.get_mut(at.phase)?.ops.get_mut(at.op)?.op {
         Op::Map(map) => Some(map),
         _ => None,
     }
@@ -106,23 +117,22 @@ fn find_moves(plan: &Plan, pass: &Pass, graph: &Graph) -> Vec<Move> {
     // The stages that write views.
     let written = Views::new(written(pass));
     // Where in cycles' maps each view is loaded, as it is and in its own frame.
-    let mut loads: HashMap<View, (Place, usize, usize, usize)> = HashMap::new();
-    for (place, map) in maps(pass).filter(|(place, _)| pass.stages[place.0].kind != StageKind::Frames) {
-        for step in &map.program {
-            if let Instruction::Load { read: Read { view, delay: 0, .. }, .. } = *step {
-                loads.insert(view, (place, map.slice_len, map.first, map.len));
-            }
+    let mut loads: HashMap<View, (OpPlace, usize, usize, usize)> = HashMap::new();
+    for (place, map) in maps(pass).filter(|(place, _)| pass.stages[place.stage].kind != StageKind::Frames) {
+        for read in map.reads_by_unit().filter(|read| read.delay == 0) {
+            loads.insert(read.view, (place, map.slice_len, map.first, map.len));
         }
     }
     let mut moves = Vec::new();
-    for (from, map) in maps(pass).filter(|(place, _)| pass.stages[place.0].kind == StageKind::Frames) {
+    for (from, map) in maps(pass).filter(|(place, _)| pass.stages[place.stage].kind == StageKind::Frames) {
         // Of each store, the map that loads its view, if that alone reads it.
-        let mut wanted: Vec<Option<Place>> = vec![None; map.program.len()];
-        for (step, wanted) in map.program.iter().zip(&mut wanted) {
-            let Instruction::Store { to: view, .. } = *step else { continue };
+        let instructions = &map.program.instructions;
+        let mut wanted: Vec<Option<OpPlace>> = vec![None; instructions.len()];
+        for (instruction, wanted) in instructions.iter().zip(&mut wanted) {
+            let Some((_, &view)) = instruction.store() else { continue };
             if let Some(&(to, slice_len, first, len)) = loads.get(&view)
                 && named.with(view).take(3).count() == 2
-                && to.0 > from.0
+                && to.stage > from.stage
                 && plan.buffers[view.buffer.0].history == 0
                 && (slice_len, first, len) == (map.slice_len, map.first, map.len)
             {
@@ -132,12 +142,13 @@ fn find_moves(plan: &Plan, pass: &Pass, graph: &Graph) -> Vec<Move> {
         if wanted.iter().all(Option::is_none) {
             continue;
         }
-        let is_there =
-            |view: View, to: Place| !written.with(view).any(|&stage| from.0 < stage && stage <= to.0);
+        let is_there = |view: View, to: OpPlace| {
+            !written.with(view).any(|&stage| from.stage < stage && stage <= to.stage)
+        };
         keep_movable(map, &mut wanted, is_there);
-        let mut movable: Vec<(Place, View)> = Vec::new();
-        for (step, wanted) in map.program.iter().zip(wanted) {
-            if let (Instruction::Store { to: view, .. }, Some(to)) = (step, wanted) {
+        let mut movable: Vec<(OpPlace, View)> = Vec::new();
+        for (instruction, wanted) in instructions.iter().zip(wanted) {
+            if let (Some((_, view)), Some(to)) = (instruction.store(), wanted) {
                 movable.push((to, *view));
             }
         }
@@ -152,27 +163,31 @@ fn find_moves(plan: &Plan, pass: &Pass, graph: &Graph) -> Vec<Move> {
 /// Of the stores that are to move, keeps those of which nothing is computed twice, and what they are computed of is still
 /// there where they move to. Instructions that one computes and another reads go together, or stay together; loads, weights
 /// and numbers can be had in both places.
-fn keep_movable(map: &Map, wanted: &mut [Option<Place>], is_there: impl Fn(View, Place) -> bool) {
-    let anywhere = |i: usize| {
-        matches!(
-            map.program[i],
-            Instruction::Load { .. }
-                | Instruction::LoadRepeated { .. }
-                | Instruction::Weight { .. }
-                | Instruction::Number { .. }
-        )
+fn keep_movable(map: &Map, wanted: &mut [Option<OpPlace>], is_there: impl Fn(View, OpPlace) -> bool) {
+    let instructions = &map.program.instructions;
+    let anywhere = |i: usize| match &instructions[i] {
+        Instruction::Number { .. } => true,
+        Instruction::Leaf { leaf, .. } => match leaf {
+            MapLeaf::Read(_) | MapLeaf::Repeated(..) | MapLeaf::Weight(_) => true,
+            MapLeaf::Mask(_) => false,
+        },
+        Instruction::Apply { .. }
+        | Instruction::Scale { .. }
+        | Instruction::Binary { .. }
+        | Instruction::MulAdd { .. }
+        | Instruction::Store { .. } => false,
     };
-    let made_at = made_at(map);
-    let needed = needed(map, |_| true);
-    let needed = || (0..map.program.len()).filter(|&i| needed[i]);
-    let sources = |i: usize| map.program[i].reads().map(|register| made_at[register]);
-    let mut together = Sets::new(map.program.len());
+    let made_at = map.program.made_at();
+    let needed = map.program.needed([], |_| true);
+    let needed = || (0..instructions.len()).filter(|&i| needed[i]);
+    let sources = |i: usize| instructions[i].reads().map(|register| made_at[register]);
+    let mut together = Sets::new(instructions.len());
     for i in needed() {
         sources(i).filter(|&source| !anywhere(source)).for_each(|source| together.join(source, i));
     }
     // Where each set of instructions goes: `None` if it stays.
-    let mut goes: HashMap<usize, Option<Place>> = HashMap::new();
-    for i in needed().filter(|&i| map.program[i].writes().is_none()) {
+    let mut goes: HashMap<usize, Option<OpPlace>> = HashMap::new();
+    for i in needed().filter(|&i| instructions[i].store().is_some()) {
         let to = goes.entry(together.first(i)).or_insert(wanted[i]);
         if *to != wanted[i] {
             *to = None;
@@ -180,12 +195,8 @@ fn keep_movable(map: &Map, wanted: &mut [Option<Place>], is_there: impl Fn(View,
     }
     for i in needed() {
         let Some(Some(to)) = goes.get(&together.first(i)).copied() else { continue };
-        let missing = sources(i).any(|source| match map.program[source] {
-            Instruction::Load { read, .. } | Instruction::LoadRepeated { read, .. } => {
-                !is_there(read.view, to)
-            }
-            _ => false,
-        });
+        let read = |source: usize| instructions[source].leaf().and_then(MapLeaf::read);
+        let missing = sources(i).filter_map(read).any(|read| !is_there(read.view, to));
         if missing {
             goes.insert(together.first(i), None);
         }
@@ -193,31 +204,6 @@ fn keep_movable(map: &Map, wanted: &mut [Option<Place>], is_there: impl Fn(View,
     for (i, wanted) in wanted.iter_mut().enumerate().filter(|(_, wanted)| wanted.is_some()) {
         *wanted = goes.get(&together.first(i)).copied().flatten();
     }
-}
-
-/// For each register, the instruction that writes it.
-fn made_at(map: &Map) -> Vec<usize> {
-    let mut made_at = vec![0; map.registers];
-    for (i, step) in map.program.iter().enumerate() {
-        step.writes().into_iter().for_each(|to| made_at[to] = i);
-    }
-    made_at
-}
-
-/// Which instructions the stores of some views need, themselves included.
-fn needed(map: &Map, of: impl Fn(View) -> bool) -> Vec<bool> {
-    let mut registers = vec![false; map.registers];
-    let mut needed = vec![false; map.program.len()];
-    for (i, step) in map.program.iter().enumerate().rev() {
-        needed[i] = match step {
-            Instruction::Store { to, .. } => of(*to),
-            other => other.writes().is_some_and(|to| registers[to]),
-        };
-        if needed[i] {
-            step.reads().for_each(|r| registers[r] = true);
-        }
-    }
-    needed
 }
 
 /// What stages write, with their numbers.
@@ -229,10 +215,7 @@ fn written(pass: &Pass) -> Vec<(View, usize)> {
                 Op::MatMul(products) => written.extend(products.iter().map(|p| (p.to, number))),
                 Op::Gather(look_ups) => written.extend(look_ups.iter().map(|l| (l.to, number))),
                 Op::Vector(vector) => written.push((vector.to, number)),
-                Op::Map(map) => written.extend(map.program.iter().filter_map(|step| match step {
-                    Instruction::Store { to, .. } => Some((*to, number)),
-                    _ => None,
-                })),
+                Op::Map(map) => written.extend(map.stores().map(|to| (to, number))),
                 Op::WeightGradient(_) | Op::TableGradient(_) | Op::Reduce(_) => {}
             }
         }
@@ -246,7 +229,7 @@ struct Arrival {
     /// How many registers there are.
     registers: usize,
     /// In place of a load, what computes its value, as far as that is not there yet.
-    instructions: HashMap<usize, Vec<Instruction>>,
+    instructions: HashMap<usize, Vec<Instruction<MapLeaf>>>,
     /// For the register of a load, that of its value.
     values: HashMap<Register, Register>,
     /// The last to come stand first.
@@ -256,13 +239,13 @@ struct Arrival {
 impl Arrival {
     fn new(map: &Map) -> Arrival {
         let mut loads = HashMap::new();
-        for (i, step) in map.program.iter().enumerate() {
-            if let Instruction::Load { read: Read { view, delay: 0, .. }, .. } = *step {
-                loads.insert(view, i);
+        for (i, instruction) in map.program.instructions.iter().enumerate() {
+            if let Some(Read { view, delay: 0, .. }) = instruction.leaf().and_then(MapLeaf::read_by_unit) {
+                loads.insert(*view, i);
             }
         }
         let (instructions, values, layers) = (HashMap::new(), HashMap::new(), Vec::new());
-        Arrival { loads, registers: map.registers, instructions, values, layers }
+        Arrival { loads, registers: map.program.registers, instructions, values, layers }
     }
 
     /// Takes in what computes the values of some views.
@@ -272,18 +255,18 @@ impl Arrival {
         loads.sort_unstable();
         let mut renamed: HashMap<Register, Register> = HashMap::new();
         for (load, value) in loads {
-            let Some(register) = to.program[load].writes() else { continue };
+            let Some(register) = to.program.instructions[load].writes() else { continue };
             // In their order.
             let (mut taken, mut open) = (BTreeSet::new(), vec![value]);
             while let Some(value) = open.pop() {
                 let i = from.made_at[value];
                 if !renamed.contains_key(&value) && taken.insert(i) {
-                    open.extend(from.map.program[i].reads());
+                    open.extend(from.map.program.instructions[i].reads());
                 }
             }
             let mut copies = Vec::with_capacity(taken.len());
             for i in taken {
-                let mut copy = from.map.program[i];
+                let mut copy = from.map.program.instructions[i];
                 copy.writes().into_iter().for_each(|result| {
                     renamed.insert(result, self.registers);
                     self.registers += 1;
@@ -300,16 +283,16 @@ impl Arrival {
     fn finish(mut self, map: &mut Map) {
         self.layers.reverse();
         self.layers.push(std::mem::take(&mut map.layers));
-        (map.layers, map.registers) = (self.layers.concat(), self.registers);
-        let mut program = Vec::with_capacity(map.program.len());
-        for (i, mut step) in map.program.drain(..).enumerate() {
-            step.rename(|r| self.values.get(&r).copied().unwrap_or(r));
+        map.layers = self.layers.concat();
+        let mut instructions = Vec::with_capacity(map.program.instructions.len());
+        for (i, mut instruction) in map.program.instructions.drain(..).enumerate() {
+            instruction.rename(|r| self.values.get(&r).copied().unwrap_or(r));
             match self.instructions.remove(&i) {
-                Some(instead) => program.extend(instead),
-                None => program.push(step),
+                Some(instead) => instructions.extend(instead),
+                None => instructions.push(instruction),
             }
         }
-        map.program = program;
+        map.program = Program { instructions, registers: self.registers };
     }
 }
 
@@ -324,11 +307,8 @@ struct Departure<'a> {
 
 impl Departure<'_> {
     fn new(map: &Map) -> Departure<'_> {
-        let stored = map.program.iter().filter_map(|step| match *step {
-            Instruction::Store { from, to } => Some((to, from)),
-            _ => None,
-        });
-        Departure { map, made_at: made_at(map), stored: stored.collect() }
+        let stored = map.program.stores().map(|(from, &to)| (to, from)).collect();
+        Departure { map, made_at: map.program.made_at(), stored }
     }
 }
 
@@ -343,17 +323,16 @@ fn carry_out(pass: &mut Pass, moves: &[Move]) {
     let taken: HashMap<LayerId, usize> = (0..pass.storage.len())
         .filter_map(|layer| Some((LayerId::from_index(layer), *moving.get(&pass.storage[layer]?)?)))
         .collect();
-    let mut arrivals: HashMap<Place, Arrival> = HashMap::new();
-    let mut left: Vec<(Place, Vec<Instruction>, Vec<LayerId>)> = Vec::new();
+    let mut arrivals: HashMap<OpPlace, Arrival> = HashMap::new();
+    let mut left: Vec<(OpPlace, Program<MapLeaf>, Vec<LayerId>)> = Vec::new();
     let mut next = 0;
     for of_map in moves.chunk_by(|a, b| a.from == b.from) {
         let first = next;
         next += of_map.len();
         let Some(map) = map_at(pass, of_map[0].from) else { continue };
         let from = Departure::new(map);
-        let stays = needed(map, |view| !moving.contains_key(&view));
-        let program: Vec<Instruction> =
-            map.program.iter().zip(stays).filter(|(_, stays)| *stays).map(|(step, _)| *step).collect();
+        let stays = map.program.needed([], |view| !moving.contains_key(view));
+        let program = map.program.part(&stays);
         // The last move takes along what has nothing left to be computed by.
         let last = next - 1;
         let mut layers: Vec<Vec<LayerId>> = vec![Vec::new(); of_map.len()];
@@ -363,7 +342,7 @@ fn carry_out(pass: &mut Pass, moves: &[Move]) {
                 .get(&layer)
                 .copied()
                 .filter(|n| (first..next).contains(n))
-                .or(program.is_empty().then_some(last))
+                .or(program.instructions.is_empty().then_some(last))
             {
                 Some(n) => layers[n - first].push(layer),
                 None => staying.push(layer),
@@ -414,26 +393,6 @@ impl Sets {
     }
 }
 
-impl Instruction {
-    /// Gives its registers other numbers.
-    fn rename(&mut self, new: impl Fn(Register) -> Register) {
-        let list: [Option<&mut Register>; 4] = match self {
-            Instruction::Load { to, .. }
-            | Instruction::LoadRepeated { to, .. }
-            | Instruction::Weight { to, .. }
-            | Instruction::Number { to, .. }
-            | Instruction::Mask { to, .. } => [Some(to), None, None, None],
-            Instruction::Apply { from, to, .. } | Instruction::Scale { from, to, .. } => {
-                [Some(from), Some(to), None, None]
-            }
-            Instruction::Store { from, .. } => [Some(from), None, None, None],
-            Instruction::Binary { a, b, to, .. } => [Some(a), Some(b), Some(to), None],
-            Instruction::MulAdd { a, b, c, to } => [Some(a), Some(b), Some(c), Some(to)],
-        };
-        list.into_iter().flatten().for_each(|register| *register = new(*register));
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -468,8 +427,8 @@ mod tests {
         let [stage] = &plan.forward_pass.stages[..] else { panic!("{:?}", plan.forward_pass.stages) };
         assert_eq!(stage.kind, StageKind::Loop);
         let (_, map) = maps(&plan.forward_pass).next().unwrap();
-        let squares = |i: &&Instruction| matches!(i, Instruction::Apply { function, .. } if *function == rnnc_graph::Function::Apply(Activation::Square));
-        assert_eq!(map.program.iter().filter(squares).count(), 1);
+        let squares = |i: &&Instruction<MapLeaf>| matches!(i, Instruction::Apply { function, .. } if *function == rnnc_graph::Function::Apply(Activation::Square));
+        assert_eq!(map.program.instructions.iter().filter(squares).count(), 1);
         assert!(map.layers.len() == 2 && room(&plan) < before);
     }
 

@@ -3,8 +3,8 @@
 //! plan that a debug build makes, and of each one in the suite.
 
 use crate::ir::{
-    Flat, Instruction, LookUp, Map, Matrix, OnceMap, OnceStep, Op, OuterSum, Plan, Product, Read, RowSum,
-    ScatterSum, StartValue, Vector, View,
+    Flat, Leaf, LookUp, Map, MapLeaf, Matrix, OnceMap, OnceStep, Op, OuterSum, Plan, Product, Program, Read,
+    RowSum, ScatterSum, StartValue, Vector, View,
 };
 use rnnc_graph::Operation;
 
@@ -27,6 +27,18 @@ fn verify_units(operation: Operation, lens: &[usize], n: usize) -> Verdict {
         && (operation.changes_size() || lens.iter().all(|&len| len == n))
         && operation.check_sizes(&units, n).is_ok();
     must(fits, || format!("{} of {lens:?} units, into {n}", operation.name()))
+}
+
+/// Whether each register is written once, and read only after that.
+fn verify_program<L: Leaf>(program: &Program<L>) -> Verdict {
+    let mut written = vec![false; program.registers];
+    program.instructions.iter().try_for_each(|instruction| {
+        let ready = instruction.reads().all(|register| written.get(register) == Some(&true));
+        must(ready, || format!("{instruction:?} reads what nothing has written"))?;
+        let Some(to) = instruction.writes() else { return Ok(()) };
+        let new = written.get_mut(to).is_some_and(|written| !std::mem::replace(written, true));
+        must(new, || format!("{instruction:?} writes a register that has a value, or is none"))
+    })
 }
 
 impl Plan {
@@ -77,25 +89,19 @@ impl Plan {
     }
 
     fn verify_once(&self, map: &OnceMap) -> Verdict {
-        let mut written = vec![false; map.registers];
-        for read in &map.reads {
-            must(read.times > 0, || format!("{read:?} repeats nothing"))?;
-            self.flat(read.from, map.len.div_ceil(read.times))?;
-            written[read.to] = true;
+        verify_program(&map.program)?;
+        for leaf in map.program.leaves() {
+            must(leaf.times > 0, || format!("{leaf:?} repeats nothing"))?;
+            self.flat(leaf.from, map.len.div_ceil(leaf.times))?;
         }
-        for step in &map.program {
-            let to = step.writes();
-            // Registers are tiles that lie one behind the other: what a step reads comes before what it writes.
-            let ordered = step.reads().all(|from| written[from] && to.is_some_and(|to| from < to));
-            must(ordered && to.is_some(), || format!("{step:?} reads what is not there yet"))?;
-            to.into_iter().for_each(|to| written[to] = true);
+        for instruction in &map.program.instructions {
+            // Registers are tiles that lie one behind the other: what an instruction reads comes before what it writes.
+            let ordered = instruction.writes().is_none_or(|to| instruction.reads().all(|from| from < to));
+            must(ordered, || format!("{instruction:?} reads a later register"))?;
         }
-        map.results.iter().try_for_each(|&(register, to)| {
-            must(written[register], || format!("register {register} is no result"))?;
-            self.flat(to, map.len)
-        })?;
+        map.program.stores().try_for_each(|(_, &to)| self.flat(to, map.len))?;
         let mut places: Vec<usize> =
-            map.results.iter().map(|&(_, Flat::Weights(at) | Flat::Gradients(at))| at).collect();
+            map.program.stores().map(|(_, &(Flat::Weights(at) | Flat::Gradients(at)))| at).collect();
         places.sort_unstable();
         places.dedup();
         let apart = places.windows(2).all(|pair| pair[0] + map.len <= pair[1]);
@@ -171,35 +177,22 @@ impl Plan {
         let says = |problem: String| format!("units {}..{}: {problem}", map.first, map.first + map.len);
         let part = map.len > 0 && map.first + map.len <= map.slice_len;
         must(part, || says(format!("they are not among {} units", map.slice_len)))?;
-        let mut written = vec![false; map.registers];
-        for step in &map.program {
-            let unit_by_unit =
-                |len: usize| must(len == map.len, || says(format!("{step:?} is of {len} units")));
-            match step {
-                Instruction::Load { read, .. } => {
-                    self.read(read).map_err(says)?;
-                    unit_by_unit(read.view.len)?;
-                }
-                Instruction::LoadRepeated { read, repeat, .. } => {
-                    self.read(read).map_err(says)?;
+        verify_program(&map.program).map_err(says)?;
+        let unit_by_unit =
+            |view: View| must(view.len == map.len, || format!("{view:?} is not of {} units", map.len));
+        for leaf in map.program.leaves() {
+            match leaf {
+                MapLeaf::Read(read) => self.read(read).and_then(|()| unit_by_unit(read.view)),
+                MapLeaf::Repeated(read, repeat) => self.read(read).and_then(|()| {
                     let exact = repeat.first < repeat.times && repeat.places(map.len) == read.view.len;
-                    must(exact, || says(format!("{step:?} does not repeat all that it views")))?;
-                }
-                Instruction::Weight { offset, .. } => self.weights(*offset, map.len).map_err(says)?,
-                Instruction::Store { to, .. } => {
-                    self.view(*to).map_err(says)?;
-                    unit_by_unit(to.len)?;
-                }
-                _ => {}
+                    must(exact, || format!("{leaf:?} does not repeat all that it views"))
+                }),
+                MapLeaf::Weight(offset) => self.weights(*offset, map.len),
+                MapLeaf::Mask(_) => Ok(()),
             }
-            let ready = step.reads().all(|register| written.get(register) == Some(&true));
-            must(ready, || says(format!("{step:?} reads what nothing has written")))?;
-            if let Some(to) = step.writes() {
-                let new = written.get_mut(to).is_some_and(|written| !std::mem::replace(written, true));
-                must(new, || says(format!("{step:?} writes a register that has a value, or is none")))?;
-            }
+            .map_err(says)?;
         }
-        Ok(())
+        map.stores().try_for_each(|to| self.view(to).and_then(|()| unit_by_unit(to)).map_err(says))
     }
 
     fn verify_vector(&self, v: &Vector) -> Verdict {
@@ -235,7 +228,7 @@ impl Plan {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ir::PlanOptions;
+    use crate::ir::{Instruction, PlanOptions};
     use rnnc_graph::{Activation, Connect, Graph, Range};
 
     /// y = concat(c, a repeated)
@@ -249,12 +242,12 @@ mod tests {
         Plan::new(&g, PlanOptions::inference(1, 8)).unwrap()
     }
 
-    fn change(plan: &mut Plan, mut each: impl FnMut(&mut Instruction)) {
+    fn change(plan: &mut Plan, mut each: impl FnMut(&mut Instruction<MapLeaf>)) {
         let stages = &mut plan.forward_pass.stages;
         let tasks = stages.iter_mut().flat_map(|stage| &mut stage.tasks);
         for placed in tasks.flat_map(|task| &mut task.phases).flat_map(|phase| &mut phase.ops) {
             if let Op::Map(map) = &mut placed.op {
-                map.program.iter_mut().for_each(&mut each);
+                map.program.instructions.iter_mut().for_each(&mut each);
             }
         }
     }
@@ -264,7 +257,7 @@ mod tests {
         let mut repeats = Vec::new();
         let mut plan = plan();
         change(&mut plan, |step| {
-            if let Instruction::LoadRepeated { read, repeat, .. } = step {
+            if let Instruction::Leaf { leaf: MapLeaf::Repeated(read, repeat), .. } = step {
                 repeats.push((read.view.column, read.view.len, *repeat));
             }
         });
@@ -274,30 +267,40 @@ mod tests {
 
     #[test]
     fn whatever_leaves_its_buffer_is_found() {
-        let wrong: [fn(&mut Instruction); 5] = [
+        let wrong: [fn(&mut Instruction<MapLeaf>); 7] = [
             |step| {
-                if let Instruction::LoadRepeated { repeat, .. } = step {
+                if let Instruction::Leaf { leaf: MapLeaf::Repeated(_, repeat), .. } = step {
                     repeat.first = 4;
                 }
             },
             |step| {
-                if let Instruction::LoadRepeated { repeat, .. } = step {
+                if let Instruction::Leaf { leaf: MapLeaf::Repeated(_, repeat), .. } = step {
                     repeat.times = 1;
                 }
             },
             |step| {
-                if let Instruction::Load { read, .. } = step {
+                if let Instruction::Leaf { leaf: MapLeaf::Read(read), .. } = step {
                     read.view.column += 1;
                 }
             },
             |step| {
-                if let Instruction::Load { read, .. } = step {
+                if let Instruction::Leaf { leaf: MapLeaf::Read(read), .. } = step {
                     read.delay = 1;
                 }
             },
             |step| {
                 if let Instruction::Store { to, .. } = step {
                     to.len -= 1;
+                }
+            },
+            |step| {
+                if let Instruction::Leaf { to, .. } = step {
+                    *to += 1;
+                }
+            },
+            |step| {
+                if let Instruction::Store { from, .. } = step {
+                    *from += 1;
                 }
             },
         ];

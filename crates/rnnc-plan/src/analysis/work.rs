@@ -2,7 +2,7 @@
 //!
 //! Counts from the plan alone. What time they take at least follows with a machine's speeds.
 
-use crate::ir::{Instruction, Op, Pass, Plan, PlanOptions, Stage, StageKind, View};
+use crate::ir::{Op, Pass, Plan, PlanOptions, Stage, StageKind, View};
 use serde::Serialize;
 
 /// The work of a stage in one window.
@@ -77,13 +77,7 @@ impl Stage {
             match &placed.op {
                 Op::MatMul(_) | Op::WeightGradient(_) => {}
                 Op::Gather(look_ups) => views.extend(look_ups.iter().map(|l| l.to)),
-                Op::Map(map) => views.extend(map.program.iter().filter_map(|step| match step {
-                    Instruction::Load { read, .. } | Instruction::LoadRepeated { read, .. } => {
-                        Some(read.view)
-                    }
-                    Instruction::Store { to, .. } => Some(*to),
-                    _ => None,
-                })),
+                Op::Map(map) => views.extend(map.reads().map(|read| read.view).chain(map.stores())),
                 Op::Vector(vector) => {
                     views.extend(vector.operands.iter().map(|read| read.view));
                     views.push(vector.to);

@@ -1,8 +1,8 @@
 //! What operations cost: counts from the plan alone.
 
-use super::maps::Instruction;
+use super::maps::MapLeaf;
 use super::ops::Op;
-use rnnc_graph::Operation;
+use super::program::Instruction;
 use serde::Serialize;
 
 /// Counts for one row (a frame of a stream), and what is read once for all rows.
@@ -51,22 +51,19 @@ impl Cost {
                 }
             }
             Op::Map(map) => {
-                for step in &map.program {
-                    let (flops, bytes) = match *step {
-                        Instruction::Load { .. } | Instruction::Store { .. } => (0, number),
-                        Instruction::LoadRepeated { repeat, .. } => {
-                            (0, number / (repeat.times as u64).min(number))
-                        }
-                        Instruction::Weight { .. } | Instruction::Number { .. } => (0, 0),
-                        Instruction::Apply { function, .. } => (function.flops(), 0),
-                        Instruction::MulAdd { .. } => (2, 0),
-                        Instruction::Mask { key, probability, .. } => {
-                            (Operation::DropoutMask { probability, key }.flops(), 0)
-                        }
-                        Instruction::Scale { .. } | Instruction::Binary { .. } => (1, 0),
+                let units = map.len as u64;
+                let instructions = &map.program.instructions;
+                self.other_flops += units * instructions.iter().map(Instruction::flops).sum::<u64>();
+                self.value_bytes += units * number * map.stores().count() as u64;
+                for leaf in map.program.leaves() {
+                    let (flops, bytes) = match leaf {
+                        MapLeaf::Read(_) => (0, number),
+                        MapLeaf::Repeated(_, repeat) => (0, number / (repeat.times as u64).min(number)),
+                        MapLeaf::Weight(_) => (0, 0),
+                        MapLeaf::Mask(mask) => (mask.flops(), 0),
                     };
-                    self.other_flops += flops * map.len as u64;
-                    self.value_bytes += bytes * map.len as u64;
+                    self.other_flops += flops * units;
+                    self.value_bytes += bytes * units;
                 }
             }
             Op::Vector(vector) => {

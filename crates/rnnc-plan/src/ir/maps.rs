@@ -1,9 +1,9 @@
-//! Elementwise programs.
+//! Fused elementwise programs of a plan: what they read and write in every row.
 
+use super::program::{Leaf, Program};
 use super::repeat::Repeat;
 use super::views::{Read, View};
-use rnnc_graph::ops::Binary;
-use rnnc_graph::{Function, LayerId};
+use rnnc_graph::{LayerId, Operation};
 
 /// A fused elementwise program over some units of every row. In a block of several frames it may read what it wrote in
 /// the frames before (in the task's direction): those come first.
@@ -17,37 +17,93 @@ pub struct Map {
     pub len: usize,
     /// The layers it computes, for listings.
     pub layers: Vec<LayerId>,
-    /// In order; registers are assigned once.
-    pub program: Vec<Instruction>,
-    /// How many registers there are.
-    pub registers: usize,
+    /// What it computes.
+    pub program: Program<MapLeaf>,
 }
 
-/// A register of a map: one number a unit.
-pub type Register = usize;
-
-/// A step of a map. All views and weights have the map's `len` units, but for repeated ones.
+/// What a map reads. All views and weights have the map's `len` units, but for repeated ones.
 #[derive(Clone, Copy, Debug, PartialEq)]
-#[allow(missing_docs)] // `to` is the register written, the others are read
-pub enum Instruction {
+pub enum MapLeaf {
     /// Values of a buffer.
-    Load { read: Read, to: Register },
+    Read(Read),
     /// Values of a buffer, repeated: all that it views, and nothing else.
-    LoadRepeated { read: Read, repeat: Repeat, to: Register },
+    Repeated(Read, Repeat),
     /// A weight vector, from its place in the flat buffer.
-    Weight { offset: usize, to: Register },
-    /// A number.
-    Number { value: f64, to: Register },
-    /// Of the dropout mask with that key, the units from `first` on.
-    Mask { key: u64, probability: f64, first: usize, to: Register },
-    /// f(from)
-    Apply { function: Function, from: Register, to: Register },
-    /// factor * from
-    Scale { factor: f64, from: Register, to: Register },
-    /// a op b
-    Binary { op: Binary, a: Register, b: Register, to: Register },
-    /// a * b + c
-    MulAdd { a: Register, b: Register, c: Register, to: Register },
+    Weight(usize),
+    /// A dropout mask.
+    Mask(Mask),
+}
+
+/// Of the dropout mask with that key, the units from `first` on.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[allow(missing_docs)] // as above
+pub struct Mask {
+    pub key: u64,
+    pub probability: f64,
+    pub first: usize,
+}
+
+impl Mask {
+    /// Floating-point operations of a unit.
+    pub fn flops(&self) -> u64 {
+        Operation::DropoutMask { probability: self.probability, key: self.key }.flops()
+    }
+
+    /// What units from `start` on draw.
+    pub fn part(self, start: usize) -> Mask {
+        Mask { first: self.first + start, ..self }
+    }
+}
+
+impl Leaf for MapLeaf {
     /// Into a buffer.
-    Store { from: Register, to: View },
+    type Target = View;
+}
+
+impl MapLeaf {
+    /// What `len` of the map's units read, from unit `start` on.
+    pub fn part(self, start: usize, len: usize) -> MapLeaf {
+        match self {
+            MapLeaf::Read(read) => MapLeaf::Read(read.part(start, len)),
+            MapLeaf::Repeated(read, repeat) => {
+                let (read, repeat) = repeat.part(read, start, len);
+                MapLeaf::Repeated(read, repeat)
+            }
+            MapLeaf::Weight(offset) => MapLeaf::Weight(offset + start),
+            MapLeaf::Mask(mask) => MapLeaf::Mask(mask.part(start)),
+        }
+    }
+
+    /// What it reads of a buffer, repeated or not.
+    pub fn read(&self) -> Option<&Read> {
+        match self {
+            MapLeaf::Read(read) | MapLeaf::Repeated(read, _) => Some(read),
+            MapLeaf::Weight(_) | MapLeaf::Mask(_) => None,
+        }
+    }
+
+    /// What it reads of a buffer unit by unit.
+    pub fn read_by_unit(&self) -> Option<&Read> {
+        match self {
+            MapLeaf::Read(read) => Some(read),
+            MapLeaf::Repeated(..) | MapLeaf::Weight(_) | MapLeaf::Mask(_) => None,
+        }
+    }
+}
+
+impl Map {
+    /// What it reads of buffers, repeated or not.
+    pub fn reads(&self) -> impl Iterator<Item = &Read> + Clone {
+        self.program.leaves().filter_map(MapLeaf::read)
+    }
+
+    /// The same, but for what is repeated.
+    pub fn reads_by_unit(&self) -> impl Iterator<Item = &Read> + Clone {
+        self.program.leaves().filter_map(MapLeaf::read_by_unit)
+    }
+
+    /// What it writes.
+    pub fn stores(&self) -> impl Iterator<Item = View> + Clone {
+        self.program.stores().map(|(_, to)| *to)
+    }
 }

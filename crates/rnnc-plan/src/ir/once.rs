@@ -1,6 +1,6 @@
 //! The programs of what runs once a call, over weights alone.
 
-use super::maps::{Instruction, Register};
+use super::program::{Leaf, Program};
 use super::views::Matrix;
 use rnnc_graph::Operation;
 
@@ -36,30 +36,26 @@ pub enum OnceStep {
     Outer(OnceOuter),
 }
 
-/// A program over units, whose registers are numbered in the order in which they are written.
+/// An elementwise program over units.
 #[derive(Clone, Debug, PartialEq)]
 pub struct OnceMap {
     /// How many units.
     pub len: usize,
-    /// What is read before the program.
-    pub reads: Vec<OnceRead>,
-    /// In order: numbers, and what is made of them.
-    pub program: Vec<Instruction>,
-    /// How many registers there are.
-    pub registers: usize,
-    /// Where results go. No two of them overlap, unless they are of the same numbers.
-    pub results: Vec<(Register, Flat)>,
+    /// Whatever is made of registers has a later one. No two results overlap, unless they are of the same numbers.
+    pub program: Program<OnceLeaf>,
 }
 
 /// Numbers for each unit of a map.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct OnceRead {
+pub struct OnceLeaf {
     /// The first.
     pub from: Flat,
     /// How many units in a row read the same.
     pub times: usize,
-    /// The register written.
-    pub to: Register,
+}
+
+impl Leaf for OnceLeaf {
+    type Target = Flat;
 }
 
 /// A vector function: of whole groups of units.
@@ -120,7 +116,7 @@ impl Once {
     /// registers, of a vector function its result and as much again as its operand.
     pub fn room(&self, tile: usize) -> usize {
         let room = |step: &OnceStep| match step {
-            OnceStep::Map(map) => map.registers * tile,
+            OnceStep::Map(map) => map.program.registers * tile,
             OnceStep::Vector(vector) => {
                 vector.len + vector.operands.iter().map(|&(_, len)| len).max().unwrap_or(0)
             }

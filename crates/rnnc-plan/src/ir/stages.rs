@@ -1,7 +1,6 @@
 //! Stages of a plan: their tasks, where in these workers must synchronize, and what they touch.
 
 use super::cost::Cost;
-use super::maps::Instruction;
 use super::ops::Op;
 use super::views::{Read, View};
 use rnnc_graph::Direction;
@@ -56,7 +55,7 @@ pub enum Partition {
     /// [`Task::heads`].
     Heads,
     /// A worker has all units and streams of some frames; of a scan alone, whose states go from chunk to chunk: see
-    /// [`Chunks`](crate::recurrence::Chunks).
+    /// [`Chunks`](crate::Chunks).
     Time,
     /// One worker has all: there is too little to share.
     Serial,
@@ -108,13 +107,10 @@ impl Stage {
                     each(l.to, 0);
                     read(&l.symbol, each);
                 }),
-                Op::Map(map) => map.program.iter().for_each(|step| match step {
-                    Instruction::Load { read: from, .. } | Instruction::LoadRepeated { read: from, .. } => {
-                        read(from, each);
-                    }
-                    Instruction::Store { to, .. } => each(*to, 0),
-                    _ => {}
-                }),
+                Op::Map(map) => {
+                    map.reads().for_each(|from| read(from, each));
+                    map.stores().for_each(|to| each(to, 0));
+                }
                 Op::Vector(vector) => {
                     each(vector.to, 0);
                     vector.operands.iter().for_each(|from| read(from, each));

@@ -1,12 +1,12 @@
 //! The operations of each stage, from a graph whose layers have their places and storage.
 
 use super::fuse;
-use super::levels::{is_elementwise, is_product};
+use super::levels::{Level, is_elementwise, is_product};
 use super::lowering::Lowering;
 use super::maps;
 use crate::ir::{
-    Cost, Instruction, LookUp, Map, Matrix, Op, OuterSum, Pass, Phase, Placed, Product, RowSum, ScatterSum,
-    Stage, StageKind, Task, Vector, WeightLayout,
+    Cost, Interpreter, LookUp, Map, MapLeaf, Matrix, Op, OuterSum, Pass, Phase, Placed, Product, Program,
+    RowSum, ScatterSum, Stage, StageKind, Task, Vector, WeightLayout,
 };
 use rnnc_graph::{
     Accumulation, AccumulationKind, Connection, ConnectionKind, Direction, Kind, LayerId, LayerKind, Range,
@@ -18,7 +18,7 @@ use std::collections::{BTreeMap, HashSet};
 const MOST_PARTS: usize = 64;
 
 /// A task: its level, and of a cycle its component.
-type TaskKey = (usize, Option<usize>);
+type TaskKey = (Level, Option<usize>);
 
 /// The operations of one phase, before they are fused.
 #[derive(Default)]
@@ -65,7 +65,7 @@ impl Emitter<'_, '_> {
         let components = &self.lowering.components;
         match (cycle, c.source) {
             (Some(_), Some(source)) if !components.share_cycle(source, c.target) => {
-                ((place.level - 1, None), place.hoisted, 0)
+                ((place.level.frames(), None), place.hoisted, 0)
             }
             _ => ((place.level, cycle), place.phase, place.offset),
         }
@@ -92,17 +92,13 @@ impl Emitter<'_, '_> {
             LayerKind::Parameter(weight) => {
                 // Read as an array: written out for every row.
                 let offset = self.weights.view(weight).offset;
-                let slice = |first| {
-                    let to = storage.part(first, slice_len);
-                    [
-                        Instruction::Weight { offset: offset + first, to: first / slice_len },
-                        Instruction::Store { from: first / slice_len, to },
-                    ]
-                };
-                let program: Vec<_> = (0..layer.size).step_by(slice_len).flat_map(slice).collect();
-                let registers = layer.size / slice_len;
-                let map = Map { slice_len, first: 0, len: slice_len, layers: vec![id], program, registers };
-                self.parts((0, None), 0).maps.push((0, map));
+                let mut program = Program::default();
+                for first in (0..layer.size).step_by(slice_len) {
+                    let slice = program.leaf(&MapLeaf::Weight(offset + first));
+                    program.store(&storage.part(first, slice_len), slice);
+                }
+                let map = Map { slice_len, first: 0, len: slice_len, layers: vec![id], program };
+                self.parts((Level::FIRST, None), 0).maps.push((0, map));
             }
             _ => self.products(id),
         }
@@ -201,10 +197,13 @@ impl Emitter<'_, '_> {
     }
 
     /// All errors of a cycle are there after it; those of a frames stage after their phase.
-    fn accumulation_place(&self, a: &Accumulation) -> (usize, usize) {
+    fn accumulation_place(&self, a: &Accumulation) -> (Level, usize) {
         let after = |layer: LayerId| {
             let place = self.lowering.place(layer);
-            if place.level % 2 == 1 { (place.level + 1, 0) } else { (place.level, place.phase + 1) }
+            match place.level {
+                Level::Frames(_) => (place.level, place.phase + 1),
+                Level::Cycles(_) => (place.level.frames_after(), 0),
+            }
         };
         let error = after(a.error);
         a.kind.source().map_or(error, |source| error.max(after(source)))
@@ -260,13 +259,13 @@ impl Emitter<'_, '_> {
     fn stages(self) -> Vec<Stage> {
         let lowering = self.lowering;
         // Of each level, the components of its frames stage.
-        let mut frames: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+        let mut frames: BTreeMap<Level, Vec<usize>> = BTreeMap::new();
         for layer in lowering.graph.layer_ids().filter(|&layer| lowering.cycle(layer).is_none()) {
             let component = lowering.components.of_layer[layer.index()];
             frames.entry(lowering.place(layer).level).or_default().push(component);
         }
-        // By level, and in an odd one scans and loops apart.
-        let mut stages: BTreeMap<(usize, bool), Vec<Task>> = BTreeMap::new();
+        // By level, and in one of cycles scans and loops apart.
+        let mut stages: BTreeMap<(Level, bool), Vec<Task>> = BTreeMap::new();
         for ((level, cycle), phases) in self.tasks {
             let barriers = cycle.map_or(&[][..], |at| &lowering.levels.barriers[at].of_heads);
             let phases = self::phases(phases, barriers);
@@ -300,13 +299,13 @@ impl Emitter<'_, '_> {
         stages
             .into_iter()
             .map(|((level, is_loop), tasks)| {
-                let kind = match (level % 2, is_loop) {
-                    (0, _) => StageKind::Frames,
-                    (_, false) => StageKind::Scan,
-                    (_, true) => StageKind::Loop,
+                let kind = match (level, is_loop) {
+                    (Level::Frames(_), _) => StageKind::Frames,
+                    (Level::Cycles(_), false) => StageKind::Scan,
+                    (Level::Cycles(_), true) => StageKind::Loop,
                 };
                 let cost = Cost::of(&tasks);
-                Stage { kind, level, tasks, cost }
+                Stage { kind, level: level.number(), tasks, cost }
             })
             .collect()
     }

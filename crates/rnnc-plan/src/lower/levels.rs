@@ -1,18 +1,75 @@
 //! When each layer runs: its stage, and its phase among those between which workers must synchronize.
 //!
-//! Slots alternate: even ones are frames stages, odd ones hold the cycles (scans and loops). A component comes as
-//! early as what it reads allows, so components of one level do not depend on each other and can run side by
-//! side. The products that enter a cycle from outside are hoisted into the level before it.
+//! Levels alternate: frames stages, then the cycles (scans and loops) that read them, and so on. A component comes as early as what
+//! it reads allows, so components of one level do not depend on each other and can run side by side. The products that enter a
+//! cycle from outside are hoisted into the level before it.
 
 use rnnc_graph::{
     Components, Connection, ConnectionKind, Direction, Graph, Kind, LayerId, LayerKind, Slices,
 };
+use std::cmp::Ordering;
+
+/// Stages that can run side by side: a frames stage, or the cycles behind it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Level {
+    /// First that of number 0.
+    Frames(usize),
+    /// Behind the frames stage of that number.
+    Cycles(usize),
+}
+
+impl Level {
+    /// The first of all.
+    pub const FIRST: Level = Level::Frames(0);
+
+    /// How many come before it.
+    pub fn number(self) -> usize {
+        match self {
+            Level::Frames(number) => 2 * number,
+            Level::Cycles(number) => 2 * number + 1,
+        }
+    }
+
+    /// The frames stage before a cycle, in which its products run that are hoisted.
+    pub fn frames(self) -> Level {
+        let (Level::Frames(number) | Level::Cycles(number)) = self;
+        Level::Frames(number)
+    }
+
+    /// The first frames stage that can read what is computed in this level.
+    pub fn frames_after(self) -> Level {
+        match self {
+            Level::Frames(number) => Level::Frames(number),
+            Level::Cycles(number) => Level::Frames(number + 1),
+        }
+    }
+
+    /// The first cycles that can.
+    pub fn cycles_after(self) -> Level {
+        match self {
+            Level::Frames(number) => Level::Cycles(number),
+            Level::Cycles(number) => Level::Cycles(number + 1),
+        }
+    }
+}
+
+impl Ord for Level {
+    fn cmp(&self, other: &Level) -> Ordering {
+        self.number().cmp(&other.number())
+    }
+}
+
+impl PartialOrd for Level {
+    fn partial_cmp(&self, other: &Level) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
 
 /// When a layer runs.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Place {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Position {
     /// The level.
-    pub level: usize,
+    pub level: Level,
     /// The phase of its task.
     pub phase: usize,
     /// The phase of the level before, in which its hoisted products run (layers of cycles).
@@ -21,8 +78,13 @@ pub(crate) struct Place {
     pub offset: i64,
 }
 
+impl Position {
+    /// Before all others.
+    const FIRST: Position = Position { level: Level::FIRST, phase: 0, hoisted: 0, offset: 0 };
+}
+
 pub(crate) struct Levels {
-    pub places: Vec<Place>,
+    pub places: Vec<Position>,
     /// For each component.
     pub barriers: Vec<Barriers>,
 }
@@ -39,7 +101,7 @@ pub(crate) struct Barriers {
 impl Levels {
     pub fn new(graph: &Graph, components: &Components, slices: &Slices) -> Levels {
         let mut levels = Levels {
-            places: vec![Place::default(); graph.layers().len()],
+            places: vec![Position::FIRST; graph.layers().len()],
             barriers: vec![Barriers::default(); components.list.len()],
         };
         for (at, component) in components.list.iter().enumerate() {
@@ -54,11 +116,11 @@ impl Levels {
         levels
     }
 
-    fn frames_place(&self, graph: &Graph, slices: &Slices, layer: LayerId) -> Place {
-        let mut place = Place::default();
+    fn frames_place(&self, graph: &Graph, slices: &Slices, layer: LayerId) -> Position {
+        let mut place = Position::FIRST;
         for (_, source) in computed_sources(graph, layer) {
             let from = self.places[source.index()].level;
-            place.level = place.level.max(from + from % 2);
+            place.level = place.level.max(from.frames_after());
         }
         for (c, source) in computed_sources(graph, layer) {
             let from = self.places[source.index()];
@@ -74,20 +136,20 @@ impl Levels {
     fn cycle_places(&mut self, graph: &Graph, components: &Components, slices: &Slices, at: usize) {
         let component = &components.list[at];
         let inside = |layer: LayerId| components.of_layer[layer.index()] == at;
-        let mut level = 1;
+        let mut level = Level::FIRST.cycles_after();
         for &layer in &component.layers {
             for (_, source) in computed_sources(graph, layer).filter(|&(_, s)| !inside(s)) {
                 let from = self.places[source.index()].level;
-                level = level.max(if from.is_multiple_of(2) { from + 1 } else { from + 2 });
+                level = level.max(from.cycles_after());
             }
         }
         let sign = if component.direction == Direction::Forward { 1 } else { -1 };
         let width = i64::try_from(component.width.frames).unwrap_or(i64::MAX);
         // `layers` is in the order of a block: what is read of the same block has its phase already.
         for (&layer, &offset) in component.layers.iter().zip(&component.offsets) {
-            self.places[layer.index()] = Place { level, phase: 0, hoisted: 0, offset };
+            self.places[layer.index()] = Position { level, phase: 0, hoisted: 0, offset };
         }
-        let behind = |places: &[Place], c: &Connection, source: LayerId| {
+        let behind = |places: &[Position], c: &Connection, source: LayerId| {
             sign * c.delay + places[source.index()].offset - places[c.target.index()].offset
         };
         for &layer in &component.layers {
@@ -98,18 +160,18 @@ impl Levels {
                     if behind(&self.places, c, source) < width {
                         place.phase = place.phase.max(from.phase + usize::from(slices.cross(graph, c)));
                     }
-                } else if is_product(c) && from.level + 1 == level {
+                } else if is_product(c) && from.level == level.frames() {
                     place.hoisted = place.hoisted.max(from.phase + 1);
                 }
             }
             self.places[layer.index()] = place;
         }
         let reads = component.layers.iter().flat_map(|&layer| computed_sources(graph, layer));
-        let reads: Vec<Read> = reads
+        let reads: Vec<Crossing> = reads
             .filter(|&(c, source)| inside(source) && slices.cross(graph, c))
             .map(|(c, source)| {
                 let behind = behind(&self.places, c, source);
-                Read {
+                Crossing {
                     from: self.places[source.index()].phase,
                     to: self.places[c.target.index()].phase,
                     same_step: behind < width,
@@ -127,7 +189,7 @@ impl Levels {
 }
 
 /// What a layer of a cycle reads of other units.
-struct Read {
+struct Crossing {
     /// The phase of what is read, and that of the layer.
     from: usize,
     to: usize,
@@ -140,12 +202,13 @@ struct Read {
 }
 
 /// The phases behind which workers with whole heads must synchronize: as few as will do.
-fn of_heads(reads: &[Read], phases: usize) -> Vec<bool> {
+fn of_heads(reads: &[Crossing], phases: usize) -> Vec<bool> {
     let mut barriers = vec![false; phases];
     let crossing = || reads.iter().filter(|read| read.crosses_heads);
     // Of what is read in the same step, each needs one after `from` and before `to`: the first of them to end is met for as
     // late as can be.
-    let mut within: Vec<&Read> = crossing().filter(|read| read.same_step && read.from < read.to).collect();
+    let mut within: Vec<&Crossing> =
+        crossing().filter(|read| read.same_step && read.from < read.to).collect();
     within.sort_by_key(|read| read.to);
     let mut met = 0;
     for read in within {
@@ -157,7 +220,7 @@ fn of_heads(reads: &[Read], phases: usize) -> Vec<bool> {
     }
     // What is read in a later step needs one after `from`, or then before `to`.
     let missing =
-        |read: &Read| !barriers[read.from..].contains(&true) && !barriers[..read.to].contains(&true);
+        |read: &Crossing| !barriers[read.from..].contains(&true) && !barriers[..read.to].contains(&true);
     if crossing().any(|read| read.earlier_step && missing(read)) {
         barriers[phases - 1] = true;
     }

@@ -3,7 +3,7 @@
 //! Steps: levels and phases (`levels.rs`) - group elementwise layers into maps - decide which values must be stored - give
 //! them buffers, those of one product side by side. Then `emit.rs` writes the operations.
 
-use super::levels::{Levels, Place, is_elementwise, is_product};
+use super::levels::{Level, Levels, Position, is_elementwise, is_product};
 use crate::analysis::overlaps::Overlaps;
 use crate::ir::{Buffer, BufferId, PlanError, Read, StartValue, View, WeightLayout};
 use rnnc_graph::{
@@ -35,7 +35,7 @@ pub(crate) struct Lowering<'a> {
 }
 
 /// What the layers of one map share: level, component, phase, offset, size, and the part of it.
-type MapKey = (usize, Option<usize>, usize, i64, usize, Range);
+type MapKey = (Level, Option<usize>, usize, i64, usize, Range);
 
 /// A part of an elementwise layer that one map computes.
 #[derive(Clone, Copy, Debug)]
@@ -49,7 +49,7 @@ pub(crate) struct Piece {
 /// become one map.
 #[derive(Clone, Debug)]
 pub(crate) struct MapGroup {
-    pub level: usize,
+    pub level: Level,
     /// Of a cycle, its component.
     pub component: Option<usize>,
     pub phase: usize,
@@ -128,7 +128,7 @@ impl<'a> Lowering<'a> {
         lowering
     }
 
-    pub fn place(&self, layer: LayerId) -> Place {
+    pub fn place(&self, layer: LayerId) -> Position {
         self.levels.places[layer.index()]
     }
 

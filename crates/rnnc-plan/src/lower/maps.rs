@@ -1,7 +1,9 @@
 //! The fused elementwise programs: one for each group of layers of one phase and size.
 
 use super::lowering::{Lowering, MapGroup, Piece};
-use crate::ir::{Binary, Instruction, Map, Register, Repeat, WeightLayout};
+use crate::ir::{
+    Algebra, Binary, Instruction, Interpreter, Map, MapLeaf, Mask, Program, Register, Repeat, WeightLayout,
+};
 use rnnc_graph::{Connection, ConnectionKind, Function, LayerId, LayerKind, Operation, Range};
 use std::collections::HashMap;
 
@@ -11,28 +13,25 @@ pub(crate) fn build(lowering: &Lowering<'_>, weights: &WeightLayout, group: &Map
         lowering,
         weights,
         group,
-        program: Vec::new(),
-        registers: 0,
+        program: Program::default(),
         values: HashMap::new(),
         loaded: HashMap::new(),
     };
     for &piece in &group.pieces {
         builder.piece(piece);
     }
-    let Builder { program, registers, .. } = builder;
-    let (program, registers) = fuse_multiply_add(program, registers);
+    let program = fuse_multiply_add(builder.program);
     let mut layers: Vec<LayerId> = group.pieces.iter().map(|piece| piece.layer).collect();
     // The slices of a layer come one after the other.
     layers.dedup();
-    Map { slice_len: group.slice_len, first: group.first, len: group.len, layers, program, registers }
+    Map { slice_len: group.slice_len, first: group.first, len: group.len, layers, program }
 }
 
 struct Builder<'a, 'b> {
     lowering: &'a Lowering<'b>,
     weights: &'a WeightLayout,
     group: &'a MapGroup,
-    program: Vec<Instruction>,
-    registers: usize,
+    program: Program<MapLeaf>,
     /// The register of each piece computed here, by its layer and first unit.
     values: HashMap<(LayerId, usize), Register>,
     /// What was loaded already: (source, first unit, delay, weight's place).
@@ -40,17 +39,6 @@ struct Builder<'a, 'b> {
 }
 
 impl Builder<'_, '_> {
-    fn new_register(&mut self) -> Register {
-        self.registers += 1;
-        self.registers - 1
-    }
-
-    fn push(&mut self, make: impl FnOnce(Register) -> Instruction) -> Register {
-        let to = self.new_register();
-        self.program.push(make(to));
-        to
-    }
-
     fn piece(&mut self, piece: Piece) {
         let id = piece.layer;
         let graph = self.lowering.graph;
@@ -62,26 +50,21 @@ impl Builder<'_, '_> {
             _ => self.sum(&terms, piece),
         };
         if layer.function != Function::IDENTITY {
-            let from = value;
-            value = self.push(|to| Instruction::Apply { function: layer.function, from, to });
+            value = self.program.apply(layer.function, value);
         }
         self.values.insert((id, piece.first), value);
         if self.lowering.stored[id.index()]
             && let Some(view) = self.lowering.storage[id.index()]
         {
-            self.program.push(Instruction::Store { from: value, to: view.part(piece.first, self.group.len) });
+            self.program.store(&view.part(piece.first, self.group.len), value);
         }
-    }
-
-    fn number(&mut self, value: f64) -> Register {
-        self.push(|to| Instruction::Number { value, to })
     }
 
     fn weight(&mut self, offset: usize) -> Register {
         if let Some(&register) = self.loaded.get(&(None, 0, 0, offset)) {
             return register;
         }
-        let register = self.push(|to| Instruction::Weight { offset, to });
+        let register = self.program.leaf(&MapLeaf::Weight(offset));
         self.loaded.insert((None, 0, 0, offset), register);
         register
     }
@@ -92,7 +75,7 @@ impl Builder<'_, '_> {
             return register;
         }
         let read = self.lowering.read(self.weights, source, part, delay);
-        let register = self.push(|to| Instruction::Load { read, to });
+        let register = self.program.leaf(&MapLeaf::Read(read));
         self.loaded.insert(key, register);
         register
     }
@@ -108,7 +91,7 @@ impl Builder<'_, '_> {
             let whole = self.lowering.read(self.weights, source, c.source_range, c.delay);
             let repeat = Repeat::of(c.target_range.len / c.source_range.len);
             let (read, repeat) = repeat.part(whole, skip, self.group.len);
-            return (Some(self.push(|to| Instruction::LoadRepeated { read, repeat, to })), scale);
+            return (Some(self.program.leaf(&MapLeaf::Repeated(read, repeat))), scale);
         }
         // Pieces come in the order in which they are computed.
         let register = self.lowering.register(c, piece.first);
@@ -123,7 +106,7 @@ impl Builder<'_, '_> {
             ConnectionKind::Diagonal { weight } => {
                 let offset = self.weights.view(weight).offset + skip;
                 let weight = self.weight(offset);
-                (Some(self.push(|to| Instruction::Binary { op: Binary::Mul, a: value, b: weight, to })), 1.0)
+                (Some(self.program.binary(Binary::Mul, value, weight)), 1.0)
             }
             ConnectionKind::Identity { scale } => (Some(value), scale),
             _ => (Some(value), 1.0),
@@ -132,9 +115,9 @@ impl Builder<'_, '_> {
 
     fn scaled(&mut self, (register, scale): (Option<Register>, f64)) -> Register {
         match register {
-            None => self.number(scale),
+            None => self.program.number(scale),
             Some(register) if scale == 1.0 => register,
-            Some(from) => self.push(|to| Instruction::Scale { factor: scale, from, to }),
+            Some(from) => self.program.scale(scale, from),
         }
     }
 
@@ -151,7 +134,7 @@ impl Builder<'_, '_> {
                     start: crate::ir::StartValue::Number(0.0),
                     history: false,
                 };
-                sum = Some(self.push(|to| Instruction::Load { read, to }));
+                sum = Some(self.program.leaf(&MapLeaf::Read(read)));
             }
         }
         for c in terms {
@@ -159,10 +142,10 @@ impl Builder<'_, '_> {
             let term = self.scaled(term);
             sum = Some(match sum {
                 None => term,
-                Some(a) => self.push(|to| Instruction::Binary { op: Binary::Add, a, b: term, to }),
+                Some(a) => self.program.binary(Binary::Add, a, term),
             });
         }
-        sum.unwrap_or_else(|| self.number(0.0))
+        sum.unwrap_or_else(|| self.program.number(0.0))
     }
 
     fn product(&mut self, terms: &[&Connection], piece: Piece) -> Register {
@@ -178,7 +161,7 @@ impl Builder<'_, '_> {
                 }
                 Some(_) => self.scaled((register, scale)),
                 None => match product {
-                    None => self.number(scale),
+                    None => self.program.number(scale),
                     Some(from) => {
                         product = Some(self.scaled((Some(from), scale)));
                         continue;
@@ -187,19 +170,19 @@ impl Builder<'_, '_> {
             };
             product = Some(match product {
                 None => factor,
-                Some(a) => self.push(|to| Instruction::Binary { op: Binary::Mul, a, b: factor, to }),
+                Some(a) => self.program.binary(Binary::Mul, a, factor),
             });
         }
         match product {
             Some(_) => self.scaled((product, sign)),
-            None => self.number(1.0),
+            None => self.program.number(1.0),
         }
     }
 
     fn operation(&mut self, op: Operation, terms: &[&Connection], piece: Piece) -> Register {
         if let Operation::DropoutMask { probability, key } = op {
             let first = piece.first;
-            return self.push(|to| Instruction::Mask { key, probability, first, to });
+            return self.program.leaf(&MapLeaf::Mask(Mask { key, probability, first }));
         }
         let operands: Vec<Register> = terms
             .iter()
@@ -209,71 +192,33 @@ impl Builder<'_, '_> {
             })
             .collect();
         match (op.binary(), &operands[..]) {
-            (Some(op), &[a, b]) => self.push(|to| Instruction::Binary { op, a, b, to }),
-            _ => self.number(0.0), // a validated graph has two operands here
+            (Some(op), &[a, b]) => self.program.binary(op, a, b),
+            _ => self.program.number(0.0), // a validated graph has two operands here
         }
     }
 }
 
-/// Makes a product that is only added, once, and the sum it is added in, one step.
-fn fuse_multiply_add(program: Vec<Instruction>, registers: usize) -> (Vec<Instruction>, usize) {
-    let mut uses = vec![0usize; registers];
-    let mut product = vec![None; registers];
-    for (i, step) in program.iter().enumerate() {
-        for register in step.reads() {
+/// Makes a product that is only added, once, and the sum it is added in, one instruction.
+fn fuse_multiply_add(mut program: Program<MapLeaf>) -> Program<MapLeaf> {
+    let mut uses = vec![0usize; program.registers];
+    let mut product = vec![None; program.registers];
+    for (i, instruction) in program.instructions.iter().enumerate() {
+        for register in instruction.reads() {
             uses[register] += 1;
         }
-        if let Instruction::Binary { op: Binary::Mul, a, b, to } = *step {
+        if let Instruction::Binary { op: Binary::Mul, a, b, to } = *instruction {
             product[to] = Some((i, a, b));
         }
     }
-    let mut dropped = vec![false; program.len()];
-    let mut out: Vec<Instruction> = Vec::with_capacity(program.len());
-    let mut fused = program;
-    for step in &mut fused {
-        if let Instruction::Binary { op: Binary::Add, a, b, to } = *step {
+    let mut kept = vec![true; program.instructions.len()];
+    for instruction in &mut program.instructions {
+        if let Instruction::Binary { op: Binary::Add, a, b, to } = *instruction {
             let once = |r: Register| if uses[r] == 1 { product[r] } else { None };
             if let Some(((at, x, y), c)) = once(b).map(|p| (p, a)).or_else(|| once(a).map(|p| (p, b))) {
-                dropped[at] = true;
-                *step = Instruction::MulAdd { a: x, b: y, c, to };
+                kept[at] = false;
+                *instruction = Instruction::MulAdd { a: x, b: y, c, to };
             }
         }
     }
-    out.extend(fused.into_iter().zip(dropped).filter(|(_, d)| !d).map(|(step, _)| step));
-    (out, registers)
-}
-
-impl Instruction {
-    /// The registers it reads.
-    pub fn reads(&self) -> impl Iterator<Item = Register> {
-        let list = match *self {
-            Instruction::Load { .. }
-            | Instruction::LoadRepeated { .. }
-            | Instruction::Weight { .. }
-            | Instruction::Number { .. }
-            | Instruction::Mask { .. } => [None; 3],
-            Instruction::Apply { from, .. }
-            | Instruction::Scale { from, .. }
-            | Instruction::Store { from, .. } => [Some(from), None, None],
-            Instruction::Binary { a, b, .. } => [Some(a), Some(b), None],
-            Instruction::MulAdd { a, b, c, .. } => [Some(a), Some(b), Some(c)],
-        };
-        list.into_iter().flatten()
-    }
-
-    /// The register it writes.
-    pub fn writes(&self) -> Option<Register> {
-        match *self {
-            Instruction::Load { to, .. }
-            | Instruction::LoadRepeated { to, .. }
-            | Instruction::Weight { to, .. }
-            | Instruction::Number { to, .. }
-            | Instruction::Mask { to, .. }
-            | Instruction::Apply { to, .. }
-            | Instruction::Scale { to, .. }
-            | Instruction::Binary { to, .. }
-            | Instruction::MulAdd { to, .. } => Some(to),
-            Instruction::Store { .. } => None,
-        }
-    }
+    program.part(&kept)
 }

@@ -6,8 +6,8 @@
 //! from.
 
 use crate::ir::{
-    Binary, Flat, Instruction, Matrix, Once, OnceMap, OnceOuter, OnceProduct, OnceRead, OnceStep, OnceVector,
-    Register, WeightLayout, WeightView,
+    Algebra, Binary, Flat, Interpreter, Matrix, Once, OnceLeaf, OnceMap, OnceOuter, OnceProduct, OnceStep,
+    OnceVector, Program, Register, WeightLayout, WeightView,
 };
 use rnnc_graph::ops::Gradient;
 use rnnc_graph::{
@@ -151,9 +151,11 @@ impl Writer<'_> {
     fn diagonal(&mut self, c: &Connection, by: WeightId, (weight, source): (WeightId, usize), own: usize) {
         let (len, diagonal) = (c.target_range.len, self.weights.view(by).offset);
         let product = |a: Flat, b: Flat, to: Flat| {
-            let reads = vec![OnceRead { from: a, times: 1, to: 0 }, OnceRead { from: b, times: 1, to: 1 }];
-            let program = vec![Instruction::Binary { op: Binary::Mul, a: 0, b: 1, to: 2 }];
-            OnceStep::Map(OnceMap { len, reads, program, registers: 3, results: vec![(2, to)] })
+            let mut program = Program::default();
+            let [a, b] = [a, b].map(|from| program.leaf(&OnceLeaf { from, times: 1 }));
+            let product = program.binary(Binary::Mul, a, b);
+            program.store(&to, product);
+            OnceStep::Map(OnceMap { len, program })
         };
         self.forward(product(Flat::Weights(source), Flat::Weights(diagonal), Flat::Weights(own)));
         let error = Flat::Gradients(own);
@@ -226,24 +228,25 @@ impl Writer<'_> {
             Adjoint::derive(&alone(self.graph, id, units.len, terms), options)?;
 
         let mut program = Program::default();
-        let leaf = |layer: LayerId, program: &mut Program| {
+        let read = |program: &mut Program<OnceLeaf>, from| program.leaf(&OnceLeaf { from, times: 1 });
+        let leaf = |layer: LayerId, program: &mut Program<OnceLeaf>| {
             let input = forward.inputs().iter().position(|&input| input == layer)?;
             let &(_, offset) = reads.get(input)?;
-            Some(program.read(Flat::Weights(offset)))
+            Some(read(program, Flat::Weights(offset)))
         };
-        let values = program.evaluate(&forward, leaf)?;
+        let values = evaluate(&mut program, &forward, leaf)?;
         let result = forward.outputs().first().and_then(|o| values[o.layer.index()]);
-        let results = result.map(|register| (register, Flat::Weights(own))).into_iter().collect();
-        self.forward(OnceStep::Map(program.clone().finish(units.len, results)));
+        let results = result.map(|register| (register, Flat::Weights(own)));
+        self.forward(OnceStep::Map(finish(&program, units.len, results)));
         if !self.gradients {
             return Ok(());
         }
-        let error = program.read(Flat::Gradients(own));
-        let leaf = |layer: LayerId, _: &mut Program| match adjoint.layer_at(layer).kind {
+        let error = read(&mut program, Flat::Gradients(own));
+        let leaf = |layer: LayerId, _: &mut Program<OnceLeaf>| match adjoint.layer_at(layer).kind {
             LayerKind::Residual(of) => values[of.index()],
             _ => Some(error),
         };
-        let errors = program.evaluate(&adjoint, leaf)?;
+        let errors = evaluate(&mut program, &adjoint, leaf)?;
         let mut results: Vec<(WeightId, usize, Register)> = Vec::new();
         for (output, &(weight, offset)) in adjoint.outputs().iter().zip(&reads) {
             let is_zero = adjoint.incoming(output.layer).next().is_none();
@@ -257,7 +260,7 @@ impl Writer<'_> {
         let maps = if overlap { results.chunk_by(|a, b| a.1 == b.1).collect() } else { vec![&results[..]] };
         for results in maps {
             let added = results.iter().map(|&(_, offset, register)| (register, Flat::Gradients(offset)));
-            let map = program.clone().finish(units.len, added.collect());
+            let map = finish(&program, units.len, added);
             results.iter().for_each(|&(weight, ..)| self.touched.push(weight));
             if let Some(&(weight, ..)) = results.first() {
                 self.backward(OnceStep::Map(map), weight);
@@ -269,8 +272,10 @@ impl Writer<'_> {
 
 /// Numbers, each so many times.
 fn repeat(from: Flat, times: usize, to: Flat, len: usize) -> OnceStep {
-    let reads = vec![OnceRead { from, times, to: 0 }];
-    OnceStep::Map(OnceMap { len, reads, program: Vec::new(), registers: 1, results: vec![(0, to)] })
+    let mut program = Program::default();
+    let value = program.leaf(&OnceLeaf { from, times });
+    program.store(&to, value);
+    OnceStep::Map(OnceMap { len, program })
 }
 
 /// So many units of a layer as a network of its own, with an input for each of its reads.
@@ -299,100 +304,64 @@ fn alone(graph: &Graph, id: LayerId, len: usize, terms: &[&Connection]) -> Graph
     alone
 }
 
-/// A program on its way.
-#[derive(Clone, Default)]
-struct Program {
-    reads: Vec<OnceRead>,
-    steps: Vec<Instruction>,
-    registers: usize,
+/// Adds a network to a program whose layers are all unit by unit. Returns the register of each layer; `leaf` has those that are
+/// given.
+fn evaluate(
+    program: &mut Program<OnceLeaf>,
+    graph: &Graph,
+    leaf: impl Fn(LayerId, &mut Program<OnceLeaf>) -> Option<Register>,
+) -> Result<Vec<Option<Register>>, GraphError> {
+    let mut values: Vec<Option<Register>> = vec![None; graph.layers().len()];
+    for id in Components::find(graph)?.list.into_iter().flat_map(|component| component.layers) {
+        let layer = graph.layer_at(id);
+        let mut terms = Vec::new();
+        for c in graph.incoming(id) {
+            let register =
+                c.source.map(|source| values[source.index()].unwrap_or_else(|| program.number(0.0)));
+            let scale = match c.kind {
+                ConnectionKind::Identity { scale } => scale,
+                ConnectionKind::Constant { value } => value,
+                _ => 1.0,
+            };
+            terms.push(match register {
+                Some(from) if scale != 1.0 => program.scale(scale, from),
+                Some(from) => from,
+                None => program.number(scale),
+            });
+        }
+        let op = match layer.kind {
+            LayerKind::Sum => Some(Binary::Add),
+            LayerKind::Product => Some(Binary::Mul),
+            LayerKind::Operation(operation) => operation.binary(),
+            _ => None,
+        };
+        let Some(op) = op else {
+            values[id.index()] = leaf(id, program);
+            continue;
+        };
+        let mut all = terms.into_iter();
+        let mut value = all.next().unwrap_or_else(|| program.number(0.0));
+        for b in all {
+            value = program.binary(op, value, b);
+        }
+        if layer.function != Function::IDENTITY {
+            value = program.apply(layer.function, value);
+        }
+        values[id.index()] = Some(value);
+    }
+    Ok(values)
 }
 
-impl Program {
-    fn register(&mut self) -> Register {
-        self.registers += 1;
-        self.registers - 1
-    }
-
-    fn push(&mut self, make: impl FnOnce(Register) -> Instruction) -> Register {
-        let to = self.register();
-        self.steps.push(make(to));
-        to
-    }
-
-    fn read(&mut self, from: Flat) -> Register {
-        let to = self.register();
-        self.reads.push(OnceRead { from, times: 1, to });
-        to
-    }
-
-    /// The register of each layer of a network whose layers are all unit by unit. `leaf` has those that are given.
-    fn evaluate(
-        &mut self,
-        graph: &Graph,
-        leaf: impl Fn(LayerId, &mut Program) -> Option<Register>,
-    ) -> Result<Vec<Option<Register>>, GraphError> {
-        let mut values: Vec<Option<Register>> = vec![None; graph.layers().len()];
-        for id in Components::find(graph)?.list.into_iter().flat_map(|component| component.layers) {
-            let layer = graph.layer_at(id);
-            let mut terms = Vec::new();
-            for c in graph.incoming(id) {
-                let register =
-                    c.source.map(|source| values[source.index()].unwrap_or_else(|| self.number(0.0)));
-                let scale = match c.kind {
-                    ConnectionKind::Identity { scale } => scale,
-                    ConnectionKind::Constant { value } => value,
-                    _ => 1.0,
-                };
-                terms.push(match register {
-                    Some(from) if scale != 1.0 => {
-                        self.push(|to| Instruction::Scale { factor: scale, from, to })
-                    }
-                    Some(from) => from,
-                    None => self.number(scale),
-                });
-            }
-            let op = match layer.kind {
-                LayerKind::Sum => Some(Binary::Add),
-                LayerKind::Product => Some(Binary::Mul),
-                LayerKind::Operation(operation) => operation.binary(),
-                _ => None,
-            };
-            let Some(op) = op else {
-                values[id.index()] = leaf(id, self);
-                continue;
-            };
-            let mut all = terms.into_iter();
-            let mut value = all.next().unwrap_or_else(|| self.number(0.0));
-            for b in all {
-                let a = value;
-                value = self.push(|to| Instruction::Binary { op, a, b, to });
-            }
-            if layer.function != Function::IDENTITY {
-                let (function, from) = (layer.function, value);
-                value = self.push(|to| Instruction::Apply { function, from, to });
-            }
-            values[id.index()] = Some(value);
-        }
-        Ok(values)
-    }
-
-    fn number(&mut self, value: f64) -> Register {
-        self.push(|to| Instruction::Number { value, to })
-    }
-
-    /// The map, without what no result depends on.
-    fn finish(mut self, len: usize, results: Vec<(Register, Flat)>) -> OnceMap {
-        let mut needed = vec![false; self.registers];
-        results.iter().for_each(|&(register, _)| needed[register] = true);
-        let mut program: Vec<Instruction> = Vec::with_capacity(self.steps.len());
-        for step in self.steps.into_iter().rev() {
-            if step.writes().is_some_and(|to| needed[to]) {
-                step.reads().for_each(|from| needed[from] = true);
-                program.push(step);
-            }
-        }
-        program.reverse();
-        self.reads.retain(|read| needed[read.to]);
-        OnceMap { len, reads: self.reads, program, registers: self.registers, results }
-    }
+/// The map that computes some results, without what none of them depends on. All that it reads stands first: no load waits for
+/// arithmetic.
+fn finish(
+    program: &Program<OnceLeaf>,
+    len: usize,
+    results: impl IntoIterator<Item = (Register, Flat)>,
+) -> OnceMap {
+    let mut program = program.clone();
+    results.into_iter().for_each(|(register, to)| program.store(&to, register));
+    let mut program = program.part(&program.needed([], |_| true));
+    program.instructions.sort_by_key(|instruction| instruction.leaf().is_none());
+    OnceMap { len, program }
 }

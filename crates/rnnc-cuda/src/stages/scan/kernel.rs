@@ -8,7 +8,8 @@
 
 use super::text::Text;
 use crate::places::Places;
-use rnnc_plan::recurrence::Recurrence;
+use rnnc_plan::Program;
+use rnnc_plan::recurrence::{Recurrence, ScanLeaf};
 use std::fmt::Write;
 
 /// Frame after frame, a thread a lane. `at` is the block, among those of this recurrence.
@@ -50,8 +51,8 @@ fn slots(recurrence: &Recurrence) -> impl Iterator<Item = (usize, usize, usize)>
 pub(crate) struct Chunked<'a> {
     pub places: &'a Places<'a>,
     pub recurrence: &'a Recurrence,
-    /// The steps that the state needs.
-    pub wanted: &'a [bool],
+    /// What of it the state needs.
+    pub affine: &'a Program<ScanLeaf>,
     pub threads: usize,
     /// Lanes of a block.
     pub lanes: usize,
@@ -97,7 +98,7 @@ impl Chunked<'_> {
         let (order, rows, columns) = (recurrence.order(), self.rows(), self.columns());
         let all = recurrence.len * places.streams();
         let mut text = Text::new(places, recurrence);
-        let summary = text.summary("now", tile, self.wanted);
+        let summary = text.summary("now", tile, self.affine);
         let replay = text.replay("now", tile, "last", "s");
         let width = columns * lanes;
         let mut out = format!(

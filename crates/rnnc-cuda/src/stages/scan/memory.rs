@@ -2,7 +2,7 @@
 //! wrote. It takes any task; the others take only those that are recurrences of single frames.
 
 use crate::places::Places;
-use crate::source::map::{Rows, statements};
+use crate::source::map::{InMemory, statements};
 use rnnc_graph::Direction;
 use rnnc_plan::{Map, Task};
 use std::fmt::Write;
@@ -30,7 +30,7 @@ pub(crate) fn text(places: &Places<'_>, task: &Task, maps: &[(i64, &Map)]) -> St
             first = map.first,
             len = map.len,
             streams = places.streams(),
-            body = statements(map, &format!("m{n}_"), &mut Rows { places }),
+            body = statements(map, &format!("m{n}_"), &mut InMemory { places }),
         );
     }
     out.push_str("}\n");

@@ -1,11 +1,12 @@
 //! A recurrence's frames as text: what a tile of frames loads, and what each of them computes.
 
 use crate::places::{Places, float};
-use crate::source::{formula, map};
-use rnnc_graph::{Direction, Function};
-use rnnc_plan::affine::{Algebra, Form, frame};
-use rnnc_plan::recurrence::{Input, Recurrence};
-use rnnc_plan::{Binary, Read, StartValue, View};
+use crate::source::map;
+use crate::source::program::{Names, Printer};
+use rnnc_graph::Direction;
+use rnnc_plan::affine::{self, Form, Frame};
+use rnnc_plan::recurrence::{Input, Recurrence, ScanLeaf};
+use rnnc_plan::{Mask, Program, Read, StartValue, View};
 use std::collections::HashMap;
 use std::fmt::Write;
 
@@ -126,17 +127,17 @@ impl<'a> Text<'a> {
         let recurrence = self.recurrence;
         let slots: Vec<Form<String>> =
             (0..recurrence.order()).map(|slot| Form::free(format!("{state}{slot}"))).collect();
-        let mut printer = Printer::new(self, tile);
+        let mut printer = Printer::new(Names::Counted(0), FrameSite::new(self, tile));
         // Without coefficients everything is affine.
-        let after = frame(recurrence, None, &slots, &mut printer).unwrap_or_default();
-        let mut body = printer.out;
+        let after = affine::run(recurrence, &recurrence.program, &slots, &mut printer).unwrap_or_default();
+        let mut body = printer.text;
         push(&mut body, recurrence, &after, 0, |slot, _| format!("{state}{slot}"));
         over_tile(frames, end, &self.frame_and_row(), &body)
     }
 
     /// The same, of affine forms: constants in `<constant>0`, ..., coefficients in `<coefficient>0_0`, ...; only what the state needs.
     /// `cut` is set where a new sequence begins, after which nothing depends on the state.
-    pub fn summary(&mut self, tile: &str, frames: usize, wanted: &[bool]) -> String {
+    pub fn summary(&mut self, tile: &str, frames: usize, affine: &Program<ScanLeaf>) -> String {
         let recurrence = self.recurrence;
         let order = recurrence.order();
         let slots: Vec<Form<String>> = (0..order)
@@ -145,9 +146,10 @@ impl<'a> Text<'a> {
                 coefficients: (0..order).map(|j| format!("m{slot}_{j}")).collect(),
             })
             .collect();
-        let mut printer = Printer::new(self, tile);
-        let (delay, history) = printer.own(1);
-        let begins = printer.condition(delay, history);
+        let site = FrameSite::new(self, tile);
+        let (delay, history) = site.own(1);
+        let begins = site.condition(delay, history);
+        let mut printer = Printer::new(Names::Counted(0), site);
         let mut body = format!("if ({begins}) {{ cut = true; ");
         for slot in 0..order {
             // All reads of it will cross: whatever it was must not be seen again, were it infinite.
@@ -157,8 +159,8 @@ impl<'a> Text<'a> {
             });
         }
         body.push_str("}\n");
-        let after = frame(recurrence, Some(wanted), &slots, &mut printer).unwrap_or_default();
-        body.push_str(&printer.out);
+        let after = affine::run(recurrence, affine, &slots, &mut printer).unwrap_or_default();
+        body.push_str(&printer.text);
         push(&mut body, recurrence, &after, order, |slot, j| match j {
             None => format!("b{slot}"),
             Some(j) => format!("m{slot}_{j}"),
@@ -201,26 +203,17 @@ fn push(
     }
 }
 
-/// Prints each step as a variable of its own.
-struct Printer<'a, 'b> {
+/// How frames read and write.
+struct FrameSite<'a, 'b> {
     text: &'a mut Text<'b>,
     tile: &'a str,
-    out: String,
-    variables: usize,
     /// Conditions already printed, by delay and whether there is history.
     conditions: HashMap<(i64, bool), String>,
 }
 
-impl<'a, 'b> Printer<'a, 'b> {
-    fn new(text: &'a mut Text<'b>, tile: &'a str) -> Printer<'a, 'b> {
-        Printer { text, tile, out: String::new(), variables: 0, conditions: HashMap::new() }
-    }
-
-    fn variable(&mut self, value: &str) -> String {
-        self.variables += 1;
-        let name = format!("v{}", self.variables);
-        let _ = writeln!(self.out, "const float {name} = {value};");
-        name
+impl<'a, 'b> FrameSite<'a, 'b> {
+    fn new(text: &'a mut Text<'b>, tile: &'a str) -> FrameSite<'a, 'b> {
+        FrameSite { text, tile, conditions: HashMap::new() }
     }
 
     /// The condition under which a read with that delay crosses.
@@ -241,30 +234,46 @@ impl<'a, 'b> Printer<'a, 'b> {
         let delay = delay as i64;
         (if recurrence.direction == Direction::Forward { delay } else { -delay }, history)
     }
-
-    fn select(&mut self, delay: i64, history: bool, start: &str, value: &str) -> String {
-        let name = match self.conditions.get(&(delay, history)) {
-            Some(name) => name.clone(),
-            None => {
-                let name = format!("c{}", self.conditions.len());
-                let _ = writeln!(self.out, "const bool {name} = {};", self.condition(delay, history));
-                self.conditions.insert((delay, history), name.clone());
-                name
-            }
-        };
-        self.variable(&format!("{name} ? {start} : {value}"))
-    }
 }
 
-impl Algebra for Printer<'_, '_> {
-    type Number = String;
+/// Where a read crosses its start, else its value.
+fn select(
+    printer: &mut Printer<FrameSite<'_, '_>>,
+    (delay, history): (i64, bool),
+    start: &str,
+    value: &str,
+) -> String {
+    let site = &mut printer.site;
+    let name = match site.conditions.get(&(delay, history)) {
+        Some(name) => name.clone(),
+        None => {
+            let name = format!("c{}", site.conditions.len());
+            let _ = writeln!(printer.text, "const bool {name} = {};", site.condition(delay, history));
+            site.conditions.insert((delay, history), name.clone());
+            name
+        }
+    };
+    printer.result(format!("{name} ? {start} : {value}"))
+}
 
-    fn number(&mut self, value: f64) -> String {
-        float(value)
+impl Frame for Printer<FrameSite<'_, '_>> {
+    fn input(&mut self, place: usize) -> String {
+        let value = format!("{}.x{place}[i]", self.site.tile);
+        let Input { read, repeat } = self.site.text.recurrence.inputs[place];
+        if read.delay == 0 {
+            return value;
+        }
+        let start = match (read.start, repeat) {
+            (StartValue::Weight(offset), Some(repeat)) => {
+                format!("constant(a.weights + ({offset}ull + {}))", map::repeated(repeat))
+            }
+            (start, _) => self.start(&start),
+        };
+        select(self, (read.delay, read.history), &start, &value)
     }
 
     fn weight(&mut self, offset: usize) -> String {
-        let weights = &mut self.text.weights;
+        let weights = &mut self.site.text.weights;
         let place = weights.iter().position(|&other| other == offset).unwrap_or_else(|| {
             weights.push(offset);
             weights.len() - 1
@@ -272,26 +281,11 @@ impl Algebra for Printer<'_, '_> {
         format!("w{place}")
     }
 
-    fn mask(&mut self, key: u64, probability: f64, first: usize) -> String {
-        if !self.text.places.config.training {
+    fn mask(&mut self, mask: &Mask) -> String {
+        if !self.site.text.places.config.training {
             return float(1.0);
         }
-        self.variable(&map::mask(key, probability, &format!("{first}u + u")))
-    }
-
-    fn input(&mut self, place: usize, input: &Input) -> String {
-        let value = format!("{}.x{place}[i]", self.tile);
-        let read = &input.read;
-        if read.delay == 0 {
-            return value;
-        }
-        let start = match (read.start, input.repeat) {
-            (StartValue::Weight(offset), Some(repeat)) => {
-                format!("constant(a.weights + ({offset}ull + {}))", map::repeated(repeat))
-            }
-            (start, _) => self.start(&start),
-        };
-        self.select(read.delay, read.history, &start, &value)
+        self.result(map::mask(mask))
     }
 
     fn start(&mut self, start: &StartValue) -> String {
@@ -302,23 +296,12 @@ impl Algebra for Printer<'_, '_> {
     }
 
     fn crossing(&mut self, delay: usize, start: String, value: String) -> String {
-        let (delay, history) = self.own(delay);
-        self.select(delay, history, &start, &value)
-    }
-
-    fn apply(&mut self, function: Function, a: String) -> String {
-        self.variable(&format!("{}({a})", formula::name(function)))
-    }
-
-    fn binary(&mut self, op: Binary, a: String, b: String) -> String {
-        self.variable(&map::binary(op, &a, &b))
-    }
-
-    fn fused(&mut self, a: String, b: String, c: String) -> String {
-        self.variable(&format!("fused({a}, {b}, {c})"))
+        let own = self.site.own(delay);
+        select(self, own, &start, &value)
     }
 
     fn store(&mut self, to: View, value: String) {
-        let _ = writeln!(self.out, "*({}) = {value};", self.text.places.address(to, "row", "u"));
+        let address = self.site.text.places.address(to, "row", "u");
+        let _ = writeln!(self.text, "*({address}) = {value};");
     }
 }

@@ -2,7 +2,7 @@
 
 use super::task::{is_in_step, products, slice_lens};
 use crate::device::Device;
-use rnnc_plan::Task;
+use rnnc_plan::{Precision, Task};
 use serde::Serialize;
 
 /// What the blocks of a loop share, and so how they exchange what each other needs.
@@ -33,6 +33,14 @@ impl Way {
         match self {
             Way::Lanes => 144,
             Way::Tiles => 128,
+        }
+    }
+
+    /// Bytes of a weight where it stays.
+    pub(super) fn weight_bytes(self, precision: Precision) -> usize {
+        match (self, precision) {
+            (Way::Tiles, Precision::Bf16) => 2,
+            _ => 4,
         }
     }
 }

@@ -5,7 +5,7 @@
 
 use super::exchange::{self, Origin, Stored};
 use rnnc_graph::Direction;
-use rnnc_plan::{Instruction, Op, Task, View};
+use rnnc_plan::{Op, Task, View};
 use std::fmt::Write;
 
 /// Where values are read to.
@@ -184,8 +184,7 @@ pub(super) fn carries(task: &Task, stored: &[Stored]) -> Vec<Carry> {
         })
     };
     for map in maps() {
-        for step in &map.program {
-            let Instruction::Load { read, .. } = step else { continue };
+        for read in map.reads_by_unit() {
             let own = exchange::origin(stored, read, map.slice_len, map.first) == Origin::SameUnit;
             let known = out
                 .iter()
@@ -194,11 +193,8 @@ pub(super) fn carries(task: &Task, stored: &[Stored]) -> Vec<Carry> {
                 continue;
             }
             let carry = Carry { view: read.view, first: map.first, slice_len: map.slice_len };
-            let stores = maps().filter(|m| m.slice_len == map.slice_len).any(|m| {
-                m.program
-                    .iter()
-                    .any(|s| matches!(s, Instruction::Store { to, .. } if carry.is_part_of(*to, m.first)))
-            });
+            let mut others = maps().filter(|m| m.slice_len == map.slice_len);
+            let stores = others.any(|m| m.stores().any(|to| carry.is_part_of(to, m.first)));
             if stores {
                 out.push(carry);
             }

@@ -4,7 +4,7 @@
 //! are written once, so nothing waits for readers.
 
 use rnnc_graph::Direction;
-use rnnc_plan::{Instruction, Op, Product, Read, Task, Vector, View};
+use rnnc_plan::{Map, MapLeaf, Op, Product, Read, Task, Vector, View};
 
 /// Values that a task's operations store: columns of a buffer that are units of layers of a size.
 #[derive(Clone, Copy, Debug)]
@@ -52,18 +52,14 @@ pub(super) fn stored(task: &Task) -> Vec<Stored> {
                 }
             }
             Op::Map(map) => {
-                for step in &map.program {
-                    if let Instruction::Store { to, .. } = *step {
-                        out.push(Stored {
-                            view: to,
-                            slice_len: map.slice_len,
-                            first: map.first,
-                            phase,
-                            offset,
-                            by_map: true,
-                        });
-                    }
-                }
+                out.extend(map.stores().map(|view| Stored {
+                    view,
+                    slice_len: map.slice_len,
+                    first: map.first,
+                    phase,
+                    offset,
+                    by_map: true,
+                }));
             }
             Op::Vector(v) => {
                 for view in v.to.slices(v.slice_len) {
@@ -81,9 +77,7 @@ pub(super) fn is_stored_before(task: &Task, place: (usize, usize), view: View) -
     let ops = task.phases.iter().enumerate().flat_map(|(p, x)| x.ops.iter().enumerate().map(move |o| (p, o)));
     ops.filter(|&(p, (o, _))| (p, o) < place).any(|(_, (_, placed))| match &placed.op {
         Op::MatMul(products) => products.iter().any(|p| overlap(p.to, view)),
-        Op::Map(map) => {
-            map.program.iter().any(|s| matches!(s, Instruction::Store { to, .. } if overlap(*to, view)))
-        }
+        Op::Map(map) => map.stores().any(|to| overlap(to, view)),
         Op::Vector(v) => overlap(v.to, view),
         _ => false,
     })
@@ -91,6 +85,16 @@ pub(super) fn is_stored_before(task: &Task, place: (usize, usize), view: View) -
 
 pub(super) fn overlap(a: View, b: View) -> bool {
     a.buffer == b.buffer && a.column < b.column + b.len && b.column < a.column + a.len
+}
+
+/// Whether a map reads by a leaf what other units of the task store.
+pub(super) fn reads_other_units(stored: &[Stored], map: &Map, leaf: &MapLeaf) -> bool {
+    match leaf {
+        MapLeaf::Read(read) => origin(stored, read, map.slice_len, map.first) == Origin::OtherUnits,
+        // Whatever stored it.
+        MapLeaf::Repeated(..) => true,
+        MapLeaf::Weight(_) | MapLeaf::Mask(_) => false,
+    }
 }
 
 /// The columns of `stored` that `from` has too: the first, and one past the last.
@@ -187,17 +191,9 @@ pub(super) fn waits(
             Op::Vector(v) if says_itself(Reader::Vector(v)) => {}
             Op::Vector(v) => v.operands.iter().for_each(|read| need(read, placed.offset)),
             Op::Map(map) => {
-                for step in &map.program {
-                    match step {
-                        Instruction::Load { read, .. }
-                            if origin(stored, read, map.slice_len, map.first) == Origin::OtherUnits =>
-                        {
-                            need(read, placed.offset);
-                        }
-                        Instruction::LoadRepeated { read, .. } => need(read, placed.offset),
-                        _ => {}
-                    }
-                }
+                let other_units = |leaf: &&MapLeaf| reads_other_units(stored, map, leaf);
+                let reads = map.program.leaves().filter(other_units).filter_map(MapLeaf::read);
+                reads.for_each(|read| need(read, placed.offset));
             }
             _ => {}
         }

@@ -43,7 +43,7 @@ pub(super) struct Kernel<'a> {
     /// Where values are read to a step ahead: in loops of one frame a step, all of whose operations do the same one.
     ahead: Option<To>,
     carries: Vec<Carry>,
-    earlies: Vec<Place>,
+    earlies: Vec<ReadAhead>,
     /// Of each exchanged product, the lags of its parts.
     lags: Vec<Vec<i64>>,
     /// How many stores of a step come after its exchange; the statements of those of the present phase.
@@ -54,7 +54,7 @@ pub(super) struct Kernel<'a> {
 }
 
 /// A place that reads ahead: what opens its items, and what it reads.
-struct Place {
+struct ReadAhead {
     head: String,
     early: Early,
 }

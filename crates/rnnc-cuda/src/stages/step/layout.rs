@@ -1,15 +1,14 @@
 //! How a loop is laid out on a device: which block has which units, which thread which weights, and where those stay while
 //! the loop runs. All of it follows from the plan, the device and a choice.
 
-use super::choice::{Choice, Tier, Way, candidates, units};
+use super::choice::{Choice, Tier, Way, units};
 use super::exchange;
 use super::product_layout::ProductLayout;
 use super::sums;
 use super::task::{Work, is_in_step, products};
-use super::time;
 use crate::device::Device;
 use crate::stages::vector::Lanes;
-use rnnc_plan::{ExecutionConfig, Op, Product, Task};
+use rnnc_plan::{Op, Product, Task};
 
 /// A loop (one component, one direction) on a device.
 #[derive(Clone, Debug)]
@@ -34,19 +33,6 @@ pub struct Layout {
 const PARTS: usize = 32;
 
 impl Layout {
-    /// Chooses the layout of a task on at most `most` blocks.
-    pub fn choose(task: &Task, config: ExecutionConfig, device: &Device, most: usize) -> Layout {
-        let work = Work::of(task, config);
-        let layouts = candidates(task, work.rows, device, most);
-        let layouts = layouts.into_iter().map(|choice| Layout::with(task, work, device, choice));
-        // Sums of many streams may not fit.
-        let fits = |layout: &Layout| layout.shared_bytes() <= device.shared_bytes;
-        let time = |layout: &Layout| layout.frame_time(device);
-        let best = layouts.filter(fits).min_by(|a, b| time(a).total_cmp(&time(b)));
-        let one = Choice { tier: Tier::Block, blocks: 1, team: 1, way: Way::Lanes };
-        best.unwrap_or_else(|| Layout::with(task, work, device, one))
-    }
-
     /// The layout that follows from a choice.
     pub fn with(task: &Task, work: Work, device: &Device, choice: Choice) -> Layout {
         let Choice { tier, team, way, .. } = choice;
@@ -55,8 +41,8 @@ impl Layout {
         let mut ops = task.phases.iter().flat_map(|p| &p.ops);
         // Sums over a block's threads, perhaps in double precision, take the first numbers.
         let sums = if ops.any(|placed| matches!(placed.op, Op::Vector(_))) { 64 } else { 0 };
-        let mut layout = Layout { choice, work, threads, products: Vec::new(), sums, fixed: 0, summed: 0 };
-        layout.summed = sums::summed(task, &layout).iter().filter(|s| s.polled).count();
+        let summed = sums::summed(task, work, choice).iter().filter(|s| s.polled).count();
+        let mut layout = Layout { choice, work, threads, products: Vec::new(), sums, fixed: 0, summed };
         for (place, product) in products(task) {
             match layout.products.last_mut() {
                 // A later product into the same units adds to the one before.
@@ -132,7 +118,7 @@ impl Layout {
             let known = |p: &Product| exchange::lag(task, &stored, p).is_some();
             for product in layout.products.iter_mut().filter(|p| p.staged > 0) {
                 let [polled, counted] =
-                    [true, false].map(|polled| time::exchange(product, threads, choice.blocks, polled));
+                    [true, false].map(|polled| product.exchange_time(threads, choice.blocks, polled));
                 product.polled = polled < counted && product.parts.iter().all(known);
                 product.copied = product.polled && !product.shares;
             }
@@ -232,8 +218,8 @@ impl Layout {
         }
     }
 
-    /// Whether a lane sums up what it needs itself: where streams fill a warp.
+    /// See [`Work::packs`].
     pub fn packs(&self) -> bool {
-        self.work.streams >= 4
+        self.work.packs()
     }
 }

@@ -1,9 +1,9 @@
 //! Vector functions in a loop that need no whole vector: each block sums up its own units before blocks synchronize, and reads
 //! only the others' sums behind that. Every row has its own sums, so nothing waits for readers.
 
-use super::choice::{Tier, units};
+use super::choice::{Choice, Tier, units};
 use super::exchange::{self, Origin, Stored, overlap};
-use super::layout::Layout;
+use super::task::Work;
 use crate::stages::vector::{Partitioned, has_parts, sums_of_a_part};
 use rnnc_plan::{Op, Read, Task, Vector};
 
@@ -55,8 +55,8 @@ impl Summed<'_> {
 }
 
 /// The vector functions of a task that its blocks sum up.
-pub(super) fn summed<'a>(task: &'a Task, layout: &Layout) -> Vec<Summed<'a>> {
-    if layout.choice.blocks == 1 {
+pub(super) fn summed<'a>(task: &'a Task, work: Work, choice: Choice) -> Vec<Summed<'a>> {
+    if choice.blocks == 1 {
         return Vec::new();
     }
     let stored = exchange::stored(task);
@@ -70,10 +70,10 @@ pub(super) fn summed<'a>(task: &'a Task, layout: &Layout) -> Vec<Summed<'a>> {
         let (slice_len, offset) = (vector.slice_len, placed.offset);
         let last = last_stored(vector, &stored, offset).filter(|&last| last < phase);
         if let Some(phase) = last {
-            let units = units(slice_len, layout.choice.blocks);
+            let units = units(slice_len, choice.blocks);
             let partitioned = Partitioned { units, slice_len, parts: slice_len.div_ceil(units) };
             // With many streams, it would be too much to look for.
-            let polled = layout.choice.tier == Tier::Grid && !layout.packs();
+            let polled = choice.tier == Tier::Grid && !work.packs();
             let count = sums_of_a_part(vector);
             out.push(Summed { vector, phase, offset, partitioned, count, polled });
         }

@@ -1,6 +1,5 @@
 //! What a loop's task asks of a layout.
 
-use super::choice::Way;
 use rnnc_plan::{ExecutionConfig, Op, Partition, Precision, Product, Task};
 
 /// What a step of a loop takes, as far as it decides on a layout.
@@ -39,12 +38,9 @@ impl Work {
         }
     }
 
-    /// Bytes of a weight where it stays.
-    pub(super) fn weight_bytes(&self, way: Way) -> usize {
-        match (way, self.precision) {
-            (Way::Tiles, Precision::Bf16) => 2,
-            _ => 4,
-        }
+    /// Whether a lane sums up what it needs itself: where streams fill a warp.
+    pub(super) fn packs(&self) -> bool {
+        self.streams >= 4
     }
 }
 

@@ -1,35 +1,37 @@
 //! What a step of a loop takes in a layout, as predicted: by that, layouts are chosen.
 
-use super::choice::{Choice, Tier, Way, units};
+use super::choice::{Choice, Tier, Way, candidates, units};
 use super::layout::Layout;
 use super::product_layout::ProductLayout;
+use super::task::Work;
 use super::tiles;
 use crate::device::Device;
+use rnnc_plan::{ExecutionConfig, Task};
 
 /// What a barrier costs that is not a frame's first, by tier, beside an empty frame's: what is met for has to be written, and
 /// read again by all. Measured in LSTMs whose gates are one layer, of clusters on an H200, of the grid on an H100.
 const AGAIN_US: [f64; 3] = [0.0, 0.3, 0.2];
 
-/// Microseconds of a product's exchange on the grid, relative to those of an empty frame. Fitted to LSTMs of 512 to 1024
-/// units and one stream on an H100.
-pub(super) fn exchange(p: &ProductLayout, threads: usize, blocks: usize, polled: bool) -> f64 {
-    match polled {
-        // All blocks look at the same: the more of them, and the more a thread looks for, the longer a look takes.
-        true => {
-            0.06 + 0.004 * blocks as f64 + 0.3 * ((p.streams * p.reads(threads)).saturating_sub(1)) as f64
-        }
-        // A warp that asks for several counters waits longer for each.
-        false => 1.0 + 0.6 * (p.units_read(threads) - 1) as f64,
-    }
-}
-
 /// What a barrier costs for which blocks post their sums.
 const POSTED_US: f64 = 0.4;
 
 impl Layout {
+    /// Chooses the layout of a task on at most `most` blocks.
+    pub fn choose(task: &Task, config: ExecutionConfig, device: &Device, most: usize) -> Layout {
+        let work = Work::of(task, config);
+        let layouts = candidates(task, work.rows, device, most);
+        let layouts = layouts.into_iter().map(|choice| Layout::with(task, work, device, choice));
+        // Sums of many streams may not fit.
+        let fits = |layout: &Layout| layout.shared_bytes() <= device.shared_bytes;
+        let time = |layout: &Layout| layout.frame_time(device);
+        let best = layouts.filter(fits).min_by(|a, b| time(a).total_cmp(&time(b)));
+        let one = Choice { tier: Tier::Block, blocks: 1, team: 1, way: Way::Lanes };
+        best.unwrap_or_else(|| Layout::with(task, work, device, one))
+    }
+
     /// Of the grid's products by lanes, the exchange that takes longest, relative to an empty frame.
     fn first_exchange(&self) -> f64 {
-        let each = self.products.iter().map(|p| exchange(p, self.threads, self.choice.blocks, p.polled));
+        let each = self.products.iter().map(|p| p.exchange_time(self.threads, self.choice.blocks, p.polled));
         each.reduce(f64::max).unwrap_or(1.0)
     }
 

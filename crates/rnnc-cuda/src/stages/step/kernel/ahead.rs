@@ -6,7 +6,7 @@ use crate::stages::step::early::To;
 use crate::stages::step::product_layout::ProductLayout;
 use crate::stages::step::{exchange, tiles};
 use rnnc_graph::Direction;
-use rnnc_plan::{Instruction, Map, Op, View};
+use rnnc_plan::{Map, MapLeaf, Op, View};
 
 impl<'a> Kernel<'a> {
     /// Registers for what threads keep.
@@ -155,8 +155,8 @@ impl<'a> Kernel<'a> {
         }
         let ops = self.task.phases.iter().flat_map(|p| &p.ops);
         ops.into_iter().all(|placed| match &placed.op {
-            Op::Map(other) => other.program.iter().all(|step| match step {
-                Instruction::Load { read, .. } if overlaps(read.view) => {
+            Op::Map(other) => other.program.leaves().all(|leaf| match leaf {
+                MapLeaf::Read(read) if overlaps(read.view) => {
                     let same = exchange::origin(&self.stored, read, other.slice_len, other.first)
                         == exchange::Origin::SameUnit;
                     let later = piece.maps.iter().position(|m| std::ptr::eq(*m, other));
@@ -174,8 +174,8 @@ impl<'a> Kernel<'a> {
                         });
                     same && (kept || carried || lag >= 2)
                 }
-                Instruction::LoadRepeated { read, .. } => !overlaps(read.view),
-                _ => true,
+                MapLeaf::Repeated(read, _) => !overlaps(read.view),
+                MapLeaf::Read(_) | MapLeaf::Weight(_) | MapLeaf::Mask(_) => true,
             }),
             Op::Vector(v) => !v.operands.iter().any(|read| overlaps(read.view)),
             _ => true,

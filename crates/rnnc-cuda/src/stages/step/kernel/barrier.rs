@@ -4,7 +4,7 @@ use super::Kernel;
 use crate::stages::step::choice::units;
 use crate::stages::step::exchange::{self, Wait};
 use crate::stages::step::product_layout::ProductLayout;
-use rnnc_plan::{Instruction, Op, Phase, Product};
+use rnnc_plan::{Op, Phase, Product};
 use std::fmt::Write;
 use std::ops::Range;
 
@@ -79,14 +79,10 @@ impl<'a> Kernel<'a> {
         let all = (1u64 << self.groups()) - 1;
         let only_products = self.task.phases[phase].ops.iter().all(|placed| match &placed.op {
             Op::MatMul(_) => true,
-            Op::Map(map) => !map.program.iter().any(|step| match step {
-                Instruction::Load { read, .. } => {
-                    exchange::origin(&self.stored, read, map.slice_len, map.first)
-                        == exchange::Origin::OtherUnits
-                }
-                Instruction::LoadRepeated { .. } => true,
-                _ => false,
-            }),
+            Op::Map(map) => {
+                let leaves = map.program.leaves();
+                !leaves.into_iter().any(|leaf| exchange::reads_other_units(&self.stored, map, leaf))
+            }
             _ => false,
         });
         let warps = self.layout.threads / 32;

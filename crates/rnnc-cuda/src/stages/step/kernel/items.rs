@@ -1,12 +1,12 @@
 //! The results of products, summed up over warps, and the maps behind them: a warp has a few units of a few streams.
 
-use super::{Kernel, Piece, Place};
+use super::{Kernel, Piece, ReadAhead};
 use crate::stages::step::choice::units;
 use crate::stages::step::early::Early;
 use crate::stages::step::exchange;
 use crate::stages::step::product_layout::ProductLayout;
 use crate::stages::step::site::{Result, result};
-use rnnc_plan::{Instruction, Map, Op, View};
+use rnnc_plan::{Map, MapLeaf, Op, View};
 
 impl<'a> Kernel<'a> {
     /// The results and maps of all units of one size: a warp takes a few units of a stream at a time.
@@ -31,7 +31,7 @@ impl<'a> Kernel<'a> {
                 "        UNROLL for (u32 it = 0; it < {items}u; it++) {{ const u32 item = warp + it * {warps}u; if (item < {all}u) {{"
             );
             let head = format!("{open}\n{row}\n{unit}");
-            self.earlies.push(Place { head, early: Early::new(to, self.earlies.len(), items) });
+            self.earlies.push(ReadAhead { head, early: Early::new(to, self.earlies.len(), items) });
             self.line(&open);
         } else {
             let frame = self.frame(piece.offset, "j");
@@ -218,11 +218,11 @@ impl<'a> Kernel<'a> {
         };
         // What maps behind it store in the same place is what all others read.
         let is_overwritten = |r: &Result| {
-            let mut steps = piece.maps.iter().filter(|m| m.slice_len == slice_len).flat_map(|m| &m.program);
-            steps.any(|s| {
-                matches!(*s, Instruction::Store { to, .. } if to.buffer == r.view.buffer
+            let mut stores = piece.maps.iter().filter(|m| m.slice_len == slice_len).flat_map(|m| m.stores());
+            stores.any(|to| {
+                to.buffer == r.view.buffer
                     && to.column <= r.view.column
-                    && r.view.column + r.view.len <= to.column + to.len)
+                    && r.view.column + r.view.len <= to.column + to.len
             })
         };
         let overwritten = own.iter().filter(|r| overlaps(r.view)).all(is_overwritten);
@@ -237,12 +237,12 @@ impl<'a> Kernel<'a> {
                 read || added
             }
             Op::Gather(list) => list.iter().any(|l| l.accumulate && overlaps(l.to)),
-            Op::Map(map) => map.program.iter().any(|step| match step {
-                Instruction::Load { read, .. } if overlaps(read.view) => {
+            Op::Map(map) => map.program.leaves().any(|leaf| match leaf {
+                MapLeaf::Read(read) if overlaps(read.view) => {
                     !(is_own_map(map) && read.delay == 0 && result(&own, read.view, map.first).is_some())
                 }
-                Instruction::LoadRepeated { read, .. } => overlaps(read.view),
-                _ => false,
+                MapLeaf::Repeated(read, _) => overlaps(read.view),
+                MapLeaf::Read(_) | MapLeaf::Weight(_) | MapLeaf::Mask(_) => false,
             }),
             _ if overwritten => false,
             Op::Vector(v) => v.operands.iter().any(|read| overlaps(read.view)),

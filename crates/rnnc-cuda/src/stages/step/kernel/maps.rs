@@ -5,27 +5,18 @@ use crate::source::map;
 use crate::stages::step::site::{LoopSite, Result};
 use crate::stages::step::{copies, exchange, product};
 use rnnc_graph::Direction;
-use rnnc_plan::{Instruction, Map, View};
+use rnnc_plan::{Map, MapLeaf, View};
 use std::fmt::Write;
 
 impl<'a> Kernel<'a> {
     pub(super) fn map(&mut self, piece: &Piece<'a>, map: &'a Map, results: &mut Vec<Result>) {
         let mut stores = Vec::new();
-        let late: Vec<View> = map
-            .program
-            .iter()
-            .filter_map(|step| match step {
-                Instruction::Store { to, .. } if self.can_be_late(piece, map, *to) => Some(*to),
-                _ => None,
-            })
-            .collect();
-        for step in &map.program {
-            if let Instruction::Store { from, to } = *step {
-                let value = format!("kept{}", self.variables);
-                self.variables += 1;
-                self.line(&format!("            float {value} = 0.f;"));
-                stores.push((from, Result { view: to, first: map.first, value }));
-            }
+        let late: Vec<View> = map.stores().filter(|&to| self.can_be_late(piece, map, to)).collect();
+        for (from, &view) in map.program.stores() {
+            let value = format!("kept{}", self.variables);
+            self.variables += 1;
+            self.line(&format!("            float {value} = 0.f;"));
+            stores.push((from, Result { view, first: map.first, value }));
         }
         let (first, end) = (map.first, map.first + map.len);
         let inside = match (first, map.len == map.slice_len) {
@@ -106,20 +97,18 @@ impl<'a> Kernel<'a> {
 
     /// What a map reads of its own step where nothing but itself stores, later: what lay there before the loop.
     fn untouched(&self, map: &Map) -> Vec<View> {
+        let instructions = || map.program.instructions.iter().enumerate();
         let stores = |view: View| {
-            let later = map.program.iter().enumerate().filter_map(move |(at, step)| match step {
-                Instruction::Store { to, .. } if exchange::overlap(*to, view) => Some(at),
-                _ => None,
-            });
+            let stores = instructions().filter_map(|(at, instruction)| Some((at, instruction.store()?.1)));
+            let later = stores.filter(move |&(_, &to)| exchange::overlap(to, view)).map(|(at, _)| at);
             (later.clone().min(), later.count())
         };
         let all = |view: View| self.stored.iter().filter(|s| exchange::overlap(s.view, view)).count();
-        let loads = map.program.iter().enumerate();
+        let loads = instructions().filter_map(|(at, instruction)| {
+            let read = instruction.leaf().and_then(MapLeaf::read_by_unit)?;
+            (read.delay == 0).then_some((at, read.view))
+        });
         loads
-            .filter_map(|(at, step)| match step {
-                Instruction::Load { read, .. } if read.delay == 0 => Some((at, read.view)),
-                _ => None,
-            })
             .filter(|&(at, view)| {
                 let (first, count) = stores(view);
                 first.is_some_and(|first| first > at) && count == all(view)
