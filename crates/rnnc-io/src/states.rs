@@ -9,6 +9,9 @@ use crate::error::FileError;
 use rnnc_plan::{History, NO_SYMBOL, State};
 use std::path::Path;
 
+const SINCE_RESET: &str = "since_reset";
+
+/// What older versions called it.
 const AGE: &str = "age";
 
 /// Reads a state for a network whose state has the form of `like`.
@@ -19,8 +22,11 @@ pub fn read_state(path: &Path, like: &State) -> Result<State, FileError> {
     check_names(like, path)?;
     let streams = like.since_reset.len();
     let mut file = ArrayFile::open(path)?;
-    let known: Vec<&str> = like.histories.iter().map(|h| &*h.layer).chain([AGE]).collect();
-    file.refuse_others(&known, "the layers that the network reads with a delay, and `age`")?;
+    let is_layer = |name: &str| like.histories.iter().any(|h| h.layer == name);
+    let is_old = file.contains(AGE) && !file.contains(SINCE_RESET) && !is_layer(AGE);
+    let since_reset = if is_old { AGE } else { SINCE_RESET };
+    let known: Vec<&str> = like.histories.iter().map(|h| &*h.layer).chain([since_reset]).collect();
+    file.refuse_others(&known, "the layers that the network reads with a delay, and `since_reset`")?;
 
     let mut histories = Vec::new();
     for History { layer, depth, size, symbols, .. } in &like.histories {
@@ -35,7 +41,7 @@ pub fn read_state(path: &Path, like: &State) -> Result<State, FileError> {
             values,
         });
     }
-    let array = file.read_shaped(AGE, &[Dimension::Size(streams)])?;
+    let array = file.read_shaped(since_reset, &[Dimension::Size(streams)])?;
     let since_reset = |&since_reset: &i64| {
         u64::try_from(since_reset)
             .map_err(|_| array.error("a number of frames, at least 0", since_reset.to_string()))
@@ -71,14 +77,14 @@ pub fn write_state(path: &Path, state: State, double: bool) -> Result<(), FileEr
         .collect();
     let since_reset =
         state.since_reset.iter().map(|&since_reset| i64::try_from(since_reset).unwrap_or(i64::MAX)).collect();
-    arrays.push(Array::new(AGE, &[streams], Elements::Integers(since_reset)));
+    arrays.push(Array::new(SINCE_RESET, &[streams], Elements::Integers(since_reset)));
     write_arrays(path, &arrays)
 }
 
 fn check_names(state: &State, path: &Path) -> Result<(), FileError> {
-    if state.histories.iter().any(|h| h.layer == AGE) {
+    if state.histories.iter().any(|h| h.layer == SINCE_RESET) {
         let problem = format!(
-            "the network reads a layer `{AGE}` with a delay, and the array of that name means something else here: rename \
+            "the network reads a layer `{SINCE_RESET}` with a delay, and the array of that name means something else here: rename \
              the layer"
         );
         return Err(FileError::contents(path, problem));

@@ -81,7 +81,7 @@ impl Builtin {
 
     pub fn signature(self) -> Signature {
         let (least, most, options, usage): (_, _, &'static [_], _) = match self {
-            Builtin::Apply(_) => (1, 1, &[], "tanh(a)"),
+            Builtin::Apply(f) => (1, 1, &[], f.usage()),
             Builtin::Dense => (
                 1,
                 MANY,

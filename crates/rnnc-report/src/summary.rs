@@ -532,7 +532,8 @@ fn costs(plan: &Plan, figures: &Figures, brief: Option<&Brief>, out: &mut Page) 
 
 /// Not 100 % unless it is all.
 fn percent(share: f64) -> String {
-    let percent = 100.0 * share;
+    // No figure is less than 0; what rounding makes of none must not be.
+    let percent = (100.0 * share).max(0.0);
     match percent {
         p if p >= 100.0 => "all".into(),
         p if p > 99.0 => format!("{p:.1}{GLUE}%"),

@@ -32,11 +32,13 @@ pub struct About {
     pub format: String,
     /// [`CHECKPOINT_VERSION`]
     pub version: u64,
-    /// How the run was set up.
+    /// How the run was set up. (`facts` before form 3.)
+    #[serde(alias = "facts")]
     pub identity: RunIdentity,
     /// How far it is.
     pub progress: Progress,
-    /// Frames since the last reset, for each stream.
+    /// Frames since the last reset, for each stream. (`ages` before form 3.)
+    #[serde(alias = "ages")]
     since_reset: Vec<u64>,
     /// Frames run, to which dropout masks are keyed.
     state_frames: u64,
@@ -51,7 +53,8 @@ pub struct About {
 struct AboutKept {
     /// How many frames, K.
     frames: usize,
-    /// Frames since the last reset: `[K, B]`.
+    /// Frames since the last reset: `[K, B]`. (`ages` before form 3.)
+    #[serde(alias = "ages")]
     since_reset: Vec<u64>,
     /// The layers, in order, and whether they are symbols.
     layers: Vec<(String, bool)>,
@@ -168,8 +171,11 @@ impl Checkpoint {
         let mut slots = Vec::new();
         for slot in about.identity.optimizer.slots() {
             let prefix = section::of_slot(slot.name);
-            let mut values =
-                Weights::take(&mut file.tensors, &prefix, graph).map_err(|d| fail(d.to_string()))?;
+            let of_slot = |d: rnnc_io::Differences| {
+                let optimizer = about.identity.optimizer.name();
+                fail(format!("what {optimizer} keeps of each weight, `{prefix}WEIGHT`: {d}"))
+            };
+            let mut values = Weights::take(&mut file.tensors, &prefix, graph).map_err(of_slot)?;
             for (weight, values) in graph.weights().iter().zip(&mut values.0).filter(|_| slot.is_magnitude) {
                 if let Some(wrong) = values.iter().find(|&&x| x < 0.0) {
                     return Err(fail(format!(

@@ -2,9 +2,10 @@
 
 use crate::data_files::DataFiles;
 use crate::error::TrainError;
+use crate::losses::LossNetwork;
 use crate::sequences::{Column, Sequences};
-use rnnc_graph::{Graph, LayerKind};
-use rnnc_io::{Array, ArrayFile, Dimension, FileError, make_room};
+use rnnc_graph::LayerKind;
+use rnnc_io::{Array, ArrayFile, Dimension, FileError, index_of, make_room};
 
 const TARGET: &str = "target";
 const RESET: &str = "reset";
@@ -13,11 +14,12 @@ const MASK: &str = "mask";
 /// What memory is taken for.
 const DATA: &str = "the data";
 
-/// Reads files and globs as data for a network with a loss: `graph` is [`crate::LossNetwork::graph`], whose last input is the target.
+/// Reads files and globs as data for a network with a loss.
 ///
 /// A file has one of two forms. Whole: for each input `NAME` an array `NAME` of `[T, B, N]` floats, or of
 /// `[T, B]` integers for a symbol input; the array `target` likewise (with cross-entropy a negative target is
-/// none: that frame's loss does not count); optionally `reset` `[T, B]`, the frames that begin a sequence; and
+/// none: that frame's loss does not count; where `mask` says that it does not count, a number may be anything, NaN too);
+/// optionally `reset` `[T, B]`, the frames that begin a sequence; and
 /// optionally `mask` `[T, B]`, the frames whose loss counts. Each of the B columns is a sequence, or, by its
 /// resets, several.
 ///
@@ -32,10 +34,10 @@ const DATA: &str = "the data";
 /// The sequences of all files, each file once, are laid end to end in the order of files, columns and numbers.
 ///
 /// # Errors
-/// Anything that does not fit, by file and array; numbers that are not finite; an input that is called
+/// Anything that does not fit, by file and array; numbers that are not finite; targets that the loss is not for; an input called
 /// `target`, `reset` or `mask`.
-pub fn read_series(named: &DataFiles<'_>, graph: &Graph) -> Result<Sequences, TrainError> {
-    let wanted = wanted(graph)?;
+pub fn read_series(named: &DataFiles<'_>, network: &LossNetwork) -> Result<Sequences, TrainError> {
+    let wanted = wanted(network)?;
     let mut data = Sequences {
         columns: wanted.iter().map(Wanted::empty).collect(),
         loss_mask: Some(Vec::new()),
@@ -62,9 +64,12 @@ struct Wanted {
     size: usize,
     symbols: bool,
     target: bool,
+    /// The least and the largest number.
+    range: (f64, f64),
 }
 
-fn wanted(graph: &Graph) -> Result<Vec<Wanted>, TrainError> {
+fn wanted(network: &LossNetwork) -> Result<Vec<Wanted>, TrainError> {
+    let graph = &network.graph;
     let last = graph.inputs().len() - 1; // the target: a network with a loss has one
     let mut wanted = Vec::new();
     for (i, &input) in graph.inputs().iter().enumerate() {
@@ -79,7 +84,9 @@ fn wanted(graph: &Graph) -> Result<Vec<Wanted>, TrainError> {
             });
         }
         let symbols = layer.kind == LayerKind::Symbol;
-        wanted.push(Wanted { name, size: layer.size, symbols, target: i == last });
+        let target = i == last;
+        let range = if target { network.targets } else { (f64::NEG_INFINITY, f64::INFINITY) };
+        wanted.push(Wanted { name, size: layer.size, symbols, target, range });
     }
     Ok(wanted)
 }
@@ -102,6 +109,29 @@ impl Wanted {
         Ok(file.read_shaped(&format!("{}{end}", self.name), &shape)?)
     }
 
+    /// Refuses numbers that are not finite or out of the range, but for frames that `mask` leaves out.
+    fn check(&self, array: &Array, mask: Option<&[bool]>) -> Result<(), TrainError> {
+        if self.symbols {
+            return Ok(());
+        }
+        let (least, most) = self.range;
+        let values = array.f32s()?;
+        let wrong = |(row, units): (usize, &[f32])| {
+            let counts = mask.is_none_or(|mask| mask[row]);
+            let is_wrong = |&x: &f32| !x.is_finite() || !(least..=most).contains(&f64::from(x));
+            units.iter().position(is_wrong).filter(|_| counts).map(|unit| row * self.size + unit)
+        };
+        let Some(place) = values.chunks_exact(self.size).enumerate().find_map(wrong) else { return Ok(()) };
+        let mut expected = String::from("finite numbers");
+        if least.is_finite() {
+            expected = format!("numbers from {least} to {most}");
+        }
+        if self.target {
+            expected.push_str(" in frames whose loss counts (`mask` says which do)");
+        }
+        Err(array.error(&expected, format!("{} at {:?}", values[place], index_of(place, array.shape()))).into())
+    }
+
     /// Appends an array's frames, sequence by sequence: `streams` of them lie side by side in it.
     fn append(&self, array: &Array, streams: usize, column: &mut Column) -> Result<(), TrainError> {
         match column {
@@ -111,7 +141,6 @@ impl Wanted {
                 to.extend((0..streams).flat_map(|b| symbols.iter().skip(b).step_by(streams)));
             }
             Column::Numbers { size, values: to } => {
-                array.check_finite()?;
                 let values = array.f32s()?;
                 make_room(to, values.len(), DATA)?;
                 let rows = |b| values.chunks_exact(*size).skip(b).step_by(streams);
@@ -131,7 +160,8 @@ fn read_whole(file: &mut ArrayFile, wanted: &[Wanted], data: &mut Sequences) -> 
     file.refuse_others(&names, "the network's inputs, the target, resets and mask")?;
 
     let (frames, streams) = read_arrays(file, wanted, "", &[Dimension::Any("T"), Dimension::Any("B")], data)?;
-    let resets = read_flags(file, RESET, &[Dimension::Size(frames), Dimension::Size(streams)], streams)?;
+    let resets = read_flags(file, RESET, &[Dimension::Size(frames), Dimension::Size(streams)])?;
+    let resets: Option<Vec<bool>> = resets.map(|flags| by_streams(&flags, streams).collect());
     let begins = |&i: &usize| i % frames == 0 || resets.as_ref().is_some_and(|resets| resets[i]);
     data.starts.extend((0..frames * streams).filter(begins).map(|i| data.frames + i));
     data.frames += frames * streams;
@@ -188,47 +218,54 @@ fn read_arrays(
 ) -> Result<(usize, usize), TrainError> {
     // The target says how many, and stands last: see `wanted`.
     let mut shape = any.to_vec();
-    let mut streams = 1;
+    let (mut streams, mut mask) = (1, None);
     for (w, column) in wanted.iter().zip(&mut data.columns).rev() {
         let array = w.read(file, end, &shape)?;
         shape = array.shape()[..any.len()].iter().map(|&n| Dimension::Size(n)).collect();
         streams = array.shape()[..any.len()].get(1).copied().unwrap_or(1);
+        if w.target {
+            mask = read_flags(file, &format!("{MASK}{end}"), &shape)?;
+        }
+        w.check(&array, mask.as_deref().filter(|_| w.target))?;
         w.append(&array, streams, column)?;
     }
     let [Dimension::Size(frames), ..] = shape[..] else { return Ok((0, 0)) };
     let loss_mask = data.loss_mask.get_or_insert_default();
     make_room(loss_mask, frames * streams, DATA)?;
-    match read_flags(file, &format!("{MASK}{end}"), &shape, streams)? {
-        Some(flags) => loss_mask.extend(flags),
+    match mask {
+        Some(flags) => loss_mask.extend(by_streams(&flags, streams)),
         None => loss_mask.extend(std::iter::repeat_n(true, frames * streams)),
     }
     Ok((frames, streams))
 }
 
-/// Reads truth values of some streams, stream by stream, if they are there.
+/// Reads truth values, if they are there.
 fn read_flags(
     file: &mut ArrayFile,
     name: &str,
     shape: &[Dimension<'_>],
-    streams: usize,
 ) -> Result<Option<Vec<bool>>, TrainError> {
     if !file.contains(name) {
         return Ok(None);
     }
-    let flags = file.read_shaped(name, shape)?.flags()?;
-    Ok(Some((0..streams).flat_map(|b| flags.iter().skip(b).step_by(streams)).copied().collect()))
+    Ok(Some(file.read_shaped(name, shape)?.flags()?))
+}
+
+/// The values of all frames of some streams, stream by stream.
+fn by_streams(flags: &[bool], streams: usize) -> impl Iterator<Item = bool> {
+    (0..streams).flat_map(move |b| flags.iter().skip(b).step_by(streams)).copied()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::Loss;
-    use rnnc_graph::{Activation, Connect, Init};
+    use rnnc_graph::{Activation, Connect, Graph, Init};
     use rnnc_io::Elements;
     use rnnc_io::write_arrays;
 
     /// Input `x` of 2 numbers, output of 1 or, for cross-entropy, 3.
-    fn network(loss: Loss) -> Graph {
+    fn network(loss: Loss) -> LossNetwork {
         let size = if loss == Loss::CrossEntropy { 3 } else { 1 };
         let mut graph = Graph::new("net");
         let x = graph.input("x", 2);
@@ -236,7 +273,7 @@ mod tests {
         let w = graph.weight("y.W.x", &[size, 2], Init::Zeros);
         graph.connect(x, y, Connect::full(w));
         graph.output("y", y);
-        loss.of(&graph, None).unwrap().graph
+        loss.of(&graph, None).unwrap()
     }
 
     fn floats(name: &str, shape: &[usize]) -> Array {

@@ -99,6 +99,6 @@ fn read_files(job: &Job<'_>, network: &LossNetwork, files: DataFiles<'_>) -> Res
             }
             Text::read(&files)?.sequences(symbols)
         }
-        DataKind::Arrays => read_series(&files, &network.graph),
+        DataKind::Arrays => read_series(&files, network),
     }
 }

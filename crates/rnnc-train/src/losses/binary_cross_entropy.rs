@@ -11,6 +11,7 @@ impl Rule for BinaryCrossEntropy {
     const SYNONYMS: &'static [&'static str] =
         &["bce", "bcewithlogits", "binarycrossentropy", "sigmoid", "logistic", "logloss"];
     const FORM: Form = Form::Units(layers);
+    const TARGETS: (f64, f64) = (0.0, 1.0);
 
     fn refuses(network: &Graph, output: LayerId) -> Option<String> {
         let sigmoid = Function::Apply(Activation::Sigmoid);

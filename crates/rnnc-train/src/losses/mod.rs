@@ -52,6 +52,12 @@ macro_rules! losses {
                 }
             }
 
+            fn targets(self) -> (f64, f64) {
+                match self {
+                    $(Loss::$rule => <$file::$rule as Rule>::TARGETS,)*
+                }
+            }
+
             fn form(self) -> Form {
                 match self {
                     $(Loss::$rule => <$file::$rule as Rule>::FORM,)*
@@ -108,6 +114,8 @@ pub struct LossNetwork {
     pub graph: Graph,
     /// What the target has: units, or symbols.
     pub target_size: usize,
+    /// The least and the largest number that a target may be.
+    pub targets: (f64, f64),
     /// The output that the loss reads.
     pub output: String,
 }
@@ -158,7 +166,7 @@ impl Loss {
             }
         };
         graph.output("loss", loss);
-        Ok(LossNetwork { graph, target_size: size, output: name.clone() })
+        Ok(LossNetwork { graph, target_size: size, targets: self.targets(), output: name.clone() })
     }
 }
 

@@ -12,6 +12,8 @@ pub(super) trait Rule {
     const FORM: Form;
     /// Whether it is told in bits beside nats.
     const IN_BITS: bool = false;
+    /// The least and the largest target, of numbers.
+    const TARGETS: (f64, f64) = (f64::NEG_INFINITY, f64::INFINITY);
 
     /// Why it is not for such an output, and what to write instead: what follows "output `y` ".
     fn refuses(_network: &Graph, _output: LayerId) -> Option<String> {
