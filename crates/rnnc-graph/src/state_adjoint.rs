@@ -24,7 +24,7 @@ pub struct StateAdjoint {
     pub graph: Graph,
     /// The layers of the forward network whose gradients it makes; the gradient of other vectors of the state is 0.
     pub layers: Vec<LayerId>,
-    /// Frames before the window that it computes, D: the longest delay of them.
+    /// Frames before the window that it computes, D: the longest history of these layers.
     pub depth: usize,
 }
 
@@ -52,8 +52,6 @@ pub(crate) struct StateReads(Vec<StateRead>);
 pub(crate) struct StateRead {
     /// The layer of the forward network that is read.
     pub layer: LayerId,
-    /// How far back.
-    pub delay: i64,
     /// The adjoint's layer whose error comes back.
     pub error: LayerId,
     /// How it does.
@@ -82,17 +80,18 @@ impl StateReads {
             });
         }
         let mut gradients: HashMap<LayerId, LayerId> = HashMap::new();
-        let mut depth = 0;
-        for StateRead { layer, delay, error, back } in self.0 {
+        for StateRead { layer, error, back } in self.0 {
             let gradient = *gradients.entry(layer).or_insert_with(|| {
                 let layer = forward.layer_at(layer);
                 graph.layer(format!("d_state_{}", layer.name), layer.size, LayerKind::Sum)
             });
-            depth = depth.max(usize::try_from(delay).unwrap_or(0));
             graph.connect(errors[&error], gradient, back);
         }
-        let layers: Vec<LayerId> =
-            state_vectors(forward).map(|(id, _)| id).filter(|id| gradients.contains_key(id)).collect();
+        // A history may be longer than any of these reads: others may stop the gradient.
+        let found: Vec<(LayerId, usize)> =
+            state_vectors(forward).filter(|(id, _)| gradients.contains_key(id)).collect();
+        let depth = found.iter().map(|&(_, depth)| depth).max().unwrap_or(0);
+        let layers: Vec<LayerId> = found.into_iter().map(|(id, _)| id).collect();
         for layer in &layers {
             let gradient = gradients[layer];
             graph.output(graph.layer_at(gradient).name.clone(), gradient);
