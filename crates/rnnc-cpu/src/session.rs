@@ -163,12 +163,12 @@ impl Session {
         self.tape.output(output, into)
     }
 
-    /// Runs any number of frames: inputs `[frames, B, N]` each, resets `[frames, B]`. All outputs are copied:
+    /// Runs one frame or more: inputs `[frames, B, N]` each, resets `[frames, B]`. All outputs are copied:
     /// `[frames, B, N]` each.
     ///
     /// # Errors
     ///
-    /// If an array is not of its length, or a symbol is none; nothing has run then.
+    /// If there are no frames, an array is not of its length, or a symbol is none; nothing has run then.
     pub fn run(
         &mut self,
         frames: usize,

@@ -299,7 +299,7 @@ impl Tape {
         self.valid_frames = self.valid_frames.min(kept) + frames;
     }
 
-    /// Runs any number of frames, as many at a time as there may be, and copies all outputs.
+    /// Runs one frame or more, as many at a time as there may be, and copies all outputs.
     pub(crate) fn run_blocks(
         &mut self,
         frames: usize,
