@@ -49,7 +49,9 @@ impl Before {
         let mut weights: Vec<WeightId> = (state.graph.connections().iter())
             .filter_map(|c| match c.kind {
                 ConnectionKind::Full { weight, .. } | ConnectionKind::Diagonal { weight } => Some(weight),
-                _ => None,
+                ConnectionKind::Identity { .. }
+                | ConnectionKind::Broadcast { .. }
+                | ConnectionKind::Constant { .. } => None,
             })
             .collect();
         weights.sort_unstable();
