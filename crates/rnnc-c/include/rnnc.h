@@ -37,7 +37,7 @@ rnnc_session *rnnc_load(const char *network,
                         size_t block);
 
 /*
- Ends a session. Null is none.
+ Ends a session; null is ignored.
 
  # Safety
  It is of [`rnnc_load`], and not used again.

@@ -3,7 +3,7 @@
 //! [`rnnc_load`] reads a network and its weights, [`rnnc_run`] runs it as frames arrive, state kept in between. It is
 //! [`rnnc::cpu::Session`] with C's types; `include/rnnc.h` is made of this file, and `examples/stream.c` shows its use.
 //!
-//! A function that can fail gives 0 or a session where it did not, and -1 or null where it did; [`rnnc_error`] says what went
+//! A function that can fail returns 0 or a session if it succeeds, and -1 or null if it fails; [`rnnc_error`] says what went
 //! wrong. No panic leaves this library.
 
 #![allow(unsafe_code)] // pointers from C
@@ -116,7 +116,7 @@ fn load(network: &str, weights: &str, streams: usize, block: usize) -> Result<rn
     })
 }
 
-/// Ends a session. Null is none.
+/// Ends a session; null is ignored.
 ///
 /// # Safety
 /// It is of [`rnnc_load`], and not used again.

@@ -1,6 +1,6 @@
-//! One team for all who want as many workers, whoever calls from whichever thread.
+//! One team for all that want the same number of workers, from whichever thread they call.
 //!
-//! A team has one run at a time. Who comes while it runs for another does all shares itself, on its own thread: results are the
+//! A team has one run at a time. Whoever comes while it runs for another does all shares itself, on its own thread: results are the
 //! same to the bit, nobody waits for a lock, and no two runs can wait for each other. So does a forked process, which has
 //! none of the threads.
 
