@@ -124,6 +124,9 @@ impl Tape {
     /// The weights have changed.
     pub(crate) fn weights_changed(&mut self) {
         self.packed_for = [false; 2];
+        if let Some(before) = &mut self.before {
+            before.stale = true;
+        }
     }
 
     /// Runs a pass over the frames from `first` on. `given` has the values of an input in the last so many of them.

@@ -166,3 +166,33 @@ fn gradients_of_the_state_need_no_weights_and_are_0_where_only_reads_without_a_g
     // What the window leaves of the frames before it is the newest of them, from 0 on.
     assert_eq!(gradient, [0.0, 0.0, 8.0 + 0.5 + 0.25 + 0.25]);
 }
+
+#[test]
+fn gradients_of_the_state_are_of_the_weights_as_they_are_now() {
+    let case = case();
+    let trial = case.trial().unwrap();
+    let compiled = compiled(&case, 1);
+    let halved = Trial {
+        weights: trial.weights.iter().map(|values| values.iter().map(|x| 0.5 * x).collect()).collect(),
+        ..trial.clone()
+    };
+    let run = |tape: &mut Tape| {
+        tape.clear();
+        trial.windows[..2].iter().for_each(|window| forward(tape, window));
+        backward(tape, &trial.windows[1]);
+        let (layer, depth) = rnnc_graph::state_vectors(&compiled.plan().forward).next().unwrap();
+        let size = compiled.plan().forward.layer_at(layer).size;
+        let mut gradient = vec![0.0f32; depth * case.streams * size];
+        tape.state_gradient(0, ValuesMut::F32(&mut gradient)).unwrap();
+        gradient
+    };
+    let mut changed = tape(&compiled, &trial);
+    let before = run(&mut changed);
+    for (id, values) in halved.weights.iter().enumerate() {
+        changed.write(WeightId::from_index(id), Values::F32(values)).unwrap();
+    }
+    let after = run(&mut changed);
+    assert!(
+        after == run(&mut tape(&compiled, &halved)) && after != before && after.iter().any(|x| *x != 0.0)
+    );
+}
