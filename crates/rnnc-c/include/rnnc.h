@@ -37,7 +37,7 @@ rnnc_session *rnnc_load(const char *network,
                         size_t block);
 
 /*
- Ends a session. Null is none.
+ Ends a session; null is ignored.
 
  # Safety
  It is of [`rnnc_load`], and not used again.
@@ -101,14 +101,14 @@ size_t rnnc_input_symbols(const rnnc_session *session, size_t input);
 size_t rnnc_output_size(const rnnc_session *session, size_t output);
 
 /*
- Runs `frames` frames, any number, going on from the last call. Gives 0, or -1 if it fails; then nothing has run.
+ Runs `frames` frames, one or more, going on from the last call. Gives 0, or -1 if it fails; then nothing has run.
 
  `inputs` has a pointer for each input: to `[frames, streams, N]` numbers (`float`), or `[frames, streams]` symbols
  (`uint32_t`; `UINT32_MAX`: none). `outputs` has one for each output: to room for `[frames, streams, N]` numbers. `resets` is
  null, or `[frames, streams]` bytes: where one is not 0, that stream begins anew in that frame.
 
- Once the first call has been through, it allocates nothing (with up to 16 inputs and outputs), waits for nobody and makes no
- system call: a real-time thread may call it.
+ Once the first call has been through, it allocates nothing (with up to 16 inputs, up to 16 outputs, and resets of up to `block`
+ frames; but for the words of an error), waits for nobody and makes no system call: a real-time thread may call it.
 
  # Safety
  The session is of [`rnnc_load`] and no other thread uses it meanwhile; the arrays are as large as that, and no output lies

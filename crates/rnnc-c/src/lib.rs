@@ -3,7 +3,7 @@
 //! [`rnnc_load`] reads a network and its weights, [`rnnc_run`] runs it as frames arrive, state kept in between. It is
 //! [`rnnc::cpu::Session`] with C's types; `include/rnnc.h` is made of this file, and `examples/stream.c` shows its use.
 //!
-//! A function that can fail gives 0 or a session where it did not, and -1 or null where it did; [`rnnc_error`] says what went
+//! A function that can fail returns 0 or a session if it succeeds, and -1 or null if it fails; [`rnnc_error`] says what went
 //! wrong. No panic leaves this library.
 
 #![allow(unsafe_code)] // pointers from C
@@ -110,12 +110,13 @@ fn load(network: &str, weights: &str, streams: usize, block: usize) -> Result<rn
         inputs: graph.inputs().iter().map(|&input| port(&graph.layer_at(input).name, input)).collect(),
         outputs: graph.outputs().iter().map(|output| port(&output.name, output.layer)).collect(),
         streams,
-        resets: Vec::new(),
+        // The session has taken more than that for them.
+        resets: Vec::with_capacity(streams * block),
         session,
     })
 }
 
-/// Ends a session. Null is none.
+/// Ends a session; null is ignored.
 ///
 /// # Safety
 /// It is of [`rnnc_load`], and not used again.
@@ -204,14 +205,14 @@ pub unsafe extern "C" fn rnnc_output_size(session: *const rnnc_session, output: 
     session.and_then(|s| s.outputs.get(output)).map_or(0, |port| port.size)
 }
 
-/// Runs `frames` frames, any number, going on from the last call. Gives 0, or -1 if it fails; then nothing has run.
+/// Runs `frames` frames, one or more, going on from the last call. Gives 0, or -1 if it fails; then nothing has run.
 ///
 /// `inputs` has a pointer for each input: to `[frames, streams, N]` numbers (`float`), or `[frames, streams]` symbols
 /// (`uint32_t`; `UINT32_MAX`: none). `outputs` has one for each output: to room for `[frames, streams, N]` numbers. `resets` is
 /// null, or `[frames, streams]` bytes: where one is not 0, that stream begins anew in that frame.
 ///
-/// Once the first call has been through, it allocates nothing (with up to 16 inputs and outputs), waits for nobody and makes no
-/// system call: a real-time thread may call it.
+/// Once the first call has been through, it allocates nothing (with up to 16 inputs, up to 16 outputs, and resets of up to `block`
+/// frames; but for the words of an error), waits for nobody and makes no system call: a real-time thread may call it.
 ///
 /// # Safety
 /// The session is of [`rnnc_load`] and no other thread uses it meanwhile; the arrays are as large as that, and no output lies
@@ -227,9 +228,13 @@ pub unsafe extern "C" fn rnnc_run(
     guarded(-1, || {
         // SAFETY: the caller says so.
         let session = unsafe { session.as_mut() }.ok_or("the session is null")?;
-        let rows = frames.checked_mul(session.streams).filter(|&rows| rows <= isize::MAX as usize / 4);
-        let rows = rows.ok_or_else(|| format!("{frames} frames are more than memory can hold"))?;
-        let len = |port: &Port| rows.checked_mul(port.size).ok_or("more numbers than memory can hold");
+        // No slice may be larger, whatever the caller says: its numbers have 4 bytes each.
+        let numbers = |rows: usize, of: usize| {
+            let numbers = rows.checked_mul(of).filter(|&numbers| numbers <= isize::MAX as usize / 4);
+            numbers.ok_or_else(|| format!("{frames} frames are more than memory can hold"))
+        };
+        let rows = numbers(frames, session.streams)?;
+        let len = |port: &Port| numbers(rows, port.size);
         if (inputs.is_null() && !session.inputs.is_empty()) || outputs.is_null() {
             return Err("the list of inputs or of outputs is null".into());
         }

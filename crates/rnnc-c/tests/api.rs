@@ -96,7 +96,10 @@ fn what_is_wrong_is_said() {
         run(session, 1, &right, [outputs[0], ptr::null_mut()].as_ptr()),
         "the array of output `y` is null"
     );
-    assert!(run(session, usize::MAX, &right, outputs.as_ptr()).contains("more than memory can hold"));
+    for frames in [usize::MAX, isize::MAX as usize / 4] {
+        assert!(run(session, frames, &right, outputs.as_ptr()).contains("more than memory can hold"));
+    }
+    assert!(run(session, 0, &right, outputs.as_ptr()).contains("the number of frames"));
     let path = CString::new("nothing.rnn").unwrap();
     // SAFETY: strings, or null; the session is not used again.
     unsafe {

@@ -18,7 +18,7 @@ pub struct Foreseen {
     /// Bytes that are taken beside values, weights and their like: packed weights, and what workers compute with. 0 if
     /// all else is more than can be taken.
     pub working: u128,
-    /// Whose slots there are, if there are gradients.
+    /// The optimizer that has slots, if there are gradients.
     pub optimizer: Optimizer,
 }
 

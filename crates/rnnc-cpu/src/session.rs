@@ -97,7 +97,7 @@ impl Session {
     ///
     /// # Errors
     ///
-    /// If the network is none, looks ahead, or does not fit into memory.
+    /// If the network is invalid, looks ahead, or does not fit into memory.
     pub fn new(graph: &Graph, streams: usize, threads: usize) -> Result<Session, SessionError> {
         Session::with(graph, SessionOptions { streams, threads, ..SessionOptions::default() })
     }
@@ -149,7 +149,7 @@ impl Session {
     ///
     /// # Errors
     ///
-    /// If inputs or resets are not of their lengths, or a symbol is none.
+    /// If an array is not of its length, or a symbol is out of range.
     pub fn step(&mut self, inputs: &[Values<'_>], resets: Option<&[bool]>) -> Result<(), ExecutorError> {
         self.tape.forward(1, inputs, resets)
     }
@@ -163,12 +163,12 @@ impl Session {
         self.tape.output(output, into)
     }
 
-    /// Runs any number of frames: inputs `[frames, B, N]` each, resets `[frames, B]`. All outputs are copied:
+    /// Runs one frame or more: inputs `[frames, B, N]` each, resets `[frames, B]`. All outputs are copied:
     /// `[frames, B, N]` each.
     ///
     /// # Errors
     ///
-    /// If an array is not of its length, or a symbol is none; nothing has run then.
+    /// If there are no frames, an array is not of its length, or a symbol is out of range; nothing has run then.
     pub fn run(
         &mut self,
         frames: usize,

@@ -124,6 +124,9 @@ impl Tape {
     /// The weights have changed.
     pub(crate) fn weights_changed(&mut self) {
         self.packed_for = [false; 2];
+        if let Some(before) = &mut self.before {
+            before.stale = true;
+        }
     }
 
     /// Runs a pass over the frames from `first` on. `given` has the values of an input in the last so many of them.
@@ -299,7 +302,7 @@ impl Tape {
         self.valid_frames = self.valid_frames.min(kept) + frames;
     }
 
-    /// Runs any number of frames, as many at a time as there may be, and copies all outputs.
+    /// Runs one frame or more, as many at a time as there may be, and copies all outputs.
     pub(crate) fn run_blocks(
         &mut self,
         frames: usize,

@@ -1,7 +1,7 @@
 //! One plan made ready, many tapes: several forward calls before their backward calls, from several threads, and in a fork.
 
 use rnnc_cpu::{Compiled, CpuExecutor, Tape};
-use rnnc_graph::{Graph, WeightId};
+use rnnc_graph::{Activation, Connect, Graph, WeightId};
 use rnnc_plan::{ExecutionConfig, Executor, Plan, PlanOptions, Values, ValuesMut};
 use rnnc_suite::{Case, networks};
 use rnnc_verify::{Trial, Window, write_weights};
@@ -142,4 +142,57 @@ fn a_forked_process_goes_on_without_the_teams_threads() {
     // SAFETY: `child` is a child of this process, and `status` is there.
     let ended = unsafe { libc::waitpid(child, &raw mut status, 0) };
     assert_eq!((ended, status), (child, 0));
+}
+
+#[test]
+fn gradients_of_the_state_need_no_weights_and_are_0_where_only_reads_without_a_gradient_go() {
+    let mut graph = Graph::new("stopped");
+    let x = graph.input("x", 1);
+    let h = graph.sum("h", 1, Activation::Identity);
+    let y = graph.sum("y", 1, Activation::Identity);
+    graph.connect(x, h, Connect::identity());
+    graph.connect(h, h, Connect::scaled(0.5).delay(1));
+    graph.connect(h, y, Connect::identity());
+    graph.connect(h, y, Connect::identity().delay(3).stop_gradient());
+    graph.output("y", y);
+    let plan = Plan::new(&graph, PlanOptions::training(1, 4).with_state_gradients()).unwrap();
+    let mut tape = Tape::new(&Compiled::new(plan, ExecutionConfig::new(1, 4)).unwrap());
+    for frames in [4, 2] {
+        tape.forward(frames, &[Values::F32(&vec![1.0; frames])], None).unwrap();
+    }
+    tape.backward(2, &[Some(Values::F32(&[1.0; 2]))], &[Some(Values::F32(&[8.0, 0.0, 1.0]))]).unwrap();
+    let mut gradient = [1.0f32; 3];
+    tape.state_gradient(0, ValuesMut::F32(&mut gradient)).unwrap();
+    // What the window leaves of the frames before it is the newest of them, from 0 on.
+    assert_eq!(gradient, [0.0, 0.0, 8.0 + 0.5 + 0.25 + 0.25]);
+}
+
+#[test]
+fn gradients_of_the_state_are_of_the_weights_as_they_are_now() {
+    let case = case();
+    let trial = case.trial().unwrap();
+    let compiled = compiled(&case, 1);
+    let halved = Trial {
+        weights: trial.weights.iter().map(|values| values.iter().map(|x| 0.5 * x).collect()).collect(),
+        ..trial.clone()
+    };
+    let run = |tape: &mut Tape| {
+        tape.clear();
+        trial.windows[..2].iter().for_each(|window| forward(tape, window));
+        backward(tape, &trial.windows[1]);
+        let (layer, depth) = rnnc_graph::state_vectors(&compiled.plan().forward).next().unwrap();
+        let size = compiled.plan().forward.layer_at(layer).size;
+        let mut gradient = vec![0.0f32; depth * case.streams * size];
+        tape.state_gradient(0, ValuesMut::F32(&mut gradient)).unwrap();
+        gradient
+    };
+    let mut changed = tape(&compiled, &trial);
+    let before = run(&mut changed);
+    for (id, values) in halved.weights.iter().enumerate() {
+        changed.write(WeightId::from_index(id), Values::F32(values)).unwrap();
+    }
+    let after = run(&mut changed);
+    assert!(
+        after == run(&mut tape(&compiled, &halved)) && after != before && after.iter().any(|x| *x != 0.0)
+    );
 }

@@ -76,14 +76,17 @@ impl CudaExecutor {
     /// bearing.
     ///
     /// # Errors
-    /// Streams, step or window out of bounds; a step shorter than the window for a network that looks ahead; more
-    /// memory than the device has; what the driver refuses.
+    /// Streams, step or window out of bounds; a step shorter than the window for a network that looks ahead; a plan with
+    /// gradients of the state; more memory than the device has; what the driver refuses.
     pub fn with_driver(
         plan: Plan,
         config: ExecutionConfig,
         mut driver: Box<dyn Driver>,
     ) -> Result<CudaExecutor, ExecutorError> {
         plan.check_config(NAME, config)?;
+        if plan.state_adjoint.is_some() {
+            return Err(ExecutorError::no_state_gradients(NAME));
+        }
         let keep = config.step < config.window;
         // Before compiling, which counts numbers as the machine does.
         let placement = plan.place(config.streams, config.window, keep, &Residency::default());

@@ -317,10 +317,10 @@ impl Explanation {
     }
 }
 
-/// The most kinds of loops that are told of a pass.
+/// The most kinds of loops that are listed of a pass.
 const MOST_KINDS: usize = 3;
 
-/// How a pass's loops run, in sentences that go on; what is alike is told once.
+/// How a pass's loops run, in parts of a sentence; loops that are alike are listed once.
 fn in_short(pass: &PassExplained) -> Vec<String> {
     let mut kinds: Vec<(String, usize)> = Vec::new();
     for kind in pass.stages.iter().flat_map(|stage| &stage.loops).map(LoopExplained::in_short) {

@@ -133,6 +133,15 @@ fn weights_that_others_give_have_gradients_and_no_slots() {
 }
 
 #[test]
+fn a_plan_with_gradients_of_the_state_is_refused() {
+    let config = ExecutionConfig::new(2, 4);
+    let graph = rnnc_lang::compile("one.rnn", LSTM, None).unwrap_or_else(|errors| panic!("{errors}"));
+    let plan = Plan::new(&graph, PlanOptions::training(2, 4).with_state_gradients()).unwrap();
+    let error = CudaExecutor::with_driver(plan, config, Box::new(Recorder::new(device()).0)).err().unwrap();
+    assert!(error.to_string().contains("cannot run gradients of the state"), "{error}");
+}
+
+#[test]
 fn a_forward_call_writes_the_clock_and_inputs_before_it_runs() {
     let (mut executor, _, calls) = lstm();
     taken(&calls);

@@ -370,7 +370,7 @@ impl<'a> Derivation<'a> {
         }
         let back = back.delay(-delay).from(c.target_range).to(c.source_range);
         if let Some(reads) = self.state.as_mut().filter(|_| reads_state(self.forward, c)) {
-            reads.add(StateRead { layer: source, delay, error: delta, back });
+            reads.add(StateRead { layer: source, error: delta, back });
         }
         if let Some(error) = self.errors[source.index()] {
             self.out.connect(delta, error, back);

@@ -7,8 +7,8 @@
 //!   recurrences, `obstacles.rs` says what stands in the way of them, `width.rs` looks for frames that can run at once,
 //!   `barriers.rs` bounds synchronizations, `slices.rs` says by which units layers are shared out);
 //! - the network that carries the errors back: [`Adjoint`] (`adjoint.rs`, after `normalize.rs` and before
-//!   `simplify.rs`, `gather.rs` and `recompute.rs`; `state_adjoint.rs` for the state before a window). In both, `copies.rs` lets reads of copies read what is copied,
-//!   and between them `constants.rs` takes out what depends on parameters alone.
+//!   `simplify.rs`, `gather.rs` and `recompute.rs`; `state_adjoint.rs` for the state before a window). In both, `copies.rs`
+//!   lets reads of copies read what is copied, and between them `constants.rs` takes out what depends on parameters alone.
 //!
 //! `activations/` has the elementwise functions and `ops/` the operations on operands in a fixed order, one file each with all
 //! that is known of them but kernels; `init.rs` has the initial weights, `hash.rs` numbers that stand for names, `single.rs` which
@@ -60,6 +60,6 @@ pub use parts::{
 };
 pub use scan::ScanForm;
 pub use slices::Slices;
-pub use state_adjoint::{StateAdjoint, state_vectors};
+pub use state_adjoint::{StateAdjoint, StateVector, state_vectors};
 pub use validate::validate;
 pub use width::Width;

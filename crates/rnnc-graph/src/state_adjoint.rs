@@ -19,13 +19,24 @@ use std::collections::HashMap;
 /// What makes the gradients of the state before a window of the errors within it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct StateAdjoint {
-    /// The network. Inputs: the adjoint's last outputs, as many and in their order. Outputs: `d_state_NAME` for each of
-    /// `layers`. Weights: those of the network.
+    /// The network. Inputs: the adjoint's last outputs, as many and in their order. Outputs: `d_state_NAME` for each vector that
+    /// has one. Weights: those of the network.
     pub graph: Graph,
-    /// The layers of the forward network whose gradients it makes; the gradient of other vectors of the state is 0.
-    pub layers: Vec<LayerId>,
-    /// Frames before the window that it computes, D: the longest delay of them.
+    /// The vectors of the state, in the order of [`state_vectors`].
+    pub vectors: Vec<StateVector>,
+    /// Frames before the window that it computes, D: the most that a vector with an output has.
     pub depth: usize,
+}
+
+/// A vector of the state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StateVector {
+    /// The layer of the forward network whose last frames it is.
+    pub layer: LayerId,
+    /// How many frames.
+    pub depth: usize,
+    /// Which output of the network is its gradient; if none is, no error comes back to it from the window.
+    pub output: Option<usize>,
 }
 
 /// The layers of a network that are vectors of its state, and how many of their last frames are: those that are read with a
@@ -52,8 +63,6 @@ pub(crate) struct StateReads(Vec<StateRead>);
 pub(crate) struct StateRead {
     /// The layer of the forward network that is read.
     pub layer: LayerId,
-    /// How far back.
-    pub delay: i64,
     /// The adjoint's layer whose error comes back.
     pub error: LayerId,
     /// How it does.
@@ -82,21 +91,25 @@ impl StateReads {
             });
         }
         let mut gradients: HashMap<LayerId, LayerId> = HashMap::new();
-        let mut depth = 0;
-        for StateRead { layer, delay, error, back } in self.0 {
+        for StateRead { layer, error, back } in self.0 {
             let gradient = *gradients.entry(layer).or_insert_with(|| {
                 let layer = forward.layer_at(layer);
                 graph.layer(format!("d_state_{}", layer.name), layer.size, LayerKind::Sum)
             });
-            depth = depth.max(usize::try_from(delay).unwrap_or(0));
             graph.connect(errors[&error], gradient, back);
         }
-        let layers: Vec<LayerId> =
-            state_vectors(forward).map(|(id, _)| id).filter(|id| gradients.contains_key(id)).collect();
-        for layer in &layers {
-            let gradient = gradients[layer];
-            graph.output(graph.layer_at(gradient).name.clone(), gradient);
-        }
-        StateAdjoint { graph, layers, depth }
+        let vectors: Vec<StateVector> = state_vectors(forward)
+            .map(|(layer, depth)| {
+                let output = gradients.get(&layer).map(|&gradient| {
+                    graph.output(graph.layer_at(gradient).name.clone(), gradient);
+                    graph.outputs().len() - 1
+                });
+                StateVector { layer, depth, output }
+            })
+            .collect();
+        // Of histories, which may be longer than these reads: others may stop the gradient.
+        let depths = vectors.iter().filter(|vector| vector.output.is_some()).map(|vector| vector.depth);
+        let depth = depths.max().unwrap_or(0);
+        StateAdjoint { graph, vectors, depth }
     }
 }

@@ -4,14 +4,15 @@ use crate::borders;
 use crate::network::{Network, Surroundings};
 use crate::order::{self, Pair};
 use crate::window::Window;
-use rnnc_graph::{Graph, LayerId, StateAdjoint, state_vectors};
+use rnnc_graph::{Graph, StateAdjoint, StateVector};
 use rnnc_plan::Values;
 use std::ops::Range;
 
 /// A vector of the state: its layer's last frames.
 #[derive(Clone, Debug)]
 struct Vector {
-    layer: LayerId,
+    /// Which output of the network is its gradient, if one is.
+    output: Option<usize>,
     /// How many frames, D.
     depth: usize,
     /// Numbers of a frame of all streams.
@@ -24,24 +25,21 @@ struct Vector {
 /// What carries errors to the state before a window.
 pub(crate) struct Before {
     network: Network,
-    /// The forward layers whose gradients it computes.
-    layers: Vec<LayerId>,
     depth: usize,
     vectors: Vec<Vector>,
 }
 
 impl Before {
     pub fn new(state: &StateAdjoint, forward: &Graph, streams: usize) -> Before {
-        let vector = |(layer, depth): (LayerId, usize)| {
+        let vector = |&StateVector { layer, depth, output }: &StateVector| {
             let frame_len = streams * forward.layer_at(layer).size;
             let zeros = vec![0.0; depth * frame_len];
-            Vector { layer, depth, frame_len, left: zeros.clone(), gradient: zeros }
+            Vector { output, depth, frame_len, left: zeros.clone(), gradient: zeros }
         };
         Before {
             network: Network::new(&state.graph, streams),
-            layers: state.layers.clone(),
             depth: state.depth,
-            vectors: state_vectors(forward).map(vector).collect(),
+            vectors: state.vectors.iter().map(vector).collect(),
         }
     }
 
@@ -113,8 +111,8 @@ impl Before {
         order::run(&mut self.network, &around, 0..2 * depth)?;
         let outputs = self.network.graph.outputs();
         for vector in &mut self.vectors {
-            let Some(place) = self.layers.iter().position(|&layer| layer == vector.layer) else { continue };
-            let values = &self.network.layer_values[outputs[place].layer.index()].values;
+            let Some(output) = vector.output else { continue };
+            let values = &self.network.layer_values[outputs[output].layer.index()].values;
             let values = &values[(depth - vector.depth) * vector.frame_len..depth * vector.frame_len];
             vector.gradient.iter_mut().zip(values).for_each(|(gradient, value)| *gradient += value);
         }

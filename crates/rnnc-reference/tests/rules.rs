@@ -424,3 +424,25 @@ fn a_dropout_mask_is_one_but_in_training_and_then_the_same_however_the_run_is_sp
     whole.backward(64, &[Some(Values::F64(&ones))]).unwrap();
     assert_eq!(input_gradient(&whole, 64), y);
 }
+
+#[test]
+fn a_state_that_is_read_further_back_where_no_gradient_goes_has_gradients_of_0_there() {
+    let mut graph = Graph::new("stopped");
+    let x = graph.input("x", 1);
+    let h = graph.sum("h", 1, Activation::Identity);
+    let y = graph.sum("y", 1, Activation::Identity);
+    graph.connect(x, h, Connect::identity());
+    graph.connect(h, h, Connect::scaled(0.5).delay(1));
+    graph.connect(h, y, Connect::identity());
+    graph.connect(h, y, Connect::identity().delay(3).stop_gradient());
+    graph.output("y", y);
+    let plan = Plan::new(&graph, PlanOptions::training(1, 4).with_state_gradients()).unwrap();
+    let mut executor = ReferenceExecutor::new(plan, ExecutionConfig::new(1, 4)).unwrap();
+    for _ in 0..2 {
+        executor.forward(4, &[Values::F64(&[1.0; 4])], None).unwrap();
+    }
+    executor.backward(4, &[Some(Values::F64(&[1.0; 4]))]).unwrap();
+    let mut gradient = [1.0; 3];
+    executor.state_gradient(0, ValuesMut::F64(&mut gradient)).unwrap();
+    assert_eq!(gradient, [0.0, 0.0, 0.5 + 0.25 + 0.125 + 0.0625]);
+}

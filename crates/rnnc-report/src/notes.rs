@@ -16,7 +16,7 @@ pub struct Notes {
     pub placement: Placement,
     /// Bytes that it takes beside, and of what.
     pub working: (u128, String),
-    /// Whose slots there are, if there are gradients.
+    /// The optimizer that has slots, if there are gradients.
     pub optimizer: Optimizer,
     /// For tools, of the plan.
     pub json: Value,

@@ -1,5 +1,5 @@
 //! What an update does, of every optimizer: as the reference does with gradients of any size and every setting; as PyTorch does;
-//! and nothing, with settings and gradients that are none.
+//! and nothing where settings or gradients are invalid.
 
 use crate::net::Net;
 use rnnc_graph::{Activation, Graph, WeightId};
@@ -193,7 +193,7 @@ fn refuses(executor: &mut dyn Executor) -> Result<(), String> {
         executor.read(missing, matrix(), ValuesMut::F64(&mut one)),
         Err(ExecutorError::OutOfRange { .. })
     ) {
-        return Err("a slot was read that there is none of".into());
+        return Err("a slot was read that does not exist".into());
     }
     for wrong in [f32::NAN, f32::INFINITY] {
         let mut gradients = GRADIENTS[0];

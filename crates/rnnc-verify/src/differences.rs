@@ -30,7 +30,7 @@ pub struct Differences {
 /// Is told how many derivatives are checked, and of how many.
 pub type Progress<'a> = &'a mut dyn FnMut(u64, u64);
 
-/// Checks an executor's gradients of all weights and vector inputs in a trial's last window, behind the others; at most `entries`
+/// Checks an executor's gradients of all weights and vector inputs in a trial's last window, after the others; at most `entries`
 /// entries of each are moved alone. The executor must compute in double precision.
 ///
 /// # Errors

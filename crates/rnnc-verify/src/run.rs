@@ -96,7 +96,7 @@ pub fn weight_arrays(executor: &dyn Executor, part: ParameterArray) -> Result<Ve
     let what = match part {
         ParameterArray::Weight => "weight",
         ParameterArray::Gradient => "gradient of",
-        // One that there is none of, the executor refuses.
+        // The executor refuses a slot that does not exist.
         ParameterArray::Slot(slot) => {
             executor.config().optimizer.slots().get(slot).map_or("no slot", |slot| slot.name)
         }

@@ -111,13 +111,13 @@ impl<'a> Trial<'a> {
     /// The plan, with all gradients.
     ///
     /// # Errors
-    /// If the network is none.
+    /// An invalid network.
     pub fn plan(&self) -> Result<Plan, PlanError> {
         let options = PlanOptions::training(self.config.streams, self.config.window);
         Plan::new(self.graph, options.with_input_gradients())
     }
 
-    /// How many frames errors go back through behind a window of so many frames, with which `run` frames were run in all.
+    /// How many frames errors go back through after a window of so many frames, if `run` frames have been run with it in all.
     pub fn back(&self, window: usize, run: usize) -> usize {
         match self.config.step == self.config.window {
             true => window,

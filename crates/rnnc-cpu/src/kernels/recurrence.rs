@@ -57,7 +57,7 @@ pub enum What {
     Coefficients,
 }
 
-/// TileRows of tiles.
+/// Rows of tiles.
 #[derive(Clone, Debug)]
 pub struct TileRows {
     /// Lines of a tile.

@@ -414,7 +414,7 @@ fn copy_rows_body<const FMA: bool>(
     for row in 0..rows {
         // SAFETY: the caller has so many rows, here and there.
         let (from, to) = unsafe { (from.0.add(row * from.1), to.0.add(row * to.1)) };
-        // TileRows are short: a line at a time, without a call.
+        // Rows are short: a line at a time, without a call.
         for line in 0..len / LANES {
             // SAFETY: as above; the rows that are read are none of those written.
             unsafe {

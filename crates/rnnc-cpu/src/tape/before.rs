@@ -2,7 +2,7 @@
 
 use super::Tape;
 use crate::compiled::Compiled;
-use rnnc_graph::{ConnectionKind, WeightId, state_vectors};
+use rnnc_graph::{ConnectionKind, StateVector, WeightId};
 use rnnc_plan::{ResetTracker, Values, ValuesMut};
 use std::sync::Arc;
 
@@ -12,8 +12,9 @@ pub(super) struct Before {
     tape: Option<Box<Tape>>,
     /// Of the state: D.
     depth: usize,
-    /// The weights that its network reads.
+    /// The weights that its network reads, and whether they have changed since its tape was given them.
     weights: Vec<WeightId>,
+    pub stale: bool,
     /// Its inputs, the adjoint's errors in those frames: `[2 D, B, N]`.
     errors: Vec<Vec<f32>>,
     /// `[2 D, B]`
@@ -40,16 +41,17 @@ impl Before {
         let state = compiled.plan.state_adjoint.as_ref()?;
         let (streams, frames) = (compiled.config.streams, 2 * state.depth);
         let graph = &compiled.plan.forward;
-        let vector = |(layer, depth): (rnnc_graph::LayerId, usize)| {
+        let vector = |&StateVector { layer, depth, output }: &StateVector| {
             let frame = streams * graph.layer_at(layer).size;
-            let output = state.layers.iter().position(|&found| found == layer);
             let all = vec![0.0; if output.is_some() { frames * frame } else { 0 }];
             Vector { depth, frame, output, all, gradient: vec![0.0; depth * frame] }
         };
         let mut weights: Vec<WeightId> = (state.graph.connections().iter())
             .filter_map(|c| match c.kind {
                 ConnectionKind::Full { weight, .. } | ConnectionKind::Diagonal { weight } => Some(weight),
-                _ => None,
+                ConnectionKind::Identity { .. }
+                | ConnectionKind::Broadcast { .. }
+                | ConnectionKind::Constant { .. } => None,
             })
             .collect();
         weights.sort_unstable();
@@ -59,9 +61,10 @@ impl Before {
             tape: compiled.before.as_ref().map(|before: &Arc<Compiled>| Box::new(Tape::new(before))),
             depth: state.depth,
             weights,
+            stale: true,
             errors: state.graph.inputs().iter().map(|input| vec![0.0; size(input)]).collect(),
             resets: vec![false; frames * streams],
-            vectors: state_vectors(graph).map(vector).collect(),
+            vectors: state.vectors.iter().map(vector).collect(),
         })
     }
 
@@ -116,13 +119,15 @@ pub(super) fn run(of: &mut Tape, first: usize, left: &[Option<Values<'_>>]) {
     before.begin(frames, left);
     if let (Some(mut tape), Some(adjoint)) = (before.tape.take(), &compiled.plan.adjoint) {
         before.find_resets(&of.tracker, streams, first, frames);
-        for &weight in &before.weights {
-            let from = compiled.plan.weights.view(weight).places();
-            let to = tape.compiled.plan.weights.view(weight).places();
-            let (from_values, to_values) = (of.weights.as_slice(), tape.weights.as_mut_slice());
-            from.zip(to).for_each(|(from, to)| to_values[to] = from_values[from]);
+        if std::mem::take(&mut before.stale) {
+            for &weight in &before.weights {
+                let from = compiled.plan.weights.view(weight).places();
+                let to = tape.compiled.plan.weights.view(weight).places();
+                let (from_values, to_values) = (of.weights.as_slice(), tape.weights.as_mut_slice());
+                from.zip(to).for_each(|(from, to)| to_values[to] = from_values[from]);
+            }
+            tape.weights_changed();
         }
-        tape.weights_changed();
         let outputs = adjoint.outputs();
         let outputs = &outputs[outputs.len() - before.errors.len()..];
         let known = before.depth.min(frames);

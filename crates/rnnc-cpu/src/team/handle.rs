@@ -1,6 +1,6 @@
-//! One team for all who want as many workers, whoever calls from whichever thread.
+//! One team for all that want the same number of workers, from whichever thread they call.
 //!
-//! A team has one run at a time. Who comes while it runs for another does all shares itself, on its own thread: results are the
+//! A team has one run at a time. Whoever comes while it runs for another does all shares itself, on its own thread: results are the
 //! same to the bit, nobody waits for a lock, and no two runs can wait for each other. So does a forked process, which has
 //! none of the threads.
 
@@ -11,19 +11,23 @@ use std::sync::{Arc, Mutex, PoisonError, TryLockError, Weak};
 /// A team that is shared: see [`Team`].
 #[derive(Clone)]
 pub struct TeamHandle {
-    /// What is needed of it where it is not free.
-    shared: super::sync::Arc<Shared>,
-    team: Arc<Mutex<Team>>,
+    common: Arc<Common>,
     process: u32,
 }
 
-/// The process's teams that are in use.
+struct Common {
+    /// What is needed of the team where it is not free.
+    shared: super::sync::Arc<Shared>,
+    team: Mutex<Team>,
+}
+
+/// The process's teams that are in use, one for each number of workers that was asked for.
 static TEAMS: Mutex<Vec<Entry>> = Mutex::new(Vec::new());
 
 struct Entry {
     process: u32,
     workers: usize,
-    team: Weak<Mutex<Team>>,
+    common: Weak<Common>,
 }
 
 impl TeamHandle {
@@ -34,29 +38,29 @@ impl TeamHandle {
     /// If the system refuses a thread.
     pub fn of(workers: usize) -> io::Result<TeamHandle> {
         let mut teams = TEAMS.lock().unwrap_or_else(PoisonError::into_inner);
-        teams.retain(|entry| entry.team.strong_count() > 0);
+        teams.retain(|entry| entry.common.strong_count() > 0);
         let process = std::process::id();
         let found = teams.iter().find(|entry| (entry.process, entry.workers) == (process, workers));
-        let team = match found.and_then(|entry| entry.team.upgrade()) {
-            Some(team) => team,
+        let common = match found.and_then(|entry| entry.common.upgrade()) {
+            Some(common) => common,
             None => {
-                let team = Arc::new(Mutex::new(Team::new(workers)?));
-                teams.push(Entry { process, workers, team: Arc::downgrade(&team) });
-                team
+                let team = Team::new(workers)?;
+                let common = Arc::new(Common { shared: team.shared.clone(), team: Mutex::new(team) });
+                teams.push(Entry { process, workers, common: Arc::downgrade(&common) });
+                common
             }
         };
-        let shared = team.lock().unwrap_or_else(PoisonError::into_inner).shared.clone();
-        Ok(TeamHandle { shared, team, process })
+        Ok(TeamHandle { common, process })
     }
 
     /// How many workers there are, the caller included.
     pub fn size(&self) -> usize {
-        self.shared.inside.count
+        self.common.shared.inside.count
     }
 
     /// [`Team::alone`]
     pub fn alone(&self, job: Job<'_>) {
-        self.shared.by_one(job);
+        self.common.shared.by_one(job);
     }
 
     /// [`Team::share`], or all shares on the caller's thread where the team runs for another.
@@ -69,7 +73,7 @@ impl TeamHandle {
             return self.alone(job);
         }
         if self.process == std::process::id() {
-            match self.team.try_lock() {
+            match self.common.team.try_lock() {
                 Ok(mut team) => return team.share(experience, kind, work, job),
                 // Whoever panicked in it has left it ready for the next.
                 Err(TryLockError::Poisoned(team)) => {
@@ -78,6 +82,6 @@ impl TeamHandle {
                 Err(TryLockError::WouldBlock) => {}
             }
         }
-        self.shared.all_shares(&Watch::none(), job);
+        self.common.shared.all_shares(&Watch::none(), job);
     }
 }

@@ -24,7 +24,7 @@ pub(super) struct Memory {
     pub values: Address,
     weights: Address,
     gradients: Address,
-    /// The optimizer's, one behind the other.
+    /// The optimizer's, one after another.
     slots: Address,
     /// Bytes of each.
     slot_bytes: u64,

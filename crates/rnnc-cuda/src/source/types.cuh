@@ -7,7 +7,7 @@ struct Args {
     float* values;        // the plan's buffers
     float* weights;       // the flat weights
     float* gradients;     // the flat gradients
-    float* slots;         // the optimizer's, one behind the other
+    float* slots;         // the optimizer's, one after another
     float* scratch;       // copies of rows, partial sums
     const u32* since_reset;      // [window, streams]: frames since the last reset
     const u32* ahead;     // [window, streams]: frames until the next reset, or the window's end

@@ -95,7 +95,7 @@ impl Plan {
             self.flat(leaf.from, map.len.div_ceil(leaf.times))?;
         }
         for instruction in &map.program.instructions {
-            // Registers are tiles that lie one behind the other: what an instruction reads comes before what it writes.
+            // Registers are tiles that lie one after another: what an instruction reads comes before what it writes.
             let ordered = instruction.writes().is_none_or(|to| instruction.reads().all(|from| from < to));
             must(ordered, || format!("{instruction:?} reads a later register"))?;
         }

@@ -34,7 +34,7 @@ impl Rule<2, 4, 7> for AdamW {
         slots: [N; 2],
         [rate, beta1, rest1, beta2, rest2, epsilon, decay]: [N; 7],
     ) -> (N, [N; 2]) {
-        // 1 - decay is a number that single precision rounds by as much as decays are small; decay is none.
+        // Not (1 - decay) * weight: single precision would round 1 - decay by as much as a small decay is.
         let decayed = weight - decay * weight;
         Adam::step(decayed, gradient, slots, [rate, beta1, rest1, beta2, rest2, epsilon])
     }

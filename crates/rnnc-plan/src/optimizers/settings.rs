@@ -16,7 +16,7 @@ use thiserror::Error;
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct OptimizerSettings {
     optimizer: Optimizer,
-    /// Those of all settings in the rule's order; 0 behind the last.
+    /// Those of all settings in the rule's order; 0 after the last.
     values: [f64; MOST_VALUES],
 }
 
@@ -124,7 +124,7 @@ impl OptimizerSettings {
         self.optimizer.conflict(&self.values).map_or(Ok(()), |conflict| Err(SettingError::Conflict(conflict)))
     }
 
-    /// The numbers of a step (counted from 1), one for each of [`Optimizer::numbers`]; 0 behind the last.
+    /// The numbers of a step (counted from 1), one for each of [`Optimizer::numbers`]; 0 after the last.
     pub fn at_step(&self, learning_rate: f64, step: u64) -> [f64; super::MOST_NUMBERS] {
         self.optimizer.at_step(&self.values, learning_rate, step)
     }

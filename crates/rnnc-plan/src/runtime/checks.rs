@@ -8,7 +8,7 @@ use super::update::Update;
 use super::values::{NO_SYMBOL, ParameterArray, Values, ValuesMut};
 use crate::ir::Plan;
 use crate::optimizers::SettingError;
-use rnnc_graph::{Graph, Layer, LayerId, LayerKind, Output, StateAdjoint, WeightId, state_vectors};
+use rnnc_graph::{Graph, Layer, LayerId, LayerKind, Output, StateAdjoint, StateVector, WeightId};
 
 impl Plan {
     /// Checks streams, window and step. `executor` is whose config it is.
@@ -146,13 +146,12 @@ impl Plan {
         if gradients.is_empty() {
             return Ok(());
         }
-        self.check_state_trained()?;
-        let vectors: Vec<(LayerId, usize)> = state_vectors(&self.forward).collect();
-        let names = vectors.iter().map(|&(id, _)| &*self.forward.layer_at(id).name);
+        let vectors = &self.check_state_trained()?.vectors;
+        let names = vectors.iter().map(|vector| &*self.forward.layer_at(vector.layer).name);
         check_count("state gradients", names, gradients.len())?;
-        for (&(id, depth), values) in vectors.iter().zip(gradients) {
+        for (vector, values) in vectors.iter().zip(gradients) {
             if let Some(values) = *values {
-                check_numbers(self.forward.layer_at(id), depth, config.streams, values)?;
+                check_numbers(self.forward.layer_at(vector.layer), vector.depth, config.streams, values)?;
             }
         }
         Ok(())
@@ -167,13 +166,12 @@ impl Plan {
         vector: usize,
         frames: usize,
     ) -> Result<(LayerId, usize), ExecutorError> {
-        self.check_state_trained()?;
-        let mut vectors = state_vectors(&self.forward);
-        let count = state_vectors(&self.forward).count();
-        let found = vectors.nth(vector).ok_or_else(|| no_such("the state vector's number", vector, count))?;
+        let vectors = &self.check_state_trained()?.vectors;
+        let no_such = || no_such("the state vector's number", vector, vectors.len());
+        let StateVector { layer, depth, .. } = *vectors.get(vector).ok_or_else(no_such)?;
         match frames {
             0 => Err(ExecutorError::Order("there was no backward call since the last forward call")),
-            _ => Ok(found),
+            _ => Ok((layer, depth)),
         }
     }
 

@@ -133,7 +133,7 @@ impl ExecutorError {
 
     /// Of executors that compute no gradients of the state.
     pub fn no_state_gradients(executor: &'static str) -> ExecutorError {
-        let what = "gradients of the state; the reference executor does".into();
+        let what = "gradients of the state; the cpu and the reference executor can".into();
         ExecutorError::Unsupported { executor, what }
     }
 

@@ -74,8 +74,8 @@ pub trait Executor: Send {
         output_gradients: &[Option<Values<'_>>],
     ) -> Result<(), ExecutorError>;
 
-    /// [`backward`](Executor::backward) of a scalar that depends on the state too that the last forward call left, and of which
-    /// these are the gradients: one `[depth, B, N]` for each of the network's [`state_vectors`](rnnc_graph::state_vectors),
+    /// [`backward`](Executor::backward) where the scalar depends on the state that the last forward call left, too; with its
+    /// gradients with respect to that: one `[depth, B, N]` for each of the network's [`state_vectors`](rnnc_graph::state_vectors),
     /// oldest frame first; `None` is zeros, and so is no array at all. Only for plans made with state gradients.
     ///
     /// # Errors

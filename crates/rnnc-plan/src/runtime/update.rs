@@ -62,7 +62,7 @@ impl Update {
         }
     }
 
-    /// The numbers of the step, in the order of [`Optimizer::numbers`](crate::Optimizer::numbers); 0 behind the last.
+    /// The numbers of the step, in the order of [`Optimizer::numbers`](crate::Optimizer::numbers); 0 after the last.
     pub fn numbers(&self) -> [f64; MOST_NUMBERS] {
         self.optimizer.at_step(self.learning_rate, self.step)
     }

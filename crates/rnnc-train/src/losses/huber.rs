@@ -1,4 +1,4 @@
-//! huber: half the square of output - target where that is at most 1, and its magnitude less a half beyond, as PyTorch's
+//! huber: half the square of output - target where its magnitude is at most 1, and the magnitude minus 1/2 elsewhere, as PyTorch's
 //! `HuberLoss` (delta 1; Huber 1964).
 
 use super::rule::{Form, Rule, product, sum};

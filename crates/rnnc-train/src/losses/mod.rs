@@ -17,8 +17,8 @@ macro_rules! losses {
     ($($file:ident :: $rule:ident,)*) => {
         $(mod $file;)*
 
-        /// What is made small, as a mean over frames. Those of vectors are the mean over units: the target has the output's size, and a
-        /// unit without one, which is NaN, counts as 0.
+        /// What training minimizes, as a mean over frames. Losses of vectors are means over units: the target has the output's size,
+        /// and a unit whose target is missing (NaN) counts as 0.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         #[allow(missing_docs)] // each is the loss of that name
         pub enum Loss {
@@ -45,7 +45,7 @@ macro_rules! losses {
                 }
             }
 
-            /// Whether it is told in bits beside nats.
+            /// Whether it is reported in bits as well as in nats.
             pub fn is_in_bits(self) -> bool {
                 match self {
                     $(Loss::$rule => <$file::$rule as Rule>::IN_BITS,)*
@@ -318,7 +318,7 @@ mod tests {
             let (found, _) = values(loss, &output, &target);
             assert!((found - expected).abs() < 1e-12, "{}: {found}, not {expected}", loss.name());
         }
-        // However sure the output is, what is left is told.
+        // However sure the output is, the loss that is left does not round to 0.
         let (found, _) = values(Loss::BinaryCrossEntropy, &[40.0], &[1.0]);
         assert!((found / (-40f64).exp() - 1.0).abs() < 1e-12, "{found}");
     }

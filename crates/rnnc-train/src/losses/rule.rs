@@ -10,7 +10,7 @@ pub(super) trait Rule {
     const SYNONYMS: &'static [&'static str];
     /// Of what it is, and the layers that it adds to the network: see [`Form`].
     const FORM: Form;
-    /// Whether it is told in bits beside nats.
+    /// Whether it is reported in bits as well as in nats.
     const IN_BITS: bool = false;
     /// The least and the largest target, of numbers.
     const TARGETS: (f64, f64) = (f64::NEG_INFINITY, f64::INFINITY);
@@ -21,8 +21,8 @@ pub(super) trait Rule {
     }
 }
 
-/// Of what a loss is. Each adds layers, and gives the last of them. What there is no target for never reaches the layers of the
-/// last two: NaN stands for it, and counts as 0.
+/// What a loss is a function of. Each adds layers, and returns the last of them. A unit without a target, which is NaN there,
+/// never reaches the layers of the last two: it counts as 0.
 #[derive(Clone, Copy)]
 pub(super) enum Form {
     /// Of an output and a symbol: the loss, of one unit. A symbol that is none is an input of zeros.
