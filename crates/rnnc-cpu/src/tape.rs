@@ -149,7 +149,7 @@ impl Tape {
         for range in &program.cleared {
             self.gradients.as_mut_slice()[range.clone()].fill(0.0);
         }
-        let packed = std::mem::replace(&mut self.packed_for[usize::from(backward)], true);
+        let packed = self.packed_for[usize::from(backward)];
         let shared = Shared {
             values: self.values.as_mut_ptr(),
             weights: self.weights.as_slice().as_ptr(),
@@ -208,11 +208,14 @@ impl Tape {
             pass::run(&shared, program, &worker, &mut local);
         };
         if program.alone {
-            return compiled.team.alone(&job);
+            compiled.team.alone(&job);
+        } else {
+            let kind = if backward { Work::Backward } else { Work::Forward };
+            let experience = self.experience.get_mut().unwrap_or_else(PoisonError::into_inner);
+            compiled.team.share(experience, kind, window - first, &job);
         }
-        let kind = if backward { Work::Backward } else { Work::Forward };
-        let experience = self.experience.get_mut().unwrap_or_else(PoisonError::into_inner);
-        compiled.team.share(experience, kind, window - first, &job);
+        // Not where a panic has left them half packed.
+        self.packed_for[usize::from(backward)] = true;
     }
 
     /// Computes what depends on weights alone, or, backward, adds its gradients to those of the weights.
@@ -357,20 +360,19 @@ impl Tape {
         plan.check_state_gradients(*config, state_gradients)?;
         let _flush = FlushSubnormals::begin();
         let (window, outputs) = (config.window, plan.forward.outputs().len());
-        let before = self.before.take();
-        let depth = |vector| before.as_ref().map_or(0, |before| before.depth(vector));
+        let compiled = Arc::clone(&self.compiled);
+        let vectors = compiled.plan.state_adjoint.as_ref().map_or(&[][..], |state| &state.vectors);
         // The adjoint's inputs: errors of the new frames, then of the state's last ones.
         let given = |place: usize| match place.checked_sub(outputs) {
             None => Some((output_gradients[place]?, new)),
             Some(vector) => {
                 let values = state_gradients.get(vector).copied().flatten()?;
-                let new = depth(vector).min(frames);
-                let of = depth(vector);
+                let of = vectors.get(vector)?.depth;
+                let new = of.min(frames);
                 Some((part(values, of - new, new, of), new))
             }
         };
         self.run(true, window - frames, &given);
-        self.before = before;
         if self.compiled.backward.is_some() {
             self.derive(true);
         }

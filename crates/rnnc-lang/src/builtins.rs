@@ -1,5 +1,7 @@
 //! The functions of the language: their names, how many inputs each takes, and their options.
 
+use std::borrow::Cow;
+
 use rnnc_graph::ops::{Arguments, Given, Operand};
 use rnnc_graph::{Activation, Operation};
 
@@ -33,7 +35,7 @@ pub(crate) struct Signature {
     /// Its options in their order, and whether each must be given.
     pub options: &'static [(&'static str, bool)],
     /// How a call is written, for messages.
-    pub usage: &'static str,
+    pub usage: Cow<'static, str>,
 }
 
 const MANY: usize = usize::MAX;
@@ -80,26 +82,28 @@ impl Builtin {
     }
 
     pub fn signature(self) -> Signature {
-        let (least, most, options, usage): (_, _, &'static [_], _) = match self {
-            Builtin::Apply(f) => (1, 1, &[], f.usage()),
+        let (least, most, options, usage): (_, _, &'static [_], Cow<'static, str>) = match self {
+            Builtin::Apply(f) => (1, 1, &[], Cow::Owned(format!("{}(a)", f.name()))),
             Builtin::Dense => (
                 1,
                 MANY,
                 &[("n", true), ("bias", false), ("heads", false), ("init", false)],
-                "dense(a, b; n, bias = 0, heads = 1)",
+                "dense(a, b; n, bias = 0, heads = 1)".into(),
             ),
-            Builtin::Diag => (1, 1, &[("init", false)], "diag(a)"),
-            Builtin::Param => (1, 1, &[("init", false)], "param(n; init = zeros)"),
-            Builtin::Pairs(operation) => (2, MANY, &[], usage(operation)),
-            Builtin::Vector(operation) => (1, 1, &[("groups", false)], usage(operation)),
-            Builtin::Norm(operation) => (1, 1, &[("groups", false), ("affine", false)], usage(operation)),
-            Builtin::Sum(operation) => (1, 1, &[("groups", false)], usage(operation)),
-            Builtin::Mean => (1, 1, &[("groups", false)], "mean(a; groups = 1)"),
-            Builtin::Concat => (1, MANY, &[], "concat(a, b)"),
-            Builtin::Slice => (1, 1, &[("from", true), ("to", true)], "slice(a; from, to)"),
-            Builtin::Broadcast => (1, 1, &[("n", true)], "broadcast(a; n)"),
-            Builtin::StopGradient => (1, 1, &[], "stop_gradient(a)"),
-            Builtin::Dropout(operation) => (1, 1, &[("p", true)], usage(operation)),
+            Builtin::Diag => (1, 1, &[("init", false)], "diag(a)".into()),
+            Builtin::Param => (1, 1, &[("init", false)], "param(n; init = zeros)".into()),
+            Builtin::Pairs(operation) => (2, MANY, &[], usage(operation).into()),
+            Builtin::Vector(operation) => (1, 1, &[("groups", false)], usage(operation).into()),
+            Builtin::Norm(operation) => {
+                (1, 1, &[("groups", false), ("affine", false)], usage(operation).into())
+            }
+            Builtin::Sum(operation) => (1, 1, &[("groups", false)], usage(operation).into()),
+            Builtin::Mean => (1, 1, &[("groups", false)], "mean(a; groups = 1)".into()),
+            Builtin::Concat => (1, MANY, &[], "concat(a, b)".into()),
+            Builtin::Slice => (1, 1, &[("from", true), ("to", true)], "slice(a; from, to)".into()),
+            Builtin::Broadcast => (1, 1, &[("n", true)], "broadcast(a; n)".into()),
+            Builtin::StopGradient => (1, 1, &[], "stop_gradient(a)".into()),
+            Builtin::Dropout(operation) => (1, 1, &[("p", true)], usage(operation).into()),
         };
         Signature { least, most, options, usage }
     }

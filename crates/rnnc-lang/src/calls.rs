@@ -58,14 +58,14 @@ impl<'t> Expander<'t> {
                 format!("{}{more} inputs", signature.least)
             };
             let place = call.arguments.get(signature.most).map_or(call.name.span, |argument| argument.span);
-            return Err(wrong_inputs(call, place, &wanted, signature.usage));
+            return Err(wrong_inputs(call, place, &wanted, &signature.usage));
         }
         let names: Vec<&'static str> = signature.options.iter().map(|&(name, _)| name).collect();
         let values = matched(call.name, &names, &call.options)?;
         if let Some((&(name, _), _)) =
             signature.options.iter().zip(&values).find(|((_, needed), v)| *needed && v.is_none())
         {
-            return Err(missing_option(call, name, signature.usage));
+            return Err(missing_option(call, name, &signature.usage));
         }
         let given = Given { names, values };
         // Numbered before the arguments are: calls count in the order in which their names are written.

@@ -82,7 +82,7 @@ rejected! {
 rejected! {
     too_many_inputs_of_a_cell_are_marked: "network n {\n    input x : vector(3)\n    y = lstm(x, 256)\n    output y\n}";
     too_few_inputs_of_a_cell_are_told: "network n {\n    input x : vector(3)\n    y = lstm(; 256)\n    output y\n}";
-    too_many_inputs_of_a_function_are_marked: "network n {\n    input x : vector(3)\n    y = tanh(x, x)\n    output y\n}";
+    too_many_inputs_of_a_function_are_marked: "network n {\n    input x : vector(3)\n    y = relu(x, x)\n    output y\n}";
     too_few_inputs_of_a_function_are_told: "network n {\n    input x : vector(3)\n    y = max(x)\n    output y\n}";
     a_parameter_has_one_size: "network n {\n    input x : vector(3)\n    w = param(3, 3)\n    output w\n}";
     a_parameter_has_a_size: "network n {\n    input x : vector(3)\n    w = param(; zeros)\n    output w\n}";

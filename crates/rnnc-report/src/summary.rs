@@ -540,3 +540,14 @@ fn percent(share: f64) -> String {
         p => format!("{p:.0}{GLUE}%"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{GLUE, percent};
+
+    #[test]
+    fn a_share_is_neither_less_than_none_nor_all_unless_it_is() {
+        let figures = [-1e-17, 0.0, 0.5, 0.9996, 1.0].map(|share| percent(share).replace(GLUE, " "));
+        assert_eq!(figures, ["0 %", "0 %", "50 %", "100.0 %", "all"]);
+    }
+}

@@ -405,6 +405,26 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn a_checkpoint_of_a_version_that_had_other_names_is_read() {
+        let (_kept, path) = saved();
+        changed(&path, "\"version\":3", "\"version\":2");
+        changed(&path, ",\"optimizer\":\"adam\"", "");
+        changed(&path, "\"identity\":", "\"facts\":");
+        changed(&path, "\"since_reset\":", "\"ages\":");
+        assert_eq!(Checkpoint::load(&path, &graph("w")).unwrap(), checkpoint());
+    }
+
+    #[test]
+    fn an_array_of_the_optimizer_that_is_missing_is_not_taken_for_a_weight() {
+        let (_kept, path) = saved();
+        let mut file = TensorFile::read(&path).unwrap();
+        file.tensors.remove("moment2/w").unwrap();
+        file.write(&path, Precision::Lossless).unwrap();
+        let error = Checkpoint::load(&path, &graph("w")).unwrap_err().to_string();
+        assert!(error.contains("what adam keeps of each weight, `moment2/WEIGHT`"), "{error}");
+    }
+
+    #[test]
     fn slots_stand_under_the_names_of_the_optimizer() {
         let (_kept, path) = saved();
         for optimizer in Optimizer::ALL {

@@ -129,7 +129,9 @@ impl Wanted {
         if self.target {
             expected.push_str(" in frames whose loss counts (`mask` says which do)");
         }
-        Err(array.error(&expected, format!("{} at {:?}", values[place], index_of(place, array.shape()))).into())
+        Err(array
+            .error(&expected, format!("{} at {:?}", values[place], index_of(place, array.shape())))
+            .into())
     }
 
     /// Appends an array's frames, sequence by sequence: `streams` of them lie side by side in it.
@@ -320,6 +322,34 @@ mod tests {
         );
     }
 
+    /// The target of four frames, of which a mask leaves out the second.
+    fn masked(target: [f32; 4], loss: Loss) -> Result<Sequences, TrainError> {
+        let arrays = [
+            floats("x", &[4, 1, 2]),
+            Array::new("target", &[4, 1, 1], Elements::F32(target.to_vec())),
+            Array::new("mask", &[4, 1], Elements::Booleans(vec![true, false, true, true])),
+        ];
+        read(&arrays, loss)
+    }
+
+    #[test]
+    fn a_target_that_no_loss_counts_may_be_anything() {
+        for anything in [f32::NAN, f32::INFINITY, -7.0] {
+            masked([0.0, anything, 1.0, 0.5], Loss::BinaryCrossEntropy).unwrap();
+        }
+        let error = masked([0.0, 0.0, f32::NAN, 0.0], Loss::MeanSquaredError).unwrap_err().to_string();
+        assert!(error.contains("`mask` says which do") && error.contains("NaN at [2, 0, 0]"), "{error}");
+    }
+
+    #[test]
+    fn a_target_that_the_loss_is_not_for_is_refused_with_its_place() {
+        masked([3.0, 0.0, -2.0, 0.0], Loss::MeanSquaredError).unwrap();
+        for wrong in [-0.5, 1.0001, 7.0] {
+            let error = masked([0.0, 0.0, 1.0, wrong], Loss::BinaryCrossEntropy).unwrap_err().to_string();
+            assert!(error.contains("numbers from 0 to 1") && error.contains("at [3, 0, 0]"), "{error}");
+        }
+    }
+
     #[test]
     fn a_list_of_sequences_of_any_lengths_is_read_in_order() {
         let arrays = [
@@ -372,7 +402,7 @@ mod tests {
         let bad = Array::new("target", &[1, 1, 1], Elements::F64(vec![f64::NAN]));
         assert_eq!(
             error(&[floats("x", &[1, 1, 2]), bad]),
-            "array `target`: expected finite numbers, found NaN at [0, 0, 0]"
+            "array `target`: expected finite numbers in frames whose loss counts (`mask` says which do), found NaN at [0, 0, 0]"
         );
     }
 

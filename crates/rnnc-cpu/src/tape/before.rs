@@ -68,11 +68,6 @@ impl Before {
         })
     }
 
-    /// How many frames a vector of the state has.
-    pub fn depth(&self, vector: usize) -> usize {
-        self.vectors[vector].depth
-    }
-
     /// The gradient of a vector of the state: `[depth, B, N]`.
     pub fn gradient(&self, vector: usize) -> &[f32] {
         &self.vectors[vector].gradient

@@ -36,14 +36,14 @@ impl PlanOptions {
         PlanOptions { gradients: true, ..PlanOptions::inference(streams, frames) }
     }
 
-    /// Ask for the gradients of vector inputs too.
+    /// With the gradients of vector inputs too.
     pub fn with_input_gradients(self) -> PlanOptions {
-        PlanOptions { input_gradients: true, ..self }
+        PlanOptions { gradients: true, input_gradients: true, ..self }
     }
 
-    /// Ask for the gradients of the state too.
+    /// With the gradients of the state too.
     pub fn with_state_gradients(self) -> PlanOptions {
-        PlanOptions { state_gradients: true, ..self }
+        PlanOptions { gradients: true, state_gradients: true, ..self }
     }
 }
 

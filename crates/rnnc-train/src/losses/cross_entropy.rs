@@ -31,7 +31,9 @@ fn layers(graph: &mut Graph, output: LayerId, target: LayerId) -> LayerId {
 /// The softmax that a layer is, or is another name of.
 pub(crate) fn softmax_behind(network: &Graph, output: LayerId) -> Option<&'static str> {
     behind(network, output, |layer| match layer.kind {
-        LayerKind::Operation(op @ (Operation::Softmax { .. } | Operation::LogSoftmax { .. })) => Some(op.name()),
+        LayerKind::Operation(op @ (Operation::Softmax { .. } | Operation::LogSoftmax { .. })) => {
+            Some(op.name())
+        }
         _ => None,
     })
 }
