@@ -12,10 +12,11 @@
 //! | [`recurrence`] | the states of a scan |
 //! | [`numbers`] | how packed weights are kept: in single precision, or in half the bytes |
 //! | [`pack`] | weights in the order in which products read them |
+//! | [`panel`] | the packed order itself |
 //! | [`skinny`] | products of rows with packed weights: a loop's few rows, and some at a time of all frames |
 //! | [`direct`] | the same with weights as they lie, for one or two rows |
 //! | [`outer`] | gradients of weights: sums of outer products over all frames |
-//! | [`tile`] | how workers share such a gradient |
+//! | [`matrix_block`] | how workers share such a gradient |
 //! | [`optimizer`] | an optimizer's step |
 //!
 //! Kernels check nothing they could not check cheaply: each says what it asks of its arguments. None
