@@ -134,7 +134,7 @@ impl Plan {
     }
 
     /// Checks the gradients of the state that a window leaves: none, or one array or none for each of the network's
-    /// [`state_vectors`].
+    /// [`state_vectors`](rnnc_graph::state_vectors).
     ///
     /// # Errors
     /// A plan without state gradients; a wrong number of arrays; an array of the wrong length or type.
