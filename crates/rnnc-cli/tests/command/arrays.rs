@@ -28,9 +28,9 @@ fn a_run_split_in_two_equals_the_whole() {
             );
         }
         let mut end = ArrayFile::open(sandbox.path("split_end.npz")).unwrap();
-        assert_eq!(end.read("age").unwrap().elements(), &Elements::Integers(vec![9, 4]));
+        assert_eq!(end.read("since_reset").unwrap().elements(), &Elements::Integers(vec![9, 4]));
         assert_eq!(end.read("g").unwrap().shape(), [2, STREAMS, 3]);
-        assert_eq!(end.names(), ["age", "g", "h.c", "h.h"]);
+        assert_eq!(end.names(), ["g", "h.c", "h.h", "since_reset"]);
     }
 }
 

@@ -304,25 +304,34 @@ fn a_state_of_other_layers_or_sizes_is_refused_by_name() {
     sandbox.write_arrays("in.npz", &Sandbox::inputs(0, FRAMES));
     let zeros = |shape: [usize; 3]| Elements::F32(vec![0.0; shape.iter().product()]);
     let array = |name: &str, shape: [usize; 3]| Array::new(name, &shape, zeros(shape));
-    let since_reset =
-        |since_reset: Vec<i64>| Array::new("age", &[since_reset.len()], Elements::Integers(since_reset));
+    let counts = |name: &str, counts: Vec<i64>| Array::new(name, &[counts.len()], Elements::Integers(counts));
+    let since_reset = |frames: Vec<i64>| counts("since_reset", frames);
     let good =
         [array("h.h", [1, 2, 4]), array("h.c", [1, 2, 4]), array("g", [2, 2, 3]), since_reset(vec![3, 0])];
     let command = format!("{RUN} --state-in state.npz");
     sandbox.write_arrays("state.npz", &good);
+    sandbox.succeeds(&command);
+    // As older versions called it.
+    let mut old = good.clone();
+    old[3] = counts("age", vec![3, 0]);
+    sandbox.write_arrays("state.npz", &old);
     sandbox.succeeds(&command);
 
     let cases = [
         (2, array("g", [1, 2, 3]), "array `g`: expected shape [2, 2, 3], found shape [1, 2, 3]"),
         (2, array("g", [2, 3, 3]), "array `g`: expected shape [2, 2, 3], found shape [2, 3, 3]"),
         (0, array("h.h", [1, 2, 5]), "array `h.h`: expected shape [1, 2, 4], found shape [1, 2, 5]"),
-        (3, since_reset(vec![1]), "array `age`: expected shape [2], found shape [1]"),
-        (3, since_reset(vec![1, -1]), "array `age`: expected a number of frames, at least 0, found -1"),
+        (3, since_reset(vec![1]), "array `since_reset`: expected shape [2], found shape [1]"),
+        (
+            3,
+            since_reset(vec![1, -1]),
+            "array `since_reset`: expected a number of frames, at least 0, found -1",
+        ),
         (
             1,
             array("h.o", [1, 2, 4]),
-            "array `h.o`: expected the layers that the network reads with a delay, and `age` (`h.c`, `h.h`, `g`, `age`), \
-             found an array of another name (did you mean `h.c`?)",
+            "array `h.o`: expected the layers that the network reads with a delay, and `since_reset` (`h.c`, `h.h`, `g`, \
+             `since_reset`), found an array of another name (did you mean `h.c`?)",
         ),
     ];
     for (place, array, message) in cases {

@@ -1,6 +1,7 @@
 //! abs: |x|; at 0 its derivative is 0.
 
-use super::{DerivativeReads, Number, Rule};
+use super::number::Number;
+use super::rule::{DerivativeReads, Rule};
 
 /// |x|; at 0 its derivative is 0.
 pub struct Abs;

@@ -1,6 +1,7 @@
 //! cos: The cosine.
 
-use super::{DerivativeReads, Number, Rule};
+use super::number::Number;
+use super::rule::{DerivativeReads, Rule};
 
 /// The cosine.
 pub struct Cos;

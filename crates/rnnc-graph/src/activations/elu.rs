@@ -1,6 +1,7 @@
 //! elu: x where it is positive, else e^x - 1 (Clevert, Unterthiner & Hochreiter 2016).
 
-use super::{DerivativeReads, Number, Rule};
+use super::number::Number;
+use super::rule::{DerivativeReads, Rule};
 
 /// x where it is positive, else e^x - 1 (Clevert, Unterthiner & Hochreiter 2016).
 pub struct Elu;

@@ -1,6 +1,7 @@
 //! exp: e^x.
 
-use super::{DerivativeReads, Number, Rule};
+use super::number::Number;
+use super::rule::{DerivativeReads, Rule};
 
 /// e^x.
 pub struct Exp;

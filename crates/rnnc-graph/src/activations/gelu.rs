@@ -1,6 +1,7 @@
 //! gelu: x times the probability of a standard normal value below x: the exact one (Hendrycks & Gimpel 2016).
 
-use super::{DerivativeReads, Number, Rule};
+use super::number::Number;
+use super::rule::{DerivativeReads, Rule};
 
 /// x times the probability of a standard normal value below x: the exact one (Hendrycks & Gimpel 2016).
 pub struct Gelu;

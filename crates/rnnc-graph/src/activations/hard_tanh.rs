@@ -1,6 +1,7 @@
 //! hard_tanh: x between -1 and 1; at the kinks its derivative is 0.
 
-use super::{DerivativeReads, Number, Rule};
+use super::number::Number;
+use super::rule::{DerivativeReads, Rule};
 
 /// x between -1 and 1; at the kinks its derivative is 0.
 pub struct HardTanh;

@@ -1,6 +1,7 @@
 //! identity: x itself.
 
-use super::{DerivativeReads, Number, Rule};
+use super::number::Number;
+use super::rule::{DerivativeReads, Rule};
 
 /// x itself.
 pub struct Identity;

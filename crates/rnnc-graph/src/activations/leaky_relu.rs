@@ -1,6 +1,7 @@
 //! leaky_relu: x where it is positive, else 0.01 x; at 0 its derivative is 0.01.
 
-use super::{DerivativeReads, Number, Rule};
+use super::number::Number;
+use super::rule::{DerivativeReads, Rule};
 
 /// x where it is positive, else 0.01 x; at 0 its derivative is 0.01.
 pub struct LeakyRelu;

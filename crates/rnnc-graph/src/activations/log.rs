@@ -1,6 +1,7 @@
 //! log: The natural logarithm; of 0 -infinity, of less NaN.
 
-use super::{DerivativeReads, Number, Rule};
+use super::number::Number;
+use super::rule::{DerivativeReads, Rule};
 
 /// The natural logarithm; of 0 -infinity, of less NaN.
 pub struct Log;

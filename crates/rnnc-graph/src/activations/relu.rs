@@ -1,6 +1,7 @@
 //! relu: x where it is positive, else 0; at 0 its derivative is 0.
 
-use super::{DerivativeReads, Number, Rule};
+use super::number::Number;
+use super::rule::{DerivativeReads, Rule};
 
 /// x where it is positive, else 0; at 0 its derivative is 0.
 pub struct Relu;

@@ -1,6 +1,7 @@
 //! sigmoid: 1 / (1 + e^-x).
 
-use super::{DerivativeReads, Number, Rule};
+use super::number::Number;
+use super::rule::{DerivativeReads, Rule};
 
 /// 1 / (1 + e^-x).
 pub struct Sigmoid;

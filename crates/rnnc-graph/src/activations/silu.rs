@@ -1,6 +1,7 @@
 //! silu: x / (1 + e^-x), also called swish.
 
-use super::{DerivativeReads, Number, Rule};
+use super::number::Number;
+use super::rule::{DerivativeReads, Rule};
 
 /// x / (1 + e^-x), also called swish.
 pub struct Silu;

@@ -1,6 +1,7 @@
 //! sin: The sine.
 
-use super::{DerivativeReads, Number, Rule};
+use super::number::Number;
+use super::rule::{DerivativeReads, Rule};
 
 /// The sine.
 pub struct Sin;

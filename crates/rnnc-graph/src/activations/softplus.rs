@@ -1,6 +1,7 @@
 //! softplus: ln(1 + e^x).
 
-use super::{DerivativeReads, Number, Rule};
+use super::number::Number;
+use super::rule::{DerivativeReads, Rule};
 
 /// ln(1 + e^x).
 pub struct Softplus;

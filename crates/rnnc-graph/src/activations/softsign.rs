@@ -1,6 +1,7 @@
 //! softsign: x / (1 + |x|).
 
-use super::{DerivativeReads, Number, Rule};
+use super::number::Number;
+use super::rule::{DerivativeReads, Rule};
 
 /// x / (1 + |x|).
 pub struct Softsign;

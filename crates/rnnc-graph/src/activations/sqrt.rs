@@ -1,6 +1,7 @@
 //! sqrt: The square root; of less than 0 NaN.
 
-use super::{DerivativeReads, Number, Rule};
+use super::number::Number;
+use super::rule::{DerivativeReads, Rule};
 
 /// The square root; of less than 0 NaN.
 pub struct Sqrt;

@@ -1,6 +1,7 @@
 //! square: x^2.
 
-use super::{DerivativeReads, Number, Rule};
+use super::number::Number;
+use super::rule::{DerivativeReads, Rule};
 
 /// x^2.
 pub struct Square;

@@ -1,6 +1,7 @@
 //! tanh: The hyperbolic tangent.
 
-use super::{DerivativeReads, Number, Rule};
+use super::number::Number;
+use super::rule::{DerivativeReads, Rule};
 
 /// The hyperbolic tangent.
 pub struct Tanh;
