@@ -4,7 +4,7 @@ use super::Team;
 use super::barrier::{Barrier, Poisoned};
 use super::sharing::Watch;
 use super::sync::Arc;
-use super::{Policy, Work};
+use super::{Experience, Policy, Work};
 use loom::cell::UnsafeCell;
 use loom::thread;
 
