@@ -1,7 +1,7 @@
 //! A plan made ready for the cores of a CPU: programs, and where everything lies. It never changes, and any number of threads
 //! may run it at a time, each with memory of its own ([`Tape`](crate::Tape)).
 
-use crate::foreseen::{Foreseen, Programs};
+use crate::foreseen::{Foreseen, Programs, Working};
 use crate::kernels::isa::Isa;
 use crate::memory::Aligned;
 use crate::places::{Ring, Target};
@@ -37,13 +37,7 @@ pub(crate) struct Sizes {
     pub values: usize,
     pub weights: usize,
     pub gradients: usize,
-    pub packed: usize,
-    pub found: usize,
-    /// Of each worker.
-    pub tiles: usize,
-    pub pointers: usize,
-    pub group: usize,
-    pub outer: usize,
+    pub working: Working,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -91,18 +85,12 @@ impl Compiled {
         let memory = foreseen.memory();
         check_available(&name, memory.total())?;
         let Foreseen { plan, schedule, placement, .. } = foreseen;
-        let Programs { forward, backward, constants, packed, found, tiles, pointers, group, outer } =
-            programs;
+        let Programs { forward, backward, constants, working } = programs;
         let sizes = Sizes {
             values: (placement.total / 4) as usize,
             weights: plan.weights.total(),
             gradients: if backward.is_some() { plan.weights.total() } else { 0 },
-            packed,
-            found,
-            tiles,
-            pointers,
-            group,
-            outer,
+            working,
         };
         let place = |(buffer, &offset): (&rnnc_plan::Buffer, &u128)| BufferPlace {
             offset: (offset / 4) as usize,

@@ -181,16 +181,17 @@ impl Executor for CpuExecutor {
         weight: WeightId,
         values: Values<'_>,
     ) -> Result<(), ExecutorError> {
+        if part == ParameterArray::Weight {
+            return self.tape.write(weight, values);
+        }
         self.plan().check_written(self.config(), part, weight, values)?;
         let places = self.plan().weights.view(weight).places();
         let to = match part {
             ParameterArray::Weight => &mut self.tape.weights,
             ParameterArray::Gradient => &mut self.tape.gradients,
             ParameterArray::Slot(slot) => &mut self.slots[slot],
-        }
-        .as_mut_slice();
-        scatter(values, places, to);
-        self.tape.weights_changed();
+        };
+        scatter(values, places, to.as_mut_slice());
         Ok(())
     }
 

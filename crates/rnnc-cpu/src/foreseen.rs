@@ -27,6 +27,12 @@ pub(crate) struct Programs {
     pub forward: Program,
     pub backward: Option<Program>,
     pub constants: Constants,
+    pub working: Working,
+}
+
+/// What programs compute with. In numbers.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Working {
     pub packed: usize,
     pub found: usize,
     /// Of each worker.
@@ -70,7 +76,8 @@ impl Foreseen {
         let of_all = bytes(&[packed, found, constants.len, plan.once.room(TILE)]);
         let own = bytes(&[tiles, group, outer, 2 * pointers]) * schedule.options.workers as u128;
         self.working = of_all + own + ResetTracker::bytes(config.streams, config.window);
-        Programs { forward, backward, constants, packed, found, tiles, pointers, group, outer }
+        let working = Working { packed, found, tiles, pointers, group, outer };
+        Programs { forward, backward, constants, working }
     }
 
     /// What running takes.

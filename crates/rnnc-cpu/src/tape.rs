@@ -8,6 +8,7 @@ mod state;
 
 use crate::compiled::{Compiled, Sizes};
 use crate::flush::FlushSubnormals;
+use crate::foreseen::Working;
 use crate::memory::{Aligned, Room, Shared};
 use crate::ops::border::{self, BufferRows};
 use crate::ops::{Local, Share, TILE, once};
@@ -56,8 +57,8 @@ pub struct Tape {
 impl Tape {
     /// Takes the memory. Weights begin as 0, every stream at its start.
     pub fn new(compiled: &Arc<Compiled>) -> Tape {
-        let Sizes { values, weights, gradients, packed, found, tiles, pointers, group, outer } =
-            compiled.sizes;
+        let Sizes { values, weights, gradients, working } = compiled.sizes;
+        let Working { packed, found, tiles, pointers, group, outer } = working;
         let local = || {
             Mutex::new(Local {
                 tiles: Aligned::new(tiles),
@@ -238,11 +239,7 @@ impl Tape {
     ) -> Result<(), ExecutorError> {
         let _flush = FlushSubnormals::begin();
         let streams = self.compiled.config.streams;
-        let expected = frames * streams * view.len;
-        if into.len() != expected {
-            let shape = format!("[{frames}, {streams}, {}]", view.len);
-            return Err(ExecutorError::Length { name: name.into(), shape, expected, found: into.len() });
-        }
+        check_len(name, &[frames, streams, view.len], into.len())?;
         let to = self.compiled.target(view);
         let start = to.base as i64 + first * (streams * to.width) as i64;
         let values = &self.values.as_slice()[start as usize..];

@@ -91,10 +91,7 @@ impl<'a> Derivation<'a> {
         if forward.connections().iter().any(second) || forward.layers().iter().any(of_adjoints) {
             return Err(GraphError::Adjoint("an adjoint network has no adjoint of its own".into()));
         }
-        let mut out = Graph::new(format!("adjoint of {}", forward.name()));
-        for weight in forward.weights() {
-            out.weight(weight.name.clone(), &weight.shape, weight.init);
-        }
+        let mut out = Graph::with_weights_of(format!("adjoint of {}", forward.name()), forward);
         out.derive_as(forward);
         let count = forward.layers().len();
         let active = active(forward, options);

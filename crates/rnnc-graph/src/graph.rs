@@ -420,6 +420,16 @@ impl Graph {
         self.derived.clone_from(&other.derived);
     }
 
+    /// The same graph, ids included, with no outputs.
+    pub fn without_outputs(&self) -> Graph {
+        Graph { outputs: Vec::new(), ..self.clone() }
+    }
+
+    /// A graph of that name with the learned weights of another, and nothing else.
+    pub fn with_weights_of(name: impl Into<String>, other: &Graph) -> Graph {
+        Graph { weights: other.weights.clone(), ..Graph::new(name) }
+    }
+
     /// Makes these layers the outputs, and leaves no inputs.
     pub(crate) fn hand_out_only(&mut self, layers: &[LayerId]) {
         self.inputs.clear();

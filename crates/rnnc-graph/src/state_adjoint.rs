@@ -76,10 +76,7 @@ impl StateReads {
 
     /// The network of these reads. What it takes becomes outputs of the adjoint.
     pub fn adjoint(self, forward: &Graph, adjoint: &mut Graph) -> StateAdjoint {
-        let mut graph = Graph::new(format!("state adjoint of {}", forward.name()));
-        for weight in forward.weights() {
-            graph.weight(weight.name.clone(), &weight.shape, weight.init);
-        }
+        let mut graph = Graph::with_weights_of(format!("state adjoint of {}", forward.name()), forward);
         let mut errors: HashMap<LayerId, LayerId> = HashMap::new();
         for &StateRead { error, .. } in &self.0 {
             errors.entry(error).or_insert_with(|| {

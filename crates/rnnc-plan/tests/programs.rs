@@ -1,14 +1,11 @@
 //! What programs compute, evaluated in double precision, is what the layers say.
 
 use proptest::prelude::*;
-use rnnc_graph::ops::{Binary, Given, Operand};
+use rnnc_graph::ops::{Given, Operand};
 use rnnc_graph::{
-    Activation, Connect, Connection, ConnectionKind, Function, Graph, Init, LayerId, LayerKind, Operation,
-    WeightId,
+    Activation, Connect, Connection, ConnectionKind, Graph, Init, LayerId, LayerKind, Operation, WeightId,
 };
-use rnnc_plan::{
-    Algebra, Flat, Floats, Interpreter, MapLeaf, OnceLeaf, OnceStep, Op, Plan, PlanOptions, View,
-};
+use rnnc_plan::{Flat, Floats, Interpreter, MapLeaf, OnceLeaf, OnceStep, Op, Plan, PlanOptions, View};
 
 /// Units of all layers; an input has as many, or half.
 const UNITS: usize = 4;
@@ -96,25 +93,7 @@ struct Unit<'a> {
     unit: usize,
 }
 
-impl Algebra for Unit<'_> {
-    type Number = f64;
-
-    fn number(&mut self, value: f64) -> f64 {
-        Floats.number(value)
-    }
-
-    fn apply(&mut self, function: Function, from: f64) -> f64 {
-        Floats.apply(function, from)
-    }
-
-    fn binary(&mut self, op: Binary, a: f64, b: f64) -> f64 {
-        Floats.binary(op, a, b)
-    }
-
-    fn mul_add(&mut self, a: f64, b: f64, c: f64) -> f64 {
-        Floats.mul_add(a, b, c)
-    }
-}
+impl Floats for Unit<'_> {}
 
 impl Interpreter<MapLeaf> for Unit<'_> {
     fn leaf(&mut self, leaf: &MapLeaf) -> f64 {

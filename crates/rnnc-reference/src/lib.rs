@@ -10,6 +10,7 @@
 //! - `rounding.rs`: the random errors that its numbers may get, to find what roundings do;
 //! - `order.rs`: all layers in all frames, each after what it reads;
 //! - `gradients.rs`: the gradients of the weights, from the errors that the adjoint network computed;
+//! - `before.rs`: the gradients of the state before a window; `non_finite.rs`: where numbers stop being finite;
 //! - `update.rs`: one step of an optimizer;
 //! - `executor.rs`: all of it behind the [`rnnc_plan::Executor`] trait, `borders.rs` what passes in and out.
 //!
@@ -20,9 +21,11 @@ mod borders;
 mod executor;
 mod gradients;
 mod network;
+mod non_finite;
 mod order;
 mod rounding;
 mod update;
 mod window;
 
-pub use executor::{NonFinite, NonFiniteDerivative, ReferenceExecutor};
+pub use executor::ReferenceExecutor;
+pub use non_finite::{NonFinite, NonFiniteDerivative};

@@ -20,10 +20,7 @@ impl Frozen {
 }
 
 fn copy(graph: &Graph, frozen: bool) -> Graph {
-    let mut out = Graph::new(graph.name());
-    for weight in graph.weights() {
-        out.weight(&*weight.name, &weight.shape, weight.init);
-    }
+    let mut out = Graph::with_weights_of(graph.name(), graph);
     for layer in graph.layers() {
         out.add_layer(layer.clone());
     }

@@ -89,7 +89,7 @@ fn release(free: &mut Vec<usize>, arguments: &[Argument], last: &[Option<usize>]
     done.extend(step.writes().filter(|&to| last[to].is_none()));
     free.extend(done.into_iter().filter_map(|register| match arguments[register] {
         Argument::Tile(at) => Some(at),
-        _ => None,
+        Argument::Load(_) | Argument::Weight(_) | Argument::Store(_) => None,
     }));
 }
 

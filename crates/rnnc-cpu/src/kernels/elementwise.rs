@@ -41,12 +41,6 @@ multiversion! {
     pub fn dot(a: &[f32], b: &[f32]) -> f32 = dot_body;
 }
 
-/// out = c
-#[inline]
-pub fn fill(c: f32, out: &mut [f32]) {
-    out.fill(c);
-}
-
 /// Compiles a loop for every operation: `$each!(operation)` is to be one that stores the operation's value for every pair.
 macro_rules! by_operation {
     ($op:expr, $each:ident) => {

@@ -291,25 +291,7 @@ mod tests {
         stored: usize,
     }
 
-    impl Algebra for Plain {
-        type Number = f64;
-
-        fn number(&mut self, value: f64) -> f64 {
-            Floats.number(value)
-        }
-
-        fn apply(&mut self, function: Function, from: f64) -> f64 {
-            Floats.apply(function, from)
-        }
-
-        fn binary(&mut self, op: Binary, a: f64, b: f64) -> f64 {
-            Floats.binary(op, a, b)
-        }
-
-        fn mul_add(&mut self, a: f64, b: f64, c: f64) -> f64 {
-            Floats.mul_add(a, b, c)
-        }
-    }
+    impl Floats for Plain {}
 
     impl Frame for Plain {
         fn input(&mut self, input: usize) -> f64 {

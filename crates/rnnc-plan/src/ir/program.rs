@@ -302,11 +302,10 @@ impl<L: Leaf> Interpreter<L> for Program<L> {
     }
 }
 
-/// Numbers themselves.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Floats;
+/// Marks what computes with numbers themselves: that is all its [`Algebra`].
+pub trait Floats {}
 
-impl Algebra for Floats {
+impl<F: Floats> Algebra for F {
     type Number = f64;
 
     fn number(&mut self, value: f64) -> f64 {
@@ -342,25 +341,7 @@ mod tests {
         results: Vec<(usize, f64)>,
     }
 
-    impl Algebra for Kept {
-        type Number = f64;
-
-        fn number(&mut self, value: f64) -> f64 {
-            Floats.number(value)
-        }
-
-        fn apply(&mut self, function: Function, from: f64) -> f64 {
-            Floats.apply(function, from)
-        }
-
-        fn binary(&mut self, op: Binary, a: f64, b: f64) -> f64 {
-            Floats.binary(op, a, b)
-        }
-
-        fn mul_add(&mut self, a: f64, b: f64, c: f64) -> f64 {
-            Floats.mul_add(a, b, c)
-        }
-    }
+    impl Floats for Kept {}
 
     impl Interpreter<usize> for Kept {
         fn leaf(&mut self, leaf: &usize) -> f64 {

@@ -142,7 +142,7 @@ impl Loss {
         if let Some(why) = self.refuses(network, y) {
             return Err(problem(format!("output `{name}` {why}")));
         }
-        let mut graph = without_outputs(network);
+        let mut graph = network.without_outputs();
         let target = match self.takes_symbols() {
             true => graph.symbol(TARGET, size),
             false => graph.input(TARGET, size),
@@ -206,21 +206,6 @@ pub(crate) fn find_output(network: &Graph, name: Option<&str>) -> Result<usize, 
             list(&names)
         )),
     }
-}
-
-/// The same graph, ids included, with no outputs.
-fn without_outputs(network: &Graph) -> Graph {
-    let mut graph = Graph::new(network.name());
-    for weight in network.weights() {
-        graph.weight(&*weight.name, &weight.shape, weight.init);
-    }
-    for layer in network.layers() {
-        graph.add_layer(layer.clone());
-    }
-    for connection in network.connections() {
-        graph.add_connection(connection.clone());
-    }
-    graph
 }
 
 #[cfg(test)]
