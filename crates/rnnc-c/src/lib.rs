@@ -128,6 +128,20 @@ pub unsafe extern "C" fn rnnc_free(session: *mut rnnc_session) {
     }
 }
 
+/// # Safety
+/// The session is null, which has none, or of [`rnnc_load`].
+unsafe fn inputs<'a>(session: *const rnnc_session) -> &'a [Port] {
+    // SAFETY: the caller says so.
+    unsafe { session.as_ref() }.map_or(&[], |session| &session.inputs)
+}
+
+/// # Safety
+/// As [`inputs`].
+unsafe fn outputs<'a>(session: *const rnnc_session) -> &'a [Port] {
+    // SAFETY: the caller says so.
+    unsafe { session.as_ref() }.map_or(&[], |session| &session.outputs)
+}
+
 /// How many inputs the network has.
 ///
 /// # Safety
@@ -135,7 +149,7 @@ pub unsafe extern "C" fn rnnc_free(session: *mut rnnc_session) {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rnnc_inputs(session: *const rnnc_session) -> usize {
     // SAFETY: the caller says so.
-    unsafe { session.as_ref() }.map_or(0, |session| session.inputs.len())
+    unsafe { inputs(session) }.len()
 }
 
 /// How many outputs the network has.
@@ -145,7 +159,7 @@ pub unsafe extern "C" fn rnnc_inputs(session: *const rnnc_session) -> usize {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rnnc_outputs(session: *const rnnc_session) -> usize {
     // SAFETY: the caller says so.
-    unsafe { session.as_ref() }.map_or(0, |session| session.outputs.len())
+    unsafe { outputs(session) }.len()
 }
 
 /// The name of an input; null if there is none.
@@ -155,8 +169,7 @@ pub unsafe extern "C" fn rnnc_outputs(session: *const rnnc_session) -> usize {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rnnc_input_name(session: *const rnnc_session, input: usize) -> *const c_char {
     // SAFETY: the caller says so.
-    let session = unsafe { session.as_ref() };
-    session.and_then(|s| s.inputs.get(input)).map_or(ptr::null(), |port| port.name.as_ptr())
+    unsafe { inputs(session) }.get(input).map_or(ptr::null(), |port| port.name.as_ptr())
 }
 
 /// The name of an output; null if there is none.
@@ -166,8 +179,7 @@ pub unsafe extern "C" fn rnnc_input_name(session: *const rnnc_session, input: us
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rnnc_output_name(session: *const rnnc_session, output: usize) -> *const c_char {
     // SAFETY: the caller says so.
-    let session = unsafe { session.as_ref() };
-    session.and_then(|s| s.outputs.get(output)).map_or(ptr::null(), |port| port.name.as_ptr())
+    unsafe { outputs(session) }.get(output).map_or(ptr::null(), |port| port.name.as_ptr())
 }
 
 /// Numbers of an input in a frame of a stream, N; 0 for an input of symbols, and where there is none.
@@ -177,9 +189,7 @@ pub unsafe extern "C" fn rnnc_output_name(session: *const rnnc_session, output: 
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rnnc_input_size(session: *const rnnc_session, input: usize) -> usize {
     // SAFETY: the caller says so.
-    let session = unsafe { session.as_ref() };
-    let port = session.and_then(|s| s.inputs.get(input));
-    port.filter(|port| !port.symbols).map_or(0, |port| port.size)
+    unsafe { inputs(session) }.get(input).filter(|port| !port.symbols).map_or(0, |port| port.size)
 }
 
 /// How many symbols an input has; 0 for an input of numbers, and where there is none.
@@ -189,9 +199,7 @@ pub unsafe extern "C" fn rnnc_input_size(session: *const rnnc_session, input: us
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rnnc_input_symbols(session: *const rnnc_session, input: usize) -> usize {
     // SAFETY: the caller says so.
-    let session = unsafe { session.as_ref() };
-    let port = session.and_then(|s| s.inputs.get(input));
-    port.filter(|port| port.symbols).map_or(0, |port| port.size)
+    unsafe { inputs(session) }.get(input).filter(|port| port.symbols).map_or(0, |port| port.size)
 }
 
 /// Numbers of an output in a frame of a stream, N; 0 where there is none.
@@ -201,8 +209,7 @@ pub unsafe extern "C" fn rnnc_input_symbols(session: *const rnnc_session, input:
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rnnc_output_size(session: *const rnnc_session, output: usize) -> usize {
     // SAFETY: the caller says so.
-    let session = unsafe { session.as_ref() };
-    session.and_then(|s| s.outputs.get(output)).map_or(0, |port| port.size)
+    unsafe { outputs(session) }.get(output).map_or(0, |port| port.size)
 }
 
 /// Runs `frames` frames, one or more, going on from the last call. Gives 0, or -1 if it fails; then nothing has run.

@@ -109,13 +109,9 @@ impl Wanted {
         Ok(file.read_shaped(&format!("{}{end}", self.name), &shape)?)
     }
 
-    /// Refuses numbers that are not finite or out of the range, but for frames that `mask` leaves out.
-    fn check(&self, array: &Array, mask: Option<&[bool]>) -> Result<(), TrainError> {
-        if self.symbols {
-            return Ok(());
-        }
+    /// Refuses numbers of an array that are not finite or out of the range, but for frames that `mask` leaves out.
+    fn check(&self, array: &Array, values: &[f32], mask: Option<&[bool]>) -> Result<(), TrainError> {
         let (least, most) = self.range;
-        let values = array.f32s()?;
         let wrong = |(row, units): (usize, &[f32])| {
             let counts = mask.is_none_or(|mask| mask[row]);
             let is_wrong = |&x: &f32| !x.is_finite() || !(least..=most).contains(&f64::from(x));
@@ -134,8 +130,15 @@ impl Wanted {
             .into())
     }
 
-    /// Appends an array's frames, sequence by sequence: `streams` of them lie side by side in it.
-    fn append(&self, array: &Array, streams: usize, column: &mut Column) -> Result<(), TrainError> {
+    /// Appends an array's frames, sequence by sequence: `streams` of them lie side by side in it. Of those that `mask` leaves out,
+    /// numbers may be anything.
+    fn append(
+        &self,
+        array: &Array,
+        mask: Option<&[bool]>,
+        streams: usize,
+        column: &mut Column,
+    ) -> Result<(), TrainError> {
         match column {
             Column::Symbols(to) => {
                 let symbols = array.symbols(self.size, self.target)?;
@@ -144,6 +147,7 @@ impl Wanted {
             }
             Column::Numbers { size, values: to } => {
                 let values = array.f32s()?;
+                self.check(array, &values, mask)?;
                 make_room(to, values.len(), DATA)?;
                 let rows = |b| values.chunks_exact(*size).skip(b).step_by(streams);
                 to.extend((0..streams).flat_map(rows).flatten());
@@ -228,8 +232,7 @@ fn read_arrays(
         if w.target {
             mask = read_flags(file, &format!("{MASK}{end}"), &shape)?;
         }
-        w.check(&array, mask.as_deref().filter(|_| w.target))?;
-        w.append(&array, streams, column)?;
+        w.append(&array, mask.as_deref().filter(|_| w.target), streams, column)?;
     }
     let [Dimension::Size(frames), ..] = shape[..] else { return Ok((0, 0)) };
     let loss_mask = data.loss_mask.get_or_insert_default();
