@@ -366,11 +366,11 @@ loss = "cross_entropy"
     #[test]
     fn an_unknown_setting_is_named_with_its_line() {
         let error = parse(&SMALL.replace("window = 8", "windw = 8")).unwrap_err();
-        assert!(error.contains("line 9") && error.contains("unknown field `windw`"), "{error}");
+        assert!(error.contains("line 9") && error.contains("unknown setting `windw`"), "{error}");
         let error = parse(&SMALL.replace("\"text\"", "\"txt\"")).unwrap_err();
         assert!(error.contains("line 5") && error.contains("`text` or `arrays`"), "{error}");
         let error = parse(&SMALL.replace("window = 8", "")).unwrap_err();
-        assert!(error.contains("missing field `window`"), "{error}");
+        assert!(error.contains("missing `window`"), "{error}");
     }
 
     #[test]

@@ -16,7 +16,7 @@ pub(crate) fn explain<C: DeserializeOwned>(error: &toml::de::Error, text: &str) 
     }
 }
 
-/// The types of settings, in words.
+/// The reader's message in words of settings.
 fn plain(message: &str) -> String {
     let words = [
         ("expected usize", "expected a whole number, at least 0"),
@@ -24,6 +24,10 @@ fn plain(message: &str) -> String {
         ("expected f64", "expected a number"),
         ("expected a sequence", "expected a list"),
         (" as i128", ""),
+        ("wanted string or table", "expected a word in quotes"),
+        ("unknown variant", "unknown value"),
+        ("unknown field", "unknown setting"),
+        ("missing field", "missing"),
     ];
     words.iter().fold(message.to_owned(), |message, (from, to)| message.replace(from, to))
 }
@@ -64,6 +68,11 @@ fn help<C: DeserializeOwned>(error: &toml::de::Error, text: &str) -> Option<Stri
     }
     if message.starts_with("duplicate key") {
         return Some("it is there twice: leave out one".into());
+    }
+    if key == "decay" && message.starts_with("wanted string") {
+        return Some(
+            "`decay` is how the learning rate falls, \"constant\" or \"cosine\"; the decay of weights is `weight_decay`, those of an optimizer's averages `betas` or `alpha`".into(),
+        );
     }
     if message.starts_with("invalid type: string") && message.contains("boolean") {
         return Some(format!("write `{key} = true` or `{key} = false`, without quotes"));
@@ -163,6 +172,12 @@ fn of_value(key: &str, value: &str, message: &str) -> Option<String> {
 
 /// What is meant by a setting, or a section, that there is none of.
 fn of_unknown<C: DeserializeOwned>(name: &str, known: &[String]) -> Option<String> {
+    if matches!(
+        name,
+        "amsgrad" | "centered" | "dampening" | "maximize" | "foreach" | "fused" | "capturable" | "differentiable"
+    ) {
+        return Some("no optimizer here has it: leave it out".into());
+    }
     let other_name = match name {
         "lr" | "rate" | "alpha" => "learning_rate",
         "batch" | "batch_size" | "batchsize" | "minibatch" => "streams",
@@ -173,6 +188,7 @@ fn of_unknown<C: DeserializeOwned>(name: &str, known: &[String]) -> Option<Strin
         }
         "beta" | "beta1" | "beta2" => "betas",
         "eps" => "epsilon",
+        "rho" => "alpha",
         "scheduler" | "schedule" | "lr_schedule" => "decay",
         "warmup_steps" => "warmup",
         "device" | "backend" => "executor",
