@@ -157,6 +157,7 @@ impl Graph {
             function: Function::IDENTITY,
             start: Start::Zero,
             origin: None,
+            error_of: None,
         })
     }
 

@@ -90,7 +90,7 @@ impl Lowering<'_, '_> {
             return Err(too_large(self.place));
         }
         let (function, start) = (Function::IDENTITY, Start::Zero);
-        Ok(self.graph.add_layer(Layer { name, size, kind, function, start, origin: Some(span) }))
+        Ok(self.graph.add_layer(Layer { name, size, kind, function, start, origin: Some(span), error_of: None }))
     }
 
     pub fn weight(
