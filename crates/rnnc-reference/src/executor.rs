@@ -348,7 +348,10 @@ impl Executor for ReferenceExecutor {
         gradients::accumulate(&network, &around, span.clone(), &mut gradients);
         let before = before.map(|before| before.run(&network, &around, span)).transpose();
         let new = self.new_frames().start;
-        let left = order.as_ref().ok().and_then(|order| first_to_leave(&network, &around, order, &self.plan.forward));
+        let left = order
+            .as_ref()
+            .ok()
+            .and_then(|order| first_to_leave(&network, &around, order, &self.plan.forward));
         let left = left.map(|left| NonFiniteDerivative {
             frame: left.frame.and_then(|frame| frame.checked_sub(new)),
             ..left

@@ -174,7 +174,14 @@ fn of_value(key: &str, value: &str, message: &str) -> Option<String> {
 fn of_unknown<C: DeserializeOwned>(name: &str, known: &[String]) -> Option<String> {
     if matches!(
         name,
-        "amsgrad" | "centered" | "dampening" | "maximize" | "foreach" | "fused" | "capturable" | "differentiable"
+        "amsgrad"
+            | "centered"
+            | "dampening"
+            | "maximize"
+            | "foreach"
+            | "fused"
+            | "capturable"
+            | "differentiable"
     ) {
         return Some("no optimizer here has it: leave it out".into());
     }
