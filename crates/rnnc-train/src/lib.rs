@@ -15,6 +15,7 @@
 //! Files themselves are the work of [`rnnc_io`].
 
 mod batch;
+mod changes;
 mod checkpoint;
 mod config;
 mod data_files;
@@ -29,6 +30,7 @@ mod losses;
 mod observer;
 mod optimizer_keys;
 mod packing;
+mod reference;
 mod rules;
 mod run;
 mod sample;
@@ -52,6 +54,7 @@ pub use job::{Job, Summary};
 pub use lock::DirectoryLock;
 pub use losses::{Loss, LossNetwork};
 pub use observer::{Beginning, Evaluated, Event, Metrics, Observer, UpdateReport};
+pub use reference::{SettingDescription, settings, settings_page};
 pub use sample::Sampler;
 pub use sequences::{Column, Sequences, Split};
 pub use series::read_series;

@@ -5,15 +5,14 @@ use rnnc_graph::nearest;
 use rnnc_plan::Optimizer;
 use serde::de::DeserializeOwned;
 
-const SECTIONS: [&str; 4] = ["network", "data", "training", "run"];
+/// The sections of a file.
+pub(crate) const SECTIONS: [&str; 4] = ["network", "data", "training", "run"];
 
 /// The error with its line, and help. `C` is what was to be read.
 pub(crate) fn explain<C: DeserializeOwned>(error: &toml::de::Error, text: &str) -> String {
     let shown = plain(error.to_string().trim_end());
-    match help::<C>(error, text) {
-        Some(help) => format!("{shown}\n  = help: {help}"),
-        None => shown,
-    }
+    let help = help::<C>(error, text).map_or_else(String::new, |help| format!("{help}\n          "));
+    format!("{shown}\n  = help: {help}`rnnc config --reference` and docs/training.md have all settings")
 }
 
 /// The reader's message in words of settings.

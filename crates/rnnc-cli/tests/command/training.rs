@@ -373,3 +373,47 @@ fn the_example_trains() {
     sandbox.succeeds("train train.toml");
     assert!(sandbox.succeeds("generate run --length 5").starts_with("fn "));
 }
+
+#[test]
+fn the_settings_in_effect_are_settings_that_train_the_same() {
+    let sandbox = sandbox();
+    let shown = sandbox.succeeds(
+        "config train.toml --set training.seed=3 --set training.optimizer=sgd --set run.directory=other",
+    );
+    for expected in [
+        "seed = 3\n",
+        "optimizer = \"sgd\"\n",
+        "nesterov = false\n",
+        "directory = \"other\"\n",
+        "threads = 1\n",
+    ] {
+        assert!(shown.contains(expected), "{expected:?} is not in {shown}");
+    }
+    sandbox.write("shown.toml", &shown);
+    assert_eq!(sandbox.succeeds("config shown.toml"), shown);
+    sandbox.succeeds("train shown.toml");
+    sandbox.succeeds(
+        "train train.toml --set training.seed=3 --set training.optimizer=sgd --set run.directory=again",
+    );
+    let weights = |run: &str| sandbox.tensors(&format!("{run}/checkpoint.safetensors"));
+    assert_eq!(format!("{:?}", weights("other").tensors), format!("{:?}", weights("again").tensors));
+    let copy = std::fs::read_to_string(sandbox.path("again/train.toml")).unwrap();
+    assert!(copy.contains("seed = 3") && copy.contains("optimizer = \"sgd\""), "{copy}");
+}
+
+#[test]
+fn a_setting_set_wrongly_is_refused_with_what_to_write() {
+    let sandbox = sandbox();
+    for (set, expected) in [
+        ("training.windw=3", "did you mean `window`?"),
+        ("window=3", "as in `training.learning_rate`"),
+        ("training.window", "joined by `=`"),
+        ("training.window=many", "expected a whole number"),
+        ("training.window=0", "training.window"),
+        ("training.lr=1", "`rnnc config --reference`"),
+    ] {
+        let error = sandbox.fails(2, &format!("train train.toml --set {set}"));
+        assert!(error.contains(expected), "{set}: {error}");
+    }
+    assert!(!sandbox.path("run").exists());
+}
