@@ -95,7 +95,7 @@ pub struct DataConfig {
     /// The share of all frames that is watched while training: the last ones but for `test`.
     #[serde(default)]
     pub validation: f64,
-    /// The share of all frames that is reported on at the end: the last ones.
+    /// The share of all frames, the last ones, on which the best weights (or, where they are not kept, the last) are measured at the end.
     #[serde(default)]
     pub test: f64,
     /// Files and globs to validate with, instead of a share of `files`.
@@ -131,6 +131,8 @@ pub struct TrainingConfig {
     pub updates: Option<u64>,
     /// Train for so many minutes.
     pub minutes: Option<f64>,
+    /// End after so many validations (see `validate_every`) in a row that found no smaller loss; if left out, never.
+    pub patience: Option<u64>,
     /// What all random numbers follow from.
     #[serde(default = "one")]
     pub seed: u64,
@@ -197,6 +199,8 @@ pub struct RunConfig {
     pub validate_every: u64,
     /// The most sequences of the validation data that run side by side.
     pub validation_streams: usize,
+    /// Whether `best.safetensors` keeps the run as it was at the smallest loss on the validation data.
+    pub keep_best: bool,
     /// Frames of the validation data that are used, the first ones; all if left out. Of test data, always all.
     pub validation_frames: Option<usize>,
     /// Updates between checkpoints; 0: not by updates.
@@ -230,6 +234,7 @@ impl Default for RunConfig {
             validate_every: 100,
             validation_streams: 16,
             validation_frames: None,
+            keep_best: true,
             checkpoint_every: 1000,
             checkpoint_minutes: 10.0,
             sample_prompt: "\n".into(),
@@ -293,6 +298,7 @@ impl TrainingConfig {
             step: None,
             updates: None,
             minutes: None,
+            patience: None,
             seed: one(),
             loss,
             output: None,

@@ -15,6 +15,7 @@
 //! Files themselves are the work of [`rnnc_io`].
 
 mod batch;
+mod best;
 mod changes;
 mod checkpoint;
 mod config;
@@ -43,6 +44,7 @@ mod train;
 mod trainer;
 
 pub use batch::Batch;
+pub use best::{Best, Validations};
 pub use checkpoint::{About, CHECKPOINT_VERSION, Checkpoint, Progress};
 pub use config::{Config, DataConfig, DataKind, Decay, NetworkConfig, RunConfig, TrainingConfig};
 pub use data_files::DataFiles;

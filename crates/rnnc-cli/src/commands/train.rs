@@ -8,7 +8,7 @@ use crate::settings::SetArgs;
 use crate::signals::stop_on_signals;
 use clap::Args;
 use rnnc_io::read_network;
-use rnnc_train::{Config, DataKind, Job, Summary, train};
+use rnnc_train::{Best, Config, DataKind, Job, Summary, train};
 use std::io::Write;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -89,10 +89,19 @@ impl Train {
         let of_text = config.data.kind == DataKind::Text;
         let what = if summary.stopped { "stopped" } else { "done" };
         writeln!(out, "\n{what} after {} updates in {took}", summary.updates)?;
+        if summary.out_of_patience {
+            writeln!(out, "ended early: no validation found a smaller loss any more")?;
+        }
         for (data, evaluated) in [("validation", &summary.validation), ("test", &summary.test)] {
             if let Some(evaluated) = evaluated {
                 writeln!(out, "{data}: {}", evaluation(evaluated, of_text))?;
             }
+        }
+        if let Some(Best { update, .. }) = summary.best.filter(|best| best.update != summary.updates)
+            && config.run.keep_best
+        {
+            let best = summary.directory.best();
+            writeln!(out, "the best weights are those after update {update}, in {}", best.display())?;
         }
         writeln!(out, "the run is in {}", summary.directory.path().display())?;
         if summary.stopped {

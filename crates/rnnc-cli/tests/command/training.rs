@@ -56,7 +56,7 @@ fn training_ends_with_bits_per_character_and_a_sample() {
     }
     assert_eq!(
         names(&sandbox.path("run")),
-        ["checkpoint.safetensors", "metrics.jsonl", "network.rnn", "train.toml"]
+        ["best.safetensors", "checkpoint.safetensors", "metrics.jsonl", "network.rnn", "train.toml"]
     );
     assert_eq!(
         sandbox.read("run/metrics.jsonl").lines().filter(|l| l.contains("\"kind\":\"training\"")).count(),

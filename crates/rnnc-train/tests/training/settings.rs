@@ -96,7 +96,7 @@ fn each_wrong_setting_is_answered_with_what_to_write() {
     }
     let foreign = GOOD.replace("window = 8", "momentum = 0.9\nwindow = 8");
     let error = Config::parse(foreign, Path::new("")).unwrap_err();
-    assert!(!error.contains("help"), "it is said already: {error}");
+    assert!(error.contains("= help: `rnnc config --reference`"), "what to do is said already: {error}");
     let without = GOOD.replace("[network]\nfile = \"net.rnn\"\n", "");
     let error = Config::parse(without, Path::new("")).unwrap_err();
     assert!(error.contains("write a section `[network]`"), "{error}");
