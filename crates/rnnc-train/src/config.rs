@@ -82,15 +82,18 @@ pub enum DataKind {
     Text,
     /// `.npz` files of inputs and targets.
     Arrays,
+    /// Pairs of WAV files: what goes into a device, and what comes out.
+    Audio,
 }
 
 /// `[data]`: on what it is trained.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DataConfig {
-    /// What the files hold: `text`, bytes of which the target is the next one; or `arrays`, `.npz` files of inputs and targets.
+    /// What the files hold: `text`, bytes of which the target is the next one; `arrays`, `.npz` files of inputs and targets; `audio`,
+    /// pairs of WAV files.
     pub kind: DataKind,
-    /// Files and globs, as in `["src/**/*.rs"]`.
+    /// Files and globs, as in `["src/**/*.rs"]`. Of sounds, those that go in: the target of `NAME-input.wav` is `NAME-target.wav`.
     pub files: Vec<String>,
     /// The share of all frames that is watched while training: the last ones but for `test`.
     #[serde(default)]
@@ -403,7 +406,7 @@ loss = "cross_entropy"
         let error = parse(&SMALL.replace("window = 8", "windw = 8")).unwrap_err();
         assert!(error.contains("line 9") && error.contains("unknown setting `windw`"), "{error}");
         let error = parse(&SMALL.replace("\"text\"", "\"txt\"")).unwrap_err();
-        assert!(error.contains("line 5") && error.contains("`text` or `arrays`"), "{error}");
+        assert!(error.contains("line 5") && error.contains("`text`, `arrays`, `audio`"), "{error}");
         let error = parse(&SMALL.replace("window = 8", "")).unwrap_err();
         assert!(error.contains("missing `window`"), "{error}");
     }

@@ -48,6 +48,7 @@ fn help<C: DeserializeOwned>(error: &toml::de::Error, text: &str) -> Option<Stri
         let meant = match name {
             "cos" => Some("cosine"),
             "npz" | "numpy" | "array" => Some("arrays"),
+            "wav" | "sound" | "sounds" | "recordings" => Some("audio"),
             "txt" | "bytes" | "characters" => Some("text"),
             _ => None,
         };

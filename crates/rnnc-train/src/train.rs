@@ -45,7 +45,7 @@ pub fn train(job: &Job<'_>, observer: &mut dyn Observer) -> Result<Summary, Trai
         |plan: Plan, config: ExecutionConfig| (job.make)(plan, ExecutionConfig { precision, ..config });
 
     let split = read_data(job, &network)?;
-    if !split.cuts.is_empty() && config.data.kind == DataKind::Arrays && split.has_several() {
+    if !split.cuts.is_empty() && config.data.kind != DataKind::Text && split.has_several() {
         let places: Vec<String> = split.cuts.iter().map(usize::to_string).collect();
         observer.event(Event::Warning(&format!(
             "no sequence of the data begins near where `data.validation` and `data.test` say: one is cut at frame {}, and \
