@@ -133,12 +133,26 @@ fn weights_that_others_give_have_gradients_and_no_slots() {
 }
 
 #[test]
-fn a_plan_with_gradients_of_the_state_is_refused() {
+fn gradients_of_the_state_stay_on_the_device_until_they_are_asked_for() {
     let config = ExecutionConfig::new(2, 4);
     let graph = rnnc_lang::compile("one.rnn", LSTM, None).unwrap_or_else(|errors| panic!("{errors}"));
     let plan = Plan::new(&graph, PlanOptions::training(2, 4).with_state_gradients()).unwrap();
-    let error = CudaExecutor::with_driver(plan, config, Box::new(Recorder::new(device()).0)).err().unwrap();
-    assert!(error.to_string().contains("cannot run gradients of the state"), "{error}");
+    let (recorder, calls) = Recorder::new(device());
+    let mut executor = CudaExecutor::with_driver(plan, config, Box::new(recorder)).unwrap();
+    let left = [0.5; 2 * 8];
+    let errors = [None];
+    for repeat in 0..2 {
+        executor.forward(4, &[Values::F32(&[0.0; 24])], None).unwrap();
+        taken(&calls);
+        executor.backward_from(4, &errors, &[Some(Values::F32(&left)), None]).unwrap();
+        let calls = taken(&calls);
+        assert!(!calls.iter().any(|call| matches!(call, Call::Read { .. } | Call::Synchronize)), "{calls:?}");
+        let recorded = calls.iter().any(|call| matches!(call, Call::BeginRecording { .. }));
+        assert_eq!(recorded, repeat == 0, "what was recorded is replayed");
+    }
+    let mut gradient = [0.0; 2 * 8];
+    executor.state_gradient(0, ValuesMut::F32(&mut gradient)).unwrap();
+    assert!(executor.state_gradient(2, ValuesMut::F32(&mut gradient)).is_err());
 }
 
 #[test]

@@ -5,6 +5,7 @@
 
 use super::api::{self, call};
 use super::beside::Beside;
+use super::borders::Border;
 use super::cache::{Cache, Key};
 use super::clock::Events;
 use super::cublas::{Products, WORKSPACE};
@@ -19,7 +20,7 @@ use super::{
 use crate::device::Device;
 use cudarc::driver::sys::{self, CUfunction_attribute_enum as Property};
 use rnnc_plan::Precision;
-use std::ffi::{CString, c_int};
+use std::ffi::{CString, c_int, c_void};
 use std::{mem, ptr};
 
 /// A GPU. It loads NVIDIA's driver, NVRTC and cublasLt when it is made; a missing one is [`DriverError::Missing`].
@@ -207,6 +208,26 @@ impl Cuda {
         Ok(())
     }
 
+    /// Starts a kernel that takes what `given` points to.
+    fn launch_with(
+        &mut self,
+        kernel: KernelId,
+        geometry: &Geometry,
+        given: *const c_void,
+    ) -> Result<(), DriverError> {
+        self.enter()?;
+        if !self.kernel(kernel)?.fits.contains(geometry) {
+            self.admit(kernel, geometry)?;
+            self.kernels[kernel.0].fits.push(*geometry);
+        }
+        let mut attributes = Vec::new();
+        let config = self.config(geometry, &mut attributes)?;
+        // The arguments are copied before the call returns.
+        let mut arguments = [given.cast_mut()];
+        let function = self.kernels[kernel.0].function;
+        call!(cuLaunchKernelEx(&config, function, arguments.as_mut_ptr(), ptr::null_mut()))
+    }
+
     /// Ends a recording and forgets it.
     fn abandon_recording(&mut self) {
         if let Some(_turn) = self.recording.take() {
@@ -389,17 +410,16 @@ impl Driver for Cuda {
     }
 
     fn launch(&mut self, kernel: KernelId, geometry: &Geometry, args: &Args) -> Result<(), DriverError> {
-        self.enter()?;
-        if !self.kernel(kernel)?.fits.contains(geometry) {
-            self.admit(kernel, geometry)?;
-            self.kernels[kernel.0].fits.push(*geometry);
-        }
-        let mut attributes = Vec::new();
-        let config = self.config(geometry, &mut attributes)?;
-        // The arguments are copied before the call returns.
-        let mut arguments = [ptr::from_ref(args).cast_mut().cast()];
-        let function = self.kernels[kernel.0].function;
-        call!(cuLaunchKernelEx(&config, function, arguments.as_mut_ptr(), ptr::null_mut()))
+        self.launch_with(kernel, geometry, ptr::from_ref(args).cast())
+    }
+
+    fn launch_border(
+        &mut self,
+        kernel: KernelId,
+        geometry: &Geometry,
+        border: &Border,
+    ) -> Result<(), DriverError> {
+        self.launch_with(kernel, geometry, border.params())
     }
 
     fn product(&mut self, product: &Product) -> Result<(), DriverError> {

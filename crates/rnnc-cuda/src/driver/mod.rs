@@ -5,6 +5,7 @@
 //! | --- | --- |
 //! | `cuda.rs`, `staging.rs` | a GPU by NVIDIA's driver; writes that return before their copies ran |
 //! | `api.rs`, `facts.rs` | calling that driver, if it is there; what it knows of the GPU |
+//! | `borders.rs` | copies between arrays of any strides; the clock of resets |
 //! | `beside.rs` | writes beside the commands under way |
 //! | `clock.rs` | moments between commands |
 //! | `lanes.rs` | streams that run side by side |
@@ -15,6 +16,7 @@
 
 mod api;
 mod beside;
+pub mod borders;
 mod cache;
 mod clock;
 mod cublas;
@@ -35,6 +37,7 @@ pub use nvrtc::{Compiled, Nvrtc, Output, Usage};
 pub use recorder::{Call, Recorder};
 
 use crate::device::Device;
+use borders::Border;
 use thiserror::Error;
 
 /// An address of device memory, in bytes. 0 is none.
@@ -231,6 +234,14 @@ pub trait Driver: Send {
 
     /// Starts a kernel.
     fn launch(&mut self, kernel: KernelId, geometry: &Geometry, args: &Args) -> Result<(), DriverError>;
+
+    /// Starts one of the kernels of [`borders::source`].
+    fn launch_border(
+        &mut self,
+        kernel: KernelId,
+        geometry: &Geometry,
+        border: &Border,
+    ) -> Result<(), DriverError>;
 
     /// Starts a product of matrices, in single precision.
     fn product(&mut self, product: &Product) -> Result<(), DriverError>;

@@ -1,6 +1,7 @@
 //! A driver for tests: it keeps memory, checks every range that is used against what is allocated, and records the
 //! calls. Copies and clears are done, kernels and products are only recorded.
 
+use super::borders::Border;
 use super::{
     Address, Apart, Args, Driver, DriverError, Geometry, GraphId, HostClock, KernelId, Operand, Point,
     Product, Source, Timestamp,
@@ -23,6 +24,7 @@ pub enum Call {
     Clear { at: Address, bytes: usize },
     Load { source: String },
     Launch { kernel: String, geometry: Geometry, args: Args },
+    Border(Border),
     Product(Product),
     Stamp(Timestamp),
     BeginRecording { lanes: usize },
@@ -140,6 +142,10 @@ impl Recorder {
             }
             Call::Stamp(at) => self.clock.stamp(at),
             Call::Launch { ref args, .. } => self.check_args(args),
+            Call::Border(ref border) => {
+                let mut ranges = border.ranges().into_iter();
+                ranges.try_for_each(|(at, bytes)| self.place("launch", at, bytes as usize).map(|_| ()))
+            }
             Call::Product(ref product) => {
                 let Product { m, n, k, .. } = *product;
                 for (operand, rows, columns) in [(product.a, m, k), (product.b, k, n), (product.c, m, n)] {
@@ -250,6 +256,13 @@ impl Driver for Recorder {
             return Err(DriverError::Resident { what: "blocks", name, wanted: geometry.blocks, fit });
         }
         self.command(Call::Launch { kernel: name, geometry: *geometry, args: *args })
+    }
+
+    fn launch_border(&mut self, kernel: KernelId, _: &Geometry, border: &Border) -> Result<(), DriverError> {
+        if kernel.0 >= self.kernels.len() {
+            return Err(wrong("launch", format!("no kernel {} was loaded", kernel.0)));
+        }
+        self.command(Call::Border(border.clone()))
     }
 
     fn product(&mut self, product: &Product) -> Result<(), DriverError> {

@@ -35,11 +35,12 @@ use libloading::Library;
 use memory::Memory;
 use recording::Recording;
 use rnnc_cuda::device::{Device, Rates};
+use rnnc_cuda::driver::borders::Border;
 use rnnc_cuda::driver::{
     Address, Apart, Args, Driver, DriverError, Geometry, GraphId, HostClock, KernelId, Operand, Point,
     Product, Source, Timestamp,
 };
-use scheduler::{Context, Kernel, Machine, Random, Switch};
+use scheduler::{Context, Given, Kernel, Machine, Random, Switch};
 use stacks::Stacks;
 
 /// The driver.
@@ -78,11 +79,11 @@ struct Loaded {
     kernel: Option<Kernel>,
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 enum Recorded {
     Copy { from: Address, to: Address, bytes: usize },
     Clear { at: Address, bytes: usize },
-    Launch { kernel: KernelId, geometry: Geometry, args: Args },
+    Launch { kernel: KernelId, geometry: Geometry, given: Given },
     Product(Product),
     Stamp(Timestamp),
 }
@@ -219,7 +220,7 @@ impl Emulated {
                 Ok(())
             }
             Recorded::Stamp(at) => self.clock.stamp(at),
-            Recorded::Launch { kernel, geometry, args } => self.run_kernel(kernel, geometry, args),
+            Recorded::Launch { kernel, geometry, given } => self.run_kernel(kernel, geometry, given),
             Recorded::Product(product) => {
                 self.run_product(&product).map_err(|what| failed("product", format!("{product:?}: {what}")))
             }
@@ -240,7 +241,7 @@ impl Emulated {
         Ok(())
     }
 
-    fn run_kernel(&mut self, id: KernelId, geometry: Geometry, args: Args) -> Result<(), DriverError> {
+    fn run_kernel(&mut self, id: KernelId, geometry: Geometry, given: Given) -> Result<(), DriverError> {
         self.compile_pending()?;
         let resident = self.fitting(id, &geometry)?;
         let loaded = &self.kernels[id.0];
@@ -261,7 +262,7 @@ impl Emulated {
             resident,
             seed: self.random.next(),
         };
-        let outcome = scheduler::run(kernel, args, geometry, machine);
+        let outcome = scheduler::run(kernel, given, geometry, machine);
         let outcome = outcome.and_then(|()| self.memory.damage().map_or(Ok(()), Err));
         outcome.map_err(|what| {
             let lines = lines_of(&what, &loaded.text);
@@ -390,11 +391,12 @@ impl Driver for Emulated {
             source.text = text;
         }
         let text: std::sync::Arc<str> = source.text.as_str().into();
+        // Those of another program may have the same names: they are compiled apart.
+        if self.kernels.iter().any(|known| known.kernel.is_none() && source.kernels.contains(&known.name)) {
+            self.compile_pending()?;
+        }
         let first = self.kernels.len();
         for name in &source.kernels {
-            if self.kernels[..].iter().any(|known| known.name == *name && known.kernel.is_none()) {
-                return Err(failed("load", format!("kernel `{name}` is there twice")));
-            }
             self.kernels.push(Loaded { name: name.clone(), text: text.clone(), kernel: None });
         }
         self.pending.push(source);
@@ -406,7 +408,20 @@ impl Driver for Emulated {
     }
 
     fn launch(&mut self, kernel: KernelId, geometry: &Geometry, args: &Args) -> Result<(), DriverError> {
-        self.do_or_record(Recorded::Launch { kernel, geometry: *geometry, args: *args })
+        self.do_or_record(Recorded::Launch { kernel, geometry: *geometry, given: Given::Args(*args) })
+    }
+
+    fn launch_border(
+        &mut self,
+        kernel: KernelId,
+        geometry: &Geometry,
+        border: &Border,
+    ) -> Result<(), DriverError> {
+        for (at, bytes) in border.ranges() {
+            self.memory.bytes(at, bytes as usize).map_err(|what| failed("launch", what))?;
+        }
+        let given = Given::Border(border.clone());
+        self.do_or_record(Recorded::Launch { kernel, geometry: *geometry, given })
     }
 
     fn product(&mut self, product: &Product) -> Result<(), DriverError> {
