@@ -65,14 +65,16 @@ impl From<DriverError> for ExecutorError {
 }
 
 impl CudaExecutor {
-    /// Compiles a plan for this machine's first GPU, and takes the memory for it.
+    /// Compiles a plan for a GPU of this machine, and takes the memory for it: the first, or the one that the environment
+    /// variable `RNNC_CUDA_DEVICE` says. For another, and for a stream of the caller's, see [`Cuda::on`] and
+    /// [`CudaExecutor::with_driver`].
     ///
     /// # Errors
     /// [`ExecutorError::Missing`] where there is no GPU, no driver or no compiler for it; and what
     /// [`CudaExecutor::with_driver`] refuses.
     pub fn new(plan: Plan, config: ExecutionConfig) -> Result<CudaExecutor, ExecutorError> {
         plan.check_config(NAME, config)?;
-        let driver = Cuda::new(0, config.precision)?;
+        let driver = Cuda::chosen(config.precision)?;
         CudaExecutor::with_driver(plan, config, Box::new(driver))
     }
 

@@ -156,6 +156,28 @@ fn gradients_of_the_state_stay_on_the_device_until_they_are_asked_for() {
 }
 
 #[test]
+fn recordings_of_many_lengths_are_forgotten_those_first_that_were_used_least_lately() {
+    let (mut executor, _, calls) = recorded(LSTM, ExecutionConfig::new(1, 200));
+    let mut forward = |frames: usize| {
+        executor.forward(frames, &[Values::F32(&vec![0.0; 3 * frames])], None).unwrap();
+        let calls = taken(&calls);
+        let count = |such: fn(&Call) -> bool| calls.iter().filter(|call| such(call)).count() as i64;
+        let made = count(|call| matches!(call, Call::BeginRecording { .. }));
+        (made, count(|call| matches!(call, Call::Forget(_))))
+    };
+    let mut alive = 0;
+    for frames in 1..=200 {
+        let (made, forgotten) = forward(frames);
+        alive += made - forgotten;
+        assert!(alive <= 64, "{alive} recordings");
+        // One that is used again and again stays.
+        assert_eq!(forward(1), (0, 0));
+    }
+    assert_eq!(forward(200), (0, 0));
+    assert!(forward(2).0 > 0, "it was forgotten");
+}
+
+#[test]
 fn a_forward_call_writes_the_clock_and_inputs_before_it_runs() {
     let (mut executor, _, calls) = lstm();
     taken(&calls);

@@ -8,6 +8,7 @@ use super::beside::Beside;
 use super::borders::Border;
 use super::cache::{Cache, Key};
 use super::clock::Events;
+use super::context::{Entered, OfThread};
 use super::cublas::{Products, WORKSPACE};
 use super::facts::describe;
 use super::lanes::Lanes;
@@ -15,7 +16,8 @@ use super::nvrtc::{Nvrtc, Output};
 use super::staging::Staging;
 use super::turn::Turn;
 use super::{
-    Address, Args, Driver, DriverError, Geometry, GraphId, KernelId, Point, Product, Source, Timestamp,
+    Address, Args, Driver, DriverError, Geometry, GraphId, KernelId, Mark, Point, Product, Source,
+    StreamHandle, Timestamp,
 };
 use crate::device::Device;
 use cudarc::driver::sys::{self, CUfunction_attribute_enum as Property};
@@ -28,8 +30,16 @@ pub struct Cuda {
     device: Device,
     handle: sys::CUdevice,
     context: sys::CUcontext,
-    /// The main stream.
+    /// A stream of our own, in which recordings are made.
     stream: sys::CUstream,
+    /// The stream that commands go to: the same, or a caller's.
+    queue: sys::CUstream,
+    /// What it is when no other is selected.
+    main: sys::CUstream,
+    /// How this thread's captures were before.
+    outer_mode: Option<sys::CUstreamCaptureMode>,
+    /// Whether the queue is selected for a while only, with memory of its own for products.
+    borrowed: Option<Address>,
     lanes: Lanes,
     nvrtc: Nvrtc,
     cache: Cache,
@@ -43,7 +53,9 @@ pub struct Cuda {
     allocations: Vec<Address>,
     modules: Vec<sys::CUmodule>,
     kernels: Vec<Kernel>,
-    graphs: Vec<sys::CUgraphExec>,
+    /// `None`: forgotten.
+    graphs: Vec<Option<sys::CUgraphExec>>,
+    marks: Vec<sys::CUevent>,
     /// The turn that a recording has, while there is one.
     recording: Option<Turn>,
 }
@@ -58,9 +70,35 @@ struct Kernel {
 // SAFETY: the driver's handles may be used by any thread for which their context is current; every command makes it so.
 unsafe impl Send for Cuda {}
 
+/// Says which GPU is used where no other is asked for.
+const DEVICE_VARIABLE: &str = "RNNC_CUDA_DEVICE";
+
+/// The number that the variable says.
+fn ordinal(variable: Option<&str>) -> Result<usize, DriverError> {
+    let Some(text) = variable.map(str::trim).filter(|text| !text.is_empty()) else { return Ok(0) };
+    text.parse().map_err(|_| {
+        let what = format!("`{DEVICE_VARIABLE}` is `{text}`; it is to be a GPU's number, counted from 0");
+        DriverError::Missing(what)
+    })
+}
+
 impl Cuda {
-    /// The GPU of that number, from 0, with products of that precision.
+    /// The GPU that `RNNC_CUDA_DEVICE` says, by its number among those that the process sees; else the first.
+    pub fn chosen(precision: Precision) -> Result<Cuda, DriverError> {
+        Cuda::new(ordinal(std::env::var(DEVICE_VARIABLE).ok().as_deref())?, precision)
+    }
+
+    /// The GPU of that number, from 0, with products of that precision. Commands go to a stream of its own.
     pub fn new(ordinal: usize, precision: Precision) -> Result<Cuda, DriverError> {
+        Cuda::on(ordinal, precision, None)
+    }
+
+    /// The same; commands go to a stream of the caller's, of that GPU's primary context.
+    pub fn on(
+        ordinal: usize,
+        precision: Precision,
+        stream: Option<StreamHandle>,
+    ) -> Result<Cuda, DriverError> {
         api::begin()?;
         let (mut version, mut count, mut handle) = (0, 0, 0);
         call!(cuDriverGetVersion(&mut version))?;
@@ -84,6 +122,10 @@ impl Cuda {
             handle,
             context,
             stream: ptr::null_mut(),
+            queue: ptr::null_mut(),
+            main: ptr::null_mut(),
+            outer_mode: None,
+            borrowed: None,
             lanes: Lanes::default(),
             nvrtc,
             cache: Cache::of_user(),
@@ -96,10 +138,12 @@ impl Cuda {
             modules: Vec::new(),
             kernels: Vec::new(),
             graphs: Vec::new(),
+            marks: Vec::new(),
             recording: None,
         };
-        cuda.enter()?;
+        let _entered = cuda.enter()?;
         call!(cuStreamCreate(&mut cuda.stream, sys::CUstream_flags_enum::CU_STREAM_NON_BLOCKING as u32))?;
+        cuda.queue = stream.map_or(cuda.stream, StreamHandle::raw);
         cuda.workspace = cuda.allocate(WORKSPACE)?;
         let _turn = cuda.turn();
         cuda.staging = Some(Staging::new()?);
@@ -107,9 +151,9 @@ impl Cuda {
         Ok(cuda)
     }
 
-    /// Makes the context current for this thread.
-    fn enter(&self) -> Result<(), DriverError> {
-        call!(cuCtxSetCurrent(self.context))
+    /// Makes the context current for this thread, until what it returns is dropped.
+    fn enter(&self) -> Result<Entered, DriverError> {
+        Entered::new(OfThread, self.context)
     }
 
     /// A turn, unless a recording has it.
@@ -118,7 +162,7 @@ impl Cuda {
     }
 
     /// The context made current, for commands that cannot be recorded.
-    fn enter_unrecorded(&self, call: &'static str) -> Result<(), DriverError> {
+    fn enter_unrecorded(&self, call: &'static str) -> Result<Entered, DriverError> {
         if self.recording.is_some() {
             return Err(DriverError::Call { call, what: "commands are being recorded".into() });
         }
@@ -127,7 +171,10 @@ impl Cuda {
 
     /// The stream of the selected lane, and device memory for its products.
     fn selected(&self) -> (sys::CUstream, Address) {
-        self.lanes.selected().unwrap_or((self.stream, self.workspace))
+        match self.recording {
+            Some(_) => self.lanes.selected().unwrap_or((self.stream, self.workspace)),
+            None => (self.queue, self.borrowed.unwrap_or(self.workspace)),
+        }
     }
 
     fn kernel(&self, kernel: KernelId) -> Result<&Kernel, DriverError> {
@@ -215,7 +262,7 @@ impl Cuda {
         geometry: &Geometry,
         given: *const c_void,
     ) -> Result<(), DriverError> {
-        self.enter()?;
+        let _entered = self.enter()?;
         if !self.kernel(kernel)?.fits.contains(geometry) {
             self.admit(kernel, geometry)?;
             self.kernels[kernel.0].fits.push(*geometry);
@@ -271,7 +318,7 @@ impl Driver for Cuda {
     }
 
     fn allocate(&mut self, bytes: usize) -> Result<Address, DriverError> {
-        self.enter_unrecorded("cuMemAlloc_v2")?;
+        let _entered = self.enter_unrecorded("cuMemAlloc_v2")?;
         let _turn = self.turn();
         let mut address = 0;
         // The driver has no empty allocations.
@@ -287,7 +334,7 @@ impl Driver for Cuda {
         self.clear(address, bytes)?;
         // What is written beside must not come before the zeros.
         if let Some(beside) = &self.beside {
-            beside.release(self.stream)?;
+            beside.release(self.queue)?;
         }
         Ok(address)
     }
@@ -297,32 +344,32 @@ impl Driver for Cuda {
         self.allocations.swap_remove(place);
         let _turn = self.turn();
         // It waits for what still uses the memory. Nothing can be done about failures.
-        let _ = self.enter().and_then(|()| call!(cuMemFree_v2(address)));
+        let _ = self.enter().and_then(|_entered| call!(cuMemFree_v2(address)));
     }
 
     fn write(&mut self, to: Address, data: &[u8]) -> Result<(), DriverError> {
-        self.enter_unrecorded("cuMemcpyHtoDAsync_v2")?;
+        let _entered = self.enter_unrecorded("cuMemcpyHtoDAsync_v2")?;
         match &mut self.staging {
-            Some(staging) => staging.write(to, data, self.stream),
+            Some(staging) => staging.write(to, data, self.queue),
             // There from the start to the end.
             None => Ok(()),
         }
     }
 
     fn write_beside(&mut self, to: Address, data: &[u8]) -> Result<(), DriverError> {
-        self.enter_unrecorded("cuMemcpyHtoDAsync_v2")?;
+        let _entered = self.enter_unrecorded("cuMemcpyHtoDAsync_v2")?;
         let beside = match &mut self.beside {
             Some(beside) => beside,
             none => {
                 let _turn = Turn::take();
-                none.insert(Beside::new(self.stream)?)
+                none.insert(Beside::new(self.queue)?)
             }
         };
         beside.write(to, data)
     }
 
     fn take(&mut self, from: Address, to: Address, bytes: usize) -> Result<(), DriverError> {
-        self.enter_unrecorded("cuMemcpyDtoDAsync_v2")?;
+        let _entered = self.enter_unrecorded("cuMemcpyDtoDAsync_v2")?;
         let Some(beside) = &self.beside else {
             let what = "nothing was written beside".into();
             return Err(DriverError::Call { call: "cuMemcpyDtoDAsync_v2", what });
@@ -330,22 +377,22 @@ impl Driver for Cuda {
         if bytes == 0 {
             return Ok(());
         }
-        beside.await_written(self.stream)?;
-        let copied = call!(cuMemcpyDtoDAsync_v2(to, from, bytes, self.stream));
-        copied.and(beside.release(self.stream))
+        beside.await_written(self.queue)?;
+        let copied = call!(cuMemcpyDtoDAsync_v2(to, from, bytes, self.queue));
+        copied.and(beside.release(self.queue))
     }
 
     fn read(&self, from: Address, into: &mut [u8]) -> Result<(), DriverError> {
-        self.enter_unrecorded("cuMemcpyDtoHAsync_v2")?;
+        let _entered = self.enter_unrecorded("cuMemcpyDtoHAsync_v2")?;
         if into.is_empty() {
             return Ok(());
         }
-        call!(cuMemcpyDtoHAsync_v2(into.as_mut_ptr().cast(), from, into.len(), self.stream))?;
-        call!(cuStreamSynchronize(self.stream))
+        call!(cuMemcpyDtoHAsync_v2(into.as_mut_ptr().cast(), from, into.len(), self.queue))?;
+        call!(cuStreamSynchronize(self.queue))
     }
 
     fn copy(&mut self, from: Address, to: Address, bytes: usize) -> Result<(), DriverError> {
-        self.enter()?;
+        let _entered = self.enter()?;
         if bytes == 0 {
             return Ok(());
         }
@@ -353,7 +400,7 @@ impl Driver for Cuda {
     }
 
     fn clear(&mut self, at: Address, bytes: usize) -> Result<(), DriverError> {
-        self.enter()?;
+        let _entered = self.enter()?;
         if bytes == 0 {
             return Ok(());
         }
@@ -361,7 +408,7 @@ impl Driver for Cuda {
     }
 
     fn load(&mut self, source: &Source) -> Result<Vec<KernelId>, DriverError> {
-        self.enter_unrecorded("cuModuleLoadData")?;
+        let _entered = self.enter_unrecorded("cuModuleLoadData")?;
         let target = self.device.target();
         let (major, minor) = self.nvrtc.version();
         let options = self.nvrtc.options(&target).join(" ");
@@ -392,7 +439,7 @@ impl Driver for Cuda {
     }
 
     fn occupancy(&self, kernel: KernelId, geometry: &Geometry) -> Result<usize, DriverError> {
-        self.enter()?;
+        let _entered = self.enter()?;
         let _turn = self.turn();
         let kernel = self.kernel(kernel)?;
         self.permit(kernel, geometry)?;
@@ -423,7 +470,7 @@ impl Driver for Cuda {
     }
 
     fn product(&mut self, product: &Product) -> Result<(), DriverError> {
-        self.enter()?;
+        let _entered = self.enter()?;
         let (stream, workspace) = self.selected();
         match &mut self.products {
             Some(products) => products.start(product, workspace, stream.cast()),
@@ -433,22 +480,22 @@ impl Driver for Cuda {
     }
 
     fn timestamp(&mut self) -> Result<Timestamp, DriverError> {
-        self.enter()?;
+        let _entered = self.enter()?;
         self.events.add()
     }
 
     fn stamp(&mut self, at: Timestamp) -> Result<(), DriverError> {
-        self.enter()?;
+        let _entered = self.enter()?;
         self.events.stamp(at, self.selected().0, self.recording.is_some())
     }
 
     fn elapsed_us(&self, from: Timestamp, to: Timestamp) -> Result<f64, DriverError> {
-        self.enter_unrecorded("cuEventElapsedTime_v2")?;
+        let _entered = self.enter_unrecorded("cuEventElapsedTime_v2")?;
         self.events.elapsed_us(from, to)
     }
 
     fn begin_recording(&mut self, lanes: usize) -> Result<(), DriverError> {
-        self.enter()?;
+        let _entered = self.enter()?;
         // Of a recording that stopped at an error.
         self.abandon_recording();
         while self.lanes.count() < lanes {
@@ -468,17 +515,17 @@ impl Driver for Cuda {
     }
 
     fn select_lane(&mut self, lane: usize, after: &[Point]) -> Result<(), DriverError> {
-        self.enter()?;
+        let _entered = self.enter()?;
         self.lanes.select(lane, after, self.stream)
     }
 
     fn point(&mut self) -> Result<Point, DriverError> {
-        self.enter()?;
+        let _entered = self.enter()?;
         self.lanes.point(self.stream)
     }
 
     fn end_recording(&mut self) -> Result<GraphId, DriverError> {
-        self.enter()?;
+        let _entered = self.enter()?;
         let joined = self.lanes.join(self.stream);
         let mut graph = ptr::null_mut();
         let _turn = self.recording.take();
@@ -488,33 +535,102 @@ impl Driver for Cuda {
         let made = call!(cuGraphInstantiateWithFlags(&mut ready, graph, 0));
         call!(cuGraphDestroy(graph))?;
         made?;
-        self.graphs.push(ready);
-        Ok(GraphId(self.graphs.len() - 1))
+        // In the place of one that was forgotten.
+        let place = self.graphs.iter().position(Option::is_none).unwrap_or(self.graphs.len());
+        self.graphs.resize(self.graphs.len().max(place + 1), None);
+        self.graphs[place] = Some(ready);
+        Ok(GraphId(place))
     }
 
     fn replay(&mut self, graph: GraphId) -> Result<(), DriverError> {
-        self.enter_unrecorded("cuGraphLaunch")?;
-        let graph = *self.graphs.get(graph.0).ok_or_else(|| DriverError::Call {
+        let _entered = self.enter_unrecorded("cuGraphLaunch")?;
+        let graph = self.graphs.get(graph.0).copied().flatten().ok_or_else(|| DriverError::Call {
             call: "cuGraphLaunch",
             what: format!("nothing was recorded as {}", graph.0),
         })?;
-        call!(cuGraphLaunch(graph, self.stream))
+        call!(cuGraphLaunch(graph, self.queue))
+    }
+
+    fn forget(&mut self, graph: GraphId) -> Result<(), DriverError> {
+        let _entered = self.enter_unrecorded("cuGraphExecDestroy")?;
+        let Some(known) = self.graphs.get_mut(graph.0).and_then(Option::take) else { return Ok(()) };
+        // It may still run.
+        call!(cuStreamSynchronize(self.queue))?;
+        let _turn = self.turn();
+        call!(cuGraphExecDestroy(known))
+    }
+
+    fn product_bytes(&self) -> usize {
+        WORKSPACE
+    }
+
+    fn select_stream(&mut self, stream: Option<(StreamHandle, Address)>) -> Result<(), DriverError> {
+        match (stream, self.borrowed) {
+            (Some((stream, products)), None) => {
+                self.main = self.queue;
+                (self.queue, self.borrowed) = (stream.raw(), Some(products));
+            }
+            (None, Some(_)) => (self.queue, self.borrowed) = (self.main, None),
+            (None, None) => {}
+            (Some(_), Some(_)) => {
+                let what = "a stream is selected already".into();
+                return Err(DriverError::Call { call: "select_stream", what });
+            }
+        }
+        Ok(())
+    }
+
+    fn is_captured(&self) -> Result<bool, DriverError> {
+        let _entered = self.enter()?;
+        let mut status = sys::CUstreamCaptureStatus_enum::CU_STREAM_CAPTURE_STATUS_NONE;
+        call!(cuStreamIsCapturing(self.queue, &mut status))?;
+        Ok(status != sys::CUstreamCaptureStatus_enum::CU_STREAM_CAPTURE_STATUS_NONE)
+    }
+
+    fn permit_capture(&mut self, relaxed: bool) -> Result<(), DriverError> {
+        if relaxed == self.outer_mode.is_some() {
+            return Ok(());
+        }
+        let ours = sys::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_RELAXED;
+        let mut mode = self.outer_mode.take().unwrap_or(ours);
+        call!(cuThreadExchangeStreamCaptureMode(&mut mode))?;
+        self.outer_mode = relaxed.then_some(mode);
+        Ok(())
+    }
+
+    fn mark(&mut self) -> Result<Mark, DriverError> {
+        let _entered = self.enter()?;
+        let mut event = ptr::null_mut();
+        call!(cuEventCreate(&mut event, sys::CUevent_flags_enum::CU_EVENT_DISABLE_TIMING as u32))?;
+        self.marks.push(event);
+        Ok(Mark(self.marks.len() - 1))
+    }
+
+    fn set_mark(&mut self, mark: Mark) -> Result<(), DriverError> {
+        let _entered = self.enter_unrecorded("cuEventRecord")?;
+        call!(cuEventRecord(self.marks[mark.0], self.queue))
+    }
+
+    fn await_mark(&mut self, mark: Mark) -> Result<(), DriverError> {
+        let _entered = self.enter_unrecorded("cuStreamWaitEvent")?;
+        call!(cuStreamWaitEvent(self.queue, self.marks[mark.0], 0))
     }
 
     fn synchronize(&self) -> Result<(), DriverError> {
-        self.enter_unrecorded("cuStreamSynchronize")?;
+        let _entered = self.enter_unrecorded("cuStreamSynchronize")?;
         let copied = self.beside.as_ref().map_or(Ok(()), Beside::synchronize);
-        call!(cuStreamSynchronize(self.stream)).and(copied)
+        call!(cuStreamSynchronize(self.queue)).and(copied)
     }
 }
 
 impl Drop for Cuda {
     fn drop(&mut self) {
         // Nothing can be done about failures.
-        let _ = self.enter();
+        let _entered = self.enter();
         self.abandon_recording();
         if !self.stream.is_null() {
             let _ = call!(cuStreamSynchronize(self.stream));
+            let _ = call!(cuStreamSynchronize(self.queue));
         }
         let _turn = self.turn();
         self.products = None;
@@ -522,7 +638,10 @@ impl Drop for Cuda {
         self.staging = None;
         self.events = Events::default();
         self.lanes = Lanes::default();
-        for graph in mem::take(&mut self.graphs) {
+        for mark in mem::take(&mut self.marks) {
+            let _ = call!(cuEventDestroy_v2(mark));
+        }
+        for graph in mem::take(&mut self.graphs).into_iter().flatten() {
             let _ = call!(cuGraphExecDestroy(graph));
         }
         for module in mem::take(&mut self.modules) {
@@ -535,5 +654,19 @@ impl Drop for Cuda {
             let _ = call!(cuStreamDestroy_v2(self.stream));
         }
         let _ = call!(cuDevicePrimaryCtxRelease_v2(self.handle));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::ordinal;
+
+    #[test]
+    fn a_gpu_is_chosen_by_its_number_and_is_the_first_where_none_is() {
+        assert_eq!([None, Some(""), Some("0"), Some(" 3 ")].map(|text| ordinal(text).unwrap()), [0, 0, 0, 3]);
+        for wrong in ["-1", "gpu1", "0,1"] {
+            let error = ordinal(Some(wrong)).unwrap_err().to_string();
+            assert!(error.contains(wrong) && error.contains("RNNC_CUDA_DEVICE"), "{error}");
+        }
     }
 }

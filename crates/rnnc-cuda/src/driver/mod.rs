@@ -8,6 +8,7 @@
 //! | `borders.rs` | copies between arrays of any strides; the clock of resets |
 //! | `beside.rs` | writes beside the commands under way |
 //! | `clock.rs` | moments between commands |
+//! | `context.rs` | the caller's context is current again behind each call |
 //! | `lanes.rs` | streams that run side by side |
 //! | `nvrtc.rs`, `cache.rs` | compiling sources; keeping on disk what was compiled |
 //! | `cublas.rs` | products of matrices |
@@ -19,6 +20,7 @@ mod beside;
 pub mod borders;
 mod cache;
 mod clock;
+mod context;
 mod cublas;
 mod cuda;
 mod facts;
@@ -50,6 +52,32 @@ pub struct KernelId(pub usize);
 /// A recorded sequence of commands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct GraphId(pub usize);
+
+/// A stream of a caller's, by its handle in NVIDIA's driver (`CUstream`, `cudaStream_t`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct StreamHandle(usize);
+
+impl StreamHandle {
+    /// The default stream of the device's primary context.
+    pub const DEFAULT: StreamHandle = StreamHandle(0);
+
+    /// A stream of the device's primary context, which is the one of CUDA's runtime.
+    ///
+    /// # Safety
+    /// It lives as long as anything that is handed it.
+    #[allow(unsafe_code)] // whoever makes one promises that
+    pub unsafe fn from_raw(handle: usize) -> StreamHandle {
+        StreamHandle(handle)
+    }
+
+    fn raw(self) -> cudarc::driver::sys::CUstream {
+        std::ptr::with_exposed_provenance_mut(self.0)
+    }
+}
+
+/// A place in a stream, behind all that it was told before; other streams can wait for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Mark(pub usize);
 
 /// A moment between commands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -271,6 +299,32 @@ pub trait Driver: Send {
 
     /// Runs what was recorded.
     fn replay(&mut self, graph: GraphId) -> Result<(), DriverError>;
+
+    /// Gives back what was recorded.
+    fn forget(&mut self, graph: GraphId) -> Result<(), DriverError>;
+
+    /// Bytes of device memory that products work in.
+    fn product_bytes(&self) -> usize;
+
+    /// From here on, commands go to that stream, and products work in that memory, which no other stream's products use;
+    /// `None`: to the driver's own again.
+    fn select_stream(&mut self, stream: Option<(StreamHandle, Address)>) -> Result<(), DriverError>;
+
+    /// Whether the stream that commands go to is being captured by its owner.
+    fn is_captured(&self) -> Result<bool, DriverError>;
+
+    /// Whether this thread may, while it captures, do what captures must usually not see: take memory, load kernels. Until it
+    /// is told otherwise.
+    fn permit_capture(&mut self, relaxed: bool) -> Result<(), DriverError>;
+
+    /// A mark, not set yet: nobody waits for it.
+    fn mark(&mut self) -> Result<Mark, DriverError>;
+
+    /// Sets a mark behind all that the stream was told to which commands go. (Again: the later one counts.)
+    fn set_mark(&mut self, mark: Mark) -> Result<(), DriverError>;
+
+    /// What that stream is told from here on comes behind a mark.
+    fn await_mark(&mut self, mark: Mark) -> Result<(), DriverError>;
 
     /// Waits for all commands, and says whether one failed.
     fn synchronize(&self) -> Result<(), DriverError>;

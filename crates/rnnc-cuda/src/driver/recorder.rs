@@ -3,8 +3,8 @@
 
 use super::borders::Border;
 use super::{
-    Address, Apart, Args, Driver, DriverError, Geometry, GraphId, HostClock, KernelId, Operand, Point,
-    Product, Source, Timestamp,
+    Address, Apart, Args, Driver, DriverError, Geometry, GraphId, HostClock, KernelId, Mark, Operand, Point,
+    Product, Source, StreamHandle, Timestamp,
 };
 use crate::device::Device;
 use std::collections::BTreeMap;
@@ -32,6 +32,10 @@ pub enum Call {
     Point(Point),
     EndRecording(GraphId),
     Replay(GraphId),
+    Forget(GraphId),
+    SelectStream(Option<StreamHandle>),
+    SetMark(Mark),
+    AwaitMark(Mark),
     Synchronize,
 }
 
@@ -49,6 +53,7 @@ pub struct Recorder {
     /// Points of it.
     points: usize,
     graphs: Vec<Vec<Call>>,
+    marks: usize,
     clock: HostClock,
 }
 
@@ -72,6 +77,7 @@ impl Recorder {
             lanes: 0,
             points: 0,
             graphs: Vec::new(),
+            marks: 0,
             clock: HostClock::default(),
         };
         (recorder, calls)
@@ -141,6 +147,7 @@ impl Recorder {
                 Ok(())
             }
             Call::Stamp(at) => self.clock.stamp(at),
+            Call::Forget(graph) => Err(wrong("replay", format!("{} was forgotten", graph.0))),
             Call::Launch { ref args, .. } => self.check_args(args),
             Call::Border(ref border) => {
                 let mut ranges = border.ranges().into_iter();
@@ -323,6 +330,47 @@ impl Driver for Recorder {
         let commands =
             commands.ok_or_else(|| wrong("replay", format!("nothing was recorded as {}", graph.0)))?;
         commands.iter().try_for_each(|call| self.run(call))
+    }
+
+    fn forget(&mut self, graph: GraphId) -> Result<(), DriverError> {
+        self.note_unrecorded("forget", Call::Forget(graph))?;
+        // Whoever replays it later is told of it.
+        let known = self.graphs.get_mut(graph.0);
+        *known.ok_or_else(|| wrong("forget", format!("nothing was recorded as {}", graph.0)))? =
+            vec![Call::Forget(graph)];
+        Ok(())
+    }
+
+    fn product_bytes(&self) -> usize {
+        256
+    }
+
+    fn select_stream(&mut self, stream: Option<(StreamHandle, Address)>) -> Result<(), DriverError> {
+        if let Some((_, products)) = stream {
+            self.place("select_stream", products, 256)?;
+        }
+        self.note_unrecorded("select_stream", Call::SelectStream(stream.map(|(stream, _)| stream)))
+    }
+
+    fn is_captured(&self) -> Result<bool, DriverError> {
+        Ok(false)
+    }
+
+    fn permit_capture(&mut self, _: bool) -> Result<(), DriverError> {
+        Ok(())
+    }
+
+    fn mark(&mut self) -> Result<Mark, DriverError> {
+        self.marks += 1;
+        Ok(Mark(self.marks - 1))
+    }
+
+    fn set_mark(&mut self, mark: Mark) -> Result<(), DriverError> {
+        self.note_unrecorded("set_mark", Call::SetMark(mark))
+    }
+
+    fn await_mark(&mut self, mark: Mark) -> Result<(), DriverError> {
+        self.note_unrecorded("await_mark", Call::AwaitMark(mark))
     }
 
     fn synchronize(&self) -> Result<(), DriverError> {

@@ -28,7 +28,12 @@ struct Recorded {
     graph: GraphId,
     /// What is timed of it.
     spans: Vec<Span>,
+    /// When it was last replayed, as a count of replays.
+    used: u64,
 }
+
+/// The most recordings that are kept: of windows of some more lengths than callers usually have.
+const MOST_RECORDINGS: usize = 64;
 
 /// A driver with a program loaded.
 pub(super) struct Runner {
@@ -40,6 +45,7 @@ pub(super) struct Runner {
     moves: Vec<Move>,
     config: ExecutionConfig,
     recorded: HashMap<Recording, Recorded>,
+    replays: u64,
     timing: Timing,
     /// What was replayed since timing last began.
     timed: Vec<Recording>,
@@ -47,6 +53,8 @@ pub(super) struct Runner {
     span: Option<(Timestamp, Timestamp)>,
     /// Whether nothing ran since the fault flag was last looked at.
     checked: Cell<bool>,
+    /// The fault that was found, until a forward call begins anew.
+    fault: Cell<Option<u32>>,
 }
 
 impl Runner {
@@ -67,10 +75,12 @@ impl Runner {
             moves,
             config,
             recorded: HashMap::new(),
+            replays: 0,
             timing: Timing::Off,
             timed: Vec::new(),
             span: None,
             checked: Cell::new(true),
+            fault: Cell::new(None),
         })
     }
 
@@ -84,11 +94,23 @@ impl Runner {
         if self.is_empty(recording) {
             return Ok(());
         }
+        if let Some(code) = self.fault.get() {
+            match recording {
+                // What is left of the counters would stop the next loop, too.
+                Recording::Move(_) | Recording::Forward(_) => self.clear_fault()?,
+                _ => return Err(self.fault_of(code)),
+            }
+        }
         if !self.recorded.contains_key(&recording) {
+            self.make_room()?;
             let recorded = self.record(recording)?;
             self.recorded.insert(recording, recorded);
         }
-        let Recorded { graph, spans } = &self.recorded[&recording];
+        self.replays += 1;
+        if let Some(recorded) = self.recorded.get_mut(&recording) {
+            recorded.used = self.replays;
+        }
+        let Recorded { graph, spans, .. } = &self.recorded[&recording];
         self.checked.set(false);
         match (self.timing, &spans[..]) {
             (Timing::Passes, [whole]) => {
@@ -121,14 +143,42 @@ impl Runner {
             let [from, to] = [self.driver.timestamp()?, self.driver.timestamp()?];
             spans.push(Span { what: what.into(), from, to });
         }
-        Ok(Recorded { graph: graph?, spans })
+        Ok(Recorded { graph: graph?, spans, used: 0 })
+    }
+
+    /// Forgets what was not replayed for longest, where there is no room for one more.
+    fn make_room(&mut self) -> Result<(), DriverError> {
+        while self.recorded.len() >= MOST_RECORDINGS {
+            let oldest = self.recorded.iter().min_by_key(|(_, recorded)| recorded.used).map(|(&key, _)| key);
+            let Some(recorded) = oldest.and_then(|oldest| self.recorded.remove(&oldest)) else { break };
+            self.driver.forget(recorded.graph)?;
+        }
+        Ok(())
+    }
+
+    /// Begins to run again after a loop stood still.
+    fn clear_fault(&mut self) -> Result<(), DriverError> {
+        self.driver.clear(self.memory.counters, self.loaded.program.regions.counters * NUMBER as usize)?;
+        self.fault.set(None);
+        Ok(())
+    }
+
+    fn fault_of(&self, code: u32) -> ExecutorError {
+        let component = self.loaded.program.watched.get(code as usize - 1).map_or("a loop", |name| &**name);
+        let what = format!(
+            "{component} stood still: its blocks waited for each other too long. What the call computed, and the \
+             state that it left, are not to be used; set the state, or clear it, and run again"
+        );
+        ExecutorError::Device { executor: NAME, what }
     }
 
     /// From here on, that is timed.
     pub fn set_timing(&mut self, timing: Timing) {
         if timing != self.timing {
-            // What is timed is part of the recordings.
-            self.recorded.clear();
+            // What is timed is part of the recordings. A failure shows when the next is made.
+            for (_, recorded) in self.recorded.drain() {
+                let _ = self.driver.forget(recorded.graph);
+            }
             self.timed.clear();
             self.timing = timing;
         }
@@ -163,21 +213,22 @@ impl Runner {
         Ok(times)
     }
 
-    /// An error if a loop gave up since the last look.
+    /// An error if a loop gave up since the last forward call began, or before that unnoticed.
     pub fn check_fault(&self) -> Result<(), ExecutorError> {
+        if let Some(code) = self.fault.get() {
+            return Err(self.fault_of(code));
+        }
         if self.checked.get() || self.loaded.program.watched.is_empty() {
             return Ok(());
         }
         let mut code = [0u32];
         self.driver.read(self.memory.counters, bytemuck::cast_slice_mut(&mut code))?;
+        self.checked.set(true);
         if code[0] == 0 {
-            self.checked.set(true);
             return Ok(());
         }
-        let component =
-            self.loaded.program.watched.get(code[0] as usize - 1).map_or("a loop", |name| &**name);
-        let what = format!("{component} stood still: its blocks waited for each other too long");
-        Err(ExecutorError::Device { executor: NAME, what })
+        self.fault.set(Some(code[0]));
+        Err(self.fault_of(code[0]))
     }
 
     fn is_empty(&self, recording: Recording) -> bool {

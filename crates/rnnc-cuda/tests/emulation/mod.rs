@@ -37,8 +37,8 @@ use recording::Recording;
 use rnnc_cuda::device::{Device, Rates};
 use rnnc_cuda::driver::borders::Border;
 use rnnc_cuda::driver::{
-    Address, Apart, Args, Driver, DriverError, Geometry, GraphId, HostClock, KernelId, Operand, Point,
-    Product, Source, Timestamp,
+    Address, Apart, Args, Driver, DriverError, Geometry, GraphId, HostClock, KernelId, Mark, Operand, Point,
+    Product, Source, StreamHandle, Timestamp,
 };
 use scheduler::{Context, Given, Kernel, Machine, Random, Switch};
 use stacks::Stacks;
@@ -472,6 +472,45 @@ impl Driver for Emulated {
             self.run(command)?;
         }
         Ok(())
+    }
+
+    fn forget(&mut self, graph: GraphId) -> Result<(), DriverError> {
+        self.not_recording("forget")?;
+        self.graphs[graph.0] = Recording::default();
+        Ok(())
+    }
+
+    fn product_bytes(&self) -> usize {
+        256
+    }
+
+    fn select_stream(&mut self, stream: Option<(StreamHandle, Address)>) -> Result<(), DriverError> {
+        self.not_recording("select_stream")?;
+        if let Some((_, products)) = stream {
+            self.memory.bytes(products, 256).map_err(|what| failed("select_stream", what))?;
+        }
+        Ok(())
+    }
+
+    fn is_captured(&self) -> Result<bool, DriverError> {
+        Ok(false)
+    }
+
+    fn permit_capture(&mut self, _: bool) -> Result<(), DriverError> {
+        Ok(())
+    }
+
+    // Each command has run before the next is told.
+    fn mark(&mut self) -> Result<Mark, DriverError> {
+        Ok(Mark(0))
+    }
+
+    fn set_mark(&mut self, _: Mark) -> Result<(), DriverError> {
+        self.not_recording("set_mark")
+    }
+
+    fn await_mark(&mut self, _: Mark) -> Result<(), DriverError> {
+        self.not_recording("await_mark")
     }
 
     fn synchronize(&self) -> Result<(), DriverError> {
