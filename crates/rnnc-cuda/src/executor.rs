@@ -2,15 +2,15 @@
 //!
 //! Weights, gradients, optimizer state and all values stay on the device; what crosses is what callers hand in and ask for.
 
-mod before;
-mod loaded;
+pub(crate) mod before;
+pub(crate) mod loaded;
 pub(crate) mod memory;
 mod moves;
 mod prefetch;
-mod runner;
+pub(crate) mod runner;
 mod state;
 mod state_gradients;
-mod timing;
+pub(crate) mod timing;
 
 use crate::bound::Least;
 use crate::compile::compile;

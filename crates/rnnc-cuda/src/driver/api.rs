@@ -175,6 +175,7 @@ mod tests {
             include_str!("beside.rs"),
             include_str!("clock.rs"),
             include_str!("context.rs"),
+            include_str!("gate.rs"),
             include_str!("lanes.rs"),
             include_str!("cuda.rs"),
             include_str!("facts.rs"),

@@ -1,28 +1,41 @@
-//! What stands between a program's memory and arrays of other shapes: copies with strides, and the clock of resets. Three
+//! What stands between a program's memory and arrays of other shapes: copies with strides, and the clock of resets. Four
 //! kernels, the same for all programs (`source/borders.cuh`), and what they are given.
 
 use super::{Address, Geometry, Source};
 use crate::source;
 
-/// How elements become others on their way.
+/// What is copied.
 #[repr(u32)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Kind {
-    /// As they are, 4 bytes each.
+pub enum From {
+    /// 4 bytes each, as they are.
     #[default]
-    Copy = 0,
-    /// From double precision.
-    FromF64 = 1,
-    /// To double precision.
-    ToF64 = 2,
+    F32 = 0,
+    /// Numbers in double precision.
+    F64 = 1,
     /// Symbols of 64 bits.
-    FromI64 = 3,
-    /// Added to what is there.
-    Add = 4,
-    /// Zeros, from nowhere.
-    Zero = 5,
+    I64 = 2,
     /// Symbols of 32 bits.
-    FromI32 = 6,
+    I32 = 3,
+    /// Zeros, from nowhere.
+    Nothing = 4,
+}
+
+/// What becomes of it.
+#[repr(u32)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum To {
+    /// 4 bytes each, as they are.
+    #[default]
+    F32 = 0,
+    /// Numbers in double precision.
+    F64 = 1,
+    /// Symbols of 64 bits.
+    I64 = 2,
+    /// Added to numbers in single precision.
+    AddF32 = 3,
+    /// Added to numbers in double precision.
+    AddF64 = 4,
 }
 
 /// An array to be copied; `struct Move` of `borders.cuh`.
@@ -39,34 +52,50 @@ pub struct ArrayMove {
     pub to_strides: [i64; 3],
     /// Elements along each axis.
     pub shape: [u32; 3],
-    /// What becomes of them.
-    pub kind: Kind,
+    /// What it is made of.
+    pub from_kind: From,
+    /// What becomes of that.
+    pub to_kind: To,
     /// Of symbols, how many there are.
     pub limit: u32,
-    /// The fault that a symbol beyond them is.
-    pub code: u32,
-    /// Where it is raised; 0: nowhere.
+    /// Where a symbol beyond them is raised as a fault; 0: nowhere.
     pub flag: Address,
+    /// The fault that it is.
+    pub code: u32,
+    /// With `since`: the array is the last so many frames of a layer, `[depth, B, N]`.
+    pub depth: u32,
+    /// Steps since reset of their last frame, `[B]`: frames before that reset become the start. 0: none do.
+    pub since: Address,
+    /// The start, of each unit; 0: the next.
+    pub start: Address,
+    /// The bits of the start of all units.
+    pub bits: u32,
+    /// So that the size is that of both languages.
+    pub unused: u32,
 }
 
 impl ArrayMove {
     /// The first byte of each side's range, and how many bytes that has; `None` of a side that is not there, or empty.
     pub fn ranges(&self) -> [Option<(Address, u64)>; 2] {
         let size = |wide| if wide { 8 } else { 4 };
-        let from = matches!(self.kind, Kind::FromF64 | Kind::FromI64);
-        let range = |at: Address, strides: [i64; 3], bytes: i64| {
-            let ends = self.shape.iter().zip(strides).map(|(&len, stride)| (i64::from(len) - 1) * stride);
-            let (low, high) = ends.fold((0, 0), |(low, high), end| (low + end.min(0), high + end.max(0)));
-            let first = at.wrapping_add_signed(low * bytes);
-            (!self.shape.contains(&0)).then_some((first, ((high - low + 1) * bytes) as u64))
-        };
-        let to = range(self.to, self.to_strides, size(self.kind == Kind::ToF64));
-        [range(self.from, self.from_strides, size(from)).filter(|_| self.kind != Kind::Zero), to]
+        let from = matches!(self.from_kind, From::F64 | From::I64);
+        let to = matches!(self.to_kind, To::F64 | To::I64 | To::AddF64);
+        let from = range(self.from, self.shape, self.from_strides, size(from));
+        let to = range(self.to, self.shape, self.to_strides, size(to));
+        [from.filter(|_| self.from_kind != From::Nothing), to]
     }
 
     fn elements(&self) -> usize {
         self.shape.iter().fold(1, |all, &len| all.saturating_mul(len as usize))
     }
+}
+
+/// The first byte of an array, and how many bytes it reaches over; `None` if it has none.
+fn range(at: Address, shape: [u32; 3], strides: [i64; 3], bytes: i64) -> Option<(Address, u64)> {
+    let ends = shape.iter().zip(strides).map(|(&len, stride)| (i64::from(len) - 1) * stride);
+    let (low, high) = ends.fold((0, 0), |(low, high), end| (low + end.min(0), high + end.max(0)));
+    let first = at.wrapping_add_signed(low * bytes);
+    (!shape.contains(&0)).then_some((first, ((high - low + 1) * bytes) as u64))
 }
 
 /// Arrays that one launch copies at most: what it is given has 4096 bytes at most.
@@ -93,6 +122,7 @@ pub struct Clock {
     pub ahead: Address,
     pub run: Address,
     pub seed: u64,
+    pub first_frame: u64,
     pub streams: u32,
     pub window: u32,
     pub first: u32,
@@ -115,6 +145,19 @@ pub struct ClockBefore {
     pub depth: u32,
 }
 
+/// What the kernel is given that adds to a start's gradient; `struct StartGradient` of `borders.cuh`, which explains each.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct StartGradient {
+    pub from: Address,
+    pub strides: [i64; 3],
+    pub shape: [u32; 3],
+    pub is_f64: u32,
+    pub since: Address,
+    pub to: Address,
+}
+
 /// A launch of one of these kernels.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Border {
@@ -124,6 +167,8 @@ pub enum Border {
     Clock(Clock),
     /// Makes the clock of the frames around a window's first.
     ClockBefore(ClockBefore),
+    /// Adds the gradients of a state's frames before a reset to that of the start.
+    StartGradient(StartGradient),
 }
 
 impl Border {
@@ -142,6 +187,7 @@ impl Border {
             Border::Moves(_) => 0,
             Border::Clock(_) => 1,
             Border::ClockBefore(_) => 2,
+            Border::StartGradient(_) => 3,
         }
     }
 
@@ -155,6 +201,7 @@ impl Border {
             // A warp a stream.
             Border::Clock(clock) => clock.streams as usize * 32,
             Border::ClockBefore(clock) => 2 * clock.depth as usize * clock.streams as usize,
+            Border::StartGradient(gradient) => gradient.shape[2] as usize,
         };
         let blocks = elements.div_ceil(THREADS).min(multiprocessors * 8);
         let geometry = Geometry { blocks, threads: THREADS, shared_bytes: 0, cluster: 1, cooperative: false };
@@ -167,6 +214,7 @@ impl Border {
             Border::Moves(moves) => std::ptr::from_ref(&**moves).cast(),
             Border::Clock(clock) => std::ptr::from_ref(clock).cast(),
             Border::ClockBefore(clock) => std::ptr::from_ref(clock).cast(),
+            Border::StartGradient(gradient) => std::ptr::from_ref(gradient).cast(),
         }
     }
 
@@ -174,11 +222,23 @@ impl Border {
     pub fn ranges(&self) -> Vec<(Address, u64)> {
         match self {
             Border::Moves(moves) => {
-                moves.moves[..moves.count as usize].iter().flat_map(ArrayMove::ranges).flatten().collect()
+                let moves = &moves.moves[..moves.count as usize];
+                let starts = |of: &ArrayMove| {
+                    let [_, streams, units] = of.shape.map(u64::from);
+                    let (since, start) = ((of.since, 4 * streams), (of.start, 4 * units));
+                    [Some(since), Some(start)].map(|range| range.filter(|&(at, _)| at != 0))
+                };
+                moves.iter().flat_map(|of| of.ranges().into_iter().chain(starts(of))).flatten().collect()
             }
             Border::Clock(clock) => {
                 let rows = 4 * u64::from(clock.streams) * u64::from(clock.window);
                 vec![(clock.since_reset, rows), (clock.ahead, rows), (clock.run, 16)]
+            }
+            Border::StartGradient(gradient) => {
+                let StartGradient { from, strides, shape, is_f64, since, to } = *gradient;
+                let from = range(from, shape, strides, if is_f64 == 1 { 8 } else { 4 });
+                let [_, streams, units] = shape.map(u64::from);
+                from.into_iter().chain([(since, 4 * streams), (to, 4 * units)]).collect()
             }
             Border::ClockBefore(clock) => {
                 let streams = 4 * u64::from(clock.streams);
@@ -199,6 +259,8 @@ pub fn source() -> Source {
     Source {
         name: "arrays at the border".into(),
         text: source::prelude() + include_str!("../source/borders.cuh"),
-        kernels: ["rnnc_moves", "rnnc_clock", "rnnc_clock_before"].map(String::from).to_vec(),
+        kernels: ["rnnc_moves", "rnnc_clock", "rnnc_clock_before", "rnnc_start_gradient"]
+            .map(String::from)
+            .to_vec(),
     }
 }

@@ -11,18 +11,20 @@ use super::clock::Events;
 use super::context::{Entered, OfThread};
 use super::cublas::{Products, WORKSPACE};
 use super::facts::describe;
+use super::gate::Gate;
 use super::lanes::Lanes;
 use super::nvrtc::{Nvrtc, Output};
 use super::staging::Staging;
 use super::turn::Turn;
 use super::{
-    Address, Args, Driver, DriverError, Geometry, GraphId, KernelId, Mark, Point, Product, Source,
+    Address, Args, Driver, DriverError, Flag, Geometry, GraphId, KernelId, Mark, Point, Product, Source,
     StreamHandle, Timestamp,
 };
 use crate::device::Device;
 use cudarc::driver::sys::{self, CUfunction_attribute_enum as Property};
 use rnnc_plan::Precision;
 use std::ffi::{CString, c_int, c_void};
+use std::sync::Arc;
 use std::{mem, ptr};
 
 /// A GPU. It loads NVIDIA's driver, NVRTC and cublasLt when it is made; a missing one is [`DriverError::Missing`].
@@ -56,6 +58,12 @@ pub struct Cuda {
     /// `None`: forgotten.
     graphs: Vec<Option<sys::CUgraphExec>>,
     marks: Vec<sys::CUevent>,
+    /// Page-locked.
+    flags: Vec<*mut u32>,
+    /// There from the start to the end.
+    gate: Option<Arc<Gate>>,
+    /// The turn of what is being told that must run alone.
+    alone: Option<Turn>,
     /// The turn that a recording has, while there is one.
     recording: Option<Turn>,
 }
@@ -139,10 +147,14 @@ impl Cuda {
             kernels: Vec::new(),
             graphs: Vec::new(),
             marks: Vec::new(),
+            flags: Vec::new(),
+            gate: None,
+            alone: None,
             recording: None,
         };
         let _entered = cuda.enter()?;
         call!(cuStreamCreate(&mut cuda.stream, sys::CUstream_flags_enum::CU_STREAM_NON_BLOCKING as u32))?;
+        cuda.gate = Some(Gate::of(handle)?);
         cuda.queue = stream.map_or(cuda.stream, StreamHandle::raw);
         cuda.workspace = cuda.allocate(WORKSPACE)?;
         let _turn = cuda.turn();
@@ -169,12 +181,27 @@ impl Cuda {
         self.enter()
     }
 
+    /// The stream that is lane 0.
+    fn main_lane(&self) -> sys::CUstream {
+        if self.recording.is_some() { self.stream } else { self.queue }
+    }
+
+    /// As many lanes, with memory for their products.
+    fn make_lanes(&mut self, lanes: usize) -> Result<(), DriverError> {
+        while self.lanes.count() < lanes {
+            let workspace = self.allocate(WORKSPACE)?;
+            self.lanes.add(workspace)?;
+        }
+        Ok(())
+    }
+
     /// The stream of the selected lane, and device memory for its products.
     fn selected(&self) -> (sys::CUstream, Address) {
-        match self.recording {
-            Some(_) => self.lanes.selected().unwrap_or((self.stream, self.workspace)),
+        let main = match self.recording {
+            Some(_) => (self.stream, self.workspace),
             None => (self.queue, self.borrowed.unwrap_or(self.workspace)),
-        }
+        };
+        self.lanes.selected().unwrap_or(main)
     }
 
     fn kernel(&self, kernel: KernelId) -> Result<&Kernel, DriverError> {
@@ -263,16 +290,21 @@ impl Cuda {
         given: *const c_void,
     ) -> Result<(), DriverError> {
         let _entered = self.enter()?;
+        let mut first = None;
         if !self.kernel(kernel)?.fits.contains(geometry) {
             self.admit(kernel, geometry)?;
             self.kernels[kernel.0].fits.push(*geometry);
+            // The driver may load it when it is first launched.
+            first = self.turn();
         }
         let mut attributes = Vec::new();
         let config = self.config(geometry, &mut attributes)?;
         // The arguments are copied before the call returns.
         let mut arguments = [given.cast_mut()];
         let function = self.kernels[kernel.0].function;
-        call!(cuLaunchKernelEx(&config, function, arguments.as_mut_ptr(), ptr::null_mut()))
+        let launched = call!(cuLaunchKernelEx(&config, function, arguments.as_mut_ptr(), ptr::null_mut()));
+        drop(first);
+        launched
     }
 
     /// Ends a recording and forgets it.
@@ -472,6 +504,9 @@ impl Driver for Cuda {
     fn product(&mut self, product: &Product) -> Result<(), DriverError> {
         let _entered = self.enter()?;
         let (stream, workspace) = self.selected();
+        // The library loads its kernel when a shape is first asked for.
+        let is_new = self.products.as_ref().is_some_and(|products| !products.knows(product));
+        let _turn = is_new.then(|| self.turn());
         match &mut self.products {
             Some(products) => products.start(product, workspace, stream.cast()),
             // There from the start to the end.
@@ -498,10 +533,7 @@ impl Driver for Cuda {
         let _entered = self.enter()?;
         // Of a recording that stopped at an error.
         self.abandon_recording();
-        while self.lanes.count() < lanes {
-            let workspace = self.allocate(WORKSPACE)?;
-            self.lanes.add(workspace)?;
-        }
+        self.make_lanes(lanes)?;
         // Relaxed: loading a product's kernel, when it is first asked for, may allocate memory.
         let relaxed = sys::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_RELAXED;
         let turn = Turn::take();
@@ -516,12 +548,12 @@ impl Driver for Cuda {
 
     fn select_lane(&mut self, lane: usize, after: &[Point]) -> Result<(), DriverError> {
         let _entered = self.enter()?;
-        self.lanes.select(lane, after, self.stream)
+        self.lanes.select(lane, after, self.main_lane())
     }
 
     fn point(&mut self) -> Result<Point, DriverError> {
         let _entered = self.enter()?;
-        self.lanes.point(self.stream)
+        self.lanes.point(self.main_lane())
     }
 
     fn end_recording(&mut self) -> Result<GraphId, DriverError> {
@@ -580,11 +612,63 @@ impl Driver for Cuda {
         Ok(())
     }
 
-    fn is_captured(&self) -> Result<bool, DriverError> {
+    fn is_captured(&self, stream: StreamHandle) -> Result<bool, DriverError> {
         let _entered = self.enter()?;
         let mut status = sys::CUstreamCaptureStatus_enum::CU_STREAM_CAPTURE_STATUS_NONE;
-        call!(cuStreamIsCapturing(self.queue, &mut status))?;
+        call!(cuStreamIsCapturing(stream.raw(), &mut status))?;
         Ok(status != sys::CUstreamCaptureStatus_enum::CU_STREAM_CAPTURE_STATUS_NONE)
+    }
+
+    fn begin_alone(&mut self) -> Result<(), DriverError> {
+        let _entered = self.enter_unrecorded("begin_alone")?;
+        if let (Some(gate), None) = (&self.gate, &self.alone) {
+            self.alone = Some(gate.enter(self.queue)?);
+        }
+        Ok(())
+    }
+
+    fn end_alone(&mut self) -> Result<(), DriverError> {
+        let _entered = self.enter_unrecorded("end_alone")?;
+        match (&self.gate, self.alone.take()) {
+            (Some(gate), Some(turn)) => gate.leave(self.queue, turn),
+            _ => Ok(()),
+        }
+    }
+
+    fn begin_lanes(&mut self, lanes: usize) -> Result<(), DriverError> {
+        let _entered = self.enter_unrecorded("begin_lanes")?;
+        self.make_lanes(lanes)?;
+        self.lanes.begin(self.queue)
+    }
+
+    fn end_lanes(&mut self) -> Result<(), DriverError> {
+        let _entered = self.enter_unrecorded("end_lanes")?;
+        self.lanes.join(self.queue)
+    }
+
+    fn flag(&mut self) -> Result<Flag, DriverError> {
+        let _entered = self.enter_unrecorded("cuMemHostAlloc")?;
+        let mut memory = ptr::null_mut();
+        call!(cuMemHostAlloc(&mut memory, 4, 0))?;
+        self.flags.push(memory.cast());
+        let flag = Flag(self.flags.len() - 1);
+        self.lower(flag);
+        Ok(flag)
+    }
+
+    fn fetch(&mut self, from: Address, flag: Flag) -> Result<(), DriverError> {
+        let _entered = self.enter()?;
+        call!(cuMemcpyDtoHAsync_v2(self.flags[flag.0].cast(), from, 4, self.selected().0))
+    }
+
+    fn look(&self, flag: Flag) -> u32 {
+        // SAFETY: the word lives as long as the driver; the device may write it at any time, as a whole.
+        unsafe { self.flags[flag.0].read_volatile() }
+    }
+
+    fn lower(&mut self, flag: Flag) {
+        // SAFETY: as above.
+        unsafe { self.flags[flag.0].write_volatile(0) }
     }
 
     fn permit_capture(&mut self, relaxed: bool) -> Result<(), DriverError> {
@@ -632,12 +716,20 @@ impl Drop for Cuda {
             let _ = call!(cuStreamSynchronize(self.stream));
             let _ = call!(cuStreamSynchronize(self.queue));
         }
+        self.alone = None;
+        if let Some(gate) = &self.gate {
+            gate.forget(self.stream);
+            gate.forget(self.queue);
+        }
         let _turn = self.turn();
         self.products = None;
         self.beside = None;
         self.staging = None;
         self.events = Events::default();
         self.lanes = Lanes::default();
+        for flag in mem::take(&mut self.flags) {
+            let _ = call!(cuMemFreeHost(flag.cast()));
+        }
         for mark in mem::take(&mut self.marks) {
             let _ = call!(cuEventDestroy_v2(mark));
         }

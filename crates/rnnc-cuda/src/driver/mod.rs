@@ -9,6 +9,7 @@
 //! | `beside.rs` | writes beside the commands under way |
 //! | `clock.rs` | moments between commands |
 //! | `context.rs` | the caller's context is current again behind each call |
+//! | `gate.rs`, `turn.rs` | what comes one at a time on a device, and in a process |
 //! | `lanes.rs` | streams that run side by side |
 //! | `nvrtc.rs`, `cache.rs` | compiling sources; keeping on disk what was compiled |
 //! | `cublas.rs` | products of matrices |
@@ -24,6 +25,7 @@ mod context;
 mod cublas;
 mod cuda;
 mod facts;
+mod gate;
 mod lanes;
 mod libraries;
 mod nvrtc;
@@ -78,6 +80,10 @@ impl StreamHandle {
 /// A place in a stream, behind all that it was told before; other streams can wait for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Mark(pub usize);
+
+/// A word of the host's memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Flag(pub usize);
 
 /// A moment between commands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -310,8 +316,33 @@ pub trait Driver: Send {
     /// `None`: to the driver's own again.
     fn select_stream(&mut self, stream: Option<(StreamHandle, Address)>) -> Result<(), DriverError>;
 
-    /// Whether the stream that commands go to is being captured by its owner.
-    fn is_captured(&self) -> Result<bool, DriverError>;
+    /// Whether a stream is being captured by its owner.
+    fn is_captured(&self, stream: StreamHandle) -> Result<bool, DriverError>;
+
+    /// What is told from here on, until `end_alone`, runs at no time at which something else does that any driver of the device in this
+    /// process was told so. Not for streams that are captured.
+    fn begin_alone(&mut self) -> Result<(), DriverError>;
+
+    /// Others may go on behind what was told since.
+    fn end_alone(&mut self) -> Result<(), DriverError>;
+
+    /// From here on, commands are for lanes, as in a recording, but run: at first for lane 0, the stream that commands go to.
+    fn begin_lanes(&mut self, lanes: usize) -> Result<(), DriverError>;
+
+    /// That stream goes on when all lanes are done.
+    fn end_lanes(&mut self) -> Result<(), DriverError>;
+
+    /// A word that the host can look at without waiting; 0.
+    fn flag(&mut self) -> Result<Flag, DriverError>;
+
+    /// Copies 4 bytes to a flag, in the order of all commands.
+    fn fetch(&mut self, from: Address, flag: Flag) -> Result<(), DriverError>;
+
+    /// What was last copied there, as far as that has happened.
+    fn look(&self, flag: Flag) -> u32;
+
+    /// Sets a flag to 0.
+    fn lower(&mut self, flag: Flag);
 
     /// Whether this thread may, while it captures, do what captures must usually not see: take memory, load kernels. Until it
     /// is told otherwise.

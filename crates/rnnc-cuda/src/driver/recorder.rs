@@ -3,8 +3,8 @@
 
 use super::borders::Border;
 use super::{
-    Address, Apart, Args, Driver, DriverError, Geometry, GraphId, HostClock, KernelId, Mark, Operand, Point,
-    Product, Source, StreamHandle, Timestamp,
+    Address, Apart, Args, Driver, DriverError, Flag, Geometry, GraphId, HostClock, KernelId, Mark, Operand,
+    Point, Product, Source, StreamHandle, Timestamp,
 };
 use crate::device::Device;
 use std::collections::BTreeMap;
@@ -34,6 +34,11 @@ pub enum Call {
     Replay(GraphId),
     Forget(GraphId),
     SelectStream(Option<StreamHandle>),
+    BeginAlone,
+    EndAlone,
+    BeginLanes { lanes: usize },
+    EndLanes,
+    Fetch { from: Address },
     SetMark(Mark),
     AwaitMark(Mark),
     Synchronize,
@@ -54,6 +59,7 @@ pub struct Recorder {
     points: usize,
     graphs: Vec<Vec<Call>>,
     marks: usize,
+    flags: Vec<u32>,
     clock: HostClock,
 }
 
@@ -78,6 +84,7 @@ impl Recorder {
             points: 0,
             graphs: Vec::new(),
             marks: 0,
+            flags: Vec::new(),
             clock: HostClock::default(),
         };
         (recorder, calls)
@@ -297,8 +304,7 @@ impl Driver for Recorder {
     }
 
     fn select_lane(&mut self, lane: usize, after: &[Point]) -> Result<(), DriverError> {
-        if self.recording.is_none() || lane >= self.lanes || after.iter().any(|point| point.0 >= self.points)
-        {
+        if lane >= self.lanes || after.iter().any(|point| point.0 >= self.points) {
             return Err(wrong("select_lane", format!("lane {lane} behind {after:?}")));
         }
         self.note(Call::SelectLane { lane, after: after.to_vec() });
@@ -306,8 +312,8 @@ impl Driver for Recorder {
     }
 
     fn point(&mut self) -> Result<Point, DriverError> {
-        if self.recording.is_none() {
-            return Err(wrong("point", "nothing is being recorded".into()));
+        if self.recording.is_none() && self.lanes == 0 {
+            return Err(wrong("point", "there are no lanes".into()));
         }
         let point = Point(self.points);
         self.points += 1;
@@ -318,6 +324,7 @@ impl Driver for Recorder {
     fn end_recording(&mut self) -> Result<GraphId, DriverError> {
         let recorded = self.recording.take();
         let recorded = recorded.ok_or_else(|| wrong("end_recording", "nothing is being recorded".into()))?;
+        self.lanes = 0;
         self.graphs.push(recorded);
         let graph = GraphId(self.graphs.len() - 1);
         self.calls().push(Call::EndRecording(graph));
@@ -352,8 +359,48 @@ impl Driver for Recorder {
         self.note_unrecorded("select_stream", Call::SelectStream(stream.map(|(stream, _)| stream)))
     }
 
-    fn is_captured(&self) -> Result<bool, DriverError> {
+    fn is_captured(&self, _: StreamHandle) -> Result<bool, DriverError> {
         Ok(false)
+    }
+
+    fn begin_alone(&mut self) -> Result<(), DriverError> {
+        self.note_unrecorded("begin_alone", Call::BeginAlone)
+    }
+
+    fn end_alone(&mut self) -> Result<(), DriverError> {
+        self.note_unrecorded("end_alone", Call::EndAlone)
+    }
+
+    fn begin_lanes(&mut self, lanes: usize) -> Result<(), DriverError> {
+        self.note_unrecorded("begin_lanes", Call::BeginLanes { lanes })?;
+        (self.lanes, self.points) = (lanes, 0);
+        Ok(())
+    }
+
+    fn end_lanes(&mut self) -> Result<(), DriverError> {
+        self.lanes = 0;
+        self.note_unrecorded("end_lanes", Call::EndLanes)
+    }
+
+    fn flag(&mut self) -> Result<Flag, DriverError> {
+        self.flags.push(0);
+        Ok(Flag(self.flags.len() - 1))
+    }
+
+    fn fetch(&mut self, from: Address, flag: Flag) -> Result<(), DriverError> {
+        self.note_unrecorded("fetch", Call::Fetch { from })?;
+        let mut word = [0; 4];
+        word.copy_from_slice(self.bytes("fetch", from, 4)?);
+        self.flags[flag.0] = u32::from_ne_bytes(word);
+        Ok(())
+    }
+
+    fn look(&self, flag: Flag) -> u32 {
+        self.flags[flag.0]
+    }
+
+    fn lower(&mut self, flag: Flag) {
+        self.flags[flag.0] = 0;
     }
 
     fn permit_capture(&mut self, _: bool) -> Result<(), DriverError> {

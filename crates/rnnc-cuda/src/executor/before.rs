@@ -6,7 +6,7 @@ use super::memory::{Memory, NUMBER, Sizes};
 use super::runner::NAME;
 use super::timing::Marks;
 use crate::compile::compile;
-use crate::driver::borders::{self, ArrayMove, Border, ClockBefore, Kind};
+use crate::driver::borders::{self, ArrayMove, Border, ClockBefore, From, To};
 use crate::driver::{Address, Driver, DriverError, KernelId};
 use rnnc_graph::{ConnectionKind, StateVector, WeightId};
 use rnnc_plan::{ExecutionConfig, ExecutorError, Plan, PlanOptions, View, WeightView};
@@ -63,6 +63,8 @@ pub(crate) struct GradientArray {
     pub at: Address,
     /// In elements.
     pub strides: [i64; 3],
+    /// How it is added to.
+    pub to_kind: To,
 }
 
 impl Before {
@@ -170,7 +172,7 @@ impl Before {
                     to: loaded.address(own, into, frame as i64),
                     to_strides,
                     shape: rows(frames, into),
-                    kind: Kind::Zero,
+                    from_kind: From::Nothing,
                     ..ArrayMove::default()
                 });
             }
@@ -209,7 +211,7 @@ impl Before {
                 from_strides: loaded.strides(from),
                 to_strides: to.strides,
                 shape: rows(vector.depth, from),
-                kind: Kind::Add,
+                to_kind: to.to_kind,
                 ..ArrayMove::default()
             });
         }

@@ -3,7 +3,7 @@
 use super::memory::{Memory, NUMBER};
 use super::timing::Marks;
 use crate::driver::{Address, Driver, DriverError, Geometry, KernelId, Operand, Point, Product};
-use crate::program::{Command, Job, MatrixPlace, Program, Region, RowsProduct, Work};
+use crate::program::{Command, Job, Launch, MatrixPlace, Program, Region, RowsProduct, Work, commands};
 use rnnc_plan::{ExecutionConfig, View};
 
 /// A program whose kernels are loaded. It never changes.
@@ -11,6 +11,8 @@ pub(crate) struct Loaded {
     pub program: Program,
     /// Of each source.
     kernels: Vec<Vec<KernelId>>,
+    /// Of each list of jobs.
+    filling: [bool; 3],
     pub config: ExecutionConfig,
 }
 
@@ -33,7 +35,10 @@ impl Loaded {
         for source in &program.sources {
             kernels.push(if source.kernels.is_empty() { Vec::new() } else { driver.load(source)? });
         }
-        Ok(Loaded { program, kernels, config })
+        let waits = |command: &Command| matches!(command, Command::Kernel(Launch { work: Work::Grid(geometry), .. }) if geometry.cooperative);
+        let filling = [&program.forward, &program.backward, &program.update]
+            .map(|jobs| commands(jobs.iter()).any(waits));
+        Ok(Loaded { program, kernels, filling, config })
     }
 
     pub fn jobs(&self, which: Jobs) -> &[Job] {
@@ -42,6 +47,11 @@ impl Loaded {
             Jobs::Backward => &self.program.backward,
             Jobs::Update => &self.program.update,
         }
+    }
+
+    /// Whether blocks of the whole grid wait for each other in these jobs: such jobs run alone.
+    pub fn fills_the_device(&self, which: Jobs) -> bool {
+        self.filling[which as usize]
     }
 
     /// Runs jobs, command by command, over the window's last frames. In lanes, if a recording has them.

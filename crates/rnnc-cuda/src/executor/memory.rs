@@ -9,7 +9,7 @@ use rnnc_plan::{ExecutionConfig, ExecutorError, ParameterArray, Plan, ResetTrack
 use std::ops::Range;
 
 /// Bytes of a number.
-pub(super) const NUMBER: u64 = 4;
+pub(crate) const NUMBER: u64 = 4;
 
 /// Numbers of 8 bytes before the tracker's steps since reset: `run` of the prelude.
 const RUN: usize = 16;
@@ -173,7 +173,7 @@ pub(super) fn update_tracker_image(image: &mut [u32], tracker: &ResetTracker) {
 }
 
 /// Refuses what would not fit into the device's memory.
-pub(super) fn check_fits(plan: &Plan, bytes: u128, device: &Device) -> Result<(), ExecutorError> {
+pub(crate) fn check_fits(plan: &Plan, bytes: u128, device: &Device) -> Result<(), ExecutorError> {
     let available = device.memory_bytes;
     if bytes <= available {
         return Ok(());

@@ -110,20 +110,35 @@ impl Runner {
         if let Some(recorded) = self.recorded.get_mut(&recording) {
             recorded.used = self.replays;
         }
-        let Recorded { graph, spans, .. } = &self.recorded[&recording];
         self.checked.set(false);
-        match (self.timing, &spans[..]) {
-            (Timing::Passes, [whole]) => {
-                self.driver.stamp(whole.from)?;
-                self.driver.replay(*graph)?;
-                self.driver.stamp(whole.to)?;
-            }
-            _ => self.driver.replay(*graph)?,
+        let jobs = match recording {
+            Recording::Forward(_) => Some(Jobs::Forward),
+            Recording::Backward(_) => Some(Jobs::Backward),
+            Recording::Move(_) | Recording::Before(_) | Recording::Update => None,
+        };
+        let alone = jobs.is_some_and(|jobs| self.loaded.fills_the_device(jobs));
+        if alone {
+            self.driver.begin_alone()?;
         }
+        let replayed = self.replay_recorded(recording);
+        let ended = if alone { self.driver.end_alone() } else { Ok(()) };
+        replayed.and(ended)?;
         if self.timing != Timing::Off {
             self.timed.push(recording);
         }
         Ok(())
+    }
+
+    fn replay_recorded(&mut self, recording: Recording) -> Result<(), DriverError> {
+        let Recorded { graph, spans, .. } = &self.recorded[&recording];
+        match (self.timing, &spans[..]) {
+            (Timing::Passes, [whole]) => {
+                self.driver.stamp(whole.from)?;
+                self.driver.replay(*graph)?;
+                self.driver.stamp(whole.to)
+            }
+            _ => self.driver.replay(*graph),
+        }
     }
 
     fn record(&mut self, recording: Recording) -> Result<Recorded, DriverError> {
@@ -306,7 +321,7 @@ impl Drop for Runner {
 }
 
 /// What the executor is called.
-pub(super) const NAME: &str = "cuda";
+pub(crate) const NAME: &str = "cuda";
 
 /// What moves are called.
 const MOVE: &str = "older frames, moved on";

@@ -4,6 +4,7 @@ use super::CudaExecutor;
 use super::before::{Before, Borders, GradientArray, Vector};
 use super::loaded::Loaded;
 use super::memory::{Memory, NUMBER};
+use crate::driver::borders::To;
 use crate::driver::{Address, Driver, DriverError};
 use rnnc_plan::{ExecutionConfig, ExecutorError, Plan, Values};
 
@@ -91,7 +92,7 @@ impl StateGradients {
         let Some(own) = &self.memory else { return Ok(()) };
         let array = |(vector, at): (Vector, Address)| {
             let strides = [self.streams * vector.len, vector.len, 1].map(|stride| stride as i64);
-            Some(GradientArray { at, strides })
+            Some(GradientArray { at, strides, to_kind: To::AddF32 })
         };
         let to: Vec<_> = self.places().map(array).collect();
         self.before.run(driver, &self.borders, (of, memory), own, frames, &to)

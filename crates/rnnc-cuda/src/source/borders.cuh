@@ -5,8 +5,9 @@
 #define BORDER_KERNEL(Type, name) extern "C" __global__ void name(const __grid_constant__ Type a)
 #endif
 
-// `Kind` of borders.rs.
-enum { COPY = 0, FROM_F64 = 1, TO_F64 = 2, FROM_I64 = 3, ADD = 4, ZERO = 5, FROM_I32 = 6 };
+// `From` and `To` of borders.rs.
+enum { FROM_F32 = 0, FROM_F64 = 1, FROM_I64 = 2, FROM_I32 = 3, FROM_NOTHING = 4 };
+enum { TO_F32 = 0, TO_F64 = 1, TO_I64 = 2, ADD_TO_F32 = 3, ADD_TO_F64 = 4 };
 
 // `ArrayMove` of borders.rs.
 struct Move {
@@ -14,10 +15,14 @@ struct Move {
     void* to;
     long long from_strides[3], to_strides[3];  // in elements
     u32 shape[3];
-    u32 kind;
+    u32 from_kind, to_kind;
     u32 limit;        // symbols: how many there are
-    u32 code;         // the fault that a symbol beyond them is
-    u32* flag;        // where it is raised
+    u32* flag;        // where a symbol beyond them is a fault: of this code
+    u32 code;
+    u32 depth;        // a state of so many frames, if steps since reset are told
+    const u32* since; // of its last frame, in each stream: frames before that reset are the start, of one of these
+    const float* start;
+    u32 bits, unused;
 };
 
 // `Moves` of borders.rs.
@@ -25,6 +30,11 @@ struct Moves {
     u32 count, unused;
     Move moves[24];
 };
+
+// Whether frame j of a state of `depth` frames, [depth, streams], lies before its stream's last reset.
+DEVICE bool is_start(const u32* since, u32 depth, u32 j, u32 stream) {
+    return constant(since + stream) + 1u < depth - j;
+}
 
 // A symbol, or none: a negative one is none, one beyond all is a fault, and none.
 DEVICE float symbol(const Move& move, long long value) {
@@ -52,17 +62,53 @@ BORDER_KERNEL(Moves, rnnc_moves) {
             const long long from = outer * s[0] + inner * s[1] + column * s[2];
             s = move.to_strides;
             const long long to = outer * s[0] + inner * s[1] + column * s[2];
+            float v;
+            if (move.since && is_start(move.since, move.depth, outer, inner)) {
+                v = move.start ? constant(move.start + column) : as_float(move.bits);
+            } else {
+                switch (move.from_kind) {
+                    case FROM_F32: v = constant((const float*)move.from + from); break;
+                    case FROM_F64: v = (float)((const double*)move.from)[from]; break;
+                    case FROM_I64: v = symbol(move, ((const long long*)move.from)[from]); break;
+                    case FROM_I32: v = symbol(move, (int)constant((const u32*)move.from + from)); break;
+                    default: v = 0.f;
+                }
+            }
             float* single = (float*)move.to + to;
-            switch (move.kind) {
-                case COPY: put(single, constant((const float*)move.from + from)); break;
-                case FROM_F64: put(single, (float)((const double*)move.from)[from]); break;
-                case TO_F64: ((double*)move.to)[to] = (double)constant((const float*)move.from + from); break;
-                case FROM_I64: put(single, symbol(move, ((const long long*)move.from)[from])); break;
-                case FROM_I32: put(single, symbol(move, (int)constant((const u32*)move.from + from))); break;
-                case ADD: put(single, own(single) + constant((const float*)move.from + from)); break;
-                default: put(single, 0.f);
+            switch (move.to_kind) {
+                case TO_F32: put(single, v); break;
+                case TO_F64: ((double*)move.to)[to] = (double)v; break;
+                case TO_I64: ((long long*)move.to)[to] = (long long)(int)as_u32(v); break;
+                case ADD_TO_F32: put(single, own(single) + v); break;
+                default: ((double*)move.to)[to] += (double)v;
             }
         }
+    }
+}
+
+// `StartGradient` of borders.rs.
+struct StartGradient {
+    const void* from;            // gradients of a state, [depth, streams, units]
+    long long strides[3];        // in elements
+    u32 shape[3];
+    u32 is_f64;
+    const u32* since;            // of its last frame, in each stream
+    float* to;                   // where those are added that are of the start, unit by unit
+};
+
+// A thread a unit: the order of the sum is always the same.
+BORDER_KERNEL(StartGradient, rnnc_start_gradient) {
+    const u32 depth = a.shape[0], streams = a.shape[1];
+    for (u64 unit = global_thread(); unit < a.shape[2]; unit += global_threads()) {
+        float sum = 0.f;
+        for (u32 j = 0; j < depth; ++j) {
+            for (u32 stream = 0; stream < streams; ++stream) {
+                if (!is_start(a.since, depth, j, stream)) continue;
+                const long long at = j * a.strides[0] + stream * a.strides[1] + (long long)unit * a.strides[2];
+                sum += a.is_f64 ? (float)((const double*)a.from)[at] : constant((const float*)a.from + at);
+            }
+        }
+        put(a.to + unit, own(a.to + unit) + sum);
     }
 }
 
@@ -74,6 +120,7 @@ struct Clock {
     u32* ahead;
     u64* run;
     u64 seed;
+    u64 first_frame;                 // the number of the first new frame
     u32 streams, window, first;      // the frames first .. window are new
     u32 age;                         // of each stream at the first of them, if that is no reset
 };
@@ -91,8 +138,7 @@ DEVICE u32 highest(u32 bits) {
 // A warp a stream, 32 frames at a time: forward the frames since the last reset, then back those until the next.
 BORDER_KERNEL(Clock, rnnc_clock) {
     if (global_thread() == 0) {
-        // The first new frame is number 0.
-        a.run[RUN_BEFORE] = 0ull - a.first;
+        a.run[RUN_BEFORE] = a.first_frame - a.first;
         a.run[RUN_SEED] = a.seed;
     }
     const u32 lane = thread() % 32u, frames = a.window - a.first;

@@ -37,8 +37,8 @@ use recording::Recording;
 use rnnc_cuda::device::{Device, Rates};
 use rnnc_cuda::driver::borders::Border;
 use rnnc_cuda::driver::{
-    Address, Apart, Args, Driver, DriverError, Geometry, GraphId, HostClock, KernelId, Mark, Operand, Point,
-    Product, Source, StreamHandle, Timestamp,
+    Address, Apart, Args, Driver, DriverError, Flag, Geometry, GraphId, HostClock, KernelId, Mark, Operand,
+    Point, Product, Source, StreamHandle, Timestamp,
 };
 use scheduler::{Context, Given, Kernel, Machine, Random, Switch};
 use stacks::Stacks;
@@ -58,6 +58,7 @@ pub struct Emulated {
     graphs: Vec<Recording>,
     recording: Option<Recording>,
     clock: HostClock,
+    flags: Vec<u32>,
     /// A mistake in a call that returns nothing.
     mistake: Option<String>,
     alter: Option<Alter>,
@@ -159,6 +160,7 @@ impl Emulated {
             graphs: Vec::new(),
             recording: None,
             clock: HostClock::default(),
+            flags: Vec::new(),
             mistake: None,
             alter: None,
             forget: None,
@@ -492,8 +494,49 @@ impl Driver for Emulated {
         Ok(())
     }
 
-    fn is_captured(&self) -> Result<bool, DriverError> {
+    fn is_captured(&self, _: StreamHandle) -> Result<bool, DriverError> {
         Ok(false)
+    }
+
+    // Each command has run before the next is told.
+    fn begin_alone(&mut self) -> Result<(), DriverError> {
+        self.not_recording("begin_alone")
+    }
+
+    fn end_alone(&mut self) -> Result<(), DriverError> {
+        self.not_recording("end_alone")
+    }
+
+    // Commands of lanes run when all are told, in an order that lanes allow.
+    fn begin_lanes(&mut self, lanes: usize) -> Result<(), DriverError> {
+        self.begin_recording(lanes)
+    }
+
+    fn end_lanes(&mut self) -> Result<(), DriverError> {
+        let graph = self.end_recording()?;
+        self.replay(graph)?;
+        self.graphs.pop();
+        Ok(())
+    }
+
+    fn flag(&mut self) -> Result<Flag, DriverError> {
+        self.flags.push(0);
+        Ok(Flag(self.flags.len() - 1))
+    }
+
+    fn fetch(&mut self, from: Address, flag: Flag) -> Result<(), DriverError> {
+        let mut word = [0; 4];
+        self.read(from, &mut word)?;
+        self.flags[flag.0] = u32::from_ne_bytes(word);
+        Ok(())
+    }
+
+    fn look(&self, flag: Flag) -> u32 {
+        self.flags[flag.0]
+    }
+
+    fn lower(&mut self, flag: Flag) {
+        self.flags[flag.0] = 0;
     }
 
     fn permit_capture(&mut self, _: bool) -> Result<(), DriverError> {

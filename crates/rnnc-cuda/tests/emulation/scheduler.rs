@@ -8,7 +8,7 @@ use super::lane::{Combine, Host, Lane};
 use super::memory::Memory;
 use super::stacks::{STACK_BYTES, Stacks};
 use super::stores::{Seer, Stores};
-use rnnc_cuda::driver::borders::{Border, Clock, ClockBefore, Moves};
+use rnnc_cuda::driver::borders::{Border, Clock, ClockBefore, Moves, StartGradient};
 use rnnc_cuda::driver::{Args, Geometry};
 use std::ffi::c_void;
 use std::ops::Range;
@@ -41,6 +41,9 @@ impl Given {
                 }
                 Given::Border(Border::Clock(clock)) => {
                     std::mem::transmute::<Kernel, unsafe extern "C" fn(Clock)>(kernel)(clock)
+                }
+                Given::Border(Border::StartGradient(gradient)) => {
+                    std::mem::transmute::<Kernel, unsafe extern "C" fn(StartGradient)>(kernel)(gradient)
                 }
                 Given::Border(Border::ClockBefore(clock)) => {
                     std::mem::transmute::<Kernel, unsafe extern "C" fn(ClockBefore)>(kernel)(clock)
