@@ -38,7 +38,12 @@ impl DeviceMemory for Host {
 }
 
 fn check(case: &Case, device: &Device) -> Result<(), String> {
-    let mut driver = Emulated::new(device.clone(), seed()).map_err(|error| error.to_string())?;
+    check_altered(case, device, Arc::new(|_| None))
+}
+
+fn check_altered(case: &Case, device: &Device, alter: emulation::Alter) -> Result<(), String> {
+    let driver = Emulated::new(device.clone(), seed()).map_err(|error| error.to_string())?;
+    let mut driver = driver.altering(alter);
     let base = driver.allocate(ROOM).unwrap();
     let functional = CudaFunctional::with_driver(calls::plan(case), calls::config(case), Box::new(driver))
         .map_err(|error| format!("{}: {error}", case.name))?;
@@ -67,6 +72,47 @@ fn calls_of_even_cases_agree_with_the_reference() {
 #[test]
 fn calls_of_odd_cases_agree_with_the_reference() {
     all_agree(&devices()[1], 0);
+}
+
+#[test]
+fn faults_in_the_kernels_between_programs_and_arrays_are_seen() {
+    let faults = [
+        ("+ 1u < depth - j", "< depth - j"),
+        ("case FROM_F64: v = (float)", "case FROM_F64: v = 2.f * (float)"),
+        (
+            "case TO_I64: ((long long*)move.to)[to] = (long long)(int)",
+            "case TO_I64: ((long long*)move.to)[to] = (long long)",
+        ),
+        ("put(single, own(single) + v)", "put(single, v)"),
+        ("((double*)move.to)[to] += (double)v", "((double*)move.to)[to] = (double)v"),
+        ("v = move.start ? constant(move.start + column) :", "v ="),
+        ("put(a.to + unit, own(a.to + unit) + sum)", ";"),
+        ("a.first_frame - a.first", "0ull - a.first"),
+        ("a.run[RUN_SEED] = a.seed", ";"),
+        (": next + lane", ": lane"),
+        (": (u32)(32 + after - (int)lane)", ": (u32)(33 + after - (int)lane)"),
+        ("== a.depth - frame) return true;", "== a.depth - frame) return false;"),
+        (
+            "+ (frame - a.depth)) * a.streams + stream) == 0u;",
+            "+ (frame - a.depth)) * a.streams + stream) == 1u;",
+        ),
+    ];
+    let only = |case: &Case| {
+        let names = ["delay", "dropout", "start", "concat", "symbol", "embed", "ahead", "bidirectional"];
+        case.streams < 17 && names.iter().any(|name| case.name.contains(name))
+    };
+    let cases: Vec<Case> = cases().into_iter().filter(only).collect();
+    let device = &devices()[0];
+    let seen = |(right, wrong): (&'static str, &'static str)| {
+        let alter: emulation::Alter = Arc::new(move |source: &Source| {
+            let changed = source.text.contains("rnnc_moves").then(|| source.text.replace(right, wrong))?;
+            assert_ne!(changed, source.text, "`{right}` is not there");
+            Some(changed)
+        });
+        cases.iter().any(|case| check_altered(case, device, alter.clone()).is_err())
+    };
+    let unseen: Vec<_> = faults.into_iter().filter(|&fault| !seen(fault)).collect();
+    assert!(unseen.is_empty(), "{unseen:?}");
 }
 
 /// A function of a text, the calls of its driver, and memory for arrays.
