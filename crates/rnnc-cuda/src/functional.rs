@@ -7,18 +7,16 @@
 //!
 //! | file | what |
 //! | --- | --- |
-//! | `checks.rs` | whether arrays fit their ports |
 //! | `arrays.rs` | how an array is copied to where the program has it, and back |
 //! | `workspace.rs` | the memory that calls work in, and who may use it next |
 //! | `tape.rs` | what the backward call reads of the forward call |
 
 mod arrays;
-mod checks;
 mod tape;
 mod workspace;
 
 use crate::compile::compile;
-use crate::driver::borders::{ArrayMove, Border, Clock, From, StartGradient};
+use crate::driver::borders::{ArrayMove, Border, Clock, From, StartGradient, TapeCheck};
 use crate::driver::{Cuda, Driver, DriverError, StreamHandle};
 use crate::executor::before::{Before, Borders, GradientArray};
 use crate::executor::loaded::{Jobs, Loaded};
@@ -29,7 +27,7 @@ use arrays::Strided;
 use rnnc_graph::{Start, WeightId};
 use rnnc_plan::{
     Array, Backward, ExecutionConfig, ExecutorError, Forward, Functional, NO_SYMBOL, Plan, PortKind, Ports,
-    Residency, StatePort, View,
+    Residency, StatePort, TapeHeader, View,
 };
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use tape::TapeLayout;
@@ -53,6 +51,8 @@ pub struct CudaFunctional {
     borders: Borders,
     before: Option<Before>,
     tape: TapeLayout,
+    /// Says on a tape whose it is.
+    program: u64,
     /// Learned starts of the vectors of the state, in the order of ports.
     starts: Vec<Option<WeightId>>,
     sizes: Sizes,
@@ -104,6 +104,7 @@ impl CudaFunctional {
             Start::Zero | Start::Constant(_) => None,
         };
         Ok(CudaFunctional {
+            program: TapeHeader::new_program(),
             starts: ports.state.iter().map(start).collect(),
             tape,
             sizes,
@@ -132,7 +133,7 @@ impl CudaFunctional {
     /// # Errors
     /// What does not fit, before anything is enqueued; what the driver refuses; a fault of an earlier call.
     pub fn forward_on(&self, stream: StreamHandle, mut call: Forward<'_, '_>) -> Result<(), ExecutorError> {
-        checks::forward(&self.ports, self.config, self.tape.len, &call)?;
+        self.ports.check_forward(self.config, self.tape.len, &call)?;
         self.on(stream, |driver, workspace, captured| {
             self.enqueue_forward(driver, workspace, captured, &mut call)
         })
@@ -143,7 +144,7 @@ impl CudaFunctional {
     /// # Errors
     /// Those of [`CudaFunctional::forward_on`]; a plan without these gradients.
     pub fn backward_on(&self, stream: StreamHandle, mut call: Backward<'_, '_>) -> Result<(), ExecutorError> {
-        checks::backward(&self.ports, self.config, self.tape.len, &call)?;
+        self.ports.check_backward(self.config, self.tape.len, &call)?;
         self.on(stream, |driver, workspace, captured| {
             self.enqueue_backward(driver, workspace, captured, &mut call)
         })
@@ -197,7 +198,8 @@ impl CudaFunctional {
             workspace.begin(driver, stream)?;
         }
         let counters = self.sizes.counters * NUMBER as usize;
-        if std::mem::take(&mut workspace.faulted) {
+        // A graph's every replay begins so.
+        if std::mem::take(&mut workspace.faulted) || captured {
             driver.clear(workspace.memory.counters, counters)?;
         }
         let enqueued = enqueue(driver, workspace, captured);
@@ -217,7 +219,8 @@ impl CudaFunctional {
     /// Whether anything can go wrong that only the device sees.
     fn can_fault(&self) -> bool {
         let symbols = |kind: PortKind| kind == PortKind::Symbols;
-        !self.loaded.program.watched.is_empty()
+        self.ports.gradients
+            || !self.loaded.program.watched.is_empty()
             || self.ports.inputs.iter().any(|port| symbols(port.kind))
             || self.ports.state.iter().any(|port| symbols(port.kind))
     }
@@ -233,10 +236,15 @@ impl CudaFunctional {
                     "{component} stood still in an earlier call: its blocks waited for each other too long. What that call \
                      wrote is not to be used"
                 ),
+                None if fault == watched.len() => {
+                    "the tape of an earlier backward call was not what a forward call of this \
+                     program with as many frames had left. What that call wrote is not to be used"
+                        .into()
+                }
                 None => {
                     let inputs = self.ports.inputs.iter().map(|port| (&port.name, port.size));
                     let mut all = inputs.chain(self.ports.state.iter().map(|port| (&port.name, port.size)));
-                    let (name, size) = all.nth(fault - watched.len()).map_or(("", 0), |(n, s)| (&**n, s));
+                    let (name, size) = all.nth(fault - watched.len() - 1).map_or(("", 0), |(n, s)| (&**n, s));
                     format!(
                         "`{name}` had a symbol beyond the last in an earlier call: there are {size}, from 0. It was read as no \
                          symbol"
@@ -280,6 +288,7 @@ impl CudaFunctional {
             ahead: memory.ahead(),
             run: memory.tracker,
             seed: call.seed,
+            program: self.program,
             first_frame: call.first_frame,
             streams: self.config.streams as u32,
             window: self.config.window as u32,
@@ -325,8 +334,17 @@ impl CudaFunctional {
         let (window, frames) = (self.config.window, call.frames);
         let first = window - frames;
         let mut moves = self.weights(workspace, call.weights, call.weights_version.filter(|_| !captured));
-        moves.extend(self.tape.moves(&self.loaded, &memory, call.tape.address() as u64, frames, false));
-        self.borders.copy(driver, &moves)?;
+        let tape = call.tape.address() as u64;
+        moves.extend(self.tape.moves(&self.loaded, &memory, tape, frames, false));
+        let check = TapeCheck {
+            run: self.tape.run(tape),
+            program: self.program,
+            frames: frames as u64,
+            flag: memory.counters,
+            code: self.loaded.program.watched.len() as u32 + 1,
+            unused: 0,
+        };
+        self.borders.copy_checked(driver, &moves, check)?;
         moves.clear();
         // The adjoint's inputs: errors of all frames, then of the state's last ones. Which frames lie before a reset, the
         // clock says, which came with the tape.
@@ -496,10 +514,10 @@ impl CudaFunctional {
         Strided::of_program(self.loaded.address(memory, view, first), shape, self.loaded.strides(view))
     }
 
-    /// Symbols beyond the last are a fault of that number, behind those of loops.
+    /// Symbols beyond the last are a fault of that number, behind those of loops and of the tape.
     fn checked(&self, memory: &memory::Memory, fault: usize, size: usize, filled: ArrayMove) -> ArrayMove {
         let limit = u32::try_from(size).unwrap_or(u32::MAX);
-        let code = (self.loaded.program.watched.len() + 1 + fault) as u32;
+        let code = (self.loaded.program.watched.len() + 2 + fault) as u32;
         let symbols = matches!(filled.from_kind, From::I32 | From::I64);
         if symbols { ArrayMove { limit, code, flag: memory.counters, ..filled } } else { filled }
     }

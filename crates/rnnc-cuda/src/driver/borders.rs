@@ -101,6 +101,19 @@ fn range(at: Address, shape: [u32; 3], strides: [i64; 3], bytes: i64) -> Option<
 /// Arrays that one launch copies at most: what it is given has 4096 bytes at most.
 pub const MOST_MOVES: usize = 24;
 
+/// A tape to be looked at; `struct TapeCheck` of `borders.cuh`, which explains each.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct TapeCheck {
+    pub run: Address,
+    pub program: u64,
+    pub frames: u64,
+    pub flag: Address,
+    pub code: u32,
+    pub unused: u32,
+}
+
 /// What the copying kernel is given; `struct Moves` of `borders.cuh`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -108,6 +121,7 @@ pub const MOST_MOVES: usize = 24;
 pub struct Moves {
     pub count: u32,
     pub unused: u32,
+    pub check: TapeCheck,
     pub moves: [ArrayMove; MOST_MOVES],
 }
 
@@ -122,6 +136,7 @@ pub struct Clock {
     pub ahead: Address,
     pub run: Address,
     pub seed: u64,
+    pub program: u64,
     pub first_frame: u64,
     pub streams: u32,
     pub window: u32,
@@ -177,7 +192,12 @@ impl Border {
         moves.chunks(MOST_MOVES).map(|some| {
             let mut all = [ArrayMove::default(); MOST_MOVES];
             all[..some.len()].copy_from_slice(some);
-            Border::Moves(Box::new(Moves { count: some.len() as u32, unused: 0, moves: all }))
+            Border::Moves(Box::new(Moves {
+                count: some.len() as u32,
+                unused: 0,
+                check: TapeCheck::default(),
+                moves: all,
+            }))
         })
     }
 

@@ -6,7 +6,7 @@ use super::memory::{Memory, NUMBER, Sizes};
 use super::runner::NAME;
 use super::timing::Marks;
 use crate::compile::compile;
-use crate::driver::borders::{self, ArrayMove, Border, ClockBefore, From, To};
+use crate::driver::borders::{self, ArrayMove, Border, ClockBefore, From, TapeCheck, To};
 use crate::driver::{Address, Driver, DriverError, KernelId};
 use rnnc_graph::{ConnectionKind, StateVector, WeightId};
 use rnnc_plan::{ExecutionConfig, ExecutorError, Plan, PlanOptions, View, WeightView};
@@ -24,6 +24,22 @@ impl Borders {
             Some(geometry) => driver.launch_border(self.0[border.kernel()], &geometry, border),
             None => Ok(()),
         }
+    }
+
+    /// The same, of arrays on a tape too, and looks whose that is.
+    pub fn copy_checked(
+        &self,
+        driver: &mut dyn Driver,
+        moves: &[ArrayMove],
+        check: TapeCheck,
+    ) -> Result<(), DriverError> {
+        for (place, mut border) in Border::moves(moves).enumerate() {
+            if let (0, Border::Moves(moves)) = (place, &mut border) {
+                moves.check = check;
+            }
+            self.launch(driver, &border)?;
+        }
+        Ok(())
     }
 
     /// Copies arrays, of which none is written that another reads or writes.

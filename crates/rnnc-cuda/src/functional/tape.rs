@@ -41,6 +41,11 @@ impl TapeLayout {
         TapeLayout { len, buffers, derived, clock }
     }
 
+    /// Where a tape has the numbers of its run.
+    pub fn run(&self, tape: Address) -> Address {
+        tape + self.clock.1 as u64 * NUMBER
+    }
+
     /// Copies of a call of so many frames to the tape, or from it.
     pub fn moves(
         &self,

@@ -25,9 +25,21 @@ struct Move {
     u32 bits, unused;
 };
 
+// Places in `run` of a tape, which no update has: whose it is, and of how many frames.
+enum { RUN_PROGRAM = 14, RUN_FRAMES = 15 };
+
+// `TapeCheck` of borders.rs.
+struct TapeCheck {
+    const u64* run;   // of a tape; none if null
+    u64 program, frames;
+    u32* flag;        // where it is raised that these are others, as a fault of this code
+    u32 code, unused;
+};
+
 // `Moves` of borders.rs.
 struct Moves {
     u32 count, unused;
+    TapeCheck check;
     Move moves[24];
 };
 
@@ -44,6 +56,11 @@ DEVICE float symbol(const Move& move, long long value) {
 
 // No move writes what another reads or writes.
 BORDER_KERNEL(Moves, rnnc_moves) {
+    const TapeCheck& check = a.check;
+    if (check.run && global_thread() == 0) {
+        const bool is_its = check.run[RUN_PROGRAM] == check.program && check.run[RUN_FRAMES] == check.frames;
+        if (!is_its) raise(check.flag, check.code);
+    }
     for (u32 m = 0; m < a.count; ++m) {
         const Move& move = a.moves[m];
         const u64 count = (u64)move.shape[0] * move.shape[1] * move.shape[2];
@@ -119,7 +136,7 @@ struct Clock {
     u32* since_reset;                // [window, streams], as all kernels read it
     u32* ahead;
     u64* run;
-    u64 seed;
+    u64 seed, program;
     u64 first_frame;                 // the number of the first new frame
     u32 streams, window, first;      // the frames first .. window are new
     u32 age;                         // of each stream at the first of them, if that is no reset
@@ -140,6 +157,8 @@ BORDER_KERNEL(Clock, rnnc_clock) {
     if (global_thread() == 0) {
         a.run[RUN_BEFORE] = a.first_frame - a.first;
         a.run[RUN_SEED] = a.seed;
+        a.run[RUN_PROGRAM] = a.program;
+        a.run[RUN_FRAMES] = a.window - a.first;
     }
     const u32 lane = thread() % 32u, frames = a.window - a.first;
     const u32 last = frames ? (frames - 1u) / 32u : 0u;
