@@ -291,9 +291,12 @@ impl Cuda {
     ) -> Result<(), DriverError> {
         let _entered = self.enter()?;
         let mut first = None;
-        if !self.kernel(kernel)?.fits.contains(geometry) {
+        // Blocks that do not wait for each other fit in any number.
+        let waits = geometry.cooperative || geometry.cluster > 1;
+        let kind = Geometry { blocks: if waits { geometry.blocks } else { 0 }, ..*geometry };
+        if !self.kernel(kernel)?.fits.contains(&kind) {
             self.admit(kernel, geometry)?;
-            self.kernels[kernel.0].fits.push(*geometry);
+            self.kernels[kernel.0].fits.push(kind);
             // The driver may load it when it is first launched.
             first = self.turn();
         }
@@ -643,7 +646,10 @@ impl Driver for Cuda {
 
     fn end_lanes(&mut self) -> Result<(), DriverError> {
         let _entered = self.enter_unrecorded("end_lanes")?;
-        self.lanes.join(self.queue)
+        let joined = self.lanes.join(self.queue);
+        // Whatever happened: commands go to the queue again.
+        self.lanes.forget();
+        joined
     }
 
     fn flag(&mut self) -> Result<Flag, DriverError> {
