@@ -1,4 +1,4 @@
-//! Strided of the caller's arrays, whatever their strides and elements: read as `f32`, and written.
+//! Arrays of the caller, whatever their strides and elements: read as `f32`, and written.
 
 #![allow(unsafe_code)] // the caller's memory, by address
 
@@ -70,17 +70,22 @@ impl<'a> Strided<'a> {
     /// All from a frame on, if these are numbers in single precision one after the other.
     pub fn slice_from(&self, frame: usize) -> Option<&'a [f32]> {
         let [frames, streams, units] = self.shape;
-        let whole = self.element == Element::F32
-            && (units == 1 || self.strides[2] == 1)
-            && (streams == 1 || self.strides[1] == units as isize)
-            && (frames == 1 || self.strides[0] == (streams * units) as isize);
         let len = frames.saturating_sub(frame) * streams * units;
-        if !whole || len == 0 {
+        if !self.is_plain() || len == 0 {
             return None;
         }
         let from = with_exposed_provenance::<f32>(self.address).wrapping_add(frame * streams * units);
         // SAFETY: whoever made the array promised that its elements may be read, and these lie one after the other.
         Some(unsafe { std::slice::from_raw_parts(from, len) })
+    }
+
+    /// Whether rows of all streams lie one after the other, in single precision.
+    fn is_plain(&self) -> bool {
+        let [frames, streams, units] = self.shape;
+        self.element == Element::F32
+            && (units == 1 || self.strides[2] == 1)
+            && (streams == 1 || self.strides[1] == units as isize)
+            && (frames == 1 || self.strides[0] == (streams * units) as isize)
     }
 
     fn offset(&self, frame: usize, stream: usize, unit: usize) -> isize {
@@ -208,7 +213,7 @@ impl<'a> StridedMut<'a> {
 
     /// Whether rows of all streams lie one after the other, in single precision.
     pub fn is_plain(&self) -> bool {
-        self.0.slice_from(0).is_some()
+        self.0.is_plain()
     }
 
     /// Writes units of a row, from one on.

@@ -293,6 +293,7 @@ impl<'a> Compiler<'a> {
                         slice_len: l.slice_len,
                         symbol: self.source(&l.symbol),
                         table: l.table,
+                        symbols: l.symbols,
                         accumulate: l.accumulate,
                     })
                     .collect(),

@@ -46,6 +46,7 @@ pub(crate) struct GatherOp {
     pub slice_len: usize,
     pub symbol: Source,
     pub table: Matrix,
+    pub symbols: usize,
     pub accumulate: bool,
 }
 

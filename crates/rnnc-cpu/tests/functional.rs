@@ -4,10 +4,10 @@
 use proptest::prelude::*;
 use proptest::test_runner::contextualize_config;
 use rnnc_cpu::{Compiled, CpuExecutor};
-use rnnc_graph::WeightId;
+use rnnc_graph::{LayerKind, WeightId};
 use rnnc_plan::{
     Array, ArrayElement, ArrayMut, Backward, ExecutionConfig, Executor, Forward, Functional, History,
-    ParameterArray, Plan, PlanOptions, Port, PortKind, Replayed, State, StatePort, ValuesMut,
+    ParameterArray, Plan, PlanOptions, Port, PortKind, Replayed, State, StatePort, TapeHeader, ValuesMut,
 };
 use rnnc_reference::ReferenceExecutor;
 use rnnc_suite::functional::{
@@ -602,6 +602,29 @@ fn a_tape_of_another_program_or_call_is_refused() {
         "resets are not those of the forward call whose tape this is"
     );
     backward(&*functional, window, &around, &tape).unwrap();
+}
+
+#[test]
+fn a_tape_that_was_changed_gives_wrong_numbers_and_reads_no_other_memory() {
+    // Networks of symbols keep them on the tape, where they are places in tables.
+    let cases = cases().into_iter().filter(|case| {
+        case.graph.inputs().iter().any(|&id| case.graph.layer_at(id).kind == LayerKind::Symbol)
+    });
+    let mut count = 0;
+    for case in cases {
+        let functional = compiled(&case, ExecutionConfig { threads: 1, ..functional_config(&case) });
+        let trial = case.trial().unwrap();
+        let window = &trial.windows[0];
+        let around = draw_around(&*functional, &case, &trial, &mut Random(1));
+        let mut tape = TapeMemory::new(functional.tape_len());
+        forward(&*functional, window, &around, &mut tape).unwrap();
+        // All but what says whose it is.
+        let behind = TapeHeader::LEN;
+        tape.as_mut_slice()[behind..].fill(f32::from_bits(0x7f7f_ffff));
+        backward(&*functional, window, &around, &tape).unwrap();
+        count += 1;
+    }
+    assert!(count > 1);
 }
 
 #[test]

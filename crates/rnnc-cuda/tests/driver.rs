@@ -28,8 +28,10 @@ fn read(cuda: &Cuda, from: Address, count: usize) -> Vec<f32> {
 
 /// Two kernels: one adds 1 to as many values as there are threads, in one each; one that waits until all blocks came.
 fn source() -> Source {
+    // Addresses between the first one and the counters'.
+    let others = std::mem::offset_of!(Args, counters) / size_of::<Address>() - 1;
     let text = r#"
-struct Args { float* values; void* others[8]; unsigned int* counters; int first, end; };
+struct Args { float* values; void* others[OTHERS]; unsigned int* counters; int first, end; };
 extern "C" __global__ void add_one(const __grid_constant__ Args a) {
     extern __shared__ float shared[];
     if (a.end) { shared[a.end] = 0.f; }
@@ -43,7 +45,8 @@ extern "C" __global__ void meet(const __grid_constant__ Args a) {
     }
 }
 "#;
-    Source { name: "two kernels".into(), text: text.into(), kernels: vec!["add_one".into(), "meet".into()] }
+    let text = text.replace("OTHERS", &others.to_string());
+    Source { name: "two kernels".into(), text, kernels: vec!["add_one".into(), "meet".into()] }
 }
 
 fn kernels(cuda: &mut Cuda) -> [KernelId; 2] {

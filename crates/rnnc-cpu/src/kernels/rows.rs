@@ -18,7 +18,6 @@ pub use parts::{Parts, Rows};
 
 use super::isa::{mul_add, multiversion};
 use super::vecmath::exp;
-use rnnc_plan::NO_SYMBOL;
 use std::ops::{Range, RangeInclusive};
 use sums::{exact_sums, largest, sum, sums};
 
@@ -209,11 +208,12 @@ fn cross_entropy_body<const FMA: bool>(
     out: Parts<'_>,
 ) {
     for ((x, symbol), mut out) in logits.each().zip(symbols.each()).zip(out.each()) {
-        let loss = match symbol[0] {
-            NO_SYMBOL => 0.0,
-            symbol => {
+        let loss = match x.get(symbol[0] as usize) {
+            // No symbol.
+            None => 0.0,
+            Some(logit) => {
                 let (max, sum) = exponentials::<FMA>(x, &mut room[..x.len()]);
-                sum.ln() - (x[symbol as usize] - max)
+                sum.ln() - (logit - max)
             }
         };
         for (_, out) in out.of(0..1) {
@@ -334,7 +334,7 @@ fn cross_entropy_gradient_body<const FMA: bool>(
     let rows = errors.each().zip(logits.each()).zip(symbols.each()).zip(out.each());
     for (((error, x), symbol), mut out) in rows {
         let (error, symbol) = (error[0], symbol[0]);
-        if symbol == NO_SYMBOL {
+        if symbol as usize >= x.len() {
             for (_, out) in out.of(0..x.len()) {
                 out.fill(0.0);
             }

@@ -9,7 +9,7 @@ use crate::kernels::outer::{self as kernel, Out, ROWS};
 use crate::memory::{Shared, assert_inside};
 use crate::program::{OuterOp, ReduceOp, ScatterOp};
 use crate::units::unit_range;
-use rnnc_plan::{Binary, Matrix, NO_SYMBOL};
+use rnnc_plan::{Binary, Matrix};
 use std::ops::Range;
 
 /// Rows summed before they are added to the sum of those before: keeps rounding errors small.
@@ -189,7 +189,8 @@ pub(crate) fn scatter(shared: &Shared<'_>, ops: &[ScatterOp], sums: &Sums) {
                 let error = shared.target(&op.error, t, b);
                 (symbol, std::slice::from_raw_parts(error.cast_const(), op.error.len))
             };
-            if symbol == NO_SYMBOL {
+            // None, or, where the caller has changed a tape, anything.
+            if symbol as usize >= op.symbols {
                 continue;
             }
             for unit in units.clone() {

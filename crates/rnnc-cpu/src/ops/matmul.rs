@@ -11,7 +11,7 @@ use crate::kernels::skinny::{skinny, skinny_bf16};
 use crate::memory::{Shared, assert_inside};
 use crate::program::{GatherOp, Kernel, ProductOp};
 use crate::units::runs;
-use rnnc_plan::{Matrix, NO_SYMBOL};
+use rnnc_plan::Matrix;
 use std::ops::Range;
 
 /// Rows that are handed over together: what is read of the weights from far away is read once for all of them.
@@ -172,11 +172,12 @@ pub(crate) fn gather(shared: &Shared<'_>, look_ups: &[GatherOp], share: &Share) 
                 let to = shared.target(&l.to, t, b);
                 for (first, n) in runs(l.to.len, l.slice_len, 0, &units) {
                     assert_inside(first as isize, n, l.to.len);
-                    // SAFETY: symbols were checked when they were handed in; the units written are this worker's.
+                    // SAFETY: the row is one of the table's; the units written are this worker's.
                     unsafe {
                         let out = std::slice::from_raw_parts_mut(to.add(first), n);
                         shared.writes(out.as_mut_ptr(), n);
-                        if symbol == NO_SYMBOL {
+                        // None, or, where the caller has changed its arrays since they were checked, anything.
+                        if symbol as usize >= l.symbols {
                             if !l.accumulate {
                                 out.fill(0.0);
                             }

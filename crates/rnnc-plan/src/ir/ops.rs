@@ -66,6 +66,8 @@ pub struct LookUp {
     pub symbol: Read,
     /// `to.len` rows, one column a symbol.
     pub table: Matrix,
+    /// How many there are.
+    pub symbols: usize,
     /// Add to what is there.
     pub accumulate: bool,
 }

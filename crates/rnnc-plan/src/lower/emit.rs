@@ -128,7 +128,8 @@ impl Emitter<'_, '_> {
             let from = self.lowering.read(self.weights, source, c.source_range, c.delay);
             let accumulate = n > 0;
             if !matrix {
-                let look_up = LookUp { to, slice_len, symbol: from, table: view.matrix(0), accumulate };
+                let (table, symbols) = (view.matrix(0), graph.layer_at(source).size);
+                let look_up = LookUp { to, slice_len, symbol: from, table, symbols, accumulate };
                 self.parts(task, phase).look_ups.push(look_up);
                 continue;
             }

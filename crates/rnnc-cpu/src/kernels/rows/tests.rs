@@ -345,7 +345,7 @@ fn rows_are_independent_and_may_lie_apart() {
 
 #[test]
 fn without_a_symbol_there_is_no_loss_and_no_error() {
-    let (x, symbols) = (numbers(20, 1), [NO_SYMBOL]);
+    let (x, symbols) = (numbers(20, 1), [rnnc_plan::NO_SYMBOL]);
     for isa in Isa::available() {
         let room = || vec![0.0; 20];
         let loss = |out: Parts<'_>| cross_entropy(isa, row(&x), row(&symbols), &mut room(), out);
