@@ -3,8 +3,10 @@
 //! NumPy or PyTorch.
 //!
 //! - `network.rs`: a network of a text: what it takes and gives, its initial weights, its plan in words and as a picture;
+//! - `compiled.rs`: a network as a function of arrays, and its gradients;
 //! - `session.rs`: a network that runs as frames arrive.
 
+mod compiled;
 mod network;
 mod session;
 
@@ -45,6 +47,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("Error", module.py().get_type::<Error>())?;
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     module.add_class::<network::Network>()?;
+    module.add_class::<compiled::Compiled>()?;
     module.add_class::<session::Session>()?;
     module.add_class::<session::SessionState>()?;
     module.add_function(wrap_pyfunction!(cells, module)?)

@@ -1,16 +1,18 @@
 //! A network of a text.
 
+use crate::compiled::Compiled;
 use crate::{error, precision};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 use rnnc::cpu::{Foreseen, team};
-use rnnc::graph::{Graph, LayerKind};
+use rnnc::graph::{Graph, Layer, LayerKind, Operation};
 use rnnc::io::{Precision, Weights};
 use rnnc::plan::{ExecutionConfig, Plan, PlanOptions};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-/// A network of a text: `Network(text, network=None, file_name="network")`.
+/// A network of a text, with its state: `Network(text, network=None, file_name="network", state=None)`. `state` names the layers whose
+/// last values are state; by default it is all that is read with a delay. A network that looks ahead has none.
 #[pyclass(frozen, module = "rnnc._native")]
 pub struct Network {
     pub(crate) graph: Arc<Graph>,
@@ -19,9 +21,23 @@ pub struct Network {
 #[pymethods]
 impl Network {
     #[new]
-    #[pyo3(signature = (text, network=None, file_name="network"))]
-    fn new(text: &str, network: Option<&str>, file_name: &str) -> PyResult<Network> {
-        let graph = rnnc::lang::compile(file_name, text, network).map_err(error)?;
+    #[pyo3(signature = (text, network=None, file_name="network", state=None))]
+    fn new(
+        text: &str,
+        network: Option<&str>,
+        file_name: &str,
+        state: Option<Vec<String>>,
+    ) -> PyResult<Network> {
+        let mut graph = rnnc::lang::compile(file_name, text, network).map_err(error)?;
+        let names = state.as_ref().map(|names| names.iter().map(String::as_str).collect::<Vec<_>>());
+        if !graph.looks_ahead() {
+            graph.hold_state(names.as_deref()).map_err(error)?;
+        } else if names.is_some_and(|names| !names.is_empty()) {
+            let name = graph.name();
+            return Err(error(format!(
+                "network `{name}` looks ahead: it takes whole sequences, and has no state"
+            )));
+        }
         Ok(Network { graph: Arc::new(graph) })
     }
 
@@ -54,6 +70,45 @@ impl Network {
         self.graph.weights().iter().map(|w| (w.name.to_string(), w.shape.to_vec())).collect()
     }
 
+    /// State: name, depth in frames, size, whether it is of symbols. One of depth 1 is `[B, N]`, others are `[depth, B, N]`.
+    #[getter]
+    fn state(&self) -> Vec<(String, usize, usize, bool)> {
+        let depths = self.graph.history_depths();
+        let held = self.graph.held().iter();
+        held.map(|&id| {
+            let layer = self.graph.layer_at(id);
+            (layer.name.to_string(), depths[id.index()].max(1), layer.size, layer.kind == LayerKind::Symbol)
+        })
+        .collect()
+    }
+
+    /// Compiles it for so many streams, and windows of up to so many frames.
+    #[pyo3(signature = (streams, frames, gradients=true, dropout=false, precision="f32", threads=0))]
+    #[allow(clippy::too_many_arguments)] // by name, in Python
+    fn compile(
+        &self,
+        py: Python<'_>,
+        streams: usize,
+        frames: usize,
+        gradients: bool,
+        dropout: bool,
+        precision: &str,
+        threads: usize,
+    ) -> PyResult<Compiled> {
+        let precision = self::precision(precision)?;
+        py.detach(|| {
+            let plan = self.lower(streams, frames, gradients)?;
+            let config = ExecutionConfig {
+                precision,
+                threads,
+                training: dropout,
+                ..ExecutionConfig::new(streams, frames)
+            };
+            let compiled = rnnc::cpu::Compiled::new(plan, config).map_err(error)?;
+            Ok(Compiled::new(compiled))
+        })
+    }
+
     /// Whether a frame reads later ones.
     #[getter]
     fn looks_ahead(&self) -> bool {
@@ -63,7 +118,9 @@ impl Network {
     /// Whether it has dropout.
     #[getter]
     fn has_dropout(&self) -> bool {
-        self.graph.layers().iter().any(|layer| matches!(layer.kind, LayerKind::Mask { .. }))
+        let is_mask =
+            |layer: &Layer| matches!(layer.kind, LayerKind::Operation(Operation::DropoutMask { .. }));
+        self.graph.layers().iter().any(is_mask)
     }
 
     /// The weights with which training begins, in single precision: the bytes of one array per weight.
@@ -121,7 +178,10 @@ impl Network {
             return Err(error("a plan needs at least 1 stream and 1 frame"));
         }
         let options = match gradients {
-            true => PlanOptions::training(streams, frames).with_input_gradients(),
+            true if self.graph.held().is_empty() => {
+                PlanOptions::training(streams, frames).with_input_gradients()
+            }
+            true => PlanOptions::training(streams, frames).with_input_gradients().with_state_gradients(),
             false => PlanOptions::inference(streams, frames),
         };
         Plan::new(&self.graph, options).map_err(error)

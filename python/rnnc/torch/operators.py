@@ -1,0 +1,368 @@
+"""The two operators of PyTorch that run a network forward and back, and what makes them differentiable.
+
+``rnnc::forward`` and ``rnnc::backward`` are functions of tensors: all memory is theirs (`torch.empty`), the network travels as a string,
+and what the backward call reads of the forward call, the tape, is a tensor among the results. Autograd stands around them
+(`_Call`), so that a second backward pass through them is refused rather than wrong.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch.autograd.function import once_differentiable
+
+from .. import _native
+from .programs import Program
+
+Tensors = Sequence[torch.Tensor]
+
+_library = torch.library.Library("rnnc", "DEF")
+_tags = (torch.Tag.pt2_compliant_tag,)
+_library.define(
+    "forward(str network, Tensor[] inputs, Tensor[] weights, Tensor[] state, Tensor? resets, Tensor? seed, int threads, "
+    "bool gradients) -> Tensor[]",
+    tags=_tags,
+)
+_library.define(
+    "backward(str network, Tensor[] weights, Tensor? resets, Tensor tape, Tensor?[] d_outputs, Tensor?[] d_state, SymInt frames, "
+    "SymInt streams, int threads, bool dropout, bool[] wanted) -> Tensor[]",
+    tags=_tags,
+)
+
+_KINDS = {
+    torch.float32: "f32",
+    torch.int32: "i32",
+    torch.int64: "i64",
+    torch.uint8: "u8",
+    torch.bool: "bool",
+}
+
+
+def _raw(tensor: torch.Tensor) -> _native.Raw:
+    return tensor.data_ptr(), _KINDS[tensor.dtype], tensor.shape, tensor.stride()
+
+
+def _raws(tensors: Sequence[torch.Tensor | None]) -> list[_native.Raw | None]:
+    return [None if tensor is None else _raw(tensor) for tensor in tensors]
+
+
+def _sizes(program: Program, inputs: Tensors) -> tuple[Any, Any]:
+    """T and B."""
+    return inputs[0].shape[0], inputs[0].shape[1]
+
+
+def _results(program: Program, like: torch.Tensor, frames: Any, streams: Any) -> list[torch.Tensor]:
+    """Room for outputs and state."""
+    outputs = [like.new_empty((frames, streams, size), dtype=torch.float32) for _, size in program.outputs]
+    state = [
+        like.new_empty(program.state_shape(place, streams), dtype=torch.int64 if symbols else torch.float32)
+        for place, (_, _, _, symbols) in enumerate(program.state)
+    ]
+    return outputs + state
+
+
+def _forward(
+    network: str,
+    inputs: Tensors,
+    weights: Tensors,
+    state: Tensors,
+    resets: torch.Tensor | None,
+    seed: torch.Tensor | None,
+    threads: int,
+    gradients: bool,
+) -> list[torch.Tensor]:
+    program = Program.of(network)
+    frames, streams = _sizes(program, inputs)
+    compiled = program.compiled(streams, frames, gradients, seed is not None, threads)
+    results = _results(program, inputs[0], frames, streams)
+    tape = torch.empty(compiled.tape_len, dtype=torch.float32) if gradients else None
+    split = len(program.outputs)
+    compiled.forward(
+        frames,
+        [_raw(weight) for weight in weights],
+        [_raw(value) for value in inputs],
+        None if resets is None else _raw(resets),
+        [_raw(value) for value in state] if state else None,
+        0 if seed is None else int(seed.item()),
+        _raws(results[:split]),
+        _raws(results[split:]),
+        None if tape is None else _raw(tape),
+    )
+    return results if tape is None else [*results, tape]
+
+
+def _backward(
+    network: str,
+    weights: Tensors,
+    resets: torch.Tensor | None,
+    tape: torch.Tensor,
+    d_outputs: Sequence[torch.Tensor | None],
+    d_state: Sequence[torch.Tensor | None],
+    frames: int,
+    streams: int,
+    threads: int,
+    dropout: bool,
+    wanted: Sequence[bool],
+) -> list[torch.Tensor]:
+    program = Program.of(network)
+    compiled = program.compiled(streams, frames, True, dropout, threads)
+    gradients = _gradients(program, tape, frames, streams, wanted)
+    rest = iter(gradients)
+    placed = [_raw(next(rest)) if want else None for want in wanted]
+    first, second = len(program.inputs), len(program.inputs) + len(program.weights)
+    compiled.backward(
+        frames,
+        [_raw(weight) for weight in weights],
+        None if resets is None else _raw(resets),
+        _raw(tape),
+        _raws(d_outputs),
+        _raws(d_state),
+        placed[first:second],
+        placed[:first],
+        placed[second:],
+    )
+    return gradients
+
+
+def _gradients(
+    program: Program, like: torch.Tensor, frames: Any, streams: Any, wanted: Sequence[bool]
+) -> list[torch.Tensor]:
+    """Room for the gradients that are wanted: of inputs, weights and state, in this order."""
+    shapes: list[tuple[Any, ...]] = [(frames, streams, size) for _, size, _ in program.inputs]
+    shapes += [tuple(shape) for _, shape in program.weights]
+    shapes += [program.state_shape(place, streams) for place in range(len(wanted) - len(shapes))]
+    return [like.new_empty(shape, dtype=torch.float32) for shape, want in zip(shapes, wanted) if want]
+
+
+def _fake_forward(
+    network: str,
+    inputs: Tensors,
+    weights: Tensors,
+    state: Tensors,
+    resets: torch.Tensor | None,
+    seed: torch.Tensor | None,
+    threads: int,
+    gradients: bool,
+) -> list[torch.Tensor]:
+    program = Program.of(network)
+    frames, streams = _sizes(program, inputs)
+    results = _results(program, inputs[0], frames, streams)
+    if not gradients:
+        return results
+    if isinstance(frames, int) and isinstance(streams, int):
+        length: Any = program.compiled(streams, frames, True, seed is not None, threads).tape_len
+    else:
+        length = torch.library.get_ctx().new_dynamic_size(min=0)
+    return [*results, inputs[0].new_empty((length,), dtype=torch.float32)]
+
+
+def _fake_backward(
+    network: str,
+    weights: Tensors,
+    resets: torch.Tensor | None,
+    tape: torch.Tensor,
+    d_outputs: Sequence[torch.Tensor | None],
+    d_state: Sequence[torch.Tensor | None],
+    frames: Any,
+    streams: Any,
+    threads: int,
+    dropout: bool,
+    wanted: Sequence[bool],
+) -> list[torch.Tensor]:
+    return _gradients(Program.of(network), tape, frames, streams, wanted)
+
+
+_library.impl("forward", _forward, "CPU")
+_library.impl("backward", _backward, "CPU")
+torch.library.register_fake("rnnc::forward", _fake_forward, lib=_library)
+torch.library.register_fake("rnnc::backward", _fake_backward, lib=_library)
+
+
+def _one_by_one(operator: Any) -> Any:
+    """How an operator goes with `torch.vmap`: one call for each entry of the dimension, one after the other. A dimension of vmap
+    is not one of streams, since each entry may ask for gradients of weights of its own."""
+
+    def vmap(info: Any, in_dims: Any, *arguments: Any) -> Any:
+        def entry(argument: Any, dims: Any, place: int) -> Any:
+            if isinstance(argument, (list, tuple)):
+                dims = dims if isinstance(dims, (list, tuple)) else [dims] * len(argument)
+                return [entry(one, dim, place) for one, dim in zip(argument, dims)]
+            return argument if dims is None else argument.select(dims, place)
+
+        calls = [
+            operator(*(entry(argument, dims, place) for argument, dims in zip(arguments, in_dims)))
+            for place in range(info.batch_size)
+        ]
+        results = [torch.stack(one) for one in zip(*calls)]
+        return results, [0] * len(results)
+
+    return vmap
+
+
+torch.library.register_vmap("rnnc::forward", _one_by_one(torch.ops.rnnc.forward), lib=_library)
+torch.library.register_vmap("rnnc::backward", _one_by_one(torch.ops.rnnc.backward), lib=_library)
+
+
+class _Call(torch.autograd.Function):
+    """A forward call that can be differentiated once."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(  # pyright: ignore[reportIncompatibleMethodOverride]
+        network: str,
+        inputs: int,
+        weights: int,
+        threads: int,
+        resets: torch.Tensor | None,
+        seed: torch.Tensor | None,
+        *tensors: torch.Tensor,
+    ) -> tuple[torch.Tensor, ...]:
+        first, second = inputs, inputs + weights
+        return tuple(
+            torch.ops.rnnc.forward(
+                network,
+                list(tensors[:first]),
+                list(tensors[first:second]),
+                list(tensors[second:]),
+                resets,
+                seed,
+                threads,
+                True,
+            )
+        )
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[torch.Tensor, ...]) -> None:
+        network, count, weights, threads, resets, seed, *tensors = inputs
+        tape = output[-1]
+        program = Program.of(network)
+        symbols = [output[len(program.outputs) + place] for place, one in enumerate(program.state) if one[3]]
+        ctx.mark_non_differentiable(tape, *symbols)
+        ctx.set_materialize_grads(False)
+        ctx.network, ctx.threads, ctx.dropout = network, threads, seed is not None
+        ctx.frames, ctx.streams = tensors[0].shape[0], tensors[0].shape[1]
+        ctx.save_for_backward(resets, tape, *tensors[count : count + weights])
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *gradients: torch.Tensor | None) -> tuple[torch.Tensor | None, ...]:
+        resets, tape, *weights = ctx.saved_tensors
+        program = Program.of(ctx.network)
+        split = len(program.outputs)
+        *gradients_, _ = gradients
+        wanted = list(ctx.needs_input_grad[6:])
+        found = torch.ops.rnnc.backward(
+            ctx.network,
+            weights,
+            resets,
+            tape,
+            gradients_[:split],
+            gradients_[split:],
+            ctx.frames,
+            ctx.streams,
+            ctx.threads,
+            ctx.dropout,
+            wanted,
+        )
+        rest = iter(found)
+        return (None,) * 6 + tuple(next(rest) if want else None for want in wanted)
+
+
+def call(
+    network: str,
+    inputs: Tensors,
+    weights: Tensors,
+    state: Tensors | None,
+    resets: torch.Tensor | None,
+    dropout: bool,
+    threads: int | None,
+) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
+    """Runs a network: inputs [T, B, N], or symbols [T, B]; state [B, N] or [depth, B, N]; resets [T, B]. Outputs, and the state behind
+    the last frame."""
+    program = Program.of(network)
+    inputs, weights, state = list(inputs), list(weights), list(state or ())
+    if torch.is_autocast_enabled("cpu"):
+        inputs, weights, state = ([_single(one) for one in some] for some in (inputs, weights, state))
+    _check(program, inputs, weights, state, resets)
+    seed = None
+    if dropout and program.has_dropout:
+        # Of PyTorch's generator: `torch.manual_seed` decides, and checkpoints draw the same again.
+        seed = torch.randint(2**62, (), dtype=torch.int64)
+    threads = torch.get_num_threads() if threads is None else threads
+    if _wants_gradients(inputs, weights, state):
+        results = _Call.apply(network, len(inputs), len(weights), threads, resets, seed, *inputs, *weights, *state)[:-1]
+    else:
+        results = torch.ops.rnnc.forward(network, inputs, weights, state, resets, seed, threads, False)
+    split = len(program.outputs)
+    return list(results[:split]), list(results[split:])
+
+
+def _single(tensor: torch.Tensor) -> torch.Tensor:
+    """As autocast's operators in single precision take it."""
+    return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
+
+
+def _wants_gradients(*tensors: Tensors) -> bool:
+    if not torch.is_grad_enabled():
+        return False
+    if any(tensor.requires_grad for some in tensors for tensor in some):
+        return True
+    # Inside, a transform's tensors do not say of an outer one's gradients.
+    return not torch.compiler.is_compiling() and torch._C._are_functorch_transforms_active()
+
+
+def _check(
+    program: Program, inputs: Tensors, weights: Tensors, state: Tensors, resets: torch.Tensor | None
+) -> None:
+    """Refuses what the network does not take, by its name."""
+    if len(inputs) != len(program.inputs):
+        names = [name for name, _, _ in program.inputs]
+        raise _native.Error(f"network `{program.name}` takes the inputs {names}; {len(inputs)} tensors came")
+    if not inputs:
+        raise _native.Error(f"network `{program.name}` has no inputs, so that nothing says how many frames to run")
+    if inputs[0].dim() < 2:
+        name, size, symbols = program.inputs[0]
+        expected = "[T, B]" if symbols else f"[T, B, {size}]"
+        raise _native.Error(f"input `{name}` has shape {list(inputs[0].shape)}; the network takes {expected}")
+    frames, streams = inputs[0].shape[0], inputs[0].shape[1]
+    if frames == 0 or streams == 0:
+        raise _native.Error(f"input `{program.inputs[0][0]}` has shape {list(inputs[0].shape)}: there is nothing to run")
+    for (name, size, symbols), tensor in zip(program.inputs, inputs):
+        _check_one(f"input `{name}`", tensor, (frames, streams) if symbols else (frames, streams, size), symbols)
+    for (name, shape), tensor in zip(program.weights, weights):
+        _check_one(f"weight `{name}`", tensor, tuple(shape), False)
+    if state:
+        if len(state) != len(program.state):
+            names = [name for name, *_ in program.state]
+            raise _native.Error(f"the state of network `{program.name}` is {names}; {len(state)} tensors came")
+        for place, ((name, _, _, symbols), tensor) in enumerate(zip(program.state, state)):
+            _check_one(f"state `{name}`", tensor, program.state_shape(place, streams), symbols)
+    if resets is not None:
+        _check_device("resets", resets)
+        if resets.dtype not in (torch.bool, torch.uint8):
+            raise _native.Error(f"resets are {resets.dtype}; they are taken as torch.bool")
+        if tuple(resets.shape) != (frames, streams):
+            raise _native.Error(f"resets have shape {list(resets.shape)}; [T, B] is [{frames}, {streams}] here")
+
+
+def _check_one(what: str, tensor: torch.Tensor, shape: tuple[Any, ...], symbols: bool) -> None:
+    _check_device(what, tensor)
+    if symbols:
+        if tensor.dtype not in (torch.int64, torch.int32):
+            raise _native.Error(f"{what} is {tensor.dtype}; it takes symbols, torch.int64 or torch.int32")
+    elif tensor.dtype != torch.float32:
+        raise _native.Error(
+            f"{what} is {tensor.dtype}; rnnc computes in torch.float32: convert it by .float(), or run under torch.autocast"
+        )
+    if tuple(tensor.shape) != shape:
+        raise _native.Error(f"{what} has shape {list(tensor.shape)}; the network takes {list(shape)}")
+
+
+def _check_device(what: str, tensor: torch.Tensor) -> None:
+    if tensor.device.type not in ("cpu", "meta"):
+        raise _native.Error(
+            f"{what} is on {tensor.device}; rnnc.torch runs on the CPU only so far: move the module and its tensors by .to('cpu')"
+        )
