@@ -32,7 +32,7 @@ class Compiled(Network):
         if len(args) == len(self.input_names) + 1 and state is None:
             *inputs, state = args
         weights = self._engine_weights()
-        return self._run(inputs, [weights[name] for name, _ in self._program.weights], state, resets)
+        return self._run(inputs, [weights[name] for name, _ in self._signature.weights], state, resets)
 
 
 def compile(

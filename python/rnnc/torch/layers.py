@@ -7,7 +7,6 @@ loops: one over the sequence, the other over the sequence turned round, since it
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import Any
 
 import torch
@@ -17,7 +16,7 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_
 from .. import _native
 from ..plans import Plan
 from .operators import call
-from .programs import Program, describe
+from .programs import Signature
 
 
 class _Kind:
@@ -63,8 +62,7 @@ _KINDS = {
 _GATES = {"LSTM": 4, "GRU": 3, "RNN_TANH": 1, "RNN_RELU": 1}
 
 
-@lru_cache(maxsize=512)
-def _text(
+def _network(
     mode: str,
     sizes: tuple[int, int, int],
     layers: tuple[int, ...],
@@ -73,8 +71,8 @@ def _text(
     dropout: float,
     every: bool,
     precision: str,
-) -> str:
-    """The description of a network of some layers. `every`: its outputs are its whole state, in every frame."""
+) -> Signature:
+    """The network of some layers. `every`: its outputs are its whole state, in every frame."""
     size, hidden, projection = sizes
     kind = _KINDS[mode]
     equations = kind.projected if projection else kind.equations
@@ -103,7 +101,7 @@ def _text(
     outputs = tops + [name for name in state if name not in tops] if every else tops
     lines.append(f"    output {', '.join(outputs)}")
     text = "\n".join([f"network {mode.lower()} {{", *lines, "}"]) + "\n"
-    return describe(text, None, state, precision, f"rnnc.torch {mode}")
+    return Signature.of(text, state=state, precision=precision, file_name=f"rnnc.torch {mode}")
 
 
 class _Layers(nn.RNNBase):
@@ -120,6 +118,10 @@ class _Layers(nn.RNNBase):
         self.threads = threads
         if self.dropout == 1:
             raise _native.Error("dropout = 1 leaves nothing of a layer; rnnc takes less than 1")
+        self._signatures: dict[tuple[tuple[int, ...], bool, float, str], Signature] = {}
+        for layers in self._parts():
+            for every in (False, True):
+                self._signature(layers, every)
 
     def flatten_parameters(self) -> None:
         """Does nothing: there is no flat copy of the weights. `nn.RNNBase` calls it."""
@@ -142,20 +144,27 @@ class _Layers(nn.RNNBase):
                 weights += own
         return weights
 
-    def _description(self, layers: Sequence[int], every: bool) -> str:
-        directions = 2 if self.bidirectional else 1
-        out = self.proj_size or self.hidden_size
-        size = self.input_size if layers[0] == 0 else out * directions
-        sizes = (size, self.hidden_size, self.proj_size)
-        return _text(
-            self.mode, sizes, tuple(layers), directions, self.bias, float(self.dropout), every, self.precision
-        )
+    def _signature(self, layers: tuple[int, ...], every: bool) -> Signature:
+        key = (layers, every, float(self.dropout), self.precision)
+        found = self._signatures.get(key)
+        if found is None:
+            directions = 2 if self.bidirectional else 1
+            out = self.proj_size or self.hidden_size
+            size = self.input_size if layers[0] == 0 else out * directions
+            sizes = (size, self.hidden_size, self.proj_size)
+            found = _network(self.mode, sizes, layers, directions, self.bias, key[2], every, self.precision)
+            self._signatures[key] = found
+        return found
+
+    def _parts(self) -> list[tuple[int, ...]]:
+        """The layers that are a network together."""
+        layers = range(self.num_layers)
+        return [(layer,) for layer in layers] if self.bidirectional else [tuple(layers)]
 
     def plan(self, streams: int = 1, frames: int = 256) -> Plan:
         """What becomes of it; of both directions, what becomes of the first layer."""
-        layers = [0] if self.bidirectional else range(self.num_layers)
         threads = torch.get_num_threads() if self.threads is None else self.threads
-        return Plan(Program.of(self._description(layers, False)).network, streams, frames, True, threads)
+        return Plan(self._signature(self._parts()[0], False).program.network, streams, frames, True, threads)
 
     def explain(self, streams: int = 1, frames: int = 256, verbose: bool = False) -> str:
         """What runs over all frames at once, what is a scan, what is a loop, and why."""
@@ -213,7 +222,7 @@ class _Layers(nn.RNNBase):
         if given is not None:
             self._check_state(given, values.shape[1])
         if not self.bidirectional:
-            outputs, after = self._run_layers(range(self.num_layers), [values], given, lengths)
+            outputs, after = self._run_layers(self._parts()[0], [values], given, lengths)
             return outputs[0], after
         turned = None if lengths is None else _turned(lengths, values.shape[0])
         all_after: list[list[Tensor]] = []
@@ -221,13 +230,13 @@ class _Layers(nn.RNNBase):
             own = None if given is None else [one[2 * layer : 2 * layer + 2] for one in given]
             if layer and self.dropout:
                 values = torch.dropout(values, float(self.dropout), self.training)
-            outputs, after = self._run_layers([layer], [values, _turn(values, turned)], own, lengths)
+            outputs, after = self._run_layers((layer,), [values, _turn(values, turned)], own, lengths)
             values = torch.cat([outputs[0], _turn(outputs[1], turned)], -1)
             all_after.append(after)
         return values, [torch.cat(one) for one in zip(*all_after)]
 
     def _run_layers(
-        self, layers: Sequence[int], inputs: Sequence[Tensor], given: Sequence[Tensor] | None, lengths: Tensor | None
+        self, layers: tuple[int, ...], inputs: Sequence[Tensor], given: Sequence[Tensor] | None, lengths: Tensor | None
     ) -> tuple[list[Tensor], list[Tensor]]:
         """Some layers, as one network: its top outputs, and the state of each kind, [layers, B, N]."""
         directions = len(inputs)
@@ -235,15 +244,14 @@ class _Layers(nn.RNNBase):
         state = None
         if given is not None:
             state = [one[place] for place in range(len(layers) * directions) for one in given]
-        description = self._description(layers, lengths is not None)
+        signature = self._signature(layers, lengths is not None)
         weights = self._weights(layers)
-        outputs, after = call(description, inputs, weights, state, None, self.training, self.threads)
+        outputs, after = call(signature, inputs, weights, state, None, self.training, self.threads)
         if lengths is not None:
-            program = Program.of(description)
-            names = [name for name, _ in program.outputs]
+            names = [name for name, _ in signature.outputs]
             last = (lengths - 1).to(outputs[0].device)
             streams = torch.arange(len(lengths), device=last.device)
-            after = [outputs[names.index(name)][last, streams] for name, *_ in program.state]
+            after = [outputs[names.index(name)][last, streams] for name, _, _, _ in signature.state]
         return outputs[:directions], [torch.stack(after[kind::kinds]) for kind in range(kinds)]
 
 

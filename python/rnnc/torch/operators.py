@@ -14,7 +14,7 @@ import torch
 from torch.autograd.function import once_differentiable
 
 from .. import _native
-from .programs import Program
+from .programs import Program, Signature
 
 Tensors = Sequence[torch.Tensor]
 
@@ -48,17 +48,12 @@ def _raws(tensors: Sequence[torch.Tensor | None]) -> list[_native.Raw | None]:
     return [None if tensor is None else _raw(tensor) for tensor in tensors]
 
 
-def _sizes(program: Program, inputs: Tensors) -> tuple[Any, Any]:
-    """T and B."""
-    return inputs[0].shape[0], inputs[0].shape[1]
-
-
-def _results(program: Program, like: torch.Tensor, frames: Any, streams: Any) -> list[torch.Tensor]:
+def _results(signature: Signature, like: torch.Tensor, frames: Any, streams: Any) -> list[torch.Tensor]:
     """Room for outputs and state."""
-    outputs = [like.new_empty((frames, streams, size), dtype=torch.float32) for _, size in program.outputs]
+    outputs = [like.new_empty((frames, streams, size), dtype=torch.float32) for _, size in signature.outputs]
     state = [
-        like.new_empty(program.state_shape(place, streams), dtype=torch.int64 if symbols else torch.float32)
-        for place, (_, _, _, symbols) in enumerate(program.state)
+        like.new_empty(signature.state_shape(place, streams), dtype=torch.int64 if symbols else torch.float32)
+        for place, (_, _, _, symbols) in enumerate(signature.state)
     ]
     return outputs + state
 
@@ -74,11 +69,11 @@ def _forward(
     gradients: bool,
 ) -> list[torch.Tensor]:
     program = Program.of(network)
-    frames, streams = _sizes(program, inputs)
+    frames, streams = inputs[0].shape[:2]
     compiled = program.compiled(streams, frames, gradients, seed is not None, threads)
-    results = _results(program, inputs[0], frames, streams)
+    results = _results(program.signature, inputs[0], frames, streams)
     tape = torch.empty(compiled.tape_len, dtype=torch.float32) if gradients else None
-    split = len(program.outputs)
+    split = len(program.signature.outputs)
     compiled.forward(
         frames,
         [_raw(weight) for weight in weights],
@@ -108,10 +103,11 @@ def _backward(
 ) -> list[torch.Tensor]:
     program = Program.of(network)
     compiled = program.compiled(streams, frames, True, dropout, threads)
-    gradients = _gradients(program, tape, frames, streams, wanted)
+    gradients = _gradients(program.signature, tape, frames, streams, wanted)
     rest = iter(gradients)
     placed = [_raw(next(rest)) if want else None for want in wanted]
-    first, second = len(program.inputs), len(program.inputs) + len(program.weights)
+    first = len(program.signature.inputs)
+    second = first + len(program.signature.weights)
     compiled.backward(
         frames,
         [_raw(weight) for weight in weights],
@@ -127,12 +123,12 @@ def _backward(
 
 
 def _gradients(
-    program: Program, like: torch.Tensor, frames: Any, streams: Any, wanted: Sequence[bool]
+    signature: Signature, like: torch.Tensor, frames: Any, streams: Any, wanted: Sequence[bool]
 ) -> list[torch.Tensor]:
     """Room for the gradients that are wanted: of inputs, weights and state, in this order."""
-    shapes: list[tuple[Any, ...]] = [(frames, streams, size) for _, size, _ in program.inputs]
-    shapes += [tuple(shape) for _, shape in program.weights]
-    shapes += [program.state_shape(place, streams) for place in range(len(wanted) - len(shapes))]
+    shapes: list[tuple[Any, ...]] = [(frames, streams, size) for _, size, _ in signature.inputs]
+    shapes += [tuple(shape) for _, shape in signature.weights]
+    shapes += [signature.state_shape(place, streams) for place in range(len(wanted) - len(shapes))]
     return [like.new_empty(shape, dtype=torch.float32) for shape, want in zip(shapes, wanted) if want]
 
 
@@ -147,8 +143,8 @@ def _fake_forward(
     gradients: bool,
 ) -> list[torch.Tensor]:
     program = Program.of(network)
-    frames, streams = _sizes(program, inputs)
-    results = _results(program, inputs[0], frames, streams)
+    frames, streams = inputs[0].shape[:2]
+    results = _results(program.signature, inputs[0], frames, streams)
     if not gradients:
         return results
     if isinstance(frames, int) and isinstance(streams, int):
@@ -171,7 +167,7 @@ def _fake_backward(
     dropout: bool,
     wanted: Sequence[bool],
 ) -> list[torch.Tensor]:
-    return _gradients(Program.of(network), tape, frames, streams, wanted)
+    return _gradients(Program.of(network).signature, tape, frames, streams, wanted)
 
 
 _library.impl("forward", _forward, "CPU")
@@ -212,18 +208,17 @@ class _Call(torch.autograd.Function):
 
     @staticmethod
     def forward(  # pyright: ignore[reportIncompatibleMethodOverride]
-        network: str,
-        inputs: int,
-        weights: int,
+        signature: Signature,
         threads: int,
         resets: torch.Tensor | None,
         seed: torch.Tensor | None,
         *tensors: torch.Tensor,
     ) -> tuple[torch.Tensor, ...]:
-        first, second = inputs, inputs + weights
+        first = len(signature.inputs)
+        second = first + len(signature.weights)
         return tuple(
             torch.ops.rnnc.forward(
-                network,
+                signature.description,
                 list(tensors[:first]),
                 list(tensors[first:second]),
                 list(tensors[second:]),
@@ -236,31 +231,31 @@ class _Call(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[torch.Tensor, ...]) -> None:
-        network, count, weights, threads, resets, seed, *tensors = inputs
+        signature, threads, resets, seed, *tensors = inputs
         tape = output[-1]
-        program = Program.of(network)
-        symbols = [output[len(program.outputs) + place] for place, one in enumerate(program.state) if one[3]]
+        split = len(signature.outputs)
+        symbols = [output[split + place] for place, (_, _, _, symbols) in enumerate(signature.state) if symbols]
         ctx.mark_non_differentiable(tape, *symbols)
         ctx.set_materialize_grads(False)
-        ctx.network, ctx.threads, ctx.dropout = network, threads, seed is not None
+        ctx.signature, ctx.threads, ctx.dropout = signature, threads, seed is not None
         ctx.frames, ctx.streams = tensors[0].shape[0], tensors[0].shape[1]
-        ctx.save_for_backward(resets, tape, *tensors[count : count + weights])
+        first = len(signature.inputs)
+        ctx.save_for_backward(resets, tape, *tensors[first : first + len(signature.weights)])
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *gradients: torch.Tensor | None) -> tuple[torch.Tensor | None, ...]:
         resets, tape, *weights = ctx.saved_tensors
-        program = Program.of(ctx.network)
-        split = len(program.outputs)
-        *gradients_, _ = gradients
-        wanted = list(ctx.needs_input_grad[6:])
+        split = len(ctx.signature.outputs)
+        given = gradients[:-1]
+        wanted = list(ctx.needs_input_grad[4:])
         found = torch.ops.rnnc.backward(
-            ctx.network,
+            ctx.signature.description,
             weights,
             resets,
             tape,
-            gradients_[:split],
-            gradients_[split:],
+            list(given[:split]),
+            list(given[split:]),
             ctx.frames,
             ctx.streams,
             ctx.threads,
@@ -268,11 +263,11 @@ class _Call(torch.autograd.Function):
             wanted,
         )
         rest = iter(found)
-        return (None,) * 6 + tuple(next(rest) if want else None for want in wanted)
+        return (None,) * 4 + tuple(next(rest) if want else None for want in wanted)
 
 
 def call(
-    network: str,
+    signature: Signature,
     inputs: Tensors,
     weights: Tensors,
     state: Tensors | None,
@@ -282,22 +277,32 @@ def call(
 ) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
     """Runs a network: inputs [T, B, N], or symbols [T, B]; state [B, N] or [depth, B, N]; resets [T, B]. Outputs, and the state behind
     the last frame."""
-    program = Program.of(network)
     inputs, weights, state = list(inputs), list(weights), list(state or ())
     if torch.is_autocast_enabled("cpu"):
         inputs, weights, state = ([_single(one) for one in some] for some in (inputs, weights, state))
-    _check(program, inputs, weights, state, resets)
+    _check(signature, inputs, weights, state, resets)
     seed = None
-    if dropout and program.has_dropout:
+    if dropout and signature.has_dropout:
         # Of PyTorch's generator: `torch.manual_seed` decides, and checkpoints draw the same again.
         seed = torch.randint(2**62, (), dtype=torch.int64)
-    threads = torch.get_num_threads() if threads is None else threads
+    threads = _threads() if threads is None else threads
     if _wants_gradients(inputs, weights, state):
-        results = _Call.apply(network, len(inputs), len(weights), threads, resets, seed, *inputs, *weights, *state)[:-1]
+        results = _Call.apply(signature, threads, resets, seed, *inputs, *weights, *state)[:-1]
     else:
-        results = torch.ops.rnnc.forward(network, inputs, weights, state, resets, seed, threads, False)
-    split = len(program.outputs)
+        results = torch.ops.rnnc.forward(signature.description, inputs, weights, state, resets, seed, threads, False)
+    split = len(signature.outputs)
     return list(results[:split]), list(results[split:])
+
+
+class _Known:
+    threads = torch.get_num_threads()
+
+
+def _threads() -> int:
+    """How many threads PyTorch uses. Compiled code takes those of the call before, since `torch.compile` cannot ask."""
+    if not torch.compiler.is_compiling():
+        _Known.threads = torch.get_num_threads()
+    return _Known.threads
 
 
 def _single(tensor: torch.Tensor) -> torch.Tensor:
@@ -315,31 +320,31 @@ def _wants_gradients(*tensors: Tensors) -> bool:
 
 
 def _check(
-    program: Program, inputs: Tensors, weights: Tensors, state: Tensors, resets: torch.Tensor | None
+    signature: Signature, inputs: Tensors, weights: Tensors, state: Tensors, resets: torch.Tensor | None
 ) -> None:
     """Refuses what the network does not take, by its name."""
-    if len(inputs) != len(program.inputs):
-        names = [name for name, _, _ in program.inputs]
-        raise _native.Error(f"network `{program.name}` takes the inputs {names}; {len(inputs)} tensors came")
+    if len(inputs) != len(signature.inputs):
+        names = [name for name, _, _ in signature.inputs]
+        raise _native.Error(f"network `{signature.name}` takes the inputs {names}; {len(inputs)} tensors came")
     if not inputs:
-        raise _native.Error(f"network `{program.name}` has no inputs, so that nothing says how many frames to run")
+        raise _native.Error(f"network `{signature.name}` has no inputs, so that nothing says how many frames to run")
     if inputs[0].dim() < 2:
-        name, size, symbols = program.inputs[0]
+        name, size, symbols = signature.inputs[0]
         expected = "[T, B]" if symbols else f"[T, B, {size}]"
         raise _native.Error(f"input `{name}` has shape {list(inputs[0].shape)}; the network takes {expected}")
     frames, streams = inputs[0].shape[0], inputs[0].shape[1]
     if frames == 0 or streams == 0:
-        raise _native.Error(f"input `{program.inputs[0][0]}` has shape {list(inputs[0].shape)}: there is nothing to run")
-    for (name, size, symbols), tensor in zip(program.inputs, inputs):
+        raise _native.Error(f"input `{signature.inputs[0][0]}` has shape {list(inputs[0].shape)}: there is nothing to run")
+    for (name, size, symbols), tensor in zip(signature.inputs, inputs):
         _check_one(f"input `{name}`", tensor, (frames, streams) if symbols else (frames, streams, size), symbols)
-    for (name, shape), tensor in zip(program.weights, weights):
+    for (name, shape), tensor in zip(signature.weights, weights):
         _check_one(f"weight `{name}`", tensor, tuple(shape), False)
     if state:
-        if len(state) != len(program.state):
-            names = [name for name, *_ in program.state]
-            raise _native.Error(f"the state of network `{program.name}` is {names}; {len(state)} tensors came")
-        for place, ((name, _, _, symbols), tensor) in enumerate(zip(program.state, state)):
-            _check_one(f"state `{name}`", tensor, program.state_shape(place, streams), symbols)
+        if len(state) != len(signature.state):
+            names = [name for name, *_ in signature.state]
+            raise _native.Error(f"the state of network `{signature.name}` is {names}; {len(state)} tensors came")
+        for place, ((name, _, _, symbols), tensor) in enumerate(zip(signature.state, state)):
+            _check_one(f"state `{name}`", tensor, signature.state_shape(place, streams), symbols)
     if resets is not None:
         _check_device("resets", resets)
         if resets.dtype not in (torch.bool, torch.uint8):

@@ -7,7 +7,9 @@ import logging
 import time
 from collections import OrderedDict
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 from .. import _native
 
@@ -19,23 +21,65 @@ MOST_COMPILED = 32
 MANY = 16
 
 
-def describe(text: str, network: str | None, state: Sequence[str] | None, precision: str, file_name: str) -> str:
-    """The string that says all of a network."""
-    return json.dumps([text, network, state if state is None else list(state), precision, file_name])
+@dataclass(frozen=True)
+class Signature:
+    """What a network takes and gives, as plain data that `torch.compile` follows."""
+
+    #: The string that says all of the network: see `Program.of`.
+    description: str
+    name: str
+    #: Name, size, whether it takes symbols.
+    inputs: tuple[tuple[str, int, bool], ...]
+    #: Name, size.
+    outputs: tuple[tuple[str, int], ...]
+    #: Name, canonical shape.
+    weights: tuple[tuple[str, tuple[int, ...]], ...]
+    #: Name, depth in frames, size, whether it is of symbols.
+    state: tuple[tuple[str, int, int, bool], ...]
+    has_dropout: bool
+
+    @staticmethod
+    def of(
+        text: str,
+        *,
+        network: str | None = None,
+        state: Sequence[str] | None = None,
+        precision: str = "f32",
+        file_name: str = "network",
+    ) -> Signature:
+        """That of a text's network."""
+        description = json.dumps([text, network, state if state is None else list(state), precision, file_name])
+        return Program.of(description).signature
+
+    @property
+    def program(self) -> Program:
+        """The network, and what it was compiled to."""
+        return Program.of(self.description)
+
+    def state_shape(self, place: int, streams: Any) -> tuple[Any, ...]:
+        """[B, N], or [depth, B, N] where more than the last frame is read; of symbols without N."""
+        _, depth, size, symbols = self.state[place]
+        shape = (streams,) if symbols else (streams, size)
+        return (depth, *shape) if depth > 1 else shape
 
 
 class Program:
     """A network, and what it was compiled to: for so many streams, and windows of so many frames."""
 
     def __init__(self, description: str) -> None:
-        text, network, state, self.precision, file_name = json.loads(description)
-        self.network = _native.Network(text, network, file_name, state)
-        self.name = self.network.name
-        self.inputs = self.network.inputs
-        self.outputs = self.network.outputs
-        self.weights = self.network.weights
-        self.state = self.network.state
-        self.has_dropout = self.network.has_dropout
+        text, name, state, self.precision, file_name = json.loads(description)
+        if self.precision not in ("f32", "tf32", "bf16"):
+            raise _native.Error(f"there is no precision `{self.precision}`; there are `f32`, `tf32` and `bf16`")
+        self.network = network = _native.Network(text, name, file_name, state)
+        self.signature = Signature(
+            description,
+            network.name,
+            tuple(network.inputs),
+            tuple(network.outputs),
+            tuple((weight, tuple(shape)) for weight, shape in network.weights),
+            tuple(network.state),
+            network.has_dropout,
+        )
         self._compiled: OrderedDict[tuple[int, int, bool, bool, int], _native.Compiled] = OrderedDict()
         self._times = 0
 
@@ -43,11 +87,6 @@ class Program:
     def of(description: str) -> Program:
         """The one that a string says."""
         return _interned(description)
-
-    def state_shape(self, place: int, streams: int) -> tuple[int, ...]:
-        """[B, N], or [depth, B, N] where more than the last frame is read; of symbols without N."""
-        _, depth, size, symbols = self.state[place]
-        return (*((depth,) if depth > 1 else ()), streams, *(() if symbols else (size,)))
 
     def compiled(self, streams: int, frames: int, gradients: bool, dropout: bool, threads: int) -> _native.Compiled:
         """It for so many streams and at least so many frames."""
@@ -62,14 +101,14 @@ class Program:
             what = "with gradients" if gradients else "without gradients"
             log.info(
                 "network `%s` compiled for %d streams and up to %d frames, %s: %.3f s",
-                self.name, streams, window, what, took,
+                self.network.name, streams, window, what, took,
             )  # fmt: skip
             self._times += 1
             if self._times == MANY:
                 log.warning(
                     "network `%s` was compiled for %d shapes: batches of one size (`drop_last=True`) and windows of one length "
                     "are compiled once",
-                    self.name, MANY,
+                    self.network.name, MANY,
                 )  # fmt: skip
             self._compiled[key] = found
             while len(self._compiled) > MOST_COMPILED:

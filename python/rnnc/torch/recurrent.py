@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
@@ -13,7 +14,7 @@ from .. import _native, sources
 from ..plans import Plan
 from ..session import Session
 from .operators import call
-from .programs import Program, describe
+from .programs import Program, Signature
 
 State = tuple[Tensor, ...]
 
@@ -38,16 +39,17 @@ class Network(nn.Module):
         threads: int | None,
     ) -> None:
         super().__init__()
-        self._description = describe(source.text, network, state, precision, source.file_name)
-        program = Program.of(self._description)
+        self._signature = Signature.of(
+            source.text, network=network, state=state, precision=precision, file_name=source.file_name
+        )
         #: The equations.
         self.text = source.text
         #: Names of the network's inputs, in the order of `forward`'s arguments.
-        self.input_names = [name for name, _, _ in program.inputs]
+        self.input_names = [name for name, _, _ in self._signature.inputs]
         #: Names of its outputs, in their order.
-        self.output_names = [name for name, _ in program.outputs]
+        self.output_names = [name for name, _ in self._signature.outputs]
         #: The layers whose last values are the state, in its order.
-        self.state_names = [name for name, *_ in program.state]
+        self.state_names = [name for name, *_ in self._signature.state]
         self.batch_first = batch_first
         self.precision = precision
         self.threads = threads
@@ -56,27 +58,27 @@ class Network(nn.Module):
         self, inputs: Sequence[Tensor], weights: Sequence[Tensor], state: Sequence[Tensor] | Tensor | None, resets: Tensor | None
     ) -> tuple[Any, State]:
         """Runs it over [T, B, N], or [T, N] of one stream; with `batch_first` [B, T, N]."""
-        program = Program.of(self._description)
+        signature = self._signature
         values = list(inputs)
-        for one, (name, _, _) in zip(values, program.inputs):
+        for one, (name, _, _) in zip(values, signature.inputs):
             if not isinstance(one, Tensor):
                 raise _native.Error(f"input `{name}` is a {type(one).__name__}; the network takes tensors")
         if isinstance(state, Tensor):
             state = (state,)
-        alone = bool(values) and values[0].dim() == (1 if program.inputs[0][2] else 2)
+        alone = bool(values) and values[0].dim() == (1 if signature.inputs[0][2] else 2)
         if alone:
             values = [value.unsqueeze(1) for value in values]
             resets = resets.unsqueeze(1) if resets is not None and resets.dim() == 1 else resets
             if state is not None:
-                places = [-1 if symbols else -2 for _, _, _, symbols in program.state]
+                places = [-1 if symbols else -2 for _, _, _, symbols in signature.state]
                 state = [one.unsqueeze(place) for one, place in zip(state, places, strict=True)]
         elif self.batch_first:
             values = [value.transpose(0, 1) if value.dim() > 1 else value for value in values]
             resets = resets.transpose(0, 1) if resets is not None and resets.dim() > 1 else resets
-        outputs, after = call(self._description, values, weights, state, resets, self.training, self.threads)
+        outputs, after = call(signature, values, weights, state, resets, self.training, self.threads)
         if alone:
             outputs = [output.squeeze(1) for output in outputs]
-            after = [one.squeeze(-1 if symbols else -2) for one, (_, _, _, symbols) in zip(after, program.state)]
+            after = [one.squeeze(-1 if symbols else -2) for one, (_, _, _, symbols) in zip(after, signature.state)]
         elif self.batch_first:
             outputs = [output.transpose(0, 1) for output in outputs]
         return (outputs[0] if len(outputs) == 1 else tuple(outputs)), tuple(after)
@@ -84,18 +86,18 @@ class Network(nn.Module):
     def initial_state(self, streams: int) -> State:
         """Zeros in the state's shapes, [B, N] or [depth, B, N]: to be filled, or learned. The `start` that the text gives a layer is what
         ``state=None`` begins with."""
-        program = Program.of(self._description)
+        signature = self._signature
         return tuple(
-            torch.full(program.state_shape(place, streams), -1, dtype=torch.int64)
+            torch.full(signature.state_shape(place, streams), -1, dtype=torch.int64)
             if symbols
-            else torch.zeros(program.state_shape(place, streams))
-            for place, (_, _, _, symbols) in enumerate(program.state)
+            else torch.zeros(signature.state_shape(place, streams))
+            for place, (_, _, _, symbols) in enumerate(signature.state)
         )
 
     def plan(self, streams: int = 1, frames: int = 256) -> Plan:
         """What becomes of it: `str` of it is a dozen lines, in a notebook it is a picture."""
         threads = torch.get_num_threads() if self.threads is None else self.threads
-        return Plan(Program.of(self._description).network, streams, frames, True, threads)
+        return Plan(self._program.network, streams, frames, True, threads)
 
     def explain(self, streams: int = 1, frames: int = 256, verbose: bool = False) -> str:
         """What runs over all frames at once, what is a scan, what is a loop, and why."""
@@ -110,7 +112,7 @@ class Network(nn.Module):
 
     def session(self, streams: int = 1, threads: int = 1, block: int = 1) -> Session:
         """Runs it frame by frame, NumPy in and out, with the weights it has now: see `rnnc.Session`."""
-        text, name, _, precision, _ = _parts(self._description)
+        text, name, _, precision, _ = json.loads(self._signature.description)
         with torch.no_grad():
             weights = {name: weight.detach().cpu().numpy() for name, weight in self._engine_weights().items()}
         return Session(text, weights, name=name, streams=streams, threads=threads, block=block, precision=precision)
@@ -119,18 +121,12 @@ class Network(nn.Module):
         """Writes the weights as a safetensors file of rnnc's, for `rnnc run`, `rnnc.Session`, Rust and C."""
         with torch.no_grad():
             weights = self._engine_weights()
-            values = [weights[name].detach().cpu().contiguous().numpy().tobytes() for name, _ in self._program.weights]
+            values = [weights[name].detach().cpu().contiguous().numpy().tobytes() for name, _ in self._signature.weights]
         self._program.network.save_weights(path, values)
 
     @property
     def _program(self) -> Program:
-        return Program.of(self._description)
-
-
-def _parts(description: str) -> Any:
-    import json
-
-    return json.loads(description)
+        return self._signature.program
 
 
 class Recurrent(Network):
@@ -168,8 +164,8 @@ class Recurrent(Network):
         **options: object,
     ) -> None:
         super().__init__(sources.read(source, inputs, options), network, state, batch_first, precision, threads)
-        self._names = [name for name, _ in self._program.weights]
-        for name, shape in self._program.weights:
+        self._names = [name for name, _ in self._signature.weights]
+        for name, shape in self._signature.weights:
             self.register_parameter(parameter_name(name), nn.Parameter(torch.empty(shape)))
         self.reset_parameters()
 
@@ -184,7 +180,7 @@ class Recurrent(Network):
 
     def _set(self, values: Sequence[bytes]) -> None:
         with torch.no_grad():
-            for (name, shape), value in zip(self._program.weights, values):
+            for (name, shape), value in zip(self._signature.weights, values):
                 weight = torch.frombuffer(bytearray(value), dtype=torch.float32) if value else torch.empty(0)
                 self._parameters[parameter_name(name)].copy_(weight.view(shape))  # pyright: ignore
 
@@ -204,11 +200,11 @@ class Recurrent(Network):
         return self._run(inputs, weights, state, resets)
 
     def extra_repr(self) -> str:
-        program = self._program
-        given = ", ".join(f"{name}: {f'symbol({size})' if symbols else size}" for name, size, symbols in program.inputs)
-        taken = ", ".join(f"{name}: {size}" for name, size in program.outputs)
-        kept = ", ".join(f"{name}: {size}" if depth == 1 else f"{name}: {depth} x {size}" for name, depth, size, _ in program.state)
-        return f"{program.name}: ({given}) -> ({taken}), state ({kept})"
+        signature = self._signature
+        given = ", ".join(f"{name}: {f'symbol({size})' if symbols else size}" for name, size, symbols in signature.inputs)
+        taken = ", ".join(f"{name}: {size}" for name, size in signature.outputs)
+        kept = ", ".join(f"{name}: {size}" if depth == 1 else f"{name}: {depth} x {size}" for name, depth, size, _ in signature.state)
+        return f"{signature.name}: ({given}) -> ({taken}), state ({kept})"
 
 
 _States = TypeVar("_States")
