@@ -46,7 +46,8 @@ class Session:
         self.streams = streams
         self.inputs = [name for name, _, _ in self._network.inputs]
         self.outputs = [name for name, _ in self._network.outputs]
-        self._buffers: dict[int, _Buffers] = {}
+        self._symbols = [symbols for _, _, symbols in self._network.inputs]
+        self._buffers: dict[tuple[int, bool, bool], _Buffers] = {}
 
     def _of_mapping(self, weights: Mapping[str, Any]) -> list[bytes]:
         names = [name for name, _ in self._network.weights]
@@ -65,63 +66,44 @@ class Session:
     def step(self, *inputs: Any, resets: Any = None) -> Any:
         """One frame: numbers [B, N], or [N] of one stream; symbols [B], or one. Resets [B]: these streams begin anew with this frame.
         Returns the output alike, or a tuple of all outputs."""
-        alone = self._is_alone(inputs, 1)
-        outputs = self._run(1, inputs, resets, alone, True)
-        return outputs[0] if len(outputs) == 1 else outputs
+        return self._run(1, True, inputs, resets)
 
     def run(self, *inputs: Any, resets: Any = None) -> Any:
         """Several frames: numbers [T, B, N], or [T, N] of one stream; symbols [T, B], or [T]; resets [T, B], or [T].
         Returns the output alike, or a tuple of all outputs."""
-        alone = self._is_alone(inputs, 2)
-        frames = self._numpy.shape(inputs[0])[0] if inputs and self._numpy.ndim(inputs[0]) else 0
-        if frames == 0:
-            raise _native.Error("a run needs at least one frame")
-        outputs = self._run(frames, inputs, resets, alone, False)
-        return outputs[0] if len(outputs) == 1 else outputs
+        shape = self._numpy.shape(inputs[0]) if inputs else ()
+        if not shape or not shape[0]:
+            raise _native.Error(f"a run needs frames: the network takes the inputs {self.inputs}, at least one frame of each")
+        return self._run(shape[0], False, inputs, resets)
 
-    def _is_alone(self, inputs: Sequence[Any], dimensions: int) -> bool:
-        """Whether inputs come without the dimension of streams."""
+    def _run(self, frames: int, one: bool, inputs: Sequence[Any], resets: Any) -> Any:
+        numpy = self._numpy
         if len(inputs) != len(self.inputs):
             raise _native.Error(f"the network takes the inputs {self.inputs}; {len(inputs)} came")
-        if self.streams != 1:
-            return False
-        symbols = self._network_symbols
-        return self._numpy.ndim(inputs[0]) == dimensions - (1 if symbols[0] else 0)
-
-    @property
-    def _network_symbols(self) -> list[bool]:
-        found = self.__dict__.get("_symbols")
-        if found is None:
-            found = self.__dict__["_symbols"] = [symbols for _, _, symbols in self._network.inputs]
-        return found
-
-    def _run(self, frames: int, inputs: Sequence[Any], resets: Any, alone: bool, one: bool) -> tuple[Any, ...]:
-        buffers = self._buffers.get(frames)
+        # Of one stream, arrays may come without the dimension of streams.
+        dimensions = (0 if one else 1) + (0 if self._symbols[0] else 1)
+        alone = self.streams == 1 and numpy.ndim(inputs[0]) == dimensions
+        buffers = self._buffers.get((frames, one, alone))
         if buffers is None:
             if len(self._buffers) >= 8:
                 self._buffers.clear()
-            buffers = self._buffers[frames] = _Buffers(self._numpy, self._network, frames, self.streams)
-        for name, array, value in zip(self.inputs, buffers.inputs, inputs):
-            view = array[0] if one else array
-            if alone:
-                view = view[0] if one else view[:, 0]
-            shape = self._numpy.shape(value)
+            buffers = _Buffers(numpy, self._network, frames, self.streams, one, alone)
+            self._buffers[frames, one, alone] = buffers
+        for place, (view, value) in enumerate(zip(buffers.inputs, inputs)):
+            shape = numpy.shape(value)
             if shape != view.shape:
+                name = self.inputs[place]
                 raise _native.Error(f"input `{name}` has shape {list(shape)}; the session takes {list(view.shape)}")
-            self._numpy.copyto(view, value, casting="same_kind")
+            numpy.copyto(view, value, casting="same_kind")
         if resets is not None:
-            view = buffers.resets[0] if one else buffers.resets
-            shape = self._numpy.shape(resets)
-            if shape != view.shape and not (alone and shape == view.shape[:-1]):
-                raise _native.Error(f"resets have shape {list(shape)}; the session takes {list(view.shape)}")
-            view[...] = self._numpy.asarray(resets, dtype=bool).reshape(view.shape)
-        where = buffers.resets_at if resets is not None else 0
+            shape = numpy.shape(resets)
+            if shape != buffers.resets.shape:
+                raise _native.Error(f"resets have shape {list(shape)}; the session takes {list(buffers.resets.shape)}")
+            numpy.copyto(buffers.resets, numpy.asarray(resets, dtype=bool))
+        where = 0 if resets is None else buffers.resets_at
         self._session.run(frames, buffers.inputs_at, where, buffers.outputs_at)
-        outputs = []
-        for array in buffers.outputs:
-            view = array[0] if one else array
-            outputs.append((view[0] if one and alone else view[:, 0] if alone else view).copy())
-        return tuple(outputs)
+        outputs = buffers.outputs
+        return outputs[0].copy() if len(outputs) == 1 else tuple(output.copy() for output in outputs)
 
     def reset(self) -> None:
         """Begins all streams anew."""
@@ -137,16 +119,23 @@ class Session:
 
 
 class _Buffers:
-    """Arrays that live as long as the session, so that their addresses are found once."""
+    """Arrays that live as long as the session, so that their addresses are found once, as calls of one shape see them."""
 
-    def __init__(self, numpy: Any, network: _native.Network, frames: int, streams: int) -> None:
+    def __init__(
+        self, numpy: Any, network: _native.Network, frames: int, streams: int, one: bool, alone: bool
+    ) -> None:
         rows = (frames, streams)
-        self.inputs = [
+        seen = (0 if one else slice(None), 0 if alone else slice(None), ...)
+        inputs = [
             numpy.zeros(rows, numpy.int32) if symbols else numpy.zeros((*rows, size), numpy.float32)
             for _, size, symbols in network.inputs
         ]
-        self.outputs = [numpy.zeros((*rows, size), numpy.float32) for _, size in network.outputs]
-        self.resets = numpy.zeros(rows, numpy.uint8)
-        self.inputs_at = [array.ctypes.data for array in self.inputs]
-        self.outputs_at = [array.ctypes.data for array in self.outputs]
-        self.resets_at = self.resets.ctypes.data
+        outputs = [numpy.zeros((*rows, size), numpy.float32) for _, size in network.outputs]
+        resets = numpy.zeros(rows, numpy.uint8)
+        self.inputs_at = [array.ctypes.data for array in inputs]
+        self.outputs_at = [array.ctypes.data for array in outputs]
+        self.resets_at = resets.ctypes.data
+        self.inputs = [array[seen] for array in inputs]
+        self.outputs = [array[seen] for array in outputs]
+        # Of one stream, a call of one frame takes one reset too.
+        self.resets = resets[seen]
