@@ -50,9 +50,14 @@ def _raws(tensors: Sequence[torch.Tensor | None]) -> list[_native.Raw | None]:
 
 def _results(signature: Signature, like: torch.Tensor, frames: Any, streams: Any) -> list[torch.Tensor]:
     """Room for outputs and state."""
-    outputs = [like.new_empty((frames, streams, size), dtype=torch.float32) for _, size in signature.outputs]
+    device = like.device
+    outputs = [
+        torch.empty((frames, streams, size), dtype=torch.float32, device=device) for _, size in signature.outputs
+    ]
     state = [
-        like.new_empty(signature.state_shape(place, streams), dtype=torch.int64 if symbols else torch.float32)
+        torch.empty(
+            signature.state_shape(place, streams), dtype=torch.int64 if symbols else torch.float32, device=device
+        )
         for place, (_, _, _, symbols) in enumerate(signature.state)
     ]
     return outputs + state
@@ -69,22 +74,27 @@ def _forward(
     gradients: bool,
 ) -> list[torch.Tensor]:
     program = Program.of(network)
-    frames, streams = inputs[0].shape[:2]
-    compiled = program.compiled(streams, frames, gradients, seed is not None, threads)
-    results = _results(program.signature, inputs[0], frames, streams)
-    tape = torch.empty(compiled.tape_len, dtype=torch.float32) if gradients else None
     split = len(program.signature.outputs)
-    compiled.forward(
-        frames,
-        [_raw(weight) for weight in weights],
-        [_raw(value) for value in inputs],
-        None if resets is None else _raw(resets),
-        [_raw(value) for value in state] if state else None,
-        0 if seed is None else int(seed.item()),
-        _raws(results[:split]),
-        _raws(results[split:]),
-        None if tape is None else _raw(tape),
-    )
+    try:
+        frames, streams = inputs[0].shape[:2]
+        compiled = program.compiled(streams, frames, gradients, seed is not None, threads)
+        results = _results(program.signature, inputs[0], frames, streams)
+        tape = torch.empty(compiled.tape_len, dtype=torch.float32) if gradients else None
+        compiled.forward(
+            frames,
+            [_raw(weight) for weight in weights],
+            [_raw(value) for value in inputs],
+            None if resets is None else _raw(resets),
+            [_raw(value) for value in state] if state else None,
+            0 if seed is None else int(seed.item()),
+            [_raw(result) for result in results[:split]],
+            [_raw(result) for result in results[split:]],
+            None if tape is None else _raw(tape),
+        )
+    except (_native.Error, KeyError, IndexError, ValueError):
+        # The engine has refused something; here is more to say of tensors.
+        _check(program.signature, inputs, weights, state, resets)
+        raise
     return results if tape is None else [*results, tape]
 
 
@@ -129,7 +139,10 @@ def _gradients(
     shapes: list[tuple[Any, ...]] = [(frames, streams, size) for _, size, _ in signature.inputs]
     shapes += [tuple(shape) for _, shape in signature.weights]
     shapes += [signature.state_shape(place, streams) for place in range(len(wanted) - len(shapes))]
-    return [like.new_empty(shape, dtype=torch.float32) for shape, want in zip(shapes, wanted) if want]
+    device = like.device
+    return [
+        torch.empty(shape, dtype=torch.float32, device=device) for shape, want in zip(shapes, wanted) if want
+    ]
 
 
 def _fake_forward(
@@ -143,6 +156,7 @@ def _fake_forward(
     gradients: bool,
 ) -> list[torch.Tensor]:
     program = Program.of(network)
+    _check(program.signature, inputs, weights, state, resets)
     frames, streams = inputs[0].shape[:2]
     results = _results(program.signature, inputs[0], frames, streams)
     if not gradients:
@@ -170,6 +184,17 @@ def _fake_backward(
     return _gradients(Program.of(network).signature, tape, frames, streams, wanted)
 
 
+def _elsewhere(*arguments: Any) -> list[torch.Tensor]:
+    tensors = [one for some in arguments for one in (some if isinstance(some, (list, tuple)) else [some])]
+    for tensor in tensors:
+        if isinstance(tensor, torch.Tensor):
+            _check_device("a tensor", tensor)
+    raise _native.Error("rnnc.torch runs on the CPU only so far")
+
+
+# Of other devices, for which there is nothing of their own.
+_library.impl("forward", _elsewhere, "CompositeExplicitAutograd")
+_library.impl("backward", _elsewhere, "CompositeExplicitAutograd")
 _library.impl("forward", _forward, "CPU")
 _library.impl("backward", _backward, "CPU")
 torch.library.register_fake("rnnc::forward", _fake_forward, lib=_library)
@@ -201,6 +226,25 @@ torch.library.register_vmap("rnnc::forward", _one_by_one(torch.ops.rnnc.forward)
 torch.library.register_vmap("rnnc::backward", _one_by_one(torch.ops.rnnc.backward), lib=_library)
 
 
+_PLAIN = (torch.Tensor, torch.nn.Parameter)
+_is_wrapped = torch._C._functorch.is_functorch_wrapped_tensor
+
+
+def _is_plain(tensors: Sequence[torch.Tensor | None]) -> bool:
+    """Whether nothing looks at operators, and all tensors are just that: then the operators' functions are called as they are, which
+    takes a third of the time."""
+    return (
+        not torch.compiler.is_compiling()
+        and not torch._C._are_functorch_transforms_active()
+        and torch._C._len_torch_dispatch_stack() == 0
+        and torch._C._get_tracing_state() is None
+        and not torch._C._autograd._profiler_enabled()
+        and all(
+            tensor is None or (type(tensor) in _PLAIN and tensor.is_cpu and not _is_wrapped(tensor)) for tensor in tensors
+        )
+    )
+
+
 class _Call(torch.autograd.Function):
     """A forward call that can be differentiated once."""
 
@@ -216,8 +260,9 @@ class _Call(torch.autograd.Function):
     ) -> tuple[torch.Tensor, ...]:
         first = len(signature.inputs)
         second = first + len(signature.weights)
+        forward = _forward if _is_plain(tensors) else torch.ops.rnnc.forward
         return tuple(
-            torch.ops.rnnc.forward(
+            forward(
                 signature.description,
                 list(tensors[:first]),
                 list(tensors[first:second]),
@@ -244,12 +289,15 @@ class _Call(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, *gradients: torch.Tensor | None) -> tuple[torch.Tensor | None, ...]:
+    def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
+        ctx: Any, *gradients: torch.Tensor | None
+    ) -> tuple[torch.Tensor | None, ...]:
         resets, tape, *weights = ctx.saved_tensors
         split = len(ctx.signature.outputs)
         given = gradients[:-1]
         wanted = list(ctx.needs_input_grad[4:])
-        found = torch.ops.rnnc.backward(
+        backward = _backward if _is_plain(given) and _is_plain((tape, *weights)) else torch.ops.rnnc.backward
+        found = backward(
             ctx.signature.description,
             weights,
             resets,
@@ -280,16 +328,20 @@ def call(
     inputs, weights, state = list(inputs), list(weights), list(state or ())
     if torch.is_autocast_enabled("cpu"):
         inputs, weights, state = ([_single(one) for one in some] for some in (inputs, weights, state))
-    _check(signature, inputs, weights, state, resets)
+    _count(signature, inputs, state)
     seed = None
     if dropout and signature.has_dropout:
         # Of PyTorch's generator: `torch.manual_seed` decides, and checkpoints draw the same again.
         seed = torch.randint(2**62, (), dtype=torch.int64)
     threads = _threads() if threads is None else threads
+    plain = _is_plain((*inputs, *weights, *state, resets))
     if _wants_gradients(inputs, weights, state):
-        results = _Call.apply(signature, threads, resets, seed, *inputs, *weights, *state)[:-1]
+        # `Function.apply` looks at the signature of `forward` in each call, which takes longer than all else here.
+        apply = super(torch.autograd.Function, _Call).apply if plain else _Call.apply
+        results = apply(signature, threads, resets, seed, *inputs, *weights, *state)[:-1]
     else:
-        results = torch.ops.rnnc.forward(signature.description, inputs, weights, state, resets, seed, threads, False)
+        forward = _forward if plain else torch.ops.rnnc.forward
+        results = forward(signature.description, inputs, weights, state, resets, seed, threads, False)
     split = len(signature.outputs)
     return list(results[:split]), list(results[split:])
 
@@ -319,15 +371,22 @@ def _wants_gradients(*tensors: Tensors) -> bool:
     return not torch.compiler.is_compiling() and torch._C._are_functorch_transforms_active()
 
 
-def _check(
-    signature: Signature, inputs: Tensors, weights: Tensors, state: Tensors, resets: torch.Tensor | None
-) -> None:
-    """Refuses what the network does not take, by its name."""
+def _count(signature: Signature, inputs: Tensors, state: Tensors) -> None:
+    """Refuses lists that are not as long as the network's."""
     if len(inputs) != len(signature.inputs):
         names = [name for name, _, _ in signature.inputs]
         raise _native.Error(f"network `{signature.name}` takes the inputs {names}; {len(inputs)} tensors came")
     if not inputs:
         raise _native.Error(f"network `{signature.name}` has no inputs, so that nothing says how many frames to run")
+    if state and len(state) != len(signature.state):
+        names = [name for name, _, _, _ in signature.state]
+        raise _native.Error(f"the state of network `{signature.name}` is {names}; {len(state)} tensors came")
+
+
+def _check(
+    signature: Signature, inputs: Tensors, weights: Tensors, state: Tensors, resets: torch.Tensor | None
+) -> None:
+    """Refuses what the network does not take, by its name."""
     if inputs[0].dim() < 2:
         name, size, symbols = signature.inputs[0]
         expected = "[T, B]" if symbols else f"[T, B, {size}]"
@@ -339,12 +398,8 @@ def _check(
         _check_one(f"input `{name}`", tensor, (frames, streams) if symbols else (frames, streams, size), symbols)
     for (name, shape), tensor in zip(signature.weights, weights):
         _check_one(f"weight `{name}`", tensor, tuple(shape), False)
-    if state:
-        if len(state) != len(signature.state):
-            names = [name for name, *_ in signature.state]
-            raise _native.Error(f"the state of network `{signature.name}` is {names}; {len(state)} tensors came")
-        for place, ((name, _, _, symbols), tensor) in enumerate(zip(signature.state, state)):
-            _check_one(f"state `{name}`", tensor, signature.state_shape(place, streams), symbols)
+    for place, ((name, _, _, symbols), tensor) in enumerate(zip(signature.state, state)):
+        _check_one(f"state `{name}`", tensor, signature.state_shape(place, streams), symbols)
     if resets is not None:
         _check_device("resets", resets)
         if resets.dtype not in (torch.bool, torch.uint8):

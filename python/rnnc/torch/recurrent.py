@@ -165,7 +165,9 @@ class Recurrent(Network):
     ) -> None:
         super().__init__(sources.read(source, inputs, options), network, state, batch_first, precision, threads)
         self._names = [name for name, _ in self._signature.weights]
+        self._parameter_names: list[str] = []
         for name, shape in self._signature.weights:
+            self._parameter_names.append(parameter_name(name))
             self.register_parameter(parameter_name(name), nn.Parameter(torch.empty(shape)))
         self.reset_parameters()
 
@@ -196,7 +198,8 @@ class Recurrent(Network):
         self, *inputs: Tensor, state: Sequence[Tensor] | Tensor | None = None, resets: Tensor | None = None
     ) -> tuple[Any, State]:
         """Inputs [T, B, N] to (output [T, B, N], state): see the class."""
-        weights = [getattr(self, parameter_name(name)) for name in self._names]
+        own = self._parameters
+        weights = [own[name] if name in own else getattr(self, name) for name in self._parameter_names]
         return self._run(inputs, weights, state, resets)
 
     def extra_repr(self) -> str:
