@@ -82,9 +82,9 @@ def test_packed_sequences_go_in_and_come_out(kind, arguments, order):
     for given in (False, True):
         state, leaves = initial(ours, 4) if given else (None, [])
         leaves = [*sequences, *leaves]
-        packed = pack_sequence(sequences, enforce_sorted=order == "longest first")
-        y, values, gradients = run(ours, packed, state, leaves)
-        z, expected, wanted = run(theirs, packed, state, leaves)
+        packed = lambda: pack_sequence(sequences, enforce_sorted=order == "longest first")  # noqa: E731
+        y, values, gradients = run(ours, packed(), state, leaves)
+        z, expected, wanted = run(theirs, packed(), state, leaves)
         close(values, expected)
         close(gradients, wanted)
         assert torch.equal(y.batch_sizes, z.batch_sizes)

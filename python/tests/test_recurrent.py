@@ -137,8 +137,8 @@ def test_a_network_that_looks_ahead_takes_whole_sequences_and_has_no_state():
 def test_every_cell_of_the_library_runs_and_has_gradients():
     more = {"lstm_projected": {"m": 3}, "scrn": {"m": 3}, "lru": {"m": 3}, "clockwork": {}}
     for cell in rnnc.cells():
-        rnn = Recurrent(cell.name, inputs=4, **{"n": 8, **more.get(cell.name, {})})
-        x = torch.randn(9, 2, 4, requires_grad=True)
+        rnn = Recurrent(cell.name, inputs=8, **{"n": 8, **more.get(cell.name, {})})
+        x = torch.randn(9, 2, 8, requires_grad=True)
         y, state = rnn(x)
         assert y.isfinite().all(), cell.name
         y2, _ = rnn(x, state=state)
