@@ -302,7 +302,7 @@ def test_compiled_programs_are_bounded_and_told_of(caplog):
         for streams in range(1, programs.MOST_COMPILED + 9):
             rnn(torch.randn(2, streams, 5))
     program = rnn._program
-    assert len(program._compiled) == programs.MOST_COMPILED
+    assert len(program._recent) == programs.MOST_COMPILED
     told = [record for record in caplog.records if record.levelno == logging.INFO]
     assert "compiled for 1 streams" in told[0].getMessage()
     assert len([r for r in caplog.records if r.levelno == logging.WARNING]) == 1

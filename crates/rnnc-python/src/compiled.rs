@@ -11,7 +11,7 @@ use std::sync::Arc;
 ///
 /// Arrays are `(address, kind, shape, strides)`: kind is one of f32, f64, i32, i64, u8, bool; strides are in elements. Whoever calls keeps
 /// them, and keeps others from changing them, as long as the call runs; what is written overlaps nothing else.
-#[pyclass(frozen, module = "rnnc._native")]
+#[pyclass(frozen, weakref, module = "rnnc._native")]
 pub struct Compiled(Arc<dyn Functional>);
 
 /// An array as Python hands it in.

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from torch._subclasses.fake_tensor import DynamicOutputShapeException
 from torch.autograd.function import once_differentiable
 
 from .. import _native
@@ -161,10 +162,11 @@ def _fake_forward(
     results = _results(program.signature, inputs[0], frames, streams)
     if not gradients:
         return results
-    if isinstance(frames, int) and isinstance(streams, int):
-        length: Any = program.compiled(streams, frames, True, seed is not None, threads).tape_len
-    else:
-        length = torch.library.get_ctx().new_dynamic_size(min=0)
+    try:
+        # A compiled graph may be kept on disk, and a tape's length is that of this machine and version.
+        length: Any = torch.library.get_ctx().new_dynamic_size(min=0)
+    except DynamicOutputShapeException:
+        length = program.compiled(streams, frames, True, seed is not None, threads).tape_len
     return [*results, inputs[0].new_empty((length,), dtype=torch.float32)]
 
 
@@ -284,6 +286,9 @@ class _Call(torch.autograd.Function):
         ctx.set_materialize_grads(False)
         ctx.signature, ctx.threads, ctx.dropout = signature, threads, seed is not None
         ctx.frames, ctx.streams = tensors[0].shape[0], tensors[0].shape[1]
+        if not torch.compiler.is_compiling() and isinstance(ctx.frames, int) and isinstance(ctx.streams, int):
+            program = signature.program
+            ctx.kept = program, program.compiled(ctx.streams, ctx.frames, True, ctx.dropout, threads)
         first = len(signature.inputs)
         ctx.save_for_backward(resets, tape, *tensors[first : first + len(signature.weights)])
 

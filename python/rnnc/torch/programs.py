@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
+from weakref import WeakValueDictionary
 
 from .. import _native
 
@@ -80,7 +81,9 @@ class Program:
             tuple(network.state),
             network.has_dropout,
         )
-        self._compiled: OrderedDict[tuple[int, int, bool, bool, int], _native.Compiled] = OrderedDict()
+        #: Those that are in use: by the shapes of late, and by forward calls that wait for their backward calls.
+        self._recent: OrderedDict[tuple[int, int, bool, bool, int], _native.Compiled] = OrderedDict()
+        self._all: WeakValueDictionary[tuple[int, int, bool, bool, int], _native.Compiled] = WeakValueDictionary()
         self._times = 0
 
     @staticmethod
@@ -89,42 +92,53 @@ class Program:
         return _interned(description)
 
     def compiled(self, streams: int, frames: int, gradients: bool, dropout: bool, threads: int) -> _native.Compiled:
-        """It for so many streams and at least so many frames."""
+        """It for so many streams and at least so many frames. Whoever has a tape keeps what wrote it, for the backward call."""
         # No lock: what two threads compile at a time is compiled twice, and a forked process finds nothing locked.
-        window = window_of(frames)
-        key = (streams, window, gradients, dropout, threads)
-        found = self._compiled.get(key)
-        if found is None:
-            begun = time.perf_counter()
-            found = self.network.compile(streams, window, gradients, dropout, self.precision, threads)
-            took = time.perf_counter() - begun
-            what = "with gradients" if gradients else "without gradients"
-            log.info(
-                "network `%s` compiled for %d streams and up to %d frames, %s: %.3f s",
-                self.network.name, streams, window, what, took,
-            )  # fmt: skip
-            self._times += 1
-            if self._times == MANY:
-                log.warning(
-                    "network `%s` was compiled for %d shapes: batches of one size (`drop_last=True`) and windows of one length "
-                    "are compiled once",
-                    self.network.name, MANY,
-                )  # fmt: skip
-            self._compiled[key] = found
-            while len(self._compiled) > MOST_COMPILED:
-                try:
-                    self._compiled.popitem(last=False)
-                except KeyError:
-                    break
-        else:
+        key = (streams, window_of(frames), gradients, dropout, threads)
+        found = self._recent.get(key)
+        if found is not None:
             try:
-                self._compiled.move_to_end(key)
+                self._recent.move_to_end(key)
             except KeyError:
                 pass
+            return found
+        found = self._all.get(key)
+        if found is None:
+            # Of two threads' the first counts: a tape goes back through the one that wrote it.
+            found = self._all.setdefault(key, self._compile(key))
+        self._recent[key] = found
+        while len(self._recent) > MOST_COMPILED:
+            try:
+                self._recent.popitem(last=False)
+            except KeyError:
+                break
         return found
 
+    def _compile(self, key: tuple[int, int, bool, bool, int]) -> _native.Compiled:
+        streams, window, gradients, dropout, threads = key
+        begun = time.perf_counter()
+        compiled = self.network.compile(streams, window, gradients, dropout, self.precision, threads)
+        log.info(
+            "network `%s` compiled for %d streams and up to %d frames, %s gradients: %.3f s",
+            self.network.name, streams, window, "with" if gradients else "without", time.perf_counter() - begun,
+        )  # fmt: skip
+        self._times += 1
+        if self._times == MANY:
+            log.warning(
+                "network `%s` was compiled for %d shapes: batches of one size (`drop_last=True`) and windows of one length are "
+                "compiled once",
+                self.network.name, MANY,
+            )  # fmt: skip
+        return compiled
 
-_interned = lru_cache(maxsize=128)(Program)
+
+_all: WeakValueDictionary[str, Program] = WeakValueDictionary()
+
+
+@lru_cache(maxsize=128)
+def _interned(description: str) -> Program:
+    found = _all.get(description)
+    return _all.setdefault(description, Program(description)) if found is None else found
 
 
 def window_of(frames: int) -> int:
