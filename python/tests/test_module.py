@@ -93,20 +93,22 @@ def test_opcheck_passes():
     torch.library.opcheck(torch.ops.rnnc.backward.default, arguments, test_utils=(*some, "test_aot_dispatch_dynamic"))
 
 
-@pytest.mark.filterwarnings("ignore:.*double precision:UserWarning")
-def test_gradients_are_those_of_differences():
-    rnn = module()
-    x, state = torch.randn(4, 2, 5), (torch.randn(2, 2, 7), torch.randn(2, 7))
-    tensors = [x, *state, *[p.detach() for p in rnn.parameters()]]
+@pytest.mark.parametrize("given", [False, True])
+def test_gradients_are_those_of_differences(given):
+    rnn = module(precision="f64")
+    torch.nn.init.normal_(rnn.weights["c.start"])
+    x, state = torch.randn(4, 2, 5).double(), (torch.randn(2, 2, 7).double(), torch.randn(2, 7).double())
+    tensors = [x, *(state if given else ()), *[p.detach() for p in rnn.parameters()]]
     tensors = [t.clone().requires_grad_() for t in tensors]
     names = [name.replace(".", "/") for name in rnn.weights]
+    resets = torch.tensor([[0, 0], [0, 0], [1, 0], [0, 0]], dtype=torch.bool)
 
-    def run(x, h, c, *weights):
-        y, after = torch.func.functional_call(rnn, dict(zip(names, weights)), (x,), {"state": (h, c)})
+    def run(x, *more):
+        state, weights = (more[:2], more[2:]) if given else (None, more)
+        y, after = torch.func.functional_call(rnn, dict(zip(names, weights)), (x,), {"state": state, "resets": resets})
         return (y, *after)
 
-    # In single precision: along random directions.
-    torch.autograd.gradcheck(run, tensors, eps=1e-2, atol=2e-3, rtol=2e-2, fast_mode=True)
+    torch.autograd.gradcheck(run, tensors)
 
 
 def test_functional_calls_and_gradients():

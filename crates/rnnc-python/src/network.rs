@@ -7,9 +7,13 @@ use pyo3::types::PyBytes;
 use rnnc::cpu::{Foreseen, team};
 use rnnc::graph::{Graph, Layer, LayerKind, Operation};
 use rnnc::io::{Precision, Weights};
-use rnnc::plan::{ExecutionConfig, Plan, PlanOptions};
+use rnnc::plan::{ExecutionConfig, Plan, PlanOptions, Replayed};
+use rnnc::reference::ReferenceExecutor;
 use std::path::PathBuf;
 use std::sync::Arc;
+
+/// The precision of the reference executor, which runs frame by frame.
+const DOUBLE: &str = "f64";
 
 /// A network of a text, with its state: `Network(text, network=None, file_name="network", state=None)`. `state` names the layers whose
 /// last values are state; by default it is all that is read with a delay. A network that looks ahead has none.
@@ -95,7 +99,8 @@ impl Network {
         precision: &str,
         threads: usize,
     ) -> PyResult<Compiled> {
-        let precision = self::precision(precision)?;
+        let double = precision == DOUBLE;
+        let precision = if double { Default::default() } else { self::precision(precision)? };
         py.detach(|| {
             let plan = self.lower(streams, frames, gradients)?;
             let config = ExecutionConfig {
@@ -104,6 +109,10 @@ impl Network {
                 training: dropout,
                 ..ExecutionConfig::new(streams, frames)
             };
+            if double {
+                let executor = ReferenceExecutor::new(plan, config).map_err(error)?;
+                return Ok(Compiled::new(Arc::new(Replayed::new(executor))));
+            }
             let compiled = rnnc::cpu::Compiled::new(plan, config).map_err(error)?;
             Ok(Compiled::new(compiled))
         })

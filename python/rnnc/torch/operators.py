@@ -32,32 +32,35 @@ _library.define(
     tags=_tags,
 )
 
+_WHOLE = {torch.int32: "i32", torch.int64: "i64", torch.uint8: "u8", torch.bool: "bool"}
+#: What the engine calls kinds of tensors, by the kind of a network's numbers; others are refused.
 _KINDS = {
-    torch.float32: "f32",
-    torch.int32: "i32",
-    torch.int64: "i64",
-    torch.uint8: "u8",
-    torch.bool: "bool",
+    torch.float32: {torch.float32: "f32", **_WHOLE},
+    torch.float64: {torch.float64: "f64", **_WHOLE},
 }
 
 
-def _raw(tensor: torch.Tensor) -> _native.Raw:
-    return tensor.data_ptr(), _KINDS[tensor.dtype], tensor.shape, tensor.stride()
+def _raw(tensor: torch.Tensor, kinds: dict[torch.dtype, str]) -> _native.Raw:
+    return tensor.data_ptr(), kinds[tensor.dtype], tensor.shape, tensor.stride()
 
 
-def _raws(tensors: Sequence[torch.Tensor | None]) -> list[_native.Raw | None]:
-    return [None if tensor is None else _raw(tensor) for tensor in tensors]
+def _raws(tensors: Sequence[torch.Tensor | None], kinds: dict[torch.dtype, str]) -> list[_native.Raw | None]:
+    return [None if tensor is None else _raw(tensor, kinds) for tensor in tensors]
+
+
+def _raw_tape(tape: torch.Tensor) -> _native.Raw:
+    return _raw(tape, _KINDS[torch.float32])
 
 
 def _results(signature: Signature, like: torch.Tensor, frames: Any, streams: Any) -> list[torch.Tensor]:
     """Room for outputs and state."""
     device = like.device
     outputs = [
-        torch.empty((frames, streams, size), dtype=torch.float32, device=device) for _, size in signature.outputs
+        torch.empty((frames, streams, size), dtype=signature.dtype, device=device) for _, size in signature.outputs
     ]
     state = [
         torch.empty(
-            signature.state_shape(place, streams), dtype=torch.int64 if symbols else torch.float32, device=device
+            signature.state_shape(place, streams), dtype=torch.int64 if symbols else signature.dtype, device=device
         )
         for place, (_, _, _, symbols) in enumerate(signature.state)
     ]
@@ -76,6 +79,7 @@ def _forward(
 ) -> list[torch.Tensor]:
     program = Program.of(network)
     split = len(program.signature.outputs)
+    kinds = _KINDS[program.signature.dtype]
     try:
         frames, streams = inputs[0].shape[:2]
         compiled = program.compiled(streams, frames, gradients, seed is not None, threads)
@@ -83,14 +87,14 @@ def _forward(
         tape = torch.empty(compiled.tape_len, dtype=torch.float32) if gradients else None
         compiled.forward(
             frames,
-            [_raw(weight) for weight in weights],
-            [_raw(value) for value in inputs],
-            None if resets is None else _raw(resets),
-            [_raw(value) for value in state] if state else None,
+            [_raw(weight, kinds) for weight in weights],
+            [_raw(value, kinds) for value in inputs],
+            None if resets is None else _raw(resets, kinds),
+            [_raw(value, kinds) for value in state] if state else None,
             0 if seed is None else int(seed.item()),
-            [_raw(result) for result in results[:split]],
-            [_raw(result) for result in results[split:]],
-            None if tape is None else _raw(tape),
+            [_raw(result, kinds) for result in results[:split]],
+            [_raw(result, kinds) for result in results[split:]],
+            None if tape is None else _raw_tape(tape),
         )
     except (_native.Error, KeyError, IndexError, ValueError):
         # The engine has refused something; here is more to say of tensors.
@@ -116,16 +120,17 @@ def _backward(
     compiled = program.compiled(streams, frames, True, dropout, threads)
     gradients = _gradients(program.signature, tape, frames, streams, wanted)
     rest = iter(gradients)
-    placed = [_raw(next(rest)) if want else None for want in wanted]
+    kinds = _KINDS[program.signature.dtype]
+    placed = [_raw(next(rest), kinds) if want else None for want in wanted]
     first = len(program.signature.inputs)
     second = first + len(program.signature.weights)
     compiled.backward(
         frames,
-        [_raw(weight) for weight in weights],
-        None if resets is None else _raw(resets),
-        _raw(tape),
-        _raws(d_outputs),
-        _raws(d_state),
+        [_raw(weight, kinds) for weight in weights],
+        None if resets is None else _raw(resets, kinds),
+        _raw_tape(tape),
+        _raws(d_outputs, kinds),
+        _raws(d_state, kinds),
         placed[first:second],
         placed[:first],
         placed[second:],
@@ -142,7 +147,7 @@ def _gradients(
     shapes += [signature.state_shape(place, streams) for place in range(len(wanted) - len(shapes))]
     device = like.device
     return [
-        torch.empty(shape, dtype=torch.float32, device=device) for shape, want in zip(shapes, wanted) if want
+        torch.empty(shape, dtype=signature.dtype, device=device) for shape, want in zip(shapes, wanted) if want
     ]
 
 
@@ -400,11 +405,11 @@ def _check(
     if frames == 0 or streams == 0:
         raise _native.Error(f"input `{signature.inputs[0][0]}` has shape {list(inputs[0].shape)}: there is nothing to run")
     for (name, size, symbols), tensor in zip(signature.inputs, inputs):
-        _check_one(f"input `{name}`", tensor, (frames, streams) if symbols else (frames, streams, size), symbols)
+        _check_one(signature, f"input `{name}`", tensor, (frames, streams) if symbols else (frames, streams, size), symbols)
     for (name, shape), tensor in zip(signature.weights, weights):
-        _check_one(f"weight `{name}`", tensor, tuple(shape), False)
+        _check_one(signature, f"weight `{name}`", tensor, tuple(shape), False)
     for place, ((name, _, _, symbols), tensor) in enumerate(zip(signature.state, state)):
-        _check_one(f"state `{name}`", tensor, signature.state_shape(place, streams), symbols)
+        _check_one(signature, f"state `{name}`", tensor, signature.state_shape(place, streams), symbols)
     if resets is not None:
         _check_device("resets", resets)
         if resets.dtype not in (torch.bool, torch.uint8):
@@ -413,15 +418,16 @@ def _check(
             raise _native.Error(f"resets have shape {list(resets.shape)}; [T, B] is [{frames}, {streams}] here")
 
 
-def _check_one(what: str, tensor: torch.Tensor, shape: tuple[Any, ...], symbols: bool) -> None:
+def _check_one(signature: Signature, what: str, tensor: torch.Tensor, shape: tuple[Any, ...], symbols: bool) -> None:
     _check_device(what, tensor)
     if symbols:
         if tensor.dtype not in (torch.int64, torch.int32):
             raise _native.Error(f"{what} is {tensor.dtype}; it takes symbols, torch.int64 or torch.int32")
-    elif tensor.dtype != torch.float32:
-        raise _native.Error(
-            f"{what} is {tensor.dtype}; rnnc computes in torch.float32: convert it by .float(), or run under torch.autocast"
-        )
+    elif tensor.dtype != signature.dtype:
+        advice = "convert it by .float(), or run under torch.autocast"
+        if signature.dtype == torch.float64:
+            advice = "convert it by .double()"
+        raise _native.Error(f"{what} is {tensor.dtype}; network `{signature.name}` computes in {signature.dtype}: {advice}")
     if tuple(tensor.shape) != shape:
         raise _native.Error(f"{what} has shape {list(tensor.shape)}; the network takes {list(shape)}")
 

@@ -12,10 +12,14 @@ from functools import lru_cache
 from typing import Any
 from weakref import WeakValueDictionary
 
+import torch
+
 from .. import _native
 
 log = logging.getLogger("rnnc.torch")
 
+#: How coarsely products may round their operands; "f64" is the reference executor, which runs frame by frame in double precision.
+PRECISIONS = ("f32", "tf32", "bf16", "f64")
 #: The most shapes for which a network stays compiled; of more, the one that was not used for longest goes.
 MOST_COMPILED = 32
 #: A network that is compiled for this many shapes is told of as a warning, once.
@@ -38,6 +42,8 @@ class Signature:
     #: Name, depth in frames, size, whether it is of symbols.
     state: tuple[tuple[str, int, int, bool], ...]
     has_dropout: bool
+    #: What its numbers are.
+    dtype: torch.dtype
 
     @staticmethod
     def of(
@@ -69,8 +75,9 @@ class Program:
 
     def __init__(self, description: str) -> None:
         text, name, state, self.precision, file_name = json.loads(description)
-        if self.precision not in ("f32", "tf32", "bf16"):
-            raise _native.Error(f"there is no precision `{self.precision}`; there are `f32`, `tf32` and `bf16`")
+        if self.precision not in PRECISIONS:
+            known = ", ".join(f"`{precision}`" for precision in PRECISIONS)
+            raise _native.Error(f"there is no precision `{self.precision}`; there are {known}")
         self.network = network = _native.Network(text, name, file_name, state)
         self.signature = Signature(
             description,
@@ -80,6 +87,7 @@ class Program:
             tuple((weight, tuple(shape)) for weight, shape in network.weights),
             tuple(network.state),
             network.has_dropout,
+            torch.float64 if self.precision == "f64" else torch.float32,
         )
         #: Those that are in use: by the shapes of late, and by forward calls that wait for their backward calls.
         self._recent: OrderedDict[tuple[int, int, bool, bool, int], _native.Compiled] = OrderedDict()

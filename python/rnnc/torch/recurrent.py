@@ -90,7 +90,7 @@ class Network(nn.Module):
         return tuple(
             torch.full(signature.state_shape(place, streams), -1, dtype=torch.int64)
             if symbols
-            else torch.zeros(signature.state_shape(place, streams))
+            else torch.zeros(signature.state_shape(place, streams), dtype=signature.dtype)
             for place, (_, _, _, symbols) in enumerate(signature.state)
         )
 
@@ -115,13 +115,13 @@ class Network(nn.Module):
         text, name, _, precision, _ = json.loads(self._signature.description)
         with torch.no_grad():
             weights = {name: weight.detach().cpu().numpy() for name, weight in self._engine_weights().items()}
-        return Session(text, weights, name=name, streams=streams, threads=threads, block=block, precision=precision)
+        return Session(text, weights, name=name, streams=streams, threads=threads, block=block, precision="f32" if precision == "f64" else precision)
 
     def save_weights(self, path: str | os.PathLike[str]) -> None:
         """Writes the weights as a safetensors file of rnnc's, for `rnnc run`, `rnnc.Session`, Rust and C."""
         with torch.no_grad():
             weights = self._engine_weights()
-            values = [weights[name].detach().cpu().contiguous().numpy().tobytes() for name, _ in self._signature.weights]
+            values = [weights[name].detach().float().cpu().contiguous().numpy().tobytes() for name, _ in self._signature.weights]
         self._program.network.save_weights(path, values)
 
     @property
@@ -148,7 +148,7 @@ class Recurrent(Network):
 
     Parameters are `nn.Parameter`s, one a weight, under the names of the language with slashes for dots (`h/i/W/x`); `weights` maps the language's own names
     to them. ``network`` chooses one of a text's networks, ``state`` names the layers that are state and their order, ``precision`` is "f32", "tf32" or
-    "bf16" (how coarsely products may round their operands), ``threads`` is `torch.get_num_threads()` unless given.
+    "bf16" (how coarsely products may round their operands), or "f64" (the reference executor: slow, in double precision), ``threads`` is `torch.get_num_threads()` unless given.
     """
 
     def __init__(
@@ -168,7 +168,7 @@ class Recurrent(Network):
         self._parameter_names: list[str] = []
         for name, shape in self._signature.weights:
             self._parameter_names.append(parameter_name(name))
-            self.register_parameter(parameter_name(name), nn.Parameter(torch.empty(shape)))
+            self.register_parameter(parameter_name(name), nn.Parameter(torch.empty(shape, dtype=self._signature.dtype)))
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
