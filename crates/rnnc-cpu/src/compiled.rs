@@ -9,7 +9,10 @@ use crate::program::Program;
 use crate::schedule::{Schedule, ScheduleOptions, Speeds};
 use crate::team::{self, TeamHandle};
 use rnnc_graph::{LayerId, StateAdjoint};
-use rnnc_plan::{ExecutionConfig, ExecutorError, Memory, Pass, Plan, PlanOptions, View, check_available};
+use rnnc_plan::{
+    Backward, ExecutionConfig, ExecutorError, Forward, Functional, Memory, Pass, Plan, PlanOptions, Ports,
+    View, check_available,
+};
 use std::sync::Arc;
 
 /// A plan ready to run, for so many streams and a window of so many frames.
@@ -17,6 +20,7 @@ pub struct Compiled {
     pub(crate) plan: Plan,
     pub(crate) schedule: Schedule,
     pub(crate) memory: Memory,
+    ports: Ports,
     pub(crate) config: ExecutionConfig,
     pub(crate) isa: Isa,
     pub(crate) team: TeamHandle,
@@ -100,6 +104,7 @@ impl Compiled {
         let buffers = plan.buffers.iter().zip(&placement.offsets).map(place).collect();
         Ok(Arc::new(Compiled {
             constants: constants.allocate(),
+            ports: Ports::of(&plan),
             plan,
             schedule,
             memory,
@@ -144,6 +149,37 @@ impl Compiled {
         self.isa.level().name()
     }
 
+    /// What a call of it takes and gives.
+    pub fn ports(&self) -> &Ports {
+        &self.ports
+    }
+
+    /// How many `f32` a call's tape has: what the backward call reads of the forward call. 0 without gradients.
+    pub fn tape_len(&self) -> usize {
+        0
+    }
+
+    /// Runs some frames, as a function of weights, inputs and state: see [`Forward`].
+    ///
+    /// # Errors
+    ///
+    /// An array that does not fit its port; a number of frames that is 0 or more than the window. Nothing has run then.
+    pub fn forward(&self, call: Forward<'_, '_>) -> Result<(), ExecutorError> {
+        let _ = call;
+        Err(ExecutorError::Order("not there yet"))
+    }
+
+    /// Computes the gradients of a forward call: see [`Backward`].
+    ///
+    /// # Errors
+    ///
+    /// An array that does not fit its port; a tape that is none of this program, or is of other frames or resets; a plan
+    /// without these gradients. Nothing has run then.
+    pub fn backward(&self, call: Backward<'_, '_>) -> Result<(), ExecutorError> {
+        let _ = call;
+        Err(ExecutorError::Order("not there yet"))
+    }
+
     pub(crate) fn pass(&self, backward: bool) -> Option<&Pass> {
         if backward { self.plan.backward_pass.as_ref() } else { Some(&self.plan.forward_pass) }
     }
@@ -162,6 +198,28 @@ impl Compiled {
             len: view.len,
             ring: Ring::NONE,
         }
+    }
+}
+
+impl Functional for Compiled {
+    fn ports(&self) -> &Ports {
+        self.ports()
+    }
+
+    fn config(&self) -> ExecutionConfig {
+        self.config()
+    }
+
+    fn tape_len(&self) -> usize {
+        self.tape_len()
+    }
+
+    fn forward(&self, call: Forward<'_, '_>) -> Result<(), ExecutorError> {
+        self.forward(call)
+    }
+
+    fn backward(&self, call: Backward<'_, '_>) -> Result<(), ExecutorError> {
+        self.backward(call)
     }
 }
 

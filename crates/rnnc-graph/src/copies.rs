@@ -9,6 +9,8 @@
 //! a reset lies within d frames, else the source's start if one lies in the e frames before. A read of delay d + e gives
 //! the source's start in both cases: the same if the starts are equal and both delays have one sign, or d is 0.
 //!
+//! A layer that is held as state is no copy: frames before a call's first are whatever the caller says they are.
+//!
 //! What reads several pieces and is not a matrix of one block still reads the copy: a `diag`, a matrix with heads, a vector
 //! function. The copy is one pass over a vector. In a loop it costs a barrier only before a vector function or heads, and only
 //! if the pieces are of unequal sizes: equal ones are shared out as what they copy is (`slices.rs`).
@@ -83,6 +85,8 @@ struct Copies(Vec<Option<Vec<Piece>>>);
 impl Copies {
     fn find(graph: &Graph) -> Copies {
         let mut pieces: Vec<Option<Vec<Piece>>> = graph.layer_ids().map(|id| pieces(graph, id)).collect();
+        // State has a value of its own before the first frame.
+        graph.held().iter().for_each(|id| pieces[id.index()] = None);
         // Copies of copies, each after those that it reads. What is left over copies itself, frames before: delay lines.
         let mut waiting = vec![0usize; pieces.len()];
         let mut readers: Vec<Vec<usize>> = vec![Vec::new(); pieces.len()];

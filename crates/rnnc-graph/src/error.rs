@@ -51,6 +51,9 @@ pub enum GraphError {
     /// A network that hands out nothing.
     #[error("the network has no output")]
     NoOutput,
+    /// Layers that cannot be the state.
+    #[error("{0}")]
+    State(String),
     /// Something that cannot be differentiated.
     #[error("{0}")]
     Adjoint(String),

@@ -4,14 +4,16 @@
 //! an index into the graph that made it.
 
 use crate::activations::{Activation, Function};
+use crate::error::GraphError;
 use crate::hash::name_key;
 use crate::init::Init;
+use crate::nearest::nearest;
 use crate::ops::Operation;
 use crate::parts::{
     Accumulation, Connection, ConnectionId, ConnectionKind, Layer, LayerId, LayerKind, Output, Range, Start,
     Weight, WeightId,
 };
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 /// A recurrent network.
 ///
@@ -40,6 +42,7 @@ pub struct Graph {
     accumulations: Vec<Accumulation>,
     inputs: Vec<LayerId>,
     outputs: Vec<Output>,
+    held: Vec<LayerId>,
     names: HashMap<String, LayerId>,
 }
 /// How a connection is to be made: see [`Graph::connect`].
@@ -267,6 +270,54 @@ impl Graph {
         self.outputs.push(Output { name: name.into(), layer });
     }
 
+    /// Holds a layer as state: its last values go into a call and come out of it, under its own name. So what reads it is never
+    /// made to read what it copies, and it is kept even if nothing reads it, as if it were read in the next frame.
+    pub fn hold(&mut self, layer: LayerId) {
+        if !self.held.contains(&layer) {
+            self.held.push(layer);
+        }
+    }
+
+    /// Holds the state of the network: the layers of these names, in that order; or, without names, all that are read with a
+    /// positive delay.
+    ///
+    /// # Errors
+    /// A name that no layer has, or that comes twice; a layer that is read with a delay, and is not among them.
+    pub fn hold_state(&mut self, names: Option<&[&str]>) -> Result<(), GraphError> {
+        let delayed = self.history_depths();
+        let delayed = || self.layer_ids().filter(|id| delayed[id.index()] > 0);
+        let Some(names) = names else {
+            self.held = delayed().collect();
+            return Ok(());
+        };
+        let mut held = Vec::with_capacity(names.len());
+        let mut seen = HashSet::new();
+        for &name in names {
+            let layer = self.find_layer(name).ok_or_else(|| {
+                let all = self.layers.iter().map(|layer| &*layer.name);
+                let hint =
+                    nearest(name, all).map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
+                GraphError::State(format!("the network has no layer `{name}` to be state{hint}"))
+            })?;
+            if !seen.insert(layer) {
+                return Err(GraphError::State(format!("`{name}` is named twice as state")));
+            }
+            held.push(layer);
+        }
+        if let Some(missing) = delayed().find(|id| !seen.contains(id)) {
+            let name = &self.layer_at(missing).name;
+            let problem = format!("`{name}` is read with a delay, and is not named as state: name it too");
+            return Err(GraphError::State(problem));
+        }
+        self.held = held;
+        Ok(())
+    }
+
+    /// The layers that are held as state, in that order.
+    pub fn held(&self) -> &[LayerId] {
+        &self.held
+    }
+
     /// Sets what delayed reads of a layer give where they cross a reset.
     pub fn set_start(&mut self, layer: LayerId, start: Start) {
         self.layers[layer.index()].start = start;
@@ -346,6 +397,7 @@ impl Graph {
             .iter()
             .map(|o| Output { name: o.name.clone(), layer: new[o.layer.index()] })
             .collect();
+        out.held = self.held.iter().map(|id| new[id.index()]).collect();
         out
     }
 
@@ -431,9 +483,10 @@ impl Graph {
         Graph { weights: other.weights.clone(), ..Graph::new(name) }
     }
 
-    /// Makes these layers the outputs, and leaves no inputs.
+    /// Makes these layers the outputs, and leaves no inputs and no state.
     pub(crate) fn hand_out_only(&mut self, layers: &[LayerId]) {
         self.inputs.clear();
+        self.held.clear();
         let output = |&layer: &LayerId| Output { name: self.layers[layer.index()].name.clone(), layer };
         self.outputs = layers.iter().map(output).collect();
     }
@@ -495,10 +548,11 @@ impl Graph {
         self.connections.iter().any(|c| c.delay < 0)
     }
 
-    /// For each layer, how many past frames of it are read: the largest positive delay of the connections that
-    /// read it, 0 for most.
+    /// For each layer, how many past frames of it are state: the largest positive delay of the connections that
+    /// read it, 0 for most; of one that is held, at least one.
     pub fn history_depths(&self) -> Vec<usize> {
         let mut depths = vec![0; self.layers.len()];
+        self.held.iter().for_each(|id| depths[id.index()] = 1);
         for c in &self.connections {
             if let Some(source) = c.source {
                 let depth = usize::try_from(c.delay.max(0)).unwrap_or(usize::MAX);

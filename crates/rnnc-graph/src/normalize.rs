@@ -6,7 +6,7 @@
 //! - Full connections write all units of a layer; into a part, they become a layer of that size.
 //! - An activation whose derivative needs its argument has one read, unscaled: of a layer with the argument.
 //! - What reads copies of other layers reads those (`copies.rs`).
-//! - Layers that no output depends on are gone. Inputs and weights stay, in their order.
+//! - Layers that neither an output nor the held state depends on are gone. Inputs and weights stay, in their order.
 
 use crate::activations::{DerivativeReads, Function};
 use crate::copies::forward_copies;
@@ -27,7 +27,7 @@ pub fn normalize(graph: &Graph) -> Graph {
         }
     }
     forward_copies(&mut out);
-    let mut kept = reaches(&out, out.outputs().iter().map(|o| o.layer));
+    let mut kept = reaches(&out, out.outputs().iter().map(|o| o.layer).chain(out.held().iter().copied()));
     for input in out.inputs() {
         kept[input.index()] = true;
     }

@@ -27,7 +27,8 @@ pub use ir::{
 };
 pub use optimizers::{Optimizer, OptimizerSettings, SettingError};
 pub use runtime::{
-    ExecutionConfig, Executor, ExecutorError, History, Kept, NO_SYMBOL, ParameterArray, Precision,
-    ResetTracker, State, Update, Values, ValuesMut, check_available, check_len, check_range, check_resets,
-    dropout,
+    Array, ArrayElement, ArrayError, ArrayMut, Backward, Element, ExecutionConfig, Executor, ExecutorError,
+    Forward, Functional, History, Kept, MOST_DIMENSIONS, NO_SYMBOL, ParameterArray, Port, PortKind, Ports,
+    Precision, ResetTracker, State, StatePort, Update, Values, ValuesMut, WeightPort, check_available,
+    check_len, check_range, check_resets, dropout,
 };

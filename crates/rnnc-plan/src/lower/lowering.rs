@@ -285,6 +285,9 @@ impl<'a> Lowering<'a> {
         for output in self.graph.outputs() {
             self.stored[output.layer.index()] = true;
         }
+        for layer in self.graph.held() {
+            self.stored[layer.index()] = true;
+        }
         for &layer in &saved.layers {
             self.stored[layer.index()] = true;
         }

@@ -348,7 +348,7 @@ fn check_input(
                 Some(at) => Err(ExecutorError::Symbol {
                     name: layer.name.clone(),
                     symbols: layer.size,
-                    found: symbols[at],
+                    found: i64::from(symbols[at]),
                     frame: at / streams,
                     stream: at % streams,
                 }),

@@ -32,6 +32,14 @@ pub enum ExecutorError {
         /// What was given.
         found: usize,
     },
+    /// An array that does not fit its port.
+    #[error("{port} {problem}")]
+    Port {
+        /// Which: "input `x`".
+        port: String,
+        /// What it has, and what it must have.
+        problem: String,
+    },
     /// Symbols for a vector, or numbers for a symbol input.
     #[error("`{name}` takes {expected}, not {found}")]
     Type {
@@ -62,7 +70,7 @@ pub enum ExecutorError {
         /// How many there are.
         symbols: usize,
         /// What was given.
-        found: u32,
+        found: i64,
         /// Where.
         frame: usize,
         /// Where.

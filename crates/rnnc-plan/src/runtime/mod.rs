@@ -4,22 +4,26 @@
 //! arguments; `tracker.rs` says which reads cross a reset; `state.rs` has what a run carries from window to window; `dropout.rs`
 //! draws masks; `available.rs` asks for memory; `update.rs` is one step of an optimizer (`../optimizers/`).
 
+mod array;
 mod available;
 mod checks;
 mod config;
 pub mod dropout;
 mod errors;
 mod executor;
+mod ports;
 mod state;
 mod tracker;
 mod update;
 mod values;
 
+pub use array::{Array, ArrayElement, ArrayError, ArrayMut, Element, MOST_DIMENSIONS};
 pub use available::check_available;
 pub use checks::{check_len, check_range, check_resets};
 pub use config::{ExecutionConfig, Precision};
 pub use errors::ExecutorError;
 pub use executor::Executor;
+pub use ports::{Backward, Forward, Functional, Port, PortKind, Ports, StatePort, WeightPort};
 pub use state::{History, Kept, State};
 pub use tracker::ResetTracker;
 pub use update::Update;
