@@ -8,7 +8,7 @@ mod tile;
 
 use crate::kernels::pack::packed_room;
 use crate::memory::Aligned;
-use crate::places::{Ring, Source, StartPlace, Target};
+use crate::places::{Region, Ring, Source, StartPlace, Target};
 use crate::program::{
     DepthCode, GatherOp, GroupCode, Kernel, OpCode, OuterOp, ProductOp, Program, ReduceOp, ScatterOp,
     Section, StageCode, TaskCode, VectorOp,
@@ -129,11 +129,12 @@ impl<'a> Compiler<'a> {
         let offset = (self.placement.offsets[view.buffer.0] / 4) as usize;
         let base = offset + buffer.history * self.streams * buffer.width + view.column;
         let ring = Ring::of(self.rings.get(&view.buffer).copied());
-        Target { base, width: buffer.width, len: view.len, ring }
+        let region = Region::of(self.placement.residuals[view.buffer.0]);
+        Target { region, base, width: buffer.width, len: view.len, ring }
     }
 
     pub fn source(&mut self, read: &Read) -> Source {
-        let Target { base, width, len, ring } = self.target(read.view);
+        let Target { region, base, width, len, ring } = self.target(read.view);
         let start = match read.start {
             StartValue::Weight(offset) => StartPlace::Weight(offset),
             StartValue::Number(number) => {
@@ -148,7 +149,7 @@ impl<'a> Compiler<'a> {
             }
         };
         let saved = self.backward && self.plan.buffers[read.view.buffer.0].saved;
-        Source { base, width, len, ring, delay: read.delay, start, history: read.history, saved }
+        Source { region, base, width, len, ring, delay: read.delay, start, history: read.history, saved }
     }
 
     pub fn forward(&mut self) -> Program {

@@ -1,17 +1,18 @@
 //! A plan made ready for the cores of a CPU: programs, and where everything lies. It never changes, and any number of threads
-//! may run it at a time, each with memory of its own ([`Tape`](crate::Tape)).
+//! may run it at a time, as functions, or each going on by itself ([`Run`](crate::Run)).
 
 use crate::foreseen::{Foreseen, Programs, Working};
+use crate::functional::Pool;
 use crate::kernels::isa::Isa;
 use crate::memory::Aligned;
-use crate::places::{Ring, Target};
+use crate::places::{Region, Ring, Target};
 use crate::program::Program;
 use crate::schedule::{Schedule, ScheduleOptions, Speeds};
 use crate::team::{self, TeamHandle};
 use rnnc_graph::{LayerId, StateAdjoint};
 use rnnc_plan::{
     Backward, ExecutionConfig, ExecutorError, Forward, Functional, Memory, Pass, Plan, PlanOptions, Ports,
-    View, check_available,
+    TapeHeader, View, check_available,
 };
 use std::sync::Arc;
 
@@ -21,6 +22,9 @@ pub struct Compiled {
     pub(crate) schedule: Schedule,
     pub(crate) memory: Memory,
     ports: Ports,
+    /// What its tapes are marked with.
+    pub(crate) program: u64,
+    pub(crate) pool: Pool,
     pub(crate) config: ExecutionConfig,
     pub(crate) isa: Isa,
     pub(crate) team: TeamHandle,
@@ -35,10 +39,12 @@ pub struct Compiled {
     pub(crate) before: Option<Arc<Compiled>>,
 }
 
-/// What a tape takes, in numbers of 4 bytes.
+/// What a run takes, in numbers of 4 bytes.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Sizes {
     pub values: usize,
+    /// If these are apart.
+    pub residuals: usize,
     pub weights: usize,
     pub gradients: usize,
     pub working: Working,
@@ -46,6 +52,7 @@ pub(crate) struct Sizes {
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct BufferPlace {
+    pub region: Region,
     pub offset: usize,
     /// Numbers of a frame, all streams.
     pub frame: usize,
@@ -62,7 +69,12 @@ impl Compiled {
     ///
     /// If streams, window or step are 0, if the memory is not there, or if `RNNC_ISA` asks for what the CPU lacks.
     pub fn new(plan: Plan, config: ExecutionConfig) -> Result<Arc<Compiled>, ExecutorError> {
-        Compiled::with_workers(plan, config, team::workers(config.threads), Speeds::CORE)
+        Compiled::with_workers(plan, config, team::workers(config.threads), Speeds::CORE, true)
+    }
+
+    /// The same for runs that go on ([`Run`](crate::Run)) alone: residuals may share memory with what is computed behind them.
+    pub(crate) fn for_runs(plan: Plan, config: ExecutionConfig) -> Result<Arc<Compiled>, ExecutorError> {
+        Compiled::with_workers(plan, config, team::workers(config.threads), Speeds::CORE, false)
     }
 
     pub(crate) fn with_workers(
@@ -70,6 +82,7 @@ impl Compiled {
         config: ExecutionConfig,
         workers: usize,
         speeds: Speeds,
+        residuals_apart: bool,
     ) -> Result<Arc<Compiled>, ExecutorError> {
         plan.check_config(NAME, config)?;
         let isa = Isa::choose().map_err(|what| ExecutorError::Unsupported { executor: NAME, what })?;
@@ -82,7 +95,7 @@ impl Compiled {
         let before = plan.state_adjoint.as_ref().filter(|state| state.depth > 0);
         let before = before.map(|state| compile_before(state, config)).transpose()?;
         let options = ScheduleOptions { speeds, ..ScheduleOptions::new(workers, config) };
-        let mut foreseen = Foreseen::scheduled(plan, config, options);
+        let mut foreseen = Foreseen::scheduled(plan, config, options, residuals_apart);
         // Before anything is counted in numbers of the machine's size.
         check_available(&name, foreseen.memory().total())?;
         let programs = foreseen.compile(config);
@@ -92,19 +105,24 @@ impl Compiled {
         let Programs { forward, backward, constants, working } = programs;
         let sizes = Sizes {
             values: (placement.total / 4) as usize,
+            residuals: (placement.residuals_total / 4) as usize,
             weights: plan.weights.total(),
             gradients: if backward.is_some() { plan.weights.total() } else { 0 },
             working,
         };
-        let place = |(buffer, &offset): (&rnnc_plan::Buffer, &u128)| BufferPlace {
+        let place = |((buffer, &offset), &residual): ((&rnnc_plan::Buffer, &u128), &bool)| BufferPlace {
+            region: Region::of(residual),
             offset: (offset / 4) as usize,
             frame: buffer.width * config.streams,
             history: buffer.history,
         };
-        let buffers = plan.buffers.iter().zip(&placement.offsets).map(place).collect();
+        let buffers =
+            plan.buffers.iter().zip(&placement.offsets).zip(&placement.residuals).map(place).collect();
         Ok(Arc::new(Compiled {
             constants: constants.allocate(),
             ports: Ports::of(&plan),
+            program: TapeHeader::new_program(),
+            pool: Pool::new(),
             plan,
             schedule,
             memory,
@@ -134,7 +152,7 @@ impl Compiled {
         &self.schedule
     }
 
-    /// The memory that a tape takes, and an executor beside it.
+    /// The memory that a run takes, and an executor beside it.
     pub fn memory(&self) -> Memory {
         self.memory
     }
@@ -154,32 +172,6 @@ impl Compiled {
         &self.ports
     }
 
-    /// How many `f32` a call's tape has: what the backward call reads of the forward call. 0 without gradients.
-    pub fn tape_len(&self) -> usize {
-        0
-    }
-
-    /// Runs some frames, as a function of weights, inputs and state: see [`Forward`].
-    ///
-    /// # Errors
-    ///
-    /// An array that does not fit its port; a number of frames that is 0 or more than the window. Nothing has run then.
-    pub fn forward(&self, call: Forward<'_, '_>) -> Result<(), ExecutorError> {
-        let _ = call;
-        Err(ExecutorError::Order("not there yet"))
-    }
-
-    /// Computes the gradients of a forward call: see [`Backward`].
-    ///
-    /// # Errors
-    ///
-    /// An array that does not fit its port; a tape that is none of this program, or is of other frames or resets; a plan
-    /// without these gradients. Nothing has run then.
-    pub fn backward(&self, call: Backward<'_, '_>) -> Result<(), ExecutorError> {
-        let _ = call;
-        Err(ExecutorError::Order("not there yet"))
-    }
-
     pub(crate) fn pass(&self, backward: bool) -> Option<&Pass> {
         if backward { self.plan.backward_pass.as_ref() } else { Some(&self.plan.forward_pass) }
     }
@@ -193,6 +185,7 @@ impl Compiled {
         let place = self.buffers[view.buffer.0];
         let width = self.plan.buffers[view.buffer.0].width;
         Target {
+            region: place.region,
             base: place.offset + place.history * place.frame + view.column,
             width,
             len: view.len,
@@ -230,5 +223,5 @@ fn compile_before(state: &StateAdjoint, config: ExecutionConfig) -> Result<Arc<C
         .map_err(|error| ExecutorError::Unsupported { executor: NAME, what: error.to_string() })?;
     // Some frames: too little to share out.
     let config = ExecutionConfig { window: frames, step: frames, threads: 1, training: false, ..config };
-    Compiled::with_workers(plan, config, 1, Speeds::CORE)
+    Compiled::with_workers(plan, config, 1, Speeds::CORE, false)
 }

@@ -1,11 +1,11 @@
-//! The executor: a tape that goes on from window to window, and the optimizer's step.
+//! The executor: a run that goes on from window to window, and the optimizer's step.
 
 use crate::compiled::{Compiled, NAME};
 use crate::flush::FlushSubnormals;
 use crate::memory::Aligned;
 use crate::ops::update;
+use crate::run::{Run, gather, scatter};
 use crate::schedule::{Schedule, Speeds};
-use crate::tape::{Tape, gather, scatter};
 use crate::team::Policy;
 use rnnc_graph::WeightId;
 use rnnc_plan::{
@@ -35,7 +35,7 @@ use rnnc_plan::{
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct CpuExecutor {
-    tape: Tape,
+    run: Run,
     /// The optimizer's.
     slots: Vec<Aligned>,
 }
@@ -48,7 +48,7 @@ impl CpuExecutor {
     ///
     /// If streams, window or step are 0, if the memory is not there, or if `RNNC_ISA` asks for what the CPU lacks.
     pub fn new(plan: Plan, config: ExecutionConfig) -> Result<CpuExecutor, ExecutorError> {
-        Ok(CpuExecutor::of(Tape::new(&Compiled::new(plan, config)?)))
+        Ok(CpuExecutor::of(Run::new(&Compiled::for_runs(plan, config)?)))
     }
 
     /// The same with just as many workers as the config says, and work partitioned as for cores of other speeds. Results depend on
@@ -62,49 +62,49 @@ impl CpuExecutor {
         config: ExecutionConfig,
         speeds: Speeds,
     ) -> Result<CpuExecutor, ExecutorError> {
-        Ok(CpuExecutor::of(Tape::new(&Compiled::with_workers(plan, config, config.threads, speeds)?)))
+        Ok(CpuExecutor::of(Run::new(&Compiled::with_workers(plan, config, config.threads, speeds, false)?)))
     }
 
-    fn of(tape: Tape) -> CpuExecutor {
+    fn of(run: Run) -> CpuExecutor {
         // Derived weights have gradients, but are not updated.
-        let compiled = tape.compiled();
+        let compiled = run.compiled();
         let (slots, len) = match compiled.backward {
             Some(_) => (compiled.config.optimizer.slots().len(), compiled.plan.weights.len()),
             None => (0, 0),
         };
-        CpuExecutor { tape, slots: (0..slots).map(|_| Aligned::new(len)).collect() }
+        CpuExecutor { run, slots: (0..slots).map(|_| Aligned::new(len)).collect() }
     }
 
     /// Decides, for tests, whether passes are shared out: results are the same to the bit.
     pub fn set_policy(&mut self, policy: Policy) {
-        self.tape.experience().set_policy(policy);
+        self.run.work.experience().set_policy(policy);
     }
 
     /// How its workers run the plan.
     pub fn schedule(&self) -> &Schedule {
-        self.tape.compiled().schedule()
+        self.run.compiled().schedule()
     }
 
     /// The memory that it takes.
     pub fn memory(&self) -> Memory {
-        self.tape.compiled().memory()
+        self.run.compiled().memory()
     }
 
     /// How many workers it has.
     pub fn workers(&self) -> usize {
-        self.tape.compiled().workers()
+        self.run.compiled().workers()
     }
 
     /// The instruction set its kernels use.
     pub fn instructions(&self) -> &'static str {
-        self.tape.compiled().instructions()
+        self.run.compiled().instructions()
     }
 
     /// An array that `check_weight` has let through.
     fn part(&self, part: ParameterArray) -> &Aligned {
         match part {
-            ParameterArray::Weight => &self.tape.weights,
-            ParameterArray::Gradient => &self.tape.gradients,
+            ParameterArray::Weight => &self.run.work.weights,
+            ParameterArray::Gradient => &self.run.work.gradients,
             ParameterArray::Slot(slot) => &self.slots[slot],
         }
     }
@@ -116,11 +116,11 @@ impl Executor for CpuExecutor {
     }
 
     fn plan(&self) -> &Plan {
-        self.tape.compiled().plan()
+        self.run.compiled().plan()
     }
 
     fn config(&self) -> ExecutionConfig {
-        self.tape.compiled().config()
+        self.run.compiled().config()
     }
 
     fn forward(
@@ -129,11 +129,11 @@ impl Executor for CpuExecutor {
         inputs: &[Values<'_>],
         resets: Option<&[bool]>,
     ) -> Result<(), ExecutorError> {
-        self.tape.forward(frames, inputs, resets)
+        self.run.forward(frames, inputs, resets)
     }
 
     fn output(&self, output: usize, into: ValuesMut<'_>) -> Result<(), ExecutorError> {
-        self.tape.output(output, into)
+        self.run.output(output, into)
     }
 
     fn backward(
@@ -141,7 +141,7 @@ impl Executor for CpuExecutor {
         frames: usize,
         output_gradients: &[Option<Values<'_>>],
     ) -> Result<(), ExecutorError> {
-        self.tape.backward(frames, output_gradients, &[])
+        self.run.backward(frames, output_gradients, &[])
     }
 
     fn backward_from(
@@ -150,22 +150,22 @@ impl Executor for CpuExecutor {
         output_gradients: &[Option<Values<'_>>],
         state_gradients: &[Option<Values<'_>>],
     ) -> Result<(), ExecutorError> {
-        self.tape.backward(frames, output_gradients, state_gradients)
+        self.run.backward(frames, output_gradients, state_gradients)
     }
 
     fn state_gradient(&self, vector: usize, into: ValuesMut<'_>) -> Result<(), ExecutorError> {
-        self.tape.state_gradient(vector, into)
+        self.run.state_gradient(vector, into)
     }
 
     fn input_gradient(&self, input: usize, into: ValuesMut<'_>) -> Result<(), ExecutorError> {
-        self.tape.input_gradient(input, into)
+        self.run.input_gradient(input, into)
     }
 
     fn update(&mut self, update: &Update) -> Result<f64, ExecutorError> {
         self.plan().check_update(self.config(), update)?;
         let _flush = FlushSubnormals::begin();
-        let norm = update::run(&mut self.tape, update, &mut self.slots);
-        self.tape.weights_changed();
+        let norm = update::run(&mut self.run, update, &mut self.slots);
+        self.run.work.weights_changed();
         Ok(norm)
     }
 
@@ -182,13 +182,13 @@ impl Executor for CpuExecutor {
         values: Values<'_>,
     ) -> Result<(), ExecutorError> {
         if part == ParameterArray::Weight {
-            return self.tape.write(weight, values);
+            return self.run.write(weight, values);
         }
         self.plan().check_written(self.config(), part, weight, values)?;
         let places = self.plan().weights.view(weight).places();
         let to = match part {
-            ParameterArray::Weight => &mut self.tape.weights,
-            ParameterArray::Gradient => &mut self.tape.gradients,
+            ParameterArray::Weight => &mut self.run.work.weights,
+            ParameterArray::Gradient => &mut self.run.work.gradients,
             ParameterArray::Slot(slot) => &mut self.slots[slot],
         };
         scatter(values, places, to.as_mut_slice());
@@ -196,23 +196,23 @@ impl Executor for CpuExecutor {
     }
 
     fn state(&self) -> Result<State, ExecutorError> {
-        Ok(self.tape.state())
+        Ok(self.run.state())
     }
 
     fn forward_state(&self) -> Result<State, ExecutorError> {
-        Ok(self.tape.forward_state())
+        Ok(self.run.forward_state())
     }
 
     fn state_before(&self) -> Result<State, ExecutorError> {
-        Ok(self.tape.state_before())
+        Ok(self.run.state_before())
     }
 
     fn set_state(&mut self, state: &State) -> Result<(), ExecutorError> {
-        self.tape.set_state(state)
+        self.run.set_state(state)
     }
 
     fn clear_state(&mut self) {
-        self.tape.clear();
+        self.run.clear();
     }
 }
 
@@ -286,7 +286,7 @@ mod tests {
             executor.set_policy(Policy::Alone);
             let window = case.trial().unwrap().windows.swap_remove(0);
             window.forward(&mut executor).unwrap();
-            if without_barriers(&mut Arc::get_mut(&mut executor.tape.compiled).unwrap().forward) == 0 {
+            if without_barriers(&mut Arc::get_mut(&mut executor.run.compiled).unwrap().forward) == 0 {
                 continue;
             }
             let mut again = || window.forward(&mut executor).unwrap();

@@ -4,7 +4,7 @@ use crate::compile::{Compiler, Constants};
 use crate::ops::{TILE, gradient};
 use crate::program::Program;
 use crate::schedule::{Schedule, ScheduleOptions};
-use rnnc_plan::{ExecutionConfig, Memory, Optimizer, Placement, Plan, ResetTracker};
+use rnnc_plan::{ExecutionConfig, Memory, Optimizer, Placement, Plan, ResetTracker, Residency};
 
 /// What the executor runs of a plan, and what that takes.
 #[derive(Clone, Debug)]
@@ -45,7 +45,7 @@ pub(crate) struct Working {
 impl Foreseen {
     /// What the executor would run on so many workers, without taking memory for it.
     pub fn new(plan: Plan, config: ExecutionConfig, workers: usize) -> Foreseen {
-        let mut foreseen = Foreseen::scheduled(plan, config, ScheduleOptions::new(workers, config));
+        let mut foreseen = Foreseen::scheduled(plan, config, ScheduleOptions::new(workers, config), false);
         // More can neither be taken nor counted.
         if foreseen.memory().total() < isize::MAX as u128 {
             foreseen.compile(config);
@@ -54,11 +54,16 @@ impl Foreseen {
     }
 
     /// The plan with its schedule, before it is known what programs take.
-    pub(crate) fn scheduled(mut plan: Plan, config: ExecutionConfig, options: ScheduleOptions) -> Foreseen {
+    pub(crate) fn scheduled(
+        mut plan: Plan,
+        config: ExecutionConfig,
+        options: ScheduleOptions,
+        residuals_apart: bool,
+    ) -> Foreseen {
         plan.sink();
         let schedule = Schedule::new(&plan, options);
         let keep = config.step < config.window;
-        let residency = schedule.residency(&plan, config.window);
+        let residency = Residency { residuals_apart, ..schedule.residency(&plan, config.window) };
         let placement = plan.place(config.streams, config.window, keep, &residency);
         Foreseen { plan, schedule, placement, working: 0, optimizer: config.optimizer }
     }

@@ -6,8 +6,11 @@
 //! | file | what |
 //! | --- | --- |
 //! | `compiled.rs` | a plan made ready, which never changes |
-//! | `tape.rs` | the memory of a call, and the calls: forward, backward, state |
-//! | `executor.rs`, `session.rs` | a tape that goes on from window to window, with an optimizer; frame by frame |
+//! | `workspace.rs` | the memory that passes compute in |
+//! | `functional.rs` | calls that are functions of what they are given |
+//! | `run.rs` | a run that goes on from window to window: forward, backward, state |
+//! | `executor.rs`, `session.rs` | a run with an optimizer; frame by frame |
+//! | `arrays.rs` | rows of the caller's arrays, whatever their strides |
 //! | `schedule.rs` | how workers share a plan's work, and what runs when |
 //! | `compile.rs` | from the plan's views and registers to places in memory and kernels |
 //! | `foreseen.rs` | all of that, and the memory that it takes, before it is taken |
@@ -24,6 +27,7 @@
 //! | [`team`] | the workers and their barrier |
 //! | [`kernels`] | the arithmetic, in versions for each instruction set |
 
+mod arrays;
 mod bound;
 mod compile;
 mod compiled;
@@ -31,6 +35,7 @@ mod executor;
 mod explain;
 mod flush;
 mod foreseen;
+mod functional;
 pub mod kernels;
 mod machine;
 mod memory;
@@ -39,11 +44,12 @@ mod owners;
 mod pass;
 mod places;
 mod program;
+mod run;
 mod schedule;
 mod session;
-mod tape;
 pub mod team;
 mod units;
+mod workspace;
 
 pub use bound::{Least, least};
 pub use compiled::Compiled;
@@ -51,6 +57,6 @@ pub use executor::CpuExecutor;
 pub use flush::FlushSubnormals;
 pub use foreseen::Foreseen;
 pub use machine::{Bandwidth, Machine};
+pub use run::Run;
 pub use schedule::{PassSchedule, Schedule, ScheduleOptions, Speeds, TimeBlock, WorkerGroup};
 pub use session::{Session, SessionError, SessionOptions};
-pub use tape::Tape;

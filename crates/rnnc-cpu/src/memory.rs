@@ -52,7 +52,8 @@ impl Aligned {
 /// weights is checked when it is made (`Plan::verify`).
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Room {
-    pub values: usize,
+    /// Of each [`Region`](crate::places::Region).
+    pub values: [usize; 2],
     pub weights: usize,
     /// As many as weights, if there is a backward pass.
     pub gradients: usize,
@@ -73,8 +74,10 @@ pub(crate) fn assert_inside(place: isize, len: usize, room: usize) {
 
 /// What all workers see while a pass runs.
 pub(crate) struct Shared<'a> {
-    /// The buffers of the plan.
-    pub values: *mut f32,
+    /// The buffers of the plan, in each [`Region`](crate::places::Region). A backward pass writes nothing among the residuals.
+    pub values: [*mut f32; 2],
+    /// Whether it is one.
+    pub backward: bool,
     /// The flat weights, read only.
     pub weights: *const f32,
     /// The flat gradients.
@@ -123,9 +126,13 @@ impl Shared<'_> {
 
     #[track_caller]
     fn touches(&self, at: *const f32, len: usize, writes: bool) {
+        let [working, residuals] = self.values;
+        let among_residuals = at.addr().wrapping_sub(residuals.addr()) < 4 * self.room.values[1];
+        assert!(!(writes && self.backward && among_residuals), "a backward pass writes among the residuals");
         let Some(owners) = self.owners else { return };
         let regions = [
-            ("value", self.values, self.room.values),
+            ("value", working, self.room.values[0]),
+            ("residual", residuals, self.room.values[1]),
             ("gradient", self.gradients, self.room.gradients),
             ("packed weight", self.packed, self.room.packed),
             ("scan's form", self.found, self.room.found),

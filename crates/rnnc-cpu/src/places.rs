@@ -1,8 +1,25 @@
 //! Places in memory: where views of a plan's buffers lie, frame after frame.
 
+/// A piece of memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Region {
+    /// What is used again in each call.
+    Working,
+    /// What the backward pass reads of the forward pass, where that is kept apart.
+    Residuals,
+}
+
+impl Region {
+    /// Of a buffer that lies among the residuals, or does not.
+    pub fn of(residual: bool) -> Region {
+        if residual { Region::Residuals } else { Region::Working }
+    }
+}
+
 /// Where values are read.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Source {
+    pub region: Region,
     /// Of the first unit in frame 0 of stream 0.
     pub base: usize,
     /// Numbers from a row to the next.
@@ -30,6 +47,7 @@ pub(crate) enum StartPlace {
 /// Where values are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Target {
+    pub region: Region,
     pub base: usize,
     pub width: usize,
     pub len: usize,

@@ -93,7 +93,8 @@ impl Schedule {
         let mut at_once = rnnc_plan::pipelines::levels(plan, self.passes().map(|pass| &pass.pipelines[..]));
         at_once.extend(plan.levels_of(self.time_blocks(plan).map(|(first, block)| (first, block.stages))));
         let rings = self.passes().flat_map(|pass| &pass.time_blocks).flat_map(|block| &block.rings);
-        Residency { at_once, rings: rings.filter(|ring| ring.1 < window).copied().collect() }
+        let rings = rings.filter(|ring| ring.1 < window).copied().collect();
+        Residency { at_once, rings, residuals_apart: false }
     }
 
     /// The time blocks of both passes, with the number of the pass's first stage among those of both.

@@ -1,7 +1,7 @@
 //! Inference as frames arrive: one at a time or in blocks, state kept in between.
 
 use crate::compiled::Compiled;
-use crate::tape::Tape;
+use crate::run::Run;
 use rnnc_graph::{Graph, WeightId, nearest};
 use rnnc_plan::{
     ExecutionConfig, ExecutorError, Plan, PlanError, PlanOptions, Precision, State, Values, ValuesMut,
@@ -43,7 +43,7 @@ use thiserror::Error;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct Session {
-    tape: Tape,
+    run: Run,
 }
 
 /// What a session is for.
@@ -114,7 +114,7 @@ impl Session {
         let SessionOptions { streams, threads, block, precision } = options;
         let plan = Plan::new(graph, PlanOptions::inference(streams, block))?;
         let config = ExecutionConfig { threads, precision, ..ExecutionConfig::new(streams, block) };
-        Ok(Session { tape: Tape::new(&Compiled::new(plan, config)?) })
+        Ok(Session { run: Run::new(&Compiled::for_runs(plan, config)?) })
     }
 
     /// Sets a weight, in its canonical shape.
@@ -123,7 +123,7 @@ impl Session {
     ///
     /// If the values are not as many as the weight has.
     pub fn write(&mut self, weight: WeightId, values: Values<'_>) -> Result<(), ExecutorError> {
-        self.tape.write(weight, values)
+        self.run.write(weight, values)
     }
 
     /// Sets the weight of that name: `h.i.W.x`, as `rnnc plan --verbose` and weights files have it.
@@ -132,7 +132,7 @@ impl Session {
     ///
     /// If there is none, or the values are not as many as it has.
     pub fn write_named(&mut self, name: &str, values: Values<'_>) -> Result<(), SessionError> {
-        let graph = &self.tape.compiled().plan().forward;
+        let graph = &self.run.compiled().plan().forward;
         let weight = graph.find_weight(name).ok_or_else(|| {
             let names = graph.weights().iter().map(|weight| &*weight.name);
             SessionError::NoWeight {
@@ -142,7 +142,7 @@ impl Session {
                     .map_or_else(String::new, |near| format!(": did you mean `{near}`?")),
             }
         })?;
-        Ok(self.tape.write(weight, values)?)
+        Ok(self.run.write(weight, values)?)
     }
 
     /// Runs one frame: inputs `[B, N]` each, resets `[B]`.
@@ -151,7 +151,7 @@ impl Session {
     ///
     /// If an array is not of its length, or a symbol is out of range.
     pub fn step(&mut self, inputs: &[Values<'_>], resets: Option<&[bool]>) -> Result<(), ExecutorError> {
-        self.tape.forward(1, inputs, resets)
+        self.run.forward(1, inputs, resets)
     }
 
     /// Copies an output of the last step: `[B, N]`.
@@ -160,7 +160,7 @@ impl Session {
     ///
     /// If there is no such output, or it is of another length.
     pub fn output(&self, output: usize, into: ValuesMut<'_>) -> Result<(), ExecutorError> {
-        self.tape.output(output, into)
+        self.run.output(output, into)
     }
 
     /// Runs one frame or more: inputs `[frames, B, N]` each, resets `[frames, B]`. All outputs are copied:
@@ -176,17 +176,17 @@ impl Session {
         resets: Option<&[bool]>,
         outputs: &mut [ValuesMut<'_>],
     ) -> Result<(), ExecutorError> {
-        self.tape.run_blocks(frames, inputs, resets, outputs)
+        self.run.run_blocks(frames, inputs, resets, outputs)
     }
 
     /// Begins all streams anew.
     pub fn reset(&mut self) {
-        self.tape.clear();
+        self.run.clear();
     }
 
     /// What the next frame will read of those before.
     pub fn state(&self) -> State {
-        self.tape.state()
+        self.run.state()
     }
 
     /// Goes on from a state.
@@ -195,11 +195,11 @@ impl Session {
     ///
     /// If it is another network's.
     pub fn set_state(&mut self, state: &State) -> Result<(), ExecutorError> {
-        self.tape.set_state(state)
+        self.run.set_state(state)
     }
 
     /// The plan it runs.
     pub fn plan(&self) -> &Plan {
-        self.tape.compiled().plan()
+        self.run.compiled().plan()
     }
 }

@@ -29,6 +29,6 @@ pub use optimizers::{Optimizer, OptimizerSettings, SettingError};
 pub use runtime::{
     Array, ArrayElement, ArrayError, ArrayMut, Backward, Element, ExecutionConfig, Executor, ExecutorError,
     Forward, Functional, History, Kept, MOST_DIMENSIONS, NO_SYMBOL, ParameterArray, Port, PortKind, Ports,
-    Precision, ResetTracker, State, StatePort, Update, Values, ValuesMut, WeightPort, check_available,
-    check_len, check_range, check_resets, dropout,
+    Precision, Replayed, ResetTracker, State, StatePort, TapeHeader, Update, Values, ValuesMut, WeightPort,
+    check_available, check_len, check_range, check_resets, dropout,
 };

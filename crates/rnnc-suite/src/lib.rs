@@ -8,7 +8,7 @@
 //! - `case.rs`: a network with a number of streams, windows and resets;
 //! - `check.rs`: runs a case on both executors and compares, with the parts of `rnnc-verify`; `refusals.rs` hands them what
 //!   they must refuse; `updates.rs` says what updates of every optimizer do, and `optimizers.json` what PyTorch's do;
-//!   `state_gradients.rs` compares gradients of the state;
+//!   `state_gradients.rs` compares gradients of the state, and [`functional`] calls as pure functions;
 //! - `extremes.rs`: functions over all numbers, and cells with inputs and biases of any size; `norms.rs`:
 //!   normalizations of numbers of any size;
 //! - `altered.rs`: the reference with something wrong, to show that the suite sees it.
@@ -18,6 +18,7 @@ mod case;
 mod cells;
 mod check;
 mod extremes;
+pub mod functional;
 mod net;
 mod networks;
 mod norms;

@@ -2,14 +2,15 @@
 //! first, so that this too takes all cores, and leaves the values in the cache of the core that wants them; of results,
 //! each takes the next piece.
 
-#![allow(unsafe_code)] // rows of the shared buffers
+#![allow(unsafe_code)] // rows of the shared buffers, and of the caller's arrays
 
 use super::Share;
+use crate::arrays::{Strided, StridedMut};
 use crate::memory::Shared;
 use crate::places::Target;
 use crate::team::{Experience, TeamHandle, Work};
 use crate::units::unit_range;
-use rnnc_plan::Values;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 /// Copies a worker's share of some values `[frames, B, N]` into a buffer. They are those of the pass's last frames, from
@@ -19,19 +20,19 @@ pub(crate) fn fill(
     to: &Target,
     share: &Share,
     first: usize,
-    values: Option<Values<'_>>,
+    values: Option<Strided<'_>>,
 ) {
     let units = unit_range(to.len, 1, share.part.0, share.part.1);
     if units.is_empty() {
         return;
     }
-    if let Some(Values::F32(values)) = values
+    if let Some(values) = &values
         && (to.width, units.len(), share.streams.len()) == (to.len, to.len, shared.streams)
         && first <= share.frames.start
+        && let Some(from) = values.slice_from(share.frames.start - first)
     {
         // One row after the other, here and there.
-        let frame = shared.streams * to.len;
-        let from = &values[(share.frames.start - first) * frame..(share.frames.end - first) * frame];
+        let from = &from[..share.frames.len() * shared.streams * to.len];
         // SAFETY: the rows lie side by side, and no other worker has them.
         let out =
             unsafe { std::slice::from_raw_parts_mut(shared.target(to, share.frames.start, 0), from.len()) };
@@ -45,15 +46,9 @@ pub(crate) fn fill(
                 std::slice::from_raw_parts_mut(shared.target(to, t, b).add(units.start), units.len())
             };
             shared.writes(out.as_mut_ptr(), out.len());
-            let at = (t.saturating_sub(first) * shared.streams + b) * to.len + units.start;
-            let from = at..at + units.len();
             match values.filter(|_| t >= first) {
                 None => out.fill(0.0),
-                Some(Values::F32(v)) => out.copy_from_slice(&v[from]),
-                Some(Values::F64(v)) => out.iter_mut().zip(&v[from]).for_each(|(o, v)| *o = *v as f32),
-                Some(Values::Symbols(v)) => {
-                    out.iter_mut().zip(&v[from]).for_each(|(o, v)| *o = f32::from_bits(*v))
-                }
+                Some(values) => values.read(t - first, b, units.start, out),
             }
         }
     }
@@ -70,34 +65,43 @@ pub(crate) struct BufferRows<'a> {
 }
 
 /// Copies rows to the caller's array `[frames, B, N]`, many of them by all workers.
-pub(crate) fn copy_out<T: From<f32> + Send>(
+pub(crate) fn copy_out(
     team: &TeamHandle,
     experience: &Mutex<Experience>,
     rows: &BufferRows<'_>,
-    out: &mut [T],
+    out: &StridedMut<'_>,
 ) {
     /// Fewer numbers than these are not worth a barrier.
     const SHARED: usize = 1 << 16;
     /// About as many are a piece.
     const PIECE: usize = 1 << 14;
     let BufferRows { values, width, len } = *rows;
-    let several = (PIECE / len.max(1)).max(1);
-    let numbers = out.len();
-    let pieces = Mutex::new(out.chunks_mut(several * len.max(1)).zip(0..));
-    let next = || pieces.lock().unwrap_or_else(PoisonError::into_inner).next();
+    let [frames, streams, _] = out.shape();
+    let (all, piece) = (frames * streams, (PIECE / len.max(1)).max(1));
+    // Rows without gaps, here and there, are one row.
+    let is_plain = width == len && out.is_plain();
+    let next = AtomicUsize::new(0);
     let copy = || {
-        while let Some((out, piece)) = next() {
-            let from = &values[piece * several * width..];
-            // Rows without gaps are one row.
-            let (width, len) = if width == len { (out.len(), out.len()) } else { (width, len) };
-            for (out, row) in out.chunks_exact_mut(len).zip(from.chunks(width)) {
-                out.iter_mut().zip(row).for_each(|(out, value)| *out = T::from(*value));
+        loop {
+            let first = next.fetch_add(piece, Ordering::Relaxed);
+            let rows = first..all.min(first.saturating_add(piece));
+            if rows.is_empty() {
+                return;
+            }
+            if is_plain {
+                // SAFETY: no other worker has this piece.
+                unsafe { out.write_plain(first, &values[rows.start * len..rows.end * len]) };
+                continue;
+            }
+            for row in rows {
+                // SAFETY: no other worker has this row.
+                unsafe { out.write(row / streams, row % streams, 0, &values[row * width..][..len]) };
             }
         }
     };
-    if numbers >= SHARED {
+    if all * len >= SHARED {
         let mut experience = experience.lock().unwrap_or_else(PoisonError::into_inner);
-        team.share(&mut experience, Work::Copy, numbers, &|_| copy());
+        team.share(&mut experience, Work::Copy, all * len, &|_| copy());
     } else {
         copy();
     }

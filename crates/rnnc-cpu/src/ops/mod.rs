@@ -79,9 +79,9 @@ impl Shared<'_> {
     pub fn target(&self, to: &Target, frame: usize, stream: usize) -> *mut f32 {
         let row = to.ring.place(frame as i64) * self.streams as isize + stream as isize;
         let place = to.base as isize + row * to.width as isize;
-        assert_inside(place, to.len, self.room.values);
+        assert_inside(place, to.len, self.room.values[to.region as usize]);
         // SAFETY: frames and streams lie within the window, whose buffers the compiler placed within `values`.
-        unsafe { self.values.offset(place) }
+        unsafe { self.values[to.region as usize].offset(place) }
     }
 
     /// Where the values of a read begin, for a row: those of another frame, or the start's.
@@ -98,9 +98,9 @@ impl Shared<'_> {
     pub fn uncrossed(&self, from: &Source, frame: usize, stream: usize) -> *const f32 {
         let row = from.ring.place(frame as i64 - from.delay) * self.streams as isize + stream as isize;
         let place = from.base as isize + row * from.width as isize;
-        assert_inside(place, from.len, self.room.values);
+        assert_inside(place, from.len, self.room.values[from.region as usize]);
         // SAFETY: a read that does not cross lies within the window, or the history before it.
-        unsafe { self.values.offset(place) }
+        unsafe { self.values[from.region as usize].offset(place) }
     }
 
     /// Where a read's start values are.

@@ -2,8 +2,9 @@
 
 use crate::kernels::optimizer::{step, sum_of_squares};
 use crate::memory::Aligned;
-use crate::tape::Tape;
+use crate::run::Run;
 use crate::team::{Work, Worker};
+use crate::workspace::Workspace;
 use rnnc_plan::Update;
 use rnnc_plan::optimizers::MOST_SLOTS;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -24,8 +25,8 @@ struct Part<'a> {
 
 /// Runs the step on all workers, of the weights that are learned; returns the norm of their gradients before clipping. If it is
 /// not finite, nothing changes.
-pub(crate) fn run(tape: &mut Tape, update: &Update, slots: &mut [Aligned]) -> f64 {
-    let Tape { compiled, weights, gradients, experience, .. } = tape;
+pub(crate) fn run(run: &mut Run, update: &Update, slots: &mut [Aligned]) -> f64 {
+    let Run { compiled, work: Workspace { weights, gradients, experience, .. }, .. } = run;
     let (team, isa) = (&compiled.team, compiled.isa);
     // Derived weights come last; they have no slots, and are not updated.
     let len = compiled.plan.weights.len();

@@ -19,17 +19,24 @@ pub struct Residency {
     pub at_once: Vec<(usize, usize)>,
     /// Buffers that are rings, and the frames of each: fewer than a window's.
     pub rings: HashMap<BufferId, usize>,
+    /// Whether residuals, what the backward pass reads of the forward pass, lie in a piece of memory of their own: so it
+    /// can be kept from one to the other while all else is used again.
+    pub residuals_apart: bool,
 }
 
-/// Where the buffers lie in one piece of memory.
+/// Where the buffers lie in one piece of memory, or, with residuals apart, in two.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Placement {
-    /// The first byte of each buffer.
+    /// The first byte of each buffer, in its piece of memory.
     pub offsets: Vec<u128>,
     /// The bytes of each buffer.
     pub sizes: Vec<u128>,
-    /// Bytes in all.
+    /// Which buffers lie among the residuals, if these are apart.
+    pub residuals: Vec<bool>,
+    /// Bytes of the one piece of memory.
     pub total: u128,
+    /// Bytes of the residuals' piece, 0 if they are not apart.
+    pub residuals_total: u128,
 }
 
 /// What running a plan takes, in bytes, beside the code.
@@ -59,7 +66,7 @@ impl Plan {
     /// do not overlap share room; with `keep`, those that the backward pass reads do not (older frames are
     /// kept when windows overlap).
     pub fn place(&self, streams: usize, frames: usize, keep: bool, residency: &Residency) -> Placement {
-        let Residency { at_once, rings } = residency;
+        let Residency { at_once, rings, residuals_apart } = residency;
         let frames = |buffer: usize| rings.get(&BufferId(buffer)).copied().unwrap_or(frames);
         let size = |(place, b): (usize, &Buffer)| {
             let rows = (frames(place) as u128 + b.history as u128).saturating_mul(streams as u128);
@@ -82,17 +89,38 @@ impl Plan {
             Some((first, last)) if !(keep && self.buffers[i].saved) => (firsts[first], lasts[last]),
             _ => (0, usize::MAX),
         };
+        let residuals =
+            if *residuals_apart { self.residual_buffers() } else { vec![false; self.buffers.len()] };
         // The largest first, each at the lowest place that is free during its life.
         let mut order: Vec<usize> = (0..sizes.len()).collect();
         order.sort_by_key(|&i| (std::cmp::Reverse(sizes[i]), i));
         let mut offsets = vec![0u128; sizes.len()];
         let mut places = FirstFit::new(levels);
-        let mut total = 0;
+        let (mut total, mut residuals_total) = (0, 0);
         for i in order {
-            offsets[i] = places.take(sizes[i], lifetime(i));
-            total = total.max(offsets[i] + sizes[i]);
+            if residuals[i] {
+                // From their writing to their reading; so all of them are there at once.
+                offsets[i] = residuals_total;
+                residuals_total += sizes[i];
+            } else {
+                offsets[i] = places.take(sizes[i], lifetime(i));
+                total = total.max(offsets[i] + sizes[i]);
+            }
         }
-        Placement { offsets, sizes, total }
+        Placement { offsets, sizes, residuals, total, residuals_total }
+    }
+
+    /// Of each buffer, whether the backward pass reads what the forward pass, or whoever called it, has written there.
+    pub fn residual_buffers(&self) -> Vec<bool> {
+        let mut read = vec![false; self.buffers.len()];
+        for stage in self.backward_pass.iter().flat_map(|pass| &pass.stages) {
+            stage.for_each_view(&mut |view| read[view.buffer.0] = true);
+        }
+        let mut residuals = vec![false; self.buffers.len()];
+        for view in self.forward_pass.storage.iter().flatten() {
+            residuals[view.buffer.0] = read[view.buffer.0];
+        }
+        residuals
     }
 
     /// The level of each stage, counted through both passes. Buffers' lifetimes are in levels.
@@ -123,7 +151,7 @@ impl Plan {
             Some(_) => (weights, optimizer.slots().len() as u128 * self.weights.len() as u128 * 4),
             None => (0, 0),
         };
-        Memory { buffers: placement.total, weights, gradients, slots, working: 0 }
+        Memory { buffers: placement.total + placement.residuals_total, weights, gradients, slots, working: 0 }
     }
 }
 

@@ -109,9 +109,10 @@ fn find_moves(plan: &Plan, pass: &Pass, graph: &Graph) -> Vec<Move> {
     // All views that are named, anywhere.
     let mut named: Vec<(View, ())> = Vec::new();
     plan.stages().for_each(|stage| stage.for_each_view(&mut |view| named.push((view, ()))));
-    // Outputs are copied out, and older frames of saved layers may be.
+    // Outputs and state are copied out, and older frames of saved layers may be.
     let saved = if std::ptr::eq(graph, &plan.forward) { plan.residual_layers() } else { Vec::new() };
-    let kept = graph.outputs().iter().map(|output| output.layer).chain(saved);
+    let kept =
+        graph.outputs().iter().map(|output| output.layer).chain(graph.held().iter().copied()).chain(saved);
     named.extend(kept.filter_map(|layer| pass.storage[layer.index()]).map(|view| (view, ())));
     let named = Views::new(named);
     // The stages that write views.

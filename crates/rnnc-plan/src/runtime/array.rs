@@ -431,6 +431,103 @@ impl<'a> ArrayMut<'a> {
     }
 }
 
+// What follows reads and writes arrays in this process, for whoever has no faster way.
+
+impl Parts {
+    /// The offsets of all elements, row-major.
+    fn offsets(&self) -> impl Iterator<Item = isize> {
+        let [_, b, c, d] = self.shape;
+        let strides = self.strides;
+        (0..self.len()).map(move |place| {
+            let index = [place / d / c / b, place / d / c % b, place / d % c, place % d];
+            index.iter().zip(strides).map(|(&index, stride)| index as isize * stride).sum()
+        })
+    }
+
+    /// # Safety
+    ///
+    /// There is such an element at the offset, and it may be read.
+    unsafe fn read<T: Copy>(&self, offset: isize) -> T {
+        // SAFETY: the caller says so.
+        unsafe { std::ptr::with_exposed_provenance::<T>(self.address).wrapping_offset(offset).read() }
+    }
+
+    /// # Safety
+    ///
+    /// There is such an element at the offset, and it may be written.
+    unsafe fn write<T>(&self, offset: isize, value: T) {
+        // SAFETY: the caller says so.
+        unsafe {
+            std::ptr::with_exposed_provenance_mut::<T>(self.address).wrapping_offset(offset).write(value)
+        }
+    }
+}
+
+impl Array<'_> {
+    /// The elements of an array of this process as numbers, row-major. Of symbols, -1 is none; of resets, all but 0 is one.
+    pub(super) fn to_numbers(self) -> Vec<f64> {
+        let number = |offset| {
+            // SAFETY of each arm: the offset is of an element, of that type, which whoever made the array said may be read.
+            match self.element() {
+                // SAFETY: as above.
+                Element::F32 => unsafe { self.0.read::<f32>(offset) }.into(),
+                // SAFETY: as above.
+                Element::F64 => unsafe { self.0.read(offset) },
+                // SAFETY: as above.
+                Element::I32 => unsafe { self.0.read::<i32>(offset) }.into(),
+                // SAFETY: as above.
+                Element::I64 => unsafe { self.0.read::<i64>(offset) as f64 },
+                // SAFETY: as above.
+                Element::U32 => match unsafe { self.0.read::<u32>(offset) } {
+                    super::NO_SYMBOL => -1.0,
+                    symbol => symbol.into(),
+                },
+                // SAFETY: as above.
+                Element::U8 | Element::Bool => unsafe { self.0.read::<u8>(offset) }.into(),
+            }
+        };
+        self.0.offsets().map(number).collect()
+    }
+
+    /// The bits of the first numbers of an array in single precision.
+    pub(super) fn bits(&self, first: usize) -> Vec<u32> {
+        assert_eq!(self.element(), Element::F32);
+        // SAFETY: offsets are of elements, of that size, which whoever made the array said may be read.
+        self.0.offsets().take(first).map(|offset| unsafe { self.0.read(offset) }).collect()
+    }
+}
+
+impl ArrayMut<'_> {
+    /// Writes all elements, row-major; symbols and numbers only.
+    pub(super) fn set_numbers(&mut self, numbers: &[f64]) {
+        for (offset, &x) in self.0.offsets().zip(numbers) {
+            // SAFETY of each arm: the offset is of an element, of that type, which whoever made the array said may be written.
+            match self.element() {
+                // SAFETY: as above.
+                Element::F32 => unsafe { self.0.write(offset, x as f32) },
+                // SAFETY: as above.
+                Element::F64 => unsafe { self.0.write(offset, x) },
+                // SAFETY: as above.
+                Element::I32 => unsafe { self.0.write(offset, x as i32) },
+                // SAFETY: as above.
+                Element::I64 => unsafe { self.0.write(offset, x as i64) },
+                // SAFETY: as above.
+                Element::U32 => unsafe {
+                    self.0.write(offset, if x < 0.0 { super::NO_SYMBOL } else { x as u32 });
+                },
+                Element::U8 | Element::Bool => {}
+            }
+        }
+    }
+
+    /// Writes the bits of the first numbers of an array in single precision.
+    pub(super) fn set_bits(&mut self, bits: &[u32]) {
+        assert_eq!(self.element(), Element::F32);
+        // SAFETY: offsets are of elements, of that size, which whoever made the array said may be written.
+        self.0.offsets().zip(bits).for_each(|(offset, &bits)| unsafe { self.0.write(offset, bits) });
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

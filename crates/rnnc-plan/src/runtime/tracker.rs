@@ -51,7 +51,7 @@ impl ResetTracker {
     /// Moves the window on by `frames` frames, at most as many as it has. `resets` is `[frames, B]`.
     pub fn advance(&mut self, frames: usize, resets: Option<&[bool]>) {
         let (b, w) = (self.streams, self.window);
-        self.before += frames as i64;
+        self.before = self.before.saturating_add(frames as i64);
         self.previous.copy_from_slice(&self.next);
         self.new = frames;
         self.since_reset.copy_within(frames * b.., 0);
@@ -156,6 +156,17 @@ impl ResetTracker {
         self.previous.fill(0);
         self.new = 0;
         self.before = -(self.window as i64);
+    }
+
+    /// Begins before the frame of that number: at the beginning of every stream, or, if all frames before are `known`, in their midst.
+    pub fn begin(&mut self, known: bool, frame: u64) {
+        self.clear();
+        if known {
+            // No delay is as long, and no run.
+            self.next.fill(u64::MAX / 2);
+            self.previous.fill(u64::MAX / 2);
+        }
+        self.before = i64::try_from(frame).unwrap_or(i64::MAX).saturating_sub_unsigned(self.window as u64);
     }
 
     /// Goes on from somewhere else.

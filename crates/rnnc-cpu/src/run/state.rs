@@ -1,10 +1,11 @@
 //! Frames out of the buffers and back in: what a run carries from window to window.
 
-use super::Tape;
+use super::Run;
+use crate::workspace::Residuals;
 use rnnc_graph::{LayerId, LayerKind};
 use rnnc_plan::{ExecutorError, History, Kept, NO_SYMBOL, State, ValuesMut};
 
-impl Tape {
+impl Run {
     /// [`Executor::state`](rnnc_plan::Executor::state)
     pub fn state(&self) -> State {
         State { kept: self.kept_state(), ..self.forward_state() }
@@ -12,12 +13,12 @@ impl Tape {
 
     /// [`Executor::forward_state`](rnnc_plan::Executor::forward_state)
     pub fn forward_state(&self) -> State {
-        self.histories_state(0, self.tracker.next_since_reset(), self.tracker.frames_run())
+        self.histories_state(0, self.work.tracker.next_since_reset(), self.work.tracker.frames_run())
     }
 
     /// [`Executor::state_before`](rnnc_plan::Executor::state_before)
     pub fn state_before(&self) -> State {
-        let (since_reset, frames) = self.tracker.previous();
+        let (since_reset, frames) = self.work.tracker.previous();
         self.histories_state(self.new_frames, since_reset, frames)
     }
 
@@ -36,7 +37,7 @@ impl Tape {
         let older = |id: LayerId| self.history(id, frames, depths[id.index()]);
         (frames > 0).then(|| Kept {
             frames,
-            since_reset: self.tracker.last_since_reset(frames).iter().copied().map(u64::from).collect(),
+            since_reset: self.work.tracker.last_since_reset(frames).iter().copied().map(u64::from).collect(),
             layers: self.compiled.plan.residual_layers().into_iter().filter_map(older).collect(),
         })
     }
@@ -53,14 +54,14 @@ impl Tape {
         for ((id, depth), history) in read.into_iter().zip(&state.histories) {
             self.put_history(id, history, depth, 0);
         }
-        self.tracker.set(&state.since_reset, state.frames);
+        self.work.tracker.set(&state.since_reset, state.frames);
         let frames = state.kept_frames(&self.compiled.plan, self.compiled.config);
         if let Some(kept) = state.kept.as_ref().filter(|_| frames > 0) {
             let depths = self.compiled.plan.forward.history_depths();
             for (id, history) in self.compiled.plan.residual_layers().into_iter().zip(&kept.layers) {
                 self.put_history(id, history, frames, depths[id.index()]);
             }
-            self.tracker.set_last_since_reset(
+            self.work.tracker.set_last_since_reset(
                 &kept.since_reset[(kept.frames - frames) * self.compiled.config.streams..],
             );
         }
@@ -93,15 +94,15 @@ impl Tape {
     /// Puts the newest `frames` frames of a history back, up to the one `end` frames back.
     fn put_history(&mut self, id: LayerId, history: &History, frames: usize, end: usize) {
         let Some(view) = self.compiled.view(false, id) else { return };
-        let to = self.compiled.target(view);
         let streams = self.compiled.config.streams;
         // The window's last frames: the next call moves them on.
         let first = self.compiled.config.window as i64 - (frames + end) as i64;
-        let start = (to.base as i64 + first * (streams * to.width) as i64) as usize;
         let newest = (history.depth - frames) * streams * view.len;
+        let mut residuals = Residuals::of(self.residuals.as_mut_slice());
         for (row, values) in history.values[newest..].chunks_exact(view.len).enumerate() {
-            let at = start + row * to.width;
-            for (out, &value) in self.values.as_mut_slice()[at..at + view.len].iter_mut().zip(values) {
+            let place = (first + (row / streams) as i64, row % streams);
+            let out = self.work.row(&self.compiled, &mut residuals, view, place);
+            for (out, &value) in out.iter_mut().zip(values) {
                 *out = match (history.symbols, value) {
                     (false, value) => value as f32,
                     (true, value) if value < 0.0 => f32::from_bits(NO_SYMBOL),

@@ -1,6 +1,6 @@
-//! One plan made ready, many tapes: several forward calls before their backward calls, from several threads, and in a fork.
+//! One plan made ready, many runs: several forward calls before their backward calls, from several threads, and in a fork.
 
-use rnnc_cpu::{Compiled, CpuExecutor, Tape};
+use rnnc_cpu::{Compiled, CpuExecutor, Run};
 use rnnc_graph::{Activation, Connect, Graph, WeightId};
 use rnnc_plan::{ExecutionConfig, Executor, Plan, PlanOptions, Values, ValuesMut};
 use rnnc_suite::{Case, networks};
@@ -11,7 +11,7 @@ use std::sync::Arc;
 fn case() -> Case {
     let network = *networks().iter().find(|network| network.usual).unwrap();
     let graph: Graph = (network.build)(17, 64);
-    Case::new("tapes", graph, 4, &[20; 6], 0.05)
+    Case::new("runs", graph, 4, &[20; 6], 0.05)
 }
 
 fn compiled(case: &Case, threads: usize) -> Arc<Compiled> {
@@ -21,64 +21,64 @@ fn compiled(case: &Case, threads: usize) -> Arc<Compiled> {
     Compiled::new(plan, ExecutionConfig { threads, ..case.config() }).unwrap()
 }
 
-fn tape(compiled: &Arc<Compiled>, trial: &Trial<'_>) -> Tape {
-    let mut tape = Tape::new(compiled);
+fn begin(compiled: &Arc<Compiled>, trial: &Trial<'_>) -> Run {
+    let mut run = Run::new(compiled);
     for (id, values) in trial.weights.iter().enumerate() {
-        tape.write(WeightId::from_index(id), Values::F32(values)).unwrap();
+        run.write(WeightId::from_index(id), Values::F32(values)).unwrap();
     }
-    tape
+    run
 }
 
-fn forward(tape: &mut Tape, window: &Window) {
-    tape.forward(window.frames, &window.inputs(), window.resets.as_deref()).unwrap();
+fn forward(run: &mut Run, window: &Window) {
+    run.forward(window.frames, &window.inputs(), window.resets.as_deref()).unwrap();
 }
 
 /// The bits of the outputs, and of the gradients of all weights.
-fn backward(tape: &mut Tape, window: &Window) -> Vec<u32> {
+fn backward(run: &mut Run, window: &Window) -> Vec<u32> {
     let errors: Vec<_> = window.output_gradients.iter().map(|g| g.as_deref().map(Values::F32)).collect();
-    tape.backward(window.frames, &errors, &[]).unwrap();
+    run.backward(window.frames, &errors, &[]).unwrap();
     let mut bits = Vec::new();
-    let (plan, streams) = (tape.compiled().plan(), tape.compiled().config().streams);
+    let (plan, streams) = (run.compiled().plan(), run.compiled().config().streams);
     for (place, output) in plan.forward.outputs().iter().enumerate() {
         let mut values = vec![0.0f32; window.frames * streams * plan.forward.layer_at(output.layer).size];
-        tape.output(place, ValuesMut::F32(&mut values)).unwrap();
+        run.output(place, ValuesMut::F32(&mut values)).unwrap();
         bits.extend(values.into_iter().map(f32::to_bits));
     }
     for (id, weight) in plan.forward.weights().iter().enumerate() {
         let mut values = vec![0.0f32; weight.len()];
-        tape.gradient(WeightId::from_index(id), ValuesMut::F32(&mut values)).unwrap();
+        run.gradient(WeightId::from_index(id), ValuesMut::F32(&mut values)).unwrap();
         bits.extend(values.into_iter().map(f32::to_bits));
     }
     bits
 }
 
 fn one_by_one(compiled: &Arc<Compiled>, trial: &Trial<'_>) -> Vec<Vec<u32>> {
-    let run = |window: &Window| {
-        let mut tape = tape(compiled, trial);
-        forward(&mut tape, window);
-        backward(&mut tape, window)
+    let all = |window: &Window| {
+        let mut run = begin(compiled, trial);
+        forward(&mut run, window);
+        backward(&mut run, window)
     };
-    trial.windows.iter().map(run).collect()
+    trial.windows.iter().map(all).collect()
 }
 
 #[test]
-fn forward_calls_wait_for_their_backward_calls_each_with_its_own_tape() {
+fn forward_calls_wait_for_their_backward_calls_each_with_its_own_run() {
     let case = case();
     let trial = case.trial().unwrap();
     for threads in [1, 2] {
         let compiled = compiled(&case, threads);
         let expected = one_by_one(&compiled, &trial);
-        let mut tapes: Vec<Tape> = trial.windows.iter().map(|_| tape(&compiled, &trial)).collect();
-        tapes.iter_mut().zip(&trial.windows).for_each(|(tape, window)| forward(tape, window));
+        let mut runs: Vec<Run> = trial.windows.iter().map(|_| begin(&compiled, &trial)).collect();
+        runs.iter_mut().zip(&trial.windows).for_each(|(run, window)| forward(run, window));
         let mut found: Vec<Vec<u32>> =
-            tapes.iter_mut().zip(&trial.windows).rev().map(|(tape, window)| backward(tape, window)).collect();
+            runs.iter_mut().zip(&trial.windows).rev().map(|(run, window)| backward(run, window)).collect();
         found.reverse();
         assert!(found == expected, "{threads} threads");
     }
 }
 
 #[test]
-fn threads_run_one_plan_at_a_time_with_several_tapes_to_the_same_bits() {
+fn threads_run_one_plan_at_a_time_with_several_runs_to_the_same_bits() {
     let case = case();
     let trial = case.trial().unwrap();
     let compiled = compiled(&case, 2);
@@ -87,11 +87,11 @@ fn threads_run_one_plan_at_a_time_with_several_tapes_to_the_same_bits() {
         for (window, expected) in trial.windows.iter().zip(&expected) {
             let (compiled, trial) = (&compiled, &trial);
             scope.spawn(move || {
-                let mut tape = tape(compiled, trial);
+                let mut run = begin(compiled, trial);
                 for _ in 0..20 {
-                    tape.clear();
-                    forward(&mut tape, window);
-                    assert!(backward(&mut tape, window) == *expected);
+                    run.clear();
+                    forward(&mut run, window);
+                    assert!(backward(&mut run, window) == *expected);
                 }
             });
         }
@@ -99,13 +99,13 @@ fn threads_run_one_plan_at_a_time_with_several_tapes_to_the_same_bits() {
 }
 
 #[test]
-fn a_tape_is_what_an_executor_runs() {
+fn a_run_is_what_an_executor_runs() {
     let case = case();
     let trial = case.trial().unwrap();
     let (compiled, window) = (compiled(&case, 2), &trial.windows[0]);
-    let mut tape = tape(&compiled, &trial);
-    forward(&mut tape, window);
-    let found = backward(&mut tape, window);
+    let mut run = begin(&compiled, &trial);
+    forward(&mut run, window);
+    let found = backward(&mut run, window);
     let mut executor =
         CpuExecutor::new(case.plan().unwrap(), ExecutionConfig { threads: 2, ..case.config() }).unwrap();
     write_weights(&mut executor, &trial.weights).unwrap();
@@ -124,16 +124,16 @@ fn a_forked_process_goes_on_without_the_teams_threads() {
     let case = case();
     let trial = case.trial().unwrap();
     let compiled = compiled(&case, 2);
-    let mut tape = tape(&compiled, &trial);
-    forward(&mut tape, &trial.windows[0]);
-    let expected = backward(&mut tape, &trial.windows[0]);
+    let mut run = begin(&compiled, &trial);
+    forward(&mut run, &trial.windows[0]);
+    let expected = backward(&mut run, &trial.windows[0]);
     // SAFETY: the child calls nothing but code that takes no lock of another thread of this test, and leaves at once.
     let child = unsafe { libc::fork() };
     if child == 0 {
-        tape.clear();
-        forward(&mut tape, &trial.windows[0]);
-        let same = backward(&mut tape, &trial.windows[0]) == expected;
-        drop(tape);
+        run.clear();
+        forward(&mut run, &trial.windows[0]);
+        let same = backward(&mut run, &trial.windows[0]) == expected;
+        drop(run);
         drop(compiled);
         // SAFETY: it ends the child, without what the test's process would do at its end.
         unsafe { libc::_exit(if same { 0 } else { 1 }) };
@@ -156,13 +156,13 @@ fn gradients_of_the_state_need_no_weights_and_are_0_where_only_reads_without_a_g
     graph.connect(h, y, Connect::identity().delay(3).stop_gradient());
     graph.output("y", y);
     let plan = Plan::new(&graph, PlanOptions::training(1, 4).with_state_gradients()).unwrap();
-    let mut tape = Tape::new(&Compiled::new(plan, ExecutionConfig::new(1, 4)).unwrap());
+    let mut run = Run::new(&Compiled::new(plan, ExecutionConfig::new(1, 4)).unwrap());
     for frames in [4, 2] {
-        tape.forward(frames, &[Values::F32(&vec![1.0; frames])], None).unwrap();
+        run.forward(frames, &[Values::F32(&vec![1.0; frames])], None).unwrap();
     }
-    tape.backward(2, &[Some(Values::F32(&[1.0; 2]))], &[Some(Values::F32(&[8.0, 0.0, 1.0]))]).unwrap();
+    run.backward(2, &[Some(Values::F32(&[1.0; 2]))], &[Some(Values::F32(&[8.0, 0.0, 1.0]))]).unwrap();
     let mut gradient = [1.0f32; 3];
-    tape.state_gradient(0, ValuesMut::F32(&mut gradient)).unwrap();
+    run.state_gradient(0, ValuesMut::F32(&mut gradient)).unwrap();
     // What the window leaves of the frames before it is the newest of them, from 0 on.
     assert_eq!(gradient, [0.0, 0.0, 8.0 + 0.5 + 0.25 + 0.25]);
 }
@@ -176,23 +176,23 @@ fn gradients_of_the_state_are_of_the_weights_as_they_are_now() {
         weights: trial.weights.iter().map(|values| values.iter().map(|x| 0.5 * x).collect()).collect(),
         ..trial.clone()
     };
-    let run = |tape: &mut Tape| {
-        tape.clear();
-        trial.windows[..2].iter().for_each(|window| forward(tape, window));
-        backward(tape, &trial.windows[1]);
+    let all = |run: &mut Run| {
+        run.clear();
+        trial.windows[..2].iter().for_each(|window| forward(run, window));
+        backward(run, &trial.windows[1]);
         let (layer, depth) = rnnc_graph::state_vectors(&compiled.plan().forward).next().unwrap();
         let size = compiled.plan().forward.layer_at(layer).size;
         let mut gradient = vec![0.0f32; depth * case.streams * size];
-        tape.state_gradient(0, ValuesMut::F32(&mut gradient)).unwrap();
+        run.state_gradient(0, ValuesMut::F32(&mut gradient)).unwrap();
         gradient
     };
-    let mut changed = tape(&compiled, &trial);
-    let before = run(&mut changed);
+    let mut changed = begin(&compiled, &trial);
+    let before = all(&mut changed);
     for (id, values) in halved.weights.iter().enumerate() {
         changed.write(WeightId::from_index(id), Values::F32(values)).unwrap();
     }
-    let after = run(&mut changed);
+    let after = all(&mut changed);
     assert!(
-        after == run(&mut tape(&compiled, &halved)) && after != before && after.iter().any(|x| *x != 0.0)
+        after == all(&mut begin(&compiled, &halved)) && after != before && after.iter().any(|x| *x != 0.0)
     );
 }
