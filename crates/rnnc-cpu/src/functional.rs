@@ -240,6 +240,7 @@ impl Compiled {
             space.work.weights_changed();
             space.version = version;
         }
+        space.work.spoil();
         space
     }
 

@@ -8,13 +8,59 @@ use rnnc_plan::{
 };
 use rnnc_verify::{Array as Drawn, Named, Random, Trial, Window, agree};
 
-/// The graph of a case with its state held.
+/// A graph with its state held: what it reads with a delay, if it says nothing else.
 ///
 /// # Panics
 /// Never: without names there is nothing to refuse.
 pub fn held(graph: &Graph) -> Graph {
     let mut graph = graph.clone();
+    if !graph.held().is_empty() {
+        return graph;
+    }
     graph.hold_state(None).expect("all state may be held");
+    graph
+}
+
+/// Layers of all kinds that may be state: a concat, a copy of an input, a shift register, two names of one expression, an input read three
+/// frames back, symbols, a mask, a parameter, a constant, learned starts, deep and not.
+///
+/// # Panics
+/// If the text is none.
+pub fn odd_state() -> Graph {
+    let text = "network odd {
+            input x: vector(3) input s: symbol(4)
+            h = tanh(dense(x, cat[t-1]; 2))
+            c = sigmoid(dense(h, s[t-2]; 2))
+            cat = concat(h, c)
+            last = x
+            prev = last[t-1]
+            prev2 = prev[t-1]
+            a = h * 2
+            b = h * 2
+            start a = learned
+            p = param(2)
+            k = softplus(p)
+            d = dropout(h; 0.5)
+            e = tanh(dense(d[t-1], e[t-3], k[t-1], p[t-2]; 2))
+            start e = learned
+            f = 0.5 * e[t-2] + h[t-4]
+            start f = 0.25
+            y = dense(cat, prev2[t-1], a[t-1] * b[t-1], x[t-3], f[t-2], a[t-2]; 2)
+            unread = tanh(y)
+            output y output h
+        }";
+    rnnc_lang::compile("odd", text, None).unwrap_or_else(|errors| panic!("{}", errors.render(false)))
+}
+
+/// The same with every layer held.
+///
+/// # Panics
+/// Never: it has all layers that there are.
+pub fn all_held() -> Graph {
+    let mut graph = odd_state();
+    let names: Vec<String> = graph.layers().iter().map(|layer| layer.name.clone()).rev().collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    graph.hold_state(Some(&names)).expect("they are all there");
     graph
 }
 
@@ -34,11 +80,19 @@ pub fn functional_config(case: &Case) -> ExecutionConfig {
 }
 
 /// Numbers that begin at a multiple of 64 bytes: a tape.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct TapeMemory {
     values: Vec<f32>,
     first: usize,
     len: usize,
+}
+
+impl Clone for TapeMemory {
+    fn clone(&self) -> TapeMemory {
+        let mut other = TapeMemory::new(self.len);
+        other.as_mut_slice().copy_from_slice(self.as_slice());
+        other
+    }
 }
 
 impl TapeMemory {
@@ -72,7 +126,7 @@ impl TapeMemory {
 #[derive(Clone, Debug)]
 pub struct Around {
     /// One for each weight.
-    pub weights: Vec<Vec<f32>>,
+    pub weights: Vec<Vec<f64>>,
     /// One for each vector of the state, symbols as numbers, or none.
     pub state: Option<Vec<Vec<f64>>>,
     /// Gradients of the state that the call leaves; of symbols none.
@@ -305,7 +359,7 @@ pub fn draw_around(
     // On every third vector nothing depends.
     let left = left.into_iter().enumerate().map(|(place, left)| (place % 3 != 2).then_some(left));
     Around {
-        weights: trial.weights.clone(),
+        weights: trial.weights.iter().map(|w| w.iter().copied().map(f64::from).collect()).collect(),
         state: Some(state),
         left: left.collect(),
         seed: case.seed,
