@@ -620,9 +620,9 @@ fn gradients_that_the_network_was_not_compiled_with_are_refused() {
     assert_eq!(said, "the network was compiled without gradients of its inputs");
     let none = of(PlanOptions::inference(4, 6));
     assert_eq!(none.tape_len(), 0);
-    let (outputs, state) = forward(&*none, window, &around, &mut tape).unwrap();
+    let [outputs, state] = forward(&*none, window, &around, &mut tape).unwrap();
     let expected = forward(&*weights_only, window, &around, &mut tape).unwrap();
-    assert_eq!((outputs, state), expected);
+    assert_eq!([outputs, state], expected);
     let said = backward(&*none, window, &around, &tape).unwrap_err().to_string();
     assert_eq!(said, "the network was compiled without gradients");
 }

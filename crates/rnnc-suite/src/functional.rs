@@ -178,7 +178,7 @@ pub fn draw_state(functional: &dyn Functional, random: &mut Random) -> Vec<Vec<f
     functional.ports().state.iter().map(draw).collect()
 }
 
-/// A forward call, and what it leaves.
+/// A forward call: its outputs, and the state that it leaves.
 ///
 /// # Errors
 /// Those of the call.
@@ -190,7 +190,7 @@ pub fn forward(
     window: &Window,
     around: &Around,
     tape: &mut TapeMemory,
-) -> Result<(Vec<Vec<f64>>, Vec<Vec<f64>>), ExecutorError> {
+) -> Result<[Vec<Vec<f64>>; 2], ExecutorError> {
     let (ports, streams, frames) = (functional.ports(), functional.config().streams, window.frames);
     let weights = weights(functional, around);
     let inputs: Vec<Array<'_>> = (ports.inputs.iter().zip(&window.inputs))
@@ -248,7 +248,7 @@ pub fn forward(
             *numbers = symbols.into_iter().map(|x| x as f64).collect();
         }
     }
-    Ok((outputs, numbers))
+    Ok([outputs, numbers])
 }
 
 fn weights<'a>(functional: &dyn Functional, around: &'a Around) -> Vec<Array<'a>> {
@@ -324,7 +324,7 @@ pub fn backward(
 /// Those of the calls.
 pub fn both(functional: &dyn Functional, window: &Window, around: &Around) -> Result<Results, ExecutorError> {
     let mut tape = TapeMemory::new(functional.tape_len());
-    let (outputs, state) = forward(functional, window, around, &mut tape)?;
+    let [outputs, state] = forward(functional, window, around, &mut tape)?;
     let [d_weights, d_inputs, d_state] = backward(functional, window, around, &tape)?;
     Ok(Results { outputs, state, d_weights, d_inputs, d_state })
 }
@@ -421,10 +421,10 @@ pub fn check_joined(
         let mut tapes = [TapeMemory::new(half.tape_len()), TapeMemory::new(half.tape_len())];
         let [first_tape, second_tape] = &mut tapes;
         let mut run = || {
-            let (mut outputs, between) = forward(half, first, &around, first_tape)?;
+            let [mut outputs, between] = forward(half, first, &around, first_tape)?;
             let first_frame = around.first_frame + first.frames as u64;
             let behind = Around { state: Some(between), first_frame, ..around.clone() };
-            let (more, state) = forward(half, second, &behind, second_tape)?;
+            let [more, state] = forward(half, second, &behind, second_tape)?;
             outputs.iter_mut().zip(more).for_each(|(all, more)| all.extend(more));
             let [d_weights_behind, d_inputs_behind, d_between] =
                 backward(half, second, &behind, second_tape)?;

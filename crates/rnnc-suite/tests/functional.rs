@@ -41,7 +41,7 @@ fn two_calls_joined_by_state_are_one_call_to_the_last_digits() {
 /// The sum of all that a call gives, each number times its gradient; and that of the terms' magnitudes.
 fn scalar(functional: &dyn Functional, window: &Window, around: &Around) -> Result<(f64, f64), String> {
     let mut tape = TapeMemory::new(functional.tape_len());
-    let (outputs, state) = forward(functional, window, around, &mut tape).map_err(|e| e.to_string())?;
+    let [outputs, state] = forward(functional, window, around, &mut tape).map_err(|e| e.to_string())?;
     let mut terms = Vec::new();
     for (y, errors) in outputs.iter().zip(&window.output_gradients) {
         terms.extend(errors.iter().flat_map(|errors| errors.iter().zip(y).map(|(e, y)| f64::from(*e) * y)));
