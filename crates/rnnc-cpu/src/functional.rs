@@ -172,6 +172,7 @@ impl Compiled {
         // SAFETY: a tape is as long and aligned, as was checked, and may be read.
         let words = unsafe { tape.cast::<[u32; TapeHeader::LEN]>().read() };
         let header = TapeHeader::read(words, self.program, &call)?;
+        let _flush = FlushSubnormals::begin();
         let mut space = self.take_space(call.weights, call.weights_version)?;
         let CallSpace { work, resets, .. } = &mut space;
         let (frames, first) = (call.frames, self.config.window - call.frames);
@@ -180,7 +181,6 @@ impl Compiled {
             self.pool.give_back(space);
             return Err(error);
         }
-        let _flush = FlushSubnormals::begin();
         // SAFETY: the tape is as long as `tape_len`, on a cache line, and nobody writes it; a backward pass does not.
         let residuals = unsafe { Residuals::at(tape.add(TapeHeader::LEN), self.sizes.residuals, true) };
         work.tracker.begin(header.has_state, header.first_frame);
