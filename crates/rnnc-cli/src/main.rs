@@ -3,6 +3,7 @@
 //! Each command is a file of `commands/`, with its arguments and what it does. What several share:
 //! - `network.rs`, `sequence.rs` and `numbers.rs` read and write what passes in and out;
 //! - `executors.rs` knows the executors;
+//! - `settings.rs` reads a run's settings, with what the command line changes of them;
 //! - `screen.rs` shows training as it goes, and `signals.rs` ends it early;
 //! - `outputs.rs` keeps outputs from replacing inputs;
 //! - `failure.rs` says how a command ends.
@@ -15,6 +16,7 @@ mod numbers;
 mod outputs;
 mod screen;
 mod sequence;
+mod settings;
 mod signals;
 
 use clap::{Arg, CommandFactory, FromArgMatches, Parser};

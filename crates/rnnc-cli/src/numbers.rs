@@ -65,6 +65,15 @@ impl Numbers {
         }
     }
 
+    /// In single precision; none of symbols.
+    pub fn into_singles(self) -> Vec<f32> {
+        match self {
+            Numbers::Single(v) => v,
+            Numbers::Double(v) => v.into_iter().map(|x| x as f32).collect(),
+            Numbers::Symbols(_) => Vec::new(),
+        }
+    }
+
     /// As an array for a file.
     pub fn into_array(self, name: impl Into<String>, shape: &[usize]) -> Array {
         let elements = match self {

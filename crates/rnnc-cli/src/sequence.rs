@@ -1,4 +1,4 @@
-//! What `run` and `grad` read: frames of some streams, in an `.npz` file.
+//! What `run` and `grad` read: frames of some streams, in an `.npz` file, or a sound in a `.wav` file.
 //!
 //! One array for each input of the network, `[T, B, N]` floats or `[T, B]` integers for a symbol input; `reset`,
 //! `[T, B]` of bool or uint8, may be left out; and for `grad`, for each output, the gradient of a scalar with
@@ -7,8 +7,8 @@
 
 use crate::failure::bad_input;
 use crate::numbers::Numbers;
-use rnnc_graph::{Graph, LayerKind};
-use rnnc_io::{ArrayFile, Dimension};
+use rnnc_graph::{Graph, Layer, LayerKind, count};
+use rnnc_io::{ArrayFile, Dimension, read_audio};
 use rnnc_plan::Values;
 use rnnc_verify::{Array, Window};
 use std::ops::Range;
@@ -33,6 +33,13 @@ pub struct Sequence {
     resets: Option<Vec<bool>>,
     /// One for each output of the network, in its order; none for `run`.
     output_gradients: Vec<Numbers>,
+    /// Of a sound, its frames a second.
+    pub rate: Option<u32>,
+}
+
+/// Whether a path is that of a sound.
+pub fn is_audio(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("wav"))
 }
 
 /// The name of the array of the gradient with respect to an input or an output.
@@ -73,6 +80,9 @@ impl Sequence {
             ));
         }
 
+        if is_audio(path) {
+            return Sequence::of_audio(path, graph, gradients, double);
+        }
         let mut file = ArrayFile::open(path)?;
         if inputs.iter().any(|i| file.contains(&format!("{}.0", i.name))) {
             let name = &inputs[0].name;
@@ -126,7 +136,54 @@ impl Sequence {
             ));
         };
         let sizes = inputs.iter().map(|i| if i.kind == LayerKind::Symbol { 1 } else { i.size }).collect();
-        Ok(Sequence { frames, streams, inputs: values, sizes, resets, output_gradients })
+        Ok(Sequence { frames, streams, inputs: values, sizes, resets, output_gradients, rate: None })
+    }
+
+    /// A sound as one stream, each sample of all channels a frame.
+    fn of_audio(
+        path: &Path,
+        graph: &Graph,
+        gradients: OutputGradients,
+        double: bool,
+    ) -> anyhow::Result<Sequence> {
+        let inputs: Vec<_> = graph.inputs().iter().map(|&id| graph.layer_at(id)).collect();
+        let [Layer { kind: LayerKind::Input, size, .. }] = inputs[..] else {
+            return bad_input(format!(
+                "{}: a sound is read by a network of one input, a vector with a unit for each channel; `{}` has others",
+                path.display(),
+                graph.name()
+            ));
+        };
+        if gradients == OutputGradients::Needed {
+            return bad_input(format!(
+                "{}: a sound has no gradients of outputs: give arrays, `d_NAME` among them",
+                path.display()
+            ));
+        }
+        let audio = read_audio(path)?;
+        if audio.channels != *size {
+            return bad_input(format!(
+                "{}: a sound of {}, and the input of network `{}` has {}",
+                path.display(),
+                count(audio.channels, "channel"),
+                graph.name(),
+                count(*size, "unit")
+            ));
+        }
+        let frames = audio.frames();
+        let values = match double {
+            true => Numbers::Double(audio.samples.into_iter().map(f64::from).collect()),
+            false => Numbers::Single(audio.samples),
+        };
+        Ok(Sequence {
+            frames,
+            streams: 1,
+            inputs: vec![values],
+            sizes: vec![*size],
+            resets: None,
+            output_gradients: Vec::new(),
+            rate: Some(audio.rate),
+        })
     }
 
     /// The inputs in some of the frames.

@@ -17,6 +17,49 @@ use rnnc_plan::{
 use std::sync::Arc;
 
 /// A plan ready to run, for so many streams and a window of so many frames.
+///
+/// ```
+/// use rnnc_cpu::Compiled;
+/// use rnnc_graph::{Activation, Connect, Graph, Init};
+/// use rnnc_plan::{Array, ArrayMut, Backward, ExecutionConfig, Forward, Plan, PlanOptions};
+/// // h = w x + h[t-1] / 2, one unit and one stream, in calls of up to 2 frames.
+/// let mut graph = Graph::new("leak");
+/// let (x, h) = (graph.input("x", 1), graph.sum("h", 1, Activation::Identity));
+/// let w = graph.weight("w", &[1, 1], Init::Zeros);
+/// graph.connect(x, h, Connect::full(w));
+/// graph.connect(h, h, Connect::scaled(0.5).delay(1));
+/// graph.output("h", h);
+/// graph.hold_state(Some(&["h"]))?;
+/// let options = PlanOptions::training(1, 2).with_state_gradients();
+/// let compiled = Compiled::new(Plan::new(&graph, options)?, ExecutionConfig::new(1, 2))?;
+///
+/// let (w, x, state) = ([3.0f32], [1.0f32, 0.0], [2.0f32]);
+/// let weights = [Array::from_slice(&w, &[1, 1])?];
+/// let inputs = [Array::from_slice(&x, &[2, 1, 1])?];
+/// let state_in = [Array::from_slice(&state, &[1, 1])?];
+/// // A tape begins at a multiple of 64 bytes.
+/// let mut room = vec![0.0f32; compiled.tape_len() + 16];
+/// let (first, len) = (room.as_ptr().align_offset(64), compiled.tape_len());
+/// let mut y = [0.0f32; 2];
+/// compiled.forward(Forward {
+///     state_in: Some(&state_in),
+///     outputs: &mut [Some(ArrayMut::from_slice(&mut y, &[2, 1, 1])?)],
+///     tape: Some(ArrayMut::from_slice(&mut room[first..][..len], &[len])?),
+///     ..Forward::new(2, &weights, &inputs)
+/// })?;
+/// assert_eq!(y, [4.0, 2.0]);
+///
+/// // Of the state that the call leaves, back to the weight and to the state that it began with.
+/// let (mut d_w, mut d_state) = ([0.0f32], [0.0f32]);
+/// compiled.backward(Backward {
+///     d_state_out: &[Some(Array::from_slice(&[1.0f32], &[1, 1])?)],
+///     d_weights: &mut [Some(ArrayMut::from_slice(&mut d_w, &[1, 1])?)],
+///     d_state_in: &mut [Some(ArrayMut::from_slice(&mut d_state, &[1, 1])?)],
+///     ..Backward::new(2, &weights, Array::from_slice(&room[first..][..len], &[len])?)
+/// })?;
+/// assert_eq!((d_w, d_state), ([0.5], [0.25]));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct Compiled {
     pub(crate) plan: Plan,
     pub(crate) schedule: Schedule,

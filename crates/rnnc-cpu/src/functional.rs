@@ -13,6 +13,7 @@ use crate::workspace::{PassCall, Residuals, Workspace, before};
 use rnnc_graph::{Start, WeightId};
 use rnnc_plan::{
     Array, Backward, Element, ExecutorError, Forward, NO_SYMBOL, PortKind, StatePort, TapeHeader, WeightView,
+    check_available,
 };
 use std::ptr::with_exposed_provenance_mut;
 use std::sync::Mutex;
@@ -29,7 +30,7 @@ pub(crate) struct CallSpace {
 }
 
 /// Workspaces that no call has, at most so many.
-pub(crate) struct Pool(Mutex<Vec<Box<CallSpace>>>);
+pub(crate) struct Pool(Mutex<Vec<CallSpace>>);
 
 impl Pool {
     /// More are given up behind their calls.
@@ -40,23 +41,26 @@ impl Pool {
     }
 
     /// One that has these weights already, or any, or a new one.
-    fn take(&self, compiled: &Compiled, version: Option<u64>) -> Box<CallSpace> {
+    fn take(&self, compiled: &Compiled, version: Option<u64>) -> Result<CallSpace, ExecutorError> {
         let free = self.0.try_lock().ok().and_then(|mut free| {
             let known = version.and_then(|_| free.iter().position(|space| space.version == version));
             known.map(|place| free.swap_remove(place)).or_else(|| free.pop())
         });
-        free.unwrap_or_else(|| {
-            let rows = compiled.config.streams * compiled.config.window;
-            Box::new(CallSpace {
-                work: Workspace::new(compiled),
-                version: None,
-                residuals: None,
-                resets: vec![false; rows],
-            })
+        if let Some(space) = free {
+            return Ok(space);
+        }
+        let what = format!("a call of network `{}`", compiled.plan.forward.name());
+        check_available(&what, compiled.memory.total())?;
+        let rows = compiled.config.streams * compiled.config.window;
+        Ok(CallSpace {
+            work: Workspace::new(compiled),
+            version: None,
+            residuals: None,
+            resets: vec![false; rows],
         })
     }
 
-    fn give_back(&self, space: Box<CallSpace>) {
+    fn give_back(&self, space: CallSpace) {
         if let Ok(mut free) = self.0.try_lock()
             && free.len() < Pool::MOST
         {
@@ -76,7 +80,8 @@ impl Compiled {
     ///
     /// # Errors
     ///
-    /// An array that does not fit its port; a number of frames that is 0 or more than the window. Nothing has run then.
+    /// An array that does not fit its port; a number of frames that is 0 or more than the window; memory that is not there. Nothing has
+    /// run then.
     pub fn forward(&self, call: Forward<'_, '_>) -> Result<(), ExecutorError> {
         let ports = self.ports();
         ports.check_forward(self.config, self.tape_len(), &call)?;
@@ -90,8 +95,8 @@ impl Compiled {
             check_values(&port.name, port.kind, port.size, &Strided::of_state(array, port.depth))?;
         }
         let _flush = FlushSubnormals::begin();
-        let mut space = self.take_space(call.weights, call.weights_version);
-        let CallSpace { work, residuals: own, resets, .. } = &mut *space;
+        let mut space = self.take_space(call.weights, call.weights_version)?;
+        let CallSpace { work, residuals: own, resets, .. } = &mut space;
         let tape = call.tape.as_ref().map(|tape| with_exposed_provenance_mut::<f32>(tape.address()));
         let mut residuals = match tape {
             Some(tape) => {
@@ -167,15 +172,15 @@ impl Compiled {
         // SAFETY: a tape is as long and aligned, as was checked, and may be read.
         let words = unsafe { tape.cast::<[u32; TapeHeader::LEN]>().read() };
         let header = TapeHeader::read(words, self.program, &call)?;
-        let mut space = self.take_space(call.weights, call.weights_version);
-        let CallSpace { work, resets, .. } = &mut *space;
+        let _flush = FlushSubnormals::begin();
+        let mut space = self.take_space(call.weights, call.weights_version)?;
+        let CallSpace { work, resets, .. } = &mut space;
         let (frames, first) = (call.frames, self.config.window - call.frames);
         let resets = take_resets(call.resets.as_ref(), &mut resets[..frames * self.config.streams]);
         if let Err(error) = header.check_resets(resets) {
             self.pool.give_back(space);
             return Err(error);
         }
-        let _flush = FlushSubnormals::begin();
         // SAFETY: the tape is as long as `tape_len`, on a cache line, and nobody writes it; a backward pass does not.
         let residuals = unsafe { Residuals::at(tape.add(TapeHeader::LEN), self.sizes.residuals, true) };
         work.tracker.begin(header.has_state, header.first_frame);
@@ -230,8 +235,8 @@ impl Compiled {
     }
 
     /// A workspace that has these weights.
-    fn take_space(&self, weights: &[Array<'_>], version: Option<u64>) -> Box<CallSpace> {
-        let mut space = self.pool.take(self, version);
+    fn take_space(&self, weights: &[Array<'_>], version: Option<u64>) -> Result<CallSpace, ExecutorError> {
+        let mut space = self.pool.take(self, version)?;
         if version.is_none() || space.version != version {
             for (place, array) in weights.iter().enumerate() {
                 let view = self.plan.weights.view(WeightId::from_index(place));
@@ -240,7 +245,8 @@ impl Compiled {
             space.work.weights_changed();
             space.version = version;
         }
-        space
+        space.work.spoil();
+        Ok(space)
     }
 
     /// Puts a vector of the state before the frame `first` of the window.

@@ -183,7 +183,15 @@ impl<'a> Derivation<'a> {
         of: LayerId,
     ) -> LayerId {
         let origin = self.forward.layer_at(of).origin;
-        self.out.add_layer(Layer { name, size, kind, function, start: Start::Zero, origin })
+        self.out.add_layer(Layer {
+            name,
+            size,
+            kind,
+            function,
+            start: Start::Zero,
+            origin,
+            error_of: Some(of),
+        })
     }
 
     /// The adjoint's layer with the value of a forward layer.

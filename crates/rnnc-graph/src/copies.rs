@@ -323,6 +323,36 @@ mod tests {
     }
 
     #[test]
+    fn what_is_held_as_state_is_read_itself_and_is_kept_even_if_nothing_reads_it() {
+        let mut g = Graph::new("held");
+        let (x, y) = (g.input("x", 2), g.sum("y", 2, Tanh));
+        let [last, prev, unread] = ["last", "prev", "unread"].map(|name| g.sum(name, 2, Identity));
+        g.connect(x, last, Connect::identity());
+        g.connect(last, prev, Connect::identity().delay(1));
+        g.connect(prev, y, Connect::identity().delay(1));
+        g.connect(y, unread, Connect::identity());
+        g.output("y", y);
+        let source = |g: &Graph, layer: &str| {
+            let c = g.incoming(g.find_layer(layer).unwrap()).next().unwrap().clone();
+            (g.layer_at(c.source.unwrap()).name.clone(), c.delay)
+        };
+        assert_eq!(source(&normalize(&g), "y"), ("x".into(), 2));
+        g.hold_state(None).unwrap();
+        assert_eq!(g.held(), [last, prev]);
+        let all = normalize(&g);
+        assert_eq!((source(&all, "y"), source(&all, "prev")), (("prev".into(), 1), ("last".into(), 1)));
+        assert!(all.find_layer("unread").is_none());
+        g.hold_state(Some(&["unread", "prev", "last"])).unwrap();
+        let named = normalize(&g);
+        let names: Vec<&str> = named.held().iter().map(|&layer| &*named.layer_at(layer).name).collect();
+        assert_eq!(names, ["unread", "prev", "last"]);
+        assert_eq!(
+            named.held().iter().map(|l| named.history_depths()[l.index()]).collect::<Vec<_>>(),
+            [1; 3]
+        );
+    }
+
+    #[test]
     fn a_matrix_times_a_concatenation_is_its_columns_times_the_parts() {
         for (delay, start) in [(0, Start::Zero), (0, Start::Constant(2.0)), (1, Start::Zero)] {
             let g = concat(start, delay, false);

@@ -160,6 +160,7 @@ impl Graph {
             function: Function::IDENTITY,
             start: Start::Zero,
             origin: None,
+            error_of: None,
         })
     }
 

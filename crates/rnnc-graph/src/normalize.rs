@@ -55,6 +55,7 @@ pub(crate) fn anonymous(graph: &Graph, of: LayerId, size: usize, kind: LayerKind
         function: Function::IDENTITY,
         start: Start::Zero,
         origin: layer.origin,
+        error_of: layer.error_of,
     }
 }
 

@@ -121,6 +121,8 @@ pub struct Layer {
     pub start: Start,
     /// Where it was written.
     pub origin: Option<Origin>,
+    /// In an adjoint: the layer of the network whose error it has, or helps to carry.
+    pub error_of: Option<LayerId>,
 }
 
 /// A run of units of a layer.

@@ -46,7 +46,11 @@ pub(crate) fn rename(from: &Path, to: &Path) -> io::Result<()> {
     fs::rename(from, to)
 }
 
-pub(crate) fn remove(path: &Path) -> io::Result<()> {
+/// Removes a file.
+///
+/// # Errors
+/// As the system says.
+pub fn remove(path: &Path) -> io::Result<()> {
     begin(Operation::Remove)?;
     fs::remove_file(path)
 }

@@ -17,6 +17,8 @@ pub enum Wanted {
     Weights,
     /// Arrays: `.npz`.
     Arrays,
+    /// A sound: `.wav`.
+    Audio,
     /// A text of networks: `.rnn`.
     Network,
     /// Settings: `train.toml`.
@@ -31,6 +33,8 @@ enum Kind {
     Safetensors,
     Npz,
     Npy,
+    Wav,
+    OtherSound,
     PyTorch,
     Keras,
     Hdf5,
@@ -66,6 +70,7 @@ impl Wanted {
         match self {
             Wanted::Weights => "a file of weights (safetensors)",
             Wanted::Arrays => "a file of arrays (.npz)",
+            Wanted::Audio => "a sound (.wav)",
             Wanted::Network => "a text of networks (.rnn)",
             Wanted::Settings => "a file of settings (train.toml)",
         }
@@ -75,6 +80,7 @@ impl Wanted {
         match self {
             Wanted::Weights => Kind::Safetensors,
             Wanted::Arrays => Kind::Npz,
+            Wanted::Audio => Kind::Wav,
             Wanted::Network => Kind::Network,
             Wanted::Settings => Kind::Settings,
         }
@@ -89,6 +95,8 @@ impl Kind {
             Kind::Safetensors => "a safetensors file",
             Kind::Npz => "a file of NumPy arrays (.npz)",
             Kind::Npy => "a single NumPy array (.npy)",
+            Kind::Wav => "a sound (.wav)",
+            Kind::OtherSound => "a sound of another kind than WAV",
             Kind::PyTorch => "a PyTorch file (.pt)",
             Kind::Keras => "a Keras model (.keras)",
             Kind::Hdf5 => "an HDF5 file (.h5)",
@@ -133,6 +141,14 @@ fn remedy(path: &Path, found: Kind, wanted: Wanted) -> String {
         }
         (Kind::Directory, Wanted::Settings) if path.join("train.toml").is_file() => {
             format!("There is one in it: {}", path.join("train.toml").display())
+        }
+        (Kind::OtherSound, _) => format!("Convert it: `ffmpeg -i {shown} sound.wav`"),
+        (Kind::Wav, Wanted::Arrays) => {
+            "`kind = \"audio\"` in `[data]` trains on sounds, and `rnnc run --input sound.wav` reads one"
+                .into()
+        }
+        (_, Wanted::Audio) => {
+            "Pairs `NAME-input.wav` and `NAME-target.wav` are what `kind = \"audio\"` trains on".into()
         }
         (Kind::Gzip, _) => format!("Unpack it first: `gunzip {shown}`"),
         (Kind::PyTorch, Wanted::Weights) => format!(
@@ -191,6 +207,10 @@ fn kind(path: &Path) -> Option<Kind> {
         [_, _, _, _, _, 0, 0, 0, b'{', ..] => Kind::Safetensors,
         [b'P', b'K', ..] => of_archive(path),
         [0x93, b'N', b'U', b'M', b'P', b'Y', ..] => Kind::Npy,
+        [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'A', b'V', b'E', ..] => Kind::Wav,
+        [b'f', b'L', b'a', b'C', ..] | [b'O', b'g', b'g', b'S', ..] | [b'I', b'D', b'3', ..] => {
+            Kind::OtherSound
+        }
         [0x89, b'H', b'D', b'F', ..] => Kind::Hdf5,
         [b'G', b'G', b'U', b'F', ..] => Kind::Gguf,
         [0x1f, 0x8b, ..] => Kind::Gzip,

@@ -1,6 +1,7 @@
 //! Files in and out; no training.
 //!
 //! - `array.rs`, `arrays.rs`, `npy.rs`: NumPy's arrays, in `.npz` files;
+//! - `audio.rs`: sound, as WAV files;
 //! - `tensors.rs`: safetensors; `weights.rs`: a network's weights in them; `states.rs`: what a network carries from one run
 //!   to the next, in arrays;
 //! - `files.rs`: every output, whole or not at all, by the operations of `disk.rs`;
@@ -9,6 +10,7 @@
 
 mod array;
 mod arrays;
+mod audio;
 pub mod disk;
 mod error;
 mod files;
@@ -21,6 +23,7 @@ mod weights;
 
 pub use array::{Array, Dimension, ElementType, Elements, index_of};
 pub use arrays::{ArrayFile, list, write_arrays};
+pub use audio::{Audio, audio_bytes, read_audio, write_audio};
 pub use error::FileError;
 pub use files::{Output, is_linked, write_whole};
 pub use inputs::{make_room, open_regular, read_network, read_text, regular_length, reserve};

@@ -1,16 +1,19 @@
 //! Cells expanded where they are called: every equation of every instance becomes expressions, with constants
 //! worked out and names left for later. Instances wait in a list, so that cells may nest as deep as they like.
 
+mod calls;
+mod instances;
+
 use crate::builtins::Builtin;
 use crate::constants::{Wanted, evaluate, finite, whole};
 use crate::diagnostics::{Diagnostic, MAX_ERRORS, counted, shortened};
-use crate::instances::{label, returned};
 use crate::ir::{
     Binding, BindingId, Constant, EquationId, Expanded, Expr, ExprId, Instance, InstanceId, Item, Node,
     NodeId, NodeKind, Op, Place, Reference, StartValue,
 };
 use crate::program::Program;
 use crate::syntax::{self, ExprKind, Name, Network, Span, Statement};
+use instances::{label, returned};
 use std::collections::HashMap;
 
 /// The most layers of a network, and the most cell calls.

@@ -10,14 +10,12 @@
 //! - `diagnostics.rs`: how all that is wrong is shown; `habits.rs`: what people write by habit, and how it is written here.
 
 mod builtins;
-mod calls;
 mod checks;
 mod constants;
 mod diagnostics;
 mod expand;
 mod graph_errors;
 mod habits;
-mod instances;
 mod ir;
 mod lexer;
 mod library;
@@ -27,7 +25,6 @@ mod program;
 mod resolve;
 mod sizes;
 mod syntax;
-mod terms;
 mod token;
 
 pub use diagnostics::{Diagnostic, Errors};

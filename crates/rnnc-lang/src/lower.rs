@@ -1,15 +1,17 @@
 //! Expressions to layers and connections. One equation is one layer; what does not fit into it becomes layers
 //! without names of their own: `h1.c.1`, `h1.c.2`.
 
+mod terms;
+
 use crate::diagnostics::{Diagnostic, shortened};
 use crate::expand::{MAX_LAYERS, too_large};
 use crate::ir::{EquationId, Expanded, ExprId, InstanceId, Item, Node, NodeId, NodeKind, Op, StartValue};
 use crate::syntax::Span;
-use crate::terms::Read;
 use rnnc_graph::{
     Activation, Function, Graph, Init, Layer, LayerId, LayerKind, Operation, Range, Start, WeightId,
 };
 use std::collections::HashMap;
+use terms::Read;
 
 /// Makes the graph of a network whose sizes are known.
 pub(crate) fn lower(network: &Expanded<'_>, name: &str, place: Span) -> Result<Graph, Diagnostic> {
@@ -90,7 +92,15 @@ impl Lowering<'_, '_> {
             return Err(too_large(self.place));
         }
         let (function, start) = (Function::IDENTITY, Start::Zero);
-        Ok(self.graph.add_layer(Layer { name, size, kind, function, start, origin: Some(span) }))
+        Ok(self.graph.add_layer(Layer {
+            name,
+            size,
+            kind,
+            function,
+            start,
+            origin: Some(span),
+            error_of: None,
+        }))
     }
 
     pub fn weight(

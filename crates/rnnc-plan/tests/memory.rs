@@ -6,6 +6,7 @@ use proptest::prelude::*;
 use proptest::test_runner::contextualize_config;
 use rnnc_graph::{Graph, LayerKind};
 use rnnc_plan::{BufferId, Op, Optimizer, Plan, PlanOptions, Residency, Stage};
+use std::collections::HashSet;
 
 /// The buffers that a stage reads or writes.
 fn uses(stage: &Stage) -> Vec<BufferId> {
@@ -71,13 +72,33 @@ fn in_use(plan: &Plan) -> Vec<(bool, Vec<bool>)> {
 }
 
 fn check(plan: &Plan, streams: usize, frames: usize) {
-    let placement = plan.place(streams, frames, false, &Residency::default());
+    for residuals_apart in [false, true] {
+        check_placement(plan, streams, frames, residuals_apart);
+    }
+}
+
+fn check_placement(plan: &Plan, streams: usize, frames: usize, residuals_apart: bool) {
+    let residency = Residency { residuals_apart, ..Residency::default() };
+    let placement = plan.place(streams, frames, false, &residency);
+    assert!(residuals_apart || placement.residuals_total == 0);
+    // What the backward pass uses of what the forward pass uses, or is handed in to it.
+    let uses_of = |pass: Option<&rnnc_plan::Pass>| -> HashSet<BufferId> {
+        pass.into_iter().flat_map(|pass| &pass.stages).flat_map(uses).collect()
+    };
+    let mut forward = uses_of(Some(&plan.forward_pass));
+    forward.extend(plan.forward_pass.storage.iter().flatten().map(|view| view.buffer));
+    let backward = uses_of(plan.backward_pass.as_ref());
+    for (i, &is_residual) in placement.residuals.iter().enumerate() {
+        let both = forward.contains(&BufferId(i)) && backward.contains(&BufferId(i));
+        assert_eq!(is_residual, residuals_apart && both, "`{}`", plan.buffers[i].name);
+    }
     let used = in_use(plan);
     for (i, buffer) in plan.buffers.iter().enumerate() {
         let bytes = 4 * buffer.width * streams * (frames + buffer.history);
         assert!(placement.sizes[i] >= bytes as u128 && placement.offsets[i].is_multiple_of(64));
-        assert!(placement.offsets[i] + placement.sizes[i] <= placement.total);
-        for j in 0..i {
+        let total = if placement.residuals[i] { placement.residuals_total } else { placement.total };
+        assert!(placement.offsets[i] + placement.sizes[i] <= total);
+        for j in (0..i).filter(|&j| placement.residuals[i] == placement.residuals[j]) {
             let apart =
                 |a: usize, b: usize| placement.offsets[a] + placement.sizes[a] <= placement.offsets[b];
             if apart(i, j) || apart(j, i) {

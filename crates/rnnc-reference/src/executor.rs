@@ -231,7 +231,7 @@ impl ReferenceExecutor {
         let order = order::run(&mut network, &around, 0..1);
         gradients::accumulate(&network, &around, 0..1, gradients);
         if let (None, Ok(order)) = (&self.left, &order) {
-            let left = first_to_leave(&network, &around, order);
+            let left = first_to_leave(&network, &around, order, &constants.graph);
             self.left = left.map(|left| NonFiniteDerivative { frame: None, ..left });
         }
         let result = order.map(drop).map_err(|pair| stuck(&network.graph, pair));
@@ -348,7 +348,10 @@ impl Executor for ReferenceExecutor {
         gradients::accumulate(&network, &around, span.clone(), &mut gradients);
         let before = before.map(|before| before.run(&network, &around, span)).transpose();
         let new = self.new_frames().start;
-        let left = order.as_ref().ok().and_then(|order| first_to_leave(&network, &around, order));
+        let left = order
+            .as_ref()
+            .ok()
+            .and_then(|order| first_to_leave(&network, &around, order, &self.plan.forward));
         let left = left.map(|left| NonFiniteDerivative {
             frame: left.frame.and_then(|frame| frame.checked_sub(new)),
             ..left

@@ -3,7 +3,7 @@
 use crate::network::{Network, Read, Surroundings};
 use crate::order::Pair;
 use crate::window::Place;
-use rnnc_graph::{Function, LayerId, LayerKind, Operation};
+use rnnc_graph::{Function, Graph, LayerId, LayerKind, Operation};
 use std::fmt::{self, Display, Formatter};
 
 /// Where errors, on their way back, first leave the numbers that are finite.
@@ -54,11 +54,12 @@ pub struct NonFinite {
     pub value: f64,
 }
 
-/// The first value of an adjoint that is not finite, though all that it was computed from is.
+/// The first value of the adjoint of `forward` that is not finite, though all that it was computed from is.
 pub(crate) fn first_to_leave(
     network: &Network,
     around: &Surroundings<'_>,
     order: &[Pair],
+    forward: &Graph,
 ) -> Option<NonFiniteDerivative> {
     let mut places = order.iter().flat_map(|&Pair { layer, frame }| {
         (0..around.window.streams()).map(move |stream| (layer, Place { frame, stream }))
@@ -75,8 +76,8 @@ pub(crate) fn first_to_leave(
             return None;
         }
         let layer = network.graph.layer_at(id);
-        // The adjoint's own layers have such names; the others are the forward network's, computed again.
-        let name = layer.name.strip_prefix("d ")?;
+        // The others are the forward network's, computed again.
+        let of = layer.error_of?;
         let function = match (layer.function, layer.kind) {
             (Function::Derivative(activation), _) => Some(activation.name()),
             (_, LayerKind::Operation(Operation::Divide)) => Some(Operation::Divide.name()),
@@ -84,7 +85,7 @@ pub(crate) fn first_to_leave(
             _ => None,
         };
         Some(NonFiniteDerivative {
-            layer: name.to_owned(),
+            layer: forward.layer_at(of).name.clone(),
             function,
             frame: Some(at.frame),
             stream: at.stream,

@@ -13,7 +13,6 @@ pub(crate) struct Equations<'a> {
     pub of_layer: Vec<usize>,
     /// Their names, in the order of the network's layers.
     pub names: Vec<&'a str>,
-    places: HashMap<&'a str, usize>,
     /// Which of them are computed in each frame: no inputs, no parameters.
     pub computed: Vec<bool>,
     /// How many computed ones each call of a cell has, by what it was called as.
@@ -52,17 +51,12 @@ impl<'a> Equations<'a> {
                 *equation = equation.filter(|&equation| equation == source);
             }
         }
-        Equations { of_layer, names, places, computed, under, returned }
+        Equations { of_layer, names, computed, under, returned }
     }
 
     /// The name of a layer's equation.
     pub fn name(&self, layer: LayerId) -> &'a str {
         self.names[self.of_layer[layer.index()]]
-    }
-
-    /// The equation whose error a layer of the adjoint has, or helps to carry.
-    pub fn of_error(&self, name: &str) -> Option<usize> {
-        self.places.get(equation(name.strip_prefix("d ")?)).copied()
     }
 
     /// Some equations, each once and in the order of the network; cells of which all equations are there are one name.
@@ -137,8 +131,6 @@ mod tests {
         let graph = graph();
         let equations = Equations::of(&graph);
         assert_eq!(equations.names, ["x", "h.i", "h.c", "h.g.a", "h.g.b", "y"]);
-        assert_eq!(equations.of_error("d h.c.1.2"), Some(2));
-        assert_eq!(equations.of_error("h.c"), None);
         assert_eq!(equation("h.c.1.2"), "h.c");
         assert_eq!(equation("h2"), "h2");
     }

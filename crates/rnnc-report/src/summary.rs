@@ -439,7 +439,7 @@ fn backward(plan: &Plan, equations: &Equations<'_>, cycles: &[Cycle<'_>], out: &
     let mut errors: Vec<Option<bool>> = vec![None; cycles.len()];
     for component in pass.components.list.iter().filter(|c| c.kind != Kind::Frames) {
         for &layer in &component.layers {
-            let equation = equations.of_error(&adjoint.layer_at(layer).name);
+            let equation = adjoint.layer_at(layer).error_of.map(|of| equations.of_layer[of.index()]);
             if let Some(cycle) = equation.and_then(|equation| cycle_of[equation]) {
                 let is_loop = errors[cycle].unwrap_or(false) || component.kind == Kind::Loop;
                 errors[cycle] = Some(is_loop);

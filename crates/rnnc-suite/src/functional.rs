@@ -8,13 +8,59 @@ use rnnc_plan::{
 };
 use rnnc_verify::{Array as Drawn, Named, Random, Trial, Window, agree};
 
-/// The graph of a case with its state held.
+/// A graph with its state held: what it reads with a delay, if it says nothing else.
 ///
 /// # Panics
 /// Never: without names there is nothing to refuse.
 pub fn held(graph: &Graph) -> Graph {
     let mut graph = graph.clone();
+    if !graph.held().is_empty() {
+        return graph;
+    }
     graph.hold_state(None).expect("all state may be held");
+    graph
+}
+
+/// Layers of all kinds that may be state: a concat, a copy of an input, a shift register, two names of one expression, an input read three
+/// frames back, symbols, a mask, a parameter, a constant, learned starts, deep and not.
+///
+/// # Panics
+/// If the text is none.
+pub fn odd_state() -> Graph {
+    let text = "network odd {
+            input x: vector(3) input s: symbol(4)
+            h = tanh(dense(x, cat[t-1]; 2))
+            c = sigmoid(dense(h, s[t-2]; 2))
+            cat = concat(h, c)
+            last = x
+            prev = last[t-1]
+            prev2 = prev[t-1]
+            a = h * 2
+            b = h * 2
+            start a = learned
+            p = param(2)
+            k = softplus(p)
+            d = dropout(h; 0.5)
+            e = tanh(dense(d[t-1], e[t-3], k[t-1], p[t-2]; 2))
+            start e = learned
+            f = 0.5 * e[t-2] + h[t-4]
+            start f = 0.25
+            y = dense(cat, prev2[t-1], a[t-1] * b[t-1], x[t-3], f[t-2], a[t-2]; 2)
+            unread = tanh(y)
+            output y output h
+        }";
+    rnnc_lang::compile("odd", text, None).unwrap_or_else(|errors| panic!("{}", errors.render(false)))
+}
+
+/// The same with every layer held.
+///
+/// # Panics
+/// Never: it has all layers that there are.
+pub fn all_held() -> Graph {
+    let mut graph = odd_state();
+    let names: Vec<String> = graph.layers().iter().map(|layer| layer.name.clone()).rev().collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    graph.hold_state(Some(&names)).expect("they are all there");
     graph
 }
 
@@ -34,11 +80,19 @@ pub fn functional_config(case: &Case) -> ExecutionConfig {
 }
 
 /// Numbers that begin at a multiple of 64 bytes: a tape.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct TapeMemory {
     values: Vec<f32>,
     first: usize,
     len: usize,
+}
+
+impl Clone for TapeMemory {
+    fn clone(&self) -> TapeMemory {
+        let mut other = TapeMemory::new(self.len);
+        other.as_mut_slice().copy_from_slice(self.as_slice());
+        other
+    }
 }
 
 impl TapeMemory {
@@ -72,7 +126,7 @@ impl TapeMemory {
 #[derive(Clone, Debug)]
 pub struct Around {
     /// One for each weight.
-    pub weights: Vec<Vec<f32>>,
+    pub weights: Vec<Vec<f64>>,
     /// One for each vector of the state, symbols as numbers, or none.
     pub state: Option<Vec<Vec<f64>>>,
     /// Gradients of the state that the call leaves; of symbols none.
@@ -124,7 +178,7 @@ pub fn draw_state(functional: &dyn Functional, random: &mut Random) -> Vec<Vec<f
     functional.ports().state.iter().map(draw).collect()
 }
 
-/// A forward call, and what it leaves.
+/// A forward call: its outputs, and the state that it leaves.
 ///
 /// # Errors
 /// Those of the call.
@@ -136,7 +190,7 @@ pub fn forward(
     window: &Window,
     around: &Around,
     tape: &mut TapeMemory,
-) -> Result<(Vec<Vec<f64>>, Vec<Vec<f64>>), ExecutorError> {
+) -> Result<[Vec<Vec<f64>>; 2], ExecutorError> {
     let (ports, streams, frames) = (functional.ports(), functional.config().streams, window.frames);
     let weights = weights(functional, around);
     let inputs: Vec<Array<'_>> = (ports.inputs.iter().zip(&window.inputs))
@@ -194,7 +248,7 @@ pub fn forward(
             *numbers = symbols.into_iter().map(|x| x as f64).collect();
         }
     }
-    Ok((outputs, numbers))
+    Ok([outputs, numbers])
 }
 
 fn weights<'a>(functional: &dyn Functional, around: &'a Around) -> Vec<Array<'a>> {
@@ -270,7 +324,7 @@ pub fn backward(
 /// Those of the calls.
 pub fn both(functional: &dyn Functional, window: &Window, around: &Around) -> Result<Results, ExecutorError> {
     let mut tape = TapeMemory::new(functional.tape_len());
-    let (outputs, state) = forward(functional, window, around, &mut tape)?;
+    let [outputs, state] = forward(functional, window, around, &mut tape)?;
     let [d_weights, d_inputs, d_state] = backward(functional, window, around, &tape)?;
     Ok(Results { outputs, state, d_weights, d_inputs, d_state })
 }
@@ -305,7 +359,7 @@ pub fn draw_around(
     // On every third vector nothing depends.
     let left = left.into_iter().enumerate().map(|(place, left)| (place % 3 != 2).then_some(left));
     Around {
-        weights: trial.weights.clone(),
+        weights: trial.weights.iter().map(|w| w.iter().copied().map(f64::from).collect()).collect(),
         state: Some(state),
         left: left.collect(),
         seed: case.seed,
@@ -367,10 +421,10 @@ pub fn check_joined(
         let mut tapes = [TapeMemory::new(half.tape_len()), TapeMemory::new(half.tape_len())];
         let [first_tape, second_tape] = &mut tapes;
         let mut run = || {
-            let (mut outputs, between) = forward(half, first, &around, first_tape)?;
+            let [mut outputs, between] = forward(half, first, &around, first_tape)?;
             let first_frame = around.first_frame + first.frames as u64;
             let behind = Around { state: Some(between), first_frame, ..around.clone() };
-            let (more, state) = forward(half, second, &behind, second_tape)?;
+            let [more, state] = forward(half, second, &behind, second_tape)?;
             outputs.iter_mut().zip(more).for_each(|(all, more)| all.extend(more));
             let [d_weights_behind, d_inputs_behind, d_between] =
                 backward(half, second, &behind, second_tape)?;

@@ -7,6 +7,7 @@
 //! they read, as `kept/LAYER`, `[K, B, N]`; and everything that is no array of numbers as JSON ([`About`]) in the
 //! metadata, under `rnnc`.
 
+use crate::best::{Best, Validations};
 use crate::diagnosis;
 use crate::error::TrainError;
 use crate::identity::RunIdentity;
@@ -69,6 +70,9 @@ pub struct Progress {
     pub position: u64,
     /// Seconds of training, over all sittings.
     pub seconds: f64,
+    /// What the validations have found. (Not in checkpoints of older versions.)
+    #[serde(default)]
+    pub validations: Validations,
 }
 
 impl Progress {
@@ -77,6 +81,11 @@ impl Progress {
         let counts = [("updates", self.updates), ("position", self.position)];
         if let Some((what, found)) = counts.into_iter().find(|(_, found)| *found > MOST_UPDATES) {
             return Err(format!("`{what}` must be at most {MOST_UPDATES}, not {found}"));
+        }
+        if let Some(Best { update, loss }) = self.validations.best
+            && (update > self.updates || loss.is_nan())
+        {
+            return Err(format!("`validations` cannot have found a loss of {loss:?} after update {update}"));
         }
         if !(0.0..=MOST_SECONDS).contains(&self.seconds) {
             return Err(format!(
@@ -292,7 +301,12 @@ pub(crate) mod tests {
     pub(crate) fn checkpoint() -> Checkpoint {
         Checkpoint {
             identity: identity(),
-            progress: Progress { updates: 3, position: 24, seconds: 0.1 },
+            progress: Progress {
+                updates: 3,
+                position: 24,
+                seconds: 0.1,
+                validations: Validations::default(),
+            },
             weights: Weights(vec![vec![0.1, 1.0]]),
             slots: vec![Weights(vec![vec![1e-300, 0.0]]), Weights(vec![vec![0.0, 0.5]])],
             state: State {

@@ -1,74 +1,48 @@
 //! What `train.toml` says.
 
+use crate::changes::changed;
 use crate::error::TrainError;
 use crate::losses::Loss;
-use crate::optimizer_keys::with_optimizer;
+use crate::optimizer_keys::{optimizer_keys, with_optimizer};
 use crate::settings_errors::explain;
 use rnnc_io::{Wanted, check_kind, read_text};
 use rnnc_plan::OptimizerSettings;
-use serde::{Deserialize, Deserializer};
+use schemars::JsonSchema;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-/// A whole `train.toml`:
+/// A whole `train.toml`: what it says, and what it leaves out at its default. docs/training.md lists all settings, as `rnnc config
+/// --reference` does; both are made of the descriptions and defaults here.
 ///
 /// ```toml
 /// [network]
-/// file = "network.rnn"           # the equations
-/// name = "text_model"            # which network of the file, if it has several
-/// weights = "begin.safetensors"  # begin with these, not with random numbers
+/// file = "network.rnn"
 ///
 /// [data]
-/// kind = "text"                  # or "arrays": .npz files
-/// files = ["src/**/*.rs"]        # files and globs
-/// validation = 0.05              # of all frames, watched while training: the last but `test`
-/// test = 0.05                    # of all frames, reported at the end: the last
-/// # validation_files = ["v.npz"] # instead of `validation`: files of one's own
-/// # test_files = ["t.npz"]       # instead of `test`
+/// kind = "text"
+/// files = ["src/**/*.rs"]
+/// validation = 0.05
 ///
 /// [training]
-/// streams = 16                   # B, side by side
-/// window = 128                   # h: errors go back through that many frames
-/// step = 128                     # h': new frames per update; as many as the window if left out
-/// updates = 2000                 # train for so many updates,
-/// minutes = 1.0                  # or so long, whichever ends first
-/// seed = 1
-/// loss = "cross_entropy"         # or another one of docs/training.md
-/// output = "y"                   # the output that the loss reads, if there are several
-/// learning_rate = 0.002
-/// warmup = 100                   # updates in which the learning rate rises from 0
-/// decay = "cosine"               # or "constant"; cosine falls to `final_learning_rate` at the last update
-/// final_learning_rate = 0.0
-/// optimizer = "adam"             # or another one of docs/training.md, with settings of its own:
+/// streams = 16
+/// window = 128
+/// minutes = 1.0
+/// loss = "cross_entropy"
+/// optimizer = "adam"
 /// betas = [0.9, 0.999]
-/// epsilon = 1e-8
-/// clip_norm = 1.0                # gradients are scaled down to this norm
 ///
 /// [run]
-/// directory = "run"              # checkpoint, metrics, and copies of network and settings
-/// overwrite = false              # whether a new run may replace one that is there
-/// executor = "cpu"
-/// threads = 0                    # 0: all
-/// log_every = 10                 # updates between lines of metrics
-/// validate_every = 100           # updates between validations; 0: only at the end
-/// validation_streams = 16        # at most so many sequences of the validation data are run side by side
-/// validation_frames = 100000     # the first so many frames of it; all if left out (of test data, always all)
-/// checkpoint_every = 1000        # updates between checkpoints; 0: not by updates
-/// checkpoint_minutes = 10.0      # a checkpoint also after so long without one; 0: not by time
-/// sample_prompt = "fn "          # at the end a network of text writes on from here
-/// sample_length = 400            # so many bytes
-/// sample_temperature = 0.7
+/// directory = "run"
 /// ```
 ///
-/// Paths are relative to the file. Left out, settings have the values above, except those that follow from
-/// nothing: `network.file`, `data.kind`, `data.files`, `streams`, `window`, `updates` or `minutes`, and `loss`;
-/// `validation`, `test`, `warmup` and `sample_length` are 0, `decay` is constant, and gradients are not clipped.
+/// Paths are relative to the file.
 ///
 /// The validation and test data are whole sequences from the end of the data: each begins at the sequence nearest to where
 /// `validation` and `test` say, as long as no part becomes less than half or more than twice what was asked for. Where
 /// there is no such sequence, as in one long text, one is cut: its tail is a sequence of its own. A reported loss is that
 /// of whole sequences, each run once from its start, where it has no state, to its end: what `rnnc run` gives for them.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
     /// What is trained.
@@ -88,52 +62,55 @@ pub struct Config {
     pub base: PathBuf,
 }
 
-/// `[network]`
-#[derive(Clone, Debug, Deserialize)]
+/// `[network]`: what is trained.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NetworkConfig {
-    /// The equations.
+    /// The file of the equations.
     pub file: PathBuf,
-    /// Which network of the file.
+    /// Which network of the file, if it has several.
     pub name: Option<String>,
-    /// A weights file to begin with.
+    /// A weights file or a checkpoint to begin with; if left out, the network's random numbers.
     pub weights: Option<PathBuf>,
 }
 
 /// What the data files hold.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum DataKind {
     /// Bytes, each a symbol; the target is the next one.
     Text,
     /// `.npz` files of inputs and targets.
     Arrays,
+    /// Pairs of WAV files: what goes into a device, and what comes out.
+    Audio,
 }
 
-/// `[data]`
-#[derive(Clone, Debug, Deserialize)]
+/// `[data]`: on what it is trained.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DataConfig {
-    /// What the files hold.
+    /// What the files hold: `text`, bytes of which the target is the next one; `arrays`, `.npz` files of inputs and targets; `audio`,
+    /// pairs of WAV files.
     pub kind: DataKind,
-    /// Files and globs.
+    /// Files and globs, as in `["src/**/*.rs"]`. Of sounds, those that go in: the target of `NAME-input.wav` is `NAME-target.wav`.
     pub files: Vec<String>,
-    /// Of all frames, 0 to 1.
+    /// The share of all frames that is watched while training: the last ones but for `test`.
     #[serde(default)]
     pub validation: f64,
-    /// Of all frames, 0 to 1.
+    /// The share of all frames, the last ones, on which the best weights (or, where they are not kept, the last) are measured at the end.
     #[serde(default)]
     pub test: f64,
     /// Files and globs to validate with, instead of a share of `files`.
     #[serde(default)]
     pub validation_files: Vec<String>,
-    /// Files and globs to test with.
+    /// Files and globs to test with, instead of a share of `files`.
     #[serde(default)]
     pub test_files: Vec<String>,
 }
 
 /// How the learning rate goes after the warm-up.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Decay {
     /// Stays as it is.
@@ -143,27 +120,42 @@ pub enum Decay {
     Cosine,
 }
 
-/// `[training]`
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+/// `[training]`: how it is trained.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, remote = "Self")]
-#[allow(missing_docs)] // the example of `Config` explains each
 pub struct TrainingConfig {
+    /// Streams side by side, B.
     pub streams: usize,
+    /// Frames that errors go back through, h.
     pub window: usize,
+    /// New frames an update, h', at most `window`; if left out, as many.
     pub step: Option<usize>,
+    /// Train for so many updates. One of `updates` and `minutes` is needed; with both, what ends first ends the run.
     pub updates: Option<u64>,
+    /// Train for so many minutes.
     pub minutes: Option<f64>,
+    /// End after so many validations (see `validate_every`) in a row that found no smaller loss; if left out, never.
+    pub patience: Option<u64>,
+    /// What all random numbers follow from.
     #[serde(default = "one")]
     pub seed: u64,
+    /// What is minimized: one of the losses below.
     pub loss: Loss,
+    /// The output that the loss reads, if the network has several.
     pub output: Option<String>,
+    /// The step size of the optimizer, after the warm-up.
     #[serde(default = "learning_rate")]
     pub learning_rate: f64,
+    /// Updates in which the learning rate rises from 0.
     #[serde(default)]
     pub warmup: u64,
+    /// How the learning rate goes after the warm-up: `constant`, or `cosine`, which falls to `final_learning_rate` at the last of
+    /// `updates`.
     #[serde(default)]
     pub decay: Decay,
+    /// Where a cosine ends; 0 if left out.
     pub final_learning_rate: Option<f64>,
+    /// Gradients of a larger norm than this are scaled down to it; if left out, none are.
     pub clip_norm: Option<f64>,
     /// With its settings, which stand among the others.
     #[serde(skip)]
@@ -178,23 +170,51 @@ impl<'de> Deserialize<'de> for TrainingConfig {
     }
 }
 
-/// `[run]`
-#[derive(Clone, Debug, Deserialize)]
+impl Serialize for TrainingConfig {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        #[derive(Serialize)]
+        struct All<'a> {
+            /// What is derived, which writes all but the optimizer.
+            #[serde(flatten, serialize_with = "TrainingConfig::serialize")]
+            own: &'a TrainingConfig,
+            #[serde(flatten, serialize_with = "optimizer_keys")]
+            optimizer: OptimizerSettings,
+        }
+        All { own: self, optimizer: self.optimizer }.serialize(to)
+    }
+}
+
+/// `[run]`: where it runs, and what is told meanwhile.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-#[allow(missing_docs)] // the example of `Config` explains each
 pub struct RunConfig {
+    /// The directory of checkpoint, metrics, and copies of network and settings.
     pub directory: PathBuf,
+    /// Whether a new run may replace one that is there.
     pub overwrite: bool,
+    /// What runs the network: `cpu`, `cuda` or `reference`.
     pub executor: String,
+    /// Threads of a CPU; 0: one for each core.
     pub threads: usize,
+    /// Updates between lines of metrics.
     pub log_every: u64,
+    /// Updates between validations; 0: only at the end.
     pub validate_every: u64,
+    /// The most sequences of the validation data that run side by side.
     pub validation_streams: usize,
+    /// Whether `best.safetensors` keeps the run as it was at the smallest loss on the validation data.
+    pub keep_best: bool,
+    /// Frames of the validation data that are used, the first ones; all if left out. Of test data, always all.
     pub validation_frames: Option<usize>,
+    /// Updates between checkpoints; 0: not by updates.
     pub checkpoint_every: u64,
+    /// Minutes without a checkpoint after which one is written; 0: not by time.
     pub checkpoint_minutes: f64,
+    /// What the sample begins with that a network of text writes at the end.
     pub sample_prompt: String,
+    /// Bytes of that sample; 0: none.
     pub sample_length: usize,
+    /// How random it is: 0 takes the likeliest byte each time, 1 draws as the network says.
     pub sample_temperature: f64,
 }
 
@@ -217,6 +237,7 @@ impl Default for RunConfig {
             validate_every: 100,
             validation_streams: 16,
             validation_frames: None,
+            keep_best: true,
             checkpoint_every: 1000,
             checkpoint_minutes: 10.0,
             sample_prompt: "\n".into(),
@@ -232,9 +253,19 @@ impl Config {
     /// # Errors
     /// What cannot be read, what is no setting (with its line), and settings out of their bounds.
     pub fn load(path: &Path) -> Result<Config, TrainError> {
+        Config::load_with(path, &[])
+    }
+
+    /// Reads a file in which some settings are others: each is a name with its section, and the value as the file would have it. A
+    /// value that is none of TOML is a text: `training.loss`, `huber`.
+    ///
+    /// # Errors
+    /// As [`Config::load`]; a name that is not `SECTION.SETTING`.
+    pub fn load_with(path: &Path, changes: &[(String, String)]) -> Result<Config, TrainError> {
         check_kind(path, Wanted::Settings)?;
         let text = read_text(path)?;
         let base = path.parent().unwrap_or(Path::new(""));
+        let text = changed(text, changes).map_err(|problem| TrainError::file(path, problem))?;
         Config::parse(text, base).map_err(|problem| TrainError::file(path, problem))
     }
 
@@ -249,6 +280,15 @@ impl Config {
         config.text = text;
         Ok(config)
     }
+
+    /// All settings as they are now, those that the file leaves out among them, as a file has them. Paths are relative to where the
+    /// program runs.
+    ///
+    /// # Errors
+    /// If a path is not UTF-8.
+    pub fn effective(&self) -> Result<String, String> {
+        toml::to_string(self).map_err(|error| error.to_string())
+    }
 }
 
 impl TrainingConfig {
@@ -261,6 +301,7 @@ impl TrainingConfig {
             step: None,
             updates: None,
             minutes: None,
+            patience: None,
             seed: one(),
             loss,
             output: None,
@@ -347,9 +388,6 @@ loss = "cross_entropy"
             .map(|l| l.trim_start_matches("///").to_string() + "\n")
             .collect();
         let config = parse(&example).unwrap();
-        // Its values are the defaults wherever there are defaults.
-        let default = RunConfig::default();
-        assert_eq!(config.run.log_every, default.log_every);
         assert_eq!(config.training.optimizer, OptimizerSettings::default());
     }
 
@@ -366,11 +404,11 @@ loss = "cross_entropy"
     #[test]
     fn an_unknown_setting_is_named_with_its_line() {
         let error = parse(&SMALL.replace("window = 8", "windw = 8")).unwrap_err();
-        assert!(error.contains("line 9") && error.contains("unknown field `windw`"), "{error}");
+        assert!(error.contains("line 9") && error.contains("unknown setting `windw`"), "{error}");
         let error = parse(&SMALL.replace("\"text\"", "\"txt\"")).unwrap_err();
-        assert!(error.contains("line 5") && error.contains("`text` or `arrays`"), "{error}");
+        assert!(error.contains("line 5") && error.contains("`text`, `arrays`, `audio`"), "{error}");
         let error = parse(&SMALL.replace("window = 8", "")).unwrap_err();
-        assert!(error.contains("missing field `window`"), "{error}");
+        assert!(error.contains("missing `window`"), "{error}");
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! A run's directory: all that is needed to resume the run or to write text with its network.
 //!
 //! `train.toml` and `network.rnn` are copies of what the run was started with, `checkpoint.safetensors` is the
-//! last checkpoint, and `metrics.jsonl` has a line of JSON per report.
+//! last checkpoint, `best.safetensors` the one of the smallest loss on the validation data, and `metrics.jsonl` has a line of
+//! JSON per report.
 //!
 //! The directory may be the user's own, with files of these names. So a copy ends with a line that says what it is, with a hash of
 //! all before it; what has no such line, or was changed since, is somebody's, and no run replaces it. Where it says the same as
@@ -57,6 +58,7 @@ impl RunDirectory {
         let lock = DirectoryLock::take(&directory.path)?;
         directory.check_copies(config, network)?;
         directory.check_metrics()?;
+        directory.check_best()?;
         Ok((directory, lock))
     }
 
@@ -105,17 +107,15 @@ impl RunDirectory {
                     "a run is here already: resume it, name another `run.directory`, or set `run.overwrite = true`",
                 ));
             }
-            if let Err(error) = About::read(&checkpoint) {
-                return Err(TrainError::Setting(format!(
-                    "{error}; a run would replace it, though it is not a run's that this version knows: name another \
-                     `run.directory`, or move the file away"
-                )));
-            }
+            RunDirectory::check_is_run(&checkpoint)?;
+            self.check_best()?;
             self.check_copies(config, network)?;
             return self.check_metrics();
         }
         // No run has come so far as to write these.
-        for (file, contents) in [(self.config(), config), (self.network(), network), (self.metrics(), "")] {
+        let files =
+            [(self.config(), config), (self.network(), network), (self.metrics(), ""), (self.best(), "")];
+        for (file, contents) in files {
             match found(&file, contents).map_err(|e| TrainError::read(&file, e))? {
                 Found::Nothing | Found::Same => {}
                 Found::Copy | Found::Other => {
@@ -128,6 +128,21 @@ impl RunDirectory {
             }
         }
         Ok(())
+    }
+
+    /// Refuses a file in the place of the best weights that no run has written.
+    fn check_best(&self) -> Result<(), TrainError> {
+        let best = self.best();
+        if fs::symlink_metadata(&best).is_ok() { RunDirectory::check_is_run(&best) } else { Ok(()) }
+    }
+
+    fn check_is_run(file: &Path) -> Result<(), TrainError> {
+        About::read(file).map(drop).map_err(|error| {
+            TrainError::Setting(format!(
+                "{error}; a run would replace it, though it is not a run's that this version knows: name another \
+                 `run.directory`, or move the file away"
+            ))
+        })
     }
 
     /// Refuses files of the copies' names that are somebody's and say something else than the copies would.
@@ -196,6 +211,20 @@ impl RunDirectory {
     /// Where the checkpoint is.
     pub fn checkpoint(&self) -> PathBuf {
         self.path.join("checkpoint.safetensors")
+    }
+
+    /// Where the best weights are, with all else of a checkpoint.
+    pub fn best(&self) -> PathBuf {
+        self.path.join("best.safetensors")
+    }
+
+    /// Removes what an older run has left that the new one does not write at once. Its own first checkpoint stands.
+    pub(crate) fn begin_anew(&self) -> Result<(), TrainError> {
+        let best = self.best();
+        match disk::remove(&best) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(TrainError::write(&best, e)),
+            _ => Ok(()),
+        }
     }
 
     /// Where the copy of the settings is.

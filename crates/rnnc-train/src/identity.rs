@@ -99,8 +99,11 @@ impl RunIdentity {
 pub(crate) fn hash_of(network: &Graph) -> String {
     let mut hash = TextHash::default();
     let mut write = |part: fmt::Arguments<'_>| hash.write_fmt(part).unwrap_or(()); // it takes whatever is written
-    for layer in network.layers() {
-        write(format_args!("{:?}", Layer { origin: None, ..layer.clone() }));
+    for Layer { name, size, kind, function, start, .. } in network.layers() {
+        // As it was written when checkpoints began to keep it.
+        write(format_args!(
+            "Layer {{ name: {name:?}, size: {size:?}, kind: {kind:?}, function: {function:?}, start: {start:?}, origin: None }}"
+        ));
     }
     let (connections, weights, outputs) = (network.connections(), network.weights(), network.outputs());
     write(format_args!("{connections:?}{weights:?}{outputs:?}"));

@@ -1,5 +1,6 @@
 //! What a run is asked for, and what it answers at its end.
 
+use crate::best::Best;
 use crate::config::Config;
 use crate::directory::RunDirectory;
 use crate::observer::Evaluated;
@@ -37,6 +38,10 @@ pub struct Summary {
     pub stopped: bool,
     /// The loss on the validation data at the end.
     pub validation: Option<Evaluated>,
-    /// The loss on the test data.
+    /// The smallest loss on the validation data, of the weights in [`RunDirectory::best`].
+    pub best: Option<Best>,
+    /// Whether it ended because no validation found a smaller loss any more.
+    pub out_of_patience: bool,
+    /// The loss on the test data: of the best weights, where they are kept, else of the last ones.
     pub test: Option<Evaluated>,
 }

@@ -15,6 +15,8 @@
 //! Files themselves are the work of [`rnnc_io`].
 
 mod batch;
+mod best;
+mod changes;
 mod checkpoint;
 mod config;
 mod data_files;
@@ -29,6 +31,8 @@ mod losses;
 mod observer;
 mod optimizer_keys;
 mod packing;
+mod recordings;
+mod reference;
 mod rules;
 mod run;
 mod sample;
@@ -41,6 +45,7 @@ mod train;
 mod trainer;
 
 pub use batch::Batch;
+pub use best::{Best, Validations};
 pub use checkpoint::{About, CHECKPOINT_VERSION, Checkpoint, Progress};
 pub use config::{Config, DataConfig, DataKind, Decay, NetworkConfig, RunConfig, TrainingConfig};
 pub use data_files::DataFiles;
@@ -52,6 +57,8 @@ pub use job::{Job, Summary};
 pub use lock::DirectoryLock;
 pub use losses::{Loss, LossNetwork};
 pub use observer::{Beginning, Evaluated, Event, Metrics, Observer, UpdateReport};
+pub use recordings::read_recordings;
+pub use reference::{SettingDescription, settings, settings_page};
 pub use sample::Sampler;
 pub use sequences::{Column, Sequences, Split};
 pub use series::read_series;

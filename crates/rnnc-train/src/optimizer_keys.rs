@@ -4,6 +4,7 @@
 use rnnc_plan::optimizers::{Setting, SettingKind};
 use rnnc_plan::{Optimizer, OptimizerSettings};
 use serde::de::{Deserialize, DeserializeSeed, Deserializer, Error, IntoDeserializer, MapAccess, Visitor};
+use serde::ser::{SerializeMap, Serializer};
 use std::fmt;
 
 /// The key of the optimizer's name.
@@ -17,6 +18,20 @@ pub(crate) fn with_optimizer<'de, D: Deserializer<'de>, T>(
     let mut given = Given::default();
     let own = read(Section { section, given: &mut given })?;
     Ok((own, given.settings().map_err(D::Error::custom)?))
+}
+
+/// Writes the keys of an optimizer.
+pub(crate) fn optimizer_keys<S: Serializer>(settings: &OptimizerSettings, to: S) -> Result<S::Ok, S::Error> {
+    let mut keys = to.serialize_map(None)?;
+    keys.serialize_entry(NAME, &settings.optimizer())?;
+    for (setting, values) in settings.each() {
+        match (setting.kind, values) {
+            (SettingKind::Number, [number]) => keys.serialize_entry(setting.name, number)?,
+            (SettingKind::Flag, [flag]) => keys.serialize_entry(setting.name, &(*flag != 0.0))?,
+            _ => keys.serialize_entry(setting.name, values)?,
+        }
+    }
+    keys.end()
 }
 
 /// What is said of the optimizer.

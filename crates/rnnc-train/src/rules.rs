@@ -38,14 +38,20 @@ impl Config {
             ),
         ])?;
         training.check()?;
+        let validates = data.validation > 0.0 || !data.validation_files.is_empty();
         first_broken(&[
             count("run.log_every", run.log_every, 1, u64::MAX),
             count("run.validation_streams", run.validation_streams as u64, 1, u64::MAX),
             count("run.validation_frames", run.validation_frames.map_or(1, |n| n as u64), 1, u64::MAX),
             rule(
-                run.validation_frames.is_none() || data.validation > 0.0 || !data.validation_files.is_empty(),
+                run.validation_frames.is_none() || validates,
                 "run.validation_frames",
                 "is for validation data: give `data.validation` or `data.validation_files`",
+            ),
+            rule(
+                training.patience.is_none() || (validates && run.validate_every > 0),
+                "training.patience",
+                "counts validations: give `data.validation` or `data.validation_files`, and `run.validate_every` more than 0",
             ),
             rule(
                 !run.directory.as_os_str().is_empty(),
@@ -94,6 +100,7 @@ impl TrainingConfig {
             ),
             count("training.updates", self.updates.unwrap_or(1), 1, MOST_UPDATES),
             optional("training.minutes", self.minutes, MINUTES),
+            count("training.patience", self.patience.unwrap_or(1), 1, MOST_UPDATES),
             count("training.warmup", self.warmup, 0, MOST_UPDATES),
             number("training.learning_rate", self.learning_rate, Bounds::POSITIVE),
             rule(

@@ -1,5 +1,7 @@
 //! How a run goes on, from the first window or the last checkpoint to its end.
 
+use crate::best::{Best, Validations};
+use crate::checkpoint::Checkpoint;
 use crate::directory::{MetricsFile, RunDirectory};
 use crate::error::TrainError;
 use crate::evaluation::Evaluator;
@@ -8,10 +10,11 @@ use crate::lock::DirectoryLock;
 use crate::observer::{Beginning, Evaluated, Event, Metrics, Observer, UpdateReport};
 use crate::sample::Sampler;
 use crate::trainer::{Step, Trainer};
-use rnnc_io::FileError;
+use rnnc_io::{FileError, Weights};
 use std::collections::BTreeSet;
 use std::f64::consts::LN_2;
 use std::io;
+use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -38,6 +41,8 @@ pub(crate) struct Run<'a> {
     metrics: MetricsFile,
     /// The newest evaluation on the validation data.
     validated: Option<Evaluated>,
+    /// What all of them have found.
+    validations: Validations,
     /// Seconds of the sittings before.
     seconds_before: f64,
     begun: Instant,
@@ -63,14 +68,14 @@ pub(crate) struct Parts {
 }
 
 impl<'a> Run<'a> {
-    /// A run whose trainer is where its directory's checkpoint is, after so many seconds of training.
+    /// A run whose trainer is where its directory's checkpoint is, after so many seconds of training and such validations.
     pub(crate) fn new(
         job: &'a Job<'a>,
         observer: &'a mut dyn Observer,
         trainer: Trainer,
         parts: Parts,
         (directory, lock): (RunDirectory, DirectoryLock),
-        seconds_before: f64,
+        (seconds_before, validations): (f64, Validations),
     ) -> Result<Run<'a>, TrainError> {
         let written_at = trainer.updates();
         let metrics = directory.metrics_after(written_at)?;
@@ -83,6 +88,7 @@ impl<'a> Run<'a> {
             lock,
             metrics,
             validated: None,
+            validations,
             seconds_before,
             begun: Instant::now(),
             written_at,
@@ -207,7 +213,12 @@ impl Run<'_> {
         if !self.stopped() {
             // Time may have run out right after one.
             let current = self.validated.filter(|v| v.update == self.trainer.updates());
+            let before = self.validations;
             validation = if current.is_some() { current } else { self.validate()? };
+            if self.validations != before {
+                // What it has found belongs to the checkpoint too.
+                self.save(&self.directory.checkpoint(), self.validations)?;
+            }
             test = self.evaluate_test()?;
             self.sample()?;
         }
@@ -215,6 +226,8 @@ impl Run<'_> {
             updates: self.trainer.updates(),
             seconds: self.seconds(),
             stopped: self.done() < 1.0,
+            best: self.validations.best,
+            out_of_patience: self.out_of_patience() && self.done_by_now() < 1.0,
             directory: self.directory,
             validation,
             test,
@@ -230,8 +243,16 @@ impl Run<'_> {
         self.seconds_before + self.begun.elapsed().as_secs_f64()
     }
 
-    /// How much is done, by updates or by time, whichever is further.
+    /// How much is done, by updates or by time, whichever is further; all, where no validation finds a smaller loss any more.
     fn done(&self) -> f64 {
+        if self.out_of_patience() { 1.0 } else { self.done_by_now() }
+    }
+
+    fn out_of_patience(&self) -> bool {
+        self.job.config.training.patience.is_some_and(|most| self.validations.since_best >= most)
+    }
+
+    fn done_by_now(&self) -> f64 {
         self.done_at(self.trainer.updates(), self.seconds())
     }
 
@@ -289,10 +310,7 @@ impl Run<'_> {
         // Whether or not it can be written: else a full disk would be tried at every update.
         self.saved = Instant::now();
         let path = self.directory.checkpoint();
-        self.lock.check().map_err(|e| TrainError::write(&path, e))?;
-        let checkpoint = self.trainer.checkpoint(self.seconds())?;
-        let saved = checkpoint.save(&path, &self.trainer.network().graph);
-        saved.map_err(|error| self.with_checkpoint(error))?;
+        self.save(&path, self.validations)?;
         let update = self.trainer.updates();
         self.written_at = update;
         self.told.clear();
@@ -300,13 +318,43 @@ impl Run<'_> {
         Ok(())
     }
 
+    /// Saves the run as it is now.
+    fn save(&self, path: &Path, validations: Validations) -> Result<(), TrainError> {
+        self.lock.check().map_err(|e| TrainError::write(path, e))?;
+        let mut checkpoint = self.trainer.checkpoint(self.seconds())?;
+        checkpoint.progress.validations = validations;
+        let saved = checkpoint.save(path, &self.trainer.network().graph);
+        saved.map_err(|error| self.with_checkpoint(error))
+    }
+
+    /// Counts a validation, and keeps the weights if they are the best.
+    fn compare(&mut self, validated: Evaluated) -> Result<(), TrainError> {
+        let Evaluated { update, loss, .. } = validated;
+        let validations = self.validations.with(update, loss);
+        let is_best = validations.best.is_some_and(|best| best.update == update);
+        if is_best && self.job.config.run.keep_best {
+            match self.save(&self.directory.best(), validations) {
+                Err(error @ TrainError::NotFinite { .. }) => return Err(error),
+                // Then the one before stays, and what is told of it.
+                Err(error) => {
+                    self.warn(&error);
+                    return Ok(());
+                }
+                Ok(()) => {}
+            }
+        }
+        self.validations = validations;
+        Ok(())
+    }
+
     fn validate(&mut self) -> Result<Option<Evaluated>, TrainError> {
         let Some(mut evaluator) = self.parts.validation.take() else { return Ok(None) };
-        let evaluated = self.evaluate(&mut evaluator);
+        let evaluated = self.evaluate(&mut evaluator, &self.trainer.weights()?, self.trainer.updates());
         self.parts.validation = Some(evaluator);
         let evaluated = evaluated?;
         if let Some(evaluated) = evaluated {
             self.write(&Metrics::Validation(evaluated));
+            self.compare(evaluated)?;
         }
         self.validated = evaluated;
         Ok(evaluated)
@@ -314,17 +362,30 @@ impl Run<'_> {
 
     fn evaluate_test(&mut self) -> Result<Option<Evaluated>, TrainError> {
         let Some(mut evaluator) = self.parts.test.take() else { return Ok(None) };
-        let evaluated = self.evaluate(&mut evaluator)?;
+        let best = self.validations.best.filter(|_| self.job.config.run.keep_best);
+        let evaluated = match best.filter(|best| best.update != self.trainer.updates()) {
+            Some(Best { update, .. }) => {
+                let best = Checkpoint::load(&self.directory.best(), &self.trainer.network().graph)?;
+                self.evaluate(&mut evaluator, &best.weights, update)?
+            }
+            None => self.evaluate(&mut evaluator, &self.trainer.weights()?, self.trainer.updates())?,
+        };
         if let Some(evaluated) = evaluated {
             self.write(&Metrics::Test(evaluated));
         }
         Ok(evaluated)
     }
 
-    fn evaluate(&self, evaluator: &mut Evaluator) -> Result<Option<Evaluated>, TrainError> {
-        let loss = evaluator.evaluate(&self.trainer.weights()?, self.job.stop)?;
+    /// The loss of weights that the run had after an update.
+    fn evaluate(
+        &self,
+        evaluator: &mut Evaluator,
+        weights: &Weights,
+        update: u64,
+    ) -> Result<Option<Evaluated>, TrainError> {
+        let loss = evaluator.evaluate(weights, self.job.stop)?;
         Ok(loss.map(|loss| Evaluated {
-            update: self.trainer.updates(),
+            update,
             seconds: self.seconds(),
             loss,
             bits_per_symbol: self.bits(loss),

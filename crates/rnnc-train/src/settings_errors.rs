@@ -5,18 +5,17 @@ use rnnc_graph::nearest;
 use rnnc_plan::Optimizer;
 use serde::de::DeserializeOwned;
 
-const SECTIONS: [&str; 4] = ["network", "data", "training", "run"];
+/// The sections of a file.
+pub(crate) const SECTIONS: [&str; 4] = ["network", "data", "training", "run"];
 
 /// The error with its line, and help. `C` is what was to be read.
 pub(crate) fn explain<C: DeserializeOwned>(error: &toml::de::Error, text: &str) -> String {
     let shown = plain(error.to_string().trim_end());
-    match help::<C>(error, text) {
-        Some(help) => format!("{shown}\n  = help: {help}"),
-        None => shown,
-    }
+    let help = help::<C>(error, text).map_or_else(String::new, |help| format!("{help}\n          "));
+    format!("{shown}\n  = help: {help}`rnnc config --reference` and docs/training.md have all settings")
 }
 
-/// The types of settings, in words.
+/// The reader's message in words of settings.
 fn plain(message: &str) -> String {
     let words = [
         ("expected usize", "expected a whole number, at least 0"),
@@ -24,6 +23,10 @@ fn plain(message: &str) -> String {
         ("expected f64", "expected a number"),
         ("expected a sequence", "expected a list"),
         (" as i128", ""),
+        ("wanted string or table", "expected a word in quotes"),
+        ("unknown variant", "unknown value"),
+        ("unknown field", "unknown setting"),
+        ("missing field", "missing"),
     ];
     words.iter().fold(message.to_owned(), |message, (from, to)| message.replace(from, to))
 }
@@ -45,6 +48,7 @@ fn help<C: DeserializeOwned>(error: &toml::de::Error, text: &str) -> Option<Stri
         let meant = match name {
             "cos" => Some("cosine"),
             "npz" | "numpy" | "array" => Some("arrays"),
+            "wav" | "sound" | "sounds" | "recordings" => Some("audio"),
             "txt" | "bytes" | "characters" => Some("text"),
             _ => None,
         };
@@ -64,6 +68,11 @@ fn help<C: DeserializeOwned>(error: &toml::de::Error, text: &str) -> Option<Stri
     }
     if message.starts_with("duplicate key") {
         return Some("it is there twice: leave out one".into());
+    }
+    if key == "decay" && message.starts_with("wanted string") {
+        return Some(
+            "`decay` is how the learning rate falls, \"constant\" or \"cosine\"; the decay of weights is `weight_decay`, those of an optimizer's averages `betas` or `alpha`".into(),
+        );
     }
     if message.starts_with("invalid type: string") && message.contains("boolean") {
         return Some(format!("write `{key} = true` or `{key} = false`, without quotes"));
@@ -163,6 +172,19 @@ fn of_value(key: &str, value: &str, message: &str) -> Option<String> {
 
 /// What is meant by a setting, or a section, that there is none of.
 fn of_unknown<C: DeserializeOwned>(name: &str, known: &[String]) -> Option<String> {
+    if matches!(
+        name,
+        "amsgrad"
+            | "centered"
+            | "dampening"
+            | "maximize"
+            | "foreach"
+            | "fused"
+            | "capturable"
+            | "differentiable"
+    ) {
+        return Some("no optimizer here has it: leave it out".into());
+    }
     let other_name = match name {
         "lr" | "rate" | "alpha" => "learning_rate",
         "batch" | "batch_size" | "batchsize" | "minibatch" => "streams",
@@ -173,6 +195,7 @@ fn of_unknown<C: DeserializeOwned>(name: &str, known: &[String]) -> Option<Strin
         }
         "beta" | "beta1" | "beta2" => "betas",
         "eps" => "epsilon",
+        "rho" => "alpha",
         "scheduler" | "schedule" | "lr_schedule" => "decay",
         "warmup_steps" => "warmup",
         "device" | "backend" => "executor",

@@ -5,6 +5,7 @@ use crate::data_files::DataFiles;
 use crate::error::TrainError;
 use crate::job::Job;
 use crate::losses::{Loss, LossNetwork};
+use crate::recordings::read_recordings;
 use crate::sample::symbol_input;
 use crate::sequences::{Sequences, Split};
 use crate::series::read_series;
@@ -100,5 +101,6 @@ fn read_files(job: &Job<'_>, network: &LossNetwork, files: DataFiles<'_>) -> Res
             Text::read(&files)?.sequences(symbols)
         }
         DataKind::Arrays => read_series(&files, network),
+        DataKind::Audio => read_recordings(&files, network),
     }
 }

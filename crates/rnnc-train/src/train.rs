@@ -1,5 +1,6 @@
 //! A whole run: all that it takes is read, checked and made, and then it goes on to its end.
 
+use crate::best::Validations;
 use crate::checkpoint::Checkpoint;
 use crate::config::DataKind;
 use crate::diagnosis;
@@ -44,7 +45,7 @@ pub fn train(job: &Job<'_>, observer: &mut dyn Observer) -> Result<Summary, Trai
         |plan: Plan, config: ExecutionConfig| (job.make)(plan, ExecutionConfig { precision, ..config });
 
     let split = read_data(job, &network)?;
-    if !split.cuts.is_empty() && config.data.kind == DataKind::Arrays && split.has_several() {
+    if !split.cuts.is_empty() && config.data.kind != DataKind::Text && split.has_several() {
         let places: Vec<String> = split.cuts.iter().map(usize::to_string).collect();
         observer.event(Event::Warning(&format!(
             "no sequence of the data begins near where `data.validation` and `data.test` say: one is cut at frame {}, and \
@@ -66,7 +67,7 @@ pub fn train(job: &Job<'_>, observer: &mut dyn Observer) -> Result<Summary, Trai
         Trainer::new(network.clone(), job.network_text, split.train, training, config.run.threads, &make)?;
     let sampler = sampler(job, &trainer, &make)?;
 
-    let mut seconds = 0.0;
+    let (mut seconds, mut validations) = (0.0, Validations::default());
     if let Some((directory, _, checkpoint)) = &previous {
         let before = checkpoint.identity.streams;
         if before != training.streams {
@@ -93,7 +94,7 @@ pub fn train(job: &Job<'_>, observer: &mut dyn Observer) -> Result<Summary, Trai
             observer.event(Event::Warning(&warning));
         }
         trainer.restore(checkpoint)?;
-        seconds = checkpoint.progress.seconds;
+        (seconds, validations) = (checkpoint.progress.seconds, checkpoint.progress.validations);
     } else if let Some(path) = &config.network.weights {
         trainer.set_weights(&Weights::load(path, &network.graph)?)?;
     }
@@ -109,6 +110,7 @@ pub fn train(job: &Job<'_>, observer: &mut dyn Observer) -> Result<Summary, Trai
             // At once, so that there always is a checkpoint, and a disk that takes none is known early; and first, so that
             // an old run is whole until a new one is.
             trainer.checkpoint(0.0)?.save(&directory.checkpoint(), &network.graph)?;
+            directory.begin_anew()?;
             (directory, lock)
         }
     };
@@ -125,7 +127,7 @@ pub fn train(job: &Job<'_>, observer: &mut dyn Observer) -> Result<Summary, Trai
     }
     directory.keep(&config.text, job.network_text)?;
     let parts = Parts { validation, test, sampler };
-    Run::new(job, observer, trainer, parts, (directory, lock), seconds)?.run(frames)
+    Run::new(job, observer, trainer, parts, (directory, lock), (seconds, validations))?.run(frames)
 }
 
 /// What writes the sample at the end, if there is to be one: a network or a prompt that cannot are refused at once.

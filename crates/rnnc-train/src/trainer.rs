@@ -322,7 +322,12 @@ impl Trainer {
         let slot = |slot| Weights::of(&*self.executor, graph, ParameterArray::Slot(slot));
         Ok(Checkpoint {
             identity: self.identity.clone(),
-            progress: Progress { updates: self.updates, position: self.position, seconds },
+            progress: Progress {
+                updates: self.updates,
+                position: self.position,
+                seconds,
+                ..Progress::default()
+            },
             weights: Weights::of(&*self.executor, graph, ParameterArray::Weight)?,
             slots: (0..slots).map(slot).collect::<Result<_, _>>()?,
             state: self.executor.state()?,

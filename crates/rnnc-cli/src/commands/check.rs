@@ -109,13 +109,17 @@ impl Check {
             )?;
         }
 
+        // First, though told last: an executor that cannot run says so before anything is found.
+        let agreed = match executor {
+            ExecutorKind::Reference => None,
+            _ => Some(self.agreement(&trial)?),
+        };
         let mut outcome = Outcome::Done;
         if !self.no_differences {
             let found = against_differences(&trial, self.entries)?;
             outcome = outcome.max(report_differences(&mut out, &found, self.entries)?);
         }
-        if executor != ExecutorKind::Reference {
-            let found = self.agreement(&trial)?;
+        if let Some(found) = agreed {
             let name = match precision {
                 Some(precision @ (Precision::Tf32 | Precision::Bf16)) => {
                     &format!("{} in {}", executor.name(), precision.name())

@@ -56,9 +56,9 @@ impl Generate {
             &[input] => graph.layer_at(input).kind == LayerKind::Symbol,
             _ => false,
         };
-        if config.data.kind == DataKind::Arrays && !reads_symbols {
+        if config.data.kind != DataKind::Text && !reads_symbols {
             return bad_input(format!(
-                "{}: this run was trained on arrays, and its network writes no text: `rnnc run` runs it over arrays",
+                "{}: this run was not trained on text, and its network writes none: `rnnc run` runs it",
                 self.directory.display()
             ));
         }

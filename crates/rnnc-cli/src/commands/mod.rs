@@ -3,6 +3,7 @@
 mod bench;
 mod cells;
 mod check;
+mod config;
 mod generate;
 mod grad;
 mod init;
@@ -35,6 +36,8 @@ pub enum Command {
     Bench(bench::Bench),
     /// Train a network, or go on training it
     Train(train::Train),
+    /// Print the settings of a training run as they are in effect, or list all that there are
+    Config(config::ShowConfig),
     /// Let a trained network write text
     Generate(generate::Generate),
 }
@@ -52,6 +55,7 @@ impl Command {
             Command::Grad(grad) => grad.run(),
             Command::Bench(bench) => bench.run(),
             Command::Train(train) => train.run(),
+            Command::Config(config) => config.run(),
             Command::Generate(generate) => generate.run(),
         }
     }

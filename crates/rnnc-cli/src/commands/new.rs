@@ -1,9 +1,13 @@
 //! `rnnc new`: a directory that is ready to train.
 
+mod recordings;
+
 use crate::failure::{Outcome, bad_input};
 use crate::screen::quoted;
 use clap::{Args, ValueEnum};
-use rnnc_io::{read_text, write_whole};
+use recordings::recordings;
+use rnnc_io::write_whole;
+use std::fs::Metadata;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
@@ -27,28 +31,35 @@ enum Template {
     /// a character model of text, with the equations of the library's cells as text
     #[default]
     Text,
+    /// a model of an amplifier, with recordings of what goes in and what comes out
+    Audio,
 }
 
 impl Template {
     /// The files, by their paths.
-    fn files(self) -> Vec<(&'static str, String)> {
-        match self {
+    fn files(self) -> std::io::Result<Vec<(&'static str, Vec<u8>)>> {
+        Ok(match self {
             Template::Text => vec![
-                ("network.rnn", include_str!("../../templates/network.rnn").into()),
-                ("train.toml", include_str!("../../templates/train.toml").into()),
+                ("network.rnn", include_bytes!("../../templates/text/network.rnn").into()),
+                ("train.toml", include_bytes!("../../templates/text/train.toml").into()),
                 (
                     "text/cells.txt",
-                    rnnc_lang::cells().iter().map(|cell| cell.text).collect::<Vec<_>>().join("\n"),
+                    rnnc_lang::cells().iter().map(|cell| cell.text).collect::<Vec<_>>().join("\n").into(),
                 ),
             ],
-        }
+            Template::Audio => {
+                let network = ("network.rnn", include_bytes!("../../templates/audio/network.rnn").into());
+                let settings = ("train.toml", include_bytes!("../../templates/audio/train.toml").into());
+                [network, settings].into_iter().chain(recordings()?).collect()
+            }
+        })
     }
 }
 
 impl New {
     /// Writes the files: all of them, or none.
     pub fn run(&self) -> anyhow::Result<Outcome> {
-        let files = self.template.files();
+        let files = self.template.files()?;
         let path = |name: &str| self.directory.join(name);
         let mut there = files.iter().filter(|(name, _)| path(name).symlink_metadata().is_ok());
         // What is as the template has it was left by a `new` that was ended half way.
@@ -58,18 +69,23 @@ impl New {
             return bad_input(format!("{} is there already, and is not overwritten", path(first).display()));
         }
         let mut made = Made::default();
-        for (name, contents) in files {
-            made.write(&self.directory.join(name), &contents)?;
+        for (name, contents) in &files {
+            made.write(&path(name), contents)?;
         }
         made.keep();
         let mut out = std::io::stdout().lock();
-        writeln!(out, "Train it:  rnnc train {}", quoted(&self.directory.join("train.toml")))?;
+        for (name, _) in &files {
+            writeln!(out, "{}", path(name).display())?;
+        }
+        writeln!(out, "Train it:  rnnc train {}", quoted(&path("train.toml")))?;
         Ok(Outcome::Done)
     }
 }
 
-fn holds(path: &Path, contents: &str) -> bool {
-    path.is_file() && read_text(path).is_ok_and(|text| text == contents)
+fn holds(path: &Path, contents: &[u8]) -> bool {
+    // Not read, if it is of another length.
+    let as_long = |found: Metadata| found.is_file() && found.len() == contents.len() as u64;
+    path.metadata().is_ok_and(as_long) && std::fs::read(path).is_ok_and(|found| found == contents)
 }
 
 /// Files and directories that were made, which are removed again if not all of them can be.
@@ -78,7 +94,7 @@ struct Made(Vec<PathBuf>);
 
 impl Made {
     /// Writes a file, unless it is there.
-    fn write(&mut self, path: &Path, contents: &str) -> anyhow::Result<()> {
+    fn write(&mut self, path: &Path, contents: &[u8]) -> anyhow::Result<()> {
         if path.symlink_metadata().is_ok() {
             return Ok(());
         }
@@ -89,7 +105,7 @@ impl Made {
                 .map_err(|error| anyhow::anyhow!("cannot write {}: {error}", directory.display()))?;
             self.0.push(directory.into());
         }
-        write_whole(path, |out| out.write_all(contents.as_bytes()))?;
+        write_whole(path, |out| out.write_all(contents))?;
         self.0.push(path.into());
         Ok(())
     }

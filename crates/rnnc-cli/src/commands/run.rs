@@ -5,9 +5,10 @@ use crate::failure::{Outcome, bad_input};
 use crate::network::NetworkArgs;
 use crate::numbers::Numbers;
 use crate::outputs::{are_same, check_output};
-use crate::sequence::{OutputGradients, Sequence};
+use crate::sequence::{OutputGradients, Sequence, is_audio};
 use clap::Args;
-use rnnc_io::{Weights, read_state, write_arrays, write_state};
+use rnnc_graph::Graph;
+use rnnc_io::{Audio, Weights, read_state, write_arrays, write_audio, write_state};
 use rnnc_plan::{PlanOptions, check_available};
 use std::io::Write;
 use std::path::PathBuf;
@@ -26,11 +27,15 @@ output.
 A state file holds, for each layer that is read with a delay, `LAYER` [D, B, N], its last D frames, oldest first; and \
 `since_reset` [B], how many frames ago each stream began or was reset. Without --state-in all streams begin.
 
+A network of one vector input may also read a sound, SOUND.wav: each sample of all channels is a frame of one stream. If it has one \
+output, it may write one, of the same rate.
+
 Numbers are written as float32, and by the reference executor as float64.
 
 Examples:
   rnnc init net.rnn --output w.safetensors
   rnnc run net.rnn --weights w.safetensors --input in.npz --output out.npz
+  rnnc run amp.rnn --weights run/best.safetensors --input clean.wav --output driven.wav
   python -c 'import numpy; numpy.savez(\"in.npz\", x=numpy.zeros((100, 1, 3), \"float32\"))'  # 100 frames of 1 stream")]
 pub struct Run {
     #[command(flatten)]
@@ -38,11 +43,11 @@ pub struct Run {
     /// The weights, as `init` and `train` write them
     #[arg(long, value_name = "W.safetensors")]
     weights: PathBuf,
-    /// The inputs
-    #[arg(long, value_name = "IN.npz")]
+    /// The inputs, or a sound
+    #[arg(long, value_name = "IN.npz|IN.wav")]
     input: PathBuf,
-    /// Where to write the outputs
-    #[arg(long, value_name = "OUT.npz")]
+    /// Where to write the outputs, or a sound
+    #[arg(long, value_name = "OUT.npz|OUT.wav")]
     output: PathBuf,
     /// The state to go on from
     #[arg(long, value_name = "S.npz")]
@@ -73,6 +78,13 @@ impl Run {
         }
         let double = self.executor.executor.is_double();
         let graph = self.network.read()?;
+        let to_audio = is_audio(&self.output);
+        if to_audio && (!is_audio(&self.input) || graph.outputs().len() != 1) {
+            return bad_input(format!(
+                "{}: a sound is written of a network's only output, where its input is a sound too; name a file that ends in .npz",
+                self.output.display()
+            ));
+        }
         let weights = Weights::load(&self.weights, &graph)?;
         let sequence = Sequence::read(&self.input, &graph, OutputGradients::Unread, double)?;
         let (frames, streams) = (sequence.frames, sequence.streams);
@@ -111,16 +123,32 @@ impl Run {
             }
         }
 
-        let names = graph.outputs().iter().map(|o| &o.name).zip(&sizes);
-        let arrays: Vec<_> = outputs
-            .into_iter()
-            .zip(names)
-            .map(|(output, (name, &size))| output.into_array(name, &[frames, streams, size]))
-            .collect();
-        write_arrays(&self.output, &arrays)?;
+        if to_audio && let (Some(rate), [output], [channels]) = (sequence.rate, &mut outputs[..], &sizes[..])
+        {
+            let samples = std::mem::replace(output, Numbers::Single(Vec::new())).into_singles();
+            write_audio(&self.output, &Audio { rate, channels: *channels, samples })?;
+        } else {
+            self.write_outputs(&graph, outputs, frames, streams)?;
+        }
         if let Some(path) = &self.state_out {
             write_state(path, executor.forward_state()?, double)?;
         }
         Ok(Outcome::Done)
+    }
+
+    fn write_outputs(
+        &self,
+        graph: &Graph,
+        outputs: Vec<Numbers>,
+        frames: usize,
+        streams: usize,
+    ) -> anyhow::Result<()> {
+        let names = graph.outputs().iter().map(|o| (&o.name, graph.layer_at(o.layer).size));
+        let arrays: Vec<_> = outputs
+            .into_iter()
+            .zip(names)
+            .map(|(output, (name, size))| output.into_array(name, &[frames, streams, size]))
+            .collect();
+        Ok(write_arrays(&self.output, &arrays)?)
     }
 }

@@ -4,10 +4,11 @@ use crate::executors::{ExecutorKind, Precision, make};
 use crate::failure::Outcome;
 use crate::network::compile;
 use crate::screen::{Screen, duration, evaluation, quoted};
+use crate::settings::SetArgs;
 use crate::signals::stop_on_signals;
 use clap::Args;
 use rnnc_io::read_network;
-use rnnc_train::{Config, DataKind, Job, Summary, train};
+use rnnc_train::{Best, Config, DataKind, Job, Summary, train};
 use std::io::Write;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -21,8 +22,11 @@ run's directory holds checkpoint, metrics, and copies of network and settings: `
 generate` writes text, and the checkpoint serves as --weights of `rnnc run`. One `rnnc train` at a time writes there. No file \
 that is not the run's is replaced: a copy ends with a line that says what it is, and who changes it makes it his own.
 
+docs/training.md has all settings, as has `rnnc config --reference`.
+
 Examples:
   rnnc train train.toml
+  rnnc train train.toml --set training.learning_rate=1e-3 --set run.directory=fast
   rnnc train train.toml --resume --threads 4
 
 Validation and test data are whole sequences (files of text, columns or lists of arrays) from the end of the data, as near to \
@@ -42,6 +46,8 @@ pub struct Train {
     /// Threads to run on, instead of the settings' `run.threads`
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
+    #[command(flatten)]
+    set: SetArgs,
     /// How coarsely products of matrices may round their operands [default: f32, or that of the checkpoint with --resume]
     #[arg(long, value_enum)]
     precision: Option<Precision>,
@@ -50,7 +56,7 @@ pub struct Train {
 impl Train {
     /// Trains.
     pub fn run(&self) -> anyhow::Result<Outcome> {
-        let mut config = Config::load(&self.config)?;
+        let mut config = self.set.load(&self.config)?;
         let kind = match self.executor {
             Some(kind) => kind,
             None => ExecutorKind::parse(&config.run.executor)?,
@@ -83,10 +89,19 @@ impl Train {
         let of_text = config.data.kind == DataKind::Text;
         let what = if summary.stopped { "stopped" } else { "done" };
         writeln!(out, "\n{what} after {} updates in {took}", summary.updates)?;
+        if summary.out_of_patience {
+            writeln!(out, "ended early: no validation found a smaller loss any more")?;
+        }
         for (data, evaluated) in [("validation", &summary.validation), ("test", &summary.test)] {
             if let Some(evaluated) = evaluated {
                 writeln!(out, "{data}: {}", evaluation(evaluated, of_text))?;
             }
+        }
+        if let Some(Best { update, .. }) = summary.best.filter(|best| best.update != summary.updates)
+            && config.run.keep_best
+        {
+            let best = summary.directory.best();
+            writeln!(out, "the best weights are those after update {update}, in {}", best.display())?;
         }
         writeln!(out, "the run is in {}", summary.directory.path().display())?;
         if summary.stopped {

@@ -225,6 +225,8 @@ fn every_command_refuses_every_bad_file_in_every_place() {
         "grad net.rnn --weights w.safetensors --input BAD --output out",
         "train BAD",
         "train BAD --resume",
+        "train BAD --set run.threads=1",
+        "config BAD",
         "generate BAD",
     ] {
         for name in &names {

@@ -5,7 +5,9 @@ use crate::sandbox::Sandbox;
 #[test]
 fn help_and_versions_are_no_errors_and_unknown_commands_are() {
     let sandbox = Sandbox::new();
-    for command in ["new", "cells", "plan", "check", "init", "run", "grad", "bench", "train", "generate"] {
+    for command in
+        ["new", "cells", "plan", "check", "init", "run", "grad", "bench", "train", "config", "generate"]
+    {
         assert!(sandbox.succeeds("--help").contains(&format!("\n  {command} ")), "{command}");
         assert!(sandbox.succeeds(&format!("{command} --help")).contains(&format!("Usage: rnnc {command} ")));
     }

@@ -1,7 +1,7 @@
 //! `new`, `train` and `generate`.
 
 use crate::sandbox::{Sandbox, names};
-use rnnc::io::{Array, Elements};
+use rnnc::io::{Array, Audio, Elements, read_audio, write_audio};
 
 const MODEL: &str = "network m { input x : symbol(128)  h = elman(x; 8)  y = dense(h; 128)  output y }";
 
@@ -56,7 +56,7 @@ fn training_ends_with_bits_per_character_and_a_sample() {
     }
     assert_eq!(
         names(&sandbox.path("run")),
-        ["checkpoint.safetensors", "metrics.jsonl", "network.rnn", "train.toml"]
+        ["best.safetensors", "checkpoint.safetensors", "metrics.jsonl", "network.rnn", "train.toml"]
     );
     assert_eq!(
         sandbox.read("run/metrics.jsonl").lines().filter(|l| l.contains("\"kind\":\"training\"")).count(),
@@ -247,7 +247,7 @@ fn arrays_are_trained_on_too() {
     assert!(out.contains("validation: loss 0."), "{out}");
     assert!(!out.contains("rnnc generate"), "{out}");
     let found = sandbox.fails(2, "generate run");
-    assert!(found.contains("run: this run was trained on arrays, and its network writes no text"), "{found}");
+    assert!(found.contains("run: this run was not trained on text, and its network writes none"), "{found}");
 }
 
 #[test]
@@ -372,4 +372,128 @@ fn the_example_trains() {
     assert!(out.contains("done after 2 updates") && out.contains("bits per character"), "{out}");
     sandbox.succeeds("train train.toml");
     assert!(sandbox.succeeds("generate run --length 5").starts_with("fn "));
+}
+
+#[test]
+fn the_settings_in_effect_are_settings_that_train_the_same() {
+    let sandbox = sandbox();
+    let shown = sandbox.succeeds(
+        "config train.toml --set training.seed=3 --set training.optimizer=sgd --set run.directory=other",
+    );
+    for expected in [
+        "seed = 3\n",
+        "optimizer = \"sgd\"\n",
+        "nesterov = false\n",
+        "directory = \"other\"\n",
+        "threads = 1\n",
+    ] {
+        assert!(shown.contains(expected), "{expected:?} is not in {shown}");
+    }
+    sandbox.write("shown.toml", &shown);
+    assert_eq!(sandbox.succeeds("config shown.toml"), shown);
+    sandbox.succeeds("train shown.toml");
+    sandbox.succeeds(
+        "train train.toml --set training.seed=3 --set training.optimizer=sgd --set run.directory=again",
+    );
+    let weights = |run: &str| sandbox.tensors(&format!("{run}/checkpoint.safetensors"));
+    assert_eq!(format!("{:?}", weights("other").tensors), format!("{:?}", weights("again").tensors));
+    let copy = std::fs::read_to_string(sandbox.path("again/train.toml")).unwrap();
+    assert!(copy.contains("seed = 3") && copy.contains("optimizer = \"sgd\""), "{copy}");
+}
+
+#[test]
+fn a_setting_set_wrongly_is_refused_with_what_to_write() {
+    let sandbox = sandbox();
+    for (set, expected) in [
+        ("training.windw=3", "did you mean `window`?"),
+        ("window=3", "as in `training.learning_rate`"),
+        ("training.window", "joined by `=`"),
+        ("training.window=many", "expected a whole number"),
+        ("training.window=0", "training.window"),
+        ("training.lr=1", "`rnnc config --reference`"),
+    ] {
+        let error = sandbox.fails(2, &format!("train train.toml --set {set}"));
+        assert!(error.contains(expected), "{set}: {error}");
+    }
+    assert!(!sandbox.path("run").exists());
+}
+
+#[test]
+fn a_model_of_an_amplifier_is_trained_on_recordings_and_plays() {
+    let sandbox = Sandbox::new();
+    let made = sandbox.succeeds("new amp --template audio");
+    assert!(
+        made.contains("amp/amplifier-target.wav") && made.contains("rnnc train amp/train.toml"),
+        "{made}"
+    );
+    assert_eq!(
+        names(&sandbox.path("amp")),
+        ["amplifier-input.wav", "amplifier-target.wav", "network.rnn", "train.toml"]
+    );
+    // Once more changes nothing.
+    sandbox.succeeds("new amp --template audio");
+    let out = sandbox.succeeds(
+        "train amp/train.toml --set training.updates=3 --set run.threads=1 --set training.window=64 --set run.log_every=1",
+    );
+    assert!(out.contains("frames to train on") && out.contains("test: "), "{out}");
+
+    let run =
+        "run amp/network.rnn --weights amp/run/best.safetensors --input amp/amplifier-input.wav --output";
+    sandbox.succeeds(&format!("{run} played.wav"));
+    sandbox.succeeds(&format!("{run} played.npz"));
+    let [input, target, played] = ["amp/amplifier-input.wav", "amp/amplifier-target.wav", "played.wav"]
+        .map(|name| read_audio(&sandbox.path(name)).unwrap());
+    assert_eq!((played.rate, played.channels, played.frames()), (input.rate, 1, input.frames()));
+    let as_doubles: Vec<f64> = played.samples.iter().map(|&sample| f64::from(sample)).collect();
+    assert_eq!(as_doubles, sandbox.floats("played.npz", "y"));
+    assert_ne!(played.samples, input.samples);
+
+    // What the run says of the test data is what NumPy would find.
+    let said = std::fs::read_to_string(sandbox.path("amp/run/metrics.jsonl")).unwrap();
+    let said = said.lines().find(|line| line.contains("\"test\"")).unwrap();
+    let said: f64 = said.split("\"loss\":").nth(1).unwrap().trim_end_matches('}').parse().unwrap();
+    let first = input.frames() * 9 / 10;
+    let tail = |samples: &[f32]| Audio { rate: input.rate, channels: 1, samples: samples[first..].to_vec() };
+    write_audio(&sandbox.path("tail.wav"), &tail(&input.samples)).unwrap();
+    sandbox.succeeds(
+        "run amp/network.rnn --weights amp/run/best.safetensors --input tail.wav --output tail-played.wav",
+    );
+    let played = read_audio(&sandbox.path("tail-played.wav")).unwrap().samples;
+    let squares = played.iter().zip(&target.samples[first..]).map(|(a, b)| f64::from(a - b).powi(2));
+    let found = squares.sum::<f64>() / played.len() as f64;
+    assert!((found - said).abs() < 1e-5 * said, "{found} {said}");
+}
+
+#[test]
+fn sounds_that_do_not_fit_the_network_are_refused() {
+    let sandbox = Sandbox::with_network();
+    let sound = |channels: usize| Audio { rate: 8000, channels, samples: vec![0.5; channels * 4] };
+    write_audio(&sandbox.path("one.wav"), &sound(1)).unwrap();
+    write_audio(&sandbox.path("two.wav"), &sound(2)).unwrap();
+    sandbox.write(
+        "amp.rnn",
+        "network amp { input x : vector(2)  y = dense(x; 2)  z = dense(x; 1)  output y, z }",
+    );
+    sandbox.succeeds("init amp.rnn --output amp.safetensors");
+    let run = "run amp.rnn --weights amp.safetensors --input";
+    for (command, expected) in [
+        (
+            format!("{run} one.wav --output out.npz"),
+            "a sound of 1 channel, and the input of network `amp` has 2 units",
+        ),
+        (format!("{run} two.wav --output out.wav"), "a network's only output"),
+        (
+            "run net.rnn --weights w.safetensors --input one.wav --output out.npz".into(),
+            "a network of one input",
+        ),
+        (
+            "grad amp.rnn --weights amp.safetensors --input two.wav --output out.npz".into(),
+            "no gradients of outputs",
+        ),
+    ] {
+        let error = sandbox.fails(2, &command);
+        assert!(error.contains(expected), "{command}: {error}");
+    }
+    sandbox.succeeds(&format!("{run} two.wav --output out.npz"));
+    assert_eq!(sandbox.floats("out.npz", "y").len(), 8);
 }

@@ -225,7 +225,7 @@ impl Parts {
         true
     }
 
-    fn in_slice<T: ArrayElement>(self, found: usize) -> Result<Parts, ArrayError> {
+    fn in_slice(self, found: usize) -> Result<Parts, ArrayError> {
         let (least, most) =
             if self.len() == 0 { (0, -1) } else { self.reach().unwrap_or((0, isize::MAX - 1)) };
         let expected = (most + 1) as usize;
@@ -352,7 +352,7 @@ impl<'a> Array<'a> {
         strides: &[isize],
     ) -> Result<Array<'a>, ArrayError> {
         let parts = Parts::new(values.as_ptr().expose_provenance(), T::ELEMENT, shape, Some(strides))?;
-        Ok(Array(parts.in_slice::<T>(values.len())?, PhantomData))
+        Ok(Array(parts.in_slice(values.len())?, PhantomData))
     }
 
     /// An array of whatever lies at an address. Strides are in elements, and may be 0 or negative.
@@ -404,7 +404,7 @@ impl<'a> ArrayMut<'a> {
     ) -> Result<ArrayMut<'a>, ArrayError> {
         let found = values.len();
         let parts = Parts::new(values.as_mut_ptr().expose_provenance(), T::ELEMENT, shape, Some(strides))?;
-        Ok(ArrayMut(parts.in_slice::<T>(found)?.written()?, PhantomData))
+        Ok(ArrayMut(parts.in_slice(found)?.written()?, PhantomData))
     }
 
     /// An array of whatever lies at an address. Strides are in elements, and may be negative.

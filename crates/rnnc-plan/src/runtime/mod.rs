@@ -2,7 +2,8 @@
 //!
 //! `executor.rs` has the trait, `config.rs`, `values.rs` and `errors.rs` what goes in and comes out; `checks.rs` refuses wrong
 //! arguments; `tracker.rs` says which reads cross a reset; `state.rs` has what a run carries from window to window; `dropout.rs`
-//! draws masks; `available.rs` asks for memory; `update.rs` is one step of an optimizer (`../optimizers/`).
+//! draws masks; `array.rs` has the caller's arrays, `ports.rs` calls as pure functions of them, which `port_checks.rs` checks and `tape.rs` marks,
+//! and `replayed.rs` makes such a function of any executor; `available.rs` asks for memory; `update.rs` is one step of an optimizer (`../optimizers/`).
 
 mod array;
 mod available;

@@ -136,17 +136,17 @@ pub struct Forward<'c, 'm> {
     /// T: 1 to the window.
     pub frames: usize,
     /// `f32` or `f64`, in their canonical shapes.
-    pub weights: &'c [Array<'m>],
+    pub weights: &'c [Array<'c>],
     /// If the caller counts the changes of its weights, the count: calls of one [`Functional`] with the same number have the same weights.
     /// These are then not read again. `None`: they are read in each call.
     pub weights_version: Option<u64>,
     /// `[T, B, N]`, or symbols `[T, B]`.
-    pub inputs: &'c [Array<'m>],
+    pub inputs: &'c [Array<'c>],
     /// `[T, B]`, `bool` or `u8`: frame t of stream b begins a new sequence.
-    pub resets: Option<Array<'m>>,
+    pub resets: Option<Array<'c>>,
     /// The values of the state before the first frame: `[B, N]` or `[depth, B, N]`; all of them are known. `None`: every stream
     /// begins.
-    pub state_in: Option<&'c [Array<'m>]>,
+    pub state_in: Option<&'c [Array<'c>]>,
     /// Keys the dropout masks, in place of the config's seed.
     pub seed: u64,
     /// The number of the first frame, by which dropout masks are keyed too: a sequence in two calls has the masks of one if the second
@@ -159,12 +159,12 @@ pub struct Forward<'c, 'm> {
     pub state_out: &'c mut [Option<ArrayMut<'m>>],
     /// What the backward call reads of this one: `f32`, contiguous, [`tape_len`](Functional::tape_len) of them or more, at an address that is
     /// a multiple of 64. Its contents before do not matter. `None`: there will be no backward call.
-    pub tape: Option<ArrayMut<'m>>,
+    pub tape: Option<ArrayMut<'c>>,
 }
 
 impl<'c, 'm> Forward<'c, 'm> {
     /// So many frames from the beginning of every stream, and nothing to come out.
-    pub fn new(frames: usize, weights: &'c [Array<'m>], inputs: &'c [Array<'m>]) -> Forward<'c, 'm> {
+    pub fn new(frames: usize, weights: &'c [Array<'c>], inputs: &'c [Array<'c>]) -> Forward<'c, 'm> {
         Forward {
             frames,
             weights,
@@ -189,17 +189,17 @@ pub struct Backward<'c, 'm> {
     /// Those of the forward call.
     pub frames: usize,
     /// Those of the forward call.
-    pub weights: &'c [Array<'m>],
+    pub weights: &'c [Array<'c>],
     /// As in [`Forward::weights_version`].
     pub weights_version: Option<u64>,
     /// Those of the forward call.
-    pub resets: Option<Array<'m>>,
+    pub resets: Option<Array<'c>>,
     /// As the forward call left it. It is read only: there may be several backward calls of one forward call.
-    pub tape: Array<'m>,
+    pub tape: Array<'c>,
     /// Gradients with respect to the outputs: `[T, B, N]`.
-    pub d_outputs: &'c [Option<Array<'m>>],
+    pub d_outputs: &'c [Option<Array<'c>>],
     /// Gradients with respect to the state behind the last frame; those of symbols are absent.
-    pub d_state_out: &'c [Option<Array<'m>>],
+    pub d_state_out: &'c [Option<Array<'c>>],
     /// Gradients of the weights, in their canonical shapes.
     pub d_weights: &'c mut [Option<ArrayMut<'m>>],
     /// Gradients of the inputs: `[T, B, N]`; symbols have none.
@@ -210,7 +210,7 @@ pub struct Backward<'c, 'm> {
 
 impl<'c, 'm> Backward<'c, 'm> {
     /// Back through a tape of so many frames, with no gradients yet to go back, and none to come out.
-    pub fn new(frames: usize, weights: &'c [Array<'m>], tape: Array<'m>) -> Backward<'c, 'm> {
+    pub fn new(frames: usize, weights: &'c [Array<'c>], tape: Array<'c>) -> Backward<'c, 'm> {
         Backward {
             frames,
             weights,

@@ -118,7 +118,7 @@ impl ResetTracker {
 
     /// The absolute number of a frame of the window.
     pub fn absolute(&self, frame: usize) -> u64 {
-        u64::try_from(self.before + frame as i64).unwrap_or(0)
+        u64::try_from(self.before.saturating_add(frame as i64)).unwrap_or(0)
     }
 
     /// Frames run so far.
@@ -206,6 +206,23 @@ mod tests {
         // The window now holds frames 1 and 2.
         assert!(tracker.crosses(2, 0, 0) && !tracker.crosses(2, 1, 0));
         assert_eq!((tracker.absolute(0), tracker.frames_run()), (1, 3));
+    }
+
+    #[test]
+    fn a_call_begins_with_every_stream_or_in_the_midst_of_all() {
+        let mut tracker = ResetTracker::new(1, 3);
+        tracker.advance(3, Some(&[true, false, true]));
+        tracker.begin(true, 40);
+        tracker.advance(2, Some(&[false, true]));
+        assert_eq!([1, 2].map(|t| tracker.crosses(1 << 30, t, 0)), [false, true]);
+        assert_eq!((tracker.absolute(1), tracker.absolute(2)), (40, 41));
+        tracker.begin(false, 7);
+        tracker.advance(3, None);
+        assert_eq!([0, 1, 2].map(|t| tracker.crosses(2, t, 0)), [true, true, false]);
+        assert_eq!(tracker.absolute(0), 7);
+        tracker.begin(true, u64::MAX);
+        tracker.advance(3, None);
+        assert!(!tracker.crosses(3, 0, 0) && tracker.absolute(2) > 1 << 60);
     }
 
     #[test]

@@ -9,8 +9,10 @@ use crate::error::TrainError;
 use rnnc_graph::{Activation, Connect, Graph, LayerId, LayerKind, Operation};
 use rnnc_io::list;
 use rule::{Form, Rule, sum};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{Deserialize, Deserializer, Error};
 use serde::{Serialize, Serializer};
+use std::borrow::Cow;
 
 /// Declares the files, and the enum of their rules.
 macro_rules! losses {
@@ -87,6 +89,16 @@ pub(crate) use cross_entropy::softmax_behind;
 impl Serialize for Loss {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
         to.serialize_str(self.name())
+    }
+}
+
+impl JsonSchema for Loss {
+    fn schema_name() -> Cow<'static, str> {
+        "Loss".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string", "enum": Loss::NAMES })
     }
 }
 

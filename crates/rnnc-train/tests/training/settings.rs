@@ -51,6 +51,9 @@ fn each_wrong_setting_is_answered_with_what_to_write() {
         ("window = 8", "bptt = 8", "it is called `window`"),
         ("streams = 2", "batch_size = 2", "it is called `streams`"),
         ("updates = 10", "epochs = 10", "it is called `updates`"),
+        ("updates = 10", "rho = 0.9", "it is called `alpha`"),
+        ("updates = 10", "amsgrad = true", "no optimizer here has it"),
+        ("updates = 10", "decay = 0.9", "the decay of weights is `weight_decay`"),
         ("updates = 10", "lr = 0.1", "it is called `learning_rate`"),
         ("overwrite = true", "seed = 3", "`seed` belongs into the section `[training]`"),
         ("overwrite = true", "lr = 3", "`learning_rate` belongs into the section `[training]`"),
@@ -93,7 +96,7 @@ fn each_wrong_setting_is_answered_with_what_to_write() {
     }
     let foreign = GOOD.replace("window = 8", "momentum = 0.9\nwindow = 8");
     let error = Config::parse(foreign, Path::new("")).unwrap_err();
-    assert!(!error.contains("help"), "it is said already: {error}");
+    assert!(error.contains("= help: `rnnc config --reference`"), "what to do is said already: {error}");
     let without = GOOD.replace("[network]\nfile = \"net.rnn\"\n", "");
     let error = Config::parse(without, Path::new("")).unwrap_err();
     assert!(error.contains("write a section `[network]`"), "{error}");

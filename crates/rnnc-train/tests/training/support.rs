@@ -20,6 +20,7 @@ pub fn symbol(graph: &mut Graph, name: &str, size: usize) -> LayerId {
         function: Function::IDENTITY,
         start: Start::Zero,
         origin: None,
+        error_of: None,
     })
 }
 

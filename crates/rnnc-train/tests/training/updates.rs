@@ -119,7 +119,8 @@ fn a_gradient_that_is_not_finite_leaves_the_weights_as_they_are() {
     let mut trainer = trainer(&graph, data, &config).unwrap();
     let error = trainer.step().unwrap_err().to_string();
     assert!(error.contains("the gradient of `root.diag.x` is"), "{error}");
-    let cause = ": the derivative of sqrt in layer `root.1` is inf in unit 0 of stream 0, frame 0 of the window. Keep";
+    let cause =
+        ": the derivative of sqrt in layer `root` is inf in unit 0 of stream 0, frame 0 of the window. Keep";
     assert!(error.contains(cause), "{error}");
     assert_eq!(trainer.weights().unwrap(), Weights(vec![vec![0.0], vec![0.0]]));
 }

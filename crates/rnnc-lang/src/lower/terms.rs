@@ -3,10 +3,10 @@
 //! A layer's terms are added from left to right, so a sum within a sum is its terms only at the beginning; elsewhere, and
 //! as part of a product, it is a layer. Only a sign is moved from one number to another: all else would round anew.
 
+use super::Lowering;
 use crate::constants::finite;
 use crate::diagnostics::Diagnostic;
 use crate::ir::{Dense, ExprId, NodeKind, Op};
-use crate::lower::Lowering;
 use crate::syntax::Span;
 use rnnc_graph::{Connection, ConnectionKind, Init, LayerId, LayerKind, Operation, Range};
 

@@ -1,10 +1,10 @@
 //! Cells called: which cell, with which options, and what its inputs are in the caller. Its block is expanded
 //! later.
 
+use super::{Context, Expander};
 use crate::builtins::Builtin;
 use crate::constants::{Wanted, evaluate, frames, matched};
 use crate::diagnostics::{Diagnostic, counted, shortened};
-use crate::expand::{Context, Expander};
 use crate::ir::{Binding, BindingId, Constant, Instance, InstanceId, Item, NodeKind, Place, Reference};
 use crate::syntax::{self, Call, Cell, ExprKind, Span, Statement};
 use std::collections::HashMap;

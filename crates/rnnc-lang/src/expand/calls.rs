@@ -1,10 +1,10 @@
 //! Calls of the language's functions: their inputs and options, worked out into operations.
 
+use super::instances::{label, missing_option, wrong_inputs};
+use super::{Context, Expander};
 use crate::builtins::{Builtin, of_numbers};
 use crate::constants::{Wanted, evaluate, matched, number, whole};
 use crate::diagnostics::{Diagnostic, counted, counted_are};
-use crate::expand::{Context, Expander};
-use crate::instances::{label, missing_option, wrong_inputs};
 use crate::ir::{Constant, Dense, ExprId, Op};
 use crate::syntax::{Call, Expr, Span};
 use rnnc_graph::Init;
