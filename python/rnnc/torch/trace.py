@@ -184,15 +184,14 @@ def _write(writer: Writer, walk: Walk, prepared: Any, results: list[Any], count:
             layer = copy(units)
         if layer.name is None and layer.hint is None:
             layer.hint = "y"
-        if layer in outputs:
-            pass
         outputs.append(layer)
         roots.append(layer)
     writer.keep = {layer.first for layer in roots}
     layers = writer.reachable(roots)
+    writer.give_sizes({port.name: layer for port, (layer, _) in zip(prepared.state, new_state)}, layers)
     writer.measure(layers)
-    # Names of variables in the order of the text, before any other names.
-    for layer in layers:
+    # Outputs have their names before others, and variables before what has no name of the user's.
+    for layer in [*outputs, *layers]:
         if layer.kind == "equation" and layer.name is None and (layer.hint or layer.first in writer.keep):
             writer.name_of(layer)
     try:

@@ -57,17 +57,16 @@ def exception_frame(error: BaseException) -> Frame | None:
     return users[-1] if users else None
 
 
-def shape_of(value: Any) -> str:
-    """A tensor's shape in words, the batch as `B` where it is known to stand first."""
-    value = value.meta.get("val") if hasattr(value, "meta") else value
-    return str(list(value.shape)) if isinstance(value, torch.Tensor) else repr(value)
+def shape_in_words(shape: Any, streams: int) -> str:
+    """`[B, 256]`: the length that stands for the batch while tracing is no other length of the step."""
+    return "[" + ", ".join("B" if s == streams else str(s) for s in shape) + "]"
 
 
-def refusal(node: Any, why: str, instead: str) -> TraceError:
+def refusal(node: Any, why: str, instead: str, streams: int) -> TraceError:
     """The error that refuses one operation."""
     name = str(node.target).removesuffix(".default")
-    tensors = [a for a in node.all_input_nodes]
-    shapes = ", ".join(shape_of(a) for a in tensors)
+    values = [n.meta.get("val") for n in node.all_input_nodes]
+    shapes = ", ".join(shape_in_words(v.shape, streams) for v in values if isinstance(v, torch.Tensor))
     frame = user_frame(node)
     return TraceError(
         f"`{name}`{f' of {shapes}' if shapes else ''} cannot be traced: {why}\n"

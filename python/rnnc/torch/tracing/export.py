@@ -9,7 +9,7 @@ from typing import Any, Iterator
 
 import torch
 
-from .errors import TraceError, exception_frame
+from .errors import TraceError, exception_frame, refusal
 from .rules import MOVES, RULES, SHAPED
 from .step import Prepared
 
@@ -42,6 +42,7 @@ def export(prepared: Prepared) -> torch.export.ExportedProgram:
         with _LOCK, warnings.catch_warnings(), _no_functions_of_the_users():
             warnings.simplefilter("ignore")
             program = torch.export.export(prepared.call, tuple(prepared.examples), strict=False)
+            _no_switched_gradients(program, prepared.streams)
             table = torch.export.default_decompositions()
             for operation in (*RULES, *MOVES, *SHAPED):
                 table.pop(operation, None)
@@ -59,6 +60,15 @@ def export(prepared: Prepared) -> torch.export.ExportedProgram:
             "mixes the streams of a batch: use LayerNorm, or call .eval() on it."
         )
     return program
+
+
+def _no_switched_gradients(program: torch.export.ExportedProgram, streams: int) -> None:
+    """`torch.no_grad` within the step would be lost by decomposition."""
+    for node in program.graph.nodes:
+        if node.op == "call_function" and "grad_enabled" in str(node.target):
+            inner = getattr(program.graph_module, str(node.args[1].target)) if len(node.args) > 1 else None
+            first = next((n for n in inner.graph.nodes if n.op == "call_function"), node) if inner else node
+            raise refusal(first, "it stands within torch.no_grad or torch.enable_grad", "Use .detach() for what gets no gradient.", streams)
 
 
 def _explained(error: Exception) -> TraceError:

@@ -10,7 +10,7 @@ import torch
 from torch.utils import _pytree as pytree
 
 from . import names as naming
-from .errors import TraceError, exception_frame
+from .errors import TraceError, exception_frame, shape_in_words
 
 
 @dataclass
@@ -197,7 +197,7 @@ def prepare(module: torch.nn.Module, inputs: Any, state: Any, step: Callable[...
 def _check(prepared: Prepared) -> None:
     """Runs the step once, with buffers that are copies."""
     ports = (*prepared.inputs, *prepared.state)
-    given = ", ".join(f"{p.name} {['B', *p.shape]}".replace("'", "") for p in ports)
+    given = ", ".join(f"{p.name} {shape_in_words((prepared.streams, *p.shape), prepared.streams)}" for p in ports)
     buffers = {name: b.detach().clone() for name, b in prepared.call.named_buffers()}
     try:
         with torch.no_grad(), torch.random.fork_rng(devices=[]):
@@ -214,10 +214,9 @@ def _check(prepared: Prepared) -> None:
     outputs = len(result) - len(prepared.state)
     for index, (port, new) in enumerate(zip(prepared.state, result[outputs:])):
         if tuple(new.shape) != (prepared.streams, *port.shape):
-            shape = str(list(new.shape)).replace(f"[{prepared.streams},", "[B,", 1)
+            before, after = (shape_in_words(s, prepared.streams) for s in ((prepared.streams, *port.shape), new.shape))
             raise TraceError(
-                f"state `{port.name}` (number {index + 1}) is {['B', *port.shape]}".replace("'", "")
-                + f" when it comes in, and {shape} when it goes out.\n"
+                f"state `{port.name}` (number {index + 1}) is {before} when it comes in, and {after} when it goes out.\n"
                 "  Give the sizes in the order in which the step takes and returns them."
             )
     for value in result:

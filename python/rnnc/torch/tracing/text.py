@@ -91,6 +91,40 @@ class Writer:
                     stack.append(other)
         return [layer for layer in self.step.layers if layer.first in seen]
 
+    def give_sizes(self, states: dict[str, Layer], layers: list[Layer]) -> None:
+        """A state that follows from itself and from numbers alone is told how many units it has."""
+        while True:
+            sized = self._sized(states, layers)
+            lost = next((s for s in states.values() if s.first not in sized and s.expression is not None), None)
+            if lost is None or lost.expression is None:
+                return
+            lost.expression = Binary("+", lost.expression, Call("broadcast", [Num(0.0)], str(lost.size)))
+
+    def _sized(self, states: dict[str, Layer], layers: list[Layer]) -> set[int]:
+        """The layers whose size follows from an input, a weight, a slice, or a layer whose size does."""
+        sized = {layer.first for layer in layers if layer.kind in ("input", "symbol")}
+
+        def says(e: Expression, size: int) -> bool:
+            if isinstance(e, Ref):
+                whole = self._is_whole(e.units)
+                return whole is None or (whole.first in sized and (whole.size > 1 or size == 1))
+            if isinstance(e, Dense) or (isinstance(e, Call) and e.name in ("broadcast", "sum", "mean")):
+                return True
+            if isinstance(e, Weight):
+                return e.shape[0] > 1 or size == 1
+            return any(says(p, size) for p in parts_of(e))
+
+        while True:
+            before = len(sized)
+            for layer in layers:
+                new = states.get(layer.name or "") if layer.kind == "state" else None
+                if new is not None and new.first in sized:
+                    sized.add(layer.first)
+                if layer.expression is not None and says(layer.expression, layer.size):
+                    sized.add(layer.first)
+            if len(sized) == before:
+                return sized
+
     def _estimate(self, expression: Expression) -> int:
         if isinstance(expression, Ref):
             layer = self._is_whole(expression.units)
@@ -145,7 +179,10 @@ class Writer:
             reads = [i for i, _ in a.inputs + b.inputs]
             refs = [r.units.tobytes() for r in reads if isinstance(r, Ref)]
             if len(set(refs)) == len(refs):
-                return Dense(a.inputs + b.inputs, self._sum(a.bias, b.bias), a.size)
+                inputs = a.inputs + b.inputs
+                if len(inputs) == 2:  # Their order changes no bit: what can be computed for all frames stands first.
+                    inputs.sort(key=lambda i: any(l.kind == "state" for r in self._refs(i[0]) for l in self._layers_in(r.units)))
+                return Dense(inputs, self._sum(a.bias, b.bias), a.size)
         return e
 
     @staticmethod

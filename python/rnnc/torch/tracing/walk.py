@@ -9,9 +9,13 @@ import numpy as np
 import torch
 
 from . import names as naming
-from .errors import TraceError, refusal, shape_of
+from .errors import TraceError, refusal
 from .rules import MOVES, RULES, SHAPED
 from .values import Alias, Binary, Condition, Const, Data, Expression, Layer, Num, Ref, Source, Step, Weight, product
+
+
+CHECKS = {torch.ops.aten._assert_tensor_metadata.default}
+"""Operations without a result, of what is known while tracing."""
 
 
 class Walk:
@@ -52,6 +56,9 @@ class Walk:
         read = [self.values[n] for n in node.all_input_nodes]
         flat = [v for r in read for v in (r if isinstance(r, (list, tuple)) else [r])]
         of_step = any(isinstance(v, (Data, Condition)) for v in flat)
+        if node.target in CHECKS:
+            self.values[node] = None
+            return
         if node.target is operator.getitem:
             self.values[node] = arguments[0][arguments[1]]
         elif node.target in SHAPED and not of_step or node.target in SHAPED and not self._reads_beyond_shape(node):
@@ -98,14 +105,14 @@ class Walk:
         with torch.no_grad():
             result = node.target(*arguments, **keywords)
 
-        def wrap(value: Any) -> Any:
-            if isinstance(value, (list, tuple)):
-                return [wrap(v) for v in value]
-            return self._const(Source(node, value, constant)) if isinstance(value, torch.Tensor) else value
-
         if isinstance(result, (list, tuple)):
             return [self._const(Source((node, i), v, constant)) if isinstance(v, torch.Tensor) else v for i, v in enumerate(result)]
-        return wrap(result)
+        return self._const(Source(node, result, constant, self._label(node))) if isinstance(result, torch.Tensor) else result
+
+    def _label(self, node: Any) -> str:
+        """What a tensor of parameters is called: the user's variable, or the one parameter it is made of."""
+        labels = {v.source.label for n in node.all_input_nodes if isinstance(v := self.values[n], Const) and v.source.label}
+        return self.names.of(node) or (labels.pop() if len(labels) == 1 else "")
 
     def _is_constant(self, value: Any) -> bool:
         if isinstance(value, (list, tuple)):
@@ -158,7 +165,7 @@ class Walk:
     # What the rules use.
 
     def refuse(self, node: Any, why: str, instead: str) -> TraceError:
-        return refusal(node, why, instead)
+        return refusal(node, why, instead, self.step.streams)
 
     def number(self, node: Any, value: float) -> str:
         """A number of the text."""
@@ -289,5 +296,3 @@ class Walk:
         units = np.unique(np.concatenate(data) // self.step.streams)
         return [s.name or "symbol" for s in symbols if s.first in units]
 
-
-__all__ = ["Walk", "shape_of"]

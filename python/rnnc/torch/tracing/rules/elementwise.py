@@ -256,12 +256,6 @@ def _celu(trace: Any, node: Any, a: Any, alpha: float = 1) -> Any:
     return trace.unitwise(node, lambda a: call("elu", a) if alpha == 1 else mul(k, call("elu", div(a, k))), a)
 
 
-@rule("softshrink")
-def _softshrink(trace: Any, node: Any, a: Any, bound: float = 0.5) -> Any:
-    k = Num(float(bound))
-    return trace.unitwise(node, lambda a: sub(call("relu", sub(a, k)), call("relu", sub(negative(a), k))), a)
-
-
 @rule("logit")
 def _logit(trace: Any, node: Any, a: Any, eps: Any = None) -> Any:
     if eps is not None:

@@ -22,12 +22,13 @@ def product_with_matrix(trace: Any, node: Any, data: Data, matrix: Const, bias: 
     Rows of one stream that differ become heads, each with its own matrix. One row times several matrices is one product.
     """
     step = trace.step
-    lead = np.broadcast_shapes(data.shape[:-1], matrix.shape[:-2])
     k, m = matrix.shape[-2:]
+    matrices = matrix.array[..., None, :, :]
+    lead = np.broadcast_shapes(data.shape[:-1], matrices.shape[:-2])
     array = np.broadcast_to(data.array, lead + (k,))
     units = rows(trace, node, array)
     places = step.places((array[..., 0] % step.streams).reshape(-1))
-    index = np.broadcast_to(matrix.array, lead + (k, m)).reshape(-1, k, m)
+    index = np.broadcast_to(matrices, lead + (k, m)).reshape(-1, k, m)
     trace.same_for_streams(node, matrix, index[places])
     index = index[places[0]].transpose(0, 2, 1)
     count = len(units)
@@ -124,6 +125,15 @@ def _addmm(trace: Any, node: Any, bias: Any, a: Any, b: Any, beta: float = 1, al
         bias,
         result,
     )
+
+
+@rule("bilinear")
+def _bilinear(trace: Any, node: Any, a: Any, b: Any, weight: Any, bias: Any = None) -> Data:
+    """A product of each unit of one with each of the other, and a matrix."""
+    outputs, left, right = weight.shape
+    products = trace.unitwise(node, mul, a.like(a.array[..., :, None]), b.like(b.array[..., None, :]))
+    products = products.like(products.array.reshape(products.shape[:-2] + (left * right,)))
+    return multiply(trace, node, products, _swap(weight.like(weight.array.reshape(outputs, left * right))), bias)
 
 
 @rule("embedding.default")
