@@ -5,7 +5,10 @@
 //! (`crates/rnnc-cli/tests/hostile.rs`). [`seeds`] gives valid files to begin with.
 
 use rnnc::graph::Graph;
-use rnnc::io::{Array, ArrayFile, Elements, Precision, Weights, read_state, write_arrays, write_state};
+use rnnc::io::{
+    Array, ArrayFile, Audio, Elements, Precision, Weights, audio_bytes, read_audio, read_state, write_arrays,
+    write_state,
+};
 use rnnc::lang::compile;
 use rnnc::plan::{ExecutionConfig, Executor, Plan, PlanOptions, Values};
 use rnnc::reference::ReferenceExecutor;
@@ -26,7 +29,7 @@ const NETWORK: &str = "network n {
 pub type Target = fn(&[u8]) -> bool;
 
 /// The targets by name.
-pub const TARGETS: [(&str, Target); 7] = [
+pub const TARGETS: [(&str, Target); 8] = [
     ("network", network),
     ("settings", settings),
     ("arrays", arrays),
@@ -34,6 +37,7 @@ pub const TARGETS: [(&str, Target); 7] = [
     ("weights", weights),
     ("checkpoint", checkpoint),
     ("state", state),
+    ("audio", audio),
 ];
 
 /// Valid files for a target.
@@ -65,6 +69,10 @@ pub fn seeds(target: &str) -> Vec<Vec<u8>> {
             let state = executor().forward_state().unwrap();
             vec![file.written(|path| write_state(path, state, true).unwrap())]
         }
+        "audio" => [1, 2]
+            .iter()
+            .map(|&channels| audio_bytes(&Audio { rate: 8000, channels, samples: vec![0.25; 60] }).unwrap())
+            .collect(),
         _ => Vec::new(),
     }
 }
@@ -192,6 +200,15 @@ pub fn state(bytes: &[u8]) -> bool {
         executor.forward_state().unwrap();
     }
     fits
+}
+
+/// A sound: what is taken has whole frames of finite numbers, and no more of them than the file has bytes.
+pub fn audio(bytes: &[u8]) -> bool {
+    let file = File::holding(bytes);
+    let Ok(sound) = read_audio(&file.0) else { return false };
+    assert_eq!(sound.samples.len(), sound.frames() * sound.channels);
+    assert!(sound.samples.len() <= bytes.len() && sound.samples.iter().all(|sample| sample.is_finite()));
+    true
 }
 
 fn graph() -> Graph {

@@ -142,9 +142,13 @@ class JANET(nn.Module):
         self.f, self.g = nn.Linear(11, 6), nn.Linear(11, 6)
 
     def forward(self, x: Tensor, h: Tensor) -> Any:
-        z = torch.hstack((x, h))
+        kept, candidate = self.parts(torch.hstack((x, h)))
+        return kept(0.0) * h + (1 - kept(1.0)) * candidate
+
+    def parts(self, z: Tensor) -> Any:
+        """Not all of a step stands in its `forward`."""
         s = self.f(z)
-        return torch.sigmoid(s) * h + (1 - torch.sigmoid(s - 1.0)) * torch.tanh(self.g(z))
+        return lambda beta: torch.sigmoid(s - beta), torch.tanh(self.g(z))
 
 
 @case([4], torch.Size([3, 4]))
@@ -332,7 +336,7 @@ class Grouped(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.g = nn.GroupNorm(3, 6)
+        self.g = nn.GroupNorm(2, 6)
         self.r, self.ln = nn.RMSNorm(3), nn.LayerNorm((2, 3))
         self.plain = nn.LayerNorm(3, elementwise_affine=False)
 
@@ -341,7 +345,7 @@ class Grouped(nn.Module):
         a = self.r(z) + self.ln(S) * self.plain(z)
         y = a.softmax(1) + a.softmax(2) + a.mean(1, keepdim=True) + a.sum((1, 2), keepdim=True)
         y = y + a.transpose(1, 2).reshape(-1, 2, 3) + torch.stack([a[:, 1], a[:, 0]], 1) * a.sum(2, keepdim=True)
-        return y, torch.tanh(y)
+        return y, torch.tanh(y / 5)
 
 
 @case([6], torch.Size([2, 3]))

@@ -144,6 +144,7 @@ spoilt! {
     spoilt_weights_are_taken_or_refused: "weights",
     a_spoilt_checkpoint_is_taken_or_refused: "checkpoint",
     a_spoilt_state_is_taken_or_refused: "state",
+    a_spoilt_sound_is_taken_or_refused: "audio",
 }
 
 #[test]

@@ -2,12 +2,15 @@
 //!
 //! Weights, gradients, optimizer state and all values stay on the device; what crosses is what callers hand in and ask for.
 
+pub(crate) mod before;
+pub(crate) mod loaded;
 pub(crate) mod memory;
 mod moves;
 mod prefetch;
-mod runner;
+pub(crate) mod runner;
 mod state;
-mod timing;
+mod state_gradients;
+pub(crate) mod timing;
 
 use crate::bound::Least;
 use crate::compile::compile;
@@ -22,6 +25,7 @@ use rnnc_plan::{
     Update, Values, ValuesMut, View, check_len, check_resets,
 };
 use runner::{NAME, Recording, Runner};
+use state_gradients::StateGradients;
 use std::cell::RefCell;
 pub use timing::{Timed, Times, Timing};
 
@@ -61,14 +65,16 @@ impl From<DriverError> for ExecutorError {
 }
 
 impl CudaExecutor {
-    /// Compiles a plan for this machine's first GPU, and takes the memory for it.
+    /// Compiles a plan for a GPU of this machine, and takes the memory for it: the first, or the one that the environment
+    /// variable `RNNC_CUDA_DEVICE` says. For another, and for a stream of the caller's, see [`Cuda::on`] and
+    /// [`CudaExecutor::with_driver`].
     ///
     /// # Errors
     /// [`ExecutorError::Missing`] where there is no GPU, no driver or no compiler for it; and what
     /// [`CudaExecutor::with_driver`] refuses.
     pub fn new(plan: Plan, config: ExecutionConfig) -> Result<CudaExecutor, ExecutorError> {
         plan.check_config(NAME, config)?;
-        let driver = Cuda::new(0, config.precision)?;
+        let driver = Cuda::chosen(config.precision)?;
         CudaExecutor::with_driver(plan, config, Box::new(driver))
     }
 
@@ -76,26 +82,27 @@ impl CudaExecutor {
     /// bearing.
     ///
     /// # Errors
-    /// Streams, step or window out of bounds; a step shorter than the window for a network that looks ahead; a plan with
-    /// gradients of the state; more memory than the device has; what the driver refuses.
+    /// Streams, step or window out of bounds; a step shorter than the window for a network that looks ahead; more
+    /// memory than the device has; what the driver refuses.
     pub fn with_driver(
         plan: Plan,
         config: ExecutionConfig,
         mut driver: Box<dyn Driver>,
     ) -> Result<CudaExecutor, ExecutorError> {
         plan.check_config(NAME, config)?;
-        if plan.state_adjoint.is_some() {
-            return Err(ExecutorError::no_state_gradients(NAME));
-        }
         let keep = config.step < config.window;
         // Before compiling, which counts numbers as the machine does.
         let placement = plan.place(config.streams, config.window, keep, &Residency::default());
         let values = plan.memory(&placement, config.optimizer).total();
         memory::check_fits(&plan, values, driver.device())?;
         let program = compile(&plan, config, driver.device())?;
-        let memory = Memory::allocate(&mut *driver, &plan, config, &program)?;
+        let sizes = memory::Sizes::of(&plan, config, &program);
+        memory::check_fits(&plan, sizes.bytes(), driver.device())?;
+        let memory =
+            Memory::allocate(&mut *driver, sizes, plan.weights.len(), config.window * config.streams)?;
         let moves = moves::moves(&plan, &program, config);
-        let runner = Runner::new(driver, program, memory, moves, config)?;
+        let mut runner = Runner::new(driver, program, memory, moves, config)?;
+        runner.before = StateGradients::new(&mut *runner.driver, &plan, config)?;
         let tracker = ResetTracker::new(config.streams, config.window);
         Ok(CudaExecutor {
             tracker_image: memory::tracker_image(&tracker, config),
@@ -193,12 +200,8 @@ impl CudaExecutor {
     /// Where a view's first column is in frame `first` of the window (negative: in the history), and the numbers from
     /// a row to the next.
     fn rows_at(&self, view: View, first: i64) -> (u64, usize) {
-        let width = self.plan.buffers[view.buffer.0].width;
-        let buffer = &self.runner.memory.buffers[view.buffer.0];
-        // Never before the buffer: no more frames are asked for than its history has.
-        let frame = (buffer.history as i64 + first) as u64;
-        let number = buffer.offset as u64 + frame * buffer.frame as u64 + view.column as u64;
-        (self.runner.memory.values + number * NUMBER, width)
+        let Runner { loaded, memory, .. } = &self.runner;
+        (loaded.address(memory, view, first), self.plan.buffers[view.buffer.0].width)
     }
 
     /// Copies rows out of a view: frames `first ..` of the window.
@@ -306,6 +309,21 @@ impl CudaExecutor {
         Ok(())
     }
 
+    /// Sets an input of the adjoint: errors of the last `known` of a backward call's frames, no errors before.
+    fn seed(
+        &mut self,
+        place: usize,
+        frames: usize,
+        known: usize,
+        values: Option<Values<'_>>,
+    ) -> Result<(), ExecutorError> {
+        let window = self.config.window;
+        let seed = self.plan.adjoint.as_ref().map(|adjoint| adjoint.inputs()[place]);
+        let Some(view) = seed.and_then(|seed| self.view(true, seed)) else { return Ok(()) };
+        self.copy_in(view, (window - frames) as i64, frames - known, None)?;
+        self.copy_in(view, (window - known) as i64, known, values)
+    }
+
     /// The numbers of a weight's array as they lie on the device, from its first to its last, and each element's place
     /// among them.
     fn weight_slice_len(
@@ -382,18 +400,48 @@ impl Executor for CudaExecutor {
         frames: usize,
         output_gradients: &[Option<Values<'_>>],
     ) -> Result<(), ExecutorError> {
+        self.backward_from(frames, output_gradients, &[])
+    }
+
+    fn backward_from(
+        &mut self,
+        frames: usize,
+        output_gradients: &[Option<Values<'_>>],
+        state_gradients: &[Option<Values<'_>>],
+    ) -> Result<(), ExecutorError> {
         let (new, most) = (self.new_frames, self.valid_frames);
         self.plan.check_output_gradients(self.config, new, most, frames, output_gradients)?;
-        let window = self.config.window;
+        self.plan.check_state_gradients(self.config, state_gradients)?;
+        // The adjoint's inputs: errors of the new frames, then of the state's last ones.
         for (place, values) in output_gradients.iter().enumerate() {
-            let seed = self.plan.adjoint.as_ref().map(|adjoint| adjoint.inputs()[place]);
-            if let Some(view) = seed.and_then(|seed| self.view(true, seed)) {
-                self.copy_in(view, (window - frames) as i64, frames - new, None)?;
-                self.copy_in(view, (window - new) as i64, new, *values)?;
-            }
+            self.seed(place, frames, new, *values)?;
+        }
+        let vectors = self.plan.state_adjoint.as_ref().map_or(0, |state| state.vectors.len());
+        for vector in 0..vectors {
+            let depth = self.plan.state_adjoint.as_ref().map_or(0, |state| state.vectors[vector].depth);
+            let newest = depth.min(frames);
+            let values = state_gradients.get(vector).copied().flatten();
+            let values = values.map(|values| last_frames(values, newest, depth));
+            self.seed(output_gradients.len() + vector, frames, newest, values)?;
         }
         self.runner.replay(Recording::Backward(frames))?;
+        if let Some(before) = &self.runner.before {
+            before.begin(&mut *self.runner.driver, frames, state_gradients)?;
+            self.runner.replay(Recording::Before(frames))?;
+        }
         self.backward_frames = frames;
+        Ok(())
+    }
+
+    fn state_gradient(&self, vector: usize, into: ValuesMut<'_>) -> Result<(), ExecutorError> {
+        let (layer, depth) = self.plan.check_state_gradient(vector, self.backward_frames)?;
+        let layer = self.plan.forward.layer_at(layer);
+        check_len(&layer.name, &[depth, self.config.streams, layer.size], into.len())?;
+        let gradient = self.read_state_gradient(vector)?;
+        match into {
+            ValuesMut::F32(out) => out.copy_from_slice(&gradient),
+            ValuesMut::F64(out) => out.iter_mut().zip(gradient).for_each(|(out, x)| *out = f64::from(x)),
+        }
         Ok(())
     }
 
@@ -484,5 +532,15 @@ impl Executor for CudaExecutor {
     fn finish(&self) -> Result<(), ExecutorError> {
         self.runner.driver.synchronize()?;
         self.runner.check_fault()
+    }
+}
+
+/// Of values of so many frames, the last ones.
+fn last_frames(values: Values<'_>, frames: usize, of: usize) -> Values<'_> {
+    let first = |len: usize| len / of.max(1) * (of - frames);
+    match values {
+        Values::F32(values) => Values::F32(&values[first(values.len())..]),
+        Values::F64(values) => Values::F64(&values[first(values.len())..]),
+        Values::Symbols(values) => Values::Symbols(&values[first(values.len())..]),
     }
 }

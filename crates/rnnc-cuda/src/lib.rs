@@ -6,6 +6,7 @@
 //! | file | what |
 //! | --- | --- |
 //! | `executor.rs` | the executor: device memory for a program, and the calls that run it |
+//! | `functional.rs` | calls on device memory of the caller's, as a pure function |
 //! | `explain.rs` | how a plan would run on a device, with none at hand |
 //! | `speeds.rs`, `bound.rs` | how fast a device is found to be, and the least that a pass could take there |
 //! | `device.rs` | what a GPU is, as far as programs are made for it |
@@ -24,6 +25,7 @@ pub mod device;
 pub mod driver;
 mod executor;
 pub mod explain;
+mod functional;
 mod heads;
 mod lanes;
 mod pipelines;
@@ -35,4 +37,5 @@ mod stages;
 
 pub use bound::Least;
 pub use executor::{CudaExecutor, Timed, Times, Timing};
+pub use functional::CudaFunctional;
 pub use speeds::{Copying, Speeds};

@@ -46,7 +46,7 @@ const TRIES: usize = 10;
 const WARM_UP: usize = 3;
 
 impl Speeds {
-    /// Measures this machine's first GPU, which must not be at work.
+    /// Measures the GPU that is used ([`Cuda::chosen`]), which must not be at work.
     ///
     /// # Errors
     /// [`ExecutorError::Missing`] where there is no GPU, no driver or no library for it; what the driver refuses.
@@ -54,9 +54,9 @@ impl Speeds {
         // One after the other: a driver's products are of one precision.
         let tf32_product = match precision {
             Precision::Tf32 => None,
-            _ => Some(product(&mut Cuda::new(0, Precision::Tf32)?)?),
+            _ => Some(product(&mut Cuda::chosen(Precision::Tf32)?)?),
         };
-        Ok(Speeds::with_driver(&mut Cuda::new(0, precision)?, precision, tf32_product)?)
+        Ok(Speeds::with_driver(&mut Cuda::chosen(precision)?, precision, tf32_product)?)
     }
 
     /// Measures whatever the driver drives, whose products are of that precision; `tf32_product` is what one of TF32 found

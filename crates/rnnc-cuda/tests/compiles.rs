@@ -132,6 +132,17 @@ fn every_cell_of_the_library_compiles_for_hopper() {
 }
 
 #[test]
+fn the_kernels_between_programs_and_other_arrays_compile_for_all_architectures() {
+    let task = |device: Device| Task {
+        what: "borders".into(),
+        target: device.target(),
+        source: rnnc_cuda::driver::borders::source(),
+        local: 0,
+    };
+    all_compile(&[Device::named("a100").unwrap(), h200(), blackwell()].map(task));
+}
+
+#[test]
 fn some_cells_compile_for_ampere_and_blackwell() {
     let mut tasks = Vec::new();
     let few = ["cell_lstm_peephole", "cell_gru", "cell_sru"];

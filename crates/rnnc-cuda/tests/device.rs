@@ -7,7 +7,8 @@ use proptest::test_runner::contextualize_config;
 use rnnc_cuda::CudaExecutor;
 use rnnc_plan::{ExecutionConfig, Executor, ExecutorError, Plan};
 use rnnc_suite::{
-    Case, Smooth, cases, check, check_norms, check_refusals, check_updates, is_well_conditioned, random_case,
+    Case, Smooth, cases, check, check_norms, check_refusals, check_state_gradients, check_updates,
+    is_well_conditioned, random_case,
 };
 
 /// Relative to the largest number of an array; single precision against double.
@@ -44,6 +45,14 @@ fn every_case_agrees_with_the_reference() {
     let cases = wanted();
     all_agree(&cases);
     println!("{} cases agree", cases.len());
+}
+
+#[test]
+#[ignore = "needs an NVIDIA GPU"]
+fn gradients_of_the_state_agree_with_the_reference() {
+    let wrong: Vec<String> =
+        wanted().iter().filter_map(|case| check_state_gradients(case, &make, TOLERANCE).err()).collect();
+    assert!(wrong.is_empty(), "{} cases:\n{}", wrong.len(), wrong.join("\n"));
 }
 
 #[test]

@@ -354,3 +354,75 @@ fn a_gpu_that_there_is_not_is_an_error() {
     let error = Cuda::new(1000, Precision::F32).err().unwrap();
     assert!(error.to_string().starts_with("there is no GPU 1000: this machine has "), "{error}");
 }
+
+/// A context of the first GPU that is not its primary one, current on this thread while it lives.
+struct OtherContext(cudarc::driver::sys::CUcontext);
+
+#[allow(unsafe_code)] // calls into NVIDIA's driver
+impl OtherContext {
+    fn new() -> OtherContext {
+        let mut context = std::ptr::null_mut();
+        // SAFETY: a driver was made before, so that NVIDIA's is there and started; device 0 is.
+        let result = unsafe { cudarc::driver::sys::cuCtxCreate_v4(&mut context, std::ptr::null_mut(), 0, 0) };
+        assert_eq!(result, cudarc::driver::sys::CUresult::CUDA_SUCCESS);
+        OtherContext(context)
+    }
+
+    fn current() -> cudarc::driver::sys::CUcontext {
+        let mut context = std::ptr::null_mut();
+        // SAFETY: as above.
+        let result = unsafe { cudarc::driver::sys::cuCtxGetCurrent(&mut context) };
+        assert_eq!(result, cudarc::driver::sys::CUresult::CUDA_SUCCESS);
+        context
+    }
+}
+
+#[allow(unsafe_code)] // as above
+impl Drop for OtherContext {
+    fn drop(&mut self) {
+        // SAFETY: it was created, and nothing of it is used.
+        let _ = unsafe { cudarc::driver::sys::cuCtxDestroy_v2(self.0) };
+    }
+}
+
+#[test]
+#[ignore = "needs an NVIDIA GPU"]
+fn the_callers_context_is_current_again_behind_each_call_and_behind_errors() {
+    let mut cuda = cuda();
+    let other = OtherContext::new();
+    let at = cuda.allocate(4 * 256).unwrap();
+    assert!(cuda.allocate(1 << 60).is_err());
+    cuda.write(at, &bytes(&[2.0; 256])).unwrap();
+    let [add_one, _] = kernels(&mut cuda);
+    assert_eq!(OtherContext::current(), other.0);
+    cuda.begin_recording(1).unwrap();
+    cuda.launch(add_one, &PLAIN, &Args { values: at, ..Args::default() }).unwrap();
+    let graph = cuda.end_recording().unwrap();
+    cuda.replay(graph).unwrap();
+    assert_eq!(OtherContext::current(), other.0);
+    assert_eq!(read(&cuda, at, 256), [3.0; 256]);
+    cuda.forget(graph).unwrap();
+    assert!(cuda.replay(graph).is_err());
+    assert!(cuda.launch(KernelId(99), &PLAIN, &Args::default()).is_err());
+    assert_eq!(OtherContext::current(), other.0);
+    drop(cuda);
+    assert_eq!(OtherContext::current(), other.0);
+}
+
+#[test]
+#[ignore = "needs an NVIDIA GPU"]
+fn commands_go_to_a_stream_of_the_callers_and_recordings_are_made_apart_from_it() {
+    use rnnc_cuda::driver::StreamHandle;
+    // The default stream cannot be captured.
+    let mut cuda = Cuda::on(0, Precision::F32, Some(StreamHandle::DEFAULT)).unwrap();
+    let at = cuda.allocate(4 * 256).unwrap();
+    cuda.write(at, &bytes(&[2.0; 256])).unwrap();
+    let [add_one, _] = kernels(&mut cuda);
+    cuda.begin_recording(2).unwrap();
+    cuda.launch(add_one, &PLAIN, &Args { values: at, ..Args::default() }).unwrap();
+    let graph = cuda.end_recording().unwrap();
+    cuda.replay(graph).unwrap();
+    cuda.launch(add_one, &PLAIN, &Args { values: at, ..Args::default() }).unwrap();
+    assert!(!cuda.is_captured(StreamHandle::DEFAULT).unwrap());
+    assert_eq!(read(&cuda, at, 256), [4.0; 256]);
+}

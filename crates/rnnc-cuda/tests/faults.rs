@@ -242,3 +242,49 @@ fn inputs_that_are_taken_before_they_are_there_are_seen() {
     let error = check(&case, &make, TOLERANCE).unwrap_err();
     assert!(error.contains("window by window: window 1: output"), "{error}");
 }
+
+#[test]
+fn a_loop_that_stood_still_is_reported_until_a_forward_call_begins_and_that_one_works() {
+    let (case, device) = (case("lstm_peephole", 17, 2, &[6, 5], 0.1), device([1e3, 1e3, 0.01]));
+    // The first loop that runs says that it gave up, as a wait does that does not end.
+    let alter: Alter = Arc::new(|source: &Source| {
+        let at = source.text.find("\nLOOP_KERNEL(")?;
+        let body = at + source.text[at..].find('{')? + 1;
+        let mut text = source.text.clone();
+        text.insert_str(
+            body,
+            " static int runs = 0; if (global_thread() == 0 && runs++ == 0) { raise(a.counters, 1u); reset(a.counters + 32); }",
+        );
+        source.name.contains("forward").then_some(text)
+    });
+    let executor = |alter: Option<Alter>| {
+        let mut driver = Emulated::new(device.clone(), 1).unwrap();
+        if let Some(alter) = alter {
+            driver = driver.altering(alter);
+        }
+        CudaExecutor::with_driver(case.plan().unwrap(), case.config(), Box::new(driver)).unwrap()
+    };
+    let trial = case.trial().unwrap();
+    let window = &trial.windows[0];
+    let outputs = |executor: &mut CudaExecutor| {
+        rnnc_verify::write_weights(executor, &trial.weights).unwrap();
+        window.forward(executor).unwrap();
+        let graph = &executor.plan().forward;
+        let size = graph.layer_at(graph.outputs()[0].layer).size;
+        let mut y = vec![0.0; window.frames * case.streams * size];
+        executor.output(0, rnnc_plan::ValuesMut::F64(&mut y)).map(|()| y)
+    };
+    let right = outputs(&mut executor(None)).unwrap();
+    assert!(!right.is_empty());
+    let mut faulty = executor(Some(alter));
+    let stood_still = |error: rnnc_plan::ExecutorError| {
+        assert!(error.to_string().contains("stood still"), "{error}");
+    };
+    stood_still(outputs(&mut faulty).unwrap_err());
+    // Nothing was run since.
+    stood_still(faulty.finish().unwrap_err());
+    stood_still(faulty.backward(window.frames, &vec![None; window.output_gradients.len()]).unwrap_err());
+    faulty.clear_state();
+    assert_eq!(outputs(&mut faulty).unwrap(), right);
+    faulty.finish().unwrap();
+}

@@ -133,12 +133,48 @@ fn weights_that_others_give_have_gradients_and_no_slots() {
 }
 
 #[test]
-fn a_plan_with_gradients_of_the_state_is_refused() {
+fn gradients_of_the_state_stay_on_the_device_until_they_are_asked_for() {
     let config = ExecutionConfig::new(2, 4);
     let graph = rnnc_lang::compile("one.rnn", LSTM, None).unwrap_or_else(|errors| panic!("{errors}"));
     let plan = Plan::new(&graph, PlanOptions::training(2, 4).with_state_gradients()).unwrap();
-    let error = CudaExecutor::with_driver(plan, config, Box::new(Recorder::new(device()).0)).err().unwrap();
-    assert!(error.to_string().contains("cannot run gradients of the state"), "{error}");
+    let (recorder, calls) = Recorder::new(device());
+    let mut executor = CudaExecutor::with_driver(plan, config, Box::new(recorder)).unwrap();
+    let left = [0.5; 2 * 8];
+    let errors = [None];
+    for repeat in 0..2 {
+        executor.forward(4, &[Values::F32(&[0.0; 24])], None).unwrap();
+        taken(&calls);
+        executor.backward_from(4, &errors, &[Some(Values::F32(&left)), None]).unwrap();
+        let calls = taken(&calls);
+        assert!(!calls.iter().any(|call| matches!(call, Call::Read { .. } | Call::Synchronize)), "{calls:?}");
+        let recorded = calls.iter().any(|call| matches!(call, Call::BeginRecording { .. }));
+        assert_eq!(recorded, repeat == 0, "what was recorded is replayed");
+    }
+    let mut gradient = [0.0; 2 * 8];
+    executor.state_gradient(0, ValuesMut::F32(&mut gradient)).unwrap();
+    assert!(executor.state_gradient(2, ValuesMut::F32(&mut gradient)).is_err());
+}
+
+#[test]
+fn recordings_of_many_lengths_are_forgotten_those_first_that_were_used_least_lately() {
+    let (mut executor, _, calls) = recorded(LSTM, ExecutionConfig::new(1, 200));
+    let mut forward = |frames: usize| {
+        executor.forward(frames, &[Values::F32(&vec![0.0; 3 * frames])], None).unwrap();
+        let calls = taken(&calls);
+        let count = |such: fn(&Call) -> bool| calls.iter().filter(|call| such(call)).count() as i64;
+        let made = count(|call| matches!(call, Call::BeginRecording { .. }));
+        (made, count(|call| matches!(call, Call::Forget(_))))
+    };
+    let mut alive = 0;
+    for frames in 1..=200 {
+        let (made, forgotten) = forward(frames);
+        alive += made - forgotten;
+        assert!(alive <= 64, "{alive} recordings");
+        // One that is used again and again stays.
+        assert_eq!(forward(1), (0, 0));
+    }
+    assert_eq!(forward(200), (0, 0));
+    assert!(forward(2).0 > 0, "it was forgotten");
 }
 
 #[test]

@@ -15,8 +15,8 @@ use rnnc_cuda::explain::explain;
 use rnnc_cuda::program::{Command, Launch, Work, commands};
 use rnnc_plan::{ExecutionConfig, Executor, ExecutorError, Plan, PlanOptions, Precision, Values, ValuesMut};
 use rnnc_suite::{
-    Case, Smooth, cases, check, check_cells, check_functions, check_norms, check_refusals, check_updates,
-    is_well_conditioned, random_case,
+    Case, Smooth, cases, check, check_cells, check_functions, check_norms, check_refusals,
+    check_state_gradients, check_updates, is_well_conditioned, networks, random_case,
 };
 
 /// Relative to the largest number of an array; single precision against double.
@@ -67,6 +67,50 @@ fn even_cases_agree_with_the_reference_with_clusters() {
 #[test]
 fn odd_cases_agree_with_the_reference_with_clusters() {
     all_agree(&devices()[1], 1, 2);
+}
+
+/// Of every two cases the one at that place, as a functional of the state that each window leaves too.
+fn gradients_of_the_state_agree(device: &Device, place: usize) {
+    let only = std::env::var("RNNC_ONLY").unwrap_or_default();
+    let wrong: Vec<String> = cases()
+        .iter()
+        .skip(place)
+        .step_by(2)
+        .filter(|case| only.split(',').any(|part| case.name.contains(part)))
+        .filter_map(|case| check_state_gradients(case, &on(device), TOLERANCE).err())
+        .collect();
+    assert!(wrong.is_empty(), "{} cases on `{}`:\n{}", wrong.len(), device.name, wrong.join("\n"));
+}
+
+#[test]
+fn gradients_of_the_state_of_even_cases_agree_with_the_reference() {
+    gradients_of_the_state_agree(&devices()[0], 0);
+}
+
+#[test]
+fn gradients_of_the_state_of_odd_cases_agree_with_the_reference() {
+    gradients_of_the_state_agree(&devices()[1], 1);
+}
+
+#[test]
+fn gradients_of_the_state_come_through_windows_shorter_than_delays_and_steps_shorter_than_windows() {
+    let delays = networks().into_iter().filter(|network| network.name.contains("delay"));
+    let mut count = 0;
+    for network in delays {
+        for (windows, window, resets) in
+            [(&[5, 1, 2, 1][..], 5, 0.0), (&[1, 2, 1, 5][..], 5, 0.2), (&[2, 1, 2, 2][..], 6, 0.1)]
+        {
+            let graph = (network.build)(3, 5);
+            // A network that looks ahead has no steps shorter than its window.
+            if graph.looks_ahead() && window == 6 {
+                continue;
+            }
+            let case = Case { window, ..Case::new(network.name, graph, 2, windows, resets) };
+            check_state_gradients(&case, &on(&devices()[1]), TOLERANCE).unwrap();
+            count += 1;
+        }
+    }
+    assert!(count > 5, "{count} cases");
 }
 
 /// Whether a case has a kernel of such a geometry on a device.

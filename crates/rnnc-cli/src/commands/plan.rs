@@ -178,7 +178,7 @@ fn known_device(name: &str) -> Result<Device, BadInput> {
 
 /// The GPU of this machine.
 fn this_device() -> Result<Device, ExecutorError> {
-    match Cuda::new(0, rnnc_plan::Precision::F32).map_err(ExecutorError::from) {
+    match Cuda::chosen(rnnc_plan::Precision::F32).map_err(ExecutorError::from) {
         Ok(cuda) => Ok(cuda.device().clone()),
         Err(ExecutorError::Missing { executor, what }) => Err(ExecutorError::Missing {
             executor,

@@ -27,6 +27,7 @@ pub(super) use call;
 
 /// What is called.
 const FUNCTIONS: &[&str] = &[
+    "cuCtxGetCurrent",
     "cuCtxSetCurrent",
     "cuDeviceGet",
     "cuDeviceGetAttribute",
@@ -69,8 +70,10 @@ const FUNCTIONS: &[&str] = &[
     "cuStreamCreate",
     "cuStreamDestroy_v2",
     "cuStreamEndCapture",
+    "cuStreamIsCapturing",
     "cuStreamSynchronize",
     "cuStreamWaitEvent",
+    "cuThreadExchangeStreamCaptureMode",
 ];
 
 /// What is called to time commands.
@@ -162,7 +165,7 @@ mod tests {
     fn a_driver_without_a_function_is_an_error_that_names_it() {
         // Any library that is no driver.
         let error = is_present(&["libc.so.6".into()], FUNCTIONS, "12.0").unwrap_err();
-        assert!(error.to_string().contains("(libc.so.6) has no cuCtxSetCurrent"), "{error}");
+        assert!(error.to_string().contains("(libc.so.6) has no cuCtxGetCurrent"), "{error}");
     }
 
     #[test]
@@ -171,6 +174,8 @@ mod tests {
             include_str!("api.rs"),
             include_str!("beside.rs"),
             include_str!("clock.rs"),
+            include_str!("context.rs"),
+            include_str!("gate.rs"),
             include_str!("lanes.rs"),
             include_str!("cuda.rs"),
             include_str!("facts.rs"),

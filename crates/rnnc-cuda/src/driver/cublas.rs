@@ -139,6 +139,11 @@ impl Products {
         Ok(products)
     }
 
+    /// Whether a product of that shape was started before.
+    pub fn knows(&self, product: &Product) -> bool {
+        self.prepared.contains_key(&Shape::of(&upright(product)))
+    }
+
     /// Starts a product on a stream of the current context. `workspace` is device memory of [`WORKSPACE`] bytes, which no
     /// other stream's products use.
     pub fn start(

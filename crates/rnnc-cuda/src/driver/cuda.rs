@@ -5,21 +5,26 @@
 
 use super::api::{self, call};
 use super::beside::Beside;
+use super::borders::Border;
 use super::cache::{Cache, Key};
 use super::clock::Events;
+use super::context::{Entered, OfThread};
 use super::cublas::{Products, WORKSPACE};
 use super::facts::describe;
+use super::gate::Gate;
 use super::lanes::Lanes;
 use super::nvrtc::{Nvrtc, Output};
 use super::staging::Staging;
 use super::turn::Turn;
 use super::{
-    Address, Args, Driver, DriverError, Geometry, GraphId, KernelId, Point, Product, Source, Timestamp,
+    Address, Args, Driver, DriverError, Flag, Geometry, GraphId, KernelId, Mark, Point, Product, Source,
+    StreamHandle, Timestamp,
 };
 use crate::device::Device;
 use cudarc::driver::sys::{self, CUfunction_attribute_enum as Property};
 use rnnc_plan::Precision;
-use std::ffi::{CString, c_int};
+use std::ffi::{CString, c_int, c_void};
+use std::sync::Arc;
 use std::{mem, ptr};
 
 /// A GPU. It loads NVIDIA's driver, NVRTC and cublasLt when it is made; a missing one is [`DriverError::Missing`].
@@ -27,8 +32,16 @@ pub struct Cuda {
     device: Device,
     handle: sys::CUdevice,
     context: sys::CUcontext,
-    /// The main stream.
+    /// A stream of our own, in which recordings are made.
     stream: sys::CUstream,
+    /// The stream that commands go to: the same, or a caller's.
+    queue: sys::CUstream,
+    /// What it is when no other is selected.
+    main: sys::CUstream,
+    /// How this thread's captures were before.
+    outer_mode: Option<sys::CUstreamCaptureMode>,
+    /// Whether the queue is selected for a while only, with memory of its own for products.
+    borrowed: Option<Address>,
     lanes: Lanes,
     nvrtc: Nvrtc,
     cache: Cache,
@@ -42,7 +55,15 @@ pub struct Cuda {
     allocations: Vec<Address>,
     modules: Vec<sys::CUmodule>,
     kernels: Vec<Kernel>,
-    graphs: Vec<sys::CUgraphExec>,
+    /// `None`: forgotten.
+    graphs: Vec<Option<sys::CUgraphExec>>,
+    marks: Vec<sys::CUevent>,
+    /// Page-locked.
+    flags: Vec<*mut u32>,
+    /// There from the start to the end.
+    gate: Option<Arc<Gate>>,
+    /// The turn of what is being told that must run alone.
+    alone: Option<Turn>,
     /// The turn that a recording has, while there is one.
     recording: Option<Turn>,
 }
@@ -57,9 +78,35 @@ struct Kernel {
 // SAFETY: the driver's handles may be used by any thread for which their context is current; every command makes it so.
 unsafe impl Send for Cuda {}
 
+/// Says which GPU is used where no other is asked for.
+const DEVICE_VARIABLE: &str = "RNNC_CUDA_DEVICE";
+
+/// The number that the variable says.
+fn ordinal(variable: Option<&str>) -> Result<usize, DriverError> {
+    let Some(text) = variable.map(str::trim).filter(|text| !text.is_empty()) else { return Ok(0) };
+    text.parse().map_err(|_| {
+        let what = format!("`{DEVICE_VARIABLE}` is `{text}`; it is to be a GPU's number, counted from 0");
+        DriverError::Missing(what)
+    })
+}
+
 impl Cuda {
-    /// The GPU of that number, from 0, with products of that precision.
+    /// The GPU that `RNNC_CUDA_DEVICE` says, by its number among those that the process sees; else the first.
+    pub fn chosen(precision: Precision) -> Result<Cuda, DriverError> {
+        Cuda::new(ordinal(std::env::var(DEVICE_VARIABLE).ok().as_deref())?, precision)
+    }
+
+    /// The GPU of that number, from 0, with products of that precision. Commands go to a stream of its own.
     pub fn new(ordinal: usize, precision: Precision) -> Result<Cuda, DriverError> {
+        Cuda::on(ordinal, precision, None)
+    }
+
+    /// The same; commands go to a stream of the caller's, of that GPU's primary context.
+    pub fn on(
+        ordinal: usize,
+        precision: Precision,
+        stream: Option<StreamHandle>,
+    ) -> Result<Cuda, DriverError> {
         api::begin()?;
         let (mut version, mut count, mut handle) = (0, 0, 0);
         call!(cuDriverGetVersion(&mut version))?;
@@ -83,6 +130,10 @@ impl Cuda {
             handle,
             context,
             stream: ptr::null_mut(),
+            queue: ptr::null_mut(),
+            main: ptr::null_mut(),
+            outer_mode: None,
+            borrowed: None,
             lanes: Lanes::default(),
             nvrtc,
             cache: Cache::of_user(),
@@ -95,10 +146,16 @@ impl Cuda {
             modules: Vec::new(),
             kernels: Vec::new(),
             graphs: Vec::new(),
+            marks: Vec::new(),
+            flags: Vec::new(),
+            gate: None,
+            alone: None,
             recording: None,
         };
-        cuda.enter()?;
+        let _entered = cuda.enter()?;
         call!(cuStreamCreate(&mut cuda.stream, sys::CUstream_flags_enum::CU_STREAM_NON_BLOCKING as u32))?;
+        cuda.gate = Some(Gate::of(handle)?);
+        cuda.queue = stream.map_or(cuda.stream, StreamHandle::raw);
         cuda.workspace = cuda.allocate(WORKSPACE)?;
         let _turn = cuda.turn();
         cuda.staging = Some(Staging::new()?);
@@ -106,9 +163,9 @@ impl Cuda {
         Ok(cuda)
     }
 
-    /// Makes the context current for this thread.
-    fn enter(&self) -> Result<(), DriverError> {
-        call!(cuCtxSetCurrent(self.context))
+    /// Makes the context current for this thread, until what it returns is dropped.
+    fn enter(&self) -> Result<Entered, DriverError> {
+        Entered::new(OfThread, self.context)
     }
 
     /// A turn, unless a recording has it.
@@ -117,16 +174,34 @@ impl Cuda {
     }
 
     /// The context made current, for commands that cannot be recorded.
-    fn enter_unrecorded(&self, call: &'static str) -> Result<(), DriverError> {
+    fn enter_unrecorded(&self, call: &'static str) -> Result<Entered, DriverError> {
         if self.recording.is_some() {
             return Err(DriverError::Call { call, what: "commands are being recorded".into() });
         }
         self.enter()
     }
 
+    /// The stream that is lane 0.
+    fn main_lane(&self) -> sys::CUstream {
+        if self.recording.is_some() { self.stream } else { self.queue }
+    }
+
+    /// As many lanes, with memory for their products.
+    fn make_lanes(&mut self, lanes: usize) -> Result<(), DriverError> {
+        while self.lanes.count() < lanes {
+            let workspace = self.allocate(WORKSPACE)?;
+            self.lanes.add(workspace)?;
+        }
+        Ok(())
+    }
+
     /// The stream of the selected lane, and device memory for its products.
     fn selected(&self) -> (sys::CUstream, Address) {
-        self.lanes.selected().unwrap_or((self.stream, self.workspace))
+        let main = match self.recording {
+            Some(_) => (self.stream, self.workspace),
+            None => (self.queue, self.borrowed.unwrap_or(self.workspace)),
+        };
+        self.lanes.selected().unwrap_or(main)
     }
 
     fn kernel(&self, kernel: KernelId) -> Result<&Kernel, DriverError> {
@@ -207,6 +282,34 @@ impl Cuda {
         Ok(())
     }
 
+    /// Starts a kernel that takes what `given` points to.
+    fn launch_with(
+        &mut self,
+        kernel: KernelId,
+        geometry: &Geometry,
+        given: *const c_void,
+    ) -> Result<(), DriverError> {
+        let _entered = self.enter()?;
+        let mut first = None;
+        // Blocks that do not wait for each other fit in any number.
+        let waits = geometry.cooperative || geometry.cluster > 1;
+        let kind = Geometry { blocks: if waits { geometry.blocks } else { 0 }, ..*geometry };
+        if !self.kernel(kernel)?.fits.contains(&kind) {
+            self.admit(kernel, geometry)?;
+            self.kernels[kernel.0].fits.push(kind);
+            // The driver may load it when it is first launched.
+            first = self.turn();
+        }
+        let mut attributes = Vec::new();
+        let config = self.config(geometry, &mut attributes)?;
+        // The arguments are copied before the call returns.
+        let mut arguments = [given.cast_mut()];
+        let function = self.kernels[kernel.0].function;
+        let launched = call!(cuLaunchKernelEx(&config, function, arguments.as_mut_ptr(), ptr::null_mut()));
+        drop(first);
+        launched
+    }
+
     /// Ends a recording and forgets it.
     fn abandon_recording(&mut self) {
         if let Some(_turn) = self.recording.take() {
@@ -250,7 +353,7 @@ impl Driver for Cuda {
     }
 
     fn allocate(&mut self, bytes: usize) -> Result<Address, DriverError> {
-        self.enter_unrecorded("cuMemAlloc_v2")?;
+        let _entered = self.enter_unrecorded("cuMemAlloc_v2")?;
         let _turn = self.turn();
         let mut address = 0;
         // The driver has no empty allocations.
@@ -266,7 +369,7 @@ impl Driver for Cuda {
         self.clear(address, bytes)?;
         // What is written beside must not come before the zeros.
         if let Some(beside) = &self.beside {
-            beside.release(self.stream)?;
+            beside.release(self.queue)?;
         }
         Ok(address)
     }
@@ -276,32 +379,32 @@ impl Driver for Cuda {
         self.allocations.swap_remove(place);
         let _turn = self.turn();
         // It waits for what still uses the memory. Nothing can be done about failures.
-        let _ = self.enter().and_then(|()| call!(cuMemFree_v2(address)));
+        let _ = self.enter().and_then(|_entered| call!(cuMemFree_v2(address)));
     }
 
     fn write(&mut self, to: Address, data: &[u8]) -> Result<(), DriverError> {
-        self.enter_unrecorded("cuMemcpyHtoDAsync_v2")?;
+        let _entered = self.enter_unrecorded("cuMemcpyHtoDAsync_v2")?;
         match &mut self.staging {
-            Some(staging) => staging.write(to, data, self.stream),
+            Some(staging) => staging.write(to, data, self.queue),
             // There from the start to the end.
             None => Ok(()),
         }
     }
 
     fn write_beside(&mut self, to: Address, data: &[u8]) -> Result<(), DriverError> {
-        self.enter_unrecorded("cuMemcpyHtoDAsync_v2")?;
+        let _entered = self.enter_unrecorded("cuMemcpyHtoDAsync_v2")?;
         let beside = match &mut self.beside {
             Some(beside) => beside,
             none => {
                 let _turn = Turn::take();
-                none.insert(Beside::new(self.stream)?)
+                none.insert(Beside::new(self.queue)?)
             }
         };
         beside.write(to, data)
     }
 
     fn take(&mut self, from: Address, to: Address, bytes: usize) -> Result<(), DriverError> {
-        self.enter_unrecorded("cuMemcpyDtoDAsync_v2")?;
+        let _entered = self.enter_unrecorded("cuMemcpyDtoDAsync_v2")?;
         let Some(beside) = &self.beside else {
             let what = "nothing was written beside".into();
             return Err(DriverError::Call { call: "cuMemcpyDtoDAsync_v2", what });
@@ -309,22 +412,22 @@ impl Driver for Cuda {
         if bytes == 0 {
             return Ok(());
         }
-        beside.await_written(self.stream)?;
-        let copied = call!(cuMemcpyDtoDAsync_v2(to, from, bytes, self.stream));
-        copied.and(beside.release(self.stream))
+        beside.await_written(self.queue)?;
+        let copied = call!(cuMemcpyDtoDAsync_v2(to, from, bytes, self.queue));
+        copied.and(beside.release(self.queue))
     }
 
     fn read(&self, from: Address, into: &mut [u8]) -> Result<(), DriverError> {
-        self.enter_unrecorded("cuMemcpyDtoHAsync_v2")?;
+        let _entered = self.enter_unrecorded("cuMemcpyDtoHAsync_v2")?;
         if into.is_empty() {
             return Ok(());
         }
-        call!(cuMemcpyDtoHAsync_v2(into.as_mut_ptr().cast(), from, into.len(), self.stream))?;
-        call!(cuStreamSynchronize(self.stream))
+        call!(cuMemcpyDtoHAsync_v2(into.as_mut_ptr().cast(), from, into.len(), self.queue))?;
+        call!(cuStreamSynchronize(self.queue))
     }
 
     fn copy(&mut self, from: Address, to: Address, bytes: usize) -> Result<(), DriverError> {
-        self.enter()?;
+        let _entered = self.enter()?;
         if bytes == 0 {
             return Ok(());
         }
@@ -332,7 +435,7 @@ impl Driver for Cuda {
     }
 
     fn clear(&mut self, at: Address, bytes: usize) -> Result<(), DriverError> {
-        self.enter()?;
+        let _entered = self.enter()?;
         if bytes == 0 {
             return Ok(());
         }
@@ -340,7 +443,7 @@ impl Driver for Cuda {
     }
 
     fn load(&mut self, source: &Source) -> Result<Vec<KernelId>, DriverError> {
-        self.enter_unrecorded("cuModuleLoadData")?;
+        let _entered = self.enter_unrecorded("cuModuleLoadData")?;
         let target = self.device.target();
         let (major, minor) = self.nvrtc.version();
         let options = self.nvrtc.options(&target).join(" ");
@@ -371,7 +474,7 @@ impl Driver for Cuda {
     }
 
     fn occupancy(&self, kernel: KernelId, geometry: &Geometry) -> Result<usize, DriverError> {
-        self.enter()?;
+        let _entered = self.enter()?;
         let _turn = self.turn();
         let kernel = self.kernel(kernel)?;
         self.permit(kernel, geometry)?;
@@ -389,22 +492,24 @@ impl Driver for Cuda {
     }
 
     fn launch(&mut self, kernel: KernelId, geometry: &Geometry, args: &Args) -> Result<(), DriverError> {
-        self.enter()?;
-        if !self.kernel(kernel)?.fits.contains(geometry) {
-            self.admit(kernel, geometry)?;
-            self.kernels[kernel.0].fits.push(*geometry);
-        }
-        let mut attributes = Vec::new();
-        let config = self.config(geometry, &mut attributes)?;
-        // The arguments are copied before the call returns.
-        let mut arguments = [ptr::from_ref(args).cast_mut().cast()];
-        let function = self.kernels[kernel.0].function;
-        call!(cuLaunchKernelEx(&config, function, arguments.as_mut_ptr(), ptr::null_mut()))
+        self.launch_with(kernel, geometry, ptr::from_ref(args).cast())
+    }
+
+    fn launch_border(
+        &mut self,
+        kernel: KernelId,
+        geometry: &Geometry,
+        border: &Border,
+    ) -> Result<(), DriverError> {
+        self.launch_with(kernel, geometry, border.params())
     }
 
     fn product(&mut self, product: &Product) -> Result<(), DriverError> {
-        self.enter()?;
+        let _entered = self.enter()?;
         let (stream, workspace) = self.selected();
+        // The library loads its kernel when a shape is first asked for.
+        let is_new = self.products.as_ref().is_some_and(|products| !products.knows(product));
+        let _turn = is_new.then(|| self.turn());
         match &mut self.products {
             Some(products) => products.start(product, workspace, stream.cast()),
             // There from the start to the end.
@@ -413,28 +518,25 @@ impl Driver for Cuda {
     }
 
     fn timestamp(&mut self) -> Result<Timestamp, DriverError> {
-        self.enter()?;
+        let _entered = self.enter()?;
         self.events.add()
     }
 
     fn stamp(&mut self, at: Timestamp) -> Result<(), DriverError> {
-        self.enter()?;
+        let _entered = self.enter()?;
         self.events.stamp(at, self.selected().0, self.recording.is_some())
     }
 
     fn elapsed_us(&self, from: Timestamp, to: Timestamp) -> Result<f64, DriverError> {
-        self.enter_unrecorded("cuEventElapsedTime_v2")?;
+        let _entered = self.enter_unrecorded("cuEventElapsedTime_v2")?;
         self.events.elapsed_us(from, to)
     }
 
     fn begin_recording(&mut self, lanes: usize) -> Result<(), DriverError> {
-        self.enter()?;
+        let _entered = self.enter()?;
         // Of a recording that stopped at an error.
         self.abandon_recording();
-        while self.lanes.count() < lanes {
-            let workspace = self.allocate(WORKSPACE)?;
-            self.lanes.add(workspace)?;
-        }
+        self.make_lanes(lanes)?;
         // Relaxed: loading a product's kernel, when it is first asked for, may allocate memory.
         let relaxed = sys::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_RELAXED;
         let turn = Turn::take();
@@ -448,17 +550,17 @@ impl Driver for Cuda {
     }
 
     fn select_lane(&mut self, lane: usize, after: &[Point]) -> Result<(), DriverError> {
-        self.enter()?;
-        self.lanes.select(lane, after, self.stream)
+        let _entered = self.enter()?;
+        self.lanes.select(lane, after, self.main_lane())
     }
 
     fn point(&mut self) -> Result<Point, DriverError> {
-        self.enter()?;
-        self.lanes.point(self.stream)
+        let _entered = self.enter()?;
+        self.lanes.point(self.main_lane())
     }
 
     fn end_recording(&mut self) -> Result<GraphId, DriverError> {
-        self.enter()?;
+        let _entered = self.enter()?;
         let joined = self.lanes.join(self.stream);
         let mut graph = ptr::null_mut();
         let _turn = self.recording.take();
@@ -468,33 +570,162 @@ impl Driver for Cuda {
         let made = call!(cuGraphInstantiateWithFlags(&mut ready, graph, 0));
         call!(cuGraphDestroy(graph))?;
         made?;
-        self.graphs.push(ready);
-        Ok(GraphId(self.graphs.len() - 1))
+        // In the place of one that was forgotten.
+        let place = self.graphs.iter().position(Option::is_none).unwrap_or(self.graphs.len());
+        self.graphs.resize(self.graphs.len().max(place + 1), None);
+        self.graphs[place] = Some(ready);
+        Ok(GraphId(place))
     }
 
     fn replay(&mut self, graph: GraphId) -> Result<(), DriverError> {
-        self.enter_unrecorded("cuGraphLaunch")?;
-        let graph = *self.graphs.get(graph.0).ok_or_else(|| DriverError::Call {
+        let _entered = self.enter_unrecorded("cuGraphLaunch")?;
+        let graph = self.graphs.get(graph.0).copied().flatten().ok_or_else(|| DriverError::Call {
             call: "cuGraphLaunch",
             what: format!("nothing was recorded as {}", graph.0),
         })?;
-        call!(cuGraphLaunch(graph, self.stream))
+        call!(cuGraphLaunch(graph, self.queue))
+    }
+
+    fn forget(&mut self, graph: GraphId) -> Result<(), DriverError> {
+        let _entered = self.enter_unrecorded("cuGraphExecDestroy")?;
+        let Some(known) = self.graphs.get_mut(graph.0).and_then(Option::take) else { return Ok(()) };
+        // It may still run.
+        call!(cuStreamSynchronize(self.queue))?;
+        let _turn = self.turn();
+        call!(cuGraphExecDestroy(known))
+    }
+
+    fn product_bytes(&self) -> usize {
+        WORKSPACE
+    }
+
+    fn select_stream(&mut self, stream: Option<(StreamHandle, Address)>) -> Result<(), DriverError> {
+        match (stream, self.borrowed) {
+            (Some((stream, products)), None) => {
+                self.main = self.queue;
+                (self.queue, self.borrowed) = (stream.raw(), Some(products));
+            }
+            (None, Some(_)) => (self.queue, self.borrowed) = (self.main, None),
+            (None, None) => {}
+            (Some(_), Some(_)) => {
+                let what = "a stream is selected already".into();
+                return Err(DriverError::Call { call: "select_stream", what });
+            }
+        }
+        Ok(())
+    }
+
+    fn is_captured(&self, stream: StreamHandle) -> Result<bool, DriverError> {
+        let _entered = self.enter()?;
+        let mut status = sys::CUstreamCaptureStatus_enum::CU_STREAM_CAPTURE_STATUS_NONE;
+        call!(cuStreamIsCapturing(stream.raw(), &mut status))?;
+        Ok(status != sys::CUstreamCaptureStatus_enum::CU_STREAM_CAPTURE_STATUS_NONE)
+    }
+
+    fn begin_alone(&mut self) -> Result<(), DriverError> {
+        let _entered = self.enter_unrecorded("begin_alone")?;
+        if let (Some(gate), None) = (&self.gate, &self.alone) {
+            self.alone = Some(gate.enter(self.queue)?);
+        }
+        Ok(())
+    }
+
+    fn end_alone(&mut self) -> Result<(), DriverError> {
+        let _entered = self.enter_unrecorded("end_alone")?;
+        match (&self.gate, self.alone.take()) {
+            (Some(gate), Some(turn)) => gate.leave(self.queue, turn),
+            _ => Ok(()),
+        }
+    }
+
+    fn begin_lanes(&mut self, lanes: usize) -> Result<(), DriverError> {
+        let _entered = self.enter_unrecorded("begin_lanes")?;
+        self.make_lanes(lanes)?;
+        self.lanes.begin(self.queue)
+    }
+
+    fn end_lanes(&mut self) -> Result<(), DriverError> {
+        let _entered = self.enter_unrecorded("end_lanes")?;
+        let joined = self.lanes.join(self.queue);
+        // Whatever happened: commands go to the queue again.
+        self.lanes.forget();
+        joined
+    }
+
+    fn flag(&mut self) -> Result<Flag, DriverError> {
+        let _entered = self.enter_unrecorded("cuMemHostAlloc")?;
+        let mut memory = ptr::null_mut();
+        call!(cuMemHostAlloc(&mut memory, 4, 0))?;
+        self.flags.push(memory.cast());
+        let flag = Flag(self.flags.len() - 1);
+        self.lower(flag);
+        Ok(flag)
+    }
+
+    fn fetch(&mut self, from: Address, flag: Flag) -> Result<(), DriverError> {
+        let _entered = self.enter()?;
+        call!(cuMemcpyDtoHAsync_v2(self.flags[flag.0].cast(), from, 4, self.selected().0))
+    }
+
+    fn look(&self, flag: Flag) -> u32 {
+        // SAFETY: the word lives as long as the driver; the device may write it at any time, as a whole.
+        unsafe { self.flags[flag.0].read_volatile() }
+    }
+
+    fn lower(&mut self, flag: Flag) {
+        // SAFETY: as above.
+        unsafe { self.flags[flag.0].write_volatile(0) }
+    }
+
+    fn permit_capture(&mut self, relaxed: bool) -> Result<(), DriverError> {
+        if relaxed == self.outer_mode.is_some() {
+            return Ok(());
+        }
+        let ours = sys::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_RELAXED;
+        let mut mode = self.outer_mode.take().unwrap_or(ours);
+        call!(cuThreadExchangeStreamCaptureMode(&mut mode))?;
+        self.outer_mode = relaxed.then_some(mode);
+        Ok(())
+    }
+
+    fn mark(&mut self) -> Result<Mark, DriverError> {
+        let _entered = self.enter()?;
+        let mut event = ptr::null_mut();
+        call!(cuEventCreate(&mut event, sys::CUevent_flags_enum::CU_EVENT_DISABLE_TIMING as u32))?;
+        self.marks.push(event);
+        Ok(Mark(self.marks.len() - 1))
+    }
+
+    fn set_mark(&mut self, mark: Mark) -> Result<(), DriverError> {
+        let _entered = self.enter_unrecorded("cuEventRecord")?;
+        call!(cuEventRecord(self.marks[mark.0], self.queue))
+    }
+
+    fn await_mark(&mut self, mark: Mark) -> Result<(), DriverError> {
+        let _entered = self.enter_unrecorded("cuStreamWaitEvent")?;
+        call!(cuStreamWaitEvent(self.queue, self.marks[mark.0], 0))
     }
 
     fn synchronize(&self) -> Result<(), DriverError> {
-        self.enter_unrecorded("cuStreamSynchronize")?;
+        let _entered = self.enter_unrecorded("cuStreamSynchronize")?;
         let copied = self.beside.as_ref().map_or(Ok(()), Beside::synchronize);
-        call!(cuStreamSynchronize(self.stream)).and(copied)
+        call!(cuStreamSynchronize(self.queue)).and(copied)
     }
 }
 
 impl Drop for Cuda {
     fn drop(&mut self) {
         // Nothing can be done about failures.
-        let _ = self.enter();
+        let _entered = self.enter();
         self.abandon_recording();
         if !self.stream.is_null() {
             let _ = call!(cuStreamSynchronize(self.stream));
+            let _ = call!(cuStreamSynchronize(self.queue));
+        }
+        self.alone = None;
+        if let Some(gate) = &self.gate {
+            gate.forget(self.stream);
+            gate.forget(self.queue);
         }
         let _turn = self.turn();
         self.products = None;
@@ -502,7 +733,13 @@ impl Drop for Cuda {
         self.staging = None;
         self.events = Events::default();
         self.lanes = Lanes::default();
-        for graph in mem::take(&mut self.graphs) {
+        for flag in mem::take(&mut self.flags) {
+            let _ = call!(cuMemFreeHost(flag.cast()));
+        }
+        for mark in mem::take(&mut self.marks) {
+            let _ = call!(cuEventDestroy_v2(mark));
+        }
+        for graph in mem::take(&mut self.graphs).into_iter().flatten() {
             let _ = call!(cuGraphExecDestroy(graph));
         }
         for module in mem::take(&mut self.modules) {
@@ -515,5 +752,19 @@ impl Drop for Cuda {
             let _ = call!(cuStreamDestroy_v2(self.stream));
         }
         let _ = call!(cuDevicePrimaryCtxRelease_v2(self.handle));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::ordinal;
+
+    #[test]
+    fn a_gpu_is_chosen_by_its_number_and_is_the_first_where_none_is() {
+        assert_eq!([None, Some(""), Some("0"), Some(" 3 ")].map(|text| ordinal(text).unwrap()), [0, 0, 0, 3]);
+        for wrong in ["-1", "gpu1", "0,1"] {
+            let error = ordinal(Some(wrong)).unwrap_err().to_string();
+            assert!(error.contains(wrong) && error.contains("RNNC_CUDA_DEVICE"), "{error}");
+        }
     }
 }

@@ -5,8 +5,11 @@
 //! | --- | --- |
 //! | `cuda.rs`, `staging.rs` | a GPU by NVIDIA's driver; writes that return before their copies ran |
 //! | `api.rs`, `facts.rs` | calling that driver, if it is there; what it knows of the GPU |
+//! | `borders.rs` | copies between arrays of any strides; the clock of resets |
 //! | `beside.rs` | writes beside the commands under way |
 //! | `clock.rs` | moments between commands |
+//! | `context.rs` | the caller's context is current again behind each call |
+//! | `gate.rs`, `turn.rs` | what comes one at a time on a device, and in a process |
 //! | `lanes.rs` | streams that run side by side |
 //! | `nvrtc.rs`, `cache.rs` | compiling sources; keeping on disk what was compiled |
 //! | `cublas.rs` | products of matrices |
@@ -15,11 +18,14 @@
 
 mod api;
 mod beside;
+pub mod borders;
 mod cache;
 mod clock;
+mod context;
 mod cublas;
 mod cuda;
 mod facts;
+mod gate;
 mod lanes;
 mod libraries;
 mod nvrtc;
@@ -35,6 +41,7 @@ pub use nvrtc::{Compiled, Nvrtc, Output, Usage};
 pub use recorder::{Call, Recorder};
 
 use crate::device::Device;
+use borders::Border;
 use thiserror::Error;
 
 /// An address of device memory, in bytes. 0 is none.
@@ -47,6 +54,36 @@ pub struct KernelId(pub usize);
 /// A recorded sequence of commands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct GraphId(pub usize);
+
+/// A stream of a caller's, by its handle in NVIDIA's driver (`CUstream`, `cudaStream_t`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct StreamHandle(usize);
+
+impl StreamHandle {
+    /// The default stream of the device's primary context.
+    pub const DEFAULT: StreamHandle = StreamHandle(0);
+
+    /// A stream of the device's primary context, which is the one of CUDA's runtime.
+    ///
+    /// # Safety
+    /// It lives as long as anything that is handed it.
+    #[allow(unsafe_code)] // whoever makes one promises that
+    pub unsafe fn from_raw(handle: usize) -> StreamHandle {
+        StreamHandle(handle)
+    }
+
+    fn raw(self) -> cudarc::driver::sys::CUstream {
+        std::ptr::with_exposed_provenance_mut(self.0)
+    }
+}
+
+/// A place in a stream, behind all that it was told before; other streams can wait for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Mark(pub usize);
+
+/// A word of the host's memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Flag(pub usize);
 
 /// A moment between commands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -232,6 +269,14 @@ pub trait Driver: Send {
     /// Starts a kernel.
     fn launch(&mut self, kernel: KernelId, geometry: &Geometry, args: &Args) -> Result<(), DriverError>;
 
+    /// Starts one of the kernels of [`borders::source`].
+    fn launch_border(
+        &mut self,
+        kernel: KernelId,
+        geometry: &Geometry,
+        border: &Border,
+    ) -> Result<(), DriverError>;
+
     /// Starts a product of matrices, in single precision.
     fn product(&mut self, product: &Product) -> Result<(), DriverError>;
 
@@ -260,6 +305,57 @@ pub trait Driver: Send {
 
     /// Runs what was recorded.
     fn replay(&mut self, graph: GraphId) -> Result<(), DriverError>;
+
+    /// Gives back what was recorded.
+    fn forget(&mut self, graph: GraphId) -> Result<(), DriverError>;
+
+    /// Bytes of device memory that products work in.
+    fn product_bytes(&self) -> usize;
+
+    /// From here on, commands go to that stream, and products work in that memory, which no other stream's products use;
+    /// `None`: to the driver's own again.
+    fn select_stream(&mut self, stream: Option<(StreamHandle, Address)>) -> Result<(), DriverError>;
+
+    /// Whether a stream is being captured by its owner.
+    fn is_captured(&self, stream: StreamHandle) -> Result<bool, DriverError>;
+
+    /// What is told from here on, until `end_alone`, runs at no time at which something else does that any driver of the device in this
+    /// process was told so. Not for streams that are captured.
+    fn begin_alone(&mut self) -> Result<(), DriverError>;
+
+    /// Others may go on behind what was told since.
+    fn end_alone(&mut self) -> Result<(), DriverError>;
+
+    /// From here on, commands are for lanes, as in a recording, but run: at first for lane 0, the stream that commands go to.
+    fn begin_lanes(&mut self, lanes: usize) -> Result<(), DriverError>;
+
+    /// That stream goes on when all lanes are done.
+    fn end_lanes(&mut self) -> Result<(), DriverError>;
+
+    /// A word that the host can look at without waiting; 0.
+    fn flag(&mut self) -> Result<Flag, DriverError>;
+
+    /// Copies 4 bytes to a flag, in the order of all commands.
+    fn fetch(&mut self, from: Address, flag: Flag) -> Result<(), DriverError>;
+
+    /// What was last copied there, as far as that has happened.
+    fn look(&self, flag: Flag) -> u32;
+
+    /// Sets a flag to 0.
+    fn lower(&mut self, flag: Flag);
+
+    /// Whether this thread may, while it captures, do what captures must usually not see: take memory, load kernels. Until it
+    /// is told otherwise.
+    fn permit_capture(&mut self, relaxed: bool) -> Result<(), DriverError>;
+
+    /// A mark, not set yet: nobody waits for it.
+    fn mark(&mut self) -> Result<Mark, DriverError>;
+
+    /// Sets a mark behind all that the stream was told to which commands go. (Again: the later one counts.)
+    fn set_mark(&mut self, mark: Mark) -> Result<(), DriverError>;
+
+    /// What that stream is told from here on comes behind a mark.
+    fn await_mark(&mut self, mark: Mark) -> Result<(), DriverError>;
 
     /// Waits for all commands, and says whether one failed.
     fn synchronize(&self) -> Result<(), DriverError>;

@@ -1,9 +1,10 @@
 //! A driver for tests: it keeps memory, checks every range that is used against what is allocated, and records the
 //! calls. Copies and clears are done, kernels and products are only recorded.
 
+use super::borders::Border;
 use super::{
-    Address, Apart, Args, Driver, DriverError, Geometry, GraphId, HostClock, KernelId, Operand, Point,
-    Product, Source, Timestamp,
+    Address, Apart, Args, Driver, DriverError, Flag, Geometry, GraphId, HostClock, KernelId, Mark, Operand,
+    Point, Product, Source, StreamHandle, Timestamp,
 };
 use crate::device::Device;
 use std::collections::BTreeMap;
@@ -23,6 +24,7 @@ pub enum Call {
     Clear { at: Address, bytes: usize },
     Load { source: String },
     Launch { kernel: String, geometry: Geometry, args: Args },
+    Border(Border),
     Product(Product),
     Stamp(Timestamp),
     BeginRecording { lanes: usize },
@@ -30,6 +32,15 @@ pub enum Call {
     Point(Point),
     EndRecording(GraphId),
     Replay(GraphId),
+    Forget(GraphId),
+    SelectStream(Option<StreamHandle>),
+    BeginAlone,
+    EndAlone,
+    BeginLanes { lanes: usize },
+    EndLanes,
+    Fetch { from: Address },
+    SetMark(Mark),
+    AwaitMark(Mark),
     Synchronize,
 }
 
@@ -47,6 +58,8 @@ pub struct Recorder {
     /// Points of it.
     points: usize,
     graphs: Vec<Vec<Call>>,
+    marks: usize,
+    flags: Vec<u32>,
     clock: HostClock,
 }
 
@@ -70,6 +83,8 @@ impl Recorder {
             lanes: 0,
             points: 0,
             graphs: Vec::new(),
+            marks: 0,
+            flags: Vec::new(),
             clock: HostClock::default(),
         };
         (recorder, calls)
@@ -139,7 +154,12 @@ impl Recorder {
                 Ok(())
             }
             Call::Stamp(at) => self.clock.stamp(at),
+            Call::Forget(graph) => Err(wrong("replay", format!("{} was forgotten", graph.0))),
             Call::Launch { ref args, .. } => self.check_args(args),
+            Call::Border(ref border) => {
+                let mut ranges = border.ranges().into_iter();
+                ranges.try_for_each(|(at, bytes)| self.place("launch", at, bytes as usize).map(|_| ()))
+            }
             Call::Product(ref product) => {
                 let Product { m, n, k, .. } = *product;
                 for (operand, rows, columns) in [(product.a, m, k), (product.b, k, n), (product.c, m, n)] {
@@ -252,6 +272,13 @@ impl Driver for Recorder {
         self.command(Call::Launch { kernel: name, geometry: *geometry, args: *args })
     }
 
+    fn launch_border(&mut self, kernel: KernelId, _: &Geometry, border: &Border) -> Result<(), DriverError> {
+        if kernel.0 >= self.kernels.len() {
+            return Err(wrong("launch", format!("no kernel {} was loaded", kernel.0)));
+        }
+        self.command(Call::Border(border.clone()))
+    }
+
     fn product(&mut self, product: &Product) -> Result<(), DriverError> {
         self.command(Call::Product(*product))
     }
@@ -277,8 +304,7 @@ impl Driver for Recorder {
     }
 
     fn select_lane(&mut self, lane: usize, after: &[Point]) -> Result<(), DriverError> {
-        if self.recording.is_none() || lane >= self.lanes || after.iter().any(|point| point.0 >= self.points)
-        {
+        if lane >= self.lanes || after.iter().any(|point| point.0 >= self.points) {
             return Err(wrong("select_lane", format!("lane {lane} behind {after:?}")));
         }
         self.note(Call::SelectLane { lane, after: after.to_vec() });
@@ -286,8 +312,8 @@ impl Driver for Recorder {
     }
 
     fn point(&mut self) -> Result<Point, DriverError> {
-        if self.recording.is_none() {
-            return Err(wrong("point", "nothing is being recorded".into()));
+        if self.recording.is_none() && self.lanes == 0 {
+            return Err(wrong("point", "there are no lanes".into()));
         }
         let point = Point(self.points);
         self.points += 1;
@@ -298,6 +324,7 @@ impl Driver for Recorder {
     fn end_recording(&mut self) -> Result<GraphId, DriverError> {
         let recorded = self.recording.take();
         let recorded = recorded.ok_or_else(|| wrong("end_recording", "nothing is being recorded".into()))?;
+        self.lanes = 0;
         self.graphs.push(recorded);
         let graph = GraphId(self.graphs.len() - 1);
         self.calls().push(Call::EndRecording(graph));
@@ -310,6 +337,87 @@ impl Driver for Recorder {
         let commands =
             commands.ok_or_else(|| wrong("replay", format!("nothing was recorded as {}", graph.0)))?;
         commands.iter().try_for_each(|call| self.run(call))
+    }
+
+    fn forget(&mut self, graph: GraphId) -> Result<(), DriverError> {
+        self.note_unrecorded("forget", Call::Forget(graph))?;
+        // Whoever replays it later is told of it.
+        let known = self.graphs.get_mut(graph.0);
+        *known.ok_or_else(|| wrong("forget", format!("nothing was recorded as {}", graph.0)))? =
+            vec![Call::Forget(graph)];
+        Ok(())
+    }
+
+    fn product_bytes(&self) -> usize {
+        256
+    }
+
+    fn select_stream(&mut self, stream: Option<(StreamHandle, Address)>) -> Result<(), DriverError> {
+        if let Some((_, products)) = stream {
+            self.place("select_stream", products, 256)?;
+        }
+        self.note_unrecorded("select_stream", Call::SelectStream(stream.map(|(stream, _)| stream)))
+    }
+
+    fn is_captured(&self, _: StreamHandle) -> Result<bool, DriverError> {
+        Ok(false)
+    }
+
+    fn begin_alone(&mut self) -> Result<(), DriverError> {
+        self.note_unrecorded("begin_alone", Call::BeginAlone)
+    }
+
+    fn end_alone(&mut self) -> Result<(), DriverError> {
+        self.note_unrecorded("end_alone", Call::EndAlone)
+    }
+
+    fn begin_lanes(&mut self, lanes: usize) -> Result<(), DriverError> {
+        self.note_unrecorded("begin_lanes", Call::BeginLanes { lanes })?;
+        (self.lanes, self.points) = (lanes, 0);
+        Ok(())
+    }
+
+    fn end_lanes(&mut self) -> Result<(), DriverError> {
+        self.lanes = 0;
+        self.note_unrecorded("end_lanes", Call::EndLanes)
+    }
+
+    fn flag(&mut self) -> Result<Flag, DriverError> {
+        self.flags.push(0);
+        Ok(Flag(self.flags.len() - 1))
+    }
+
+    fn fetch(&mut self, from: Address, flag: Flag) -> Result<(), DriverError> {
+        self.note_unrecorded("fetch", Call::Fetch { from })?;
+        let mut word = [0; 4];
+        word.copy_from_slice(self.bytes("fetch", from, 4)?);
+        self.flags[flag.0] = u32::from_ne_bytes(word);
+        Ok(())
+    }
+
+    fn look(&self, flag: Flag) -> u32 {
+        self.flags[flag.0]
+    }
+
+    fn lower(&mut self, flag: Flag) {
+        self.flags[flag.0] = 0;
+    }
+
+    fn permit_capture(&mut self, _: bool) -> Result<(), DriverError> {
+        Ok(())
+    }
+
+    fn mark(&mut self) -> Result<Mark, DriverError> {
+        self.marks += 1;
+        Ok(Mark(self.marks - 1))
+    }
+
+    fn set_mark(&mut self, mark: Mark) -> Result<(), DriverError> {
+        self.note_unrecorded("set_mark", Call::SetMark(mark))
+    }
+
+    fn await_mark(&mut self, mark: Mark) -> Result<(), DriverError> {
+        self.note_unrecorded("await_mark", Call::AwaitMark(mark))
     }
 
     fn synchronize(&self) -> Result<(), DriverError> {

@@ -5,34 +5,48 @@
 //! giving back of memory. So recordings and these take turns. A turn is taken for a call of the driver or one recording, in
 //! which no other is waited for.
 
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, LazyLock, Mutex, MutexGuard, PoisonError};
 
-static TAKEN: Mutex<bool> = Mutex::new(false);
-static GIVEN_BACK: Condvar = Condvar::new();
+/// Turns at something.
+#[derive(Debug, Default)]
+pub(super) struct Turns {
+    taken: Mutex<bool>,
+    given_back: Condvar,
+}
+
+/// Those of recordings, and of what they must not see.
+static RECORDINGS: LazyLock<Arc<Turns>> = LazyLock::new(Arc::default);
 
 /// A turn, until it is dropped.
 #[derive(Debug)]
-pub(super) struct Turn(());
+pub(super) struct Turn(Arc<Turns>);
+
+impl Turns {
+    /// Waits for those who have one.
+    pub fn take(self: &Arc<Turns>) -> Turn {
+        let taken = self.given_back.wait_while(self.taken(), |taken| *taken);
+        *taken.unwrap_or_else(PoisonError::into_inner) = true;
+        Turn(Arc::clone(self))
+    }
+
+    /// Nobody panics who holds it.
+    fn taken(&self) -> MutexGuard<'_, bool> {
+        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
 
 impl Turn {
-    /// Waits for those who have one.
+    /// One at recordings.
     pub fn take() -> Turn {
-        let taken = GIVEN_BACK.wait_while(taken(), |taken| *taken);
-        *taken.unwrap_or_else(PoisonError::into_inner) = true;
-        Turn(())
+        RECORDINGS.take()
     }
 }
 
 impl Drop for Turn {
     fn drop(&mut self) {
-        *taken() = false;
-        GIVEN_BACK.notify_one();
+        *self.0.taken() = false;
+        self.0.given_back.notify_one();
     }
-}
-
-/// Nobody panics who holds it.
-fn taken() -> MutexGuard<'static, bool> {
-    TAKEN.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

@@ -2,14 +2,14 @@
 
 use super::moves::moves;
 use crate::device::Device;
-use crate::driver::{Address, Args, Driver};
-use crate::program::{BufferPlace, Program, Region};
+use crate::driver::{Address, Args, Driver, DriverError};
+use crate::program::Program;
 use crate::stages::update::UPDATE_NUMBERS;
 use rnnc_plan::{ExecutionConfig, ExecutorError, ParameterArray, Plan, ResetTracker};
 use std::ops::Range;
 
 /// Bytes of a number.
-pub(super) const NUMBER: u64 = 4;
+pub(crate) const NUMBER: u64 = 4;
 
 /// Numbers of 8 bytes before the tracker's steps since reset: `run` of the prelude.
 const RUN: usize = 16;
@@ -20,24 +20,21 @@ const RUN_UPDATE: u64 = 2;
 const _: () = assert!(RUN_UPDATE as usize + UPDATE_NUMBERS <= RUN);
 
 /// Where everything is.
-pub(super) struct Memory {
+#[derive(Clone, Copy)]
+pub(crate) struct Memory {
     pub values: Address,
-    weights: Address,
-    gradients: Address,
+    pub weights: Address,
+    pub gradients: Address,
     /// The optimizer's, one after another.
     slots: Address,
     /// Bytes of each.
     slot_bytes: u64,
     pub scratch: Address,
-    /// Of each lane, its part of the scratch region.
-    lanes: Vec<Address>,
     /// The numbers of a run, steps since reset, frames ahead: written as one.
     pub tracker: Address,
     pub counters: Address,
     /// Of inputs that wait for the next forward call; 0 until the first.
     pub waiting: Address,
-    /// Of each buffer.
-    pub buffers: Vec<BufferPlace>,
     /// Rows of a window.
     rows: u64,
 }
@@ -81,33 +78,28 @@ impl Sizes {
 }
 
 impl Memory {
-    /// Takes all of it, as zeros.
+    /// Takes all of it, as zeros. A slot has so many numbers.
     pub fn allocate(
         driver: &mut dyn Driver,
-        plan: &Plan,
-        config: ExecutionConfig,
-        program: &Program,
-    ) -> Result<Memory, ExecutorError> {
-        let sizes = Sizes::of(plan, config, program);
-        check_fits(plan, sizes.bytes(), driver.device())?;
+        sizes: Sizes,
+        slot: usize,
+        rows: usize,
+    ) -> Result<Memory, DriverError> {
         let mut take = |numbers: usize| match numbers {
             0 => Ok(0),
             _ => driver.allocate(numbers * NUMBER as usize),
         };
-        let scratch = take(sizes.scratch)?;
         Ok(Memory {
+            scratch: take(sizes.scratch)?,
             values: take(sizes.values)?,
             weights: take(sizes.weights)?,
             gradients: take(sizes.gradients)?,
             slots: take(sizes.slots)?,
-            slot_bytes: plan.weights.len() as u64 * NUMBER,
-            scratch,
-            lanes: program.lanes.iter().map(|&first| scratch + first as u64 * NUMBER).collect(),
+            slot_bytes: slot as u64 * NUMBER,
             tracker: take(sizes.tracker)?,
             counters: take(sizes.counters)?,
             waiting: 0,
-            buffers: program.buffers.clone(),
-            rows: (config.window * config.streams) as u64,
+            rows: rows as u64,
         })
     }
 
@@ -116,22 +108,6 @@ impl Memory {
         let Memory { values, weights, gradients, slots, scratch, tracker, counters, waiting, .. } = *self;
         let all = [values, weights, gradients, slots, scratch, tracker, counters, waiting];
         all.into_iter().filter(|&address| address != 0).for_each(|address| driver.free(address));
-    }
-
-    /// A lane's part of the scratch region.
-    fn lane(&self, lane: usize) -> Address {
-        self.lanes.get(lane).copied().unwrap_or(self.scratch)
-    }
-
-    /// Where a region begins, for the commands of a lane.
-    pub fn region(&self, region: Region, lane: usize) -> Address {
-        match region {
-            Region::Values => self.values,
-            Region::Weights => self.weights,
-            Region::Gradients => self.gradients,
-            Region::Scratch => self.lane(lane),
-            Region::Counters => self.counters,
-        }
     }
 
     pub fn part(&self, part: ParameterArray) -> Address {
@@ -147,17 +123,26 @@ impl Memory {
         self.tracker + RUN_UPDATE * 8
     }
 
-    /// What a lane's kernels are given that run some frames of a pass, which begins at frame `begin`.
-    pub fn args(&self, lane: usize, frames: &Range<usize>, begin: usize) -> Args {
-        let since_reset = self.tracker + RUN as u64 * 8;
+    /// Steps since reset, `[window, streams]`.
+    pub fn since_reset(&self) -> Address {
+        self.tracker + RUN as u64 * 8
+    }
+
+    /// Frames ahead, `[window, streams]`.
+    pub fn ahead(&self) -> Address {
+        self.since_reset() + self.rows * NUMBER
+    }
+
+    /// What kernels are given that run some frames of a pass, which begins at frame `begin`, with their lane's scratch.
+    pub fn args(&self, scratch: Address, frames: &Range<usize>, begin: usize) -> Args {
         Args {
             values: self.values,
             weights: self.weights,
             gradients: self.gradients,
             slots: self.slots,
-            scratch: self.lane(lane),
-            since_reset,
-            ahead: since_reset + self.rows * NUMBER,
+            scratch,
+            since_reset: self.since_reset(),
+            ahead: self.ahead(),
             run: self.tracker,
             counters: self.counters,
             // Windows that fit into memory have less frames.
@@ -188,7 +173,7 @@ pub(super) fn update_tracker_image(image: &mut [u32], tracker: &ResetTracker) {
 }
 
 /// Refuses what would not fit into the device's memory.
-pub(super) fn check_fits(plan: &Plan, bytes: u128, device: &Device) -> Result<(), ExecutorError> {
+pub(crate) fn check_fits(plan: &Plan, bytes: u128, device: &Device) -> Result<(), ExecutorError> {
     let available = device.memory_bytes;
     if bytes <= available {
         return Ok(());

@@ -1,10 +1,12 @@
-//! Running a program's commands: resolved for a number of frames, recorded once, replayed from then on.
+//! Running a program's commands: recorded once for a number of frames, replayed from then on.
 
+use super::loaded::{Jobs, Loaded};
 use super::memory::{Memory, NUMBER};
 use super::moves::Move;
+use super::state_gradients::StateGradients;
 use super::timing::{Marks, Span, Timed, Times, Timing};
-use crate::driver::{Driver, DriverError, Geometry, GraphId, KernelId, Operand, Point, Product, Timestamp};
-use crate::program::{BufferPlace, Command, Job, MatrixPlace, Program, RowsProduct, Work};
+use crate::driver::{Driver, DriverError, GraphId, Timestamp};
+use crate::program::{BufferPlace, Program};
 use rnnc_plan::{ExecutionConfig, ExecutorError};
 use std::cell::Cell;
 use std::collections::HashMap;
@@ -16,6 +18,8 @@ pub(super) enum Recording {
     Move(usize),
     Forward(usize),
     Backward(usize),
+    /// The gradients of the state before so many frames.
+    Before(usize),
     Update,
 }
 
@@ -24,18 +28,24 @@ struct Recorded {
     graph: GraphId,
     /// What is timed of it.
     spans: Vec<Span>,
+    /// When it was last replayed, as a count of replays.
+    used: u64,
 }
+
+/// The most recordings that are kept: of windows of some more lengths than callers usually have.
+const MOST_RECORDINGS: usize = 64;
 
 /// A driver with a program loaded.
 pub(super) struct Runner {
     pub driver: Box<dyn Driver>,
     pub memory: Memory,
-    program: Program,
-    /// Of each source.
-    kernels: Vec<Vec<KernelId>>,
+    pub loaded: Loaded,
+    /// What makes the gradients of the state, if the plan has them.
+    pub before: Option<StateGradients>,
     moves: Vec<Move>,
     config: ExecutionConfig,
     recorded: HashMap<Recording, Recorded>,
+    replays: u64,
     timing: Timing,
     /// What was replayed since timing last began.
     timed: Vec<Recording>,
@@ -43,6 +53,8 @@ pub(super) struct Runner {
     span: Option<(Timestamp, Timestamp)>,
     /// Whether nothing ran since the fault flag was last looked at.
     checked: Cell<bool>,
+    /// The fault that was found, until a forward call begins anew.
+    fault: Cell<Option<u32>>,
 }
 
 impl Runner {
@@ -54,28 +66,27 @@ impl Runner {
         moves: Vec<Move>,
         config: ExecutionConfig,
     ) -> Result<Runner, DriverError> {
-        let mut kernels = Vec::new();
-        for source in &program.sources {
-            kernels.push(if source.kernels.is_empty() { Vec::new() } else { driver.load(source)? });
-        }
+        let loaded = Loaded::new(&mut *driver, program, config)?;
         Ok(Runner {
             driver,
             memory,
-            program,
-            kernels,
+            loaded,
+            before: None,
             moves,
             config,
             recorded: HashMap::new(),
+            replays: 0,
             timing: Timing::Off,
             timed: Vec::new(),
             span: None,
             checked: Cell::new(true),
+            fault: Cell::new(None),
         })
     }
 
     /// What it runs.
     pub fn program(&self) -> &Program {
-        &self.program
+        &self.loaded.program
     }
 
     /// Runs what the program does there.
@@ -83,24 +94,51 @@ impl Runner {
         if self.is_empty(recording) {
             return Ok(());
         }
+        if let Some(code) = self.fault.get() {
+            match recording {
+                // What is left of the counters would stop the next loop, too.
+                Recording::Move(_) | Recording::Forward(_) => self.clear_fault()?,
+                _ => return Err(self.fault_of(code)),
+            }
+        }
         if !self.recorded.contains_key(&recording) {
+            self.make_room()?;
             let recorded = self.record(recording)?;
             self.recorded.insert(recording, recorded);
         }
-        let Recorded { graph, spans } = &self.recorded[&recording];
-        self.checked.set(false);
-        match (self.timing, &spans[..]) {
-            (Timing::Passes, [whole]) => {
-                self.driver.stamp(whole.from)?;
-                self.driver.replay(*graph)?;
-                self.driver.stamp(whole.to)?;
-            }
-            _ => self.driver.replay(*graph)?,
+        self.replays += 1;
+        if let Some(recorded) = self.recorded.get_mut(&recording) {
+            recorded.used = self.replays;
         }
+        self.checked.set(false);
+        let jobs = match recording {
+            Recording::Forward(_) => Some(Jobs::Forward),
+            Recording::Backward(_) => Some(Jobs::Backward),
+            Recording::Move(_) | Recording::Before(_) | Recording::Update => None,
+        };
+        let alone = jobs.is_some_and(|jobs| self.loaded.fills_the_device(jobs));
+        if alone {
+            self.driver.begin_alone()?;
+        }
+        let replayed = self.replay_recorded(recording);
+        let ended = if alone { self.driver.end_alone() } else { Ok(()) };
+        replayed.and(ended)?;
         if self.timing != Timing::Off {
             self.timed.push(recording);
         }
         Ok(())
+    }
+
+    fn replay_recorded(&mut self, recording: Recording) -> Result<(), DriverError> {
+        let Recorded { graph, spans, .. } = &self.recorded[&recording];
+        match (self.timing, &spans[..]) {
+            (Timing::Passes, [whole]) => {
+                self.driver.stamp(whole.from)?;
+                self.driver.replay(*graph)?;
+                self.driver.stamp(whole.to)
+            }
+            _ => self.driver.replay(*graph),
+        }
     }
 
     fn record(&mut self, recording: Recording) -> Result<Recorded, DriverError> {
@@ -114,19 +152,48 @@ impl Runner {
                 Recording::Move(_) => MOVE,
                 Recording::Forward(_) => "the forward pass",
                 Recording::Backward(_) => "the backward pass",
+                Recording::Before(_) => BEFORE,
                 Recording::Update => "the update",
             };
             let [from, to] = [self.driver.timestamp()?, self.driver.timestamp()?];
             spans.push(Span { what: what.into(), from, to });
         }
-        Ok(Recorded { graph: graph?, spans })
+        Ok(Recorded { graph: graph?, spans, used: 0 })
+    }
+
+    /// Forgets what was not replayed for longest, where there is no room for one more.
+    fn make_room(&mut self) -> Result<(), DriverError> {
+        while self.recorded.len() >= MOST_RECORDINGS {
+            let oldest = self.recorded.iter().min_by_key(|(_, recorded)| recorded.used).map(|(&key, _)| key);
+            let Some(recorded) = oldest.and_then(|oldest| self.recorded.remove(&oldest)) else { break };
+            self.driver.forget(recorded.graph)?;
+        }
+        Ok(())
+    }
+
+    /// Begins to run again after a loop stood still.
+    fn clear_fault(&mut self) -> Result<(), DriverError> {
+        self.driver.clear(self.memory.counters, self.loaded.program.regions.counters * NUMBER as usize)?;
+        self.fault.set(None);
+        Ok(())
+    }
+
+    fn fault_of(&self, code: u32) -> ExecutorError {
+        let component = self.loaded.program.watched.get(code as usize - 1).map_or("a loop", |name| &**name);
+        let what = format!(
+            "{component} stood still: its blocks waited for each other too long. What the call computed, and the \
+             state that it left, are not to be used; set the state, or clear it, and run again"
+        );
+        ExecutorError::Device { executor: NAME, what }
     }
 
     /// From here on, that is timed.
     pub fn set_timing(&mut self, timing: Timing) {
         if timing != self.timing {
-            // What is timed is part of the recordings.
-            self.recorded.clear();
+            // What is timed is part of the recordings. A failure shows when the next is made.
+            for (_, recorded) in self.recorded.drain() {
+                let _ = self.driver.forget(recorded.graph);
+            }
             self.timed.clear();
             self.timing = timing;
         }
@@ -151,7 +218,7 @@ impl Runner {
         for recording in &self.timed {
             let list = match recording {
                 Recording::Move(_) | Recording::Forward(_) => &mut times.forward,
-                Recording::Backward(_) => &mut times.backward,
+                Recording::Backward(_) | Recording::Before(_) => &mut times.backward,
                 Recording::Update => &mut times.update,
             };
             for Span { what, from, to } in self.recorded.get(recording).map_or(&[][..], |r| &r.spans) {
@@ -161,80 +228,61 @@ impl Runner {
         Ok(times)
     }
 
-    /// An error if a loop gave up since the last look.
+    /// An error if a loop gave up since the last forward call began, or before that unnoticed.
     pub fn check_fault(&self) -> Result<(), ExecutorError> {
-        if self.checked.get() || self.program.watched.is_empty() {
+        if let Some(code) = self.fault.get() {
+            return Err(self.fault_of(code));
+        }
+        if self.checked.get() || self.loaded.program.watched.is_empty() {
             return Ok(());
         }
         let mut code = [0u32];
         self.driver.read(self.memory.counters, bytemuck::cast_slice_mut(&mut code))?;
+        self.checked.set(true);
         if code[0] == 0 {
-            self.checked.set(true);
             return Ok(());
         }
-        let component = self.program.watched.get(code[0] as usize - 1).map_or("a loop", |name| &**name);
-        let what = format!("{component} stood still: its blocks waited for each other too long");
-        Err(ExecutorError::Device { executor: NAME, what })
+        self.fault.set(Some(code[0]));
+        Err(self.fault_of(code[0]))
     }
 
     fn is_empty(&self, recording: Recording) -> bool {
         match recording {
             Recording::Move(frames) => self.moves.iter().all(|m| m.kept(frames, self.config) == 0),
-            Recording::Forward(_) => self.program.forward.is_empty(),
-            Recording::Backward(_) => self.program.backward.is_empty(),
-            Recording::Update => self.program.update.is_empty(),
+            Recording::Forward(_) => self.loaded.program.forward.is_empty(),
+            Recording::Backward(_) => self.loaded.program.backward.is_empty(),
+            Recording::Before(_) => self.before.is_none(),
+            Recording::Update => self.loaded.program.update.is_empty(),
         }
     }
 
     /// How many lanes are used: where commands are timed, they run one after the other.
     fn lanes(&self) -> usize {
-        if self.timing == Timing::Commands { 1 } else { self.program.lanes.len().max(1) }
+        if self.timing == Timing::Commands { 1 } else { self.loaded.program.lanes.len().max(1) }
     }
 
     /// Runs it, command by command; where commands are timed, says between which timestamps each ran.
     fn run(&mut self, recording: Recording) -> Result<Vec<Span>, DriverError> {
         let mut marks = Marks::begin(&mut *self.driver, self.timing == Timing::Commands)?;
-        let window = self.config.window;
         let (jobs, frames) = match recording {
             Recording::Move(frames) => {
                 self.run_moves(frames)?;
                 marks.end(&mut *self.driver, || MOVE.into())?;
                 return Ok(marks.spans);
             }
-            Recording::Forward(frames) => (&self.program.forward, frames),
-            Recording::Backward(frames) => (&self.program.backward, frames),
-            Recording::Update => (&self.program.update, window),
-        };
-        let begin = window - frames;
-        let multiprocessors = self.driver.device().multiprocessors;
-        let mut order = Order::of(jobs, self.lanes());
-        for (number, job) in jobs.iter().enumerate() {
-            order.begin(&mut *self.driver, job)?;
-            let frames = job.frames.of_pass(begin, window);
-            let rows = frames.len() * self.config.streams;
-            let args = self.memory.args(job.lane, &frames, begin);
-            // A chunk that a short pass does not have is left out.
-            for command in job.commands.iter().filter(|_| !frames.is_empty()) {
-                match command {
-                    Command::Kernel(launch) => {
-                        if let Some(geometry) = geometry(launch.work, rows, multiprocessors) {
-                            let kernel = self.kernels[launch.source][launch.kernel];
-                            self.driver.launch(kernel, &geometry, &args)?;
-                        }
-                    }
-                    Command::Product(product) => {
-                        self.driver.product(&resolve(product, &self.memory, job.lane, frames.start, rows))?
-                    }
-                    Command::Clear { len: 0, .. } => {}
-                    &Command::Clear { region, offset, len } => {
-                        let at = self.memory.region(region, job.lane) + offset as u64 * NUMBER;
-                        self.driver.clear(at, len * NUMBER as usize)?;
-                    }
+            Recording::Before(frames) => {
+                if let Some(before) = &self.before {
+                    before.run(&mut *self.driver, &self.loaded, &self.memory, frames)?;
                 }
-                marks.end(&mut *self.driver, || words(job, command, rows))?;
+                marks.end(&mut *self.driver, || BEFORE.into())?;
+                return Ok(marks.spans);
             }
-            order.end(&mut *self.driver, number)?;
-        }
+            Recording::Forward(frames) => (Jobs::Forward, frames),
+            Recording::Backward(frames) => (Jobs::Backward, frames),
+            Recording::Update => (Jobs::Update, self.config.window),
+        };
+        let lanes = self.lanes() > 1;
+        self.loaded.run(&mut *self.driver, &self.memory, jobs, frames, lanes, &mut marks)?;
         Ok(marks.spans)
     }
 
@@ -265,116 +313,18 @@ impl Drop for Runner {
     fn drop(&mut self) {
         // Nothing may run any more in memory that is given back. If it failed, there is no one to tell.
         let _ = self.driver.synchronize();
+        if let Some(before) = &self.before {
+            before.free(&mut *self.driver);
+        }
         self.memory.free(&mut *self.driver);
     }
 }
 
-/// Tells a driver of lanes, and of what waits for what.
-struct Order {
-    /// Whether there are any.
-    lanes: bool,
-    /// Of each job, whether others wait for it, and the point that they wait for.
-    awaited: Vec<(bool, Option<Point>)>,
-    lane: usize,
-}
-
-impl Order {
-    fn of(jobs: &[Job], lanes: usize) -> Order {
-        let mut awaited = vec![(false, None); jobs.len()];
-        jobs.iter().flat_map(|job| &job.after).for_each(|&earlier| awaited[earlier].0 = true);
-        Order { lanes: lanes > 1, awaited, lane: 0 }
-    }
-
-    fn begin(&mut self, driver: &mut dyn Driver, job: &Job) -> Result<(), DriverError> {
-        if !self.lanes || (job.lane == self.lane && job.after.is_empty()) {
-            return Ok(());
-        }
-        self.lane = job.lane;
-        let after: Vec<Point> = job.after.iter().filter_map(|&earlier| self.awaited[earlier].1).collect();
-        driver.select_lane(job.lane, &after)
-    }
-
-    fn end(&mut self, driver: &mut dyn Driver, number: usize) -> Result<(), DriverError> {
-        if self.lanes && self.awaited[number].0 {
-            self.awaited[number].1 = Some(driver.point()?);
-        }
-        Ok(())
-    }
-}
-
 /// What the executor is called.
-pub(super) const NAME: &str = "cuda";
+pub(crate) const NAME: &str = "cuda";
 
 /// What moves are called.
 const MOVE: &str = "older frames, moved on";
 
-/// What a command does, and in which stage, over so many rows.
-fn words(job: &Job, command: &Command, rows: usize) -> String {
-    let what = match command {
-        Command::Kernel(launch) => launch.what.clone(),
-        Command::Product(product) => {
-            let [m, k] = [product.m, product.k].map(|size| size.unwrap_or(rows));
-            format!("product of {m} x {k} and {k} x {} numbers", product.n)
-        }
-        Command::Clear { len, .. } => format!("{len} zeros"),
-    };
-    // Explanations count stages from 1.
-    job.stage.map_or(what.clone(), |stage| format!("stage {}: {what}", stage + 1))
-}
-
-/// The blocks and threads of a kernel over so many rows; `None` if there is nothing to do.
-fn geometry(work: Work, rows: usize, multiprocessors: usize) -> Option<Geometry> {
-    const THREADS: usize = 256;
-    let plain = |blocks: usize, threads, shared_bytes| {
-        (blocks > 0).then_some(Geometry { blocks, threads, shared_bytes, cluster: 1, cooperative: false })
-    };
-    match work {
-        Work::Elements { per_row, fixed } => {
-            let blocks = (per_row * rows + fixed).div_ceil(THREADS);
-            plain(blocks.min(multiprocessors * 8), THREADS, 0)
-        }
-        Work::Items { per_row, fixed, threads, shared_bytes } => {
-            plain((per_row * rows + fixed).min(multiprocessors * 16), threads, shared_bytes)
-        }
-        Work::Grid(geometry) => Some(geometry),
-    }
-}
-
-/// A product for a pass that begins at frame `first` and has so many rows.
-fn resolve(product: &RowsProduct, memory: &Memory, lane: usize, first: usize, rows: usize) -> Product {
-    let operand = |place: MatrixPlace| Operand {
-        address: memory.region(place.region, lane) + (place.offset + first * place.per_frame) as u64 * NUMBER,
-        row: place.row,
-        transposed: place.transposed,
-    };
-    Product {
-        m: product.m.unwrap_or(rows),
-        n: product.n,
-        k: product.k.unwrap_or(rows),
-        a: operand(product.a),
-        b: operand(product.b),
-        c: operand(product.c),
-        accumulate: product.accumulate,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn kernels_have_a_thread_for_each_element_until_the_device_is_full() {
-        let blocks = |per_row, fixed, rows| {
-            geometry(Work::Elements { per_row, fixed }, rows, 4).map(|g| (g.blocks, g.threads))
-        };
-        assert_eq!(blocks(0, 0, 10), None);
-        assert_eq!(blocks(1, 0, 1), Some((1, 256)));
-        assert_eq!(blocks(64, 1, 8), Some((3, 256)));
-        assert_eq!(blocks(1000, 0, 1000), Some((32, 256)));
-        let items = Work::Items { per_row: 1, fixed: 0, threads: 32, shared_bytes: 8 };
-        assert_eq!(
-            geometry(items, 1000, 4).map(|g| (g.blocks, g.threads, g.shared_bytes)),
-            Some((64, 32, 8))
-        );
-    }
-}
+/// What the state's gradients are called.
+const BEFORE: &str = "the gradients of the state";

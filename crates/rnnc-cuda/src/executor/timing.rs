@@ -45,14 +45,14 @@ impl Times {
 
 /// Between two timestamps.
 #[derive(Clone, Debug)]
-pub(super) struct Span {
+pub(crate) struct Span {
     pub what: String,
     pub from: Timestamp,
     pub to: Timestamp,
 }
 
 /// Marks the ends of commands, where that is asked for.
-pub(super) struct Marks {
+pub(crate) struct Marks {
     last: Option<Timestamp>,
     pub spans: Vec<Span>,
 }

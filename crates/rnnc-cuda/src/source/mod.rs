@@ -3,6 +3,7 @@
 //! | file | what |
 //! | --- | --- |
 //! | `types.cuh`, `device.cuh`, `numbers.cuh`, `functions.cuh` | the prelude of every source |
+//! | `borders.cuh` | copies between arrays of any strides, and the clock of resets: the same for all programs |
 //! | `formula.rs` | the activations, of `rnnc_graph`'s rules |
 //! | `loops.cuh`, `tiles.cuh` | what loop kernels share: waiting and sums; products by tensor cores |
 //! | `program.rs` | elementwise programs of any kind as straight-line code |

@@ -4,6 +4,7 @@
 
 #define KERNEL(name) extern "C" void name(const Args a)
 #define LOOP_KERNEL(name, threads) extern "C" void name(const Args a)
+#define BORDER_KERNEL(Type, name) extern "C" void name(const Type a)
 #define DEVICE static inline
 #define UNROLL
 #define ROLLED

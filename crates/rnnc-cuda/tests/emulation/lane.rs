@@ -252,8 +252,8 @@ pub extern "C" fn begin() {
     let lane = (top - size_of::<Lane>()) as *mut Lane;
     // SAFETY: the scheduler put the record there.
     unsafe {
-        let (kernel, args) = (launch(lane).kernel, launch(lane).args);
-        kernel(args);
+        let (kernel, given) = (launch(lane).kernel, launch(lane).given.clone());
+        given.call(kernel);
         launch(lane).ended((*lane).id as usize);
         loop {
             suspend(lane);

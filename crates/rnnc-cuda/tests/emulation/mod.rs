@@ -35,11 +35,12 @@ use libloading::Library;
 use memory::Memory;
 use recording::Recording;
 use rnnc_cuda::device::{Device, Rates};
+use rnnc_cuda::driver::borders::Border;
 use rnnc_cuda::driver::{
-    Address, Apart, Args, Driver, DriverError, Geometry, GraphId, HostClock, KernelId, Operand, Point,
-    Product, Source, Timestamp,
+    Address, Apart, Args, Driver, DriverError, Flag, Geometry, GraphId, HostClock, KernelId, Mark, Operand,
+    Point, Product, Source, StreamHandle, Timestamp,
 };
-use scheduler::{Context, Kernel, Machine, Random, Switch};
+use scheduler::{Context, Given, Kernel, Machine, Random, Switch};
 use stacks::Stacks;
 
 /// The driver.
@@ -57,6 +58,7 @@ pub struct Emulated {
     graphs: Vec<Recording>,
     recording: Option<Recording>,
     clock: HostClock,
+    flags: Vec<u32>,
     /// A mistake in a call that returns nothing.
     mistake: Option<String>,
     alter: Option<Alter>,
@@ -78,11 +80,11 @@ struct Loaded {
     kernel: Option<Kernel>,
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 enum Recorded {
     Copy { from: Address, to: Address, bytes: usize },
     Clear { at: Address, bytes: usize },
-    Launch { kernel: KernelId, geometry: Geometry, args: Args },
+    Launch { kernel: KernelId, geometry: Geometry, given: Given },
     Product(Product),
     Stamp(Timestamp),
 }
@@ -158,6 +160,7 @@ impl Emulated {
             graphs: Vec::new(),
             recording: None,
             clock: HostClock::default(),
+            flags: Vec::new(),
             mistake: None,
             alter: None,
             forget: None,
@@ -219,7 +222,7 @@ impl Emulated {
                 Ok(())
             }
             Recorded::Stamp(at) => self.clock.stamp(at),
-            Recorded::Launch { kernel, geometry, args } => self.run_kernel(kernel, geometry, args),
+            Recorded::Launch { kernel, geometry, given } => self.run_kernel(kernel, geometry, given),
             Recorded::Product(product) => {
                 self.run_product(&product).map_err(|what| failed("product", format!("{product:?}: {what}")))
             }
@@ -240,7 +243,7 @@ impl Emulated {
         Ok(())
     }
 
-    fn run_kernel(&mut self, id: KernelId, geometry: Geometry, args: Args) -> Result<(), DriverError> {
+    fn run_kernel(&mut self, id: KernelId, geometry: Geometry, given: Given) -> Result<(), DriverError> {
         self.compile_pending()?;
         let resident = self.fitting(id, &geometry)?;
         let loaded = &self.kernels[id.0];
@@ -261,7 +264,7 @@ impl Emulated {
             resident,
             seed: self.random.next(),
         };
-        let outcome = scheduler::run(kernel, args, geometry, machine);
+        let outcome = scheduler::run(kernel, given, geometry, machine);
         let outcome = outcome.and_then(|()| self.memory.damage().map_or(Ok(()), Err));
         outcome.map_err(|what| {
             let lines = lines_of(&what, &loaded.text);
@@ -390,11 +393,12 @@ impl Driver for Emulated {
             source.text = text;
         }
         let text: std::sync::Arc<str> = source.text.as_str().into();
+        // Those of another program may have the same names: they are compiled apart.
+        if self.kernels.iter().any(|known| known.kernel.is_none() && source.kernels.contains(&known.name)) {
+            self.compile_pending()?;
+        }
         let first = self.kernels.len();
         for name in &source.kernels {
-            if self.kernels[..].iter().any(|known| known.name == *name && known.kernel.is_none()) {
-                return Err(failed("load", format!("kernel `{name}` is there twice")));
-            }
             self.kernels.push(Loaded { name: name.clone(), text: text.clone(), kernel: None });
         }
         self.pending.push(source);
@@ -406,7 +410,20 @@ impl Driver for Emulated {
     }
 
     fn launch(&mut self, kernel: KernelId, geometry: &Geometry, args: &Args) -> Result<(), DriverError> {
-        self.do_or_record(Recorded::Launch { kernel, geometry: *geometry, args: *args })
+        self.do_or_record(Recorded::Launch { kernel, geometry: *geometry, given: Given::Args(*args) })
+    }
+
+    fn launch_border(
+        &mut self,
+        kernel: KernelId,
+        geometry: &Geometry,
+        border: &Border,
+    ) -> Result<(), DriverError> {
+        for (at, bytes) in border.ranges() {
+            self.memory.bytes(at, bytes as usize).map_err(|what| failed("launch", what))?;
+        }
+        let given = Given::Border(border.clone());
+        self.do_or_record(Recorded::Launch { kernel, geometry: *geometry, given })
     }
 
     fn product(&mut self, product: &Product) -> Result<(), DriverError> {
@@ -457,6 +474,86 @@ impl Driver for Emulated {
             self.run(command)?;
         }
         Ok(())
+    }
+
+    fn forget(&mut self, graph: GraphId) -> Result<(), DriverError> {
+        self.not_recording("forget")?;
+        self.graphs[graph.0] = Recording::default();
+        Ok(())
+    }
+
+    fn product_bytes(&self) -> usize {
+        256
+    }
+
+    fn select_stream(&mut self, stream: Option<(StreamHandle, Address)>) -> Result<(), DriverError> {
+        self.not_recording("select_stream")?;
+        if let Some((_, products)) = stream {
+            self.memory.bytes(products, 256).map_err(|what| failed("select_stream", what))?;
+        }
+        Ok(())
+    }
+
+    fn is_captured(&self, _: StreamHandle) -> Result<bool, DriverError> {
+        Ok(false)
+    }
+
+    // Each command has run before the next is told.
+    fn begin_alone(&mut self) -> Result<(), DriverError> {
+        self.not_recording("begin_alone")
+    }
+
+    fn end_alone(&mut self) -> Result<(), DriverError> {
+        self.not_recording("end_alone")
+    }
+
+    // Commands of lanes run when all are told, in an order that lanes allow.
+    fn begin_lanes(&mut self, lanes: usize) -> Result<(), DriverError> {
+        self.begin_recording(lanes)
+    }
+
+    fn end_lanes(&mut self) -> Result<(), DriverError> {
+        let graph = self.end_recording()?;
+        self.replay(graph)?;
+        self.graphs.pop();
+        Ok(())
+    }
+
+    fn flag(&mut self) -> Result<Flag, DriverError> {
+        self.flags.push(0);
+        Ok(Flag(self.flags.len() - 1))
+    }
+
+    fn fetch(&mut self, from: Address, flag: Flag) -> Result<(), DriverError> {
+        let mut word = [0; 4];
+        self.read(from, &mut word)?;
+        self.flags[flag.0] = u32::from_ne_bytes(word);
+        Ok(())
+    }
+
+    fn look(&self, flag: Flag) -> u32 {
+        self.flags[flag.0]
+    }
+
+    fn lower(&mut self, flag: Flag) {
+        self.flags[flag.0] = 0;
+    }
+
+    fn permit_capture(&mut self, _: bool) -> Result<(), DriverError> {
+        Ok(())
+    }
+
+    // Each command has run before the next is told.
+    fn mark(&mut self) -> Result<Mark, DriverError> {
+        Ok(Mark(0))
+    }
+
+    fn set_mark(&mut self, _: Mark) -> Result<(), DriverError> {
+        self.not_recording("set_mark")
+    }
+
+    fn await_mark(&mut self, _: Mark) -> Result<(), DriverError> {
+        self.not_recording("await_mark")
     }
 
     fn synchronize(&self) -> Result<(), DriverError> {

@@ -58,7 +58,7 @@ impl Recording {
         let mut order = Vec::new();
         while !ready.is_empty() {
             let place = ready.swap_remove(random.below(ready.len()));
-            order.push(self.entries[place].command);
+            order.push(self.entries[place].command.clone());
             for &other in &before[place] {
                 left[other] -= 1;
                 if left[other] == 0 {

@@ -8,12 +8,50 @@ use super::lane::{Combine, Host, Lane};
 use super::memory::Memory;
 use super::stacks::{STACK_BYTES, Stacks};
 use super::stores::{Seer, Stores};
+use rnnc_cuda::driver::borders::{Border, Clock, ClockBefore, Moves, StartGradient};
 use rnnc_cuda::driver::{Args, Geometry};
 use std::ffi::c_void;
 use std::ops::Range;
 
 /// A kernel.
 pub type Kernel = unsafe extern "C" fn(Args);
+
+/// What a kernel is given.
+#[derive(Clone)]
+pub enum Given {
+    Args(Args),
+    Border(Border),
+}
+
+impl Given {
+    /// Calls a kernel.
+    ///
+    /// # Safety
+    /// It takes that, by value.
+    pub unsafe fn call(self, kernel: Kernel) {
+        // SAFETY: as the caller says; all of them take one structure and return nothing.
+        unsafe {
+            match self {
+                Given::Args(args) => kernel(args),
+                Given::Border(Border::Moves(moves)) => {
+                    // Threads do not give back what they own: they end where they stand.
+                    let own = *moves;
+                    drop(moves);
+                    std::mem::transmute::<Kernel, unsafe extern "C" fn(Moves)>(kernel)(own);
+                }
+                Given::Border(Border::Clock(clock)) => {
+                    std::mem::transmute::<Kernel, unsafe extern "C" fn(Clock)>(kernel)(clock)
+                }
+                Given::Border(Border::StartGradient(gradient)) => {
+                    std::mem::transmute::<Kernel, unsafe extern "C" fn(StartGradient)>(kernel)(gradient)
+                }
+                Given::Border(Border::ClockBefore(clock)) => {
+                    std::mem::transmute::<Kernel, unsafe extern "C" fn(ClockBefore)>(kernel)(clock)
+                }
+            }
+        }
+    }
+}
 /// Leaves a stack for another: `rnnc_switch` of context.cpp.
 pub type Switch = unsafe extern "C" fn(*mut *mut c_void, *mut c_void);
 /// Prepares a stack: `rnnc_context` of context.cpp.
@@ -106,7 +144,7 @@ enum Favourite {
 /// A launch that runs.
 pub struct Launch {
     pub kernel: Kernel,
-    pub args: Args,
+    pub given: Given,
     pub switch: Switch,
     /// The context of the scheduler, while a thread runs.
     pub scheduler: *mut c_void,
@@ -146,7 +184,7 @@ pub struct Machine<'a> {
 }
 
 /// Runs a kernel to its end.
-pub fn run(kernel: Kernel, args: Args, geometry: Geometry, machine: Machine<'_>) -> Result<(), String> {
+pub fn run(kernel: Kernel, given: Given, geometry: Geometry, machine: Machine<'_>) -> Result<(), String> {
     let Machine { switch, context, memory, stacks, resident, seed } = machine;
     let size = geometry.cluster;
     let groups = geometry.blocks / size;
@@ -164,7 +202,7 @@ pub fn run(kernel: Kernel, args: Args, geometry: Geometry, machine: Machine<'_>)
     let mut shared = vec![0u128; blocks * geometry.shared_bytes.div_ceil(16)];
     let mut launch = Launch {
         kernel,
-        args,
+        given,
         switch,
         scheduler: std::ptr::null_mut(),
         fibers: (0..blocks * threads).map(|_| fiber()).collect(),

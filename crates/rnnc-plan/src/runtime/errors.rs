@@ -141,7 +141,7 @@ impl ExecutorError {
 
     /// Of executors that compute no gradients of the state.
     pub fn no_state_gradients(executor: &'static str) -> ExecutorError {
-        let what = "gradients of the state; the cpu and the reference executor can".into();
+        let what = "gradients of the state; the cpu, the cuda and the reference executor can".into();
         ExecutorError::Unsupported { executor, what }
     }
 

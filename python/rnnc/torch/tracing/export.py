@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import threading
+import traceback
 import warnings
 from typing import Any, Iterator
 
 import torch
 
-from .errors import TraceError, exception_frame, refusal
+from .errors import HERE, TORCH, TraceError, exception_frame, refusal
 from .rules import MOVES, RULES, SHAPED
 from .step import Prepared
 
@@ -36,10 +38,32 @@ def _no_functions_of_the_users() -> Iterator[None]:
         torch.autograd.Function.apply = original  # type: ignore[method-assign]
 
 
+@contextlib.contextmanager
+def _all_of_the_users_lines() -> Iterator[None]:
+    """PyTorch notes of a node the lines of functions called `forward`; this notes those of all functions below the step."""
+    tracer = torch.fx.proxy.TracerBase
+    original = getattr(tracer, "_filter_traceback_frames", None)
+    if original is None:
+        yield
+        return
+
+    def kept(_: Any, summary: traceback.StackSummary) -> traceback.StackSummary:
+        own = [i for i, frame in enumerate(summary) if frame.filename.startswith(HERE) and frame.name == "forward"]
+        below = summary[own[-1] + 1 :] if own else []
+        layers = os.path.join(TORCH, "nn", "")
+        return traceback.StackSummary.from_list([f for f in below if not f.filename.startswith(TORCH) or f.filename.startswith(layers)])
+
+    tracer._filter_traceback_frames = kept
+    try:
+        yield
+    finally:
+        tracer._filter_traceback_frames = original
+
+
 def export(prepared: Prepared) -> torch.export.ExportedProgram:
     """The graph of one step."""
     try:
-        with _LOCK, warnings.catch_warnings(), _no_functions_of_the_users():
+        with _LOCK, warnings.catch_warnings(), torch.random.fork_rng(devices=[]), _no_functions_of_the_users(), _all_of_the_users_lines():
             warnings.simplefilter("ignore")
             program = torch.export.export(prepared.call, tuple(prepared.examples), strict=False)
             _no_switched_gradients(program, prepared.streams)

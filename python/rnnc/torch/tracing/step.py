@@ -181,10 +181,11 @@ def prepare(module: torch.nn.Module, inputs: Any, state: Any, step: Callable[...
     dtype = floats[0].dtype if floats else torch.get_default_dtype()
     lengths = {d for t in tensors for d in t.shape} | {d for p in (*input_ports, *state_ports) for d in p.shape}
     streams = next(p for p in (3, 5, 7, 11, 13, 17, 19, 23, 29, 31, 37, 41, 43, 47, 53, 59, 61, 67, 71, 73, 79) if p not in lengths or p == 79)
+    random = torch.Generator().manual_seed(0)
     examples = [
         torch.zeros((streams, *p.shape), dtype=torch.int64, device=device)
         if p.symbols
-        else torch.rand((streams, *p.shape), dtype=dtype, device=device) * 0.1
+        else (torch.rand((streams, *p.shape), generator=random, dtype=dtype) * 0.1).to(device)
         for p in (*input_ports, *state_ports)
     ]
     call = Call(module, len(input_ports), tree, packed, step)

@@ -28,9 +28,12 @@ def product_with_matrix(trace: Any, node: Any, data: Data, matrix: Const, bias: 
     array = np.broadcast_to(data.array, lead + (k,))
     units = rows(trace, node, array)
     places = step.places((array[..., 0] % step.streams).reshape(-1))
-    index = np.broadcast_to(matrices, lead + (k, m)).reshape(-1, k, m)
-    trace.same_for_streams(node, matrix, index[places])
-    index = index[places[0]].transpose(0, 2, 1)
+    # Which matrix each row is multiplied with; the matrices themselves are large.
+    matrices = matrices.reshape(-1, k, m)
+    which = np.broadcast_to(np.arange(len(matrices)).reshape(matrix.shape[:-2] + (1,)), lead).reshape(-1)[places]
+    if not np.all(which == which[0]):
+        trace.same_for_streams(node, matrix, matrices[which])
+    index = (matrices if np.array_equal(which[0], np.arange(len(matrices))) else matrices[which[0]]).transpose(0, 2, 1)
     count = len(units)
     learned = None
     if bias is not None:

@@ -253,9 +253,5 @@ def _to(trace: Any, node: Any, data: Any, *_: Any, dtype: Any = None, **__: Any)
 @rule("full_like", "zeros_like", "ones_like", "new_zeros", "new_ones", "new_full", "empty_like", "new_empty", table=SHAPED)
 def _filled(value: torch.Tensor, node: Any) -> torch.Tensor:
     name = node.target._schema.name
-    if "full" in name:
-        fill = node.args[2 if "new_full" in name else 1]
-        return torch.full(value.shape, fill, dtype=value.dtype)
-    return torch.full(value.shape, 1 if "ones" in name else 0, dtype=value.dtype)
-
-
+    fill = node.args[2 if "new_full" in name else 1] if "full" in name else 1 if "ones" in name else 0
+    return torch.full(value.shape, fill, dtype=value.dtype, device=value.device)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..values import Binary, Call, Const, Data, Expression, Norm, Num, Ref, Weight, product
+from ..values import Call, Const, Data, Expression, Norm, Num, Ref, Weight, product
 from . import rule
 from .elementwise import add, call, div, mul, sub
 
@@ -147,13 +147,19 @@ def _norm(trace: Any, node: Any, data: Data, order: float = 2, dims: Any = None,
 
 @rule("amax", "amin")
 def _extreme(trace: Any, node: Any, data: Data, dims: Any = (), keepdim: bool = False) -> Data:
-    name = "max" if "amax" in node.target._schema.name else "min"
+    name = "max" if "max" in node.target._schema.name else "min"
     axes = _axes(data, dims)
     array = _last(data, axes)
     units = rows(trace, node, array)
     if units.shape[1] > 8:
         raise trace.refuse(node, f"it is over {units.shape[1]} numbers", "Up to 8 numbers it can be traced. A softmax needs no maximum taken before; torch.logsumexp is a smooth one.")
     return _keep(data, axes, over_rows(trace, node, array, _chain(units, lambda a, b: call(name, a, b)), 1), keepdim)
+
+
+@rule("max.dim", "min.dim")
+def _extreme_of(trace: Any, node: Any, data: Data, dim: int, keepdim: bool = False) -> Any:
+    """Values, and no places: these are whole numbers."""
+    return [_extreme(trace, node, data, dim, keepdim), None]
 
 
 @rule("prod.dim_int")
@@ -308,5 +314,3 @@ def _batch_norm(trace: Any, node: Any, data: Data, gain: Any, bias: Any, mean: A
     result = trace.unitwise(node, formula, data, *present)
     return result if plain else [result, None, None]
 
-
-__all__ = ["Binary", "rows", "over_rows"]
