@@ -1,0 +1,54 @@
+//! The native module of the Python package `rnnc`: networks, what becomes of them, and sessions. Thin: what is convenient is
+//! written in Python (`python/rnnc`), and arrays come in as addresses, shapes and strides, so that nothing here depends on
+//! NumPy or PyTorch.
+//!
+//! - `network.rs`: a network of a text: what it takes and gives, its initial weights, its plan in words and as a picture;
+//! - `compiled.rs`: a network as a function of arrays, and its gradients;
+//! - `session.rs`: a network that runs as frames arrive.
+
+mod compiled;
+mod network;
+mod session;
+
+use pyo3::create_exception;
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+
+create_exception!(
+    rnnc,
+    Error,
+    PyValueError,
+    "What is wrong with a text, a file, an array or a setting, in words."
+);
+
+/// An error of the engine, in its own words.
+pub(crate) fn error(error: impl std::fmt::Display) -> PyErr {
+    Error::new_err(error.to_string())
+}
+
+/// The library's cells: name, summary, citation, text.
+#[pyfunction]
+fn cells() -> Vec<(&'static str, &'static str, &'static str, &'static str)> {
+    rnnc::lang::cells().iter().map(|cell| (cell.name, cell.summary, cell.citation, cell.text)).collect()
+}
+
+/// How coarsely products may round their operands, by its name.
+pub(crate) fn precision(name: &str) -> PyResult<rnnc::plan::Precision> {
+    match name {
+        "f32" => Ok(rnnc::plan::Precision::F32),
+        "tf32" => Ok(rnnc::plan::Precision::Tf32),
+        "bf16" => Ok(rnnc::plan::Precision::Bf16),
+        _ => Err(error(format!("there is no precision `{name}`; there are `f32`, `tf32` and `bf16`"))),
+    }
+}
+
+#[pymodule]
+fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add("Error", module.py().get_type::<Error>())?;
+    module.add("__version__", env!("CARGO_PKG_VERSION"))?;
+    module.add_class::<network::Network>()?;
+    module.add_class::<compiled::Compiled>()?;
+    module.add_class::<session::Session>()?;
+    module.add_class::<session::SessionState>()?;
+    module.add_function(wrap_pyfunction!(cells, module)?)
+}

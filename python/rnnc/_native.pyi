@@ -1,0 +1,93 @@
+"""The native module (crates/rnnc-python). Arrays are (address, kind, shape, strides)."""
+
+from collections.abc import Sequence
+from os import PathLike
+
+__version__: str
+Raw = tuple[int, str, Sequence[int], Sequence[int]]
+
+class Error(ValueError): ...
+
+def cells() -> list[tuple[str, str, str, str]]: ...
+
+class Network:
+    def __init__(
+        self, text: str, network: str | None = None, file_name: str = "network", state: Sequence[str] | None = None
+    ) -> None: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def inputs(self) -> list[tuple[str, int, bool]]: ...
+    @property
+    def outputs(self) -> list[tuple[str, int]]: ...
+    @property
+    def weights(self) -> list[tuple[str, list[int]]]: ...
+    @property
+    def state(self) -> list[tuple[str, int, int, bool]]: ...
+    @property
+    def looks_ahead(self) -> bool: ...
+    @property
+    def has_dropout(self) -> bool: ...
+    def initial(self, seed: int) -> list[bytes]: ...
+    def load_weights(self, path: str | PathLike[str]) -> list[bytes]: ...
+    def save_weights(self, path: str | PathLike[str], weights: Sequence[bytes]) -> None: ...
+    def compile(
+        self,
+        streams: int,
+        frames: int,
+        gradients: bool = True,
+        dropout: bool = False,
+        precision: str = "f32",
+        threads: int = 0,
+    ) -> Compiled: ...
+    def plan(
+        self,
+        streams: int = 1,
+        frames: int = 256,
+        gradients: bool = True,
+        threads: int = 0,
+        precision: str = "f32",
+        verbose: bool = False,
+    ) -> str: ...
+    def svg(self, streams: int = 1, frames: int = 256) -> str: ...
+
+class Compiled:
+    @property
+    def tape_len(self) -> int: ...
+    def forward(
+        self,
+        frames: int,
+        weights: Sequence[Raw],
+        inputs: Sequence[Raw],
+        resets: Raw | None,
+        state_in: Sequence[Raw] | None,
+        seed: int,
+        outputs: Sequence[Raw | None],
+        state_out: Sequence[Raw | None],
+        tape: Raw | None,
+    ) -> None: ...
+    def backward(
+        self,
+        frames: int,
+        weights: Sequence[Raw],
+        resets: Raw | None,
+        tape: Raw,
+        d_outputs: Sequence[Raw | None],
+        d_state_out: Sequence[Raw | None],
+        d_weights: Sequence[Raw | None],
+        d_inputs: Sequence[Raw | None],
+        d_state_in: Sequence[Raw | None],
+    ) -> None: ...
+
+class SessionState: ...
+
+class Session:
+    def __init__(
+        self, network: Network, weights: Sequence[bytes], streams: int, threads: int, block: int, precision: str
+    ) -> None: ...
+    def run(
+        self, frames: int, inputs: Sequence[int], resets: int, outputs: Sequence[int]
+    ) -> None: ...
+    def reset(self) -> None: ...
+    def state(self) -> SessionState: ...
+    def set_state(self, state: SessionState) -> None: ...

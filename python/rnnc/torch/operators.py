@@ -1,0 +1,439 @@
+"""The two operators of PyTorch that run a network forward and back, and what makes them differentiable.
+
+``rnnc::forward`` and ``rnnc::backward`` are functions of tensors: all memory is theirs (`torch.empty`), the network travels as a string,
+and what the backward call reads of the forward call, the tape, is a tensor among the results. Autograd stands around them
+(`_Call`), so that a second backward pass through them is refused rather than wrong.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch._subclasses.fake_tensor import DynamicOutputShapeException
+from torch.autograd.function import once_differentiable
+
+from .. import _native
+from .programs import Program, Signature
+
+Tensors = Sequence[torch.Tensor]
+
+_library = torch.library.Library("rnnc", "DEF")
+_tags = (torch.Tag.pt2_compliant_tag,)
+_library.define(
+    "forward(str network, Tensor[] inputs, Tensor[] weights, Tensor[] state, Tensor? resets, Tensor? seed, int threads, "
+    "bool gradients) -> Tensor[]",
+    tags=_tags,
+)
+_library.define(
+    "backward(str network, Tensor[] weights, Tensor? resets, Tensor tape, Tensor?[] d_outputs, Tensor?[] d_state, SymInt frames, "
+    "SymInt streams, int threads, bool dropout, bool[] wanted) -> Tensor[]",
+    tags=_tags,
+)
+
+_WHOLE = {torch.int32: "i32", torch.int64: "i64", torch.uint8: "u8", torch.bool: "bool"}
+#: What the engine calls kinds of tensors, by the kind of a network's numbers; others are refused.
+_KINDS = {
+    torch.float32: {torch.float32: "f32", **_WHOLE},
+    torch.float64: {torch.float64: "f64", **_WHOLE},
+}
+
+
+def _raw(tensor: torch.Tensor, kinds: dict[torch.dtype, str]) -> _native.Raw:
+    return tensor.data_ptr(), kinds[tensor.dtype], tensor.shape, tensor.stride()
+
+
+def _raws(tensors: Sequence[torch.Tensor | None], kinds: dict[torch.dtype, str]) -> list[_native.Raw | None]:
+    return [None if tensor is None else _raw(tensor, kinds) for tensor in tensors]
+
+
+def _raw_tape(tape: torch.Tensor) -> _native.Raw:
+    return _raw(tape, _KINDS[torch.float32])
+
+
+def _results(signature: Signature, like: torch.Tensor, frames: Any, streams: Any) -> list[torch.Tensor]:
+    """Room for outputs and state."""
+    device = like.device
+    outputs = [
+        torch.empty((frames, streams, size), dtype=signature.dtype, device=device) for _, size in signature.outputs
+    ]
+    state = [
+        torch.empty(
+            signature.state_shape(place, streams), dtype=torch.int64 if symbols else signature.dtype, device=device
+        )
+        for place, (_, _, _, symbols) in enumerate(signature.state)
+    ]
+    return outputs + state
+
+
+def _forward(
+    network: str,
+    inputs: Tensors,
+    weights: Tensors,
+    state: Tensors,
+    resets: torch.Tensor | None,
+    seed: torch.Tensor | None,
+    threads: int,
+    gradients: bool,
+) -> list[torch.Tensor]:
+    program = Program.of(network)
+    split = len(program.signature.outputs)
+    kinds = _KINDS[program.signature.dtype]
+    try:
+        frames, streams = inputs[0].shape[:2]
+        compiled = program.compiled(streams, frames, gradients, seed is not None, threads)
+        results = _results(program.signature, inputs[0], frames, streams)
+        tape = torch.empty(compiled.tape_len, dtype=torch.float32) if gradients else None
+        compiled.forward(
+            frames,
+            [_raw(weight, kinds) for weight in weights],
+            [_raw(value, kinds) for value in inputs],
+            None if resets is None else _raw(resets, kinds),
+            [_raw(value, kinds) for value in state] if state else None,
+            0 if seed is None else int(seed.item()),
+            [_raw(result, kinds) for result in results[:split]],
+            [_raw(result, kinds) for result in results[split:]],
+            None if tape is None else _raw_tape(tape),
+        )
+    except (_native.Error, KeyError, IndexError, ValueError):
+        # The engine has refused something; here is more to say of tensors.
+        _check(program.signature, inputs, weights, state, resets)
+        raise
+    return results if tape is None else [*results, tape]
+
+
+def _backward(
+    network: str,
+    weights: Tensors,
+    resets: torch.Tensor | None,
+    tape: torch.Tensor,
+    d_outputs: Sequence[torch.Tensor | None],
+    d_state: Sequence[torch.Tensor | None],
+    frames: int,
+    streams: int,
+    threads: int,
+    dropout: bool,
+    wanted: Sequence[bool],
+) -> list[torch.Tensor]:
+    program = Program.of(network)
+    compiled = program.compiled(streams, frames, True, dropout, threads)
+    gradients = _gradients(program.signature, tape, frames, streams, wanted)
+    rest = iter(gradients)
+    kinds = _KINDS[program.signature.dtype]
+    placed = [_raw(next(rest), kinds) if want else None for want in wanted]
+    first = len(program.signature.inputs)
+    second = first + len(program.signature.weights)
+    compiled.backward(
+        frames,
+        [_raw(weight, kinds) for weight in weights],
+        None if resets is None else _raw(resets, kinds),
+        _raw_tape(tape),
+        _raws(d_outputs, kinds),
+        _raws(d_state, kinds),
+        placed[first:second],
+        placed[:first],
+        placed[second:],
+    )
+    return gradients
+
+
+def _gradients(
+    signature: Signature, like: torch.Tensor, frames: Any, streams: Any, wanted: Sequence[bool]
+) -> list[torch.Tensor]:
+    """Room for the gradients that are wanted: of inputs, weights and state, in this order."""
+    shapes: list[tuple[Any, ...]] = [(frames, streams, size) for _, size, _ in signature.inputs]
+    shapes += [tuple(shape) for _, shape in signature.weights]
+    shapes += [signature.state_shape(place, streams) for place in range(len(wanted) - len(shapes))]
+    device = like.device
+    return [
+        torch.empty(shape, dtype=signature.dtype, device=device) for shape, want in zip(shapes, wanted) if want
+    ]
+
+
+def _fake_forward(
+    network: str,
+    inputs: Tensors,
+    weights: Tensors,
+    state: Tensors,
+    resets: torch.Tensor | None,
+    seed: torch.Tensor | None,
+    threads: int,
+    gradients: bool,
+) -> list[torch.Tensor]:
+    program = Program.of(network)
+    _check(program.signature, inputs, weights, state, resets)
+    frames, streams = inputs[0].shape[:2]
+    results = _results(program.signature, inputs[0], frames, streams)
+    if not gradients:
+        return results
+    try:
+        # A compiled graph may be kept on disk, and a tape's length is that of this machine and version.
+        length: Any = torch.library.get_ctx().new_dynamic_size(min=0)
+    except DynamicOutputShapeException:
+        length = program.compiled(streams, frames, True, seed is not None, threads).tape_len
+    return [*results, inputs[0].new_empty((length,), dtype=torch.float32)]
+
+
+def _fake_backward(
+    network: str,
+    weights: Tensors,
+    resets: torch.Tensor | None,
+    tape: torch.Tensor,
+    d_outputs: Sequence[torch.Tensor | None],
+    d_state: Sequence[torch.Tensor | None],
+    frames: Any,
+    streams: Any,
+    threads: int,
+    dropout: bool,
+    wanted: Sequence[bool],
+) -> list[torch.Tensor]:
+    return _gradients(Program.of(network).signature, tape, frames, streams, wanted)
+
+
+def _elsewhere(*arguments: Any) -> list[torch.Tensor]:
+    tensors = [one for some in arguments for one in (some if isinstance(some, (list, tuple)) else [some])]
+    for tensor in tensors:
+        if isinstance(tensor, torch.Tensor):
+            _check_device("a tensor", tensor)
+    raise _native.Error("rnnc.torch runs on the CPU only so far")
+
+
+# Of other devices, for which there is nothing of their own.
+_library.impl("forward", _elsewhere, "CompositeExplicitAutograd")
+_library.impl("backward", _elsewhere, "CompositeExplicitAutograd")
+_library.impl("forward", _forward, "CPU")
+_library.impl("backward", _backward, "CPU")
+torch.library.register_fake("rnnc::forward", _fake_forward, lib=_library)
+torch.library.register_fake("rnnc::backward", _fake_backward, lib=_library)
+
+
+def _one_by_one(operator: Any) -> Any:
+    """How an operator goes with `torch.vmap`: one call for each entry of the dimension, one after the other. A dimension of vmap
+    is not one of streams, since each entry may ask for gradients of weights of its own."""
+
+    def vmap(info: Any, in_dims: Any, *arguments: Any) -> Any:
+        def entry(argument: Any, dims: Any, place: int) -> Any:
+            if isinstance(argument, (list, tuple)):
+                dims = dims if isinstance(dims, (list, tuple)) else [dims] * len(argument)
+                return [entry(one, dim, place) for one, dim in zip(argument, dims)]
+            return argument if dims is None else argument.select(dims, place)
+
+        calls = [
+            operator(*(entry(argument, dims, place) for argument, dims in zip(arguments, in_dims)))
+            for place in range(info.batch_size)
+        ]
+        results = [torch.stack(one) for one in zip(*calls)]
+        return results, [0] * len(results)
+
+    return vmap
+
+
+torch.library.register_vmap("rnnc::forward", _one_by_one(torch.ops.rnnc.forward), lib=_library)
+torch.library.register_vmap("rnnc::backward", _one_by_one(torch.ops.rnnc.backward), lib=_library)
+
+
+_PLAIN = (torch.Tensor, torch.nn.Parameter)
+_is_wrapped = torch._C._functorch.is_functorch_wrapped_tensor
+
+
+def _is_plain(tensors: Sequence[torch.Tensor | None]) -> bool:
+    """Whether nothing looks at operators, and all tensors are just that: then the operators' functions are called as they are, which
+    takes a third of the time."""
+    return (
+        not torch.compiler.is_compiling()
+        and not torch._C._are_functorch_transforms_active()
+        and torch._C._len_torch_dispatch_stack() == 0
+        and torch._C._get_tracing_state() is None
+        and not torch._C._autograd._profiler_enabled()
+        and all(
+            tensor is None or (type(tensor) in _PLAIN and tensor.is_cpu and not _is_wrapped(tensor)) for tensor in tensors
+        )
+    )
+
+
+class _Call(torch.autograd.Function):
+    """A forward call that can be differentiated once."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(  # pyright: ignore[reportIncompatibleMethodOverride]
+        signature: Signature,
+        threads: int,
+        resets: torch.Tensor | None,
+        seed: torch.Tensor | None,
+        *tensors: torch.Tensor,
+    ) -> tuple[torch.Tensor, ...]:
+        first = len(signature.inputs)
+        second = first + len(signature.weights)
+        forward = _forward if _is_plain(tensors) else torch.ops.rnnc.forward
+        return tuple(
+            forward(
+                signature.description,
+                list(tensors[:first]),
+                list(tensors[first:second]),
+                list(tensors[second:]),
+                resets,
+                seed,
+                threads,
+                True,
+            )
+        )
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[torch.Tensor, ...]) -> None:
+        signature, threads, resets, seed, *tensors = inputs
+        tape = output[-1]
+        split = len(signature.outputs)
+        symbols = [output[split + place] for place, (_, _, _, symbols) in enumerate(signature.state) if symbols]
+        ctx.mark_non_differentiable(tape, *symbols)
+        ctx.set_materialize_grads(False)
+        ctx.signature, ctx.threads, ctx.dropout = signature, threads, seed is not None
+        ctx.frames, ctx.streams = tensors[0].shape[0], tensors[0].shape[1]
+        if not torch.compiler.is_compiling() and isinstance(ctx.frames, int) and isinstance(ctx.streams, int):
+            program = signature.program
+            ctx.kept = program, program.compiled(ctx.streams, ctx.frames, True, ctx.dropout, threads)
+        first = len(signature.inputs)
+        ctx.save_for_backward(resets, tape, *tensors[first : first + len(signature.weights)])
+
+    @staticmethod
+    @once_differentiable
+    def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
+        ctx: Any, *gradients: torch.Tensor | None
+    ) -> tuple[torch.Tensor | None, ...]:
+        resets, tape, *weights = ctx.saved_tensors
+        split = len(ctx.signature.outputs)
+        given = gradients[:-1]
+        wanted = list(ctx.needs_input_grad[4:])
+        backward = _backward if _is_plain(given) and _is_plain((tape, *weights)) else torch.ops.rnnc.backward
+        found = backward(
+            ctx.signature.description,
+            weights,
+            resets,
+            tape,
+            list(given[:split]),
+            list(given[split:]),
+            ctx.frames,
+            ctx.streams,
+            ctx.threads,
+            ctx.dropout,
+            wanted,
+        )
+        rest = iter(found)
+        return (None,) * 4 + tuple(next(rest) if want else None for want in wanted)
+
+
+def call(
+    signature: Signature,
+    inputs: Tensors,
+    weights: Tensors,
+    state: Tensors | None,
+    resets: torch.Tensor | None,
+    dropout: bool,
+    threads: int | None,
+) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
+    """Runs a network: inputs [T, B, N], or symbols [T, B]; state [B, N] or [depth, B, N]; resets [T, B]. Outputs, and the state behind
+    the last frame."""
+    inputs, weights, state = list(inputs), list(weights), list(state or ())
+    if torch.is_autocast_enabled("cpu"):
+        inputs, weights, state = ([_single(one) for one in some] for some in (inputs, weights, state))
+    _count(signature, inputs, state)
+    seed = None
+    if dropout and signature.has_dropout:
+        # Of PyTorch's generator: `torch.manual_seed` decides, and checkpoints draw the same again.
+        seed = torch.randint(2**62, (), dtype=torch.int64)
+    threads = _threads() if threads is None else threads
+    plain = _is_plain((*inputs, *weights, *state, resets))
+    if _wants_gradients(inputs, weights, state):
+        # `Function.apply` looks at the signature of `forward` in each call, which takes longer than all else here.
+        apply = super(torch.autograd.Function, _Call).apply if plain else _Call.apply
+        results = apply(signature, threads, resets, seed, *inputs, *weights, *state)[:-1]
+    else:
+        forward = _forward if plain else torch.ops.rnnc.forward
+        results = forward(signature.description, inputs, weights, state, resets, seed, threads, False)
+    split = len(signature.outputs)
+    return list(results[:split]), list(results[split:])
+
+
+class _Known:
+    threads = torch.get_num_threads()
+
+
+def _threads() -> int:
+    """How many threads PyTorch uses. Compiled code takes those of the call before, since `torch.compile` cannot ask."""
+    if not torch.compiler.is_compiling():
+        _Known.threads = torch.get_num_threads()
+    return _Known.threads
+
+
+def _single(tensor: torch.Tensor) -> torch.Tensor:
+    """As autocast's operators in single precision take it."""
+    return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
+
+
+def _wants_gradients(*tensors: Tensors) -> bool:
+    if not torch.is_grad_enabled():
+        return False
+    if any(tensor.requires_grad for some in tensors for tensor in some):
+        return True
+    # Inside, a transform's tensors do not say of an outer one's gradients.
+    return not torch.compiler.is_compiling() and torch._C._are_functorch_transforms_active()
+
+
+def _count(signature: Signature, inputs: Tensors, state: Tensors) -> None:
+    """Refuses lists that are not as long as the network's."""
+    if len(inputs) != len(signature.inputs):
+        names = [name for name, _, _ in signature.inputs]
+        raise _native.Error(f"network `{signature.name}` takes the inputs {names}; {len(inputs)} tensors came")
+    if not inputs:
+        raise _native.Error(f"network `{signature.name}` has no inputs, so that nothing says how many frames to run")
+    if state and len(state) != len(signature.state):
+        names = [name for name, _, _, _ in signature.state]
+        raise _native.Error(f"the state of network `{signature.name}` is {names}; {len(state)} tensors came")
+
+
+def _check(
+    signature: Signature, inputs: Tensors, weights: Tensors, state: Tensors, resets: torch.Tensor | None
+) -> None:
+    """Refuses what the network does not take, by its name."""
+    if inputs[0].dim() < 2:
+        name, size, symbols = signature.inputs[0]
+        expected = "[T, B]" if symbols else f"[T, B, {size}]"
+        raise _native.Error(f"input `{name}` has shape {list(inputs[0].shape)}; the network takes {expected}")
+    frames, streams = inputs[0].shape[0], inputs[0].shape[1]
+    if frames == 0 or streams == 0:
+        raise _native.Error(f"input `{signature.inputs[0][0]}` has shape {list(inputs[0].shape)}: there is nothing to run")
+    for (name, size, symbols), tensor in zip(signature.inputs, inputs):
+        _check_one(signature, f"input `{name}`", tensor, (frames, streams) if symbols else (frames, streams, size), symbols)
+    for (name, shape), tensor in zip(signature.weights, weights):
+        _check_one(signature, f"weight `{name}`", tensor, tuple(shape), False)
+    for place, ((name, _, _, symbols), tensor) in enumerate(zip(signature.state, state)):
+        _check_one(signature, f"state `{name}`", tensor, signature.state_shape(place, streams), symbols)
+    if resets is not None:
+        _check_device("resets", resets)
+        if resets.dtype not in (torch.bool, torch.uint8):
+            raise _native.Error(f"resets are {resets.dtype}; they are taken as torch.bool")
+        if tuple(resets.shape) != (frames, streams):
+            raise _native.Error(f"resets have shape {list(resets.shape)}; [T, B] is [{frames}, {streams}] here")
+
+
+def _check_one(signature: Signature, what: str, tensor: torch.Tensor, shape: tuple[Any, ...], symbols: bool) -> None:
+    _check_device(what, tensor)
+    if symbols:
+        if tensor.dtype not in (torch.int64, torch.int32):
+            raise _native.Error(f"{what} is {tensor.dtype}; it takes symbols, torch.int64 or torch.int32")
+    elif tensor.dtype != signature.dtype:
+        advice = "convert it by .float(), or run under torch.autocast"
+        if signature.dtype == torch.float64:
+            advice = "convert it by .double()"
+        raise _native.Error(f"{what} is {tensor.dtype}; network `{signature.name}` computes in {signature.dtype}: {advice}")
+    if tuple(tensor.shape) != shape:
+        raise _native.Error(f"{what} has shape {list(tensor.shape)}; the network takes {list(shape)}")
+
+
+def _check_device(what: str, tensor: torch.Tensor) -> None:
+    if tensor.device.type not in ("cpu", "meta"):
+        raise _native.Error(
+            f"{what} is on {tensor.device}; rnnc.torch runs on the CPU only so far: move the module and its tensors by .to('cpu')"
+        )

@@ -1,0 +1,273 @@
+"""Cells of PyTorch, traced: values and gradients are those of the cell itself, run frame by frame by PyTorch."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+from typing import Any
+
+import pytest
+import torch
+import torchrecurrent
+from torch import Tensor, nn
+from torch.utils import _pytree as pytree
+
+from rnnc.torch.compiled import Compiled
+from rnnc.torch.trace import TraceError, Traced, trace
+from rnnc.torch.tracing.step import prepare
+from tracing_cells import CELLS, Case
+
+FRAMES, STREAMS = 9, 3
+
+
+def _published(name: str) -> Case:
+    """A cell of the package torchrecurrent, with 5 inputs (6 where it asks for as many as units) and 6 units."""
+    cell = getattr(torchrecurrent, name)
+    inputs = 6 if name == "IntersectionRNNCell" else 5
+    units: Any = [6, 6] if cell(6, 6).uses_double_state() else [6]
+    # Two cells of it keep the last input as state.
+    state = {"TGRUCell": [6, 5], "TLSTMCell": [6, 5]}.get(name, units)
+    return Case(lambda: cell(inputs, 6), [inputs], state)
+
+
+PUBLISHED = sorted(n for n in torchrecurrent.__all__ if n.endswith("Cell"))
+CASES: dict[str, Any] = {**CELLS, **{f"torchrecurrent.{n}": n for n in PUBLISHED}}
+
+
+def _case(name: str) -> Case:
+    found = CASES[name]
+    return _published(found) if isinstance(found, str) else found
+
+
+def _tensors(traced: Traced, cell: nn.Module) -> tuple[list[Tensor], list[Tensor]]:
+    """Inputs [T, B, ..] and an initial state [B, ..]."""
+    draw = torch.Generator().manual_seed(1)
+    inputs = [
+        torch.randint(0, 3, (FRAMES, STREAMS), generator=draw)
+        if port.symbols
+        else torch.randn(FRAMES, STREAMS, *port.shape, generator=draw).requires_grad_()
+        for port in traced.inputs
+    ]
+    state = [(torch.randn(STREAMS, *port.shape, generator=draw) * 0.3).requires_grad_() for port in traced.state]
+    return inputs, state
+
+
+def _by_pytorch(cell: nn.Module, case: Case, inputs: list[Tensor], state: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
+    """The cell itself, frame by frame."""
+    call = prepare(cell, case.inputs, case.state, case.options.get("step")).call
+    outputs: list[list[Tensor]] = []
+    for frame in range(FRAMES):
+        # Cells may write in place: they get copies.
+        result = call(*[x[frame].clone() for x in inputs], *[s.clone() for s in state])
+        cut = len(result) - len(state)
+        outputs.append(list(result[:cut]))
+        state = list(result[cut:])
+    return [torch.stack(column) for column in zip(*outputs)], state
+
+
+def _loss(outputs: list[Tensor], state: list[Tensor]) -> Tensor:
+    draw = torch.Generator().manual_seed(2)
+    terms = [(t * torch.randn(t.shape, generator=draw, dtype=torch.float32).to(t.dtype)).sum() for t in (*outputs, *state)]
+    return torch.stack(terms).sum()
+
+
+def _near(found: Tensor | None, wanted: Tensor | None, what: str) -> None:
+    if wanted is None:
+        assert found is None or not found.any(), f"{what} has no gradient in PyTorch"
+        return
+    assert found is not None, f"{what} has no gradient"
+    scale = max(1.0, wanted.abs().max().item())
+    difference = (found.to(torch.float64) - wanted).abs().max().item()
+    assert difference <= 1e-5 * scale, f"{what} differs by {difference}, of {scale}"
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_cell_and_its_trace_agree_in_values_and_gradients(name: str) -> None:
+    torch.manual_seed(0)
+    case = _case(name)
+    cell = case.make().eval()
+    for parameter in cell.parameters():
+        if not parameter.any():
+            nn.init.uniform_(parameter, -0.2, 0.2)
+    traced = trace(cell, case.inputs, case.state, **case.options)
+    compiled = Compiled(cell, traced, False, "f32", None).eval()
+    inputs, state = _tensors(traced, cell)
+    leaves = [t for t in (*inputs, *state, *cell.parameters()) if t.requires_grad]
+    found = compiled(*inputs, state=pytree.tree_unflatten(state, traced.state_tree) if state else None)
+    outputs, after = (pytree.tree_leaves(f) for f in found)
+    gradients = torch.autograd.grad(_loss(outputs, after), leaves, allow_unused=True)
+
+    double = copy.deepcopy(cell).double()
+    inputs, state = ([t.detach().double().requires_grad_() if t.is_floating_point() else t for t in ts] for ts in (inputs, state))
+    truth, last = _by_pytorch(double, case, inputs, state)
+    leaves = [t for t in (*inputs, *state, *double.parameters()) if t.requires_grad]
+    wanted = torch.autograd.grad(_loss(truth, last), leaves, allow_unused=True)
+    for index, pair in enumerate(zip(outputs, truth, strict=True)):
+        _near(*pair, f"output {index + 1}")
+    for index, pair in enumerate(zip(after, last, strict=True)):
+        _near(*pair, f"state {index + 1}")
+    for index, pair in enumerate(zip(gradients, wanted, strict=True)):
+        _near(*pair, f"the gradient of tensor {index + 1}")
+
+
+def test_all_published_cells_are_traced() -> None:
+    assert len(PUBLISHED) >= 40
+
+
+def test_the_text_has_the_users_names() -> None:
+    case = CELLS["OneMatrixLSTM"]
+    assert trace(case.make(), case.inputs, case.state).text == inspect.cleandoc("""
+        network OneMatrixLSTM {
+            input x : vector(5)
+            W = dense(concat(x, h[t-1]); 24)
+            f = slice(W; 6, 12)
+            i = slice(W; 0, 6)
+            g = slice(W; 12, 18)
+            c = sigmoid(f) * c[t-1] + sigmoid(i) * tanh(g)
+            o = slice(W; 18, 24)
+            h = sigmoid(o) * tanh(c)
+            output h
+        }
+    """) + "\n"
+
+
+def test_a_sum_of_products_with_matrices_is_one_dense() -> None:
+    traced = trace(nn.LSTMCell(5, 6), [5], [6, 6])
+    assert "dense(x, h[t-1]; 24)" in traced.text
+    weights = traced.weights(nn.LSTMCell(5, 6))
+    assert sorted(tuple(w.shape) for w in weights.values()) == [(24,), (24, 5), (24, 6)]
+
+
+def test_weights_are_views_where_they_can_be() -> None:
+    cell = CELLS["OneMatrixLSTM"].make()
+    weights = trace(cell, [5], [6, 6]).weights(cell)
+    assert {w.data_ptr() for w in weights.values()} == {p.data_ptr() for p in cell.parameters()}
+
+
+def test_a_traced_cell_takes_the_weights_of_another_module_of_its_kind() -> None:
+    a, b = nn.GRUCell(5, 6), nn.GRUCell(5, 6)
+    traced = trace(a, [5], [6])
+    assert all(torch.equal(w, v) for w, v in zip(traced.weights(b).values(), trace(b, [5], [6]).weights(b).values(), strict=True))
+
+
+def test_dropout_is_there_in_training_alone() -> None:
+    class Drops(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.drop = nn.Dropout(0.25)
+
+        def forward(self, x: Tensor, h: Tensor) -> Any:
+            h = self.drop(x) + 0.5 * h
+            return h, h
+
+    assert "dropout(x; 0.25)" in trace(Drops().train(), [4], [4]).text
+    assert "dropout" not in trace(Drops().eval(), [4], [4]).text
+
+
+def test_tracing_changes_nothing_of_the_module() -> None:
+    cell = nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4))
+    before = copy.deepcopy(cell.state_dict())
+    draws = torch.random.get_rng_state()
+    with pytest.raises(TraceError):
+        trace(cell, [4])
+    assert torch.equal(torch.random.get_rng_state(), draws)
+    assert all(torch.equal(v, before[k]) for k, v in cell.state_dict().items())
+
+
+def _refused(step: Any, inputs: Any = (4,), state: Any = (4,), module: nn.Module | None = None) -> str:
+    class Step(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = module
+
+    with pytest.raises(TraceError) as error:
+        trace(Step(), list(inputs), list(state), step=lambda m, *a: step(m, *a))
+    return str(error.value)
+
+
+class Straight(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        return (x > 0).to(x.dtype)
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> Tensor:
+        return g
+
+
+def _if(m: Any, x: Tensor, h: Tensor) -> Any:
+    if x.sum() > 0:
+        h = h + x
+    return h, h
+
+
+def _no_grad(m: Any, x: Tensor, h: Tensor) -> Any:
+    with torch.no_grad():
+        y = x * 2
+    return y + h, h
+
+
+REFUSED: dict[str, tuple[Any, list[str]]] = {
+    "erf": (lambda m, x, h: (torch.erf(x), h), ["aten.erf", "[B, 4]", "test_trace.py"]),
+    "an if": (_if, ["depends on values", "if x.sum() > 0", "torch.where"]),
+    "no_grad": (_no_grad, ["torch.no_grad", "y = x * 2", ".detach()"]),
+    "noise": (lambda m, x, h: (x + torch.randn_like(x), h), ["random", "input"]),
+    "noise without a tensor": (lambda m, x, h: (x + torch.rand(4), h), ["random"]),
+    "an autograd function": (lambda m, x, h: (Straight.apply(x), h), ["Straight", "gradient"]),
+    "a comparison": (lambda m, x, h: ((x > 0).float() * h, h), ["comparison", "torch.where"]),
+    "a choice": (lambda m, x, h: (torch.where(x > 0, h, x), h), ["aten.where", "no choice"]),
+    "the batch's mean": (lambda m, x, h: (x - x.mean(0), h), ["streams of the batch"]),
+    "streams in turn": (lambda m, x, h: (x + h.flip(0), h), ["streams of the batch"]),
+    "streams by number": (lambda m, x, h: (x * torch.arange(x.size(0)).float()[:, None], h), ["stream to stream"]),
+    "a batch that is not first": (lambda m, x, h: (x.t(), h), ["first dimension is not the batch"]),
+    "a convolution": (lambda m, x, h: (torch.conv1d(x[:, None], torch.ones(1, 1, 2)), h), ["convolution"]),
+    "a power": (lambda m, x, h: (x**0.3, h), ["power of 0.3", "exp"]),
+    "a sort": (lambda m, x, h: (x.sort(-1).values, h), ["aten.sort"]),
+    "infinity": (lambda m, x, h: (x + float("inf"), h), ["inf"]),
+    "sizes that do not fit": (lambda m, x, h: (x @ torch.ones(3, 4), h), ["x [B, 4], h [B, 4]", "Do the sizes"]),
+    "a state of another size": (lambda m, x, h: (x, h[:, :2]), ["state `h`", "[B, 4]", "[B, 2]"]),
+    "too few results": (lambda m, x, h: None, ["returned 0 tensors"]),
+    "whole numbers": (lambda m, x, h: (x, x.long()), ["no tensor of floats"]),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_cannot_be_expressed_is_refused_with_reason_and_line(name: str) -> None:
+    step, words = REFUSED[name]
+    message = _refused(step)
+    for word in words:
+        assert word in message, message
+
+
+def test_a_changing_buffer_is_refused() -> None:
+    class Counts(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.register_buffer("count", torch.zeros(1))
+
+        def forward(self, x: Tensor, h: Tensor) -> Any:
+            self.count += 1
+            return x + self.count, h
+
+    cell = Counts()
+    with pytest.raises(TraceError, match="count, a buffer"):
+        trace(cell, [4], [4])
+    assert cell.count.item() == 0
+
+
+@pytest.mark.parametrize(
+    ("inputs", "state", "words"),
+    [
+        ([6], [6, 6], "x \\[B, 6\\]"),
+        ([5], [6], "the step fails|returned"),
+        ([5], [6, 5], "the step fails"),
+        ([5], [6, 6, 6], "the step fails|returned"),
+        ([], [6, 6], "names no input"),
+        ([0], [6, 6], "1 or more"),
+        ([5, 5, 5], [6, 6], "was given 3 inputs"),
+        (["words"], [6, 6], "expected a size"),
+    ],
+)
+def test_sizes_that_do_not_fit_are_said_in_words(inputs: Any, state: Any, words: str) -> None:
+    with pytest.raises(TraceError, match=words):
+        trace(nn.LSTMCell(5, 6), inputs, state)
