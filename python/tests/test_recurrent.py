@@ -239,3 +239,50 @@ def test_a_path_is_read(tmp_path):
     path.write_bytes(b"\xff\xfe{")
     with pytest.raises(rnnc.Error, match="not a text"):
         Recurrent(path)
+
+
+def test_state_that_only_dead_equations_read_deeper_is_as_deep_as_it_is_used():
+    rnn = Recurrent("network n { input x : vector(3)  h = tanh(dense(x, h[t-1]; 4))  unused = tanh(h[t-3])  output h }")
+    y, (h,) = rnn(torch.randn(5, 2, 3))
+    assert h.shape == (2, 4)
+    torch.testing.assert_close(h, y[-1])
+
+
+def test_numbers_whose_sign_is_still_to_be_taken_have_it():
+    rnn = Recurrent("network n { input x : vector(3)  h = tanh(dense(x, h[t-1]; 4))  output h }")
+    x = torch.randn(5, 2, 3)
+
+    def gradients(x, weight):
+        rnn.zero_grad()
+        y, _ = rnn(x)
+        (y * weight).sum().backward()
+        return [parameter.grad.clone() for parameter in rnn.parameters()]
+
+    weight = torch.randn(5, 2, 4)
+    negative = [torch.complex(torch.zeros_like(one), -one).conj().imag for one in (x, weight)]
+    assert all(one.is_neg() for one in negative)
+    for found, right in zip(gradients(*negative), gradients(x, weight)):
+        torch.testing.assert_close(found, right)
+    # Errors too: those of `conj` come back with their sign to be taken.
+    rnn.zero_grad()
+    y, _ = rnn(x)
+    (torch.complex(torch.zeros_like(y), y).conj().imag * weight).sum().backward()
+    found = [parameter.grad.clone() for parameter in rnn.parameters()]
+    for found, right in zip(found, gradients(x, -weight)):
+        torch.testing.assert_close(found, right)
+
+
+def test_resets_elsewhere_are_refused_with_gradients_and_without():
+    rnn = Recurrent("network n { input x : vector(3)  h = tanh(dense(x, h[t-1]; 4))  output h }")
+    resets = torch.zeros(5, 2, dtype=torch.bool, device="meta")
+    for mode in (torch.enable_grad, torch.no_grad):
+        with mode(), pytest.raises((rnnc.Error, RuntimeError, NotImplementedError)):
+            rnn(torch.randn(5, 2, 3), resets=resets)
+
+
+def test_dropout_in_double_precision_is_refused_in_plain_words():
+    text = "network n { input x : vector(3)  y = dropout(x; 0.5)  output y }"
+    rnn = Recurrent(text, precision="f64")
+    with pytest.raises(rnnc.Error, match="call `eval\\(\\)` first"):
+        rnn(torch.randn(5, 2, 3, dtype=torch.float64))
+    rnn.eval()(torch.randn(5, 2, 3, dtype=torch.float64))

@@ -5,7 +5,7 @@ use crate::{error, precision};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 use rnnc::cpu::{Foreseen, team};
-use rnnc::graph::{Graph, Layer, LayerKind, Operation};
+use rnnc::graph::{Graph, Layer, LayerKind, Operation, normalize};
 use rnnc::io::{Precision, Weights};
 use rnnc::plan::{ExecutionConfig, Plan, PlanOptions, Replayed};
 use rnnc::reference::ReferenceExecutor;
@@ -77,10 +77,12 @@ impl Network {
     /// State: name, depth in frames, size, whether it is of symbols. One of depth 1 is `[B, N]`, others are `[depth, B, N]`.
     #[getter]
     fn state(&self) -> Vec<(String, usize, usize, bool)> {
-        let depths = self.graph.history_depths();
-        let held = self.graph.held().iter();
+        // As it is run: what nothing depends on reads nothing.
+        let graph = normalize(&self.graph);
+        let depths = graph.history_depths();
+        let held = graph.held().iter();
         held.map(|&id| {
-            let layer = self.graph.layer_at(id);
+            let layer = graph.layer_at(id);
             (layer.name.to_string(), depths[id.index()].max(1), layer.size, layer.kind == LayerKind::Symbol)
         })
         .collect()

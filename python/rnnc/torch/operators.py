@@ -234,22 +234,34 @@ torch.library.register_vmap("rnnc::backward", _one_by_one(torch.ops.rnnc.backwar
 
 
 _PLAIN = (torch.Tensor, torch.nn.Parameter)
-_is_wrapped = torch._C._functorch.is_functorch_wrapped_tensor
+
+
+def _is_just_numbers(tensor: torch.Tensor | None) -> bool:
+    """Whether memory has what the tensor says: no other device's, no subclass, no sign that is still to be taken."""
+    return tensor is None or (
+        type(tensor) in _PLAIN
+        and tensor.is_cpu
+        and not tensor.is_neg()
+        and not tensor._is_zerotensor()
+        and not torch._C._functorch.is_functorch_wrapped_tensor(tensor)
+    )
 
 
 def _is_plain(tensors: Sequence[torch.Tensor | None]) -> bool:
     """Whether nothing looks at operators, and all tensors are just that: then the operators' functions are called as they are, which
     takes a third of the time."""
-    return (
-        not torch.compiler.is_compiling()
-        and not torch._C._are_functorch_transforms_active()
-        and torch._C._len_torch_dispatch_stack() == 0
-        and torch._C._get_tracing_state() is None
-        and not torch._C._autograd._profiler_enabled()
-        and all(
-            tensor is None or (type(tensor) in _PLAIN and tensor.is_cpu and not _is_wrapped(tensor)) for tensor in tensors
+    try:
+        return (
+            not torch.compiler.is_compiling()
+            and not torch._C._are_functorch_transforms_active()
+            and torch._C._len_torch_dispatch_stack() == 0
+            and torch._C._get_tracing_state() is None
+            and not torch._C._autograd._profiler_enabled()
+            and all(map(_is_just_numbers, tensors))
         )
-    )
+    except AttributeError:
+        # A PyTorch that has these otherwise: the dispatcher knows.
+        return False
 
 
 class _Call(torch.autograd.Function):
@@ -267,7 +279,7 @@ class _Call(torch.autograd.Function):
     ) -> tuple[torch.Tensor, ...]:
         first = len(signature.inputs)
         second = first + len(signature.weights)
-        forward = _forward if _is_plain(tensors) else torch.ops.rnnc.forward
+        forward = _forward if _is_plain((*tensors, resets, seed)) else torch.ops.rnnc.forward
         return tuple(
             forward(
                 signature.description,
@@ -306,7 +318,7 @@ class _Call(torch.autograd.Function):
         split = len(ctx.signature.outputs)
         given = gradients[:-1]
         wanted = list(ctx.needs_input_grad[4:])
-        backward = _backward if _is_plain(given) and _is_plain((tape, *weights)) else torch.ops.rnnc.backward
+        backward = _backward if _is_plain(given) and _is_plain((tape, resets, *weights)) else torch.ops.rnnc.backward
         found = backward(
             ctx.signature.description,
             weights,
@@ -340,6 +352,10 @@ def call(
         inputs, weights, state = ([_single(one) for one in some] for some in (inputs, weights, state))
     _count(signature, inputs, state)
     seed = None
+    if dropout and signature.has_dropout and signature.dtype is torch.float64:
+        raise _native.Error(
+            f'network `{signature.name}` has dropout, which precision="f64" does not draw: it is for checking; call `eval()` first'
+        )
     if dropout and signature.has_dropout:
         # Of PyTorch's generator: `torch.manual_seed` decides, and checkpoints draw the same again.
         seed = torch.randint(2**62, (), dtype=torch.int64)
