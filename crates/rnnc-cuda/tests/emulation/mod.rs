@@ -111,6 +111,7 @@ pub fn devices() -> [Device; 2] {
         cluster: 1,
         memory_bytes: 1 << 30,
         loop_threads: 64,
+        group_streams: usize::MAX,
         rates,
     };
     let clustered = Device {
