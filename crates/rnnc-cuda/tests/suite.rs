@@ -163,25 +163,25 @@ fn loops_whose_blocks_share_rows_in_teams_agree_with_the_reference() {
     let [_, mut device] = devices();
     device.rates = Rates { frame_us: [1e3, 1e3, 0.1], tiles: 0.5, ..device.rates };
     let device = &device;
-    for (streams, group) in [(8, usize::MAX), (11, usize::MAX), (19, 8)] {
-        let device = &in_groups(device, group);
+    for (streams, group) in [(8, 8), (11, 11), (19, 8)] {
+        let device = &in_groups(device, group, group);
         let case = Case::new("lstm", graph.clone(), streams, &[3, 2], 0.2);
         assert!(has(&case, device, |g| g.cluster == 2 && g.cooperative), "no loop is shared out in teams");
         check(&case, &on(device), TOLERANCE).unwrap();
     }
 }
 
-/// A device on which a group has no more streams than these.
-fn in_groups(device: &Device, streams: usize) -> Device {
-    Device { group_streams: streams, ..device.clone() }
+/// A device on which a group has as many streams as these, from the fewest to the most.
+fn in_groups(device: &Device, fewest: usize, most: usize) -> Device {
+    Device { group_streams: (fewest, most), ..device.clone() }
 }
 
 #[test]
-fn cases_agree_with_the_reference_where_a_group_of_blocks_has_one_stream_or_few() {
-    for (device, streams) in devices().iter().zip([1, 2]) {
-        let device = in_groups(device, streams);
+fn cases_agree_with_the_reference_where_a_group_of_blocks_has_few_streams_or_as_many_as_are_best() {
+    for (device, (fewest, most)) in devices().iter().zip([(1, usize::MAX), (2, 2)]) {
+        let device = in_groups(device, fewest, most);
         let only = std::env::var("RNNC_ONLY").unwrap_or_default();
-        let cases: Vec<Case> = cases().into_iter().filter(|case| case.streams > streams).collect();
+        let cases: Vec<Case> = cases().into_iter().filter(|case| case.streams > fewest).collect();
         let cases = cases.iter().filter(|case| only.split(',').any(|part| case.name.contains(part)));
         let wrong: Vec<String> =
             cases.filter_map(|case| check(case, &on(&device), TOLERANCE).err()).collect();
@@ -217,12 +217,14 @@ fn groups_of_any_size_in_blocks_in_clusters_and_on_the_grid_agree_with_the_refer
             let frames: &[usize] = if streams > 11 { &[2] } else { &[3, 2] };
             let case = Case::new(name, graph.clone(), streams, frames, 0.2);
             for (frame_us, tiles) in rates {
-                let device =
-                    Device { rates: Rates { frame_us, tiles, ..device.rates }, ..in_groups(&device, group) };
+                let device = Device {
+                    rates: Rates { frame_us, tiles, ..device.rates },
+                    ..in_groups(&device, group, group)
+                };
                 check(&case, &on(&device), TOLERANCE).unwrap_or_else(|wrong| panic!("{wrong}"));
                 let explained = explain(&case.plan().unwrap(), case.config(), &device).unwrap();
                 for found_loop in explained.passes.iter().flat_map(|p| &p.stages).flat_map(|s| &s.loops) {
-                    assert!(found_loop.groups.streams <= group && found_loop.groups.count() > 1);
+                    assert!(found_loop.groups.streams == group && found_loop.groups.count() > 1);
                     found[found_loop.tier as usize] += 1;
                     found[3] += usize::from(found_loop.groups.turns() > 1);
                 }

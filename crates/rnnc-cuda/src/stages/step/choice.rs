@@ -133,18 +133,23 @@ fn side_by_side(size: usize, most: usize) -> usize {
     (if size > 2 { most - most / 11 } else { most }) / size * size
 }
 
-/// How many streams a group may have: all, or powers of two, or so many that the groups fill `most` blocks or clusters of
-/// blocks, perhaps in tiles of tensor cores.
-fn sizes_of_groups(streams: usize, device: &Device, most: usize) -> Vec<usize> {
+/// How many streams a group may have: all, or powers of two, or so many that groups of some blocks fill the device, perhaps in
+/// tiles of tensor cores.
+fn sizes_of_groups(streams: usize, device: &Device, multiprocessors: usize) -> Vec<usize> {
     const TILE: usize = 8;
     let powers =
         |most: usize| std::iter::successors(Some(1usize), |&n| Some(2 * n)).take_while(move |&n| n <= most);
-    let filling = powers(device.cluster.min(most))
-        .map(|size| streams.div_ceil((side_by_side(size, most) / size).max(1)));
-    let filling: Vec<usize> = filling.flat_map(|n| [n, n.next_multiple_of(TILE)]).collect();
-    let all = std::iter::once(streams).chain(powers(MOST_ROWS)).chain(filling);
+    let filling = powers(multiprocessors).flat_map(|blocks| {
+        let groups =
+            [multiprocessors, side_by_side(blocks, multiprocessors)].map(|all| (all / blocks).max(1));
+        groups.map(|groups| streams.div_ceil(groups))
+    });
+    let in_tiles = filling.clone().map(|n| n.next_multiple_of(TILE));
+    let all = std::iter::once(streams).chain(powers(MOST_ROWS)).chain(filling).chain(in_tiles);
+    let (fewest, most) = device.group_streams;
     let mut sizes = Vec::new();
-    for size in all.filter(|&n| n <= streams).map(|n| n.min(device.group_streams).max(1)) {
+    for size in all.filter(|&n| n <= streams) {
+        let size = size.clamp(fewest, most).min(streams).max(1);
         if !sizes.contains(&size) {
             sizes.push(size);
         }

@@ -19,6 +19,9 @@ const POSTED_US: f64 = 0.4;
 /// Bytes that are taken to stay in the second-level cache from step to step.
 const CACHED: f64 = 40e6;
 
+/// Bytes that a multiprocessor gets of the second-level cache in a cycle, when all read.
+const CACHE_BYTES: f64 = 22.0;
+
 /// Items of a warp that take no time of their own, and microseconds of an instruction of a map in each further one: of two warps
 /// that take turns, some five instructions of the device each.
 const ITEMS: f64 = 2.0;
@@ -100,14 +103,30 @@ impl Layout {
             (Tier::Grid, Way::Lanes) => self.first_exchange() * empty,
             _ => empty + exchange,
         };
-        first
+        let us = |cycles: f64| cycles / (rates.clock_ghz * 1e3);
+        let time = first
             + counted
             + posted as f64 * POSTED_US
             + self.vectors()
             + rest
             + sharing
             + self.more_items()
-            + cycles / (rates.clock_ghz * 1e3)
+            + us(cycles);
+        time.max(first + us(self.cycles_of_reads()))
+    }
+
+    /// What sources take to come from the second-level cache, at its speed: each group of a block's rows reads all.
+    fn cycles_of_reads(&self) -> f64 {
+        let bytes = |p: &ProductLayout| match (p.exchanged, p.way, p.copied) {
+            (true, ..) => 0,
+            (false, Way::Tiles, true) => {
+                p.row_groups * p.column_warps * p.thread_chunks * 16 * p.weight_bytes
+            }
+            (false, Way::Tiles, false) => p.row_groups * p.column_warps * p.thread_chunks * 16 * 4,
+            (false, Way::Lanes, _) => p.padded_chunks() * 16,
+        };
+        let row: usize = self.products.iter().filter(|p| !p.shares).map(bytes).sum();
+        (row * self.work.rows) as f64 / CACHE_BYTES
     }
 
     /// Microseconds that the barriers of a step take at least: each as long as an empty frame of the tier, and where blocks
