@@ -357,7 +357,8 @@ impl LoopExplained {
             1 => String::new(),
             _ => format!(", {launched} side by side"),
         };
-        format!("{} of up to {}{beside}", count(self.groups.count(), "group"), count(streams, "stream"))
+        let up_to = if self.groups.are_equal() { "" } else { "up to " };
+        format!("{} of {up_to}{}{beside}", count(self.groups.count(), "group"), count(streams, "stream"))
     }
 
     /// Where it runs, what it waits for, and where its weights are.

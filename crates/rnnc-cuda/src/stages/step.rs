@@ -49,7 +49,7 @@ pub(crate) fn stage(
         let what = what(builder, name.starts_with("backward"), task);
         let (wanted, free) = (layout.shared_bytes(), builder.device.shared_bytes);
         if wanted > free {
-            let streams = groups.all;
+            let streams = groups.streams;
             return Err(DriverError::Shared { name: what, streams, wanted, free });
         }
         builder.program.watched.push(what.clone());

@@ -56,7 +56,7 @@ impl Groups {
     }
 
     /// Whether all have as many streams.
-    pub(super) fn are_equal(self) -> bool {
+    pub fn are_equal(self) -> bool {
         self.all.is_multiple_of(self.streams.max(1))
     }
 

@@ -37,7 +37,9 @@ impl Layout {
         let fits = |layout: &Layout| layout.shared_bytes() <= device.shared_bytes;
         let time = |layout: &Layout| layout.step_time(device);
         let best = layouts.filter(fits).min_by(|a, b| time(a).total_cmp(&time(b)));
-        let groups = Groups::one(config.streams);
+        let streams = device.group_streams.0.clamp(1, config.streams.max(1));
+        let groups = Groups { streams, ..Groups::one(config.streams) };
+        let groups = Groups { launched: groups.count().min(most).max(1), ..groups };
         let one = Choice { tier: Tier::Block, blocks: 1, team: 1, way: Way::Lanes, groups };
         best.unwrap_or_else(|| Layout::with(task, work, device, one))
     }
@@ -117,15 +119,13 @@ impl Layout {
 
     /// What sources take to come from the second-level cache, at its speed: each group of a block's rows reads all.
     fn cycles_of_reads(&self) -> f64 {
-        let bytes = |p: &ProductLayout| match (p.exchanged, p.way, p.copied) {
+        let bytes = |p: &ProductLayout| match (p.exchanged || p.shares, p.staged > 0, p.copied) {
             (true, ..) => 0,
-            (false, Way::Tiles, true) => {
-                p.row_groups * p.column_warps * p.thread_chunks * 16 * p.weight_bytes
-            }
-            (false, Way::Tiles, false) => p.row_groups * p.column_warps * p.thread_chunks * 16 * 4,
-            (false, Way::Lanes, _) => p.padded_chunks() * 16,
+            (false, true, _) => 4,
+            (false, false, true) => p.row_groups * p.weight_bytes,
+            (false, false, false) => p.row_groups * 4,
         };
-        let row: usize = self.products.iter().filter(|p| !p.shares).map(bytes).sum();
+        let row: usize = self.products.iter().map(|p| bytes(p) * p.copied_chunks() * 4 / p.team).sum();
         (row * self.work.rows) as f64 / CACHE_BYTES
     }
 
