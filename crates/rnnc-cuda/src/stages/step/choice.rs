@@ -29,14 +29,6 @@ pub enum Way {
 }
 
 impl Way {
-    /// The most registers of a thread that weights take: tiles need more beside them.
-    pub fn most_registers(self) -> usize {
-        match self {
-            Way::Lanes => 144,
-            Way::Tiles => 128,
-        }
-    }
-
     /// Bytes of a weight where it stays.
     pub(super) fn weight_bytes(self, precision: Precision) -> usize {
         match (self, precision) {
@@ -62,6 +54,16 @@ pub struct Choice {
 }
 
 impl Choice {
+    /// The most registers of a thread that weights take: tiles need more beside them, and most where a group has more units a
+    /// block and arguments of its own.
+    pub fn most_registers(self) -> usize {
+        match (self.way, self.groups.several()) {
+            (Way::Lanes, _) => 144,
+            (Way::Tiles, false) => 128,
+            (Way::Tiles, true) => 96,
+        }
+    }
+
     /// Blocks of all groups that are launched.
     pub fn all_blocks(self) -> usize {
         self.blocks * self.groups.launched

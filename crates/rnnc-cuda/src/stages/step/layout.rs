@@ -57,7 +57,7 @@ impl Layout {
                 }
             }
         }
-        let mut registers = (device.registers / threads / 2).min(way.most_registers());
+        let mut registers = (device.registers / threads / 2).min(choice.most_registers());
         // A warp may be a step ahead of the one that sums, if that alone signals.
         let buffers = layout.buffers();
         let stages = layout.stages(task);

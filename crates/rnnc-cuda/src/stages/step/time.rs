@@ -16,6 +16,10 @@ const AGAIN_US: [f64; 3] = [0.0, 0.3, 0.2];
 /// What a barrier costs for which blocks post their sums.
 const POSTED_US: f64 = 0.4;
 
+/// Predictions are not exact, those of several groups less so than those of one, to which they were fitted: what several may take
+/// at most of the time of one.
+const LEAST_GAIN: f64 = 0.9;
+
 /// Bytes that are taken to stay in the second-level cache from step to step.
 const CACHED: f64 = 40e6;
 
@@ -35,7 +39,10 @@ impl Layout {
         let layouts = layouts.into_iter().map(|choice| Layout::with(task, work, device, choice));
         // Sums of many streams may not fit.
         let fits = |layout: &Layout| layout.shared_bytes() <= device.shared_bytes;
-        let time = |layout: &Layout| layout.step_time(device);
+        let time = |layout: &Layout| match layout.choice.groups.several() {
+            true => layout.step_time(device) / LEAST_GAIN,
+            false => layout.step_time(device),
+        };
         let best = layouts.filter(fits).min_by(|a, b| time(a).total_cmp(&time(b)));
         let streams = device.group_streams.0.clamp(1, config.streams.max(1));
         let groups = Groups { streams, ..Groups::one(config.streams) };
@@ -157,7 +164,7 @@ impl Layout {
         let own = self.work.weights as f64 / self.choice.blocks as f64;
         let threads = self.threads as f64;
         let registers =
-            (device.registers as f64 / threads / 2.0).min(Way::Lanes.most_registers() as f64) * threads;
+            (device.registers as f64 / threads / 2.0).min(self.choice.most_registers() as f64) * threads;
         let shared = (own - registers).clamp(0.0, device.shared_bytes as f64 / 4.0 * 0.8);
         let streamed = (own - registers - shared).max(0.0);
         // 128 products each, 32 numbers of shared memory each, about 10 from the second-level cache.
