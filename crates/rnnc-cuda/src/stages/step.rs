@@ -1,6 +1,6 @@
 //! Loops: one persistent kernel for each component, in which blocks exchange what they need from frame to frame.
 //!
-//! `choice.rs` has the layouts that a loop can have, `time.rs` predicts what each takes; `layout.rs` and
+//! `choice.rs` has the layouts that a loop can have, `groups.rs` says how streams are dealt out, `time.rs` predicts what each takes; `layout.rs` and
 //! `product_layout.rs` say which block and thread has what; `exchange.rs` what must be waited for. `kernel.rs` prints the
 //! kernel, `product.rs` and `tiles.rs` its products, `copies.rs` and `posts.rs` what those read, `site.rs` how its maps read, `sums.rs`
 //! which functions of whole vectors are summed up by parts. `shares.rs` says which loops share the device.
