@@ -21,6 +21,9 @@ pub struct Device {
     pub memory_bytes: u128,
     /// Threads of a block of a loop.
     pub loop_threads: usize,
+    /// The fewest and the most streams of a group of a loop's blocks.
+    #[serde(skip)]
+    pub group_streams: (usize, usize),
     /// Rates, for predictions.
     pub rates: Rates,
 }
@@ -59,6 +62,7 @@ impl Device {
                 cluster: 16,
                 memory_bytes: 140 << 30,
                 loop_threads: 256,
+                group_streams: (1, usize::MAX),
                 rates: Rates {
                     clock_ghz: 1.98,
                     f32_tflops: 51.0,
@@ -79,6 +83,7 @@ impl Device {
                 cluster: 16,
                 memory_bytes: 79 << 30,
                 loop_threads: 256,
+                group_streams: (1, usize::MAX),
                 rates: Rates {
                     clock_ghz: 1.98,
                     f32_tflops: 51.0,
@@ -99,6 +104,7 @@ impl Device {
                 cluster: 1,
                 memory_bytes: 40 << 30,
                 loop_threads: 256,
+                group_streams: (1, usize::MAX),
                 rates: Rates {
                     clock_ghz: 1.41,
                     f32_tflops: 19.5,

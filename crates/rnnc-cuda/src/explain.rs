@@ -12,6 +12,7 @@ use crate::heads;
 use crate::pipelines::{self, PassPipelines};
 use crate::program::{Command, Job, commands};
 use crate::stages::step::choice::{Tier, Way, units};
+use crate::stages::step::groups::Groups;
 use crate::stages::step::shares::{self, Share};
 use rnnc_graph::Graph;
 use rnnc_plan::{Cost, ExecutionConfig, Memory, Op, Pass, Plan, Precision, Stage, StageKind, Task};
@@ -84,8 +85,10 @@ pub struct LoopExplained {
     pub part: (usize, usize),
     /// What its blocks share.
     pub tier: Tier,
-    /// Blocks.
+    /// Blocks of a group of streams.
     pub blocks: usize,
+    /// How streams are dealt out to groups of blocks.
+    pub groups: Groups,
     /// Blocks of a team, which share rows of weights and hand each other their sums; 1: none do.
     pub team: usize,
     /// `lanes`, or `tiles` for tensor cores.
@@ -247,6 +250,7 @@ fn explain_loop(
         part: (1, 1),
         tier: layout.choice.tier,
         blocks: layout.choice.blocks,
+        groups: layout.choice.groups,
         team: layout.choice.team,
         way: layout.choice.way,
         threads: layout.threads,
@@ -346,12 +350,27 @@ fn in_short(pass: &PassExplained) -> Vec<String> {
 }
 
 impl LoopExplained {
+    /// Its groups of streams.
+    fn in_groups(&self) -> String {
+        let Groups { streams, launched, .. } = self.groups;
+        let beside = match self.groups.turns() {
+            1 => String::new(),
+            _ => format!(", {launched} side by side"),
+        };
+        let up_to = if self.groups.are_equal() { "" } else { "up to " };
+        format!("{} of {up_to}{}{beside}", count(self.groups.count(), "group"), count(streams, "stream"))
+    }
+
     /// Where it runs, what it waits for, and where its weights are.
     fn in_short(&self) -> String {
         let place = match self.tier {
-            Tier::Block => "in one block, on one multiprocessor".into(),
+            Tier::Block => "in one block, on one multiprocessor".to_string(),
             Tier::Cluster => format!("in a cluster of {} blocks", self.blocks),
             Tier::Grid => format!("in {} blocks, all over the GPU", self.blocks),
+        };
+        let place = match self.groups.several() {
+            true => format!("{}, each {place}", self.in_groups()),
+            false => place,
         };
         let step = if self.frames_at_once == 1 { "frame" } else { "step" };
         let waits = match self.barriers {
@@ -452,6 +471,10 @@ impl LoopExplained {
             Tier::Grid => {
                 format!("{} blocks of {threads} threads on the whole grid", self.blocks)
             }
+        };
+        let place = match self.groups.several() {
+            true => format!("{}: each {place}", self.in_groups()),
+            false => place,
         };
         let frames = match self.frames_at_once {
             1 => String::new(),

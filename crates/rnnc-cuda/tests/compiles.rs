@@ -173,6 +173,20 @@ fn the_usual_cells_at_the_usual_sizes_need_no_local_memory_and_with_16_streams_h
     all_compile(&tasks);
 }
 
+#[test]
+fn loops_of_many_streams_in_groups_need_no_local_memory() {
+    let mut tasks = Vec::new();
+    for (name, units, streams) in
+        [("lstm", 64, 1000), ("gru", 64, 1024), ("lstm", 128, 256), ("lstm", 256, 256)]
+    {
+        let (graph, before) = (cell(name, units, units), tasks.len());
+        add(&mut tasks, &h200(), &format!("{name}({units})"), &graph, streams, 0);
+        let loops = tasks[before..].iter().filter(|task| task.source.text.contains(" = group_args(args, "));
+        assert_eq!(loops.count(), 2, "{name}({units}) has groups in each direction");
+    }
+    all_compile(&tasks);
+}
+
 /// `cargo test -p rnnc-cuda --test compiles -- --ignored --nocapture`
 #[test]
 #[ignore = "thousands of sources"]

@@ -15,19 +15,46 @@ fn the_explanation_of_a_network_with_every_kind_of_stage() {
 }
 
 #[test]
-fn more_streams_than_a_loop_has_room_for_are_refused_in_words() {
-    let text = "network n { input x : vector(8)  h = lstm(x; 64)  output h }";
+fn a_loop_takes_any_number_of_streams_by_turns() {
+    let text = "network n { input x : vector(8)  h = lstm(x; 512)  output h }";
     let graph = rnnc_lang::compile("n.rnn", text, None).unwrap_or_else(|errors| panic!("{errors}"));
     let device = Device::named("h200").unwrap();
-    let of = |streams| {
-        let plan = Plan::new(&graph, PlanOptions::training(streams, 8)).unwrap();
-        compile(&plan, ExecutionConfig::new(streams, 8), &device)
-            .map(|_| ())
-            .map_err(|error| error.to_string())
-    };
-    assert_eq!(of(1024), Ok(()));
-    let error = of(1 << 20).unwrap_err();
-    assert!(error.contains("loop of `h") && error.contains("1048576 streams"), "{error}");
+    for streams in [1024, 1000, 1 << 16] {
+        let plan = Plan::new(&graph, PlanOptions::training(streams, 2)).unwrap();
+        let config = ExecutionConfig::new(streams, 2);
+        let explanation = explain(&plan, config, &device).unwrap_or_else(|error| panic!("{error}"));
+        for found in explanation.passes.iter().flat_map(|p| &p.stages).flat_map(|s| &s.loops) {
+            let groups = found.groups;
+            assert!(found.blocks * groups.launched <= device.multiprocessors, "{found:?}");
+            assert!(groups.streams * groups.launched * groups.turns() >= streams, "{found:?}");
+            assert!(streams < 2000 || groups.turns() > 1, "{found:?}");
+        }
+    }
+}
+
+#[test]
+fn a_loop_whose_sums_have_no_room_is_refused_in_words() {
+    let text = "network n { input x : vector(8)  h = lstm(x; 64)  output h }";
+    let graph = rnnc_lang::compile("n.rnn", text, None).unwrap_or_else(|errors| panic!("{errors}"));
+    let device = Device { shared_bytes: 64, ..Device::named("h200").unwrap() };
+    let plan = Plan::new(&graph, PlanOptions::training(4, 8)).unwrap();
+    let error =
+        compile(&plan, ExecutionConfig::new(4, 8), &device).err().map(|e| e.to_string()).unwrap_or_default();
+    assert!(error.contains("loop of `h") && error.contains("no more than 1 of the streams"), "{error}");
+}
+
+/// What `rnnc plan` of many streams says of a loop, in whole.
+#[test]
+fn the_explanation_of_a_loop_whose_streams_are_in_groups() {
+    let text = "network n { input x : vector(64)  h = lstm(x; 64)  output h }";
+    let graph = rnnc_lang::compile("n.rnn", text, None).unwrap_or_else(|errors| panic!("{errors}"));
+    let plan = Plan::new(&graph, PlanOptions::inference(3000, 128)).unwrap();
+    let explanation =
+        explain(&plan, ExecutionConfig::new(3000, 128), &Device::named("h200").unwrap()).unwrap();
+    insta::assert_snapshot!(format!(
+        "{explanation}\n{}",
+        rnnc_report::summary(&plan, Some(&explanation.brief()))
+    ));
 }
 
 /// What `rnnc plan` says of a network on an H200, but for what it lists at length.

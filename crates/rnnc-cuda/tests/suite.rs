@@ -163,11 +163,77 @@ fn loops_whose_blocks_share_rows_in_teams_agree_with_the_reference() {
     let [_, mut device] = devices();
     device.rates = Rates { frame_us: [1e3, 1e3, 0.1], tiles: 0.5, ..device.rates };
     let device = &device;
-    for streams in [8, 11] {
+    for (streams, group) in [(8, 8), (11, 11), (19, 8)] {
+        let device = &in_groups(device, group, group);
         let case = Case::new("lstm", graph.clone(), streams, &[3, 2], 0.2);
         assert!(has(&case, device, |g| g.cluster == 2 && g.cooperative), "no loop is shared out in teams");
         check(&case, &on(device), TOLERANCE).unwrap();
     }
+}
+
+/// A device on which a group has as many streams as these, from the fewest to the most.
+fn in_groups(device: &Device, fewest: usize, most: usize) -> Device {
+    Device { group_streams: (fewest, most), ..device.clone() }
+}
+
+#[test]
+fn cases_agree_with_the_reference_where_a_group_of_blocks_has_few_streams_or_as_many_as_are_best() {
+    for (device, (fewest, most)) in devices().iter().zip([(1, usize::MAX), (2, 2)]) {
+        let device = in_groups(device, fewest, most);
+        let only = std::env::var("RNNC_ONLY").unwrap_or_default();
+        let all = cases().into_iter().filter(|case| case.streams > fewest);
+        // The others are as those of one group: some will do.
+        let cases: Vec<Case> = all.skip(fewest - 1).step_by(4).collect();
+        let cases = cases.iter().filter(|case| only.split(',').any(|part| case.name.contains(part)));
+        let wrong: Vec<String> =
+            cases.filter_map(|case| check(case, &on(&device), TOLERANCE).err()).collect();
+        assert!(wrong.is_empty(), "on `{}`:\n{}", device.name, wrong.join("\n"));
+    }
+}
+
+#[test]
+fn groups_of_any_size_in_blocks_in_clusters_and_on_the_grid_agree_with_the_reference() {
+    let cells = [
+        ("lstm", "input x : vector(5)  h = lstm(x; 24)", "h"),
+        ("norms", "input x : vector(5)  h = lstm_layer_norm(x; 24)", "h"),
+        (
+            "own",
+            "input x : symbol(5)  a = tanh(dense(x; 24) + dense(dropout(b[t-1]; 0.25); 24) + diag(c[t-2]))
+             b = layer_norm(a * c[t-1]; groups = 2)  c = 0.5 * c[t-1] + 0.5 * a  start c = learned",
+            "b",
+        ),
+    ];
+    let [_, device] = devices();
+    // Which tier is the best: a block, a cluster, the grid, and there with the lanes' products or by tensor cores.
+    let rates =
+        [([0.01, 1e3, 1e3], 0.0), ([1e3, 0.01, 1e3], 0.0), ([1e3, 1e3, 0.01], 1e3), ([1e3, 1e3, 0.01], 0.5)];
+    let mut found = [0; 4];
+    for (name, text, output) in cells {
+        let text = format!("network n {{ {text}  output {output} }}");
+        let graph = rnnc_lang::compile("n.rnn", &text, None).unwrap_or_else(|errors| panic!("{errors}"));
+        for (streams, group) in [(3, 2), (11, 4), (48, 20), (200, 24)] {
+            // Of many streams, one cell is enough.
+            if streams > 11 && name != "own" {
+                continue;
+            }
+            let frames: &[usize] = if streams > 11 { &[2] } else { &[3, 2] };
+            let case = Case::new(name, graph.clone(), streams, frames, 0.2);
+            for (frame_us, tiles) in rates {
+                let device = Device {
+                    rates: Rates { frame_us, tiles, ..device.rates },
+                    ..in_groups(&device, group, group)
+                };
+                check(&case, &on(&device), TOLERANCE).unwrap_or_else(|wrong| panic!("{wrong}"));
+                let explained = explain(&case.plan().unwrap(), case.config(), &device).unwrap();
+                for found_loop in explained.passes.iter().flat_map(|p| &p.stages).flat_map(|s| &s.loops) {
+                    assert!(found_loop.groups.streams == group && found_loop.groups.count() > 1);
+                    found[found_loop.tier as usize] += 1;
+                    found[3] += usize::from(found_loop.groups.turns() > 1);
+                }
+            }
+        }
+    }
+    assert!(found.iter().all(|&count| count > 5), "in blocks, in clusters, on the grid, by turns: {found:?}");
 }
 
 #[test]

@@ -40,6 +40,7 @@ pub(super) fn describe(handle: sys::CUdevice) -> Result<Device, DriverError> {
         cluster: largest_cluster(architecture, clusters),
         memory_bytes: memory_bytes as u128,
         loop_threads: 256,
+        group_streams: (1, usize::MAX),
         rates: rates(&name, architecture, multiprocessors, &clocks),
         name,
     })

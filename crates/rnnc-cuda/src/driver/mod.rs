@@ -201,14 +201,14 @@ pub enum DriverError {
         /// There.
         free: usize,
     },
-    /// More streams than a loop's sums have room for.
+    /// A loop's sums have no room, however few of the streams a block has.
     #[error(
-        "{name} needs {wanted} bytes of shared memory with {streams} streams, and a block has {free}: use fewer streams"
+        "{name} needs {wanted} bytes of shared memory for no more than {streams} of the streams at a time, and a block has {free}: use fewer units"
     )]
     Shared {
         /// The loop.
         name: String,
-        /// As many as were asked for.
+        /// Streams that a block has at a time.
         streams: usize,
         /// Bytes that are needed.
         wanted: usize,

@@ -47,6 +47,24 @@ DEVICE void make_absent(float* from, u64 count) {
     for (u64 i = global_thread(); i < count; i += global_threads()) put(from + i, as_float(ABSENT));
 }
 
+// Those of some threads alone: this one is number `thread` of `threads`.
+DEVICE void make_absent(float* from, u64 count, u32 thread, u32 threads) {
+    for (u64 i = thread; i < count; i += threads) put(from + i, as_float(ABSENT));
+}
+
+// What a group of streams is told: the first of them, how many it has of at most `most`, and its part of the scratch region.
+struct GroupArgs : Args {
+    u32 stream, streams;
+};
+DEVICE GroupArgs group_args(const Args& all, u32 first, u32 most, u32 end, float* scratch) {
+    GroupArgs a;
+    (Args&)a = all;
+    a.stream = first;
+    a.streams = end - first < most ? end - first : most;
+    a.scratch = scratch;
+    return a;
+}
+
 // Whether a warp looks again, because a lane of it misses something. Lanes look together: apart, they would come apart
 // from each other at what follows. Bounded as `wait_for` is.
 DEVICE bool looks_again(const Args& a, bool missing, u32& polls, u32 code, bool& failed) {

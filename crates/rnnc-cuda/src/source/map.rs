@@ -20,6 +20,11 @@ pub(crate) trait Site {
 
     /// Whether dropout is on.
     fn dropout(&self) -> bool;
+
+    /// The expression of the row's stream, among all.
+    fn stream(&self) -> &'static str {
+        "stream"
+    }
 }
 
 /// The statements of a map. Variables `u`, `frame` and `stream` are defined by the code around; registers are called
@@ -35,7 +40,7 @@ impl program::Site<MapLeaf> for &mut dyn Site {
             MapLeaf::Repeated(read, repeat) => self.load(read, &repeated(*repeat)),
             MapLeaf::Weight(offset) => self.weight(*offset),
             MapLeaf::Mask(_) if !self.dropout() => float(1.0),
-            MapLeaf::Mask(drawn) => mask(drawn),
+            MapLeaf::Mask(drawn) => mask(drawn, self.stream()),
         }
     }
 
@@ -49,13 +54,13 @@ pub(crate) fn repeated(repeat: Repeat) -> String {
     format!("({}u + u) / {}u", repeat.first, repeat.times)
 }
 
-/// The expression of a dropout mask for unit `u`.
-pub(crate) fn mask(mask: &Mask) -> String {
+/// The expression of a dropout mask for unit `u` of a stream.
+pub(crate) fn mask(mask: &Mask, stream: &str) -> String {
     let Mask { key, probability, first } = *mask;
     // The least hash that is kept: `hash >= p * 2^32`, of integers.
     let least = (probability * 4_294_967_296.0).ceil() as u64;
     let kept = float(1.0 / (1.0 - probability));
-    format!("mask(a.run[RUN_SEED], {key}ull, absolute(a, frame), stream, {first}u + u, {least}ull, {kept})")
+    format!("mask(a.run[RUN_SEED], {key}ull, absolute(a, frame), {stream}, {first}u + u, {least}ull, {kept})")
 }
 
 /// A map over rows of memory, all reads from there: of frames stages.

@@ -1,6 +1,6 @@
 //! Loops: one persistent kernel for each component, in which blocks exchange what they need from frame to frame.
 //!
-//! `choice.rs` has the layouts that a loop can have, `time.rs` predicts what each takes; `layout.rs` and
+//! `choice.rs` has the layouts that a loop can have, `groups.rs` says how streams are dealt out, `time.rs` predicts what each takes; `layout.rs` and
 //! `product_layout.rs` say which block and thread has what; `exchange.rs` what must be waited for. `kernel.rs` prints the
 //! kernel, `product.rs` and `tiles.rs` its products, `copies.rs` and `posts.rs` what those read, `site.rs` how its maps read, `sums.rs`
 //! which functions of whole vectors are summed up by parts. `shares.rs` says which loops share the device.
@@ -9,6 +9,7 @@ pub mod choice;
 mod copies;
 mod early;
 mod exchange;
+pub mod groups;
 mod kernel;
 pub mod layout;
 mod posts;
@@ -26,7 +27,7 @@ use crate::driver::{DriverError, Geometry, Source};
 use crate::lanes::Draft;
 use crate::program::{Command, Launch, Needs, Region, Work};
 use crate::source;
-use choice::{Tier, Way};
+use choice::{Choice, Tier, Way};
 use rnnc_plan::access::Access;
 use rnnc_plan::{Op, Stage, Task};
 use shares::Share;
@@ -43,49 +44,45 @@ pub(crate) fn stage(
     let loops = stage.tasks.iter().zip(shares).zip(accesses);
     for (number, ((task, share), access)) in loops.enumerate() {
         let layout = share.layout;
+        let Choice { tier, groups, .. } = layout.choice;
         let name = format!("{name}_loop_{number}");
         let what = what(builder, name.starts_with("backward"), task);
         let (wanted, free) = (layout.shared_bytes(), builder.device.shared_bytes);
         if wanted > free {
-            let streams = layout.work.streams;
+            let streams = groups.streams;
             return Err(DriverError::Shared { name: what, streams, wanted, free });
         }
         builder.program.watched.push(what.clone());
         let code = builder.program.watched.len();
-        // A counter for each phase and each group of blocks, and for what is before the first step.
-        let lines = (task.phases.len() + 1) * kernel::barrier::GROUPS;
+        let lines = kernel::barrier::lines(task) * if tier == Tier::Grid { groups.count() } else { 1 };
         let counters = builder.counters(lines);
         let window = builder.places.config.window;
         let summed = sums::summed(task, layout.work, layout.choice);
-        let sums: usize = summed.iter().map(|s| s.numbers(window, builder.places.streams())).sum();
-        let scratch =
-            builder.scratch(layout.streamed() * layout.choice.blocks + layout.copied(window) + sums);
+        let scratch = builder.scratch(
+            layout.streamed() * layout.choice.all_blocks() + layout.exchanged(task, window) * groups.count(),
+        );
         let kernel = kernel::Kernel::new(builder.places, task, &layout, summed, scratch, counters, code);
         let body = kernel.text(&name);
         let text = [source::prelude(), source::LOOPS.into(), body].concat();
         let source = builder.program.sources.len();
         builder.program.sources.push(Source { name: what.clone(), text, kernels: vec![name] });
         let geometry = Geometry {
-            blocks: layout.choice.blocks,
+            blocks: layout.choice.all_blocks(),
             threads: layout.threads,
             shared_bytes: layout.shared_bytes(),
-            cluster: if layout.choice.tier == Tier::Cluster {
-                layout.choice.blocks
-            } else {
-                layout.choice.team
-            },
-            cooperative: layout.choice.tier == Tier::Grid,
+            cluster: if tier == Tier::Cluster { layout.choice.blocks } else { layout.choice.team },
+            cooperative: tier == Tier::Grid,
         };
         let mut commands = Vec::new();
-        if layout.choice.tier == Tier::Grid {
+        if tier == Tier::Grid {
             let len = lines * 32;
             commands.push(Command::Clear { region: Region::Counters, offset: counters, len });
         }
         commands.push(Command::Kernel(Launch { source, kernel: 0, what, work: Work::Grid(geometry) }));
-        let waiting = if layout.choice.tier == Tier::Grid { layout.choice.blocks } else { 0 };
+        let waiting = if tier == Tier::Grid { layout.choice.all_blocks() } else { 0 };
         let job = builder.job(commands, access);
         let needs = needs(job.needs, task, &layout, builder);
-        jobs.push(Draft { us: share.us, wide: layout.choice.blocks, waiting, needs, ..job });
+        jobs.push(Draft { us: share.us, wide: layout.choice.all_blocks(), waiting, needs, ..job });
     }
     Ok(jobs)
 }

@@ -111,6 +111,8 @@ pub fn devices() -> [Device; 2] {
         cluster: 1,
         memory_bytes: 1 << 30,
         loop_threads: 64,
+        // All streams in one: tests of groups say how many they have.
+        group_streams: (usize::MAX, usize::MAX),
         rates,
     };
     let clustered = Device {

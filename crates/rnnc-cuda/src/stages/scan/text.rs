@@ -285,7 +285,7 @@ impl Frame for Printer<FrameSite<'_, '_>> {
         if !self.site.text.places.config.training {
             return float(1.0);
         }
-        self.result(map::mask(mask))
+        self.result(map::mask(mask, "stream"))
     }
 
     fn start(&mut self, start: &StartValue) -> String {

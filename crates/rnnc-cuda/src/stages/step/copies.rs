@@ -4,7 +4,7 @@
 //! a warp reads whole lines. Every frame has its own, so nothing waits for readers. What a loop's first frame needs of the
 //! frame before is copied before the first step, which counts as a step.
 
-use super::choice::units;
+use super::choice::{Choice, units};
 use super::exchange::{self, Stored};
 use super::product;
 use super::product_layout::ProductLayout;
@@ -120,17 +120,21 @@ pub(super) fn first(
     id: &str,
     p: &ProductLayout,
     stored: &[Stored],
-    (blocks, threads): (usize, usize),
+    (choice, threads): (Choice, usize),
     crossing: &str,
 ) {
     for (part, chunks) in p.parts.iter().zip(p.chunks.windows(2)) {
         let (view, delay) = (part.from.view, part.from.delay);
         for s in stored.iter().filter(|s| delay != 0 && exchange::overlap(s.view, view)) {
-            let own = units(s.slice_len, blocks);
+            let own = units(s.slice_len, choice.blocks);
+            let groups = choice.groups;
+            let all = match groups.are_equal() {
+                true => format!("{}u", p.streams * own),
+                false => format!("{} * {own}u", groups.own()),
+            };
             let _ = writeln!(
                 out,
-                "        for (u32 i = tid; i < {}u; i += {threads}u) {{\n            const u32 stream = i / {own}u, unit = g * {own}u + i % {own}u;",
-                p.streams * own
+                "        for (u32 i = tid; i < {all}; i += {threads}u) {{\n            const u32 stream = i / {own}u, unit = g * {own}u + i % {own}u;"
             );
             let column = (s.view.column as i64) - (s.first as i64) - view.column as i64;
             let _ = writeln!(

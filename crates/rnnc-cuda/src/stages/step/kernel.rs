@@ -7,7 +7,7 @@ mod items;
 mod maps;
 mod vectors;
 
-use super::choice::{Tier, Way, units};
+use super::choice::{Choice, Tier, Way, units};
 use super::copies::Copies;
 use super::early::{self, Carry, Early, To};
 use super::exchange::{self, Reader, Stored, Wait};
@@ -97,7 +97,7 @@ impl<'a> Kernel<'a> {
         for p in &layout.products {
             let numbers = layout.streamed_of(p);
             far.push((numbers > 0).then_some(at));
-            at += numbers * layout.choice.blocks;
+            at += numbers * layout.choice.all_blocks();
         }
         let window = places.config.window;
         let copies = |p: &ProductLayout| {
@@ -108,7 +108,7 @@ impl<'a> Kernel<'a> {
         let copies = layout.products.iter().map(copies).collect();
         let with_place = |s: Summed<'a>| {
             let begin = at;
-            at += s.numbers(window, places.streams());
+            at += s.numbers(window, layout.work.streams);
             (s, begin)
         };
         let summed = summed.into_iter().map(with_place).collect();
@@ -141,6 +141,34 @@ impl<'a> Kernel<'a> {
         }
     }
 
+    /// Opens what is done for each group of streams, where there are several: `a` is then the group's.
+    fn begin_group(&mut self) {
+        let Choice { blocks, groups, .. } = self.layout.choice;
+        if !groups.several() {
+            return;
+        }
+        let (count, launched, streams, all) = (groups.count(), groups.launched, groups.streams, groups.all);
+        let scratch = self.layout.exchanged(self.task, self.places.config.window);
+        self.line("    const Args& args = a;");
+        self.line(&format!(
+            "    for (u32 group = block() / {blocks}u; group < {count}u; group += {launched}u) {{"
+        ));
+        self.line(&format!(
+            "    const GroupArgs a = group_args(args, group * {streams}u, {streams}u, {all}u, args.scratch + (u64)group * {scratch}ull);"
+        ));
+    }
+
+    /// Closes it. Whoever goes on finds what the block has in shared memory read.
+    fn end_group(&mut self) {
+        let groups = self.layout.choice.groups;
+        if groups.turns() > 1 {
+            self.line("    block_sync();");
+        }
+        if groups.several() {
+            self.line("    }");
+        }
+    }
+
     /// The same that reads ahead to the cache only.
     fn with_cache(&self) -> Kernel<'a> {
         Kernel {
@@ -164,9 +192,9 @@ impl<'a> Kernel<'a> {
 
     /// The text: functions, then the kernel.
     pub fn text(mut self, name: &str) -> String {
-        let threads = self.layout.threads;
+        let (threads, groups) = (self.layout.threads, self.layout.choice.groups);
         for (k, product) in self.layout.products.iter().enumerate() {
-            product::functions(&mut self.out, &k.to_string(), product, self.places);
+            product::functions(&mut self.out, &k.to_string(), product, self.places, groups);
             if product.exchanged {
                 product::exchanged(
                     &mut self.out,
@@ -186,7 +214,13 @@ impl<'a> Kernel<'a> {
         }
         self.line(&format!("LOOP_KERNEL({name}, {threads}) {{"));
         self.line("    float* const sm = shared_memory();");
-        self.line("    const u32 tid = thread(), lane = tid & 31u, warp = tid / 32u, g = block();");
+        let blocks = self.layout.choice.blocks;
+        // Of the group, and of all.
+        let [g, block] = match groups.several() {
+            true => [format!("block() % {blocks}u"), "block()".into()],
+            false => ["block()".to_string(), "g".into()],
+        };
+        self.line(&format!("    const u32 tid = thread(), lane = tid & 31u, warp = tid / 32u, g = {g};"));
         let team = self.layout.choice.team;
         self.line(&format!("    const u32 team = g / {team}u, member = g % {team}u; (void)member;"));
         self.line("    const int n = a.end - a.first;");
@@ -197,9 +231,10 @@ impl<'a> Kernel<'a> {
         for (k, product) in self.layout.products.iter().enumerate() {
             let (id, far) = (k.to_string(), self.far[k]);
             match product.way {
-                Way::Lanes => product::weights(&mut self.out, &id, product, threads, far),
+                Way::Lanes => product::weights(&mut self.out, &id, product, threads, far, &block),
                 Way::Tiles => {
-                    tiles::weights(&mut self.out, &id, product, threads, far, self.layout.work.precision);
+                    let precision = self.layout.work.precision;
+                    tiles::weights(&mut self.out, &id, product, threads, far, precision, &block);
                 }
             }
         }
@@ -223,6 +258,7 @@ impl<'a> Kernel<'a> {
         }
         let body = std::mem::take(&mut self.out);
         self.out = head;
+        self.begin_group();
         self.before_the_first_step();
         self.first_sources();
         self.first_copies();
@@ -233,6 +269,7 @@ impl<'a> Kernel<'a> {
         self.out.push_str(&body);
         self.after_a_step();
         self.line("    }");
+        self.end_group();
         self.line("}");
         self.out
     }
@@ -240,8 +277,7 @@ impl<'a> Kernel<'a> {
     /// Items of a block.
     fn items_of(&self, slice_len: usize) -> usize {
         let (of_units, of_streams) = self.layout.item(slice_len);
-        units(slice_len, self.layout.choice.blocks).div_ceil(of_units)
-            * self.places.streams().div_ceil(of_streams)
+        units(slice_len, self.layout.choice.blocks).div_ceil(of_units) * self.streams().div_ceil(of_streams)
     }
 
     /// Items of a warp: a few units of a few streams each.
@@ -259,7 +295,7 @@ impl<'a> Kernel<'a> {
 
     /// Which reads of a product cross, for `frame` and `stream`.
     fn crossing(&self, k: usize) -> String {
-        let row = format!("(u32)frame * {}u + stream", self.places.streams());
+        let row = self.row();
         format!("crossing_{k}(a, frame, constant(a.since_reset + ({row})), constant(a.ahead + ({row})))")
     }
 
@@ -270,7 +306,17 @@ impl<'a> Kernel<'a> {
 
     /// Frames of a step.
     fn width(&self) -> usize {
-        self.layout.work.rows / self.places.streams()
+        self.layout.work.rows / self.streams()
+    }
+
+    /// Streams of a group.
+    fn streams(&self) -> usize {
+        self.layout.work.streams
+    }
+
+    /// The expression of the row of `frame` and `stream`.
+    fn row(&self) -> String {
+        self.layout.choice.groups.row("stream")
     }
 
     fn phase(&mut self, number: usize, phase: &'a Phase) {
@@ -300,7 +346,7 @@ impl<'a> Kernel<'a> {
                     let alone = self.ends_in_one_warp(number, phase);
                     self.line(if alone { "        warp_sync();" } else { "        block_sync();" });
                     self.line(&format!(
-                        "        if (tid == 0) signal(a.counters + {counter}u + g * {c}u / {blocks}u * 32u);"
+                        "        if (tid == 0) signal(a.counters + {counter} + g * {c}u / {blocks}u * 32u);"
                     ));
                 }
             }
@@ -366,12 +412,14 @@ impl<'a> Kernel<'a> {
     }
 
     fn piece(&mut self, piece: &Piece<'a>) {
-        let (streams, rows, threads) = (self.places.streams(), self.layout.work.rows, self.layout.threads);
+        let (streams, rows, threads) = (self.streams(), self.layout.work.rows, self.layout.threads);
         if let Some(vector) = piece.vector {
             return self.vector(vector, piece.offset);
         }
         let frame = self.frame(piece.offset, &format!("q / {streams}u"));
-        let frame_of = format!("{frame} const u32 stream = q % {streams}u;");
+        let groups = self.layout.choice.groups;
+        let absent = if groups.are_equal() { "" } else { " if (stream >= a.streams) continue;" };
+        let frame_of = format!("{frame} const u32 stream = q % {streams}u;{absent}");
         for (number, &k) in piece.products.iter().enumerate() {
             let p = &self.layout.products[k];
             if number > 0 && p.staged > 0 && !p.shares {
@@ -390,8 +438,15 @@ impl<'a> Kernel<'a> {
             self.out.push_str(&opening);
             let buffers = self.layout.buffers();
             let code = self.code;
-            let around =
-                product::Around { rows, threads, buffers, frame_of: &frame_of, crossing: &crossing, code };
+            let around = product::Around {
+                rows,
+                threads,
+                buffers,
+                frame_of: &frame_of,
+                groups,
+                crossing: &crossing,
+                code,
+            };
             match p.way {
                 Way::Lanes => product::sums(&mut self.out, &k.to_string(), p, &around),
                 Way::Tiles => {

@@ -15,7 +15,7 @@ use rnnc_plan::{Op, Product, Task};
 pub struct Layout {
     /// What was chosen.
     pub choice: Choice,
-    /// What it is for.
+    /// What a group of streams does.
     pub work: Work,
     /// Threads of a block.
     pub threads: usize,
@@ -33,9 +33,10 @@ pub struct Layout {
 const PARTS: usize = 32;
 
 impl Layout {
-    /// The layout that follows from a choice.
+    /// The layout that follows from a choice; `work` is that of all streams.
     pub fn with(task: &Task, work: Work, device: &Device, choice: Choice) -> Layout {
         let Choice { tier, team, way, .. } = choice;
+        let work = work.of_group(choice.groups);
         let rows = work.rows;
         let threads = device.loop_threads;
         let mut ops = task.phases.iter().flat_map(|p| &p.ops);
@@ -56,7 +57,7 @@ impl Layout {
                 }
             }
         }
-        let mut registers = (device.registers / threads / 2).min(way.most_registers());
+        let mut registers = (device.registers / threads / 2).min(choice.most_registers());
         // A warp may be a step ahead of the one that sums, if that alone signals.
         let buffers = layout.buffers();
         let stages = layout.stages(task);
@@ -179,6 +180,17 @@ impl Layout {
     pub fn shared_bytes(&self) -> usize {
         let weights = self.products.iter().map(|p| p.in_shared * p.words() * self.threads);
         4 * (self.fixed + weights.sum::<usize>())
+    }
+
+    /// Numbers of a group's exchange in device memory: copies of what its products read, and sums of functions of vectors.
+    pub fn exchanged(&self, task: &Task, window: usize) -> usize {
+        let summed = sums::summed(task, self.work, self.choice);
+        let sums: usize = summed.iter().map(|s| s.numbers(window, self.work.streams)).sum();
+        match self.choice.groups.several() {
+            // Each group's begin on a line.
+            true => (self.copied(window) + sums).next_multiple_of(32),
+            false => self.copied(window) + sums,
+        }
     }
 
     /// Numbers of a block's weights that are read from device memory in every step.

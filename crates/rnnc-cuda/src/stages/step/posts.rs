@@ -22,11 +22,11 @@ pub(super) struct Posts {
 }
 
 impl Posts {
-    /// The statement by which all blocks make absent what the loop will post.
-    pub fn make_absent(self) -> String {
+    /// The statement by which all blocks make absent what the loop will post; `whose` names those of a group.
+    pub fn make_absent(self, whose: &str) -> String {
         let Posts { at, numbers } = self;
         format!(
-            "make_absent(a.scratch + ({at}ull + (u64)(u32)a.first * {numbers}ull), (u64)(u32)n * {numbers}ull);"
+            "make_absent(a.scratch + ({at}ull + (u64)(u32)a.first * {numbers}ull), (u64)(u32)n * {numbers}ull{whose});"
         )
     }
 }

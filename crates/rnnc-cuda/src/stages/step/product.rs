@@ -1,5 +1,6 @@
 //! The products of a loop: where each thread's weights are, and the sums of a block's rows.
 
+use super::groups::Groups;
 use super::product_layout::ProductLayout;
 use crate::places::{Places, Spot};
 use rnnc_plan::{Product, View};
@@ -7,7 +8,13 @@ use std::fmt::Write;
 
 /// A product's functions: `weight_<id>(a, team, row, chunk, e)` and `source_<id>(a, frame, stream, chunk, crossing)`; bit i of
 /// `crossing` says that the read of part i crosses, as `crossing_<id>(a, frame, since_reset, ahead)` finds out.
-pub(super) fn functions(out: &mut String, id: &str, product: &ProductLayout, places: &Places<'_>) {
+pub(super) fn functions(
+    out: &mut String,
+    id: &str,
+    product: &ProductLayout,
+    places: &Places<'_>,
+    groups: Groups,
+) {
     let (units, slice_len) = (product.units, product.slice_len());
     let _ = writeln!(out, "DEVICE float weight_{id}(const Args& a, u32 team, u32 row, u32 chunk, u32 e) {{");
     let _ = writeln!(out, "    const u32 layer = row / {units}u, unit = team * {units}u + row % {units}u;");
@@ -50,9 +57,10 @@ pub(super) fn functions(out: &mut String, id: &str, product: &ProductLayout, pla
     let _ = writeln!(out, "    return {bits};\n}}");
     let _ = writeln!(
         out,
-        "DEVICE float4 source_{id}(const Args& a, int frame, u32 stream, u32 chunk, u32 crossing) {{"
+        "DEVICE float4 source_{id}(const {}& a, int frame, u32 stream, u32 chunk, u32 crossing) {{",
+        groups.args()
     );
-    let _ = writeln!(out, "    const u32 row = (u32)frame * {}u + stream;", places.streams());
+    let _ = writeln!(out, "    const u32 row = {};", groups.row("stream"));
     out.push_str("    float4 x = {0.f, 0.f, 0.f, 0.f};\n");
     for (bit, (part, chunks)) in product.parts.iter().zip(product.chunks.windows(2)).enumerate() {
         let (begin, end) = (chunks[0], chunks[1]);
@@ -111,7 +119,14 @@ fn source(out: &mut String, part: &Product, bit: usize, places: &Places<'_>) {
 }
 
 /// The statements that bring a thread's weights to where they stay. Variables: `g`, `team`, `tid`, `lane`, `warp`, `sm`.
-pub(super) fn weights(out: &mut String, id: &str, p: &ProductLayout, threads: usize, far: Option<usize>) {
+pub(super) fn weights(
+    out: &mut String,
+    id: &str,
+    p: &ProductLayout,
+    threads: usize,
+    far: Option<usize>,
+    block: &str,
+) {
     let ProductLayout {
         row_groups: _,
         column_warps,
@@ -153,7 +168,7 @@ pub(super) fn weights(out: &mut String, id: &str, p: &ProductLayout, threads: us
         let numbers = count * thread_rows * threads * 4;
         place(
             "far",
-            format!("a.scratch + ({far}ull + (u64)g * {numbers}ull)"),
+            format!("a.scratch + ({far}ull + (u64){block} * {numbers}ull)"),
             in_registers + in_shared,
             count,
         );
@@ -169,6 +184,8 @@ pub(super) struct Around<'a> {
     pub buffers: usize,
     /// Opens a block in which `frame` and `stream` are those of row `q`, or continues the loop over rows.
     pub frame_of: &'a str,
+    /// How streams are dealt out.
+    pub groups: Groups,
     /// What says which reads cross, for `frame` and `stream`.
     pub crossing: &'a str,
     /// The code of the fault flag.
@@ -180,18 +197,19 @@ pub(super) fn first_sources(
     out: &mut String,
     id: &str,
     p: &ProductLayout,
-    rows: usize,
     threads: usize,
+    groups: Groups,
     crossing: &str,
 ) {
     let (at, width) = (p.exchange_at, p.source_chunks());
+    let (rows, own) = (p.streams, groups.own());
     let all = rows.next_multiple_of(p.together()) * width;
     let _ = writeln!(out, "    for (u32 i = tid; i < {all}u; i += {threads}u) {{");
     let _ = writeln!(out, "        const u32 stream = i / {width}u; const int frame = begin_frame;");
     out.push_str("        float4 x = {0.f, 0.f, 0.f, 0.f};\n");
     let _ = writeln!(
         out,
-        "        if (n > 0 && stream < {rows}u) x = source_{id}(a, frame, stream, i % {width}u, {crossing});"
+        "        if (n > 0 && stream < {own}) x = source_{id}(a, frame, stream, i % {width}u, {crossing});"
     );
     let _ = writeln!(out, "        ((float4*)(sm + {at}u))[i] = ((float4*)(sm + {at}u))[{all}u + i] = x;");
     out.push_str("    }\n");
@@ -264,7 +282,7 @@ pub(super) fn exchange(
 
 /// The statements that leave the partial sums of all rows of a step in shared memory.
 pub(super) fn sums(out: &mut String, id: &str, p: &ProductLayout, around: &Around<'_>) {
-    let Around { rows, frame_of, crossing, .. } = *around;
+    let Around { rows, frame_of, crossing, groups, .. } = *around;
     let chunks = p.thread_chunks;
     if p.exchanged {
         let together = p.together();
@@ -272,7 +290,8 @@ pub(super) fn sums(out: &mut String, id: &str, p: &ProductLayout, around: &Aroun
         let _ = writeln!(out, "            u32 crossing[{together}];");
         let _ = writeln!(
             out,
-            "            UNROLL for (u32 b = 0; b < {together}u; b++) {{ const u32 stream = q + b; (void)stream; crossing[b] = stream < {rows}u ? {crossing} : 0u; }}"
+            "            UNROLL for (u32 b = 0; b < {together}u; b++) {{ const u32 stream = q + b; (void)stream; crossing[b] = stream < {} ? {crossing} : 0u; }}",
+            groups.own()
         );
         let source = format!("exchanged_{id}(a, sm, step, q + b, chunk_{id} + j * 32u, crossing[b])");
         rows_together(out, id, p, around, together, &source);
@@ -313,7 +332,8 @@ pub(super) fn sums(out: &mut String, id: &str, p: &ProductLayout, around: &Aroun
 fn stage(out: &mut String, id: &str, p: &ProductLayout, around: &Around<'_>) {
     /// Reads that a thread has under way together.
     const READS: usize = 8;
-    let Around { rows, threads, crossing, code, .. } = *around;
+    let Around { threads, crossing, code, groups, .. } = *around;
+    let own = groups.own();
     let (staged, width) = (p.staged, p.padded_chunks());
     let items = staged * width;
     let reads = READS.min(items.div_ceil(threads));
@@ -329,9 +349,9 @@ fn stage(out: &mut String, id: &str, p: &ProductLayout, around: &Around<'_>) {
     out.push_str("                    x[k].x = x[k].y = x[k].z = x[k].w = 0.f;\n");
     let from = if p.polled { "posted" } else { "source" };
     let read = format!("x[k] = {from}_{id}(a, frame, stream, i % {width}u, {crossing});");
-    let _ = writeln!(out, "                    if (i < {items}u && stream < {rows}u) {read} }}");
+    let _ = writeln!(out, "                    if (i < {items}u && stream < {own}) {read} }}");
     if p.polled {
-        let missing = format!("i < {items}u && stream < {rows}u && absent(x[k])");
+        let missing = format!("i < {items}u && stream < {own} && absent(x[k])");
         out.push_str("                for (u32 polls = 0;;) {\n                bool missing = false;\n");
         let _ = writeln!(out, "{each} const u32 stream = q0 + i / {width}u; missing |= {missing}; }}");
         let _ = writeln!(out, "                if (!looks_again(a, missing, polls, {code}u, failed)) break;");

@@ -72,7 +72,7 @@ fn work(task: &Task) -> f64 {
 
 /// Predicted microseconds of a loop over a window.
 fn predicted(task: &Task, layout: &Layout, config: ExecutionConfig, device: &Device) -> f64 {
-    layout.frame_time(device) * steps(task, config) as f64
+    layout.step_time(device) * steps(task, config) as f64
 }
 
 /// Steps of a loop over a window.

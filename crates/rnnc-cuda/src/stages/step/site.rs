@@ -2,6 +2,7 @@
 
 use super::early::{Carry, Early, To};
 use super::exchange::{Origin, Stored, origin};
+use super::groups::Groups;
 use crate::places::Places;
 use crate::source::map::Site;
 use rnnc_plan::{Read, View};
@@ -20,6 +21,7 @@ pub(super) struct Result {
 /// A map in a loop. Variables `row`, `frame` and `stream` are defined by the code around.
 pub(super) struct LoopSite<'a> {
     pub places: &'a Places<'a>,
+    pub groups: Groups,
     pub stored: &'a [Stored],
     pub slice_len: usize,
     pub first: usize,
@@ -120,6 +122,10 @@ impl Site for LoopSite<'_> {
 
     fn dropout(&self) -> bool {
         self.places.config.training
+    }
+
+    fn stream(&self) -> &'static str {
+        self.groups.stream()
     }
 }
 

@@ -1,6 +1,7 @@
 //! What a loop's task asks of a layout.
 
-use rnnc_plan::{ExecutionConfig, Op, Partition, Precision, Product, Task};
+use super::groups::Groups;
+use rnnc_plan::{ExecutionConfig, Map, Op, Partition, Precision, Product, Task};
 
 /// What a step of a loop takes, as far as it decides on a layout.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -11,7 +12,7 @@ pub struct Work {
     pub columns: usize,
     /// The size of its largest layer.
     pub slice_len: usize,
-    /// Streams.
+    /// Streams of a group.
     pub streams: usize,
     /// Rows (frames of a step, times streams) side by side.
     pub rows: usize,
@@ -19,6 +20,10 @@ pub struct Work {
     pub barriers: usize,
     /// Functions of whole vectors.
     pub vectors: usize,
+    /// Instructions of its maps, for a unit of its largest layer.
+    pub elementwise: f64,
+    /// Numbers of memory that its maps read and write for a row.
+    pub values: usize,
     /// How coarsely products may round.
     pub precision: Precision,
 }
@@ -34,8 +39,16 @@ impl Work {
             rows: task.block.clamp(1, 64) * config.streams,
             barriers: task.barriers_per_step(Partition::Units),
             vectors: vectors(task),
+            elementwise: elementwise(task),
+            values: values(task),
             precision: config.precision,
         }
+    }
+
+    /// The same of one group of streams.
+    pub fn of_group(self, groups: Groups) -> Work {
+        let frames = self.rows / self.streams.max(1);
+        Work { streams: groups.streams, rows: frames * groups.streams, ..self }
     }
 
     /// Whether a lane sums up what it needs itself: where streams fill a warp.
@@ -52,6 +65,24 @@ pub(super) fn is_in_step(task: &Task) -> bool {
 fn vectors(task: &Task) -> usize {
     let ops = task.phases.iter().flat_map(|p| &p.ops);
     ops.filter(|placed| matches!(placed.op, Op::Vector(_))).count()
+}
+
+fn maps(task: &Task) -> impl Iterator<Item = &Map> {
+    task.phases.iter().flat_map(|p| &p.ops).filter_map(|placed| match &placed.op {
+        Op::Map(map) => Some(map),
+        _ => None,
+    })
+}
+
+fn elementwise(task: &Task) -> f64 {
+    let all: usize = maps(task).map(|map| map.program.instructions.len() * map.len).sum();
+    all as f64 / slice_lens(task).max().unwrap_or(1).max(1) as f64
+}
+
+fn values(task: &Task) -> usize {
+    maps(task)
+        .map(|map| map.reads().map(|read| read.view.len).chain(map.stores().map(|to| to.len)).sum::<usize>())
+        .sum()
 }
 
 /// The sizes of layers that a task's operations write.

@@ -90,6 +90,7 @@ pub(super) fn weights(
     threads: usize,
     far: Option<usize>,
     precision: Precision,
+    block: &str,
 ) {
     let (tiles, words, suffix) = (p.tiles(), p.words() / p.tiles(), suffix(precision));
     let (column_warps, rows, chunks) = (p.column_warps, p.thread_rows, p.thread_chunks);
@@ -127,7 +128,7 @@ pub(super) fn weights(
     if let Some(far) = far {
         let kept = p.in_registers + p.in_shared;
         let numbers = (chunks - kept) * p.words() * threads;
-        place("far", format!("a.scratch + ({far}ull + (u64)g * {numbers}ull)"), kept, chunks - kept);
+        place("far", format!("a.scratch + ({far}ull + (u64){block} * {numbers}ull)"), kept, chunks - kept);
     }
 }
 
@@ -150,7 +151,7 @@ pub(super) fn sums(
     precision: Precision,
     copies: Option<Copies>,
 ) {
-    let Around { rows, threads, crossing, .. } = *around;
+    let Around { rows, threads, crossing, groups: of_streams, .. } = *around;
     let (tiles, streams, chunks) = (p.tiles(), p.stream_tiles(), p.thread_chunks);
     let (words, suffix) = (p.words() / tiles, suffix(precision));
     let flat = flat_groups(p, precision);
@@ -168,9 +169,10 @@ pub(super) fn sums(
     line(&format!("    {four} x[{depth}][{streams}];"));
     line("    const auto read = [&](u32 i, u32 s) {");
     // Lanes without a stream read the last one's: their sums are dropped.
-    let stream = match rows % p.together() {
-        0 => "of_lane".to_string(),
-        _ => format!("of_lane < {rows}u ? of_lane : {}u", rows - 1),
+    let stream = match (rows % p.together(), of_streams.are_equal()) {
+        (_, false) => "of_lane < a.streams ? of_lane : a.streams - 1u".to_string(),
+        (0, true) => "of_lane".to_string(),
+        (_, true) => format!("of_lane < {rows}u ? of_lane : {}u", rows - 1),
     };
     line(&format!(
         "        const u32 tile = (q0 + i / {chunks}u) * {streams}u + s, of_lane = tile * 8u + lane / 4u, stream = {stream}, chunk = chunk_{id} + i % {chunks}u * 4u; (void)tile;"
@@ -181,10 +183,10 @@ pub(super) fn sums(
         (false, Some(_)) => {
             // A group may have more tiles than there are: those read the last one's.
             let last = rows.div_ceil(8) - 1;
-            let tile = if last + 1 == groups(p) * streams {
-                "tile".into()
-            } else {
-                format!("tile < {last}u ? tile : {last}u")
+            let tile = match last + 1 == groups(p) * streams {
+                _ if !of_streams.are_equal() => "stream / 8u".into(),
+                true => "tile".into(),
+                false => format!("tile < {last}u ? tile : {last}u"),
             };
             format!(
                 "        return copied_{id}(a, frame, {tile}, chunk, stream % 8u * 4u + lane % 4u, {crossing});"

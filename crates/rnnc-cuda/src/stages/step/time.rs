@@ -1,6 +1,7 @@
 //! What a step of a loop takes in a layout, as predicted: by that, layouts are chosen.
 
 use super::choice::{Choice, Tier, Way, candidates, units};
+use super::groups::Groups;
 use super::layout::Layout;
 use super::product_layout::ProductLayout;
 use super::task::Work;
@@ -15,17 +16,38 @@ const AGAIN_US: [f64; 3] = [0.0, 0.3, 0.2];
 /// What a barrier costs for which blocks post their sums.
 const POSTED_US: f64 = 0.4;
 
+/// Predictions are not exact, those of several groups less so than those of one, to which they were fitted: what several may take
+/// at most of the time of one.
+const LEAST_GAIN: f64 = 0.9;
+
+/// Bytes that are taken to stay in the second-level cache from step to step.
+const CACHED: f64 = 40e6;
+
+/// Bytes that a multiprocessor gets of the second-level cache in a cycle, when all read.
+const CACHE_BYTES: f64 = 22.0;
+
+/// Items of a warp that take no time of their own, and microseconds of an instruction of a map in each further one: of two warps
+/// that take turns, some five instructions of the device each.
+const ITEMS: f64 = 2.0;
+const STEP_US: f64 = 0.007;
+
 impl Layout {
     /// Chooses the layout of a task on at most `most` blocks.
     pub fn choose(task: &Task, config: ExecutionConfig, device: &Device, most: usize) -> Layout {
         let work = Work::of(task, config);
-        let layouts = candidates(task, work.rows, device, most);
+        let layouts = candidates(task, work, device, most);
         let layouts = layouts.into_iter().map(|choice| Layout::with(task, work, device, choice));
         // Sums of many streams may not fit.
         let fits = |layout: &Layout| layout.shared_bytes() <= device.shared_bytes;
-        let time = |layout: &Layout| layout.frame_time(device);
+        let time = |layout: &Layout| match layout.choice.groups.several() {
+            true => layout.step_time(device) / LEAST_GAIN,
+            false => layout.step_time(device),
+        };
         let best = layouts.filter(fits).min_by(|a, b| time(a).total_cmp(&time(b)));
-        let one = Choice { tier: Tier::Block, blocks: 1, team: 1, way: Way::Lanes };
+        let streams = device.group_streams.0.clamp(1, config.streams.max(1));
+        let groups = Groups { streams, ..Groups::one(config.streams) };
+        let groups = Groups { launched: groups.count().min(most).max(1), ..groups };
+        let one = Choice { tier: Tier::Block, blocks: 1, team: 1, way: Way::Lanes, groups };
         best.unwrap_or_else(|| Layout::with(task, work, device, one))
     }
 
@@ -35,11 +57,22 @@ impl Layout {
         each.reduce(f64::max).unwrap_or(1.0)
     }
 
-    /// Microseconds of a step, as predicted: what a frame costs at least in the tier, what blocks exchange, and the
+    /// Microseconds of a step of all streams, as predicted: groups that do not run side by side take turns, and those that do
+    /// share the memory.
+    pub fn step_time(&self, device: &Device) -> f64 {
+        let groups = self.choice.groups;
+        let streamed = 4.0 * (self.streamed() * self.choice.all_blocks()) as f64;
+        let streamed = if streamed > CACHED { streamed } else { 0.0 };
+        let values = 4.0 * (self.work.values * self.work.rows / self.work.streams.max(1) * groups.all) as f64;
+        let moved = (streamed * groups.turns() as f64 + values) / (device.rates.memory_tbs * 1e6);
+        (self.frame_time(device) * groups.turns() as f64).max(moved)
+    }
+
+    /// Microseconds of a step of one group, as predicted: what a frame costs at least in the tier, what blocks exchange, and the
     /// products. Its constants were fitted to LSTMs of 128 to 1024 units and 1 to 64 streams on an H200, where it is within
     /// a third of what was measured.
     pub fn frame_time(&self, device: &Device) -> f64 {
-        let Layout { work, choice: Choice { tier, blocks, team, way }, .. } = *self;
+        let Layout { work, choice: Choice { tier, blocks, team, way, .. }, .. } = *self;
         let rates = device.rates;
         let rows = self.work.rows as f64;
         let threads = self.threads as f64;
@@ -79,13 +112,28 @@ impl Layout {
             (Tier::Grid, Way::Lanes) => self.first_exchange() * empty,
             _ => empty + exchange,
         };
-        first
+        let us = |cycles: f64| cycles / (rates.clock_ghz * 1e3);
+        let time = first
             + counted
             + posted as f64 * POSTED_US
             + self.vectors()
             + rest
             + sharing
-            + cycles / (rates.clock_ghz * 1e3)
+            + self.more_items()
+            + us(cycles);
+        time.max(first + us(self.cycles_of_reads()))
+    }
+
+    /// What sources take to come from the second-level cache, at its speed: each group of a block's rows reads all.
+    fn cycles_of_reads(&self) -> f64 {
+        let bytes = |p: &ProductLayout| match (p.exchanged || p.shares, p.staged > 0, p.copied) {
+            (true, ..) => 0,
+            (false, true, _) => 4,
+            (false, false, true) => p.row_groups * p.weight_bytes,
+            (false, false, false) => p.row_groups * 4,
+        };
+        let row: usize = self.products.iter().map(|p| bytes(p) * p.copied_chunks() * 4 / p.team).sum();
+        (row * self.work.rows) as f64 / CACHE_BYTES
     }
 
     /// Microseconds that the barriers of a step take at least: each as long as an empty frame of the tier, and where blocks
@@ -105,11 +153,18 @@ impl Layout {
         if self.choice.tier == Tier::Block { 0.0 } else { self.work.vectors as f64 * each }
     }
 
+    /// Of what a warp has to do beside products: the first items are in what was fitted.
+    fn more_items(&self) -> f64 {
+        let lanes = 32.0 * (self.threads / 32) as f64;
+        let items = (units(self.work.slice_len, self.choice.blocks) * self.work.rows) as f64 / lanes;
+        (items - ITEMS).max(0.0) * STEP_US * self.work.elementwise
+    }
+
     fn cycles_of_lanes(&self, device: &Device) -> f64 {
         let own = self.work.weights as f64 / self.choice.blocks as f64;
         let threads = self.threads as f64;
         let registers =
-            (device.registers as f64 / threads / 2.0).min(Way::Lanes.most_registers() as f64) * threads;
+            (device.registers as f64 / threads / 2.0).min(self.choice.most_registers() as f64) * threads;
         let shared = (own - registers).clamp(0.0, device.shared_bytes as f64 / 4.0 * 0.8);
         let streamed = (own - registers - shared).max(0.0);
         // 128 products each, 32 numbers of shared memory each, about 10 from the second-level cache.

@@ -19,6 +19,12 @@ impl<'a> Kernel<'a> {
         self.ahead == Some(To::Registers) && self.layout.work.rows == 1
     }
 
+    /// The expression of the one row of `frame`.
+    fn only_row(&self) -> String {
+        let groups = self.layout.choice.groups;
+        if groups.several() { format!("({})", groups.row("0u")) } else { "(u32)frame".into() }
+    }
+
     /// Tiles of streams whose steps since reset are read before they are needed.
     pub(super) fn tile_since_reset(&self) -> usize {
         let crosses =
@@ -31,10 +37,12 @@ impl<'a> Kernel<'a> {
 
     /// The statements that read the steps since reset of a frame's streams into arrays with that prefix.
     pub(super) fn read_tile_since_reset(&mut self, prefix: &str) {
-        let (since_reset, streams) = (self.tile_since_reset(), self.places.streams());
+        let (since_reset, groups) = (self.tile_since_reset(), self.layout.choice.groups);
         if since_reset > 0 {
             self.line(&format!(
-                "        UNROLL for (u32 i = 0; i < {since_reset}u; i++) if (i * 8u + lane / 4u < {streams}u) {{ const u32 row = (u32)frame * {streams}u + i * 8u + lane / 4u; {prefix}_since_reset[i] = early(a.since_reset + row); {prefix}_ahead[i] = early(a.ahead + row); }}"
+                "        UNROLL for (u32 i = 0; i < {since_reset}u; i++) if (i * 8u + lane / 4u < {}) {{ const u32 row = {}; {prefix}_since_reset[i] = early(a.since_reset + row); {prefix}_ahead[i] = early(a.ahead + row); }}",
+                groups.own(),
+                groups.row("i * 8u + lane / 4u")
             ));
         }
     }
@@ -72,9 +80,10 @@ impl<'a> Kernel<'a> {
         self.read_tile_since_reset("tile");
         earlies.iter().for_each(|place| self.out.push_str(&place.early.loading('e', &place.head)));
         if products > 0 {
-            self.line(
-                "        since_reset = early(a.since_reset + (u32)frame);\n        ahead = early(a.ahead + (u32)frame);",
-            );
+            let row = self.only_row();
+            self.line(&format!(
+                "        since_reset = early(a.since_reset + {row});\n        ahead = early(a.ahead + {row});"
+            ));
         }
         self.line("    }");
         self.earlies = earlies;
@@ -100,7 +109,8 @@ impl<'a> Kernel<'a> {
         }
         earlies.iter().for_each(|place| self.out.push_str(&place.early.loading('n', &place.head)));
         if products > 0 {
-            self.line("        next_since_reset = early(a.since_reset + (u32)frame);\n        next_ahead = early(a.ahead + (u32)frame);");
+            let row = self.only_row();
+            self.line(&format!("        next_since_reset = early(a.since_reset + {row});\n        next_ahead = early(a.ahead + {row});"));
         }
         self.line("        }");
         self.line(&format!("        const int frame = {}; (void)frame;", self.step_frame("step")));

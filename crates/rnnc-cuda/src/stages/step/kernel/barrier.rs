@@ -4,17 +4,27 @@ use super::Kernel;
 use crate::stages::step::choice::units;
 use crate::stages::step::exchange::{self, Wait};
 use crate::stages::step::product_layout::ProductLayout;
-use rnnc_plan::{Op, Phase, Product};
+use rnnc_plan::{Op, Phase, Product, Task};
 use std::fmt::Write;
 use std::ops::Range;
 
+/// Counters of a group of streams, each on a line of its own: for each phase and each group of blocks, and for what is before
+/// the first step.
+pub(crate) fn lines(task: &Task) -> usize {
+    (task.phases.len() + 1) * GROUPS
+}
+
 /// Counters of a phase: groups of blocks count apart, so that a warp can wait for those alone whose units it reads.
-pub(crate) const GROUPS: usize = 8;
+const GROUPS: usize = 8;
 
 impl<'a> Kernel<'a> {
-    /// The first counter of a phase.
-    pub(super) fn counter(&self, phase: usize) -> usize {
-        self.counters + phase * GROUPS * 32
+    /// The expression of the first counter of a phase.
+    pub(super) fn counter(&self, phase: usize) -> String {
+        let first = self.counters + phase * GROUPS * 32;
+        match self.layout.choice.groups.several() {
+            true => format!("({first}u + group * {}u)", lines(self.task) * 32),
+            false => format!("{first}u"),
+        }
     }
 
     /// Groups of blocks that count apart.
@@ -60,7 +70,7 @@ impl<'a> Kernel<'a> {
                 false => ("", format!("members_{phase}_{number}")),
             };
             self.line(&format!(
-                "        {warp}wait_for(a, {counter}u, lane, {members}, {steps}, {code}u, failed);"
+                "        {warp}wait_for(a, {counter}, lane, {members}, {steps}, {code}u, failed);"
             ));
         }
         if one_waits {

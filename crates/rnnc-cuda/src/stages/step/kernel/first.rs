@@ -22,8 +22,8 @@ impl<'a> Kernel<'a> {
                 &mut self.out,
                 &k.to_string(),
                 p,
-                layout.work.rows,
                 layout.threads,
+                layout.choice.groups,
                 &crossing,
             );
         }
@@ -39,7 +39,7 @@ impl<'a> Kernel<'a> {
         if !self.copies_first() {
             return;
         }
-        let (layout, sizes) = (self.layout, (self.layout.choice.blocks, self.layout.threads));
+        let (layout, sizes) = (self.layout, (self.layout.choice, self.layout.threads));
         self.line(&format!("    if (n > 0) {{ const int frame = {};", self.step_frame("begin")));
         for (k, p) in layout.products.iter().enumerate().filter(|(_, p)| p.copied) {
             let crossing = self.crossing(k);
@@ -57,7 +57,7 @@ impl<'a> Kernel<'a> {
             }
             let counter = self.counter(phase);
             self.line(&format!(
-                "    if (tid == 0) signal(a.counters + {counter}u + g * {c}u / {blocks}u * 32u);"
+                "    if (tid == 0) signal(a.counters + {counter} + g * {c}u / {blocks}u * 32u);"
             ));
         }
     }
@@ -80,7 +80,7 @@ impl<'a> Kernel<'a> {
             // A frame's are behind those of the frame before.
             copies.map(|copies| Posts { at: copies.at + numbers, numbers })
         });
-        let streams = self.places.streams();
+        let streams = self.streams();
         let sums = self.summed.iter().filter(|(s, _)| s.polled);
         copies.chain(sums.map(|(s, at)| Posts { at: *at, numbers: s.frame(streams) })).collect()
     }
@@ -92,15 +92,19 @@ impl<'a> Kernel<'a> {
             return;
         }
         for posts in posts {
-            self.line(&format!("    {}", posts.make_absent()));
+            let whose = match self.layout.choice.groups.several() {
+                true => {
+                    format!(", g * {0}u + tid, {0}u * {1}u", self.layout.threads, self.layout.choice.blocks)
+                }
+                false => String::new(),
+            };
+            self.line(&format!("    {}", posts.make_absent(&whose)));
         }
         let (c, blocks, code) = (self.groups(), self.layout.choice.blocks, self.code);
         let counter = self.counter(self.task.phases.len());
         self.line("    block_sync();");
-        self.line(&format!(
-            "    if (tid == 0) signal(a.counters + {counter}u + g * {c}u / {blocks}u * 32u);"
-        ));
-        self.line(&format!("    if (warp == 0) wait_for(a, {counter}u, lane, members, 1, {code}u, failed);"));
+        self.line(&format!("    if (tid == 0) signal(a.counters + {counter} + g * {c}u / {blocks}u * 32u);"));
+        self.line(&format!("    if (warp == 0) wait_for(a, {counter}, lane, members, 1, {code}u, failed);"));
         self.line("    block_sync();");
     }
 }

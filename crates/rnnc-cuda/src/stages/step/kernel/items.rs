@@ -11,8 +11,8 @@ use rnnc_plan::{Map, MapLeaf, Op, View};
 impl<'a> Kernel<'a> {
     /// The results and maps of all units of one size: a warp takes a few units of a stream at a time.
     pub(super) fn items(&mut self, piece: &Piece<'a>, slice_len: usize) {
-        let streams = self.places.streams();
         let layout = self.layout;
+        let (groups, streams) = (layout.choice.groups, layout.choice.groups.own());
         let own = units(slice_len, layout.choice.blocks);
         let (lanes, of_streams) = layout.item(slice_len);
         let chunks = own.div_ceil(lanes);
@@ -20,10 +20,11 @@ impl<'a> Kernel<'a> {
         let items = self.items_of_a_warp(slice_len);
         let all = self.items_of(slice_len);
         let row = format!(
-            "            const u32 stream = item / {chunks}u * {of_streams}u + lane / {lanes}u % {of_streams}u, chunk = item % {chunks}u, row = (u32)frame * {streams}u + stream; (void)row;"
+            "            const u32 stream = item / {chunks}u * {of_streams}u + lane / {lanes}u % {of_streams}u, chunk = item % {chunks}u, row = {}; (void)row;",
+            groups.row("stream")
         );
         let unit = format!(
-            "            const u32 inside = chunk * {lanes}u + lane % {lanes}u, unit = g * {own}u + inside;\n            const bool mine = lane < {}u && stream < {streams}u && inside < {own}u && unit < {slice_len}u; (void)mine;",
+            "            const u32 inside = chunk * {lanes}u + lane % {lanes}u, unit = g * {own}u + inside;\n            const bool mine = lane < {}u && stream < {streams} && inside < {own}u && unit < {slice_len}u; (void)mine;",
             lanes * of_streams
         );
         if let Some(to) = self.ahead {
@@ -120,7 +121,10 @@ impl<'a> Kernel<'a> {
             ),
             false => (0, slice_len, format!("layer * {slice_len}u + unit")),
         };
-        let lane = if packs { "mine".to_string() } else { format!("inside < {own}u") };
+        let lane = match packs {
+            true => "mine".to_string(),
+            false => format!("inside < {own}u{}", layout.choice.groups.has_stream()),
+        };
         let inside = format!(
             "                if (layer < {layers}u && {lane} && unit >= {first}u && unit < {end}u) {{"
         );
@@ -142,8 +146,7 @@ impl<'a> Kernel<'a> {
             },
         };
         // The sums of warps, or of the team's blocks.
-        let frame =
-            if self.ahead.is_some() { String::new() } else { format!("j * {}u + ", self.places.streams()) };
+        let frame = if self.ahead.is_some() { String::new() } else { format!("j * {}u + ", self.streams()) };
         let (at_sums, stride, parts, next) = match layout.choice.team {
             1 => (p.sums_at, p.sums_stride(), p.column_warps, p.padded_rows()),
             _ => (p.gathered_at, p.gathered_stride(), p.team, p.rows() / p.team),

@@ -31,6 +31,7 @@ impl<'a> Kernel<'a> {
         let untouched = self.untouched(map);
         let mut site = LoopSite {
             places: self.places,
+            groups: self.layout.choice.groups,
             stored: &self.stored,
             slice_len: map.slice_len,
             first: map.first,

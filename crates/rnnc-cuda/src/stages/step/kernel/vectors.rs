@@ -22,7 +22,7 @@ impl<'a> Kernel<'a> {
     }
 
     fn whole(&mut self, op: &'a Vector, offset: i64) {
-        let (streams, layout) = (self.places.streams(), self.layout);
+        let (streams, layout) = (self.streams(), self.layout);
         let (groups, _) = vector::groups(op);
         let size = (op.to.len / groups.max(1)).max(1);
         let slice_len = op.slice_len;
@@ -44,7 +44,10 @@ impl<'a> Kernel<'a> {
         });
         self.line(&format!("            const u32 q = item / {most}u, stream = q % {streams}u;"));
         self.line(&format!("            {}", self.frame(offset, &format!("q / {streams}u"))));
-        self.line(&format!("            const u32 row = (u32)frame * {streams}u + stream;"));
+        if !layout.choice.groups.are_equal() {
+            self.line("            if (stream >= a.streams) continue;");
+        }
+        self.line(&format!("            const u32 row = {};", self.row()));
         self.line(&format!("            const u32 own_first = g * {own}u, own_end = own_first + {own}u;"));
         let (group, any) = match sliced {
             true => (format!("item % {most}u"), format!("own_first < {slice_len}u")),
@@ -80,7 +83,7 @@ impl<'a> Kernel<'a> {
         for (summed, at) in self.summed.clone().into_iter().filter(|(s, _)| s.phase == phase) {
             let Summed { vector: op, partitioned, .. } = summed;
             let mut site = VectorSite { places: self.places, stored: &self.stored, op, inside: "own" };
-            let streams = self.places.streams();
+            let streams = self.streams();
             let put = |number: usize, name: &str| {
                 let address = summed.address(at, streams, number, "g");
                 match summed.polled {
@@ -97,7 +100,7 @@ impl<'a> Kernel<'a> {
     fn of_sums(&mut self, summed: Summed<'a>, at: usize) {
         let Summed { vector: op, partitioned, .. } = summed;
         let mut site = VectorSite { places: self.places, stored: &self.stored, op, inside: "own" };
-        let streams = self.places.streams();
+        let streams = self.streams();
         let get = |number: usize| {
             let how = if summed.polled { "look" } else { "fresh" };
             format!("{how}({})", summed.address(at, streams, number, "g_part"))
@@ -111,11 +114,12 @@ impl<'a> Kernel<'a> {
     /// Some lanes for each row of a step, in blocks that have units of a function's result. Lanes of a warp stay
     /// together: a row that is not there has no units.
     fn each_row(&mut self, summed: Summed<'a>, body: &str) {
-        let (streams, layout) = (self.places.streams(), self.layout);
+        let (streams, layout) = (self.streams(), self.layout);
         let (rows, threads) = (layout.work.rows, layout.threads);
         let (own, len) = (summed.partitioned.units, summed.partitioned.slice_len);
         let lanes = self.layout.lanes_of_a_row().count();
         let at_once = threads / lanes;
+        let absent = if layout.choice.groups.are_equal() { "" } else { " || stream >= a.streams" };
         let (index, frame) = self.index_and_frame(summed.offset, &format!("q / {streams}u"));
         self.line(&format!(
             "        if (g * {own}u < {len}u) for (u32 q0 = 0; q0 < {rows}u; q0 += {at_once}u) {{"
@@ -124,11 +128,9 @@ impl<'a> Kernel<'a> {
             "            const u32 q = q0 + tid / {lanes}u, lane = tid % {lanes}u, stream = q % {streams}u;"
         ));
         self.line(&format!("            const int i = {index}, frame = {frame};"));
+        self.line(&format!("            const u32 row = {}, own_first = g * {own}u;", self.row()));
         self.line(&format!(
-            "            const u32 row = (u32)frame * {streams}u + stream, own_first = g * {own}u;"
-        ));
-        self.line(&format!(
-            "            const u32 own_end = q >= {rows}u || i < 0 || i >= n ? 0u : own_first + {own}u < {len}u ? own_first + {own}u : {len}u;"
+            "            const u32 own_end = q >= {rows}u || i < 0 || i >= n{absent} ? 0u : own_first + {own}u < {len}u ? own_first + {own}u : {len}u;"
         ));
         self.out.push_str(body);
         self.line("        }");
