@@ -369,7 +369,7 @@ impl LoopExplained {
             Tier::Grid => format!("in {} blocks, all over the GPU", self.blocks),
         };
         let place = match self.groups.several() {
-            true => format!("{}, each {place}", self.in_groups()),
+            true => format!("in {}, each {place}", self.in_groups()),
             false => place,
         };
         let step = if self.frames_at_once == 1 { "frame" } else { "step" };
