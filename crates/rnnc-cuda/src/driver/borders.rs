@@ -201,7 +201,7 @@ impl Border {
         })
     }
 
-    /// Its kernel's place in [`source`].
+    /// Its kernel's place in [`source()`].
     pub fn kernel(&self) -> usize {
         match self {
             Border::Moves(_) => 0,
