@@ -271,3 +271,34 @@ def test_a_changing_buffer_is_refused() -> None:
 def test_sizes_that_do_not_fit_are_said_in_words(inputs: Any, state: Any, words: str) -> None:
     with pytest.raises(TraceError, match=words):
         trace(nn.LSTMCell(5, 6), inputs, state)
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        lambda cell, x, h: x / x.shape[0] + h,
+        lambda cell, x, h: x + h * len(h) ** 0.5,
+        lambda cell, x, h: x + h + cell.bias * x.size(0),
+        lambda cell, x, h: x + (h if x.shape[0] > 4 else -h),
+    ],
+)
+def test_a_step_that_computes_with_the_number_of_streams_is_refused(step: Any) -> None:
+    cell = nn.Module()
+    cell.bias = nn.Parameter(torch.ones(4))
+
+    def called(module: nn.Module, x: Tensor, h: Tensor) -> Any:
+        h = step(module, x, h)
+        return h, h
+
+    with pytest.raises(TraceError, match="number of streams"):
+        trace(cell, [4], [4], step=called)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_a_step_that_rounds_to_half_precision_is_refused(dtype: torch.dtype) -> None:
+    def step(cell: nn.Module, x: Tensor, h: Tensor) -> Any:
+        h = x + h.to(dtype).float()
+        return h, h
+
+    with pytest.raises(TraceError, match="rounds to torch"):
+        trace(nn.Module(), [4], [4], step=step)

@@ -18,7 +18,7 @@ from .tracing import names as naming
 from .tracing.errors import TraceError
 from .tracing.export import export
 from .tracing.prelude import Prelude
-from .tracing.step import Port, prepare
+from .tracing.step import Port, Prepared, prepare
 from .tracing.text import TooScattered, Writer
 from .tracing.values import Const, Data, Layer, Ref
 from .tracing.walk import Walk
@@ -79,7 +79,18 @@ def trace(
     Raises:
         TraceError: if the language cannot express the step, or the sizes do not fit it. It names the operation, the shapes and the line.
     """
-    prepared = prepare(module, inputs, state, step)
+    traced = _traced(prepare(module, inputs, state, step), module, name)
+    # A size that is a number of the step might be B, which the text cannot know: then another B gives another text.
+    again = _traced(prepare(module, inputs, state, step, other_streams=True), module, name)
+    if (traced.text, traced.prelude.code) != (again.text, again.prelude.code):
+        raise TraceError(
+            "the step computes with the number of streams (`x.shape[0]`, `len(x)`), which is another one in each call.\n"
+            "  What a stream becomes must not depend on how many there are beside it: leave it out, or give the number as a constant."
+        )
+    return traced
+
+
+def _traced(prepared: Prepared, module: torch.nn.Module, name: str | None) -> Traced:
     program = export(prepared)
     graph = program.graph
     names = naming.Names(list(graph.nodes))

@@ -137,8 +137,10 @@ def _parameters(module: torch.nn.Module, step: Callable[..., Any] | None) -> tup
     return [p for p in found if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)], every
 
 
-def prepare(module: torch.nn.Module, inputs: Any, state: Any, step: Callable[..., Any] | None) -> Prepared:
-    """Finds out how the module is called, and checks by a call that the sizes fit."""
+def prepare(
+    module: torch.nn.Module, inputs: Any, state: Any, step: Callable[..., Any] | None, other_streams: bool = False
+) -> Prepared:
+    """Finds out how the module is called, and checks by a call that the sizes fit. `other_streams`: for another B."""
     input_specs, input_names = _named(inputs, "inputs")
     state_specs, state_names = _named(state, "state")
     if not input_specs:
@@ -180,7 +182,9 @@ def prepare(module: torch.nn.Module, inputs: Any, state: Any, step: Callable[...
     device = floats[0].device if floats else torch.device("cpu")
     dtype = floats[0].dtype if floats else torch.get_default_dtype()
     lengths = {d for t in tensors for d in t.shape} | {d for p in (*input_ports, *state_ports) for d in p.shape}
-    streams = next(p for p in (3, 5, 7, 11, 13, 17, 19, 23, 29, 31, 37, 41, 43, 47, 53, 59, 61, 67, 71, 73, 79) if p not in lengths or p == 79)
+    primes = (3, 5, 7, 11, 13, 17, 19, 23, 29, 31, 37, 41, 43, 47, 53, 59, 61, 67, 71, 73, 79, 83)
+    free = [p for p in primes if p not in lengths] + [79, 83]
+    streams = free[1 if other_streams else 0]
     random = torch.Generator().manual_seed(0)
     examples = [
         torch.zeros((streams, *p.shape), dtype=torch.int64, device=device)

@@ -244,6 +244,8 @@ def _to(trace: Any, node: Any, data: Any, *_: Any, dtype: Any = None, **__: Any)
         raise trace.refuse(node, f"it makes numbers of type {result}", "Compute in floats; whole numbers can be inputs, for an embedding.")
     if hasattr(data, "kind"):
         raise trace.refuse(node, "a comparison has no value in the language", "Use torch.where(a > 0, a, 0), torch.maximum, torch.minimum, relu or a smooth gate.")
+    if result in (torch.float16, torch.bfloat16):
+        raise trace.refuse(node, f"it rounds to {result}", "Leave it out: what runs computes in single precision (`precision=` lets products round).")
     return data
 
 
