@@ -361,6 +361,10 @@ def call(
         seed = torch.randint(2**62, (), dtype=torch.int64)
     threads = _threads() if threads is None else threads
     plain = _is_plain((*inputs, *weights, *state, resets))
+    if not plain:
+        devices = {str(one.device) for one in (*inputs, *weights, *state, resets) if one is not None}
+        if len(devices) > 1:
+            raise _native.Error(f"network `{signature.name}` was called with tensors on {' and '.join(sorted(devices))}: move all to one")
     if _wants_gradients(inputs, weights, state):
         # `Function.apply` looks at the signature of `forward` in each call, which takes longer than all else here.
         apply = super(torch.autograd.Function, _Call).apply if plain else _Call.apply

@@ -82,12 +82,28 @@ def trace(
     traced = _traced(prepare(module, inputs, state, step), module, name)
     # A size that is a number of the step might be B, which the text cannot know: then another B gives another text.
     again = _traced(prepare(module, inputs, state, step, other_streams=True), module, name)
-    if (traced.text, traced.prelude.code) != (again.text, again.prelude.code):
+    if traced.text != again.text or not _are_equal(traced, again, module):
         raise TraceError(
             "the step computes with the number of streams (`x.shape[0]`, `len(x)`), which is another one in each call.\n"
             "  What a stream becomes must not depend on how many there are beside it: leave it out, or give the number as a constant."
         )
     return traced
+
+
+def _are_equal(a: Traced, b: Traced, module: torch.nn.Module) -> bool:
+    """Whether both make the same weights of parameters of any values: of random ones."""
+    random = torch.Generator().manual_seed(0)
+    tensors = {}
+    with torch.no_grad():
+        for name in dict.fromkeys((*a.prelude.reads, *b.prelude.reads)):
+            tensor = module
+            for part in name.split("."):
+                tensor = getattr(tensor, part)
+            if tensor.is_floating_point():
+                tensor = (torch.rand(tensor.shape, generator=random, dtype=torch.float64) + 0.5).to(tensor.device, tensor.dtype)
+            tensors[name] = tensor
+        found, other = a.prelude(tensors), b.prelude(tensors)
+    return found.keys() == other.keys() and all(torch.equal(found[name], other[name]) for name in found)
 
 
 def _traced(prepared: Prepared, module: torch.nn.Module, name: str | None) -> Traced:

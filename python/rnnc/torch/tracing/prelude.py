@@ -40,8 +40,6 @@ class Prelude:
                 build.copy(node)
         build.graph.output([build.weight(w) for w in weights.values()])
         self.module = torch.fx.GraphModule(build.root, build.graph)
-        self.code = self.module.code
-        """What it computes, as Python."""
 
     def __call__(self, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """The engine's weights, of tensors by the names of a module's parameters and buffers."""
