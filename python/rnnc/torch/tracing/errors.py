@@ -15,7 +15,7 @@ HERE = os.path.dirname(os.path.abspath(__file__)) + os.sep
 _FRAME = re.compile(r'^\s*File "(?P<file>.+)", line (?P<line>\d+), in (?P<function>.+)$', re.MULTILINE)
 
 
-class TraceError(Exception):
+class TraceError(ValueError):
     """A step that the language cannot express, or sizes that do not fit it."""
 
 
