@@ -36,13 +36,9 @@ impl<'a> Strided<'a> {
         Strided::padded(array, 3 - array.shape().len().min(3))
     }
 
-    /// Of fewer dimensions than three, `before` are missing in front, and the others behind.
+    /// See [`Array::in_three`].
     fn padded(array: &Array<'a>, before: usize) -> Strided<'a> {
-        let (mut shape, mut strides) = ([1; 3], [0; 3]);
-        let known = array.shape().iter().zip(array.strides());
-        for (place, (&size, &stride)) in (before..3).zip(known) {
-            (shape[place], strides[place]) = (size, stride);
-        }
+        let (shape, strides) = array.in_three(before);
         Strided { address: array.address(), element: array.element(), shape, strides, memory: PhantomData }
     }
 

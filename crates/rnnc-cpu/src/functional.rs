@@ -10,10 +10,10 @@ use crate::compiled::Compiled;
 use crate::flush::FlushSubnormals;
 use crate::memory::Aligned;
 use crate::workspace::{PassCall, Residuals, Workspace, before};
-use rnnc_graph::{Start, WeightId};
+use rnnc_graph::WeightId;
 use rnnc_plan::{
-    Array, Backward, Element, ExecutorError, Forward, NO_SYMBOL, PortKind, StatePort, TapeHeader, WeightView,
-    check_available,
+    Array, Backward, Element, ExecutorError, Forward, NO_SYMBOL, PortKind, StartValue, StatePort, TapeHeader,
+    WeightView, check_available,
 };
 use std::ptr::with_exposed_provenance_mut;
 use std::sync::Mutex;
@@ -185,8 +185,7 @@ impl Compiled {
         let residuals = unsafe { Residuals::at(tape.add(TapeHeader::LEN), self.sizes.residuals, true) };
         work.tracker.begin(header.has_state, header.first_frame);
         work.tracker.advance(frames, Some(resets));
-        let mut before = work.before.take();
-        if let Some(before) = &mut before {
+        if let Some(before) = &mut work.before {
             for (place, port) in ports.state.iter().enumerate() {
                 let Some(vector) = port.vector else { continue };
                 let left = call.d_state_out.get(place).and_then(Option::as_ref);
@@ -196,16 +195,11 @@ impl Compiled {
             before.clear_starts(work.gradients.as_mut_slice());
         }
         let d_outputs = call.d_outputs;
-        let given = |place: usize| match place.checked_sub(ports.outputs.len()) {
-            None => Some((Strided::of(d_outputs.get(place)?.as_ref()?), frames)),
-            Some(vector) => before.as_ref()?.left(vector, frames),
-        };
-        work.run(self, PassCall { backward: true, first, residuals, seed: header.seed }, &given);
-        work.derive(self, true);
-        if let Some(before) = &before {
+        let errors = |place: usize| Some((Strided::of(d_outputs.get(place)?.as_ref()?), frames));
+        work.run_backward(self, PassCall { backward: true, first, residuals, seed: header.seed }, &errors);
+        if let Some(before) = &work.before {
             before.add_starts(work.gradients.as_mut_slice());
         }
-        work.before = before;
         for (place, array) in call.d_weights.iter_mut().enumerate() {
             let Some(array) = array else { continue };
             let view = self.plan.weights.view(WeightId::from_index(place));
@@ -273,24 +267,24 @@ impl Compiled {
         let first = self.config.window as i64 - port.depth as i64;
         work.copy_out(self, residuals, view, first, out);
         let since = work.tracker.last_since_reset(1);
-        let start = match self.plan.forward.layer_at(port.layer).start {
-            _ if port.kind == PortKind::Symbols => Err(f32::from_bits(NO_SYMBOL)),
-            Start::Zero => Err(0.0),
-            Start::Constant(value) => Err(value as f32),
-            Start::Learned(weight) => {
-                Ok(&work.weights.as_slice()[self.plan.weights.view(weight).offset..][..view.len])
-            }
-        };
+        let start = self.plan.weights.start(self.plan.forward.layer_at(port.layer).start);
         for (stream, &since) in since.iter().enumerate() {
             // Those further back than the frames since.
             for frame in 0..(port.depth - 1).saturating_sub(since as usize) {
                 match start {
-                    // SAFETY: no other thread has the array.
-                    Ok(values) => unsafe { out.write(frame, stream, 0, values) },
-                    Err(value) => (0..view.len).for_each(|unit| {
+                    StartValue::Weight(offset) => {
+                        let values = &work.weights.as_slice()[offset..offset + view.len];
+                        // SAFETY: no other thread has the array.
+                        unsafe { out.write(frame, stream, 0, values) }
+                    }
+                    StartValue::Number(number) => {
+                        let value = match port.kind {
+                            PortKind::Numbers => number as f32,
+                            PortKind::Symbols => f32::from_bits(NO_SYMBOL),
+                        };
                         // SAFETY: as above.
-                        unsafe { out.write(frame, stream, unit, &[value]) }
-                    }),
+                        (0..view.len).for_each(|unit| unsafe { out.write(frame, stream, unit, &[value]) });
+                    }
                 }
             }
         }

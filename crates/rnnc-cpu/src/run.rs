@@ -101,18 +101,6 @@ impl Run {
         Ok(())
     }
 
-    /// Runs a pass over the frames from `first` on. `given` has the values of an input in the last so many of them.
-    fn pass<'a>(
-        &mut self,
-        backward: bool,
-        first: usize,
-        given: &(dyn Fn(usize) -> Option<(Strided<'a>, usize)> + Sync),
-    ) {
-        let residuals = Residuals::of(self.residuals.as_mut_slice());
-        let call = PassCall { backward, first, residuals, seed: self.compiled.config.seed };
-        self.work.run(&self.compiled, call, given);
-    }
-
     /// [`Executor::forward`](rnnc_plan::Executor::forward)
     ///
     /// # Errors
@@ -162,7 +150,9 @@ impl Run {
             }
         }
         self.work.tracker.advance(frames, resets);
-        self.pass(false, window - frames, given);
+        let residuals = Residuals::of(self.residuals.as_mut_slice());
+        let call = PassCall { backward: false, first: window - frames, residuals, seed: config.seed };
+        self.work.run(compiled, call, given);
         self.new_frames = frames;
         self.backward_frames = 0;
         let kept = if config.step < window { window - frames } else { 0 };
@@ -186,12 +176,12 @@ impl Run {
             let now = block.min(frames - first);
             let resets = resets.map(|resets| &resets[first * streams..(first + now) * streams]);
             let given = |place: usize| {
-                let values = part(*inputs.get(place)?, first, now, frames);
+                let values = inputs.get(place)?.frames(first..first + now, frames);
                 Some((strided(values, now, streams), now))
             };
             self.forward_given(now, resets, &given);
             for (output, into) in outputs.iter_mut().enumerate() {
-                self.output(output, part_mut(into, first, now, frames))?;
+                self.output(output, into.frames_mut(first..first + now, frames))?;
             }
         }
         Ok(())
@@ -227,24 +217,17 @@ impl Run {
         plan.check_output_gradients(*config, new, most, frames, output_gradients)?;
         plan.check_state_gradients(*config, state_gradients)?;
         let _flush = FlushSubnormals::begin();
-        let (window, streams, outputs) = (config.window, config.streams, plan.forward.outputs().len());
-        let mut before = self.work.before.take();
+        let (window, streams) = (config.window, config.streams);
         for (vector, of) in plan.state_adjoint.iter().flat_map(|state| &state.vectors).enumerate() {
             let left = state_gradients.get(vector).copied().flatten();
             let left = left.map(|values| strided(values, of.depth, streams));
-            before.iter_mut().for_each(|before| before.take_left(vector, left));
+            self.work.before.iter_mut().for_each(|before| before.take_left(vector, left));
         }
-        // The adjoint's inputs: errors of the new frames, then of the state's last ones.
-        let given = |place: usize| match place.checked_sub(outputs) {
-            None => Some((strided(output_gradients[place]?, new, streams), new)),
-            Some(vector) => before.as_ref()?.left(vector, frames),
-        };
-        self.pass(true, window - frames, &given);
-        if compiled.backward.is_some() {
-            self.work.derive(&compiled, true);
-        }
+        let errors = |place: usize| Some((strided(output_gradients[place]?, new, streams), new));
+        let residuals = Residuals::of(self.residuals.as_mut_slice());
+        let call = PassCall { backward: true, first: window - frames, residuals, seed: config.seed };
+        self.work.run_backward(&compiled, call, &errors);
         self.backward_frames = frames;
-        self.work.before = before;
         before::run(&mut self.work, &compiled, self.residuals.as_slice(), window - frames);
         Ok(())
     }
@@ -306,31 +289,6 @@ pub(crate) fn gather(from: &[f32], places: impl Iterator<Item = usize>, into: Va
     match into {
         ValuesMut::F32(out) => out.iter_mut().zip(places).for_each(|(out, at)| *out = from[at]),
         ValuesMut::F64(out) => out.iter_mut().zip(places).for_each(|(out, at)| *out = f64::from(from[at])),
-    }
-}
-
-/// Of values of so many frames, some: from the frame `first` on.
-fn part(values: Values<'_>, first: usize, frames: usize, of: usize) -> Values<'_> {
-    let range = |len: usize| len / of.max(1) * first..len / of.max(1) * (first + frames);
-    match values {
-        Values::F32(values) => Values::F32(&values[range(values.len())]),
-        Values::F64(values) => Values::F64(&values[range(values.len())]),
-        Values::Symbols(values) => Values::Symbols(&values[range(values.len())]),
-    }
-}
-
-/// The same, to change.
-fn part_mut<'a>(values: &'a mut ValuesMut<'_>, first: usize, frames: usize, of: usize) -> ValuesMut<'a> {
-    let range = |len: usize| len / of.max(1) * first..len / of.max(1) * (first + frames);
-    match values {
-        ValuesMut::F32(values) => {
-            let range = range(values.len());
-            ValuesMut::F32(&mut values[range])
-        }
-        ValuesMut::F64(values) => {
-            let range = range(values.len());
-            ValuesMut::F64(&mut values[range])
-        }
     }
 }
 

@@ -244,8 +244,30 @@ impl Workspace {
         self.packed_for[usize::from(backward)] = true;
     }
 
+    /// Runs a backward pass, with what depends on weights alone. `errors` has those of outputs; those of the state that the
+    /// window leaves are what [`Before::take_left`] took.
+    pub fn run_backward<'a>(
+        &mut self,
+        compiled: &Compiled,
+        call: PassCall<'_>,
+        errors: &(dyn Fn(usize) -> Option<(Strided<'a>, usize)> + Sync),
+    ) {
+        let before = self.before.take();
+        let (outputs, frames) = (compiled.plan.forward.outputs().len(), compiled.config.window - call.first);
+        // The adjoint's inputs: errors of outputs, then of the state's last frames.
+        let given = |place: usize| match place.checked_sub(outputs) {
+            None => errors(place),
+            Some(vector) => before.as_ref()?.left(vector, frames),
+        };
+        self.run(compiled, call, &given);
+        if compiled.backward.is_some() {
+            self.derive(compiled, true);
+        }
+        self.before = before;
+    }
+
     /// Computes what depends on weights alone, or, backward, adds its gradients to those of the weights.
-    pub fn derive(&mut self, compiled: &Compiled, backward: bool) {
+    fn derive(&mut self, compiled: &Compiled, backward: bool) {
         let once = &compiled.plan.once;
         let steps = if backward { &once.backward } else { &once.forward };
         let (weights, gradients) = (self.weights.as_mut_slice(), self.gradients.as_mut_slice());

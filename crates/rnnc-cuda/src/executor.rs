@@ -421,7 +421,7 @@ impl Executor for CudaExecutor {
             let depth = self.plan.state_adjoint.as_ref().map_or(0, |state| state.vectors[vector].depth);
             let newest = depth.min(frames);
             let values = state_gradients.get(vector).copied().flatten();
-            let values = values.map(|values| last_frames(values, newest, depth));
+            let values = values.map(|values| values.frames(depth - newest..depth, depth));
             self.seed(output_gradients.len() + vector, frames, newest, values)?;
         }
         self.runner.replay(Recording::Backward(frames))?;
@@ -532,15 +532,5 @@ impl Executor for CudaExecutor {
     fn finish(&self) -> Result<(), ExecutorError> {
         self.runner.driver.synchronize()?;
         self.runner.check_fault()
-    }
-}
-
-/// Of values of so many frames, the last ones.
-fn last_frames(values: Values<'_>, frames: usize, of: usize) -> Values<'_> {
-    let first = |len: usize| len / of.max(1) * (of - frames);
-    match values {
-        Values::F32(values) => Values::F32(&values[first(values.len())..]),
-        Values::F64(values) => Values::F64(&values[first(values.len())..]),
-        Values::Symbols(values) => Values::Symbols(&values[first(values.len())..]),
     }
 }

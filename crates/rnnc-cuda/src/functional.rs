@@ -24,10 +24,10 @@ use crate::executor::memory::{self, NUMBER, Sizes};
 use crate::executor::runner::NAME;
 use crate::executor::timing::Marks;
 use arrays::Strided;
-use rnnc_graph::{Start, WeightId};
+use rnnc_graph::WeightId;
 use rnnc_plan::{
     Array, Backward, ExecutionConfig, ExecutorError, Forward, Functional, NO_SYMBOL, Plan, PortKind, Ports,
-    Residency, StatePort, TapeHeader, View,
+    Residency, StartValue, StatePort, TapeHeader, View,
 };
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use tape::TapeLayout;
@@ -53,8 +53,6 @@ pub struct CudaFunctional {
     tape: TapeLayout,
     /// Says on a tape whose it is.
     program: u64,
-    /// Learned starts of the vectors of the state, in the order of ports.
-    starts: Vec<Option<WeightId>>,
     sizes: Sizes,
     inner: Mutex<Inner>,
 }
@@ -99,13 +97,8 @@ impl CudaFunctional {
         let tape = TapeLayout::new(&plan, config, &program, sizes);
         let loaded = Loaded::new(&mut *driver, program, config)?;
         let ports = Ports::of(&plan);
-        let start = |port: &StatePort| match plan.forward.layer_at(port.layer).start {
-            Start::Learned(weight) => Some(weight),
-            Start::Zero | Start::Constant(_) => None,
-        };
         Ok(CudaFunctional {
             program: TapeHeader::new_program(),
-            starts: ports.state.iter().map(start).collect(),
             tape,
             sizes,
             ports,
@@ -371,9 +364,9 @@ impl CudaFunctional {
                     moves.push(ArrayMove { since: self.last_since(&memory), depth: newest as u32, ..filled });
                 }
             }
-            let Some(start) = self.starts[place] else { continue };
+            let StartValue::Weight(start) = self.start(port) else { continue };
             // Perhaps nothing else writes there.
-            let to = memory.gradients + self.plan.weights.view(start).offset as u64 * NUMBER;
+            let to = memory.gradients + start as u64 * NUMBER;
             driver.clear(to, port.size * NUMBER as usize)?;
             if let Some(given) = given {
                 starts.push(StartGradient {
@@ -525,15 +518,17 @@ impl CudaFunctional {
     /// A state that comes out: frames before a reset are the layer's start.
     fn started(&self, memory: &memory::Memory, place: usize, copied: ArrayMove) -> ArrayMove {
         let port = &self.ports.state[place];
-        let (start, bits) = match (port.kind, self.plan.forward.layer_at(port.layer).start) {
+        let (start, bits) = match (port.kind, self.start(port)) {
             (PortKind::Symbols, _) => (0, NO_SYMBOL),
-            (PortKind::Numbers, Start::Zero) => (0, 0),
-            (PortKind::Numbers, Start::Constant(number)) => (0, (number as f32).to_bits()),
-            (PortKind::Numbers, Start::Learned(weight)) => {
-                (memory.weights + self.plan.weights.view(weight).offset as u64 * NUMBER, 0)
-            }
+            (PortKind::Numbers, StartValue::Number(number)) => (0, (number as f32).to_bits()),
+            (PortKind::Numbers, StartValue::Weight(offset)) => (memory.weights + offset as u64 * NUMBER, 0),
         };
         ArrayMove { since: self.last_since(memory), depth: port.depth as u32, start, bits, ..copied }
+    }
+
+    /// What a layer of the state begins with.
+    fn start(&self, port: &StatePort) -> StartValue {
+        self.plan.weights.start(self.plan.forward.layer_at(port.layer).start)
     }
 
     /// Steps since reset of a window's last frame.

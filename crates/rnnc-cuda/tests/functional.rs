@@ -4,7 +4,7 @@ mod calls;
 mod emulation;
 
 use calls::{Arena, DeviceMemory};
-use emulation::{Emulated, devices, seed};
+use emulation::{Emulated, assert_each, devices, seed};
 use rnnc_cuda::CudaFunctional;
 use rnnc_cuda::device::Device;
 use rnnc_cuda::driver::borders::Border;
@@ -53,15 +53,7 @@ fn check_altered(case: &Case, device: &Device, alter: emulation::Alter) -> Resul
 }
 
 fn all_agree(device: &Device, place: usize) {
-    let only = std::env::var("RNNC_ONLY").unwrap_or_default();
-    let wrong: Vec<String> = cases()
-        .iter()
-        .skip(place)
-        .step_by(2)
-        .filter(|case| only.split(',').any(|part| case.name.contains(part)))
-        .filter_map(|case| check(case, device).err())
-        .collect();
-    assert!(wrong.is_empty(), "{} cases on `{}`:\n{}", wrong.len(), device.name, wrong.join("\n"));
+    assert_each(device, cases().into_iter().skip(place).step_by(2), |case| check(case, device));
 }
 
 #[test]

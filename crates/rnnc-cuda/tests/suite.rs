@@ -4,7 +4,7 @@
 
 mod emulation;
 
-use emulation::{Emulated, devices, seed};
+use emulation::{Emulated, assert_each, devices, seed};
 use proptest::prelude::*;
 use proptest::test_runner::contextualize_config;
 use rnnc_cuda::CudaExecutor;
@@ -31,22 +31,8 @@ fn on(device: &Device) -> impl Fn(Plan, ExecutionConfig) -> Result<Box<dyn Execu
 
 /// Of every `parts` cases those from `part` on, so that parts run side by side.
 fn all_agree(device: &Device, part: usize, parts: usize) {
-    let cases: Vec<Case> = cases().into_iter().skip(part).step_by(parts).collect();
-    let only = std::env::var("RNNC_ONLY").unwrap_or_default();
-    let wrong: Vec<String> = cases
-        .iter()
-        .filter(|case| only.split(',').any(|part| case.name.contains(part)))
-        .filter_map(|case| check(case, &on(device), TOLERANCE).err())
-        .collect();
-    assert!(
-        wrong.is_empty(),
-        "{} of {} cases on `{}`, seed {}:\n{}",
-        wrong.len(),
-        cases.len(),
-        device.name,
-        seed(),
-        wrong.join("\n")
-    );
+    let cases = cases().into_iter().skip(part).step_by(parts);
+    assert_each(device, cases, |case| check(case, &on(device), TOLERANCE));
 }
 
 #[test]
@@ -71,15 +57,8 @@ fn odd_cases_agree_with_the_reference_with_clusters() {
 
 /// Of every two cases the one at that place, as a functional of the state that each window leaves too.
 fn gradients_of_the_state_agree(device: &Device, place: usize) {
-    let only = std::env::var("RNNC_ONLY").unwrap_or_default();
-    let wrong: Vec<String> = cases()
-        .iter()
-        .skip(place)
-        .step_by(2)
-        .filter(|case| only.split(',').any(|part| case.name.contains(part)))
-        .filter_map(|case| check_state_gradients(case, &on(device), TOLERANCE).err())
-        .collect();
-    assert!(wrong.is_empty(), "{} cases on `{}`:\n{}", wrong.len(), device.name, wrong.join("\n"));
+    let cases = cases().into_iter().skip(place).step_by(2);
+    assert_each(device, cases, |case| check_state_gradients(case, &on(device), TOLERANCE));
 }
 
 #[test]
@@ -180,14 +159,10 @@ fn in_groups(device: &Device, fewest: usize, most: usize) -> Device {
 fn cases_agree_with_the_reference_where_a_group_of_blocks_has_few_streams_or_as_many_as_are_best() {
     for (device, (fewest, most)) in devices().iter().zip([(1, usize::MAX), (2, 2)]) {
         let device = in_groups(device, fewest, most);
-        let only = std::env::var("RNNC_ONLY").unwrap_or_default();
         let all = cases().into_iter().filter(|case| case.streams > fewest);
         // The others are as those of one group: some will do.
-        let cases: Vec<Case> = all.skip(fewest - 1).step_by(4).collect();
-        let cases = cases.iter().filter(|case| only.split(',').any(|part| case.name.contains(part)));
-        let wrong: Vec<String> =
-            cases.filter_map(|case| check(case, &on(&device), TOLERANCE).err()).collect();
-        assert!(wrong.is_empty(), "on `{}`:\n{}", device.name, wrong.join("\n"));
+        let cases = all.skip(fewest - 1).step_by(4);
+        assert_each(&device, cases, |case| check(case, &on(&device), TOLERANCE));
     }
 }
 

@@ -543,6 +543,11 @@ impl Graph {
         !self.accumulations.is_empty() || self.layers.iter().any(|l| matches!(l.kind, LayerKind::Residual(_)))
     }
 
+    /// Whether it has dropout.
+    pub fn has_dropout(&self) -> bool {
+        self.layers.iter().any(|l| matches!(l.kind, LayerKind::Operation(op) if op.key().is_some()))
+    }
+
     /// Whether some connection looks ahead.
     pub fn looks_ahead(&self) -> bool {
         self.connections.iter().any(|c| c.delay < 0)

@@ -13,7 +13,7 @@
 //! from the window's end on; its outputs in the frames before 0 are the gradients.
 
 use crate::graph::{Connect, Graph};
-use crate::parts::{Connection, LayerId, LayerKind};
+use crate::parts::{Connection, ConnectionKind, LayerId, LayerKind, WeightId};
 use std::collections::HashMap;
 
 /// What makes the gradients of the state before a window of the errors within it.
@@ -26,6 +26,23 @@ pub struct StateAdjoint {
     pub vectors: Vec<StateVector>,
     /// Frames before the window that it computes, D: the most that a vector with an output has.
     pub depth: usize,
+}
+
+impl StateAdjoint {
+    /// The weights that its network reads, each once, in order.
+    pub fn weights(&self) -> Vec<WeightId> {
+        let mut weights: Vec<WeightId> = (self.graph.connections().iter())
+            .filter_map(|c| match c.kind {
+                ConnectionKind::Full { weight, .. } | ConnectionKind::Diagonal { weight } => Some(weight),
+                ConnectionKind::Identity { .. }
+                | ConnectionKind::Broadcast { .. }
+                | ConnectionKind::Constant { .. } => None,
+            })
+            .collect();
+        weights.sort_unstable();
+        weights.dedup();
+        weights
+    }
 }
 
 /// A vector of the state.

@@ -5,7 +5,7 @@ use crate::files::write_whole;
 use crate::inputs::{open_regular, reserve};
 use crate::kind::{Wanted, check_kind};
 use hound::{SampleFormat, WavReader, WavSpec, WavWriter};
-use std::io::{self, BufReader, Cursor, Read};
+use std::io::{self, BufReader, BufWriter, Cursor, Read, Seek, Write};
 use std::path::Path;
 
 /// A sound of one channel or several.
@@ -91,8 +91,12 @@ fn failed(path: &Path, error: hound::Error) -> FileError {
 /// # Errors
 /// What cannot be written; more than the format holds: 65,535 channels, 4 GiB.
 pub fn write_audio(path: &Path, audio: &Audio) -> Result<(), FileError> {
-    let bytes = audio_bytes(audio).map_err(|error| FileError::write(path, error))?;
-    write_whole(path, |out| out.write_all(&bytes))
+    let spec = spec(audio).map_err(|error| FileError::write(path, error))?;
+    write_whole(path, |out| {
+        let mut out = BufWriter::new(out);
+        write(&mut out, spec, &audio.samples)?;
+        out.flush()
+    })
 }
 
 /// The bytes of such a file.
@@ -100,33 +104,39 @@ pub fn write_audio(path: &Path, audio: &Audio) -> Result<(), FileError> {
 /// # Errors
 /// More than the format holds.
 pub fn audio_bytes(audio: &Audio) -> io::Result<Vec<u8>> {
-    let channels = u16::try_from(audio.channels).ok().filter(|&channels| channels > 0);
-    let bytes = audio.samples.len() as u64 * 4;
-    let (Some(channels), true) = (channels, bytes < u64::from(u32::MAX) - 1024) else {
-        let problem =
-            format!("a WAV file cannot hold {} channels of {} frames", audio.channels, audio.frames());
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, problem));
-    };
-    let spec = WavSpec {
-        channels,
-        sample_rate: audio.rate,
-        bits_per_sample: 32,
-        sample_format: SampleFormat::Float,
-    };
     let mut out = Cursor::new(Vec::new());
-    write(&mut out, spec, &audio.samples).map_err(|error| match error {
-        hound::Error::IoError(error) => error,
-        other => io::Error::other(other.to_string()),
-    })?;
+    write(&mut out, spec(audio)?, &audio.samples)?;
     Ok(out.into_inner())
 }
 
-fn write(out: &mut Cursor<Vec<u8>>, spec: WavSpec, samples: &[f32]) -> Result<(), hound::Error> {
-    let mut writer = WavWriter::new(out, spec)?;
-    for &sample in samples {
-        writer.write_sample(sample)?;
+/// How a sound is written, if the format holds it.
+fn spec(audio: &Audio) -> io::Result<WavSpec> {
+    let channels = u16::try_from(audio.channels).ok().filter(|&channels| channels > 0);
+    let bytes = audio.samples.len() as u64 * 4;
+    match channels {
+        Some(channels) if bytes < u64::from(u32::MAX) - 1024 => Ok(WavSpec {
+            channels,
+            sample_rate: audio.rate,
+            bits_per_sample: 32,
+            sample_format: SampleFormat::Float,
+        }),
+        _ => {
+            let problem =
+                format!("a WAV file cannot hold {} channels of {} frames", audio.channels, audio.frames());
+            Err(io::Error::new(io::ErrorKind::InvalidInput, problem))
+        }
     }
-    writer.finalize()
+}
+
+fn write(out: &mut (impl Write + Seek), spec: WavSpec, samples: &[f32]) -> io::Result<()> {
+    let written = WavWriter::new(out, spec).and_then(|mut writer| {
+        samples.iter().try_for_each(|&sample| writer.write_sample(sample))?;
+        writer.finalize()
+    });
+    written.map_err(|error| match error {
+        hound::Error::IoError(error) => error,
+        other => io::Error::other(other.to_string()),
+    })
 }
 
 #[cfg(test)]

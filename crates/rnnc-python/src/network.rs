@@ -5,7 +5,7 @@ use crate::{error, precision};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 use rnnc::cpu::{Foreseen, team};
-use rnnc::graph::{Graph, Layer, LayerKind, Operation, normalize};
+use rnnc::graph::{Graph, LayerKind, normalize};
 use rnnc::io::{Precision, Weights};
 use rnnc::plan::{ExecutionConfig, Plan, PlanOptions, Replayed};
 use rnnc::reference::ReferenceExecutor;
@@ -129,9 +129,7 @@ impl Network {
     /// Whether it has dropout.
     #[getter]
     fn has_dropout(&self) -> bool {
-        let is_mask =
-            |layer: &Layer| matches!(layer.kind, LayerKind::Operation(Operation::DropoutMask { .. }));
-        self.graph.layers().iter().any(is_mask)
+        self.graph.has_dropout()
     }
 
     /// The weights with which training begins, in single precision: the bytes of one array per weight.

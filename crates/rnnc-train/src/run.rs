@@ -1,7 +1,6 @@
 //! How a run goes on, from the first window or the last checkpoint to its end.
 
 use crate::best::{Best, Validations};
-use crate::checkpoint::Checkpoint;
 use crate::directory::{MetricsFile, RunDirectory};
 use crate::error::TrainError;
 use crate::evaluation::Evaluator;
@@ -365,8 +364,8 @@ impl Run<'_> {
         let best = self.validations.best.filter(|_| self.job.config.run.keep_best);
         let evaluated = match best.filter(|best| best.update != self.trainer.updates()) {
             Some(Best { update, .. }) => {
-                let best = Checkpoint::load(&self.directory.best(), &self.trainer.network().graph)?;
-                self.evaluate(&mut evaluator, &best.weights, update)?
+                let best = Weights::load(&self.directory.best(), &self.trainer.network().graph)?;
+                self.evaluate(&mut evaluator, &best, update)?
             }
             None => self.evaluate(&mut evaluator, &self.trainer.weights()?, self.trainer.updates())?,
         };

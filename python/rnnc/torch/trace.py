@@ -20,7 +20,7 @@ from .tracing.export import export
 from .tracing.prelude import Prelude
 from .tracing.step import Port, Prepared, prepare
 from .tracing.text import TooScattered, Writer
-from .tracing.values import Const, Data, Layer, Ref
+from .tracing.values import Const, Data, Layer, Ref, Weight
 from .tracing.walk import Walk
 
 __all__ = ["Port", "TraceError", "Traced", "trace"]
@@ -170,8 +170,6 @@ def _vector(walk: Walk, value: Any, what: str, shape: tuple[int, ...]) -> np.nda
     if isinstance(value, Const):
         axis_first = value.array.reshape(walk.step.streams, -1)
         layer = walk.step.layer("equation", axis_first.shape[1])
-        from .tracing.values import Weight
-
         layer.expression = Weight([(value.source, axis_first[0])])
         return layer.units()
     if not isinstance(value, Data):

@@ -10,7 +10,7 @@ use crate::sequence::{OutputGradients, Sequence};
 use clap::Args;
 use progress::Progress;
 use ranges::{DrawRange, draw_from};
-use rnnc_graph::{Graph, LayerKind, count};
+use rnnc_graph::{Graph, count};
 use rnnc_io::Weights;
 use rnnc_plan::{ExecutionConfig, Executor, ExecutorError, Plan};
 use rnnc_reference::ReferenceExecutor;
@@ -90,7 +90,7 @@ impl Check {
         let trial = self.trial(&graph)?;
         let mut out = std::io::stdout().lock();
         let data = if self.input.is_some() { "of the file's data" } else { "of random data" };
-        let dropout = match (has_dropout(&graph), self.dropout) {
+        let dropout = match (graph.has_dropout(), self.dropout) {
             (true, true) => ", with dropout",
             (true, false) => ", without dropout (`--dropout` draws its masks)",
             (false, _) => "",
@@ -190,10 +190,6 @@ fn against_differences(trial: &Trial<'_>, entries: usize) -> anyhow::Result<Diff
         bar.get_or_insert_with(|| Progress::new("derivatives", total)).set(done);
     };
     Ok(differences(trial, entries, &reference, &mut progress)?)
-}
-
-fn has_dropout(graph: &Graph) -> bool {
-    graph.layers().iter().any(|l| matches!(l.kind, LayerKind::Operation(op) if op.key().is_some()))
 }
 
 fn enough_frames(graph: &Graph) -> usize {

@@ -4,8 +4,8 @@ use super::Workspace;
 use crate::arrays::{Strided, StridedMut};
 use crate::compiled::Compiled;
 use crate::run::Run;
-use rnnc_graph::{ConnectionKind, Start, StateVector, WeightId};
-use rnnc_plan::{ResetTracker, Values, ValuesMut};
+use rnnc_graph::{StateVector, WeightId};
+use rnnc_plan::{ResetTracker, StartValue, Values, ValuesMut};
 use std::sync::Arc;
 
 /// The gradients of the state before the frames of the last backward call.
@@ -59,9 +59,9 @@ impl Before {
         let vector = |&StateVector { layer, depth, output }: &StateVector| {
             let layer = graph.layer_at(layer);
             let (size, frame) = (layer.size, streams * layer.size);
-            let start = match layer.start {
-                Start::Learned(weight) => Some(compiled.plan.weights.view(weight).offset),
-                Start::Zero | Start::Constant(_) => None,
+            let start = match compiled.plan.weights.start(layer.start) {
+                StartValue::Weight(offset) => Some(offset),
+                StartValue::Number(_) => None,
             };
             Vector {
                 depth,
@@ -76,21 +76,11 @@ impl Before {
                 start_gradient: vec![0.0; if start.is_some() { size } else { 0 }],
             }
         };
-        let mut weights: Vec<WeightId> = (state.graph.connections().iter())
-            .filter_map(|c| match c.kind {
-                ConnectionKind::Full { weight, .. } | ConnectionKind::Diagonal { weight } => Some(weight),
-                ConnectionKind::Identity { .. }
-                | ConnectionKind::Broadcast { .. }
-                | ConnectionKind::Constant { .. } => None,
-            })
-            .collect();
-        weights.sort_unstable();
-        weights.dedup();
         let size = |&input| frames * streams * state.graph.layer_at(input).size;
         Some(Before {
             run: compiled.before.as_ref().map(|before: &Arc<Compiled>| Box::new(Run::new(before))),
             depth: state.depth,
-            weights,
+            weights: state.weights(),
             stale: true,
             errors: state.graph.inputs().iter().map(|input| vec![0.0; size(input)]).collect(),
             resets: vec![false; frames * streams],

@@ -8,7 +8,7 @@ use super::timing::Marks;
 use crate::compile::compile;
 use crate::driver::borders::{self, ArrayMove, Border, ClockBefore, From, TapeCheck, To};
 use crate::driver::{Address, Driver, DriverError, KernelId};
-use rnnc_graph::{ConnectionKind, StateVector, WeightId};
+use rnnc_graph::StateVector;
 use rnnc_plan::{ExecutionConfig, ExecutorError, Plan, PlanOptions, View, WeightView};
 
 /// The kernels for arrays of other shapes, loaded.
@@ -123,17 +123,7 @@ impl Before {
                 before.errors.push((from, to));
             }
         }
-        let mut weights: Vec<WeightId> = (state.graph.connections().iter())
-            .filter_map(|c| match c.kind {
-                ConnectionKind::Full { weight, .. } | ConnectionKind::Diagonal { weight } => Some(weight),
-                ConnectionKind::Identity { .. }
-                | ConnectionKind::Broadcast { .. }
-                | ConnectionKind::Constant { .. } => None,
-            })
-            .collect();
-        weights.sort_unstable();
-        weights.dedup();
-        before.weights = (weights.into_iter())
+        before.weights = (state.weights().into_iter())
             .map(|weight| (plan.weights.view(weight), own.weights.view(weight)))
             .collect();
         for (vector, of) in before.vectors.iter_mut().zip(&state.vectors) {

@@ -57,14 +57,11 @@ impl Strided {
         Strided::of_program(memory + view.offset as u64 * NUMBER, shape, weight_strides(view))
     }
 
-    /// Some dimensions of one element stand before, the others behind.
+    /// See [`Array::in_three`].
     fn padded(array: &Array<'_>, before: usize) -> Strided {
-        let (mut shape, mut strides) = ([1; 3], [0; 3]);
-        let dimensions = array.shape().iter().zip(array.strides());
-        for (place, (&len, &stride)) in (before..3).zip(dimensions) {
-            // Its port, which the array fits, is no larger.
-            (shape[place], strides[place]) = (len as u32, stride as i64);
-        }
+        let (shape, strides) = array.in_three(before);
+        // Its port, which the array fits, is no larger.
+        let (shape, strides) = (shape.map(|len| len as u32), strides.map(|stride| stride as i64));
         let address = array.address() as Address;
         Strided { address, shape, strides, element: array.element(), programs: false }
     }

@@ -40,6 +40,7 @@ use rnnc_cuda::driver::{
     Address, Apart, Args, Driver, DriverError, Flag, Geometry, GraphId, HostClock, KernelId, Mark, Operand,
     Point, Product, Source, StreamHandle, Timestamp,
 };
+use rnnc_suite::Case;
 use scheduler::{Context, Given, Kernel, Machine, Random, Switch};
 use stacks::Stacks;
 
@@ -125,6 +126,27 @@ pub fn devices() -> [Device; 2] {
         ..small.clone()
     };
     [small, clustered]
+}
+
+/// Checks cases on a device, and names all that are wrong. `RNNC_ONLY=lstm,gru` leaves those alone whose names have one of these.
+pub fn assert_each(
+    device: &Device,
+    cases: impl Iterator<Item = Case>,
+    check: impl Fn(&Case) -> Result<(), String>,
+) {
+    let only = std::env::var("RNNC_ONLY").unwrap_or_default();
+    let cases = cases.filter(|case| only.split(',').any(|part| case.name.contains(part)));
+    let results: Vec<Result<(), String>> = cases.map(|case| check(&case)).collect();
+    let wrong: Vec<&str> = results.iter().filter_map(|result| result.as_ref().err().map(|s| &**s)).collect();
+    assert!(
+        wrong.is_empty(),
+        "{} of {} cases on `{}`, seed {}:\n{}",
+        wrong.len(),
+        results.len(),
+        device.name,
+        seed(),
+        wrong.join("\n")
+    );
 }
 
 /// The seed of the orders in which threads run: `RNNC_EMULATION_SEED`, else 1.

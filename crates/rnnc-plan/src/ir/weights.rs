@@ -1,7 +1,7 @@
 //! Where weights lie in one flat buffer. Gradients and the optimizer's slots lie in others alike.
 
-use super::views::Matrix;
-use rnnc_graph::{Submatrix, WeightId};
+use super::views::{Matrix, StartValue};
+use rnnc_graph::{Start, Submatrix, WeightId};
 
 /// All weights in one flat buffer.
 #[derive(Clone, Debug, PartialEq)]
@@ -73,5 +73,14 @@ impl WeightLayout {
     /// Where a weight lies.
     pub fn view(&self, weight: WeightId) -> WeightView {
         self.views[weight.index()]
+    }
+
+    /// Where a layer's start lies, or what it is.
+    pub fn start(&self, start: Start) -> StartValue {
+        match start {
+            Start::Zero => StartValue::Number(0.0),
+            Start::Constant(number) => StartValue::Number(number),
+            Start::Learned(weight) => StartValue::Weight(self.view(weight).offset),
+        }
     }
 }

@@ -8,7 +8,7 @@ use crate::analysis::overlaps::Overlaps;
 use crate::ir::{Buffer, BufferId, PlanError, Read, StartValue, View, WeightLayout};
 use rnnc_graph::{
     AccumulationKind, Components, Connection, ConnectionKind, Function, Graph, Kind, LayerId, LayerKind,
-    Range, Slices, Start, WeightId,
+    Range, Slices, WeightId,
 };
 use std::collections::{HashMap, HashSet};
 
@@ -413,10 +413,9 @@ impl<'a> Lowering<'a> {
         // Whatever is read from a buffer is stored.
         let view = self.storage[layer.index()].unwrap_or(View { buffer: BufferId(0), column: 0, len: 0 });
         let view = if self.symbols[layer.index()] { view } else { view.part(range.start, range.len) };
-        let start = match l.start {
-            Start::Zero => StartValue::Number(0.0),
-            Start::Constant(value) => StartValue::Number(value),
-            Start::Learned(weight) => StartValue::Weight(weights.view(weight).offset + range.start),
+        let start = match weights.start(l.start) {
+            StartValue::Weight(offset) => StartValue::Weight(offset + range.start),
+            number @ StartValue::Number(_) => number,
         };
         Read { view, delay, start, history: !self.is_adjoint || matches!(l.kind, LayerKind::Residual(_)) }
     }

@@ -251,6 +251,15 @@ impl Parts {
         &self.strides[..self.dimensions]
     }
 
+    fn in_three(&self, before: usize) -> ([usize; 3], [isize; 3]) {
+        let (mut shape, mut strides) = ([1; 3], [0; 3]);
+        let known = self.shape().iter().zip(self.strides());
+        for (place, (&size, &stride)) in (before..3).zip(known) {
+            (shape[place], strides[place]) = (size, stride);
+        }
+        (shape, strides)
+    }
+
     fn len(&self) -> usize {
         self.shape().iter().product()
     }
@@ -288,6 +297,12 @@ macro_rules! describe {
             /// From an element to the next, in elements, in each dimension.
             pub fn strides(&self) -> &[isize] {
                 self.0.strides()
+            }
+
+            /// Shape and strides in three dimensions: of those that are missing, of one element each, `before` stand in front and
+            /// the others behind.
+            pub fn in_three(&self, before: usize) -> ([usize; 3], [isize; 3]) {
+                self.0.in_three(before)
             }
 
             /// How many elements it has.

@@ -1,6 +1,7 @@
 //! Numbers into an executor, and out of it.
 
 use crate::optimizers::Optimizer;
+use std::ops::Range;
 
 /// Numbers handed to an executor.
 #[derive(Clone, Copy, Debug)]
@@ -25,7 +26,20 @@ pub enum ValuesMut<'a> {
 /// In place of a symbol: none.
 pub const NO_SYMBOL: u32 = u32::MAX;
 
-impl Values<'_> {
+impl<'a> Values<'a> {
+    /// Of values of so many frames, some.
+    ///
+    /// # Panics
+    /// If there are not as many frames.
+    pub fn frames(self, frames: Range<usize>, of: usize) -> Values<'a> {
+        let range = range_of(self.len(), frames, of);
+        match self {
+            Values::F32(v) => Values::F32(&v[range]),
+            Values::F64(v) => Values::F64(&v[range]),
+            Values::Symbols(v) => Values::Symbols(&v[range]),
+        }
+    }
+
     /// How many.
     pub fn len(&self) -> usize {
         match self {
@@ -41,7 +55,25 @@ impl Values<'_> {
     }
 }
 
+/// The numbers of some frames, among those of all.
+fn range_of(len: usize, frames: Range<usize>, of: usize) -> Range<usize> {
+    let frame = len / of.max(1);
+    frame * frames.start..frame * frames.end
+}
+
 impl ValuesMut<'_> {
+    /// Of room for so many frames, that for some.
+    ///
+    /// # Panics
+    /// If there are not as many frames.
+    pub fn frames_mut(&mut self, frames: Range<usize>, of: usize) -> ValuesMut<'_> {
+        let range = range_of(self.len(), frames, of);
+        match self {
+            ValuesMut::F32(v) => ValuesMut::F32(&mut v[range]),
+            ValuesMut::F64(v) => ValuesMut::F64(&mut v[range]),
+        }
+    }
+
     /// How many fit.
     pub fn len(&self) -> usize {
         match self {

@@ -1,5 +1,6 @@
 //! Training, end to end, with the reference executor.
 
+mod best;
 mod runs;
 mod settings;
 mod support;
