@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -17,6 +16,9 @@ class Cell(NamedTuple):
     summary: str
     citation: str
     text: str
+    #: What its inputs, and the values that it returns, are called in it.
+    inputs: list[str]
+    returns: list[str]
 
 
 def cells() -> list[Cell]:
@@ -59,31 +61,22 @@ def _no_options(what: object, inputs: object, options: dict[str, object]) -> Non
         )
 
 
-_CELL = re.compile(r"^cell +(?P<name>\w+)\((?P<inputs>[^;)]*)(?:;(?P<options>[^)]*))?\)", re.MULTILINE)
-_RETURN = re.compile(r"^ *return +(\w+)", re.MULTILINE)
-
-
 def _of_cell(name: str, inputs: int | Sequence[int] | None, options: dict[str, object]) -> Source:
-    texts = {cell.name: cell.text for cell in cells()}
-    if name not in texts:
-        known = ", ".join(texts)
+    library = {cell.name: cell for cell in cells()}
+    if name not in library:
+        known = ", ".join(library)
         raise _native.Error(
             f"`{name}` is no cell of the library, no text of a network (these have braces), and no path (these end with .rnn); "
             f"cells: {known}"
         )
-    # A file of the library may have cells that its own cell calls: that one has the file's name.
-    signatures = {match["name"]: match for match in _CELL.finditer(texts[name])}
-    signature = signatures[name]
-    arguments = [argument.strip() for argument in signature["inputs"].split(",")]
+    arguments = library[name].inputs
     if inputs is None:
         raise _native.Error(f"cell `{name}` needs the sizes of its inputs: `inputs=40`, or one for each of {arguments}")
     sizes = [inputs] if isinstance(inputs, int) else list(inputs)
     if len(sizes) != len(arguments):
         raise _native.Error(f"cell `{name}` has the inputs {arguments}, and got {len(sizes)} sizes")
-    result = _RETURN.search(texts[name], signature.end())
-    output = result.group(1) if result else "y"
-    if output in arguments:
-        output = "y"
+    # The network's output is called as in the cell.
+    output = next((one for one in library[name].returns[:1] if one not in arguments), "y")
     given = ", ".join(f"{option} = {_written(value)}" for option, value in options.items())
     lines = [f"network {name}_network {{"]
     lines += [f"    input {argument} : vector({size})" for argument, size in zip(arguments, sizes)]

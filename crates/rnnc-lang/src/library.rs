@@ -1,5 +1,7 @@
 //! The library of cells, written in the language: one file each in `cells/`.
 
+use crate::parser::parse;
+use crate::syntax::Statement;
 use std::sync::LazyLock;
 
 /// A cell of the library.
@@ -13,6 +15,10 @@ pub struct LibraryCell {
     pub citation: &'static str,
     /// Its whole text, comments included.
     pub text: &'static str,
+    /// What its inputs are called in it.
+    pub inputs: Vec<&'static str>,
+    /// What the values that it returns are called in it.
+    pub returns: Vec<&'static str>,
 }
 
 macro_rules! cells {
@@ -54,6 +60,7 @@ static TEXTS: &[(&str, &str)] = &cells![
 /// ```
 /// let lstm = rnnc_lang::cells().iter().find(|cell| cell.name == "lstm").unwrap();
 /// assert!(lstm.text.contains("c = f * c[t-1] + i * z"));
+/// assert_eq!((&lstm.inputs[..], &lstm.returns[..]), (&["x"][..], &["h", "c"][..]));
 /// ```
 pub fn cells() -> &'static [LibraryCell] {
     static CELLS: LazyLock<Vec<LibraryCell>> = LazyLock::new(|| {
@@ -64,9 +71,29 @@ pub fn cells() -> &'static [LibraryCell] {
                 let (summary, rest) = text.split_once('\n').unwrap_or((text, ""));
                 let citation = rest.split_once('\n').map_or(rest, |(line, _)| line);
                 let plain = |line: &'static str| line.trim_start_matches(['#', ' ']).trim_end();
-                LibraryCell { name, summary: plain(summary), citation: plain(citation), text }
+                let (inputs, returns) = signature(name, text);
+                LibraryCell {
+                    name,
+                    summary: plain(summary),
+                    citation: plain(citation),
+                    text,
+                    inputs,
+                    returns,
+                }
             })
             .collect()
     });
     &CELLS
+}
+
+/// The names of a cell's inputs, and of the values that it returns. A file may have cells that its own one calls.
+fn signature(name: &str, text: &'static str) -> (Vec<&'static str>, Vec<&'static str>) {
+    let (file, _) = parse(0, text);
+    let Some(cell) = file.cells.iter().find(|cell| cell.name.text == name) else { return Default::default() };
+    let returned = cell.block.iter().filter_map(|statement| match statement {
+        Statement::Return { values, .. } => Some(values),
+        _ => None,
+    });
+    let names = returned.flatten().filter_map(|value| Some(value.as_name()?.text));
+    (cell.inputs.iter().map(|input| input.text).collect(), names.collect())
 }

@@ -26,10 +26,15 @@ pub(crate) fn error(error: impl std::fmt::Display) -> PyErr {
     Error::new_err(error.to_string())
 }
 
-/// The library's cells: name, summary, citation, text.
+/// A cell of the library: name, summary, citation, text, inputs, what it returns.
+type LibraryCell =
+    (&'static str, &'static str, &'static str, &'static str, Vec<&'static str>, Vec<&'static str>);
+
+/// The library's cells.
 #[pyfunction]
-fn cells() -> Vec<(&'static str, &'static str, &'static str, &'static str)> {
-    rnnc::lang::cells().iter().map(|cell| (cell.name, cell.summary, cell.citation, cell.text)).collect()
+fn cells() -> Vec<LibraryCell> {
+    let all = rnnc::lang::cells().iter();
+    all.map(|c| (c.name, c.summary, c.citation, c.text, c.inputs.clone(), c.returns.clone())).collect()
 }
 
 /// How coarsely products may round their operands, by its name.
