@@ -97,6 +97,124 @@ def test_dropout_is_on_in_training_only():
     close(rnn(x), eager(rnn.module, x))
 
 
+class Zoneout(nn.Module):
+    """Another step in training than in evaluation."""
+
+    def __init__(self):
+        super().__init__()
+        self.cell, self.drop = nn.GRUCell(3, 4), nn.Dropout(0.5)
+
+    def forward(self, x, h):
+        new = self.cell(self.drop(x), h)
+        keep = nn.functional.dropout(torch.ones_like(h), 0.3) * 0.7 if self.training else 0.7
+        h = h + keep * (new - h)
+        return h, h
+
+
+def frame_by_frame(cell, x):
+    h, ys = torch.zeros(x.shape[1], 4), []
+    for frame in x:
+        y, h = cell(frame, h)
+        ys.append(y)
+    return torch.stack(ys), (h,)
+
+
+def test_training_and_evaluation_have_the_steps_that_they_have_in_pytorch():
+    rnn, x = rnnc.torch.compile(Zoneout(), [3], [4]), torch.randn(9, 2, 3)
+    assert rnn.text.count("dropout(") == 2 and not torch.equal(rnn(x)[0], rnn(x)[0])
+    through = torch.compile(rnn, fullgraph=True, backend="aot_eager")
+    through(x)
+    rnn.eval()
+    assert "dropout" not in rnn.text
+    expected = frame_by_frame(rnn.module, x)
+    for one in (rnn, through, copy.deepcopy(rnn), pickle.loads(pickle.dumps(rnn))):
+        close(one(x), expected)
+    # A cell that was compiled in evaluation is trained with its dropout.
+    rnn = rnnc.torch.compile(rnn.module, [3], [4])
+    assert not rnn.training and "dropout" not in rnn.text
+    rnn.train()
+    assert rnn.text.count("dropout(") == 2
+    # A session is for use, in whichever mode the module is.
+    session = rnn.session(streams=2)
+    assert abs(session.run(x.numpy()) - expected[0].detach().numpy()).max() < 1e-6
+    assert rnn.module.training and rnn.module.drop.training
+
+
+def test_a_part_that_was_frozen_stays_so():
+    cell = Zoneout()
+    cell.drop.eval()
+    rnn = rnnc.torch.compile(cell, [3], [4])
+    assert cell.training and not cell.drop.training and rnn.text.count("dropout(") == 1
+    cell.drop.train()
+    assert rnn.text.count("dropout(") == 2
+
+
+def test_dropout_that_is_on_in_evaluation_is_on():
+    class Always(nn.Module):
+        def forward(self, x, h):
+            h = nn.functional.dropout(x, 0.5, True) + 0.5 * h
+            return h, h
+
+    rnn = rnnc.torch.compile(Always(), [4], [4]).eval()
+    assert (rnn(torch.ones(9, 3, 4))[0] == 0).any()
+
+
+def test_a_mode_that_cannot_be_traced_is_refused_when_it_is_run():
+    rnn, x = rnnc.torch.compile(nn.BatchNorm1d(4).eval(), [4], [4], step=lambda m, x, h: (m(x) + h,) * 2), torch.randn(5, 3, 4)
+    rnn(x)
+    rnn.train()
+    with pytest.raises(rnnc.torch.TraceError, match="in training, the step changes"):
+        rnn(x)
+    rnn.eval()(x)
+
+
+def test_the_row_of_the_padding_gets_no_gradient():
+    class Words(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.words = nn.Embedding(7, 4, padding_idx=2)
+            nn.init.normal_(self.words.weight)
+
+        def forward(self, x, h):
+            h = torch.tanh(self.words(x) + 0.5 * h)
+            return h, h
+
+    rnn, x = rnnc.torch.compile(Words(), ["symbol"], [4]), torch.randint(0, 7, (30, 2))
+    weight = rnn.module.words.weight
+    found = torch.autograd.grad(rnn(x)[0].square().sum(), weight)
+    expected = torch.autograd.grad(frame_by_frame(rnn.module, x)[0].square().sum(), weight)
+    close(found, expected)
+    assert not found[0][2].any() and found[0][3].any()
+
+
+def test_what_the_text_takes_for_granted_is_looked_at():
+    class Chooses(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.register_buffer("mask", torch.tensor([True, False, True, True]))
+            self.one, self.two = nn.Linear(4, 4), nn.Linear(4, 4)
+            self.two.weight = self.one.weight
+
+        def forward(self, x, h):
+            h = torch.where(self.mask, self.one(x), self.two(h))
+            return h, h
+
+    rnn, x = rnnc.torch.compile(Chooses(), [4], [4]), torch.randn(5, 3, 4)
+    y = rnn(x)[0]
+    rnn.module.load_state_dict(rnn.module.state_dict())
+    close(rnn(x)[0], y)
+    close(copy.deepcopy(rnn)(x)[0], y)
+    with torch.no_grad():
+        rnn.module.mask[1] = True
+    with pytest.raises(rnnc.torch.TraceError, match="buffer `mask` is another"):
+        rnn(x)
+    rnn.module.mask = torch.tensor([True, False, True, True])
+    close(rnn(x)[0], y)
+    rnn.module.two.weight = nn.Parameter(torch.ones(4, 4))
+    with pytest.raises(rnnc.torch.TraceError, match="were one parameter"):
+        rnn(x)
+
+
 def test_it_is_a_module_like_others():
     rnn, x = make(), torch.randn(9, 3, 2, 3)
     leaves = list(rnn.parameters())

@@ -151,10 +151,28 @@ def test_vmap_over_weights_makes_an_ensemble():
 
 def test_a_second_backward_pass_is_refused():
     rnn, x = module(), torch.randn(6, 2, 5, requires_grad=True)
-    y, _ = rnn(x)
-    (first,) = torch.autograd.grad(y.square().sum(), x, create_graph=True)
-    with pytest.raises(RuntimeError, match="once_differentiable"):
-        first.sum().backward()
+    weights = list(rnn.parameters())
+
+    def penalty(loss, of, by):
+        found = torch.autograd.grad(loss, of, create_graph=True)
+        torch.autograd.grad(sum(one.square().sum() for one in found), by)
+
+    # Also where the errors that come in are constants, and where only weights or states have gradients.
+    for second in (
+        lambda: penalty(rnn(x)[0].square().sum(), [x], [x]),
+        lambda: penalty(rnn(x)[0].sum(), [x], [x]),
+        lambda: penalty(rnn(x)[0].sum(), [x], weights),
+        lambda: penalty(rnn(x.detach())[0].sum(), weights, weights),
+        lambda: penalty(rnn(x)[1][0].sum(), [x], weights),
+        lambda: torch.autograd.functional.hessian(lambda x: rnn(x)[0].sum(), x.detach()),
+        lambda: torch.func.jacrev(torch.func.jacrev(lambda x: rnn(x)[0].sum()))(x.detach()),
+        lambda: torch.func.grad(lambda x: torch.func.grad(lambda x: rnn(x)[0].sum())(x).sum())(x.detach()),
+    ):
+        with pytest.raises(RuntimeError, match="second derivative"):
+            second()
+    # First ones are fine, of which a graph was asked or not.
+    one, two = (torch.autograd.grad(rnn(x)[0].sum(), [x, *weights], create_graph=create) for create in (False, True))
+    close(one, two)
     # The same graph twice is fine.
     y, _ = rnn(x)
     one = torch.autograd.grad(y.sum(), x, retain_graph=True)

@@ -89,8 +89,8 @@ def test_a_cell_and_its_trace_agree_in_values_and_gradients(name: str) -> None:
     for parameter in cell.parameters():
         if not parameter.any():
             nn.init.uniform_(parameter, -0.2, 0.2)
-    traced = trace(cell, case.inputs, case.state, **case.options)
-    compiled = Compiled(cell, traced, False, "f32", None).eval()
+    compiled = Compiled(cell, case.inputs, case.state, False, "f32", None, case.options)
+    traced = compiled._step().traced
     inputs, state = _tensors(traced, cell)
     leaves = [t for t in (*inputs, *state, *cell.parameters()) if t.requires_grad]
     found = compiled(*inputs, state=pytree.tree_unflatten(state, traced.state_tree) if state else None)
@@ -292,6 +292,22 @@ def test_a_step_that_computes_with_the_number_of_streams_is_refused(step: Any) -
 
     with pytest.raises(TraceError, match="number of streams"):
         trace(cell, [4], [4], step=called)
+
+
+def test_a_step_that_does_something_else_for_large_batches_is_refused() -> None:
+    words = _refused(lambda m, x, h: (x, h + (2 * x if x.shape[0] > 8 else x)))
+    assert "number of streams" in words
+
+
+def test_a_dropout_of_what_was_expanded_draws_for_each_number() -> None:
+    text = trace(nn.Dropout(0.5), [1], [6], step=lambda m, x, h: (m(x.expand(-1, 6)) + h,) * 2).text
+    assert "dropout(broadcast(x; 6); 0.5)" in text
+
+
+@pytest.mark.parametrize(("options", "words"), [({"scale_grad_by_freq": True}, "counts"), ({"sparse": True}, "sparse"), ({"max_norm": 1.0}, "renorm")])
+def test_an_embedding_with_a_gradient_of_its_own_is_refused(options: dict[str, Any], words: str) -> None:
+    with pytest.raises(TraceError, match=words):
+        trace(nn.Embedding(7, 4, **options), ["symbol"], [4], step=lambda m, x, h: (m(x) + h,) * 2)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])

@@ -2,7 +2,7 @@
 
 ``rnnc::forward`` and ``rnnc::backward`` are functions of tensors: all memory is theirs (`torch.empty`), the network travels as a string,
 and what the backward call reads of the forward call, the tape, is a tensor among the results. Autograd stands around them
-(`_Call`), so that a second backward pass through them is refused rather than wrong.
+(`_Call`). A second backward pass is refused rather than wrong (`_Once`).
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from typing import Any
 
 import torch
 from torch._subclasses.fake_tensor import DynamicOutputShapeException
-from torch.autograd.function import once_differentiable
 
 from .. import _native
 from .programs import Program, Signature
@@ -299,7 +298,8 @@ class _Call(torch.autograd.Function):
         tape = output[-1]
         split = len(signature.outputs)
         symbols = [output[split + place] for place, (_, _, _, symbols) in enumerate(signature.state) if symbols]
-        ctx.mark_non_differentiable(tape, *symbols)
+        # The tape is differentiable in name: by it a backward call knows all that the forward call depends on (`_Once`).
+        ctx.mark_non_differentiable(*symbols)
         ctx.set_materialize_grads(False)
         ctx.signature, ctx.threads, ctx.dropout = signature, threads, seed is not None
         ctx.frames, ctx.streams = tensors[0].shape[0], tensors[0].shape[1]
@@ -310,7 +310,6 @@ class _Call(torch.autograd.Function):
         ctx.save_for_backward(resets, tape, *tensors[first : first + len(signature.weights)])
 
     @staticmethod
-    @once_differentiable
     def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
         ctx: Any, *gradients: torch.Tensor | None
     ) -> tuple[torch.Tensor | None, ...]:
@@ -319,21 +318,52 @@ class _Call(torch.autograd.Function):
         given = gradients[:-1]
         wanted = list(ctx.needs_input_grad[4:])
         backward = _backward if _is_plain(given) and _is_plain((tape, resets, *weights)) else torch.ops.rnnc.backward
-        found = backward(
-            ctx.signature.description,
-            weights,
-            resets,
-            tape,
-            list(given[:split]),
-            list(given[split:]),
-            ctx.frames,
-            ctx.streams,
-            ctx.threads,
-            ctx.dropout,
-            wanted,
-        )
+        with torch.no_grad():
+            found = backward(
+                ctx.signature.description,
+                weights,
+                resets,
+                tape,
+                list(given[:split]),
+                list(given[split:]),
+                ctx.frames,
+                ctx.streams,
+                ctx.threads,
+                ctx.dropout,
+                wanted,
+            )
+        if torch.is_grad_enabled() and not torch.compiler.is_compiling():
+            read = [tape, *(one for one in given if one is not None)]
+            found = _Once.apply(ctx.signature.name, len(found), *found, *read)
         rest = iter(found)
         return (None,) * 4 + tuple(next(rest) if want else None for want in wanted)
+
+
+class _Once(torch.autograd.Function):
+    """Gradients, as they are, of which none can be taken again: `found`, and behind them what they depend on.
+
+    Without it they would be constants to a second backward pass, and its result wrong without a word. (`once_differentiable` marks
+    gradients only where the errors that came in have gradients, which those of a sum have not.)
+    """
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(  # pyright: ignore[reportIncompatibleMethodOverride]
+        name: str, count: int, *tensors: torch.Tensor
+    ) -> tuple[torch.Tensor, ...]:
+        return tuple(one.view_as(one) for one in tensors[:count])
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[torch.Tensor, ...]) -> None:
+        ctx.name = inputs[0]
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: torch.Tensor | None) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
+        raise RuntimeError(
+            f"a second derivative was asked of network `{ctx.name}`: rnnc differentiates once. Gradient penalties and Hessians need the cell "
+            "in plain PyTorch"
+        )
 
 
 def call(

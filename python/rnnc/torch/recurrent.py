@@ -27,38 +27,48 @@ def parameter_name(weight: str) -> str:
 
 
 class Network(nn.Module):
-    """What modules that run a network have in common. `forward` is theirs."""
+    """What modules that run a network have in common. `forward` is theirs, and which network it is."""
 
-    def __init__(
-        self,
-        source: sources.Source,
-        network: str | None,
-        state: Sequence[str] | None,
-        batch_first: bool,
-        precision: str,
-        threads: int | None,
-    ) -> None:
+    def __init__(self, batch_first: bool, precision: str, threads: int | None) -> None:
         super().__init__()
-        self._signature = Signature.of(
-            source.text, network=network, state=state, precision=precision, file_name=source.file_name
-        )
-        #: The equations.
-        self.text = source.text
-        #: Names of the network's inputs, in the order of `forward`'s arguments.
-        self.input_names = [name for name, _, _ in self._signature.inputs]
-        #: Names of its outputs, in their order.
-        self.output_names = [name for name, _ in self._signature.outputs]
-        #: The layers whose last values are the state, in its order.
-        self.state_names = [name for name, *_ in self._signature.state]
         self.batch_first = batch_first
         self.precision = precision
         self.threads = threads
 
+    @property
+    def _signature(self) -> Signature:
+        raise NotImplementedError
+
+    @property
+    def text(self) -> str:
+        """The equations."""
+        return json.loads(self._signature.description)[0]
+
+    @property
+    def input_names(self) -> list[str]:
+        """Names of the network's inputs, in the order of `forward`'s arguments."""
+        return [name for name, _, _ in self._signature.inputs]
+
+    @property
+    def output_names(self) -> list[str]:
+        """Names of its outputs, in their order."""
+        return [name for name, _ in self._signature.outputs]
+
+    @property
+    def state_names(self) -> list[str]:
+        """The layers whose last values are the state, in its order."""
+        return [name for name, *_ in self._signature.state]
+
     def _run(
-        self, inputs: Sequence[Tensor], weights: Sequence[Tensor], state: Sequence[Tensor] | Tensor | None, resets: Tensor | None
+        self,
+        signature: Signature,
+        inputs: Sequence[Tensor],
+        weights: Sequence[Tensor],
+        state: Sequence[Tensor] | Tensor | None,
+        resets: Tensor | None,
+        dropout: bool,
     ) -> tuple[Any, State]:
-        """Runs it over [T, B, N], or [T, N] of one stream; with `batch_first` [B, T, N]."""
-        signature = self._signature
+        """Runs a network over [T, B, N], or [T, N] of one stream; with `batch_first` [B, T, N]."""
         values = list(inputs)
         for one, (name, _, _) in zip(values, signature.inputs):
             if not isinstance(one, Tensor):
@@ -75,7 +85,7 @@ class Network(nn.Module):
         elif self.batch_first:
             values = [value.transpose(0, 1) if value.dim() > 1 else value for value in values]
             resets = resets.transpose(0, 1) if resets is not None and resets.dim() > 1 else resets
-        outputs, after = call(signature, values, weights, state, resets, self.training, self.threads)
+        outputs, after = call(signature, values, weights, state, resets, dropout, self.threads)
         if alone:
             outputs = [output.squeeze(1) for output in outputs]
             after = [one.squeeze(-1 if symbols else -2) for one, (_, _, _, symbols) in zip(after, signature.state)]
@@ -163,13 +173,19 @@ class Recurrent(Network):
         inputs: int | Sequence[int] | None = None,
         **options: object,
     ) -> None:
-        super().__init__(sources.read(source, inputs, options), network, state, batch_first, precision, threads)
+        super().__init__(batch_first, precision, threads)
+        read = sources.read(source, inputs, options)
+        self._network = Signature.of(read.text, network=network, state=state, precision=precision, file_name=read.file_name)
         self._names = [name for name, _ in self._signature.weights]
         self._parameter_names: list[str] = []
         for name, shape in self._signature.weights:
             self._parameter_names.append(parameter_name(name))
             self.register_parameter(parameter_name(name), nn.Parameter(torch.empty(shape, dtype=self._signature.dtype)))
         self.reset_parameters()
+
+    @property
+    def _signature(self) -> Signature:
+        return self._network
 
     def reset_parameters(self) -> None:
         """Draws the weights anew, as the text says (`init = ..`), from PyTorch's generator."""
@@ -200,7 +216,7 @@ class Recurrent(Network):
         """Inputs [T, B, N] to (output [T, B, N], state): see the class."""
         own = self._parameters
         weights = [own[name] if name in own else getattr(self, name) for name in self._parameter_names]
-        return self._run(inputs, weights, state, resets)
+        return self._run(self._network, inputs, weights, state, resets, self.training)
 
     def extra_repr(self) -> str:
         signature = self._signature

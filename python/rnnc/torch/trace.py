@@ -17,6 +17,7 @@ from torch.utils import _pytree as pytree
 from .tracing import names as naming
 from .tracing.errors import TraceError
 from .tracing.export import export
+from .tracing.frozen import Frozen, tensor_of, ties
 from .tracing.prelude import Prelude
 from .tracing.step import Port, Prepared, prepare
 from .tracing.text import TooScattered, Writer
@@ -44,14 +45,18 @@ class Traced:
     """How the user nests the outputs."""
     prelude: Prelude
     """What PyTorch computes once a call."""
+    frozen: Frozen
+    """What the text takes for granted of the module's tensors."""
 
     def weights(self, module: torch.nn.Module) -> dict[str, torch.Tensor]:
-        """The engine's weights by their names in the text, differentiable functions of the module's parameters."""
-        tensors: dict[str, torch.Tensor] = {}
-        for name in self.prelude.reads:
-            owner, _, leaf = name.rpartition(".")
-            tensors[name] = getattr(module.get_submodule(owner), leaf)
-        return self.prelude(tensors)
+        """The engine's weights by their names in the text, differentiable functions of the module's parameters.
+
+        Raises:
+            TraceError: if a buffer of whole numbers or bools is another than when the step was traced, or parameters are no longer tied.
+        """
+        if not torch.compiler.is_compiling():
+            self.frozen.check(module)
+        return self.prelude({name: tensor_of(module, name) for name in self.prelude.reads})
 
 
 def trace(
@@ -82,7 +87,7 @@ def trace(
     traced = _traced(prepare(module, inputs, state, step), module, name)
     # A size that is a number of the step might be B, which the text cannot know: then another B gives another text.
     again = _traced(prepare(module, inputs, state, step, other_streams=True), module, name)
-    if traced.text != again.text or not _are_equal(traced, again, module):
+    if not _are_equal(traced, again, module):
         raise TraceError(
             "the step computes with the number of streams (`x.shape[0]`, `len(x)`), which is another one in each call.\n"
             "  What a stream becomes must not depend on how many there are beside it: leave it out, or give the number as a constant."
@@ -90,15 +95,29 @@ def trace(
     return traced
 
 
+def trace_again(
+    traced: Traced,
+    module: torch.nn.Module,
+    inputs: Any,
+    state: Any = (),
+    *,
+    step: Callable[..., Any] | None = None,
+    name: str | None = None,
+) -> Traced:
+    """The step in another mode of the module, training or evaluation: `traced` itself, if it is the same there."""
+    found = _traced(prepare(module, inputs, state, step), module, name)
+    return traced if _are_equal(traced, found, module) else trace(module, inputs, state, step=step, name=name)
+
+
 def _are_equal(a: Traced, b: Traced, module: torch.nn.Module) -> bool:
-    """Whether both make the same weights of parameters of any values: of random ones."""
+    """Whether both are one text, and make the same weights of parameters of any values: of random ones."""
+    if a.text != b.text:
+        return False
     random = torch.Generator().manual_seed(0)
     tensors = {}
     with torch.no_grad():
         for name in dict.fromkeys((*a.prelude.reads, *b.prelude.reads)):
-            tensor = module
-            for part in name.split("."):
-                tensor = getattr(tensor, part)
+            tensor = tensor_of(module, name)
             if tensor.is_floating_point():
                 tensor = (torch.rand(tensor.shape, generator=random, dtype=torch.float64) + 0.5).to(tensor.device, tensor.dtype)
             tensors[name] = tensor
@@ -113,6 +132,7 @@ def _traced(prepared: Prepared, module: torch.nn.Module, name: str | None) -> Tr
     walk = Walk(prepared.streams, names)
     targets: dict[Any, str] = {}
     constants: dict[Any, torch.Tensor] = {}
+    buffers: dict[str, torch.Tensor] = {}
     ports = [*prepared.inputs, *prepared.state]
     kinds = ["symbol" if p.symbols else "input" for p in prepared.inputs] + ["state"] * len(prepared.state)
     user = 0
@@ -131,6 +151,8 @@ def _traced(prepared: Prepared, module: torch.nn.Module, name: str | None) -> Tr
             label = spec.target.removeprefix("module.")
             if spec.kind is InputKind.CONSTANT_TENSOR or not value.is_floating_point():
                 constants[node] = value
+                if spec.kind is not InputKind.CONSTANT_TENSOR and node.users:
+                    buffers[label] = value.detach().clone()
                 walk.parameter(node, value, label, constant=True)
             else:
                 targets[node] = label
@@ -155,7 +177,8 @@ def _traced(prepared: Prepared, module: torch.nn.Module, name: str | None) -> Tr
     text, outputs = _write(writer, walk, prepared, results, count, title)
     output_ports = [Port(n, tuple(f.shape[1:])) for n, f in zip(outputs, fakes)]
     prelude = Prelude(graph, targets, constants, walk.values, writer.weights)
-    return Traced(text, prepared.inputs, output_ports, prepared.state, prepared.call.state, prepared.call.found, prelude)
+    frozen = Frozen(buffers, ties(module, prelude.reads))
+    return Traced(text, prepared.inputs, output_ports, prepared.state, prepared.call.state, prepared.call.found, prelude, frozen)
 
 
 def _tensor(program: Any, target: str) -> torch.Tensor:

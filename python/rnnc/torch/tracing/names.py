@@ -85,6 +85,10 @@ class Names:
             keys.append((frame.file, statement.lineno if statement else frame.line, frame.function))
         return tuple(keys)
 
+    def belongs_to(self, node: Any, other: Any) -> None:
+        """Of a node that was put into the graph for the sake of another: it stands on the same line."""
+        self.position[node], self.frames[node] = self.position[other], self.frames[other]
+
     def of(self, node: Any) -> str | None:
         """The variable that the node's value is assigned to."""
         stack = self.frames.get(node, [])

@@ -184,7 +184,8 @@ def prepare(
     lengths = {d for t in tensors for d in t.shape} | {d for p in (*input_ports, *state_ports) for d in p.shape}
     primes = (3, 5, 7, 11, 13, 17, 19, 23, 29, 31, 37, 41, 43, 47, 53, 59, 61, 67, 71, 73, 79, 83)
     free = [p for p in primes if p not in lengths] + [79, 83]
-    streams = free[1 if other_streams else 0]
+    # The other B is large, for the sake of steps that do something else for large batches.
+    streams = next((p for p in free if p > 30), free[1]) if other_streams else free[0]
     random = torch.Generator().manual_seed(0)
     examples = [
         torch.zeros((streams, *p.shape), dtype=torch.int64, device=device)
@@ -193,7 +194,8 @@ def prepare(
         for p in (*input_ports, *state_ports)
     ]
     call = Call(module, len(input_ports), tree, packed, step)
-    call.train(module.training)
+    # Submodules keep theirs: a frozen one may be in evaluation alone.
+    call.training = module.training
     prepared = Prepared(call, input_ports, state_ports, examples, streams)
     _check(prepared)
     return prepared

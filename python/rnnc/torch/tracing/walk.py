@@ -65,7 +65,7 @@ class Walk:
             self.values[node] = self.constant(SHAPED[node.target](node.meta["val"], node))
         elif node.target in MOVES and isinstance(arguments[0], (Data, Const)):
             self.values[node] = self._moved(node, arguments, keywords)
-        elif not of_step:
+        elif not of_step and not self._is_drawn_mask(node):
             self.values[node] = self._by_torch(node)
         elif node.target in RULES:
             if any(isinstance(v, Condition) for v in flat) and "where" not in str(node.target) and "_to_copy" not in str(node.target):
@@ -80,6 +80,11 @@ class Walk:
             raise self._unknown(node)
         self._check(node)
         self._name(node)
+
+    @staticmethod
+    def _is_drawn_mask(node: Any) -> bool:
+        """A dropout of what depends on parameters alone is of the step: it is drawn in each frame."""
+        return node.target in RULES and torch.Tag.nondeterministic_seeded in node.target.tags
 
     def _reads_beyond_shape(self, node: Any) -> bool:
         return any(isinstance(a, torch.fx.Node) for a in node.args[1:])
@@ -108,6 +113,14 @@ class Walk:
         if isinstance(result, (list, tuple)):
             return [self._const(Source((node, i), v, constant)) if isinstance(v, torch.Tensor) else v for i, v in enumerate(result)]
         return self._const(Source(node, result, constant, self._label(node))) if isinstance(result, torch.Tensor) else result
+
+    def insert(self, before: Any, target: Any, *arguments: Any) -> Any:
+        """A further node of what depends on parameters alone, computed ahead of another."""
+        with before.graph.inserting_before(before):
+            node = before.graph.call_function(target, arguments)
+        self.names.belongs_to(node, before)
+        self.values[node] = self._by_torch(node)
+        return node
 
     def _label(self, node: Any) -> str:
         """What a tensor of parameters is called: the user's variable, or the one parameter it is made of."""
@@ -193,6 +206,8 @@ class Walk:
             if isinstance(value, Data):
                 result.append(value)
                 continue
+            if axis is None and self.step.streams in value.shape:
+                axis = value.shape.index(self.step.streams)
             if axis is None or axis >= len(value.shape) or value.shape[axis] != self.step.streams:
                 raise self.refuse(node, "it joins a parameter to a tensor without the batch", "Expand the parameter to [batch, ..] first.")
             index = np.moveaxis(value.array, axis, 0).reshape(self.step.streams, -1)
@@ -236,8 +251,8 @@ class Walk:
                 return one.value
         return None
 
-    def unitwise(self, node: Any, formula: Callable[..., Expression], *operands: Any) -> Data:
-        """The tensor of a formula that goes unit by unit."""
+    def unitwise(self, node: Any, formula: Callable[..., Expression], *operands: Any, draws: bool = False) -> Data:
+        """The tensor of a formula that goes unit by unit. `draws`: equal operands do not give equal results."""
         step = self.step
         for operand in operands:
             if isinstance(operand, Condition):
@@ -272,7 +287,7 @@ class Walk:
                 found.append(float(operand))
         count = places.shape[1]
         vectors = [f[1] if isinstance(f, tuple) else f for f in found if not isinstance(f, float)]
-        one = count > 1 and all(np.all(v == v[0]) for v in vectors)
+        one = count > 1 and not draws and all(np.all(v == v[0]) for v in vectors)
         if one:
             count = 1
         expressions: list[Expression] = []

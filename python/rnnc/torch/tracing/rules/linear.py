@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch.ops import aten
 
 from ..values import Call, Const, Data, Dense, Ref, Weight
 from . import rule
@@ -140,7 +141,21 @@ def _bilinear(trace: Any, node: Any, a: Any, b: Any, weight: Any, bias: Any = No
 
 
 @rule("embedding.default")
-def _embedding(trace: Any, node: Any, weight: Any, symbols: Any, *_: Any) -> Data:
+def _embedding(
+    trace: Any, node: Any, weight: Any, symbols: Any, padding: int = -1, by_frequency: bool = False, sparse: bool = False
+) -> Data:
+    if by_frequency:
+        raise trace.refuse(node, "scale_grad_by_freq divides gradients by counts of a batch", "Leave it out.")
+    if sparse:
+        raise trace.refuse(node, "its gradient is sparse (sparse=True)", "Leave it out: gradients are dense.")
+    if padding >= 0:
+        # The row of the padding gets no gradient.
+        row = trace.insert(node, aten.select.int, trace.insert(node, aten.detach.default, node.args[0]), 0, padding)
+        weight = trace.values[trace.insert(node, aten.select_scatter.default, node.args[0], row, 0, padding)]
+    return _rows(trace, node, weight, symbols)
+
+
+def _rows(trace: Any, node: Any, weight: Any, symbols: Any) -> Data:
     layer = trace.symbol(node, symbols, weight.shape[0])
     matrix = Weight([(weight.source, weight.array.T)])
     expression = Dense([(Ref(layer.units()), matrix)], None, weight.shape[1])
@@ -149,4 +164,4 @@ def _embedding(trace: Any, node: Any, weight: Any, symbols: Any, *_: Any) -> Dat
 
 @rule("one_hot.default")
 def _one_hot(trace: Any, node: Any, symbols: Any, count: int = -1) -> Data:
-    return _embedding(trace, node, trace.constant(torch.eye(count)), symbols)
+    return _rows(trace, node, trace.constant(torch.eye(count)), symbols)

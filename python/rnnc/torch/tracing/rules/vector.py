@@ -282,10 +282,11 @@ def _group_norm(trace: Any, node: Any, data: Data, groups: int, gain: Any = None
 
 
 @rule("dropout", "native_dropout")
-def _dropout(trace: Any, node: Any, data: Data, p: float, train: bool) -> Any:
+def _dropout(trace: Any, node: Any, data: Data | Const, p: float, train: bool) -> Any:
     result = data
     if train and p > 0:
-        result = trace.unitwise(node, lambda a: Call("dropout", [a], trace.number(node, float(p))), data)
+        (data,) = trace.unify(node, [data])
+        result = trace.unitwise(node, lambda a: Call("dropout", [a], trace.number(node, float(p))), data, draws=True)
     return [result, None] if "native" in node.target._schema.name else result
 
 
