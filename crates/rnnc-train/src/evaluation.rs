@@ -1,10 +1,10 @@
 //! The loss on data that is not trained on.
 
-use crate::batch::Batch;
+use crate::data::batch::Batch;
+use crate::data::packing::Packing;
+use crate::data::sequences::Sequences;
 use crate::error::TrainError;
-use crate::losses::LossNetwork;
-use crate::packing::Packing;
-use crate::sequences::Sequences;
+use crate::task::losses::LossNetwork;
 use crate::trainer::MakeExecutor;
 use rnnc_graph::count;
 use rnnc_io::Weights;

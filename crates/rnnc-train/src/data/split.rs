@@ -1,15 +1,15 @@
 //! The data of a run, split: to train on, to validate and to test with.
 
-use crate::config::DataKind;
-use crate::data_files::DataFiles;
+use crate::data::files::DataFiles;
+use crate::data::recordings::read_recordings;
+use crate::data::sequences::{Sequences, Split};
+use crate::data::series::read_series;
+use crate::data::text::Text;
 use crate::error::TrainError;
-use crate::job::Job;
-use crate::losses::{Loss, LossNetwork};
-use crate::recordings::read_recordings;
+use crate::run::job::Job;
 use crate::sample::symbol_input;
-use crate::sequences::{Sequences, Split};
-use crate::series::read_series;
-use crate::text::Text;
+use crate::settings::config::DataKind;
+use crate::task::losses::{Loss, LossNetwork};
 use rnnc_graph::count;
 use rnnc_io::list;
 

@@ -1,6 +1,6 @@
 //! What is wrong with a text of settings: what the TOML reader says, and what to write instead.
 
-use crate::losses::Loss;
+use crate::task::losses::Loss;
 use rnnc_graph::nearest;
 use rnnc_plan::Optimizer;
 use serde::de::DeserializeOwned;

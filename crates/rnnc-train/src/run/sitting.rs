@@ -1,12 +1,12 @@
 //! How a run goes on, from the first window or the last checkpoint to its end.
 
-use crate::best::{Best, Validations};
-use crate::directory::{MetricsFile, RunDirectory};
 use crate::error::TrainError;
 use crate::evaluation::Evaluator;
-use crate::job::{Job, Summary};
-use crate::lock::DirectoryLock;
-use crate::observer::{Beginning, Evaluated, Event, Metrics, Observer, UpdateReport};
+use crate::run::best::{Best, Validations};
+use crate::run::directory::{MetricsFile, RunDirectory};
+use crate::run::job::{Job, Summary};
+use crate::run::lock::DirectoryLock;
+use crate::run::observer::{Beginning, Evaluated, Event, Metrics, Observer, UpdateReport};
 use crate::sample::Sampler;
 use crate::trainer::{Step, Trainer};
 use rnnc_io::{FileError, Weights};

@@ -1,18 +1,18 @@
 //! A whole run: all that it takes is read, checked and made, and then it goes on to its end.
 
-use crate::best::Validations;
-use crate::checkpoint::Checkpoint;
-use crate::config::DataKind;
+use crate::data::sequences::Sequences;
+use crate::data::split::read_data;
 use crate::diagnosis;
-use crate::directory::RunDirectory;
 use crate::error::TrainError;
 use crate::evaluation::Evaluator;
-use crate::job::{Job, Summary};
-use crate::observer::{Event, Observer};
-use crate::run::{Parts, Run};
+use crate::run::best::Validations;
+use crate::run::checkpoint::Checkpoint;
+use crate::run::directory::RunDirectory;
+use crate::run::job::{Job, Summary};
+use crate::run::observer::{Event, Observer};
+use crate::run::sitting::{Parts, Run};
 use crate::sample::Sampler;
-use crate::sequences::Sequences;
-use crate::split::read_data;
+use crate::settings::config::DataKind;
 use crate::trainer::{MakeExecutor, Trainer};
 use rnnc_graph::count;
 use rnnc_io::Weights;

@@ -1,10 +1,10 @@
 //! What `train.toml` says.
 
-use crate::changes::changed;
 use crate::error::TrainError;
-use crate::losses::Loss;
-use crate::optimizer_keys::{optimizer_keys, with_optimizer};
-use crate::settings_errors::explain;
+use crate::settings::changes::changed;
+use crate::settings::errors::explain;
+use crate::settings::optimizer_keys::{optimizer_keys, with_optimizer};
+use crate::task::losses::Loss;
 use rnnc_io::{Wanted, check_kind, read_text};
 use rnnc_plan::OptimizerSettings;
 use schemars::JsonSchema;

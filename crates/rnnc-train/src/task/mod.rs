@@ -1,0 +1,3 @@
+//! What is asked of a network: what it minimizes.
+
+pub(crate) mod losses;
