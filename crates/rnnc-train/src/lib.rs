@@ -7,11 +7,11 @@
 //! - `data/`: `files.rs` finds the files that settings of `[data]` name; `text.rs`, `series.rs`, `recordings.rs` read them;
 //!   `sequences.rs` lays them end to end, `split.rs` deals them out to training, validation and test, `batch.rs` reads windows of B
 //!   streams, and `packing.rs` lays whole sequences on streams;
-//! - `task/losses/`: the losses, one file each, as layers of the network;
+//! - `task/losses/`: the losses, one file each, as layers of the network; `task/metrics/`: what is measured beside it;
 //! - `trainer.rs`: BPTT(h; h'), one update at a time, and `diagnosis.rs` what went non-finite first; `evaluation.rs`: the loss on other
 //!   data; `sample.rs`: text out of the result;
 //! - `run/`: `train.rs` is how a run begins that `job.rs` asks for, `sitting.rs` how it goes on to its end, with what `observer.rs`
-//!   tells, `best.rs` remembers and `directory.rs` keeps, for one process at a time (`lock.rs`); `checkpoint.rs`, `identity.rs`: what is
+//!   tells, `evaluate.rs` finds again, `best.rs` remembers and `directory.rs` keeps, for one process at a time (`lock.rs`); `checkpoint.rs`, `identity.rs`: what is
 //!   learned, where a run stands, and what kind of run it is.
 //!
 //! Files themselves are the work of [`rnnc_io`].
@@ -33,10 +33,11 @@ pub use data::sequences::{Column, Sequences, Split};
 pub use data::series::read_series;
 pub use data::text::Text;
 pub use error::TrainError;
-pub use evaluation::Evaluator;
+pub use evaluation::{Evaluation, Evaluator, EvaluatorConfig};
 pub use run::best::{Best, Validations};
 pub use run::checkpoint::{About, CHECKPOINT_VERSION, Checkpoint, Progress};
 pub use run::directory::{MetricsFile, RunDirectory};
+pub use run::evaluate::{DataPart, EvaluateOn, EvaluationJob, evaluate, settings_of_run};
 pub use run::identity::RunIdentity;
 pub use run::job::{Job, Summary};
 pub use run::lock::DirectoryLock;
@@ -46,4 +47,5 @@ pub use sample::Sampler;
 pub use settings::config::{Config, DataConfig, DataKind, Decay, NetworkConfig, RunConfig, TrainingConfig};
 pub use settings::reference::{SettingDescription, settings, settings_page};
 pub use task::losses::{Loss, LossNetwork};
+pub use task::metrics::{Measured, Metric, Task};
 pub use trainer::{MakeExecutor, Step, Trainer};

@@ -382,6 +382,7 @@ impl MetricsFile {
 mod tests {
     use super::*;
     use crate::run::observer::Evaluated;
+    use crate::task::metrics::Measured;
     use rnnc_io::disk::faults::{Fault, with_fault};
     use rnnc_io::{Precision, TensorFile};
 
@@ -393,7 +394,13 @@ mod tests {
     }
 
     fn line(update: u64) -> Metrics {
-        Metrics::Validation(Evaluated { update, seconds: 1.0, loss: 2.0, bits_per_symbol: None })
+        Metrics::Validation(Evaluated {
+            update,
+            seconds: 1.0,
+            loss: 2.0,
+            bits_per_symbol: None,
+            metrics: Measured::default(),
+        })
     }
 
     fn text_of(updates: &[u64]) -> String {

@@ -3,6 +3,7 @@
 pub(crate) mod best;
 pub(crate) mod checkpoint;
 pub(crate) mod directory;
+pub(crate) mod evaluate;
 pub(crate) mod identity;
 pub(crate) mod job;
 pub(crate) mod lock;
