@@ -29,6 +29,25 @@ impl Numbers {
         rows.saturating_mul(row).saturating_mul(if double { 8 } else { 4 })
     }
 
+    /// Adds those of another array of the same kind.
+    pub fn append(&mut self, other: Numbers) {
+        match (self, other) {
+            (Numbers::Single(to), Numbers::Single(from)) => to.extend(from),
+            (Numbers::Double(to), Numbers::Double(from)) => to.extend(from),
+            (Numbers::Symbols(to), Numbers::Symbols(from)) => to.extend(from),
+            (to, from) => *to = from,
+        }
+    }
+
+    /// A copy of some of them.
+    pub fn copied(&self, range: Range<usize>) -> Numbers {
+        match self {
+            Numbers::Single(values) => Numbers::Single(values[range].to_vec()),
+            Numbers::Double(values) => Numbers::Double(values[range].to_vec()),
+            Numbers::Symbols(values) => Numbers::Symbols(values[range].to_vec()),
+        }
+    }
+
     /// The floats of an array.
     pub fn floats(array: &Array, double: bool) -> Result<Numbers, TrainError> {
         Ok(if double {

@@ -146,11 +146,15 @@ impl Screen {
 
 /// A loss on other data, in words.
 pub fn evaluation(evaluated: &Evaluated, of_text: bool) -> String {
-    match evaluated.bits_per_symbol {
+    let mut line = match evaluated.bits_per_symbol {
         Some(bits) if of_text => format!("{} bits per character", short(bits, 3)),
         Some(bits) => format!("{} bits per frame", short(bits, 3)),
         None => format!("loss {}", short(evaluated.loss, 6)),
+    };
+    for (metric, value) in &evaluated.metrics.0 {
+        line.push_str(&format!(", {} {}", metric.name(), short(*value, 4)));
     }
+    line
 }
 
 /// A path as a shell takes it.

@@ -1,15 +1,16 @@
-//! What `run` and `grad` read: frames of some streams, in an `.npz` file, or a sound in a `.wav` file.
+//! What `run` and `grad` read: frames of some streams, in an `.npz` file, a sound in a `.wav` file, or the bytes of a text.
 //!
 //! One array for each input of the network, `[T, B, N]` floats or `[T, B]` integers for a symbol input; `reset`,
 //! `[T, B]` of bool or uint8, may be left out; and for `grad`, for each output, the gradient of a scalar with
-//! respect to it, `d_NAME`, `[T, B, N]`. What only `train` reads, `target` and `mask`, may be there too, so that one file
-//! serves all.
+//! respect to it, `d_NAME`, `[T, B, N]`. Or, for `run`, a list of sequences, as `NAME.0` `[T, N]`, `NAME.1` and so on: these are laid
+//! end to end on one stream. What only `train` reads, `target` and `mask`, may be there too, so that one file serves all.
 
 use crate::failure::bad_input;
 use crate::numbers::Numbers;
 use rnnc_graph::{Graph, Layer, LayerKind, count};
 use rnnc_io::{ArrayFile, Dimension, read_audio};
 use rnnc_plan::Values;
+use rnnc_train::{Column, DataFiles, Text};
 use rnnc_verify::{Array, Window};
 use std::ops::Range;
 use std::path::Path;
@@ -35,6 +36,8 @@ pub struct Sequence {
     output_gradients: Vec<Numbers>,
     /// Of a sound, its frames a second.
     pub rate: Option<u32>,
+    /// Of a list of sequences, how long each is.
+    pub lengths: Option<Vec<usize>>,
 }
 
 /// Whether a path is that of a sound.
@@ -83,15 +86,23 @@ impl Sequence {
         if is_audio(path) {
             return Sequence::of_audio(path, graph, gradients, double);
         }
+        if let [Layer { kind: LayerKind::Symbol, size, .. }] = inputs[..]
+            && !path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("npz"))
+            && gradients != OutputGradients::Needed
+        {
+            return Sequence::of_text(path, *size);
+        }
         let mut file = ArrayFile::open(path)?;
         if inputs.iter().any(|i| file.contains(&format!("{}.0", i.name))) {
-            let name = &inputs[0].name;
-            return bad_input(format!(
-                "{}: this is a list of sequences (`{name}.0`, ..), as `rnnc train` reads them; here an array holds streams side \
-                 by side, [T, B, ..]. One sequence as one stream: `numpy.savez(\"one.npz\", {name}=numpy.load({:?})[\"{name}.0\"][:, None])`",
-                path.display(),
-                path.display().to_string()
-            ));
+            if gradients == OutputGradients::Needed {
+                return bad_input(format!(
+                    "{}: this is a list of sequences (`{}.0`, ..), which `run` and `train` read: for gradients an array holds \
+                     streams side by side, [T, B, ..]",
+                    path.display(),
+                    inputs[0].name
+                ));
+            }
+            return Sequence::of_list(&mut file, &inputs, double);
         }
         let known: Vec<&str> = inputs
             .iter()
@@ -136,7 +147,90 @@ impl Sequence {
             ));
         };
         let sizes = inputs.iter().map(|i| if i.kind == LayerKind::Symbol { 1 } else { i.size }).collect();
-        Ok(Sequence { frames, streams, inputs: values, sizes, resets, output_gradients, rate: None })
+        Ok(Sequence {
+            frames,
+            streams,
+            inputs: values,
+            sizes,
+            resets,
+            output_gradients,
+            rate: None,
+            lengths: None,
+        })
+    }
+
+    /// The sequences of a list, laid end to end on one stream: each begins with a reset.
+    fn of_list(file: &mut ArrayFile, inputs: &[&Layer], double: bool) -> anyhow::Result<Sequence> {
+        let first = &inputs[0].name;
+        let count = (0..).take_while(|k| file.contains(&format!("{first}.{k}"))).count();
+        let of =
+            |k: usize| inputs.iter().map(|i| &*i.name).chain(OF_TRAINING).map(move |n| format!("{n}.{k}"));
+        let names: Vec<String> = (0..count).flat_map(of).collect();
+        let known: Vec<&str> = names.iter().map(String::as_str).collect();
+        file.refuse_others(
+            &known,
+            "sequences of the network's inputs, numbered 0, 1, 2, .., and `target` and `mask` of training",
+        )?;
+        let empty = |input: &&Layer| match input.kind {
+            LayerKind::Symbol => Numbers::Symbols(Vec::new()),
+            _ => Numbers::zeros(0, double),
+        };
+        let mut values: Vec<Numbers> = inputs.iter().map(empty).collect();
+        let (mut lengths, mut resets) = (Vec::new(), Vec::new());
+        for k in 0..count {
+            let mut frames = Dimension::Any("T");
+            for (input, values) in inputs.iter().zip(&mut values) {
+                let name = format!("{}.{k}", input.name);
+                let symbols = input.kind == LayerKind::Symbol;
+                let shape = [frames, Dimension::Units(input.size)];
+                let array = file.read_shaped(&name, &shape[..if symbols { 1 } else { 2 }])?;
+                frames = Dimension::Size(array.shape()[0]);
+                values.append(match symbols {
+                    true => Numbers::Symbols(array.symbols(input.size, false)?),
+                    false => Numbers::floats(&array, double)?,
+                });
+            }
+            let Dimension::Size(frames) = frames else { continue };
+            lengths.push(frames);
+            resets.extend((0..frames).map(|t| t == 0));
+        }
+        if resets.is_empty() {
+            return bad_input(format!("{}: its sequences have no frames", file.path().display()));
+        }
+        let sizes = inputs.iter().map(|i| if i.kind == LayerKind::Symbol { 1 } else { i.size }).collect();
+        Ok(Sequence {
+            frames: resets.len(),
+            streams: 1,
+            inputs: values,
+            sizes,
+            resets: Some(resets),
+            output_gradients: Vec::new(),
+            rate: None,
+            lengths: Some(lengths),
+        })
+    }
+
+    /// The bytes of a text as one stream, each a symbol of a frame.
+    fn of_text(path: &Path, symbols: usize) -> anyhow::Result<Sequence> {
+        let patterns = [path.display().to_string()];
+        let files = DataFiles { setting: "--input", patterns: &patterns, base: Path::new("") };
+        let text = Text::read(&files)?;
+        let frames = text.len();
+        let bytes = text.sequences(symbols)?.columns.into_iter().find_map(|column| match column {
+            Column::Bytes(bytes) => Some(bytes),
+            _ => None,
+        });
+        let symbols = bytes.unwrap_or_default().into_iter().map(u32::from).collect();
+        Ok(Sequence {
+            frames,
+            streams: 1,
+            inputs: vec![Numbers::Symbols(symbols)],
+            sizes: vec![1],
+            resets: None,
+            output_gradients: Vec::new(),
+            rate: None,
+            lengths: None,
+        })
     }
 
     /// A sound as one stream, each sample of all channels a frame.
@@ -183,6 +277,7 @@ impl Sequence {
             resets: None,
             output_gradients: Vec::new(),
             rate: Some(audio.rate),
+            lengths: None,
         })
     }
 

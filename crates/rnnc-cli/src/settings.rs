@@ -1,5 +1,6 @@
 //! Settings of a training run, and what the command line changes of them.
 
+use crate::failure::bad_input;
 use clap::Args;
 use rnnc_train::Config;
 use std::path::Path;
@@ -16,6 +17,14 @@ impl SetArgs {
     /// Reads a file with these changes.
     pub fn load(&self, path: &Path) -> anyhow::Result<Config> {
         Ok(Config::load_with(path, &self.set)?)
+    }
+
+    /// Changes settings that were read.
+    pub fn change(&self, config: Config) -> anyhow::Result<Config> {
+        if self.set.is_empty() {
+            return Ok(config);
+        }
+        Config::parse_with(config.text, &config.base, &self.set).or_else(bad_input)
     }
 }
 

@@ -1,8 +1,8 @@
 //! What went non-finite first, forward or back: the last window again, in double precision, on the reference executor.
 
-use crate::batch::Batch;
+use crate::data::batch::Batch;
 use crate::error::TrainError;
-use crate::losses;
+use crate::task::losses;
 use rnnc_graph::Graph;
 use rnnc_io::Weights;
 use rnnc_io::index_of;

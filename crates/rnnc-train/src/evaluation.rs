@@ -1,14 +1,18 @@
-//! The loss on data that is not trained on.
+//! The loss and the metrics of data that is not trained on.
 
-use crate::batch::Batch;
+use crate::data::batch::Batch;
+use crate::data::packing::Packing;
+use crate::data::sequences::Sequences;
 use crate::error::TrainError;
-use crate::losses::LossNetwork;
-use crate::packing::Packing;
-use crate::sequences::Sequences;
+use crate::settings::config::Config;
+use crate::task::losses::LossNetwork;
+use crate::task::metrics::{Measure, Measured, Metric, Target};
 use crate::trainer::MakeExecutor;
 use rnnc_graph::count;
-use rnnc_io::Weights;
-use rnnc_plan::{ExecutionConfig, Executor, ExecutorError, ParameterArray, Plan, PlanOptions, ValuesMut};
+use rnnc_io::{Weights, reserve};
+use rnnc_plan::{
+    ExecutionConfig, Executor, ExecutorError, ParameterArray, Plan, PlanOptions, Values, ValuesMut,
+};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// A part of the data and an executor to run it with.
@@ -21,24 +25,64 @@ pub struct Evaluator {
     packing: Packing,
     batch: Batch,
     losses: Vec<f64>,
+    metrics: Vec<Metric>,
+    /// What the network gives, for metrics: `[frames, streams, size]`; nothing, where there are none.
+    outputs: Vec<f64>,
+    /// Units of that.
+    size: usize,
+}
+
+/// How data is evaluated.
+#[derive(Clone, Copy, Debug)]
+pub struct EvaluatorConfig<'a> {
+    /// What is measured beside the loss.
+    pub metrics: &'a [Metric],
+    /// Sequences that run side by side, at most.
+    pub streams: usize,
+    /// Frames of a call, or more where few sequences run at a time.
+    pub window: usize,
+    /// Frames of the data that are used, the first ones; all if left out.
+    pub frames: Option<usize>,
+    /// Threads, 0 for all.
+    pub threads: usize,
+}
+
+impl EvaluatorConfig<'_> {
+    /// As the settings of a run say, for so many frames.
+    pub(crate) fn of(config: &Config, frames: Option<usize>) -> EvaluatorConfig<'_> {
+        let Config { training, run, .. } = config;
+        EvaluatorConfig {
+            metrics: &training.metrics,
+            streams: run.validation_streams,
+            window: training.window,
+            frames,
+            threads: run.threads,
+        }
+    }
+}
+
+/// What was found.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Evaluation {
+    /// The mean loss per frame whose loss counts.
+    pub loss: f64,
+    /// The metrics over these frames.
+    pub metrics: Measured,
 }
 
 impl Evaluator {
-    /// Prepares to run the sequences of the data, or of its first `frames` frames: at most `streams` side by side, in
-    /// windows of `window` frames, or of more where few sequences run at a time. A network that looks ahead runs whole
-    /// sequences in one call. Dropout is off.
+    /// Prepares to run the sequences of the data. A network that looks ahead runs whole sequences in one call. Dropout is off.
+    /// Metrics are of the output that the loss reads.
     ///
     /// # Errors
     /// Data without a frame whose loss counts, and what plan and executor refuse.
     pub fn new(
         network: &LossNetwork,
         mut data: Sequences,
-        streams: usize,
-        window: usize,
-        frames: Option<usize>,
-        threads: usize,
+        config: &EvaluatorConfig<'_>,
         make: MakeExecutor<'_>,
     ) -> Result<Evaluator, TrainError> {
+        let &EvaluatorConfig { metrics, streams, window, frames, threads } = config;
         data.check(&network.graph)?;
         data.truncate(frames.unwrap_or(usize::MAX));
         if !data.has_rows_in_loss() {
@@ -50,7 +94,11 @@ impl Evaluator {
         let looks_ahead = network.graph.looks_ahead();
         let packing = Packing::new(&data.ranges(), streams, window, looks_ahead);
         let (streams, window) = (packing.streams(), packing.calls().iter().copied().max().unwrap_or(1));
-        let plan = Plan::new(&network.graph, PlanOptions::inference(streams, window))?;
+        let mut graph = network.graph.clone();
+        if !metrics.is_empty() {
+            graph.output(OUTPUT, network.layer);
+        }
+        let plan = Plan::new(&graph, PlanOptions::inference(streams, window))?;
         let executor = make(plan, ExecutionConfig { threads, ..ExecutionConfig::new(streams, window) }).map_err(|error| match error {
             ExecutorError::Memory { what, bytes, available } if looks_ahead => ExecutorError::Memory {
                 what: format!(
@@ -63,19 +111,30 @@ impl Evaluator {
             other => other,
         })?;
         let batch = Batch::new(&data, streams, window);
-        Ok(Evaluator { executor, data, packing, batch, losses: vec![0.0; window * streams] })
+        let size = network.target_size;
+        let numbers = if metrics.is_empty() { 0 } else { window * streams * size };
+        let mut outputs = reserve(numbers, "the outputs that metrics are of")?;
+        outputs.resize(numbers, 0.0);
+        let losses = vec![0.0; window * streams];
+        Ok(Evaluator { executor, data, packing, batch, losses, metrics: metrics.into(), outputs, size })
     }
 
-    /// The mean loss per frame with those weights, or `None` if it was told to stop before the end.
+    /// The loss and the metrics with those weights, or `None` if it was told to stop before the end.
     ///
     /// # Errors
     /// What the executor refuses.
-    pub fn evaluate(&mut self, weights: &Weights, stop: &AtomicBool) -> Result<Option<f64>, TrainError> {
+    pub fn evaluate(
+        &mut self,
+        weights: &Weights,
+        stop: &AtomicBool,
+    ) -> Result<Option<Evaluation>, TrainError> {
         weights.put_into(&mut *self.executor, ParameterArray::Weight)?;
         self.executor.clear_state();
         let streams = self.packing.streams();
+        let mut measures: Vec<_> = self.metrics.iter().map(|metric| metric.measure()).collect();
         let (mut sum, mut count, mut position) = (0.0, 0usize, 0);
-        for &frames in self.packing.calls() {
+        for call in 0..self.packing.calls().len() {
+            let frames = self.packing.calls()[call];
             if stop.load(Ordering::Relaxed) {
                 return Ok(None);
             }
@@ -87,9 +146,36 @@ impl Evaluator {
                 sum += loss;
                 count += 1;
             }
+            if !measures.is_empty() {
+                self.measure(frames * streams, &mut measures)?;
+            }
             position += frames;
         }
-        // There is one: see `new`.
-        Ok(Some(sum / count as f64))
+        let metrics = self.metrics.iter().zip(&measures).map(|(metric, measure)| (*metric, measure.value()));
+        // There is a frame that counts: see `new`.
+        Ok(Some(Evaluation { loss: sum / count as f64, metrics: Measured(metrics.collect()) }))
+    }
+
+    /// Takes the rows of the last call into account.
+    fn measure(&mut self, rows: usize, measures: &mut [Box<dyn Measure>]) -> Result<(), TrainError> {
+        let outputs = &mut self.outputs[..rows * self.size];
+        self.executor.output(1, ValuesMut::F64(outputs))?;
+        let inputs = self.batch.inputs();
+        let target = |row: usize| match inputs.last() {
+            Some(Values::Symbols(symbols)) => Some(Target::Symbol(symbols[row] as usize)),
+            Some(Values::F32(units)) => Some(Target::Units(&units[row * self.size..][..self.size])),
+            _ => None,
+        };
+        for (row, output) in outputs.chunks_exact(self.size.max(1)).enumerate() {
+            if self.batch.loss_mask()[row]
+                && let Some(target) = target(row)
+            {
+                measures.iter_mut().for_each(|measure| measure.add(output, target));
+            }
+        }
+        Ok(())
     }
 }
+
+/// What the output is called that metrics are of: no name of the language.
+const OUTPUT: &str = "metrics.of";

@@ -2,66 +2,50 @@
 //!
 //! In come a network ([`rnnc_graph::Graph`]), data and a [`Config`]; out come weights, in checkpoints, and what is
 //! worth telling, to an [`Observer`]. Nothing here prints, and which executor runs is for the caller to say.
-//! - `config.rs`: `train.toml`, `optimizer_keys.rs`: what of it is the optimizer's; `rules.rs`: its bounds; `settings_errors.rs`: what is said where it is none;
-//! - `data_files.rs`: the files that settings of `[data]` name; `text.rs`, `series.rs`: text and arrays as data; `sequences.rs` lays
-//!   them end to end, and `batch.rs` reads windows of B streams;
-//! - `losses/`: the losses, one file each, as layers of the network; `trainer.rs`: BPTT(h; h'), one update at a time, and
-//!   `diagnosis.rs` what went non-finite first; `evaluation.rs`: the loss on other data, whose sequences `packing.rs` lays on
-//!   streams;
-//! - `train.rs`: how a run begins that `job.rs` asks for, `split.rs`: on which data; `run.rs`: how it goes on to its end, with what `observer.rs`
-//!   tells and what `directory.rs` keeps, for one process at a time (`lock.rs`); `sample.rs`: text out of the result;
-//! - `checkpoint.rs`, `identity.rs`: what is learned, where a run stands, and what kind of run it is.
+//! - `settings/`: `train.toml`. `config.rs` is what it says, `optimizer_keys.rs` what of it is the optimizer's, `rules.rs` its bounds,
+//!   `errors.rs` what is said where it is none, `reference.rs` the page of all settings;
+//! - `data/`: `files.rs` finds the files that settings of `[data]` name; `text.rs`, `series.rs`, `recordings.rs` read them;
+//!   `sequences.rs` lays them end to end, `split.rs` deals them out to training, validation and test, `batch.rs` reads windows of B
+//!   streams, and `packing.rs` lays whole sequences on streams;
+//! - `task/losses/`: the losses, one file each, as layers of the network; `task/metrics/`: what is measured beside it;
+//! - `trainer.rs`: BPTT(h; h'), one update at a time, and `diagnosis.rs` what went non-finite first; `evaluation.rs`: the loss on other
+//!   data; `sample.rs`: text out of the result;
+//! - `run/`: `train.rs` is how a run begins that `job.rs` asks for, `sitting.rs` how it goes on to its end, with what `observer.rs`
+//!   tells, `evaluate.rs` finds again, `best.rs` remembers and `directory.rs` keeps, for one process at a time (`lock.rs`); `checkpoint.rs`, `identity.rs`: what is
+//!   learned, where a run stands, and what kind of run it is.
 //!
 //! Files themselves are the work of [`rnnc_io`].
 
-mod batch;
-mod best;
-mod changes;
-mod checkpoint;
-mod config;
-mod data_files;
+mod data;
 mod diagnosis;
-mod directory;
 mod error;
 mod evaluation;
-mod identity;
-mod job;
-mod lock;
-mod losses;
-mod observer;
-mod optimizer_keys;
-mod packing;
-mod recordings;
-mod reference;
-mod rules;
 mod run;
 mod sample;
-mod sequences;
-mod series;
-mod settings_errors;
-mod split;
-mod text;
-mod train;
+mod settings;
+mod task;
 mod trainer;
 
-pub use batch::Batch;
-pub use best::{Best, Validations};
-pub use checkpoint::{About, CHECKPOINT_VERSION, Checkpoint, Progress};
-pub use config::{Config, DataConfig, DataKind, Decay, NetworkConfig, RunConfig, TrainingConfig};
-pub use data_files::DataFiles;
-pub use directory::{MetricsFile, RunDirectory};
+pub use data::batch::Batch;
+pub use data::files::DataFiles;
+pub use data::recordings::read_recordings;
+pub use data::sequences::{Column, Sequences, Split};
+pub use data::series::read_series;
+pub use data::text::Text;
 pub use error::TrainError;
-pub use evaluation::Evaluator;
-pub use identity::RunIdentity;
-pub use job::{Job, Summary};
-pub use lock::DirectoryLock;
-pub use losses::{Loss, LossNetwork};
-pub use observer::{Beginning, Evaluated, Event, Metrics, Observer, UpdateReport};
-pub use recordings::read_recordings;
-pub use reference::{SettingDescription, settings, settings_page};
+pub use evaluation::{Evaluation, Evaluator, EvaluatorConfig};
+pub use run::best::{Best, Validations};
+pub use run::checkpoint::{About, CHECKPOINT_VERSION, Checkpoint, Progress};
+pub use run::directory::{MetricsFile, RunDirectory};
+pub use run::evaluate::{DataPart, EvaluateOn, EvaluationJob, evaluate, settings_of_run};
+pub use run::identity::RunIdentity;
+pub use run::job::{Job, Summary};
+pub use run::lock::DirectoryLock;
+pub use run::observer::{Beginning, Evaluated, Event, Metrics, Observer, UpdateReport};
+pub use run::train::train;
 pub use sample::Sampler;
-pub use sequences::{Column, Sequences, Split};
-pub use series::read_series;
-pub use text::Text;
-pub use train::train;
+pub use settings::config::{Config, DataConfig, DataKind, Decay, NetworkConfig, RunConfig, TrainingConfig};
+pub use settings::reference::{SettingDescription, settings, settings_page};
+pub use task::losses::{Loss, LossNetwork};
+pub use task::metrics::{Measured, Metric, Task};
 pub use trainer::{MakeExecutor, Step, Trainer};

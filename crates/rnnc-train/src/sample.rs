@@ -1,7 +1,7 @@
 //! Text out of a network: symbol by symbol, each drawn from what the network expects next.
 
 use crate::error::TrainError;
-use crate::losses::{find_output, softmax_behind};
+use crate::task::losses::{find_output, softmax_behind};
 use crate::trainer::MakeExecutor;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;

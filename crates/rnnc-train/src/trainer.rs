@@ -4,14 +4,14 @@
 //! last h frames, and then the weights are updated. The loss is the mean over those new frames, of all streams,
 //! whose loss counts.
 
-use crate::batch::Batch;
-use crate::checkpoint::{Checkpoint, Progress};
-use crate::config::TrainingConfig;
+use crate::data::batch::Batch;
+use crate::data::sequences::Sequences;
 use crate::diagnosis;
 use crate::error::TrainError;
-use crate::identity::{RunIdentity, hash_of};
-use crate::losses::LossNetwork;
-use crate::sequences::Sequences;
+use crate::run::checkpoint::{Checkpoint, Progress};
+use crate::run::identity::{RunIdentity, hash_of};
+use crate::settings::config::TrainingConfig;
+use crate::task::losses::LossNetwork;
 use rnnc_graph::{count, name_key};
 use rnnc_io::Weights;
 use rnnc_plan::{

@@ -4,6 +4,7 @@ mod bench;
 mod cells;
 mod check;
 mod config;
+mod evaluate;
 mod generate;
 mod grad;
 mod init;
@@ -36,6 +37,8 @@ pub enum Command {
     Bench(bench::Bench),
     /// Train a network, or go on training it
     Train(train::Train),
+    /// Say what a trained network reaches on data: its loss and metrics
+    Evaluate(evaluate::Evaluate),
     /// Print the settings of a training run as they are in effect, or list all that there are
     Config(config::ShowConfig),
     /// Let a trained network write text
@@ -55,6 +58,7 @@ impl Command {
             Command::Grad(grad) => grad.run(),
             Command::Bench(bench) => bench.run(),
             Command::Train(train) => train.run(),
+            Command::Evaluate(evaluate) => evaluate.run(),
             Command::Config(config) => config.run(),
             Command::Generate(generate) => generate.run(),
         }

@@ -27,6 +27,10 @@ output.
 A state file holds, for each layer that is read with a delay, `LAYER` [D, B, N], its last D frames, oldest first; and \
 `since_reset` [B], how many frames ago each stream began or was reset. Without --state-in all streams begin.
 
+IN.npz may also be a list of sequences, as `train` reads them: `NAME.0` [T, N], `NAME.1` and so on, each of its own length and run from \
+its start; OUT.npz gets `OUTPUT.0`, `OUTPUT.1` and so on. A network of one symbol input also reads a text: any file whose name does \
+not end in .npz, each byte a frame of one stream.
+
 A network of one vector input may also read a sound, SOUND.wav: each sample of all channels is a frame of one stream. If it has one \
 output, it may write one, of the same rate.
 
@@ -43,8 +47,8 @@ pub struct Run {
     /// The weights, as `init` and `train` write them
     #[arg(long, value_name = "W.safetensors")]
     weights: PathBuf,
-    /// The inputs, or a sound
-    #[arg(long, value_name = "IN.npz|IN.wav")]
+    /// The inputs, a sound, or a text
+    #[arg(long, value_name = "IN.npz|IN.wav|IN.txt")]
     input: PathBuf,
     /// Where to write the outputs, or a sound
     #[arg(long, value_name = "OUT.npz|OUT.wav")]
@@ -89,6 +93,12 @@ impl Run {
         let sequence = Sequence::read(&self.input, &graph, OutputGradients::Unread, double)?;
         let (frames, streams) = (sequence.frames, sequence.streams);
 
+        if sequence.lengths.is_some() && (self.state_in.is_some() || self.state_out.is_some()) {
+            return bad_input(format!(
+                "{}: each sequence of a list runs from its start, and so neither from a state nor to one: leave out --state-in and --state-out",
+                self.input.display()
+            ));
+        }
         if graph.looks_ahead() && (self.state_in.is_some() || self.state_out.is_some()) {
             // The outputs are worth more than a terminal that is closed.
             let _ = writeln!(
@@ -128,7 +138,7 @@ impl Run {
             let samples = std::mem::replace(output, Numbers::Single(Vec::new())).into_singles();
             write_audio(&self.output, &Audio { rate, channels: *channels, samples })?;
         } else {
-            self.write_outputs(&graph, outputs, frames, streams)?;
+            self.write_outputs(&graph, outputs, &sequence)?;
         }
         if let Some(path) = &self.state_out {
             write_state(path, executor.forward_state()?, double)?;
@@ -136,14 +146,21 @@ impl Run {
         Ok(Outcome::Done)
     }
 
-    fn write_outputs(
-        &self,
-        graph: &Graph,
-        outputs: Vec<Numbers>,
-        frames: usize,
-        streams: usize,
-    ) -> anyhow::Result<()> {
+    fn write_outputs(&self, graph: &Graph, outputs: Vec<Numbers>, sequence: &Sequence) -> anyhow::Result<()> {
+        let (frames, streams) = (sequence.frames, sequence.streams);
         let names = graph.outputs().iter().map(|o| (&o.name, graph.layer_at(o.layer).size));
+        if let Some(lengths) = &sequence.lengths {
+            let mut arrays = Vec::new();
+            for (output, (name, size)) in outputs.iter().zip(names) {
+                let mut start = 0;
+                for (k, &length) in lengths.iter().enumerate() {
+                    let part = output.copied(start * size..(start + length) * size);
+                    arrays.push(part.into_array(format!("{name}.{k}"), &[length, size]));
+                    start += length;
+                }
+            }
+            return Ok(write_arrays(&self.output, &arrays)?);
+        }
         let arrays: Vec<_> = outputs
             .into_iter()
             .zip(names)

@@ -143,3 +143,55 @@ fn resets_may_be_bytes_or_truth_values_and_matter() {
     assert_eq!(outputs[0][..reset], outputs[2][..reset]);
     assert_ne!(outputs[0][reset..reset + 2], outputs[2][reset..reset + 2]);
 }
+
+#[test]
+fn a_list_of_sequences_runs_as_each_of_them_alone() {
+    let sandbox = Sandbox::with_network();
+    let value = |k: usize, i: usize| ((k * 31 + i * i) % 23) as f32 / 23.0;
+    let (mut list, mut alone) = (Vec::new(), Vec::new());
+    for (k, n) in [3usize, 0, 5, 1].into_iter().enumerate() {
+        let x: Vec<f32> = (0..3 * n).map(|i| value(k, i)).collect();
+        let s: Vec<i64> = (0..n).map(|i| ((i + k) % 5) as i64).collect();
+        list.push(Array::new(format!("x.{k}"), &[n, 3], Elements::F32(x.clone())));
+        list.push(Array::new(format!("s.{k}"), &[n], Elements::Integers(s.clone())));
+        if n == 0 {
+            alone.push(Vec::new());
+            continue;
+        }
+        let arrays =
+            [Array::new("x", &[n, 1, 3], Elements::F32(x)), Array::new("s", &[n, 1], Elements::Integers(s))];
+        sandbox.write_arrays("one.npz", &arrays);
+        sandbox.succeeds(
+            "run net.rnn --weights w.safetensors --input one.npz --output one_out.npz --executor reference",
+        );
+        alone.push(sandbox.floats("one_out.npz", "g"));
+    }
+    sandbox.write_arrays("list.npz", &list);
+    sandbox.succeeds(
+        "run net.rnn --weights w.safetensors --input list.npz --output out.npz --executor reference",
+    );
+    for (k, expected) in alone.iter().enumerate() {
+        assert_eq!(&sandbox.floats("out.npz", &format!("g.{k}")), expected);
+    }
+}
+
+#[test]
+fn a_text_runs_as_its_bytes() {
+    let sandbox = Sandbox::new();
+    sandbox.write(
+        "model.rnn",
+        "network m { input x : symbol(100)  h = elman(x; 8)  y = dense(h; 4)  output y }",
+    );
+    sandbox.succeeds("init model.rnn --output w.safetensors");
+    sandbox.write("in.txt", "ab b");
+    let symbols = Elements::Integers(b"ab b".iter().map(|&b| b.into()).collect());
+    sandbox.write_arrays("in.npz", &[Array::new("x", &[4, 1], symbols)]);
+    for input in ["in.txt", "in.npz"] {
+        sandbox
+            .succeeds(&format!("run model.rnn --weights w.safetensors --input {input} --output {input}.npz"));
+    }
+    assert_eq!(sandbox.floats("in.txt.npz", "y"), sandbox.floats("in.npz.npz", "y"));
+    sandbox.write("in.txt", "abx");
+    let found = sandbox.fails(2, "run model.rnn --weights w.safetensors --input in.txt --output o.npz");
+    assert!(found.contains("byte 120 at offset 2 is not a symbol"), "{found}");
+}

@@ -51,14 +51,29 @@ fn an_unknown_array_is_named() {
 }
 
 #[test]
-fn what_only_training_reads_may_be_there_and_a_list_of_sequences_may_not() {
+fn what_only_training_reads_may_be_there() {
     let sandbox = Sandbox::with_network();
     let target = Array::new("target", &[FRAMES, STREAMS], Elements::Integers(vec![0; 18]));
     sandbox.write_arrays("in.npz", &with(target));
     sandbox.succeeds(RUN);
-    sandbox.write_arrays("in.npz", &[Array::new("x.0", &[4, 3], Elements::F32(vec![0.0; 12]))]);
-    let found = sandbox.fails(2, RUN);
-    assert!(found.contains("this is a list of sequences (`x.0`, ..), as `rnnc train` reads them"), "{found}");
+}
+
+#[test]
+fn a_list_of_sequences_that_cannot_be_run_is_refused() {
+    let sandbox = Sandbox::with_network();
+    let x = |k: usize, n: usize| Array::new(format!("x.{k}"), &[n, 3], Elements::F32(vec![0.0; 3 * n]));
+    let s = |k: usize, n: usize| Array::new(format!("s.{k}"), &[n], Elements::Integers(vec![1; n]));
+    sandbox.write_arrays("in.npz", &[x(0, 4), s(0, 3)]);
+    assert!(sandbox.fails(2, RUN).contains("array `s.0`: expected shape [4], found shape [3]"));
+    sandbox.write_arrays("in.npz", &[x(0, 4), s(0, 4), x(2, 1)]);
+    assert!(
+        sandbox.fails(2, RUN).contains("array `x.2`: expected sequences of the network's inputs, numbered 0")
+    );
+    sandbox.write_arrays("in.npz", &[x(0, 0), s(0, 0)]);
+    assert!(sandbox.fails(2, RUN).contains("its sequences have no frames"));
+    sandbox.write_arrays("in.npz", &[x(0, 4), s(0, 4)]);
+    let found = sandbox.fails(2, &format!("{RUN} --state-out s.npz"));
+    assert!(found.contains("each sequence of a list runs from its start"), "{found}");
 }
 
 #[test]

@@ -293,6 +293,79 @@ fn reported_losses_are_those_of_what_run_computes_of_the_same_data() {
     }
 }
 
+/// The numbers of the last line of metrics of a kind, but for its update and time.
+fn reported(sandbox: &Sandbox, kind: &str) -> serde_json::Value {
+    let metrics = sandbox.read("run/metrics.jsonl");
+    let lines = metrics.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+    lines.rev().find(|line| line["kind"] == kind).unwrap()
+}
+
+#[test]
+fn what_a_run_reports_is_what_evaluate_says_to_the_last_digit() {
+    let sandbox = sandbox();
+    let text: Vec<u8> = (0..900usize).map(|i| b"abcdefgh "[(i * i / 7 + i / 50) % 9]).collect();
+    sandbox.write("text.txt", text);
+    let settings = SETTINGS
+        .replace("validation = 0.2", "validation = 0.2\ntest = 0.1")
+        .replace("clip_norm", "metrics = [\"accuracy\", \"f1\", \"perplexity\"]\nclip_norm");
+    sandbox.write("train.toml", settings);
+    let shown = sandbox.succeeds("train train.toml");
+    let expected: Vec<String> = ["validation", "test"]
+        .iter()
+        .map(|kind| {
+            let line = reported(&sandbox, kind);
+            let number = |name: &str| line[name].as_f64().unwrap();
+            format!(
+                "{kind}: loss {:?}, accuracy {:?}, f1 {:?}, perplexity {:?}",
+                number("loss"),
+                number("accuracy"),
+                number("f1"),
+                number("perplexity")
+            )
+        })
+        .collect();
+    assert!(shown.contains(", accuracy 0."), "{shown}");
+    let last = reported(&sandbox, "validation")["update"].as_u64();
+    for run in
+        ["run", "run/checkpoint.safetensors", "train.toml", "train.toml --weights run/best.safetensors"]
+    {
+        let found = sandbox.succeeds(&format!("evaluate {run}"));
+        let lines: Vec<&str> = found.lines().skip(1).collect();
+        assert_eq!(lines, expected, "{run}: best after {last:?}");
+    }
+    // From elsewhere, and one part alone.
+    let found = sandbox.succeeds("evaluate ./run --on validation");
+    assert_eq!(found.lines().skip(1).collect::<Vec<_>>(), &expected[..1]);
+    // All of the file: the same frames as all parts.
+    assert!(sandbox.succeeds("evaluate run --files text.txt").contains("files: loss "));
+}
+
+#[test]
+fn what_cannot_be_evaluated_is_said_with_what_to_do() {
+    let sandbox = sandbox();
+    assert!(sandbox.fails(2, "evaluate train.toml").contains("no run is here"));
+    sandbox.write("train.toml", SETTINGS.replace("validation = 0.2\n", ""));
+    sandbox.succeeds("train train.toml");
+    assert!(sandbox.fails(2, "evaluate run").contains("the settings name no such data"));
+    assert!(
+        sandbox
+            .fails(2, "evaluate run/checkpoint.safetensors --weights x")
+            .contains("there are weights twice")
+    );
+    let set = "evaluate run --on training --set training.metrics=[\"error_to_signal\"]";
+    assert!(sandbox.fails(2, set).contains("choose among \"accuracy\", \"f1\""));
+    sandbox.write("train.toml", SETTINGS.replace("clip_norm", "metrics = [\"acc\"]\nclip_norm"));
+    assert!(
+        sandbox.fails(2, "train train.toml --set run.directory=other").contains("did you mean `accuracy`?")
+    );
+    // A run's directory that was moved no longer says where the settings stood.
+    std::fs::create_dir(sandbox.path("away")).unwrap();
+    std::fs::rename(sandbox.path("run"), sandbox.path("away/moved")).unwrap();
+    assert!(
+        sandbox.fails(2, "evaluate away/moved").contains("give that file instead of the run's directory")
+    );
+}
+
 /// As Ctrl-C does.
 #[cfg(unix)]
 fn interrupt(process: &std::process::Child) {

@@ -38,7 +38,7 @@ fn the_loss_falls_on_validation_text_and_the_directory_has_all_that_generate_nee
     assert!(bits[0] < 8.0 && bits[2] < bits[0] && bits[2] < 3.0, "{bits:?}");
     assert_eq!((summary.updates, summary.stopped, sample.len()), (120, false, 30));
     assert!(summary.test.unwrap().bits_per_symbol.unwrap() < 3.0);
-    let expected = summary.validation.unwrap().loss / std::f64::consts::LN_2;
+    let expected = summary.validation.as_ref().unwrap().loss / std::f64::consts::LN_2;
     assert_eq!(summary.validation.unwrap().bits_per_symbol.unwrap(), expected);
 
     let run = RunDirectory::open(place.path("run")).unwrap();
@@ -389,7 +389,7 @@ fn a_run_whose_time_ends_right_after_a_validation_does_not_validate_again() {
     let summary = place
         .train(false, |event| {
             if let Event::Metrics(Metrics::Validation(v)) = event {
-                validated.push(*v);
+                validated.push(v.clone());
                 // Longer than the run.
                 std::thread::sleep(std::time::Duration::from_millis(700));
             }

@@ -4,7 +4,9 @@ use crate::support::{dense, reference, symbol};
 use rnnc_graph::{Activation, Connect, Graph, Init, LayerKind, Start, WeightId};
 use rnnc_io::Weights;
 use rnnc_plan::{ExecutionConfig, Executor, ExecutorError, NO_SYMBOL, OptimizerSettings, Plan};
-use rnnc_train::{Column, Evaluator, Loss, MakeExecutor, Sequences, TrainError, Trainer, TrainingConfig};
+use rnnc_train::{
+    Column, Evaluator, EvaluatorConfig, Loss, MakeExecutor, Sequences, TrainError, Trainer, TrainingConfig,
+};
 use std::sync::atomic::AtomicBool;
 
 fn text(bytes: &[u8]) -> Sequences {
@@ -330,9 +332,9 @@ fn a_chain_of_many_layers_is_trained_and_run_on_a_small_stack() {
         for _ in 0..2 {
             assert!(trainer.step().unwrap().gradient_norm.is_finite());
         }
-        let mut evaluator = Evaluator::new(&network, data, 1, 4, None, 1, &make).unwrap();
+        let mut evaluator = Evaluator::new(&network, data, &evaluation(1, 4, None), &make).unwrap();
         let loss = evaluator.evaluate(&trainer.weights().unwrap(), &AtomicBool::new(false)).unwrap();
-        assert!(loss.unwrap().is_finite());
+        assert!(loss.unwrap().loss.is_finite());
     };
     // Enough for a fixed number of calls one within the other, and not for one a layer.
     let small = std::thread::Builder::new().stack_size(1 << 18);
@@ -538,9 +540,10 @@ fn an_evaluation_runs_each_sequence_whole_with_its_state_carried_on() {
             let expected = by_hand(delay < 0, limit.unwrap_or(frames));
             for (streams, window) in [(1, 7), (1, 1000), (3, 64), (16, 5)] {
                 let mut evaluator =
-                    Evaluator::new(&network, data.clone(), streams, window, limit, 1, &reference).unwrap();
+                    Evaluator::new(&network, data.clone(), &evaluation(streams, window, limit), &reference)
+                        .unwrap();
                 for _ in 0..2 {
-                    let loss = evaluator.evaluate(&Weights(Vec::new()), &go_on).unwrap().unwrap();
+                    let loss = evaluator.evaluate(&Weights(Vec::new()), &go_on).unwrap().unwrap().loss;
                     assert!(
                         (loss - expected).abs() < 1e-12,
                         "delay {delay}, first {limit:?}, {streams} streams, windows of {window}: {loss} {expected}"
@@ -549,6 +552,11 @@ fn an_evaluation_runs_each_sequence_whole_with_its_state_carried_on() {
             }
         }
     }
+}
+
+/// How data is evaluated, with one thread and without metrics.
+fn evaluation(streams: usize, window: usize, frames: Option<usize>) -> EvaluatorConfig<'static> {
+    EvaluatorConfig { metrics: &[], streams, window, frames, threads: 1 }
 }
 
 #[test]
@@ -573,14 +581,15 @@ fn an_evaluation_is_without_dropout_and_can_be_stopped() {
         logits.iter().map(|y| y.exp()).sum::<f64>().ln() - logits[usize::from(pair[1])]
     };
     let expected = bytes.windows(2).map(frame).sum::<f64>() / 299.0;
-    let mut evaluator = Evaluator::new(&network, text(&bytes), 4, 7, None, 1, &reference).unwrap();
-    let loss = evaluator.evaluate(&weights, &AtomicBool::new(false)).unwrap().unwrap();
+    let mut evaluator = Evaluator::new(&network, text(&bytes), &evaluation(4, 7, None), &reference).unwrap();
+    let loss = evaluator.evaluate(&weights, &AtomicBool::new(false)).unwrap().unwrap().loss;
     assert!((loss - expected).abs() < 1e-12, "{loss} {expected}");
     assert_eq!(evaluator.evaluate(&weights, &AtomicBool::new(true)).unwrap(), None);
 
     let mut none = text(&bytes);
     none.columns[1] = Column::Symbols(vec![NO_SYMBOL; 300]);
-    let error = Evaluator::new(&network, none, 1, 7, None, 1, &reference).err().unwrap().to_string();
+    let error =
+        Evaluator::new(&network, none, &evaluation(1, 7, None), &reference).err().unwrap().to_string();
     assert_eq!(error, "of the 300 frames to evaluate, none has a target whose loss counts");
 }
 

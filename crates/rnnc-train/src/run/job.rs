@@ -1,9 +1,9 @@
 //! What a run is asked for, and what it answers at its end.
 
-use crate::best::Best;
-use crate::config::Config;
-use crate::directory::RunDirectory;
-use crate::observer::Evaluated;
+use crate::run::best::Best;
+use crate::run::directory::RunDirectory;
+use crate::run::observer::Evaluated;
+use crate::settings::config::Config;
 use crate::trainer::MakeExecutor;
 use rnnc_graph::Graph;
 use std::sync::atomic::AtomicBool;

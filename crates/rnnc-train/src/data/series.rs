@@ -1,9 +1,9 @@
 //! Arrays as data: `.npz` files with the network's inputs and a target, whole or as a list of sequences.
 
-use crate::data_files::DataFiles;
+use crate::data::files::DataFiles;
+use crate::data::sequences::{Column, Sequences};
 use crate::error::TrainError;
-use crate::losses::LossNetwork;
-use crate::sequences::{Column, Sequences};
+use crate::task::losses::LossNetwork;
 use rnnc_graph::LayerKind;
 use rnnc_io::{Array, ArrayFile, Dimension, FileError, index_of, make_room};
 

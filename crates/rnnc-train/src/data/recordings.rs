@@ -1,9 +1,9 @@
 //! Sound as data: recordings of what goes into a device, and of what comes out of it, in pairs of WAV files.
 
-use crate::data_files::DataFiles;
+use crate::data::files::DataFiles;
+use crate::data::sequences::{Column, Sequences};
 use crate::error::TrainError;
-use crate::losses::LossNetwork;
-use crate::sequences::{Column, Sequences};
+use crate::task::losses::LossNetwork;
 use rnnc_graph::{LayerKind, count};
 use rnnc_io::{Audio, make_room, read_audio};
 use std::ffi::OsStr;
@@ -128,7 +128,7 @@ fn other_half(path: &Path, own: &str, other: &str) -> Option<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::losses::Loss;
+    use crate::task::losses::Loss;
     use rnnc_graph::{Activation, Connect, Graph};
     use rnnc_io::write_audio;
 

@@ -1,7 +1,7 @@
 //! All settings of `train.toml`, with what each is: made of the types that read it, and of the optimizers' rules.
 
-use crate::config::Config;
-use crate::settings_errors::SECTIONS;
+use crate::settings::config::Config;
+use crate::settings::errors::SECTIONS;
 use rnnc_plan::Optimizer;
 use schemars::schema_for;
 use serde_json::Value;
@@ -122,7 +122,7 @@ fn kind(schema: &Value) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::tests::SMALL;
+    use crate::settings::config::tests::SMALL;
     use std::path::Path;
 
     const MARKS: [&str; 2] =

@@ -7,11 +7,11 @@
 //! they read, as `kept/LAYER`, `[K, B, N]`; and everything that is no array of numbers as JSON ([`About`]) in the
 //! metadata, under `rnnc`.
 
-use crate::best::{Best, Validations};
 use crate::diagnosis;
 use crate::error::TrainError;
-use crate::identity::RunIdentity;
-use crate::rules::MOST_UPDATES;
+use crate::run::best::{Best, Validations};
+use crate::run::identity::RunIdentity;
+use crate::settings::rules::MOST_UPDATES;
 use rnnc_graph::Graph;
 use rnnc_io::Weights;
 use rnnc_io::section::{self, ABOUT, KEPT, STATE};
@@ -287,7 +287,7 @@ impl About {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use crate::identity::tests::identity;
+    use crate::run::identity::tests::identity;
     use rnnc_graph::Init;
     use rnnc_plan::Optimizer;
     use std::path::PathBuf;

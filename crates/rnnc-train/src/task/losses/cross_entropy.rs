@@ -1,6 +1,7 @@
 //! cross_entropy: `-log softmax(output)[target]`, in nats, as PyTorch's `CrossEntropyLoss`. The output is logits, the target a symbol.
 
 use super::rule::{Form, Rule, behind};
+use crate::task::metrics::Task;
 use rnnc_graph::{Connect, Graph, LayerId, LayerKind, Operation};
 
 pub(super) struct CrossEntropy;
@@ -10,6 +11,7 @@ impl Rule for CrossEntropy {
     const SYNONYMS: &'static [&'static str] =
         &["ce", "nll", "softmax", "crossentropy", "negativeloglikelihood", "categoricalcrossentropy"];
     const FORM: Form = Form::Symbol(layers);
+    const TASK: Task = Task::Classes;
     const IN_BITS: bool = true;
 
     fn refuses(network: &Graph, output: LayerId) -> Option<String> {

@@ -1,29 +1,28 @@
 //! The data of a run, split: to train on, to validate and to test with.
 
-use crate::config::DataKind;
-use crate::data_files::DataFiles;
+use crate::data::files::DataFiles;
+use crate::data::recordings::read_recordings;
+use crate::data::sequences::{Sequences, Split};
+use crate::data::series::read_series;
+use crate::data::text::Text;
 use crate::error::TrainError;
-use crate::job::Job;
-use crate::losses::{Loss, LossNetwork};
-use crate::recordings::read_recordings;
 use crate::sample::symbol_input;
-use crate::sequences::{Sequences, Split};
-use crate::series::read_series;
-use crate::text::Text;
-use rnnc_graph::count;
+use crate::settings::config::{Config, DataKind};
+use crate::task::losses::{Loss, LossNetwork};
+use rnnc_graph::{Graph, count};
 use rnnc_io::list;
 
 /// Reads the data and splits it, and refuses parts that are empty or have no target.
-pub(crate) fn read_data(job: &Job<'_>, network: &LossNetwork) -> Result<Split, TrainError> {
-    let data = &job.config.data;
-    let base = &*job.config.base;
+pub(crate) fn read_data(config: &Config, graph: &Graph, network: &LossNetwork) -> Result<Split, TrainError> {
+    let data = &config.data;
+    let base = &*config.base;
     let all = DataFiles { setting: "data.files", patterns: &data.files, base };
     let own = [("data.validation_files", &data.validation_files), ("data.test_files", &data.test_files)];
     let own = own.map(|(setting, patterns)| DataFiles { setting, patterns, base });
     for files in own {
         check_apart(all, files)?;
     }
-    let mut split = read_files(job, network, all)?.split(data.validation, data.test);
+    let mut split = read_files(config, graph, network, all)?.split(data.validation, data.test);
     for (fraction, part, name) in
         [(data.validation, &split.validation, "validation"), (data.test, &split.test, "test")]
     {
@@ -36,7 +35,7 @@ pub(crate) fn read_data(job: &Job<'_>, network: &LossNetwork) -> Result<Split, T
     }
     for (files, part) in own.into_iter().zip([&mut split.validation, &mut split.test]) {
         if !files.patterns.is_empty() {
-            *part = read_files(job, network, files)?;
+            *part = read_files(config, graph, network, files)?;
         }
     }
     let parts = [
@@ -77,13 +76,17 @@ fn check_apart(all: DataFiles<'_>, own: DataFiles<'_>) -> Result<(), TrainError>
     }
 }
 
-fn read_files(job: &Job<'_>, network: &LossNetwork, files: DataFiles<'_>) -> Result<Sequences, TrainError> {
-    let config = job.config;
+/// Reads files of the kind that the settings say. `graph` is the network without its loss.
+pub(crate) fn read_files(
+    config: &Config,
+    graph: &Graph,
+    network: &LossNetwork,
+    files: DataFiles<'_>,
+) -> Result<Sequences, TrainError> {
     match config.data.kind {
         DataKind::Text => {
-            let symbols = symbol_input(job.network)?;
-            let problem =
-                |problem: String| TrainError::Network { network: job.network.name().into(), problem };
+            let symbols = symbol_input(graph)?;
+            let problem = |problem: String| TrainError::Network { network: graph.name().into(), problem };
             if !config.training.loss.takes_symbols() {
                 let of_symbols = Loss::ALL.into_iter().filter(|loss| loss.takes_symbols());
                 let names: Vec<String> = of_symbols.map(|loss| format!("{:?}", loss.name())).collect();

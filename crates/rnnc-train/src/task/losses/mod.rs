@@ -6,6 +6,7 @@
 mod rule;
 
 use crate::error::TrainError;
+use crate::task::metrics::Task;
 use rnnc_graph::{Activation, Connect, Graph, LayerId, LayerKind, Operation};
 use rnnc_io::list;
 use rule::{Form, Rule, sum};
@@ -51,6 +52,13 @@ macro_rules! losses {
             pub fn is_in_bits(self) -> bool {
                 match self {
                     $(Loss::$rule => <$file::$rule as Rule>::IN_BITS,)*
+                }
+            }
+
+            /// What it is of.
+            pub(crate) fn task(self) -> Task {
+                match self {
+                    $(Loss::$rule => <$file::$rule as Rule>::TASK,)*
                 }
             }
 
@@ -130,6 +138,8 @@ pub struct LossNetwork {
     pub targets: (f64, f64),
     /// The output that the loss reads.
     pub output: String,
+    /// Its layer.
+    pub(crate) layer: LayerId,
 }
 
 impl Loss {
@@ -178,7 +188,7 @@ impl Loss {
             }
         };
         graph.output("loss", loss);
-        Ok(LossNetwork { graph, target_size: size, targets: self.targets(), output: name.clone() })
+        Ok(LossNetwork { graph, target_size: size, targets: self.targets(), output: name.clone(), layer: y })
     }
 }
 

@@ -1,6 +1,6 @@
 //! A window of data: what B streams read of a line of sequences, in the form that executors take.
 
-use crate::sequences::{Column, Sequences};
+use crate::data::sequences::{Column, Sequences};
 use rnnc_plan::{NO_SYMBOL, Values};
 
 /// A window of data in the form that executors take: `[frames, streams, ...]`.
@@ -155,7 +155,7 @@ impl Batch {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sequences::tests::text;
+    use crate::data::sequences::tests::text;
 
     fn symbols(batch: &Batch, column: usize) -> String {
         let Values::Symbols(values) = batch.inputs()[column] else { panic!("not symbols") };

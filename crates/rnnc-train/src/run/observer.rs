@@ -1,5 +1,6 @@
 //! What a training run tells while it goes on.
 
+use crate::task::metrics::Measured;
 use serde::Serialize;
 use std::path::Path;
 use std::time::Duration;
@@ -116,7 +117,7 @@ pub enum Metrics {
 }
 
 /// A loss on data that is not trained on.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Evaluated {
     /// Updates made.
     pub update: u64,
@@ -127,4 +128,7 @@ pub struct Evaluated {
     /// The same in bits, for cross-entropy: for text, bits per character.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bits_per_symbol: Option<f64>,
+    /// The metrics of the settings, by name.
+    #[serde(flatten)]
+    pub metrics: Measured,
 }

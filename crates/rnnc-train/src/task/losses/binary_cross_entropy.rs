@@ -2,6 +2,7 @@
 //! probability p; as PyTorch's `BCEWithLogitsLoss`.
 
 use super::rule::{Form, Rule, behind, product, size_of, sum};
+use crate::task::metrics::Task;
 use rnnc_graph::{Activation, Connect, Function, Graph, LayerId};
 
 pub(super) struct BinaryCrossEntropy;
@@ -11,6 +12,7 @@ impl Rule for BinaryCrossEntropy {
     const SYNONYMS: &'static [&'static str] =
         &["bce", "bcewithlogits", "binarycrossentropy", "sigmoid", "logistic", "logloss"];
     const FORM: Form = Form::Units(layers);
+    const TASK: Task = Task::Flags;
     const TARGETS: (f64, f64) = (0.0, 1.0);
 
     fn refuses(network: &Graph, output: LayerId) -> Option<String> {

@@ -1,8 +1,8 @@
 //! Text as data: files and globs in, one symbol per byte out.
 
-use crate::data_files::DataFiles;
+use crate::data::files::DataFiles;
+use crate::data::sequences::{Column, Sequences};
 use crate::error::TrainError;
-use crate::sequences::{Column, Sequences};
 use rnnc_io::{open_regular, regular_length, reserve};
 use rnnc_plan::check_available;
 use std::io::Read;

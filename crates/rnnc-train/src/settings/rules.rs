@@ -1,6 +1,6 @@
 //! The bounds of settings, and how they go together.
 
-use crate::config::{Config, DataKind, Decay, TrainingConfig};
+use crate::settings::config::{Config, DataKind, Decay, TrainingConfig};
 use rnnc_plan::SettingError;
 use rnnc_plan::optimizers::Bounds;
 
@@ -178,7 +178,7 @@ fn first_broken(rules: &[Rule]) -> Result<(), String> {
 
 #[cfg(test)]
 mod tests {
-    use crate::config::tests::{SMALL, parse};
+    use crate::settings::config::tests::{SMALL, parse};
 
     #[test]
     fn settings_out_of_bounds_are_named() {

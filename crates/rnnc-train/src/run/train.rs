@@ -1,18 +1,19 @@
 //! A whole run: all that it takes is read, checked and made, and then it goes on to its end.
 
-use crate::best::Validations;
-use crate::checkpoint::Checkpoint;
-use crate::config::DataKind;
+use crate::data::sequences::Sequences;
+use crate::data::split::read_data;
 use crate::diagnosis;
-use crate::directory::RunDirectory;
 use crate::error::TrainError;
-use crate::evaluation::Evaluator;
-use crate::job::{Job, Summary};
-use crate::observer::{Event, Observer};
-use crate::run::{Parts, Run};
+use crate::evaluation::{Evaluator, EvaluatorConfig};
+use crate::run::best::Validations;
+use crate::run::checkpoint::Checkpoint;
+use crate::run::directory::RunDirectory;
+use crate::run::job::{Job, Summary};
+use crate::run::observer::{Event, Observer};
+use crate::run::sitting::{Parts, Run};
 use crate::sample::Sampler;
-use crate::sequences::Sequences;
-use crate::split::read_data;
+use crate::settings::config::DataKind;
+use crate::task::metrics::check_metrics;
 use crate::trainer::{MakeExecutor, Trainer};
 use rnnc_graph::count;
 use rnnc_io::Weights;
@@ -28,6 +29,7 @@ use rnnc_plan::{ExecutionConfig, Plan};
 pub fn train(job: &Job<'_>, observer: &mut dyn Observer) -> Result<Summary, TrainError> {
     let (config, training) = (job.config, &job.config.training);
     config.check().map_err(TrainError::Setting)?;
+    check_metrics(&training.metrics, training.loss)?;
     let network = training.loss.of(job.network, training.output.as_deref())?;
     let previous = if job.resume {
         let (directory, lock) = RunDirectory::resume(&config.run.directory, &config.text, job.network_text)?;
@@ -44,7 +46,7 @@ pub fn train(job: &Job<'_>, observer: &mut dyn Observer) -> Result<Summary, Trai
     let make =
         |plan: Plan, config: ExecutionConfig| (job.make)(plan, ExecutionConfig { precision, ..config });
 
-    let split = read_data(job, &network)?;
+    let split = read_data(config, job.network, &network)?;
     if !split.cuts.is_empty() && config.data.kind != DataKind::Text && split.has_several() {
         let places: Vec<String> = split.cuts.iter().map(usize::to_string).collect();
         observer.event(Event::Warning(&format!(
@@ -58,8 +60,7 @@ pub fn train(job: &Job<'_>, observer: &mut dyn Observer) -> Result<Summary, Trai
         if data.frames == 0 {
             return Ok(None);
         }
-        let (run, window) = (&config.run, training.window);
-        Evaluator::new(&network, data, run.validation_streams, window, frames, run.threads, &make).map(Some)
+        Evaluator::new(&network, data, &EvaluatorConfig::of(config, frames), &make).map(Some)
     };
     let validation = evaluator(split.validation, config.run.validation_frames)?;
     let test = evaluator(split.test, None)?;

@@ -1,10 +1,11 @@
 //! What `train.toml` says.
 
-use crate::changes::changed;
 use crate::error::TrainError;
-use crate::losses::Loss;
-use crate::optimizer_keys::{optimizer_keys, with_optimizer};
-use crate::settings_errors::explain;
+use crate::settings::changes::changed;
+use crate::settings::errors::explain;
+use crate::settings::optimizer_keys::{optimizer_keys, with_optimizer};
+use crate::task::losses::Loss;
+use crate::task::metrics::Metric;
 use rnnc_io::{Wanted, check_kind, read_text};
 use rnnc_plan::OptimizerSettings;
 use schemars::JsonSchema;
@@ -141,6 +142,9 @@ pub struct TrainingConfig {
     pub seed: u64,
     /// What is minimized: one of the losses below.
     pub loss: Loss,
+    /// What is reported beside the loss, of validation and test data: some of the metrics below.
+    #[serde(default)]
+    pub metrics: Vec<Metric>,
     /// The output that the loss reads, if the network has several.
     pub output: Option<String>,
     /// The step size of the optimizer, after the warm-up.
@@ -265,8 +269,13 @@ impl Config {
         check_kind(path, Wanted::Settings)?;
         let text = read_text(path)?;
         let base = path.parent().unwrap_or(Path::new(""));
-        let text = changed(text, changes).map_err(|problem| TrainError::file(path, problem))?;
-        Config::parse(text, base).map_err(|problem| TrainError::file(path, problem))
+        Config::parse_with(text, base, changes).map_err(|problem| TrainError::file(path, problem))
+    }
+
+    /// Reads the text of a file that stands in the directory `base`, in which some settings are others, as
+    /// [`load_with`](Config::load_with). The error is what is wrong with it.
+    pub fn parse_with(text: String, base: &Path, changes: &[(String, String)]) -> Result<Config, String> {
+        Config::parse(changed(text, changes)?, base)
     }
 
     /// Reads the text of a file that stands in the directory `base`. The error is what is wrong with it.
@@ -304,6 +313,7 @@ impl TrainingConfig {
             patience: None,
             seed: one(),
             loss,
+            metrics: Vec::new(),
             output: None,
             learning_rate: learning_rate(),
             warmup: 0,

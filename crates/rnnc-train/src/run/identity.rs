@@ -1,6 +1,6 @@
 //! What makes a run what it is, for one that goes on to tell what has changed.
 
-use crate::losses::Loss;
+use crate::task::losses::Loss;
 use rnnc_graph::{Graph, Layer, TextHash};
 use rnnc_plan::Optimizer;
 use serde::{Deserialize, Serialize};

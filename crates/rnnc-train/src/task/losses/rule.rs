@@ -1,5 +1,6 @@
 //! What must be known of a loss: its [`Rule`], and what rules are written with.
 
+use crate::task::metrics::Task;
 use rnnc_graph::{Activation, Connect, ConnectionKind, Function, Graph, Layer, LayerId, LayerKind};
 
 /// A loss: a number for each frame, of an output and its target.
@@ -10,6 +11,8 @@ pub(super) trait Rule {
     const SYNONYMS: &'static [&'static str];
     /// Of what it is, and the layers that it adds to the network: see [`Form`].
     const FORM: Form;
+    /// What it is of, for metrics.
+    const TASK: Task = Task::Numbers;
     /// Whether it is reported in bits as well as in nats.
     const IN_BITS: bool = false;
     /// The least and the largest target, of numbers.

@@ -1,12 +1,12 @@
 //! How a run goes on, from the first window or the last checkpoint to its end.
 
-use crate::best::{Best, Validations};
-use crate::directory::{MetricsFile, RunDirectory};
 use crate::error::TrainError;
-use crate::evaluation::Evaluator;
-use crate::job::{Job, Summary};
-use crate::lock::DirectoryLock;
-use crate::observer::{Beginning, Evaluated, Event, Metrics, Observer, UpdateReport};
+use crate::evaluation::{Evaluation, Evaluator};
+use crate::run::best::{Best, Validations};
+use crate::run::directory::{MetricsFile, RunDirectory};
+use crate::run::job::{Job, Summary};
+use crate::run::lock::DirectoryLock;
+use crate::run::observer::{Beginning, Evaluated, Event, Metrics, Observer, UpdateReport};
 use crate::sample::Sampler;
 use crate::trainer::{Step, Trainer};
 use rnnc_io::{FileError, Weights};
@@ -211,7 +211,7 @@ impl Run<'_> {
         let (mut validation, mut test) = (None, None);
         if !self.stopped() {
             // Time may have run out right after one.
-            let current = self.validated.filter(|v| v.update == self.trainer.updates());
+            let current = self.validated.clone().filter(|v| v.update == self.trainer.updates());
             let before = self.validations;
             validation = if current.is_some() { current } else { self.validate()? };
             if self.validations != before {
@@ -327,8 +327,8 @@ impl Run<'_> {
     }
 
     /// Counts a validation, and keeps the weights if they are the best.
-    fn compare(&mut self, validated: Evaluated) -> Result<(), TrainError> {
-        let Evaluated { update, loss, .. } = validated;
+    fn compare(&mut self, validated: &Evaluated) -> Result<(), TrainError> {
+        let &Evaluated { update, loss, .. } = validated;
         let validations = self.validations.with(update, loss);
         let is_best = validations.best.is_some_and(|best| best.update == update);
         if is_best && self.job.config.run.keep_best {
@@ -351,11 +351,11 @@ impl Run<'_> {
         let evaluated = self.evaluate(&mut evaluator, &self.trainer.weights()?, self.trainer.updates());
         self.parts.validation = Some(evaluator);
         let evaluated = evaluated?;
-        if let Some(evaluated) = evaluated {
-            self.write(&Metrics::Validation(evaluated));
+        if let Some(evaluated) = &evaluated {
+            self.write(&Metrics::Validation(evaluated.clone()));
             self.compare(evaluated)?;
         }
-        self.validated = evaluated;
+        self.validated.clone_from(&evaluated);
         Ok(evaluated)
     }
 
@@ -369,8 +369,8 @@ impl Run<'_> {
             }
             None => self.evaluate(&mut evaluator, &self.trainer.weights()?, self.trainer.updates())?,
         };
-        if let Some(evaluated) = evaluated {
-            self.write(&Metrics::Test(evaluated));
+        if let Some(evaluated) = &evaluated {
+            self.write(&Metrics::Test(evaluated.clone()));
         }
         Ok(evaluated)
     }
@@ -382,12 +382,13 @@ impl Run<'_> {
         weights: &Weights,
         update: u64,
     ) -> Result<Option<Evaluated>, TrainError> {
-        let loss = evaluator.evaluate(weights, self.job.stop)?;
-        Ok(loss.map(|loss| Evaluated {
+        let found = evaluator.evaluate(weights, self.job.stop)?;
+        Ok(found.map(|Evaluation { loss, metrics }| Evaluated {
             update,
             seconds: self.seconds(),
             loss,
             bits_per_symbol: self.bits(loss),
+            metrics,
         }))
     }
 

@@ -1,6 +1,7 @@
 //! What is wrong with a text of settings: what the TOML reader says, and what to write instead.
 
-use crate::losses::Loss;
+use crate::task::losses::Loss;
+use crate::task::metrics::Metric;
 use rnnc_graph::nearest;
 use rnnc_plan::Optimizer;
 use serde::de::DeserializeOwned;
@@ -118,12 +119,13 @@ fn help<C: DeserializeOwned>(error: &toml::de::Error, text: &str) -> Option<Stri
     if line.trim_start().starts_with('[') { None } else { of_value(key, value, message) }
 }
 
-/// The losses and optimizers that are called so elsewhere.
+/// The losses, metrics and optimizers that are called so elsewhere.
 fn of_elsewhere(name: &str) -> impl Iterator<Item = &'static str> {
     let plain = plain_name(name);
     let losses = Loss::ALL.map(|loss| (loss.name(), loss.synonyms()));
     let optimizers = Optimizer::ALL.map(|optimizer| (optimizer.name(), optimizer.synonyms()));
-    let all = losses.into_iter().chain(optimizers);
+    let metrics = Metric::ALL.map(|metric| (metric.name(), metric.synonyms()));
+    let all = losses.into_iter().chain(metrics).chain(optimizers);
     all.filter(move |(name, synonyms)| *name == plain || synonyms.contains(&&*plain)).map(|(name, _)| name)
 }
 

@@ -8,10 +8,10 @@
 //! all before it; what has no such line, or was changed since, is somebody's, and no run replaces it. Where it says the same as
 //! the copy would, it serves as the copy.
 
-use crate::checkpoint::About;
 use crate::error::TrainError;
-use crate::lock::DirectoryLock;
-use crate::observer::Metrics;
+use crate::run::checkpoint::About;
+use crate::run::lock::DirectoryLock;
+use crate::run::observer::Metrics;
 use rnnc_graph::name_key;
 use rnnc_io::disk::{self, Handle};
 use rnnc_io::read_text;
@@ -381,17 +381,26 @@ impl MetricsFile {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::observer::Evaluated;
+    use crate::run::observer::Evaluated;
+    use crate::task::metrics::Measured;
     use rnnc_io::disk::faults::{Fault, with_fault};
     use rnnc_io::{Precision, TensorFile};
 
     /// A checkpoint, as far as it says so of itself.
     fn write_checkpoint(path: &Path) {
-        crate::checkpoint::tests::checkpoint().save(path, &crate::checkpoint::tests::graph("w")).unwrap();
+        crate::run::checkpoint::tests::checkpoint()
+            .save(path, &crate::run::checkpoint::tests::graph("w"))
+            .unwrap();
     }
 
     fn line(update: u64) -> Metrics {
-        Metrics::Validation(Evaluated { update, seconds: 1.0, loss: 2.0, bits_per_symbol: None })
+        Metrics::Validation(Evaluated {
+            update,
+            seconds: 1.0,
+            loss: 2.0,
+            bits_per_symbol: None,
+            metrics: Measured::default(),
+        })
     }
 
     fn text_of(updates: &[u64]) -> String {
