@@ -39,6 +39,8 @@ def read(
     """The text of a network: of a text itself (it has a brace), of a file (a path, or a name that ends with ``.rnn``), or of a cell
     of the library by its name, with the sizes of its inputs and its options."""
     options = options or {}
+    if not isinstance(source, (str, os.PathLike)):
+        raise _native.Error(f"a network is a text, a path or the name of a library cell; a {type(source).__name__} came")
     if isinstance(source, os.PathLike) or (source.endswith(".rnn") and "{" not in source):
         _no_options(source, inputs, options)
         path = os.fspath(source)

@@ -185,7 +185,16 @@ def test_weights_go_through_files_of_rnnc(tmp_path):
         (lambda rnn: rnn(torch.randn(5, 0, 5)), "nothing to run"),
         (lambda rnn: rnn(torch.randn(5, 2, 5).double()), "float64.*float32"),
         (lambda rnn: rnn(torch.randn(5, 2, 5), torch.randn(5, 2, 5)), "takes the inputs"),
-        (lambda rnn: rnn(torch.randn(5, 2, 5), state=(torch.randn(2, 2, 7),)), "the state of network"),
+        (lambda rnn: rnn(torch.randn(5, 2, 5), state=(torch.randn(2, 2, 7),)), "the state is .* 1 tensors came"),
+        (lambda rnn: rnn(torch.randn(5, 2, 5), state=(None, None)), "state `h` is None; give a tensor for each"),
+        (lambda rnn: rnn(torch.randn(5, 2, 5), state=(torch.randn(2, 2, 7), torch.randn(2, 7).numpy())), "state `c` is a ndarray"),
+        (lambda rnn: rnn(torch.randn(5, 2, 5), state={"h": torch.randn(2, 2, 7)}), "the dict that came has"),
+        (lambda rnn: rnn(torch.randn(5, 2, 5), state=3), "state is a int"),
+        (lambda rnn: rnn(torch.randn(5, 2, 5).to_sparse()), "input `x` has the layout"),
+        (lambda rnn: rnn(torch.randn(5, 2, 5), resets=[True] * 5), "resets is a list"),
+        (lambda rnn: Recurrent("network n { h = tanh(param(3) + h[t-1])  output h }")(torch.randn(5, 2, 5)), "takes the inputs"),
+        (lambda rnn: Recurrent(LEAKY, threads=-1), "threads is -1"),
+        (lambda rnn: Recurrent(None), "a NoneType came"),
         (lambda rnn: rnn(torch.randn(5, 2, 5), state=(torch.randn(2, 7), torch.randn(2, 7))), "state `h` has shape"),
         (lambda rnn: rnn(torch.randn(5, 2, 5), resets=torch.zeros(5, 2)), "resets are torch.float32"),
         (lambda rnn: rnn(torch.randn(5, 2, 5), resets=torch.zeros(2, 5, dtype=torch.bool)), "resets have shape"),
@@ -286,3 +295,14 @@ def test_dropout_in_double_precision_is_refused_in_plain_words():
     with pytest.raises(rnnc.Error, match="call `eval\\(\\)` first"):
         rnn(torch.randn(5, 2, 3, dtype=torch.float64))
     rnn.eval()(torch.randn(5, 2, 3, dtype=torch.float64))
+
+
+def test_a_state_may_come_by_name():
+    rnn, x = module(), torch.randn(3, 4, 5)
+    h, c = torch.randn(2, 4, 7), torch.randn(4, 7)
+    close(rnn(x, state={"c": c, "h": h}), rnn(x, state=(h, c)))
+
+
+def test_torch_jit_is_refused():
+    with pytest.warns(Warning), pytest.raises(rnnc.Error, match="use torch.compile"):
+        torch.jit.script(module())

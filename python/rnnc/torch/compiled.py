@@ -14,6 +14,7 @@ from torch.utils import _pytree as pytree
 
 from .. import _native
 from ..session import Session
+from .arguments import check_tensor, state_tensors
 from .programs import Signature
 from .recurrent import Network
 from .trace import Traced, TraceError, trace, trace_again
@@ -132,14 +133,13 @@ class Compiled(Network):
         inputs = list(args)
         if len(inputs) == len(traced.inputs) + 1 and state is None:
             state = inputs.pop()
+        for value, port in zip(inputs, traced.inputs):
+            check_tensor(f"input `{port.name}`", value)
         values = [_flat(value, len(port.shape)) if not port.symbols else value for value, port in zip(inputs, traced.inputs)]
         values += inputs[len(values) :]
-        given = None
-        if state is not None:
-            leaves = pytree.tree_leaves(state)
-            if len(leaves) != len(traced.state):
-                raise _native.Error(f"the state is {self.state_names}; {len(leaves)} tensors came")
-            given = [_flat(leaf, len(port.shape)) for leaf, port in zip(leaves, traced.state)]
+        given = state_tensors(state, [port.name for port in traced.state])
+        if given is not None:
+            given = [_flat(leaf, len(port.shape)) for leaf, port in zip(given, traced.state)]
         weights = traced.weights(self.module)
         found, after = self._run(signature, values, [weights[name] for name, _ in signature.weights], given, resets, True)
         found = found if isinstance(found, tuple) else (found,)
@@ -188,4 +188,6 @@ def compile(
     and buffers stay the cell's own, and are read at each call. What cannot be written in the language is a `TraceError` that names the operation
     and the line.
     """
+    if not isinstance(module, nn.Module):
+        raise _native.Error(f"compile takes a torch.nn.Module, whose `forward` is one step; a {type(module).__name__} came")
     return Compiled(module, inputs, state, batch_first, precision, threads, options)

@@ -15,6 +15,7 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_
 
 from .. import _native
 from ..plans import Plan
+from .arguments import NotScriptable, check_tensor, check_threads, state_tensors
 from .operators import call
 from .programs import Signature
 
@@ -104,7 +105,7 @@ def _network(
     return Signature.of(text, state=state, precision=precision, file_name=f"rnnc.torch {mode}")
 
 
-class _Layers(nn.RNNBase):
+class _Layers(NotScriptable, nn.RNNBase):
     """What the three have in common. Parameters, their names, their initial values and `state_dict` are `nn.RNNBase`'s."""
 
     #: How coarsely products may round their operands: "f32", "tf32" or "bf16".
@@ -114,6 +115,9 @@ class _Layers(nn.RNNBase):
 
     def __init__(self, mode: str, *args: Any, precision: str = "f32", threads: int | None = None, **kwargs: Any) -> None:
         super().__init__(mode, *args, **kwargs)
+        check_threads(threads)
+        if self.proj_size and mode != "LSTM":
+            raise ValueError("proj_size argument is only supported for LSTM, not RNN or GRU")
         self.precision = precision
         self.threads = threads
         if self.dropout == 1:
@@ -172,6 +176,8 @@ class _Layers(nn.RNNBase):
 
     def _run(self, input: Tensor | PackedSequence, given: Sequence[Tensor] | None) -> tuple[Any, list[Tensor]]:
         """Output, and h_n (and c_n) of the sequences."""
+        names = [f"{name}_0" for name in _KINDS[self.mode].carried]
+        given = state_tensors(given, names)
         if isinstance(input, PackedSequence):
             data, batch_sizes, order, back = input
             self._check_input(data, 2)
@@ -186,6 +192,7 @@ class _Layers(nn.RNNBase):
             if back is not None:
                 after = [one.index_select(1, back) for one in after]
             return PackedSequence(packed.data, packed.batch_sizes, order, back), after
+        check_tensor("input", input)
         if input.dim() not in (2, 3):
             raise ValueError(f"{type(self).__name__}: Expected input to be 2D or 3D, got {input.dim()}D instead")
         self._check_input(input, input.dim())

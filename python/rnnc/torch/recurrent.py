@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, TypeVar, Union
 
 import torch
 from torch import Tensor, nn
@@ -13,10 +13,13 @@ from torch import Tensor, nn
 from .. import _native, sources
 from ..plans import Plan
 from ..session import Session
+from .arguments import NotScriptable, check_resets, check_tensor, check_threads, state_tensors
 from .operators import call
 from .programs import Program, Signature
 
 State = tuple[Tensor, ...]
+#: What is taken as a state.
+States = Union[Tensor, Sequence[Tensor], Mapping[str, Tensor]]
 
 
 def parameter_name(weight: str) -> str:
@@ -26,11 +29,12 @@ def parameter_name(weight: str) -> str:
     return weight.replace(".", "/")
 
 
-class Network(nn.Module):
+class Network(NotScriptable, nn.Module):
     """What modules that run a network have in common. `forward` is theirs, and which network it is."""
 
     def __init__(self, batch_first: bool, precision: str, threads: int | None) -> None:
         super().__init__()
+        check_threads(threads)
         self.batch_first = batch_first
         self.precision = precision
         self.threads = threads
@@ -64,18 +68,17 @@ class Network(nn.Module):
         signature: Signature,
         inputs: Sequence[Tensor],
         weights: Sequence[Tensor],
-        state: Sequence[Tensor] | Tensor | None,
+        state: States | None,
         resets: Tensor | None,
         dropout: bool,
     ) -> tuple[Any, State]:
         """Runs a network over [T, B, N], or [T, N] of one stream; with `batch_first` [B, T, N]."""
         values = list(inputs)
         for one, (name, _, _) in zip(values, signature.inputs):
-            if not isinstance(one, Tensor):
-                raise _native.Error(f"input `{name}` is a {type(one).__name__}; the network takes tensors")
-        if isinstance(state, Tensor):
-            state = (state,)
-        alone = bool(values) and values[0].dim() == (1 if signature.inputs[0][2] else 2)
+            check_tensor(f"input `{name}`", one)
+        state = state_tensors(state, [name for name, *_ in signature.state])
+        check_resets(resets)
+        alone = len(values) > 0 and len(signature.inputs) > 0 and values[0].dim() == (1 if signature.inputs[0][2] else 2)
         if alone:
             values = [value.unsqueeze(1) for value in values]
             resets = resets.unsqueeze(1) if resets is not None and resets.dim() == 1 else resets
@@ -153,7 +156,7 @@ class Recurrent(Network):
     integers [T, B], and returns the output [T, B, N], or a tuple of all outputs, and the state behind the last frame.
 
     - ``state``: a tuple, in the order of `state_names`, of [B, N] tensors ([depth, B, N], oldest first, where more than the last frame is read). What
-      comes out goes in again; errors go back through it, until it is detached (`rnnc.torch.detach`). ``None``: all sequences begin.
+      comes out goes in again (a dict by these names, too); errors go back through it, until it is detached (`rnnc.torch.detach`). ``None``: all sequences begin.
     - ``resets``: [T, B] bool; where it is true, that frame begins a new sequence, whose state begins anew.
 
     Parameters are `nn.Parameter`s, one a weight, under the names of the language with slashes for dots (`h/i/W/x`); `weights` maps the language's own names
@@ -211,7 +214,7 @@ class Recurrent(Network):
         return dict(self.weights)
 
     def forward(
-        self, *inputs: Tensor, state: Sequence[Tensor] | Tensor | None = None, resets: Tensor | None = None
+        self, *inputs: Tensor, state: States | None = None, resets: Tensor | None = None
     ) -> tuple[Any, State]:
         """Inputs [T, B, N] to (output [T, B, N], state): see the class."""
         own = self._parameters

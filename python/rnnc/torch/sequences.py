@@ -60,6 +60,13 @@ def pack(sequences: Sequence[Tensor], streams: int) -> Packed:
     lengths = [len(sequence) for sequence in sequences]
     if not sequences or min(lengths) == 0:
         raise _native.Error("to pack, there must be at least one sequence, and none may be empty")
+    first = sequences[0]
+    for place, sequence in enumerate(sequences):
+        if sequence.shape[1:] != first.shape[1:] or sequence.dtype != first.dtype:
+            raise _native.Error(
+                f"sequences of one kind lie side by side: the first is {list(first.shape)} of {first.dtype}, number {place + 1} "
+                f"{list(sequence.shape)} of {sequence.dtype}"
+            )
     if streams < 1:
         raise _native.Error(f"sequences cannot be packed into {streams} streams")
     shortest = [(0, stream) for stream in range(streams)]
