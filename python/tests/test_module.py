@@ -467,13 +467,50 @@ dist.destroy_process_group()
 """
 
 
-def test_two_processes_share_gradients():
+SHARDED = """
+import sys, torch, torch.distributed as dist
+import rnnc.torch
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import fully_shard
+rank = int(sys.argv[1])
+dist.init_process_group("gloo", rank=rank, world_size=2)
+class Model(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first = rnnc.torch.LSTM(5, 6, threads=1)
+        self.second = rnnc.torch.Recurrent("gru", inputs=6, n=7, threads=1)
+        self.third = rnnc.torch.compile(torch.nn.GRUCell(7, 8), [7], [8], threads=1)
+    def forward(self, x):
+        return self.third(self.second(self.first(x)[0])[0])[0]
+def made():
+    torch.manual_seed(0)
+    return Model()
+model, alone = made(), made()
+for part in (model.first, model.second, model.third, model):
+    fully_shard(part, mesh=init_device_mesh("cpu", (2,)))
+assert all(p.to_local().shape[0] < p.shape[0] for p in model.parameters() if p.shape[0] > 1)
+torch.manual_seed(9)
+x = torch.randn(6, 4, 5)
+ours, whole = torch.optim.SGD(model.parameters(), 0.5), torch.optim.SGD(alone.parameters(), 0.5)
+for _ in range(3):
+    ours.zero_grad(), whole.zero_grad()
+    model(x[:, 2 * rank : 2 * rank + 2]).square().mean().backward()
+    alone(x).square().mean().backward()
+    ours.step(), whole.step()
+for a, b in zip(model.parameters(), alone.parameters(), strict=True):
+    assert torch.allclose(a.full_tensor(), b, atol=1e-6)
+dist.destroy_process_group()
+"""
+
+
+@pytest.mark.parametrize("program", [DISTRIBUTED, SHARDED], ids=["DistributedDataParallel", "fully_shard"])
+def test_two_processes_share_gradients(program):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     environment = {**os.environ, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "OMP_NUM_THREADS": "1"}
     processes = [
-        subprocess.Popen([sys.executable, "-c", DISTRIBUTED, str(rank)], env=environment, stderr=subprocess.PIPE, text=True)
+        subprocess.Popen([sys.executable, "-c", program, str(rank)], env=environment, stderr=subprocess.PIPE, text=True)
         for rank in range(2)
     ]
     said = [process.communicate(timeout=300)[1] for process in processes]
