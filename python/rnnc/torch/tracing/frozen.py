@@ -48,7 +48,8 @@ class Frozen:
         """Refuses a module that is otherwise. Values are compared once, and again when a tensor was written to."""
         for name, value in self._buffers.items():
             tensor = tensor_of(module, name)
-            if type(tensor) is not torch.Tensor or tensor.is_meta or torch._C._functorch.is_functorch_wrapped_tensor(tensor):
+            transformed = torch._C._functorch.is_functorch_wrapped_tensor(tensor)  # pyright: ignore[reportAttributeAccessIssue]
+            if type(tensor) is not torch.Tensor or tensor.is_meta or transformed:
                 continue
             version = -1 if tensor.is_inference() else tensor._version
             seen = self._seen.get(name)

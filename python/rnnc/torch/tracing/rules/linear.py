@@ -6,12 +6,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.ops import aten
 
 from ..values import Call, Const, Data, Dense, Ref, Weight
 from . import rule
 from .elementwise import add, mul
 from .vector import CHAIN, over_rows, rows
+
+aten = torch.ops.aten
 
 LARGEST = 1 << 22
 """Units of a layer of products that are written out."""
