@@ -7,6 +7,9 @@ __version__: str
 Raw = tuple[int, str, Sequence[int], Sequence[int]]
 
 class Error(ValueError): ...
+class OutOfMemory(Error): ...
+
+def search_cuda_libraries_in(directories: Sequence[str | PathLike[str]]) -> None: ...
 
 def cells() -> list[tuple[str, str, str, str, list[str], list[str]]]: ...
 
@@ -39,6 +42,7 @@ class Network:
         dropout: bool = False,
         precision: str = "f32",
         threads: int = 0,
+        gpu: int | None = None,
     ) -> Compiled: ...
     def plan(
         self,
@@ -65,6 +69,7 @@ class Compiled:
         outputs: Sequence[Raw | None],
         state_out: Sequence[Raw | None],
         tape: Raw | None,
+        stream: int,
     ) -> None: ...
     def backward(
         self,
@@ -77,6 +82,7 @@ class Compiled:
         d_weights: Sequence[Raw | None],
         d_inputs: Sequence[Raw | None],
         d_state_in: Sequence[Raw | None],
+        stream: int,
     ) -> None: ...
 
 class SessionState: ...

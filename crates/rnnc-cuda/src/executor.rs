@@ -59,6 +59,11 @@ impl From<DriverError> for ExecutorError {
     fn from(error: DriverError) -> ExecutorError {
         match error {
             DriverError::Missing(what) => ExecutorError::Missing { executor: NAME, what },
+            DriverError::Memory { wanted, free } => ExecutorError::Memory {
+                what: "what the GPU works in".into(),
+                bytes: wanted as u128,
+                available: free as u128,
+            },
             error => ExecutorError::Device { executor: NAME, what: error.to_string() },
         }
     }

@@ -2,17 +2,57 @@
 
 #![allow(unsafe_code)] // addresses from Python
 
-use crate::error;
+use crate::{error, executor_error};
 use pyo3::prelude::*;
-use rnnc::plan::{Array, ArrayError, ArrayMut, Backward, Element, Forward, Functional};
+use rnnc::cuda::CudaFunctional;
+use rnnc::cuda::driver::StreamHandle;
+use rnnc::plan::{Array, ArrayError, ArrayMut, Backward, Element, ExecutorError, Forward, Functional};
 use std::sync::Arc;
 
 /// A network ready to run: see `Network.compile`. It never changes: any number of threads may call it at a time.
 ///
 /// Arrays are `(address, kind, shape, strides)`: kind is one of f32, f64, i32, i64, u8, bool; strides are in elements. Whoever calls keeps
-/// them, and keeps others from changing them, as long as the call runs; what is written overlaps nothing else.
+/// them, and keeps others from changing them, as long as the call runs; what is written overlaps nothing else. On a GPU they are of its
+/// memory, and a call runs as its stream comes to it.
 #[pyclass(frozen, weakref, module = "rnnc._native")]
-pub struct Compiled(Arc<dyn Functional>);
+pub struct Compiled(Where);
+
+/// What runs it.
+pub(crate) enum Where {
+    /// This process.
+    Host(Arc<dyn Functional>),
+    /// A GPU, on a stream of the caller's.
+    Gpu(CudaFunctional),
+}
+
+impl Where {
+    fn functional(&self) -> &dyn Functional {
+        match self {
+            Where::Host(functional) => &**functional,
+            Where::Gpu(functional) => functional,
+        }
+    }
+
+    fn forward(&self, stream: usize, call: Forward<'_, '_>) -> Result<(), ExecutorError> {
+        match self {
+            Where::Host(functional) => functional.forward(call),
+            Where::Gpu(functional) => functional.forward_on(handle(stream), call),
+        }
+    }
+
+    fn backward(&self, stream: usize, call: Backward<'_, '_>) -> Result<(), ExecutorError> {
+        match self {
+            Where::Host(functional) => functional.backward(call),
+            Where::Gpu(functional) => functional.backward_on(handle(stream), call),
+        }
+    }
+}
+
+/// A stream of the caller's; 0 is the default one.
+fn handle(stream: usize) -> StreamHandle {
+    // SAFETY: PyTorch never destroys its streams, and whoever has one of their own keeps it as long as what runs on it.
+    unsafe { StreamHandle::from_raw(stream) }
+}
 
 /// An array as Python hands it in.
 #[derive(FromPyObject)]
@@ -59,8 +99,8 @@ fn written(of: &[Option<Raw>]) -> PyResult<Vec<Option<ArrayMut<'_>>>> {
 }
 
 impl Compiled {
-    pub(crate) fn new(functional: Arc<dyn Functional>) -> Compiled {
-        Compiled(functional)
+    pub(crate) fn new(runs: Where) -> Compiled {
+        Compiled(runs)
     }
 }
 
@@ -69,10 +109,11 @@ impl Compiled {
     /// How many numbers in single precision a forward call keeps for its backward call.
     #[getter]
     fn tape_len(&self) -> usize {
-        self.0.tape_len()
+        self.0.functional().tape_len()
     }
 
-    /// Runs frames: `[T, B, N]` in and out, symbols and resets `[T, B]`, state `[B, N]` or `[depth, B, N]`.
+    /// Runs frames: `[T, B, N]` in and out, symbols and resets `[T, B]`, state `[B, N]` or `[depth, B, N]`. `stream` is the address of a
+    /// GPU's (`cudaStream_t`).
     #[allow(clippy::too_many_arguments)] // all that a call takes
     fn forward(
         &self,
@@ -86,6 +127,7 @@ impl Compiled {
         outputs: Vec<Option<Raw>>,
         state_out: Vec<Option<Raw>>,
         tape: Option<Raw>,
+        stream: usize,
     ) -> PyResult<()> {
         let (weights, inputs) = (arrays(&weights)?, arrays(&inputs)?);
         let state_in = state_in.as_deref().map(arrays).transpose()?;
@@ -99,7 +141,7 @@ impl Compiled {
             tape: tape.as_ref().map(Raw::array_mut).transpose()?,
             ..Forward::new(frames, &weights, &inputs)
         };
-        py.detach(|| self.0.forward(call)).map_err(error)
+        py.detach(|| self.0.forward(stream, call)).map_err(executor_error)
     }
 
     /// Computes gradients of a forward call, from those of its outputs and of the state behind it.
@@ -116,6 +158,7 @@ impl Compiled {
         d_weights: Vec<Option<Raw>>,
         d_inputs: Vec<Option<Raw>>,
         d_state_in: Vec<Option<Raw>>,
+        stream: usize,
     ) -> PyResult<()> {
         let weights = arrays(&weights)?;
         let (d_outputs, d_state_out) = (optional(&d_outputs)?, optional(&d_state_out)?);
@@ -130,6 +173,6 @@ impl Compiled {
             d_state_in: &mut d_state_in,
             ..Backward::new(frames, &weights, tape.array()?)
         };
-        py.detach(|| self.0.backward(call)).map_err(error)
+        py.detach(|| self.0.backward(stream, call)).map_err(executor_error)
     }
 }

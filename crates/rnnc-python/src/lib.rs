@@ -21,6 +21,16 @@ create_exception!(
     "What is wrong with a text, a file, an array or a setting, in words."
 );
 
+create_exception!(rnnc, OutOfMemory, Error, "More memory than is free; in words.");
+
+/// An error of an executor, in its own words.
+pub(crate) fn executor_error(error: rnnc::plan::ExecutorError) -> PyErr {
+    match error {
+        error @ rnnc::plan::ExecutorError::Memory { .. } => OutOfMemory::new_err(error.to_string()),
+        error => self::error(error),
+    }
+}
+
 /// An error of the engine, in its own words.
 pub(crate) fn error(error: impl std::fmt::Display) -> PyErr {
     Error::new_err(error.to_string())
@@ -47,13 +57,21 @@ pub(crate) fn precision(name: &str) -> PyResult<rnnc::plan::Precision> {
     }
 }
 
+/// Where else NVIDIA's libraries are sought: see `rnnc::cuda::driver::search_cuda_libraries_in`.
+#[pyfunction]
+fn search_cuda_libraries_in(directories: Vec<std::path::PathBuf>) {
+    rnnc::cuda::driver::search_cuda_libraries_in(directories);
+}
+
 #[pymodule]
 fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("Error", module.py().get_type::<Error>())?;
+    module.add("OutOfMemory", module.py().get_type::<OutOfMemory>())?;
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     module.add_class::<network::Network>()?;
     module.add_class::<compiled::Compiled>()?;
     module.add_class::<session::Session>()?;
     module.add_class::<session::SessionState>()?;
+    module.add_function(wrap_pyfunction!(search_cuda_libraries_in, module)?)?;
     module.add_function(wrap_pyfunction!(cells, module)?)
 }

@@ -1,10 +1,11 @@
 //! A network of a text.
 
-use crate::compiled::Compiled;
-use crate::{error, precision};
+use crate::compiled::{Compiled, Where};
+use crate::{error, executor_error, precision};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 use rnnc::cpu::{Foreseen, team};
+use rnnc::cuda::{CudaFunctional, driver::Cuda};
 use rnnc::graph::{Graph, LayerKind, normalize};
 use rnnc::io::{Precision, Weights};
 use rnnc::plan::{ExecutionConfig, Plan, PlanOptions, Replayed};
@@ -88,8 +89,8 @@ impl Network {
         .collect()
     }
 
-    /// Compiles it for so many streams, and windows of up to so many frames.
-    #[pyo3(signature = (streams, frames, gradients=true, dropout=false, precision="f32", threads=0))]
+    /// Compiles it for so many streams, and windows of up to so many frames; for the GPU of that number, or for the cores of the CPU.
+    #[pyo3(signature = (streams, frames, gradients=true, dropout=false, precision="f32", threads=0, gpu=None))]
     #[allow(clippy::too_many_arguments)] // by name, in Python
     fn compile(
         &self,
@@ -100,6 +101,7 @@ impl Network {
         dropout: bool,
         precision: &str,
         threads: usize,
+        gpu: Option<usize>,
     ) -> PyResult<Compiled> {
         let double = precision == DOUBLE;
         let precision = if double { Default::default() } else { self::precision(precision)? };
@@ -111,12 +113,22 @@ impl Network {
                 training: dropout,
                 ..ExecutionConfig::new(streams, frames)
             };
-            if double {
-                let executor = ReferenceExecutor::new(plan, config).map_err(error)?;
-                return Ok(Compiled::new(Arc::new(Replayed::new(executor))));
-            }
-            let compiled = rnnc::cpu::Compiled::new(plan, config).map_err(error)?;
-            Ok(Compiled::new(compiled))
+            let runs = match gpu {
+                Some(_) if double => {
+                    return Err(error("precision `f64` runs on the CPU only: it is the reference, for checking"));
+                }
+                Some(gpu) => {
+                    let driver = Cuda::new(gpu, precision).map_err(|error| executor_error(error.into()))?;
+                    let functional = CudaFunctional::with_driver(plan, config, Box::new(driver));
+                    Where::Gpu(functional.map_err(executor_error)?)
+                }
+                None if double => {
+                    let executor = ReferenceExecutor::new(plan, config).map_err(error)?;
+                    Where::Host(Arc::new(Replayed::new(executor)))
+                }
+                None => Where::Host(rnnc::cpu::Compiled::new(plan, config).map_err(error)?),
+            };
+            Ok(Compiled::new(runs))
         })
     }
 

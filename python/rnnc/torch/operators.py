@@ -14,6 +14,7 @@ import torch
 from torch._subclasses.fake_tensor import DynamicOutputShapeException
 
 from .. import _native
+from . import gpus
 from .programs import Program, Signature
 
 Tensors = Sequence[torch.Tensor]
@@ -39,16 +40,39 @@ _KINDS = {
 }
 
 
-def _raw(tensor: torch.Tensor, kinds: dict[torch.dtype, str]) -> _native.Raw:
-    return tensor.data_ptr(), kinds[tensor.dtype], tensor.shape, tensor.stride()
+class _Place:
+    """Where a call runs: on the device of a tensor; on a GPU, on the stream that is the current one there."""
 
+    __slots__ = ("device", "gpu", "stream", "kinds")
 
-def _raws(tensors: Sequence[torch.Tensor | None], kinds: dict[torch.dtype, str]) -> list[_native.Raw | None]:
-    return [None if tensor is None else _raw(tensor, kinds) for tensor in tensors]
+    def __init__(self, like: torch.Tensor, dtype: torch.dtype) -> None:
+        self.device = like.device
+        self.kinds = _KINDS[dtype]
+        self.gpu: int | None = None
+        self.stream = 0
+        if like.is_cuda:
+            self.gpu = like.get_device()
+            self.stream = gpus.current_stream(self.gpu)
 
+    def run(self, call: Any, *arguments: Any) -> None:
+        if self.gpu is None:
+            call(*arguments, 0)
+        else:
+            gpus.with_room(lambda: call(*arguments, self.stream))
 
-def _raw_tape(tape: torch.Tensor) -> _native.Raw:
-    return _raw(tape, _KINDS[torch.float32])
+    def raw(self, tensor: torch.Tensor) -> _native.Raw:
+        """Its memory, as the engine takes it; which must be there."""
+        if tensor.device != self.device:
+            raise ValueError(f"a tensor is on {tensor.device}, and others on {self.device}")
+        return tensor.data_ptr(), self.kinds[tensor.dtype], tensor.shape, tensor.stride()
+
+    def raws(self, tensors: Sequence[torch.Tensor | None]) -> list[_native.Raw | None]:
+        return [None if tensor is None else self.raw(tensor) for tensor in tensors]
+
+    def tape(self, tape: torch.Tensor) -> _native.Raw:
+        if tape.device != self.device:
+            raise ValueError(f"the tape is on {tape.device}, and other tensors on {self.device}")
+        return tape.data_ptr(), "f32", tape.shape, tape.stride()
 
 
 def _results(signature: Signature, like: torch.Tensor, frames: Any, streams: Any) -> list[torch.Tensor]:
@@ -78,22 +102,26 @@ def _forward(
 ) -> list[torch.Tensor]:
     program = Program.of(network)
     split = len(program.signature.outputs)
-    kinds = _KINDS[program.signature.dtype]
     try:
+        place = _Place(inputs[0], program.signature.dtype)
         frames, streams = inputs[0].shape[:2]
-        compiled = program.compiled(streams, frames, gradients, seed is not None, threads)
-        results = _results(program.signature, inputs[0], frames, streams)
-        tape = torch.empty(compiled.tape_len, dtype=torch.float32) if gradients else None
-        compiled.forward(
-            frames,
-            [_raw(weight, kinds) for weight in weights],
-            [_raw(value, kinds) for value in inputs],
-            None if resets is None else _raw(resets, kinds),
-            [_raw(value, kinds) for value in state] if state else None,
+        given = (
+            place.raws(weights),
+            place.raws(inputs),
+            None if resets is None else place.raw(resets),
+            place.raws(state) if state else None,
             0 if seed is None else int(seed.item()),
-            [_raw(result, kinds) for result in results[:split]],
-            [_raw(result, kinds) for result in results[split:]],
-            None if tape is None else _raw_tape(tape),
+        )
+        compiled = program.compiled(streams, frames, gradients, seed is not None, threads, place.gpu)
+        results = _results(program.signature, inputs[0], frames, streams)
+        tape = torch.empty(compiled.tape_len, dtype=torch.float32, device=place.device) if gradients else None
+        place.run(
+            compiled.forward,
+            frames,
+            *given,
+            place.raws(results[:split]),
+            place.raws(results[split:]),
+            None if tape is None else place.tape(tape),
         )
     except (_native.Error, KeyError, IndexError, ValueError):
         # The engine has refused something; here is more to say of tensors.
@@ -116,20 +144,21 @@ def _backward(
     wanted: Sequence[bool],
 ) -> list[torch.Tensor]:
     program = Program.of(network)
-    compiled = program.compiled(streams, frames, True, dropout, threads)
+    place = _Place(tape, program.signature.dtype)
+    compiled = program.compiled(streams, frames, True, dropout, threads, place.gpu)
     gradients = _gradients(program.signature, tape, frames, streams, wanted)
     rest = iter(gradients)
-    kinds = _KINDS[program.signature.dtype]
-    placed = [_raw(next(rest), kinds) if want else None for want in wanted]
+    placed = [place.raw(next(rest)) if want else None for want in wanted]
     first = len(program.signature.inputs)
     second = first + len(program.signature.weights)
-    compiled.backward(
+    place.run(
+        compiled.backward,
         frames,
-        [_raw(weight, kinds) for weight in weights],
-        None if resets is None else _raw(resets, kinds),
-        _raw_tape(tape),
-        _raws(d_outputs, kinds),
-        _raws(d_state, kinds),
+        place.raws(weights),
+        None if resets is None else place.raw(resets),
+        place.tape(tape),
+        place.raws(d_outputs),
+        place.raws(d_state),
         placed[first:second],
         placed[:first],
         placed[second:],
@@ -170,7 +199,8 @@ def _fake_forward(
         # A compiled graph may be kept on disk, and a tape's length is that of this machine and version.
         length: Any = torch.library.get_ctx().new_dynamic_size(min=0)
     except DynamicOutputShapeException:
-        length = program.compiled(streams, frames, True, seed is not None, threads).tape_len
+        gpu = inputs[0].device.index if inputs[0].device.type == "cuda" else None
+        length = program.compiled(streams, frames, True, seed is not None, threads, gpu).tape_len
     return [*results, inputs[0].new_empty((length,), dtype=torch.float32)]
 
 
@@ -195,14 +225,15 @@ def _elsewhere(*arguments: Any) -> list[torch.Tensor]:
     for tensor in tensors:
         if isinstance(tensor, torch.Tensor):
             _check_device("a tensor", tensor)
-    raise _native.Error("rnnc.torch runs on the CPU only so far")
+    raise _native.Error("rnnc.torch runs on the CPU and on CUDA devices")
 
 
 # Of other devices, for which there is nothing of their own.
 _library.impl("forward", _elsewhere, "CompositeExplicitAutograd")
 _library.impl("backward", _elsewhere, "CompositeExplicitAutograd")
-_library.impl("forward", _forward, "CPU")
-_library.impl("backward", _backward, "CPU")
+for _device in ("CPU", "CUDA"):
+    _library.impl("forward", _forward, _device)
+    _library.impl("backward", _backward, _device)
 torch.library.register_fake("rnnc::forward", _fake_forward, lib=_library)
 torch.library.register_fake("rnnc::backward", _fake_backward, lib=_library)
 
@@ -236,10 +267,10 @@ _PLAIN = (torch.Tensor, torch.nn.Parameter)
 
 
 def _is_just_numbers(tensor: torch.Tensor | None) -> bool:
-    """Whether memory has what the tensor says: no other device's, no subclass, no sign that is still to be taken."""
+    """Whether memory has what the tensor says: no subclass, no sign that is still to be taken."""
     return tensor is None or (
         type(tensor) in _PLAIN
-        and tensor.is_cpu
+        and (tensor.is_cpu or tensor.is_cuda)
         and not tensor.is_neg()
         and not tensor._is_zerotensor()
         and not torch._C._functorch.is_functorch_wrapped_tensor(tensor)
@@ -304,8 +335,8 @@ class _Call(torch.autograd.Function):
         ctx.signature, ctx.threads, ctx.dropout = signature, threads, seed is not None
         ctx.frames, ctx.streams = tensors[0].shape[0], tensors[0].shape[1]
         if not torch.compiler.is_compiling() and isinstance(ctx.frames, int) and isinstance(ctx.streams, int):
-            program = signature.program
-            ctx.kept = program, program.compiled(ctx.streams, ctx.frames, True, ctx.dropout, threads)
+            program, gpu = signature.program, tape.get_device() if tape.is_cuda else None
+            ctx.kept = program, program.compiled(ctx.streams, ctx.frames, True, ctx.dropout, threads, gpu)
         first = len(signature.inputs)
         ctx.save_for_backward(resets, tape, *tensors[first : first + len(signature.weights)])
 
@@ -378,7 +409,7 @@ def call(
     """Runs a network: inputs [T, B, N], or symbols [T, B]; state [B, N] or [depth, B, N]; resets [T, B]. Outputs, and the state behind
     the last frame."""
     inputs, weights, state = list(inputs), list(weights), list(state or ())
-    if torch.is_autocast_enabled("cpu"):
+    if torch.is_autocast_enabled(inputs[0].device.type if inputs else "cpu"):
         inputs, weights, state = ([_single(one) for one in some] for some in (inputs, weights, state))
     _count(signature, inputs, state)
     seed = None
@@ -388,13 +419,11 @@ def call(
         )
     if dropout and signature.has_dropout:
         # Of PyTorch's generator: `torch.manual_seed` decides, and checkpoints draw the same again.
-        seed = torch.randint(2**62, (), dtype=torch.int64)
+        seed = torch.randint(2**62, (), dtype=torch.int64, device="cpu")
     threads = _threads() if threads is None else threads
     plain = _is_plain((*inputs, *weights, *state, resets))
     if not plain:
-        devices = {str(one.device) for one in (*inputs, *weights, *state, resets) if one is not None}
-        if len(devices) > 1:
-            raise _native.Error(f"network `{signature.name}` was called with tensors on {' and '.join(sorted(devices))}: move all to one")
+        _check_devices(signature, inputs, weights, state, resets)
     if _wants_gradients(inputs, weights, state):
         # `Function.apply` looks at the signature of `forward` in each call, which takes longer than all else here.
         apply = super(torch.autograd.Function, _Call).apply if plain else _Call.apply
@@ -447,6 +476,7 @@ def _check(
     signature: Signature, inputs: Tensors, weights: Tensors, state: Tensors, resets: torch.Tensor | None
 ) -> None:
     """Refuses what the network does not take, by its name."""
+    _check_devices(signature, inputs, weights, state, resets)
     if inputs[0].dim() < 2:
         name, size, symbols = signature.inputs[0]
         expected = "[T, B]" if symbols else f"[T, B, {size}]"
@@ -461,7 +491,6 @@ def _check(
     for place, ((name, _, _, symbols), tensor) in enumerate(zip(signature.state, state)):
         _check_one(signature, f"state `{name}`", tensor, signature.state_shape(place, streams), symbols)
     if resets is not None:
-        _check_device("resets", resets)
         if resets.dtype not in (torch.bool, torch.uint8):
             raise _native.Error(f"resets are {resets.dtype}; they are taken as torch.bool")
         if tuple(resets.shape) != (frames, streams):
@@ -469,7 +498,6 @@ def _check(
 
 
 def _check_one(signature: Signature, what: str, tensor: torch.Tensor, shape: tuple[Any, ...], symbols: bool) -> None:
-    _check_device(what, tensor)
     if symbols:
         if tensor.dtype not in (torch.int64, torch.int32):
             raise _native.Error(f"{what} is {tensor.dtype}; it takes symbols, torch.int64 or torch.int32")
@@ -482,8 +510,25 @@ def _check_one(signature: Signature, what: str, tensor: torch.Tensor, shape: tup
         raise _native.Error(f"{what} has shape {list(tensor.shape)}; the network takes {list(shape)}")
 
 
+def _check_devices(
+    signature: Signature, inputs: Tensors, weights: Tensors, state: Tensors, resets: torch.Tensor | None
+) -> None:
+    """Refuses tensors that are not all on one device, and devices that nothing runs on."""
+    named = [(f"weight `{name}`", tensor) for (name, _), tensor in zip(signature.weights, weights)]
+    named += [(f"input `{name}`", tensor) for (name, _, _), tensor in zip(signature.inputs, inputs)]
+    named += [(f"state `{name}`", tensor) for (name, *_), tensor in zip(signature.state, state)]
+    named += [("resets", resets)] if resets is not None else []
+    for what, tensor in named:
+        _check_device(what, tensor)
+        if tensor.device != named[0][1].device:
+            raise _native.Error(
+                f"{what} is on {tensor.device}, and {named[0][0]} on {named[0][1].device}; a call of network `{signature.name}` runs on one "
+                f"device: move the module and its tensors by .to({str(tensor.device)!r}) or .to({str(named[0][1].device)!r})"
+            )
+
+
 def _check_device(what: str, tensor: torch.Tensor) -> None:
-    if tensor.device.type not in ("cpu", "meta"):
+    if tensor.device.type not in ("cpu", "cuda", "meta"):
         raise _native.Error(
-            f"{what} is on {tensor.device}; rnnc.torch runs on the CPU only so far: move the module and its tensors by .to('cpu')"
+            f"{what} is on {tensor.device}; rnnc.torch runs on the CPU and on CUDA devices: move the module and its tensors by .to(..)"
         )

@@ -8,13 +8,14 @@ import time
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 from weakref import WeakValueDictionary
 
 import torch
 
 from .. import _native
+from . import gpus
 
 log = logging.getLogger("rnnc.torch")
 
@@ -24,6 +25,10 @@ PRECISIONS = ("f32", "tf32", "bf16", "f64")
 MOST_COMPILED = 32
 #: A network that is compiled for this many shapes is told of as a warning, once.
 MANY = 16
+
+
+#: Streams, window, whether with gradients and with dropout, threads, GPU.
+_Key = tuple[int, int, bool, bool, int, "int | None"]
 
 
 @dataclass(frozen=True)
@@ -90,8 +95,8 @@ class Program:
             torch.float64 if self.precision == "f64" else torch.float32,
         )
         #: Those that are in use: by the shapes of late, and by forward calls that wait for their backward calls.
-        self._recent: OrderedDict[tuple[int, int, bool, bool, int], _native.Compiled] = OrderedDict()
-        self._all: WeakValueDictionary[tuple[int, int, bool, bool, int], _native.Compiled] = WeakValueDictionary()
+        self._recent: OrderedDict[_Key, _native.Compiled] = OrderedDict()
+        self._all: WeakValueDictionary[_Key, _native.Compiled] = WeakValueDictionary()
         self._times = 0
 
     @staticmethod
@@ -99,10 +104,13 @@ class Program:
         """The one that a string says."""
         return _interned(description)
 
-    def compiled(self, streams: int, frames: int, gradients: bool, dropout: bool, threads: int) -> _native.Compiled:
-        """It for so many streams and at least so many frames. Whoever has a tape keeps what wrote it, for the backward call."""
+    def compiled(
+        self, streams: int, frames: int, gradients: bool, dropout: bool, threads: int, gpu: int | None = None
+    ) -> _native.Compiled:
+        """It for so many streams and at least so many frames, on the GPU of that number or on so many threads. Whoever has a tape keeps
+        what wrote it, for the backward call."""
         # No lock: what two threads compile at a time is compiled twice, and a forked process finds nothing locked.
-        key = (streams, window_of(frames), gradients, dropout, threads)
+        key = (streams, window_of(frames), gradients, dropout, threads if gpu is None else 0, gpu)
         found = self._recent.get(key)
         if found is not None:
             try:
@@ -122,13 +130,15 @@ class Program:
                 break
         return found
 
-    def _compile(self, key: tuple[int, int, bool, bool, int]) -> _native.Compiled:
-        streams, window, gradients, dropout, threads = key
+    def _compile(self, key: _Key) -> _native.Compiled:
+        streams, window, gradients, dropout, threads, gpu = key
         begun = time.perf_counter()
-        compiled = self.network.compile(streams, window, gradients, dropout, self.precision, threads)
+        compile = partial(self.network.compile, streams, window, gradients, dropout, self.precision, threads, gpu)
+        compiled = compile() if gpu is None else gpus.with_room(compile)
         log.info(
-            "network `%s` compiled for %d streams and up to %d frames, %s gradients: %.3f s",
-            self.network.name, streams, window, "with" if gradients else "without", time.perf_counter() - begun,
+            "network `%s` compiled for %d streams and up to %d frames, %s gradients%s: %.3f s",
+            self.network.name, streams, window, "with" if gradients else "without", "" if gpu is None else f", on GPU {gpu}",
+            time.perf_counter() - begun,
         )  # fmt: skip
         self._times += 1
         if self._times == MANY:

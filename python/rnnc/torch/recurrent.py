@@ -100,10 +100,12 @@ class Network(NotScriptable, nn.Module):
         """Zeros in the state's shapes, [B, N] or [depth, B, N]: to be filled, or learned. The `start` that the text gives a layer is what
         ``state=None`` begins with."""
         signature = self._signature
+        weight = next(self.parameters(), None)
+        device = None if weight is None else weight.device
         return tuple(
-            torch.full(signature.state_shape(place, streams), -1, dtype=torch.int64)
+            torch.full(signature.state_shape(place, streams), -1, dtype=torch.int64, device=device)
             if symbols
-            else torch.zeros(signature.state_shape(place, streams), dtype=signature.dtype)
+            else torch.zeros(signature.state_shape(place, streams), dtype=signature.dtype, device=device)
             for place, (_, _, _, symbols) in enumerate(signature.state)
         )
 

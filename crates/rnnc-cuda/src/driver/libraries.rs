@@ -6,6 +6,7 @@ use super::DriverError;
 use libloading::Library;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 /// A library that may be on this machine, in one of several versions.
 pub(super) struct Wanted {
@@ -28,10 +29,24 @@ const MAJORS: [u32; 2] = [13, 12];
 /// Further directories, first to be searched.
 const DIRECTORIES: &str = "RNNC_CUDA_LIBRARIES";
 
+/// Directories that the process told of; see [`search_cuda_libraries_in`].
+static TOLD: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
+
+/// From here on, NVIDIA's libraries are sought in these directories too: behind those of `RNNC_CUDA_LIBRARIES`, before the system's.
+/// For programs that have some of their own, as PyTorch has. What the process has loaded already comes before all.
+pub fn search_cuda_libraries_in(directories: Vec<PathBuf>) {
+    *TOLD.lock().unwrap_or_else(PoisonError::into_inner) = directories;
+}
+
 impl Wanted {
-    /// Opens it: the newest, but versions up to the driver's before newer ones, which the driver may not understand.
+    /// Opens it: what the process has loaded already, so that there are no two of a kind; else the newest, but versions up to the
+    /// driver's before newer ones, which the driver may not understand.
     pub fn open(&self, driver: Option<u32>) -> Result<&'static Library, DriverError> {
-        self.open_among(driver, &directories(&|name| std::env::var_os(name)))
+        if let Some(library) = self.names(driver).iter().find_map(|name| loaded(name)) {
+            return Ok(Box::leak(Box::new(library)));
+        }
+        let told = TOLD.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        self.open_among(driver, &directories(&|name| std::env::var_os(name), told))
     }
 
     fn open_among(&self, driver: Option<u32>, all: &Directories) -> Result<&'static Library, DriverError> {
@@ -80,16 +95,31 @@ impl Wanted {
     }
 }
 
+/// The library of that name, if the process has loaded it.
+#[cfg(target_os = "linux")]
+fn loaded(name: &str) -> Option<Library> {
+    use libloading::os::unix;
+    /// Of Linux's `dlfcn.h`: what is not loaded is not opened.
+    const RTLD_NOLOAD: std::ffi::c_int = 4;
+    // SAFETY: its start-up code has run.
+    unsafe { unix::Library::open(Some(name), unix::RTLD_LAZY | RTLD_NOLOAD) }.ok().map(Library::from)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn loaded(_name: &str) -> Option<Library> {
+    None
+}
+
 /// Where libraries are searched for, besides the system's places.
 #[derive(Debug, PartialEq)]
 struct Directories {
-    /// Those that the user named.
+    /// Those that the user named, and those that the process told of.
     named: Vec<PathBuf>,
     /// Those where toolkits and wheels usually are, as far as they exist.
     usual: Vec<PathBuf>,
 }
 
-fn directories(environment: &dyn Fn(&str) -> Option<OsString>) -> Directories {
+fn directories(environment: &dyn Fn(&str) -> Option<OsString>, told: Vec<PathBuf>) -> Directories {
     let paths = |name: &str| -> Vec<PathBuf> {
         let value = environment(name).unwrap_or_default();
         std::env::split_paths(&value).filter(|path| !path.as_os_str().is_empty()).collect()
@@ -120,7 +150,7 @@ fn directories(environment: &dyn Fn(&str) -> Option<OsString>) -> Directories {
             distinct.push(directory);
         }
     }
-    Directories { named: paths(DIRECTORIES), usual: distinct }
+    Directories { named: [paths(DIRECTORIES), told].concat(), usual: distinct }
 }
 
 /// What a directory holds whose name begins so: the last name, often the newest version, first.
@@ -167,11 +197,12 @@ mod tests {
 
     fn within(home: &Path) -> Directories {
         let home = home.as_os_str().to_owned();
-        directories(&|name| match name {
+        let environment = |name: &str| match name {
             "HOME" => Some(home.clone()),
             "RNNC_CUDA_LIBRARIES" => Some("/a:/b".into()),
             _ => None,
-        })
+        };
+        directories(&environment, vec!["/told".into()])
     }
 
     #[test]
@@ -180,8 +211,18 @@ mod tests {
         let wheel = home.path().join(".local/lib/python3.11/site-packages/nvidia/cu13/lib");
         fs::create_dir_all(&wheel).unwrap();
         let found = within(home.path());
-        assert_eq!(found.named, [PathBuf::from("/a"), PathBuf::from("/b")]);
+        assert_eq!(found.named, ["/a", "/b", "/told"].map(PathBuf::from));
         assert!(found.usual.contains(&wheel), "{found:?}");
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn what_the_process_has_loaded_is_taken_before_all_else() {
+        // Of any process of Rust's.
+        assert!(loaded("libc.so.6").is_some());
+        assert!(loaded("librnnc-nothing.so").is_none());
+        let wanted = Wanted { what: "The C library,", file: "libc.so.6" };
+        wanted.open(None).unwrap();
     }
 
     #[test]

@@ -37,6 +37,7 @@ pub use beside::Apart;
 pub use cache::{Cache, Key};
 pub use clock::HostClock;
 pub use cuda::Cuda;
+pub use libraries::search_cuda_libraries_in;
 pub use nvrtc::{Compiled, Nvrtc, Output, Usage};
 pub use recorder::{Call, Recorder};
 

@@ -1,0 +1,51 @@
+"""What is particular of CUDA: where NVIDIA's libraries are, which stream is the current one, and room in PyTorch's memory."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from collections.abc import Callable
+from functools import lru_cache
+from typing import TypeVar
+
+import torch
+
+from .. import _native
+
+_Result = TypeVar("_Result")
+
+
+@lru_cache(maxsize=1)
+def _find_libraries() -> None:
+    """Tells the engine of PyTorch's own NVRTC and cublasLt: those beside PyTorch, and in packages of PyPI's."""
+    places = [os.path.join(torch.__path__[0], "lib")]
+    nvidia = importlib.util.find_spec("nvidia")
+    for root in (nvidia.submodule_search_locations or ()) if nvidia is not None else ():
+        places += [os.path.join(root, part, "lib") for part in sorted(os.listdir(root), reverse=True)]
+    _native.search_cuda_libraries_in([place for place in places if os.path.isdir(place)])
+
+
+def with_room(run: Callable[[], _Result]) -> _Result:
+    """What needs memory of a GPU beside PyTorch's: if there is none, PyTorch gives back what it keeps for later."""
+    _find_libraries()
+    try:
+        return run()
+    except _native.OutOfMemory:
+        if torch.cuda.is_current_stream_capturing():
+            raise
+        torch.cuda.empty_cache()
+        return run()
+
+
+def current_stream(gpu: int) -> int:
+    """The address of the stream to which PyTorch tells what this thread wants of that GPU."""
+    return _raw_stream(gpu)
+
+
+try:
+    # As the kernels of `torch.compile` ask.
+    _raw_stream: Callable[[int], int] = torch._C._cuda_getCurrentRawStream
+except AttributeError:
+
+    def _raw_stream(gpu: int) -> int:
+        return torch.cuda.current_stream(gpu).cuda_stream
