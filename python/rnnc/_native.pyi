@@ -1,14 +1,18 @@
-"""The native module (crates/rnnc-python). Arrays are (address, kind, shape, strides)."""
+"""The native module (crates/rnnc-python)."""
 
 from collections.abc import Sequence
 from os import PathLike
+from typing import Any
 
 __version__: str
-Raw = tuple[int, str, Sequence[int], Sequence[int]]
+# A tensor, once `take_tensors` has said so, or (address, kind, shape, strides, number of the GPU or -1).
+Array = tuple[int, str, Sequence[int], Sequence[int], int] | Any
 
 class Error(ValueError): ...
 class OutOfMemory(Error): ...
 
+def take_tensors(exchange: Any, tensor: type, parameter: type) -> bool: ...
+def are_plain(tensors: list[Any]) -> bool: ...
 def search_cuda_libraries_in(directories: Sequence[str | PathLike[str]]) -> None: ...
 
 def cells() -> list[tuple[str, str, str, str, list[str], list[str]]]: ...
@@ -61,27 +65,27 @@ class Compiled:
     def forward(
         self,
         frames: int,
-        weights: Sequence[Raw],
-        inputs: Sequence[Raw],
-        resets: Raw | None,
-        state_in: Sequence[Raw] | None,
+        weights: Sequence[Array],
+        inputs: Sequence[Array],
+        resets: Array | None,
+        state_in: Sequence[Array] | None,
         seed: int,
-        outputs: Sequence[Raw | None],
-        state_out: Sequence[Raw | None],
-        tape: Raw | None,
+        outputs: Sequence[Array | None],
+        state_out: Sequence[Array | None],
+        tape: Array | None,
         stream: int,
     ) -> None: ...
     def backward(
         self,
         frames: int,
-        weights: Sequence[Raw],
-        resets: Raw | None,
-        tape: Raw,
-        d_outputs: Sequence[Raw | None],
-        d_state_out: Sequence[Raw | None],
-        d_weights: Sequence[Raw | None],
-        d_inputs: Sequence[Raw | None],
-        d_state_in: Sequence[Raw | None],
+        weights: Sequence[Array],
+        resets: Array | None,
+        tape: Array,
+        d_outputs: Sequence[Array | None],
+        d_state_out: Sequence[Array | None],
+        d_weights: Sequence[Array | None],
+        d_inputs: Sequence[Array | None],
+        d_state_in: Sequence[Array | None],
         stream: int,
     ) -> None: ...
 

@@ -38,7 +38,7 @@ def results(rnn, device, x, state=None, resets=None, run=None):
     """Outputs, state, and all gradients, of a module on that device."""
     rnn = rnn.to(device)
     rnn.zero_grad()
-    given = None if state is None else tuple(one.to(device).requires_grad_() for one in state)
+    given = None if state is None else tuple(one.detach().to(device).requires_grad_() for one in state)
     x = x.detach().to(device).requires_grad_()
     resets = None if resets is None else resets.to(device)
     y, after = (run or rnn)(x, state=given, resets=resets)

@@ -4,11 +4,13 @@
 //!
 //! - `network.rs`: a network of a text: what it takes and gives, its initial weights, its plan in words and as a picture;
 //! - `compiled.rs`: a network as a function of arrays, and its gradients;
+//! - `tensors.rs`: tensors of PyTorch as such arrays;
 //! - `session.rs`: a network that runs as frames arrive.
 
 mod compiled;
 mod network;
 mod session;
+mod tensors;
 
 use pyo3::create_exception;
 use pyo3::exceptions::PyValueError;
@@ -72,6 +74,8 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<compiled::Compiled>()?;
     module.add_class::<session::Session>()?;
     module.add_class::<session::SessionState>()?;
+    module.add_function(wrap_pyfunction!(tensors::take_tensors, module)?)?;
+    module.add_function(wrap_pyfunction!(tensors::are_plain, module)?)?;
     module.add_function(wrap_pyfunction!(search_cuda_libraries_in, module)?)?;
     module.add_function(wrap_pyfunction!(cells, module)?)
 }

@@ -120,7 +120,7 @@ impl Network {
                 Some(gpu) => {
                     let driver = Cuda::new(gpu, precision).map_err(|error| executor_error(error.into()))?;
                     let functional = CudaFunctional::with_driver(plan, config, Box::new(driver));
-                    Where::Gpu(functional.map_err(executor_error)?)
+                    Where::Gpu(functional.map_err(executor_error)?, gpu)
                 }
                 None if double => {
                     let executor = ReferenceExecutor::new(plan, config).map_err(error)?;
@@ -128,7 +128,7 @@ impl Network {
                 }
                 None => Where::Host(rnnc::cpu::Compiled::new(plan, config).map_err(error)?),
             };
-            Ok(Compiled::new(runs))
+            Ok(Compiled::new(runs, double))
         })
     }
 

@@ -25,16 +25,21 @@ def _find_libraries() -> None:
     _native.search_cuda_libraries_in([place for place in places if os.path.isdir(place)])
 
 
-def with_room(run: Callable[[], _Result]) -> _Result:
-    """What needs memory of a GPU beside PyTorch's: if there is none, PyTorch gives back what it keeps for later."""
+def make_room() -> None:
+    """PyTorch gives back the memory of GPUs that it keeps for later. Of what runs out of memory, to be called before it is tried again."""
+    if torch.cuda.is_current_stream_capturing():
+        raise  # noqa: PLE0704  of the error that is being handled
+    torch.cuda.empty_cache()
+
+
+def compile(make: Callable[[], _Result]) -> _Result:
+    """What is made for a GPU."""
     _find_libraries()
     try:
-        return run()
+        return make()
     except _native.OutOfMemory:
-        if torch.cuda.is_current_stream_capturing():
-            raise
-        torch.cuda.empty_cache()
-        return run()
+        make_room()
+        return make()
 
 
 def current_stream(gpu: int) -> int:

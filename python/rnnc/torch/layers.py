@@ -132,20 +132,20 @@ class _Layers(NotScriptable, nn.RNNBase):
 
     def _weights(self, layers: Sequence[int]) -> list[Tensor]:
         """The engine's weights of some layers, in the order of their texts."""
+        # Parameters that are parametrized, or another's for a call, are attributes.
+        own = self._parameters
         weights: list[Tensor] = []
         for layer in layers:
             for direction in range(2 if self.bidirectional else 1):
-                suffix = f"_l{layer}{'_reverse' if direction else ''}"
-                own = [getattr(self, name + suffix) for name in ("weight_ih", "weight_hh")]
+                names = self._all_weights[layer * (2 if self.bidirectional else 1) + direction]
+                found = [own[name] if name in own else getattr(self, name) for name in names]
                 if self.bias:
-                    of_input, of_state = (getattr(self, name + suffix) for name in ("bias_ih", "bias_hh"))
+                    input_weight, state_weight, input_bias, state_bias, *projection = found
                     if self.mode == "GRU":
-                        own = [own[0], of_input, own[1], of_state]
+                        found = [input_weight, input_bias, state_weight, state_bias]
                     else:
-                        own = [*own, of_input + of_state]
-                if self.proj_size:
-                    own.append(getattr(self, "weight_hr" + suffix))
-                weights += own
+                        found = [input_weight, state_weight, input_bias + state_bias, *projection]
+                weights += found
         return weights
 
     def _signature(self, layers: tuple[int, ...], every: bool) -> Signature:
@@ -259,6 +259,8 @@ class _Layers(NotScriptable, nn.RNNBase):
             last = (lengths - 1).to(outputs[0].device)
             streams = torch.arange(len(lengths), device=last.device)
             after = [outputs[names.index(name)][last, streams] for name, _, _, _ in signature.state]
+        if len(after) == kinds:
+            return outputs[:directions], [one.unsqueeze(0) for one in after]
         return outputs[:directions], [torch.stack(after[kind::kinds]) for kind in range(kinds)]
 
 

@@ -14,7 +14,7 @@ import torch
 from torch._subclasses.fake_tensor import DynamicOutputShapeException
 
 from .. import _native
-from . import gpus
+from .arrays import are_plain, array, arrays, gpu_of, run
 from .programs import Program, Signature
 
 Tensors = Sequence[torch.Tensor]
@@ -31,48 +31,6 @@ _library.define(
     "SymInt streams, int threads, bool dropout, bool[] wanted) -> Tensor[]",
     tags=_tags,
 )
-
-_WHOLE = {torch.int32: "i32", torch.int64: "i64", torch.uint8: "u8", torch.bool: "bool"}
-#: What the engine calls kinds of tensors, by the kind of a network's numbers; others are refused.
-_KINDS = {
-    torch.float32: {torch.float32: "f32", **_WHOLE},
-    torch.float64: {torch.float64: "f64", **_WHOLE},
-}
-
-
-class _Place:
-    """Where a call runs: on the device of a tensor; on a GPU, on the stream that is the current one there."""
-
-    __slots__ = ("device", "gpu", "stream", "kinds")
-
-    def __init__(self, like: torch.Tensor, dtype: torch.dtype) -> None:
-        self.device = like.device
-        self.kinds = _KINDS[dtype]
-        self.gpu: int | None = None
-        self.stream = 0
-        if like.is_cuda:
-            self.gpu = like.get_device()
-            self.stream = gpus.current_stream(self.gpu)
-
-    def run(self, call: Any, *arguments: Any) -> None:
-        if self.gpu is None:
-            call(*arguments, 0)
-        else:
-            gpus.with_room(lambda: call(*arguments, self.stream))
-
-    def raw(self, tensor: torch.Tensor) -> _native.Raw:
-        """Its memory, as the engine takes it; which must be there."""
-        if tensor.device != self.device:
-            raise ValueError(f"a tensor is on {tensor.device}, and others on {self.device}")
-        return tensor.data_ptr(), self.kinds[tensor.dtype], tensor.shape, tensor.stride()
-
-    def raws(self, tensors: Sequence[torch.Tensor | None]) -> list[_native.Raw | None]:
-        return [None if tensor is None else self.raw(tensor) for tensor in tensors]
-
-    def tape(self, tape: torch.Tensor) -> _native.Raw:
-        if tape.device != self.device:
-            raise ValueError(f"the tape is on {tape.device}, and other tensors on {self.device}")
-        return tape.data_ptr(), "f32", tape.shape, tape.stride()
 
 
 def _results(signature: Signature, like: torch.Tensor, frames: Any, streams: Any) -> list[torch.Tensor]:
@@ -103,25 +61,23 @@ def _forward(
     program = Program.of(network)
     split = len(program.signature.outputs)
     try:
-        place = _Place(inputs[0], program.signature.dtype)
         frames, streams = inputs[0].shape[:2]
-        given = (
-            place.raws(weights),
-            place.raws(inputs),
-            None if resets is None else place.raw(resets),
-            place.raws(state) if state else None,
-            0 if seed is None else int(seed.item()),
-        )
-        compiled = program.compiled(streams, frames, gradients, seed is not None, threads, place.gpu)
+        gpu = gpu_of(inputs[0])
+        compiled = program.compiled(streams, frames, gradients, seed is not None, threads, gpu)
         results = _results(program.signature, inputs[0], frames, streams)
-        tape = torch.empty(compiled.tape_len, dtype=torch.float32, device=place.device) if gradients else None
-        place.run(
+        tape = inputs[0].new_empty(compiled.tape_len, dtype=torch.float32) if gradients else None
+        run(
             compiled.forward,
+            gpu,
             frames,
-            *given,
-            place.raws(results[:split]),
-            place.raws(results[split:]),
-            None if tape is None else place.tape(tape),
+            arrays(weights),
+            arrays(inputs),
+            None if resets is None else array(resets),
+            arrays(state) if state else None,
+            0 if seed is None else int(seed.item()),
+            arrays(results[:split]),
+            arrays(results[split:]),
+            None if tape is None else array(tape),
         )
     except (_native.Error, KeyError, IndexError, ValueError):
         # The engine has refused something; here is more to say of tensors.
@@ -144,21 +100,22 @@ def _backward(
     wanted: Sequence[bool],
 ) -> list[torch.Tensor]:
     program = Program.of(network)
-    place = _Place(tape, program.signature.dtype)
-    compiled = program.compiled(streams, frames, True, dropout, threads, place.gpu)
+    gpu = gpu_of(tape)
+    compiled = program.compiled(streams, frames, True, dropout, threads, gpu)
     gradients = _gradients(program.signature, tape, frames, streams, wanted)
     rest = iter(gradients)
-    placed = [place.raw(next(rest)) if want else None for want in wanted]
+    placed = arrays([next(rest) if want else None for want in wanted])
     first = len(program.signature.inputs)
     second = first + len(program.signature.weights)
-    place.run(
+    run(
         compiled.backward,
+        gpu,
         frames,
-        place.raws(weights),
-        None if resets is None else place.raw(resets),
-        place.tape(tape),
-        place.raws(d_outputs),
-        place.raws(d_state),
+        arrays(weights),
+        None if resets is None else array(resets),
+        array(tape),
+        arrays(d_outputs),
+        arrays(d_state),
         placed[first:second],
         placed[:first],
         placed[second:],
@@ -199,8 +156,7 @@ def _fake_forward(
         # A compiled graph may be kept on disk, and a tape's length is that of this machine and version.
         length: Any = torch.library.get_ctx().new_dynamic_size(min=0)
     except DynamicOutputShapeException:
-        gpu = inputs[0].device.index if inputs[0].device.type == "cuda" else None
-        length = program.compiled(streams, frames, True, seed is not None, threads, gpu).tape_len
+        length = program.compiled(streams, frames, True, seed is not None, threads, gpu_of(inputs[0])).tape_len
     return [*results, inputs[0].new_empty((length,), dtype=torch.float32)]
 
 
@@ -263,21 +219,7 @@ torch.library.register_vmap("rnnc::forward", _one_by_one(torch.ops.rnnc.forward)
 torch.library.register_vmap("rnnc::backward", _one_by_one(torch.ops.rnnc.backward), lib=_library)
 
 
-_PLAIN = (torch.Tensor, torch.nn.Parameter)
-
-
-def _is_just_numbers(tensor: torch.Tensor | None) -> bool:
-    """Whether memory has what the tensor says: no subclass, no sign that is still to be taken."""
-    return tensor is None or (
-        type(tensor) in _PLAIN
-        and (tensor.is_cpu or tensor.is_cuda)
-        and not tensor.is_neg()
-        and not tensor._is_zerotensor()
-        and not torch._C._functorch.is_functorch_wrapped_tensor(tensor)
-    )
-
-
-def _is_plain(tensors: Sequence[torch.Tensor | None]) -> bool:
+def _is_plain(tensors: list[torch.Tensor | None]) -> bool:
     """Whether nothing looks at operators, and all tensors are just that: then the operators' functions are called as they are, which
     takes a third of the time."""
     try:
@@ -287,7 +229,7 @@ def _is_plain(tensors: Sequence[torch.Tensor | None]) -> bool:
             and torch._C._len_torch_dispatch_stack() == 0
             and torch._C._get_tracing_state() is None
             and not torch._C._autograd._profiler_enabled()
-            and all(map(_is_just_numbers, tensors))
+            and are_plain(tensors)
         )
     except AttributeError:
         # A PyTorch that has these otherwise: the dispatcher knows.
@@ -309,7 +251,7 @@ class _Call(torch.autograd.Function):
     ) -> tuple[torch.Tensor, ...]:
         first = len(signature.inputs)
         second = first + len(signature.weights)
-        forward = _forward if _is_plain((*tensors, resets, seed)) else torch.ops.rnnc.forward
+        forward = _forward if _is_plain([*tensors, resets, seed]) else torch.ops.rnnc.forward
         return tuple(
             forward(
                 signature.description,
@@ -335,8 +277,8 @@ class _Call(torch.autograd.Function):
         ctx.signature, ctx.threads, ctx.dropout = signature, threads, seed is not None
         ctx.frames, ctx.streams = tensors[0].shape[0], tensors[0].shape[1]
         if not torch.compiler.is_compiling() and isinstance(ctx.frames, int) and isinstance(ctx.streams, int):
-            program, gpu = signature.program, tape.get_device() if tape.is_cuda else None
-            ctx.kept = program, program.compiled(ctx.streams, ctx.frames, True, ctx.dropout, threads, gpu)
+            program = signature.program
+            ctx.kept = program, program.compiled(ctx.streams, ctx.frames, True, ctx.dropout, threads, gpu_of(tape))
         first = len(signature.inputs)
         ctx.save_for_backward(resets, tape, *tensors[first : first + len(signature.weights)])
 
@@ -348,7 +290,7 @@ class _Call(torch.autograd.Function):
         split = len(ctx.signature.outputs)
         given = gradients[:-1]
         wanted = list(ctx.needs_input_grad[4:])
-        backward = _backward if _is_plain(given) and _is_plain((tape, resets, *weights)) else torch.ops.rnnc.backward
+        backward = _backward if _is_plain([*given, tape, resets, *weights]) else torch.ops.rnnc.backward
         with torch.no_grad():
             found = backward(
                 ctx.signature.description,
@@ -397,6 +339,24 @@ class _Once(torch.autograd.Function):
         )
 
 
+class _PlainCall(torch.autograd.Function):
+    """The same of tensors that are just numbers, where nothing looks at operators: what is for those is left out, and PyTorch does less around
+    it, so that a call takes half the time."""
+
+    @staticmethod
+    def forward(  # pyright: ignore[reportIncompatibleMethodOverride]
+        ctx: Any, signature: Signature, threads: int, resets: torch.Tensor | None, seed: torch.Tensor | None, *tensors: torch.Tensor
+    ) -> tuple[torch.Tensor, ...]:
+        first = len(signature.inputs)
+        second = first + len(signature.weights)
+        inputs, weights, state = tensors[:first], tensors[first:second], tensors[second:]
+        results = tuple(_forward(signature.description, inputs, weights, state, resets, seed, threads, True))
+        _Call.setup_context(ctx, (signature, threads, resets, seed, *tensors), results)
+        return results
+
+    backward = _Call.backward
+
+
 def call(
     signature: Signature,
     inputs: Tensors,
@@ -421,12 +381,12 @@ def call(
         # Of PyTorch's generator: `torch.manual_seed` decides, and checkpoints draw the same again.
         seed = torch.randint(2**62, (), dtype=torch.int64, device="cpu")
     threads = _threads() if threads is None else threads
-    plain = _is_plain((*inputs, *weights, *state, resets))
+    plain = _is_plain([*inputs, *weights, *state, resets])
     if not plain:
         _check_devices(signature, inputs, weights, state, resets)
     if _wants_gradients(inputs, weights, state):
-        # `Function.apply` looks at the signature of `forward` in each call, which takes longer than all else here.
-        apply = super(torch.autograd.Function, _Call).apply if plain else _Call.apply
+        # `Function.apply` asks whether functorch looks on, which it does not.
+        apply = super(torch.autograd.Function, _PlainCall).apply if plain else _Call.apply
         results = apply(signature, threads, resets, seed, *inputs, *weights, *state)[:-1]
     else:
         forward = _forward if plain else torch.ops.rnnc.forward
@@ -522,7 +482,7 @@ def _check_devices(
         _check_device(what, tensor)
         if tensor.device != named[0][1].device:
             raise _native.Error(
-                f"{what} is on {tensor.device}, and {named[0][0]} on {named[0][1].device}; a call of network `{signature.name}` runs on one "
+                f"{what} {'are' if what == 'resets' else 'is'} on {tensor.device}, and {named[0][0]} on {named[0][1].device}; a call of network `{signature.name}` runs on one "
                 f"device: move the module and its tensors by .to({str(tensor.device)!r}) or .to({str(named[0][1].device)!r})"
             )
 

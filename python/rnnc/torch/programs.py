@@ -134,7 +134,7 @@ class Program:
         streams, window, gradients, dropout, threads, gpu = key
         begun = time.perf_counter()
         compile = partial(self.network.compile, streams, window, gradients, dropout, self.precision, threads, gpu)
-        compiled = compile() if gpu is None else gpus.with_room(compile)
+        compiled = compile() if gpu is None else gpus.compile(compile)
         log.info(
             "network `%s` compiled for %d streams and up to %d frames, %s gradients%s: %.3f s",
             self.network.name, streams, window, "with" if gradients else "without", "" if gpu is None else f", on GPU {gpu}",
