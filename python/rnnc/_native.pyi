@@ -73,6 +73,7 @@ class Compiled:
         outputs: Sequence[Array | None],
         state_out: Sequence[Array | None],
         tape: Array | None,
+        seed_at: int | None,
         stream: int,
     ) -> None: ...
     def backward(

@@ -305,6 +305,20 @@ def test_a_training_step_is_captured_into_a_cuda_graph():
     close(train(True), train(False))
 
 
+def test_each_replay_of_a_graph_draws_its_own_dropout():
+    rnn, x = Recurrent(DROPPING).cuda(), torch.ones(9, 3, 5, device="cuda")
+    with torch.no_grad():
+        rnn(x)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            y = rnn(x)[0]
+    found = []
+    for _ in range(3):
+        graph.replay()
+        found.append(y.clone())
+    assert not torch.equal(found[0], found[1]) and not torch.equal(found[1], found[2])
+
+
 # As a module
 
 

@@ -17,7 +17,7 @@ mod workspace;
 
 use crate::compile::compile;
 use crate::driver::borders::{ArrayMove, Border, Clock, From, StartGradient, TapeCheck};
-use crate::driver::{Cuda, Driver, DriverError, StreamHandle};
+use crate::driver::{Address, Cuda, Driver, DriverError, StreamHandle};
 use crate::executor::before::{Before, Borders, GradientArray};
 use crate::executor::loaded::{Jobs, Loaded};
 use crate::executor::memory::{self, NUMBER, Sizes};
@@ -125,10 +125,24 @@ impl CudaFunctional {
     ///
     /// # Errors
     /// What does not fit, before anything is enqueued; what the driver refuses; a fault of an earlier call.
-    pub fn forward_on(&self, stream: StreamHandle, mut call: Forward<'_, '_>) -> Result<(), ExecutorError> {
+    pub fn forward_on(&self, stream: StreamHandle, call: Forward<'_, '_>) -> Result<(), ExecutorError> {
+        self.forward_seeded_on(stream, 0, call)
+    }
+
+    /// [`CudaFunctional::forward_on`], with the seed that then lies at an address of the device, 8 bytes, and not the call's: so that
+    /// each replay of a graph of the caller's may have another.
+    ///
+    /// # Errors
+    /// Those of [`CudaFunctional::forward_on`].
+    pub fn forward_seeded_on(
+        &self,
+        stream: StreamHandle,
+        seed_at: Address,
+        mut call: Forward<'_, '_>,
+    ) -> Result<(), ExecutorError> {
         self.ports.check_forward(self.config, self.tape.len, &call)?;
         self.on(stream, |driver, workspace, captured| {
-            self.enqueue_forward(driver, workspace, captured, &mut call)
+            self.enqueue_forward(driver, workspace, captured, seed_at, &mut call)
         })
     }
 
@@ -254,6 +268,7 @@ impl CudaFunctional {
         driver: &mut dyn Driver,
         workspace: &mut Workspace,
         captured: bool,
+        seed_at: Address,
         call: &mut Forward<'_, '_>,
     ) -> Result<(), DriverError> {
         let memory = workspace.memory;
@@ -283,6 +298,7 @@ impl CudaFunctional {
             seed: call.seed,
             program: self.program,
             first_frame: call.first_frame,
+            seed_at,
             streams: self.config.streams as u32,
             window: self.config.window as u32,
             first: first as u32,

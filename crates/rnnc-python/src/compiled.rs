@@ -14,10 +14,10 @@ use std::sync::Arc;
 
 /// A network ready to run: see `Network.compile`. It never changes: any number of threads may call it at a time.
 ///
-/// Arrays are tensors of PyTorch, once it has been taken (`take_tensors`), or `(address, kind, shape, strides, GPU)`: kind is one of f32, f64, i32, i64, u8, bool; strides are in elements; the GPU is its
-/// number, or -1 for the memory of this process. Whoever calls keeps
-/// them, and keeps others from changing them, as long as the call runs; what is written overlaps nothing else. On a GPU they are of its
-/// memory, and a call runs as its stream comes to it.
+/// Arrays are tensors of PyTorch, once it has been taken (`take_tensors`), or `(address, kind, shape, strides, GPU)`: kind is one of f32, f64,
+/// i32, i64, u8, bool; strides are in elements; the GPU is its number, or -1 for the memory of this process. Whoever calls keeps them, and
+/// keeps others from changing them, as long as the call runs; what is written overlaps nothing else. On a GPU, a call runs as its stream
+/// comes to it.
 #[pyclass(frozen, weakref, module = "rnnc._native")]
 pub struct Compiled {
     runs: Where,
@@ -31,21 +31,28 @@ pub(crate) enum Where {
     /// This process.
     Host(Arc<dyn Functional>),
     /// The GPU of that number, on a stream of the caller's.
-    Gpu(CudaFunctional, usize),
+    Gpu(Box<CudaFunctional>, usize),
 }
 
 impl Where {
     fn functional(&self) -> &dyn Functional {
         match self {
             Where::Host(functional) => &**functional,
-            Where::Gpu(functional, _) => functional,
+            Where::Gpu(functional, _) => &**functional,
         }
     }
 
-    fn forward(&self, stream: usize, call: Forward<'_, '_>) -> Result<(), ExecutorError> {
+    fn forward(
+        &self,
+        stream: usize,
+        seed_at: Option<usize>,
+        call: Forward<'_, '_>,
+    ) -> Result<(), ExecutorError> {
         match self {
             Where::Host(functional) => functional.forward(call),
-            Where::Gpu(functional, _) => functional.forward_on(handle(stream), call),
+            Where::Gpu(functional, _) => {
+                functional.forward_seeded_on(handle(stream), seed_at.unwrap_or(0) as u64, call)
+            }
         }
     }
 
@@ -209,8 +216,8 @@ impl Compiled {
         self.runs.functional().tape_len()
     }
 
-    /// Runs frames: `[T, B, N]` in and out, symbols and resets `[T, B]`, state `[B, N]` or `[depth, B, N]`. `stream` is the address of a
-    /// GPU's (`cudaStream_t`).
+    /// Runs frames: `[T, B, N]` in and out, symbols and resets `[T, B]`, state `[B, N]` or `[depth, B, N]`. `seed_at` is where on a GPU the
+    /// seed is, if it is not `seed`; `stream` is the address of a GPU's (`cudaStream_t`).
     #[allow(clippy::too_many_arguments)] // all that a call takes
     fn forward(
         &self,
@@ -224,6 +231,7 @@ impl Compiled {
         outputs: Vec<Option<Raw>>,
         state_out: Vec<Option<Raw>>,
         tape: Option<Raw>,
+        seed_at: Option<usize>,
         stream: usize,
     ) -> PyResult<()> {
         let (weights, inputs) = (self.arrays(&weights)?, self.arrays(&inputs)?);
@@ -238,7 +246,7 @@ impl Compiled {
             tape: tape.as_ref().map(|tape| self.tape(tape)?.array_mut()).transpose()?,
             ..Forward::new(frames, &weights, &inputs)
         };
-        py.detach(|| self.runs.forward(stream, call)).map_err(executor_error)
+        py.detach(|| self.runs.forward(stream, seed_at, call)).map_err(executor_error)
     }
 
     /// Computes gradients of a forward call, from those of its outputs and of the state behind it.

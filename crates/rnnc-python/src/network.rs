@@ -115,12 +115,14 @@ impl Network {
             };
             let runs = match gpu {
                 Some(_) if double => {
-                    return Err(error("precision `f64` runs on the CPU only: it is the reference, for checking"));
+                    return Err(error(
+                        "precision `f64` runs on the CPU only: it is the reference, for checking",
+                    ));
                 }
                 Some(gpu) => {
                     let driver = Cuda::new(gpu, precision).map_err(|error| executor_error(error.into()))?;
                     let functional = CudaFunctional::with_driver(plan, config, Box::new(driver));
-                    Where::Gpu(functional.map_err(executor_error)?, gpu)
+                    Where::Gpu(Box::new(functional.map_err(executor_error)?), gpu)
                 }
                 None if double => {
                     let executor = ReferenceExecutor::new(plan, config).map_err(error)?;

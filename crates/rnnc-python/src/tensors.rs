@@ -132,9 +132,10 @@ impl PyTorch {
             _ => return Err(error("an array on a device that nothing runs on")),
         };
         let dimensions = found.dimensions.max(0) as usize;
-        // SAFETY: both have so many entries, which live as long as the tensor, and are copied. Without dimensions they may be null.
         let (shape, strides) = match dimensions {
+            // Both may be null.
             0 => (&[][..], &[][..]),
+            // SAFETY: both have so many entries, which live as long as the tensor, and are copied.
             _ => unsafe {
                 (
                     std::slice::from_raw_parts(found.shape, dimensions),

@@ -74,10 +74,11 @@ def _forward(
             arrays(inputs),
             None if resets is None else array(resets),
             arrays(state) if state else None,
-            0 if seed is None else int(seed.item()),
+            0 if seed is None or seed.is_cuda else int(seed.item()),
             arrays(results[:split]),
             arrays(results[split:]),
             None if tape is None else array(tape),
+            seed.data_ptr() if seed is not None and seed.is_cuda and gpu is not None else None,
         )
     except (_native.Error, KeyError, IndexError, ValueError):
         # The engine has refused something; here is more to say of tensors.
@@ -379,7 +380,7 @@ def call(
         )
     if dropout and signature.has_dropout:
         # Of PyTorch's generator: `torch.manual_seed` decides, and checkpoints draw the same again.
-        seed = torch.randint(2**62, (), dtype=torch.int64, device="cpu")
+        seed = torch.randint(2**62, (), dtype=torch.int64, device=_where_to_draw(inputs[0]))
     threads = _threads() if threads is None else threads
     plain = _is_plain([*inputs, *weights, *state, resets])
     if not plain:
@@ -393,6 +394,14 @@ def call(
         results = forward(signature.description, inputs, weights, state, resets, seed, threads, False)
     split = len(signature.outputs)
     return list(results[:split]), list(results[split:])
+
+
+def _where_to_draw(like: torch.Tensor) -> torch.device:
+    """Where a seed is drawn. On the CPU, so that the masks are the same on all devices; on the GPU, if that must not wait for the host: in a
+    CUDA graph, of which each replay draws another, and in compiled code, which may become one."""
+    if like.is_cuda and (torch.compiler.is_compiling() or torch.cuda.is_current_stream_capturing()):
+        return like.device
+    return torch.device("cpu")
 
 
 class _Known:

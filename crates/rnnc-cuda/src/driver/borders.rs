@@ -138,6 +138,7 @@ pub struct Clock {
     pub seed: u64,
     pub program: u64,
     pub first_frame: u64,
+    pub seed_at: Address,
     pub streams: u32,
     pub window: u32,
     pub first: u32,

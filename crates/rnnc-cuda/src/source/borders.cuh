@@ -138,6 +138,7 @@ struct Clock {
     u64* run;
     u64 seed, program;
     u64 first_frame;                 // the number of the first new frame
+    const u64* seed_at;              // where the seed is, if it is not `seed`
     u32 streams, window, first;      // the frames first .. window are new
     u32 age;                         // of each stream at the first of them, if that is no reset
 };
@@ -157,6 +158,7 @@ BORDER_KERNEL(Clock, rnnc_clock) {
     if (global_thread() == 0) {
         a.run[RUN_BEFORE] = a.first_frame - a.first;
         a.run[RUN_SEED] = a.seed;
+        if (a.seed_at) a.run[RUN_SEED] = *a.seed_at;
         a.run[RUN_PROGRAM] = a.program;
         a.run[RUN_FRAMES] = a.window - a.first;
     }
