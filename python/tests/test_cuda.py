@@ -10,7 +10,7 @@ import rnnc
 import rnnc.torch
 import torch
 from conftest import LEAKY, close
-from rnnc.torch import LSTM, Recurrent
+from rnnc.torch import LSTM, Recurrent, programs
 from torch.nn.utils.rnn import pack_sequence
 from torch.utils.checkpoint import checkpoint
 
@@ -303,6 +303,30 @@ def test_a_training_step_is_captured_into_a_cuda_graph():
         return torch.tensor(losses), [p.detach().clone() for p in parameters]
 
     close(train(True), train(False))
+
+
+def test_a_graph_outlives_what_it_was_captured_of(monkeypatch):
+    monkeypatch.setattr(programs, "MOST_COMPILED", 1)
+    rnn, x = LSTM(5, 7).cuda(), torch.randn(9, 3, 5, device="cuda")
+    with torch.no_grad():
+        expected = rnn(x)[0]
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            y = rnn(x)[0]
+        for streams in (4, 5):
+            rnn(torch.randn(1, streams, 5, device="cuda"))
+        del rnn
+    gc.collect()
+    y.zero_()
+    graph.replay()
+    close(y, expected)
+
+
+def test_what_is_captured_was_called_before():
+    rnn, x = LSTM(5, 7).cuda(), torch.randn(9, 3, 5, device="cuda")
+    with pytest.raises(rnnc.Error, match="call it once before"), torch.no_grad(), torch.cuda.graph(torch.cuda.CUDAGraph()):
+        rnn(x)
+    assert rnn(x)[0].isfinite().all()
 
 
 def test_each_replay_of_a_graph_draws_its_own_dropout():

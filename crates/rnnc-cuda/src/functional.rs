@@ -167,6 +167,11 @@ impl CudaFunctional {
         self.check_fault(&mut **driver, workspaces)
     }
 
+    /// Whether calls of it were captured into graphs of the caller's: then these may run only while it lives.
+    pub fn is_captured(&self) -> bool {
+        self.inner().workspaces.are_captured()
+    }
+
     fn inner(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }

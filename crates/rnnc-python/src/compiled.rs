@@ -10,7 +10,7 @@ use rnnc::cuda::driver::StreamHandle;
 use rnnc::plan::{
     Array, ArrayError, ArrayMut, Backward, Element, ExecutorError, Forward, Functional, MOST_DIMENSIONS,
 };
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// A network ready to run: see `Network.compile`. It never changes: any number of threads may call it at a time.
 ///
@@ -31,7 +31,7 @@ pub(crate) enum Where {
     /// This process.
     Host(Arc<dyn Functional>),
     /// The GPU of that number, on a stream of the caller's.
-    Gpu(Box<CudaFunctional>, usize),
+    Gpu(Arc<CudaFunctional>, usize),
 }
 
 impl Where {
@@ -51,7 +51,9 @@ impl Where {
         match self {
             Where::Host(functional) => functional.forward(call),
             Where::Gpu(functional, _) => {
-                functional.forward_seeded_on(handle(stream), seed_at.unwrap_or(0) as u64, call)
+                let called = functional.forward_seeded_on(handle(stream), seed_at.unwrap_or(0) as u64, call);
+                keep_captured(functional);
+                called
             }
         }
     }
@@ -59,7 +61,22 @@ impl Where {
     fn backward(&self, stream: usize, call: Backward<'_, '_>) -> Result<(), ExecutorError> {
         match self {
             Where::Host(functional) => functional.backward(call),
-            Where::Gpu(functional, _) => functional.backward_on(handle(stream), call),
+            Where::Gpu(functional, _) => {
+                let called = functional.backward_on(handle(stream), call);
+                keep_captured(functional);
+                called
+            }
+        }
+    }
+}
+
+/// What is part of a graph of the caller's lives on: nobody says when that graph goes.
+fn keep_captured(functional: &Arc<CudaFunctional>) {
+    static KEPT: Mutex<Vec<Arc<CudaFunctional>>> = Mutex::new(Vec::new());
+    if functional.is_captured() {
+        let mut kept = KEPT.lock().unwrap_or_else(PoisonError::into_inner);
+        if !kept.iter().any(|one| Arc::ptr_eq(one, functional)) {
+            kept.push(functional.clone());
         }
     }
 }

@@ -122,7 +122,7 @@ impl Network {
                 Some(gpu) => {
                     let driver = Cuda::new(gpu, precision).map_err(|error| executor_error(error.into()))?;
                     let functional = CudaFunctional::with_driver(plan, config, Box::new(driver));
-                    Where::Gpu(Box::new(functional.map_err(executor_error)?), gpu)
+                    Where::Gpu(Arc::new(functional.map_err(executor_error)?), gpu)
                 }
                 None if double => {
                     let executor = ReferenceExecutor::new(plan, config).map_err(error)?;

@@ -25,15 +25,25 @@ def _find_libraries() -> None:
     _native.search_cuda_libraries_in([place for place in places if os.path.isdir(place)])
 
 
+def is_capturing() -> bool:
+    """Whether what this thread tells the GPU becomes part of a graph."""
+    return torch.cuda.is_available() and torch.cuda.is_current_stream_capturing()
+
+
 def make_room() -> None:
     """PyTorch gives back the memory of GPUs that it keeps for later. Of what runs out of memory, to be called before it is tried again."""
-    if torch.cuda.is_current_stream_capturing():
+    if is_capturing():
         raise  # noqa: PLE0704  of the error that is being handled
     torch.cuda.empty_cache()
 
 
 def compile(make: Callable[[], _Result]) -> _Result:
-    """What is made for a GPU."""
+    """What is made for a GPU, which takes what a graph cannot hold."""
+    if is_capturing():
+        raise _native.Error(
+            "a network is compiled when it is first called with a batch size and a length, which cannot happen while a CUDA graph is captured: "
+            "call it once before, as PyTorch asks of all that is captured"
+        )
     _find_libraries()
     try:
         return make()

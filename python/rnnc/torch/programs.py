@@ -123,7 +123,8 @@ class Program:
             # Of two threads' the first counts: a tape goes back through the one that wrote it.
             found = self._all.setdefault(key, self._compile(key))
         self._recent[key] = found
-        while len(self._recent) > MOST_COMPILED:
+        # What goes gives memory back, which must not happen while a graph is captured.
+        while len(self._recent) > MOST_COMPILED and not (gpu is not None and gpus.is_capturing()):
             try:
                 self._recent.popitem(last=False)
             except KeyError:
