@@ -141,7 +141,7 @@ impl CudaFunctional {
         mut call: Forward<'_, '_>,
     ) -> Result<(), ExecutorError> {
         self.ports.check_forward(self.config, self.tape.len, &call)?;
-        self.on(stream, |driver, workspace, captured| {
+        self.on(stream, self.forward_can_fault(), |driver, workspace, captured| {
             self.enqueue_forward(driver, workspace, captured, seed_at, &mut call)
         })
     }
@@ -152,7 +152,8 @@ impl CudaFunctional {
     /// Those of [`CudaFunctional::forward_on`]; a plan without these gradients.
     pub fn backward_on(&self, stream: StreamHandle, mut call: Backward<'_, '_>) -> Result<(), ExecutorError> {
         self.ports.check_backward(self.config, self.tape.len, &call)?;
-        self.on(stream, |driver, workspace, captured| {
+        // The tape may be another's.
+        self.on(stream, true, |driver, workspace, captured| {
             self.enqueue_backward(driver, workspace, captured, &mut call)
         })
     }
@@ -176,10 +177,11 @@ impl CudaFunctional {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Enqueues a call.
+    /// Enqueues a call. `can_fault`: something can go wrong with it that only the device sees.
     fn on(
         &self,
         stream: StreamHandle,
+        can_fault: bool,
         enqueue: impl FnOnce(&mut dyn Driver, &mut Workspace, bool) -> Result<(), DriverError>,
     ) -> Result<(), ExecutorError> {
         let Inner { driver, workspaces } = &mut *self.inner();
@@ -187,7 +189,7 @@ impl CudaFunctional {
         self.check_fault(driver, workspaces)?;
         let captured = driver.is_captured(stream)?;
         driver.permit_capture(true)?;
-        let done = self.on_workspace(driver, workspaces, stream, captured, enqueue);
+        let done = self.on_workspace(driver, workspaces, stream, captured, can_fault, enqueue);
         // Whatever happened: the thread's captures, and the driver's stream, are as before.
         let selected = driver.select_stream(None);
         let permitted = driver.permit_capture(false);
@@ -200,6 +202,7 @@ impl CudaFunctional {
         workspaces: &mut Workspaces,
         stream: StreamHandle,
         captured: bool,
+        can_fault: bool,
         enqueue: impl FnOnce(&mut dyn Driver, &mut Workspace, bool) -> Result<(), DriverError>,
     ) -> Result<(), DriverError> {
         let before = self.before.as_ref();
@@ -219,7 +222,7 @@ impl CudaFunctional {
             // Nobody knows what of it was.
             workspace.version = None;
         }
-        let fetched = match self.can_fault() {
+        let fetched = match can_fault {
             true => driver.fetch(workspace.memory.counters, workspace.flag),
             false => Ok(()),
         };
@@ -228,11 +231,10 @@ impl CudaFunctional {
         enqueued.and(fetched).and(ended)
     }
 
-    /// Whether anything can go wrong that only the device sees.
-    fn can_fault(&self) -> bool {
+    /// Whether anything can go wrong with a forward call that only the device sees.
+    fn forward_can_fault(&self) -> bool {
         let symbols = |kind: PortKind| kind == PortKind::Symbols;
-        self.ports.gradients
-            || !self.loaded.program.watched.is_empty()
+        !self.loaded.program.watched.is_empty()
             || self.ports.inputs.iter().any(|port| symbols(port.kind))
             || self.ports.state.iter().any(|port| symbols(port.kind))
     }
@@ -358,8 +360,6 @@ impl CudaFunctional {
             code: self.loaded.program.watched.len() as u32 + 1,
             unused: 0,
         };
-        self.borders.copy_checked(driver, &moves, check)?;
-        moves.clear();
         // The adjoint's inputs: errors of all frames, then of the state's last ones. Which frames lie before a reset, the
         // clock says, which came with the tape.
         let seed = |place: usize| pass.storage[adjoint.inputs()[place].index()];
@@ -370,7 +370,8 @@ impl CudaFunctional {
             let given = call.d_outputs.get(place).and_then(Option::as_ref);
             moves.push(given.map_or_else(|| of.zeroed(), |array| of.filled_from(&Strided::rows(array))));
         }
-        let mut starts = Vec::new();
+        // What looks at the clock, which comes with the tape.
+        let (mut starts, mut behind) = (Vec::new(), Vec::new());
         for (place, port) in self.ports.state.iter().enumerate() {
             let Some(vector) = port.vector.filter(|_| self.ports.state_gradients) else { continue };
             let given = call.d_state_out.get(place).and_then(Option::as_ref);
@@ -382,7 +383,11 @@ impl CudaFunctional {
                 if let Some(given) = given {
                     let of = self.view(&memory, view, (window - newest) as i64, newest);
                     let filled = of.filled_from(&given.frames(port.depth - newest, newest));
-                    moves.push(ArrayMove { since: self.last_since(&memory), depth: newest as u32, ..filled });
+                    behind.push(ArrayMove {
+                        since: self.last_since(&memory),
+                        depth: newest as u32,
+                        ..filled
+                    });
                 }
             }
             let StartValue::Weight(start) = self.start(port) else { continue };
@@ -400,7 +405,8 @@ impl CudaFunctional {
                 });
             }
         }
-        self.borders.copy(driver, &moves)?;
+        self.borders.copy_checked(driver, &moves, check)?;
+        self.borders.copy(driver, &behind)?;
         moves.clear();
         self.run(driver, workspace, Jobs::Backward, frames, captured)?;
         for start in starts {
