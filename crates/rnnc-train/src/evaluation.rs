@@ -2,6 +2,7 @@
 
 use crate::data::batch::Batch;
 use crate::data::packing::Packing;
+use crate::data::preparation::{Preparation, Scaled};
 use crate::data::sequences::Sequences;
 use crate::error::TrainError;
 use crate::settings::config::Config;
@@ -30,6 +31,7 @@ pub struct Evaluator {
     outputs: Vec<f64>,
     /// Units of that.
     size: usize,
+    scales: Vec<Scaled>,
 }
 
 /// How data is evaluated.
@@ -45,11 +47,17 @@ pub struct EvaluatorConfig<'a> {
     pub frames: Option<usize>,
     /// Threads, 0 for all.
     pub threads: usize,
+    /// How the target's units are scaled: metrics are of what they were before. Nothing, if they are not.
+    pub scales: &'a [Scaled],
 }
 
 impl EvaluatorConfig<'_> {
     /// As the settings of a run say, for so many frames.
-    pub(crate) fn of(config: &Config, frames: Option<usize>) -> EvaluatorConfig<'_> {
+    pub(crate) fn of<'a>(
+        config: &'a Config,
+        frames: Option<usize>,
+        preparation: &'a Preparation,
+    ) -> EvaluatorConfig<'a> {
         let Config { training, run, .. } = config;
         EvaluatorConfig {
             metrics: &training.metrics,
@@ -57,6 +65,7 @@ impl EvaluatorConfig<'_> {
             window: training.window,
             frames,
             threads: run.threads,
+            scales: &preparation.targets,
         }
     }
 }
@@ -82,7 +91,7 @@ impl Evaluator {
         config: &EvaluatorConfig<'_>,
         make: MakeExecutor<'_>,
     ) -> Result<Evaluator, TrainError> {
-        let &EvaluatorConfig { metrics, streams, window, frames, threads } = config;
+        let &EvaluatorConfig { metrics, streams, window, frames, threads, scales } = config;
         data.check(&network.graph)?;
         data.truncate(frames.unwrap_or(usize::MAX));
         if !data.has_rows_in_loss() {
@@ -116,7 +125,17 @@ impl Evaluator {
         let mut outputs = reserve(numbers, "the outputs that metrics are of")?;
         outputs.resize(numbers, 0.0);
         let losses = vec![0.0; window * streams];
-        Ok(Evaluator { executor, data, packing, batch, losses, metrics: metrics.into(), outputs, size })
+        Ok(Evaluator {
+            executor,
+            data,
+            packing,
+            batch,
+            losses,
+            metrics: metrics.into(),
+            outputs,
+            size,
+            scales: scales.into(),
+        })
     }
 
     /// The loss and the metrics with those weights, or `None` if it was told to stop before the end.
@@ -166,12 +185,17 @@ impl Evaluator {
             Some(Values::F32(units)) => Some(Target::Units(&units[row * self.size..][..self.size])),
             _ => None,
         };
-        for (row, output) in outputs.chunks_exact(self.size.max(1)).enumerate() {
-            if self.batch.loss_mask()[row]
-                && let Some(target) = target(row)
-            {
-                measures.iter_mut().for_each(|measure| measure.add(output, target));
+        let mut unscaled = vec![0f32; self.size];
+        for (row, output) in outputs.chunks_exact_mut(self.size.max(1)).enumerate() {
+            let Some(mut target) = target(row).filter(|_| self.batch.loss_mask()[row]) else { continue };
+            if let (Target::Units(units), false) = (target, self.scales.is_empty()) {
+                for (unit, scale) in self.scales.iter().enumerate() {
+                    output[unit] = scale.unscale(output[unit]);
+                    unscaled[unit] = scale.unscale(f64::from(units[unit])) as f32;
+                }
+                target = Target::Units(&unscaled);
             }
+            measures.iter_mut().for_each(|measure| measure.add(output, target));
         }
         Ok(())
     }

@@ -5,6 +5,8 @@
 //! whose loss counts.
 
 use crate::data::batch::Batch;
+use crate::data::feed::Feed;
+use crate::data::preparation::Preparation;
 use crate::data::sequences::Sequences;
 use crate::diagnosis;
 use crate::error::TrainError;
@@ -60,6 +62,7 @@ pub struct Trainer {
     config: TrainingConfig,
     executor: Box<dyn Executor>,
     data: Sequences,
+    feed: Feed,
     batch: Batch,
     /// The window behind it, read while a device works on that one.
     next: Batch,
@@ -179,6 +182,7 @@ impl Trainer {
             network,
             identity,
             executor,
+            feed: Feed::new(&data, streams, config.shuffles().then_some(config.seed)),
             data,
             updates: 0,
             position: 0,
@@ -227,7 +231,7 @@ impl Trainer {
         if ready {
             mem::swap(&mut self.batch, &mut self.next);
         } else {
-            self.batch.fill(&self.data, self.position, frames);
+            self.batch.fill_from(&self.data, &mut self.feed, self.position, frames);
         }
         let resets = Some(self.batch.resets());
         if mem::take(&mut self.brought) && ready {
@@ -248,7 +252,7 @@ impl Trainer {
 
         // Meanwhile comes the next window. This one's batch stays as it is: what went wrong is looked for in it.
         let position = self.position + frames as u64;
-        self.next.fill(&self.data, position, frames);
+        self.next.fill_from(&self.data, &mut self.feed, position, frames);
         self.brought = self.executor.prefetch(frames, &self.next.inputs())?;
 
         self.executor.output(0, ValuesMut::F64(&mut self.losses))?;
@@ -328,6 +332,7 @@ impl Trainer {
                 seconds,
                 ..Progress::default()
             },
+            preparation: Preparation::default(),
             weights: Weights::of(&*self.executor, graph, ParameterArray::Weight)?,
             slots: (0..slots).map(slot).collect::<Result<_, _>>()?,
             state: self.executor.state()?,

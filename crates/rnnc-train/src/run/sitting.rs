@@ -1,5 +1,6 @@
 //! How a run goes on, from the first window or the last checkpoint to its end.
 
+use crate::data::preparation::Preparation;
 use crate::error::TrainError;
 use crate::evaluation::{Evaluation, Evaluator};
 use crate::run::best::{Best, Validations};
@@ -64,6 +65,8 @@ pub(crate) struct Parts {
     /// For the end.
     pub(crate) test: Option<Evaluator>,
     pub(crate) sampler: Option<Sampler>,
+    /// What was done to tables.
+    pub(crate) preparation: Preparation,
 }
 
 impl<'a> Run<'a> {
@@ -322,6 +325,7 @@ impl Run<'_> {
         self.lock.check().map_err(|e| TrainError::write(path, e))?;
         let mut checkpoint = self.trainer.checkpoint(self.seconds())?;
         checkpoint.progress.validations = validations;
+        checkpoint.preparation.clone_from(&self.parts.preparation);
         let saved = checkpoint.save(path, &self.trainer.network().graph);
         saved.map_err(|error| self.with_checkpoint(error))
     }

@@ -85,6 +85,43 @@ pub enum DataKind {
     Arrays,
     /// Pairs of WAV files: what goes into a device, and what comes out.
     Audio,
+    /// CSV files whose columns are inputs and targets.
+    Csv,
+}
+
+/// What is done where a table has no value.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Missing {
+    /// It is an error.
+    #[default]
+    Refuse,
+    /// An input stays as it was in the row before; a row without its target does not count.
+    Mask,
+}
+
+/// Which sequences become validation and test data.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum SplitBy {
+    /// Those at the end of the data.
+    #[default]
+    End,
+    /// Those that chance takes.
+    Random,
+    /// Those that chance takes of each class.
+    Stratified,
+}
+
+/// Which frames' losses count.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum LossAt {
+    /// Those of all frames.
+    #[default]
+    Every,
+    /// That of the last frame of each sequence.
+    Last,
 }
 
 /// `[data]`: on what it is trained.
@@ -92,7 +129,7 @@ pub enum DataKind {
 #[serde(deny_unknown_fields)]
 pub struct DataConfig {
     /// What the files hold: `text`, bytes of which the target is the next one; `arrays`, `.npz` files of inputs and targets; `audio`,
-    /// pairs of WAV files.
+    /// pairs of WAV files; `csv`, tables of named columns.
     pub kind: DataKind,
     /// Files and globs, as in `["src/**/*.rs"]`. Of sounds, those that go in: the target of `NAME-input.wav` is `NAME-target.wav`.
     pub files: Vec<String>,
@@ -108,6 +145,31 @@ pub struct DataConfig {
     /// Files and globs to test with, instead of a share of `files`.
     #[serde(default)]
     pub test_files: Vec<String>,
+    /// How whole sequences are taken for `validation` and `test`: `end`, the last ones; `random`, by `seed`; `stratified`, by `seed`
+    /// and the same share of each class.
+    #[serde(default)]
+    pub split: SplitBy,
+    /// Of tables, the columns that the units of the network's inputs read, in order.
+    #[serde(default)]
+    pub inputs: Vec<String>,
+    /// Of tables, the columns of the target: one for each unit of the output, or one of classes.
+    #[serde(default)]
+    pub targets: Vec<String>,
+    /// Of tables, the column that says which sequence a row is of; if left out, each file is one.
+    pub sequence: Option<String>,
+    /// Of tables, the target of a row is that of so many rows later.
+    #[serde(default)]
+    pub ahead: usize,
+    /// Whether the target is the class that a table's folder is named after: `data/CLASS/NAME.csv`.
+    #[serde(default)]
+    pub label_by_folder: bool,
+    /// Whether columns of numbers are measured from their mean in units of their deviation, as the training part has them.
+    #[serde(default = "yes")]
+    pub normalize: bool,
+    /// What is done where a table has no value: `refuse`, or `mask`, where an input stays as it was and a row without its target does
+    /// not count.
+    #[serde(default)]
+    pub missing: Missing,
 }
 
 /// How the learning rate goes after the warm-up.
@@ -142,6 +204,15 @@ pub struct TrainingConfig {
     pub seed: u64,
     /// What is minimized: one of the losses below.
     pub loss: Loss,
+    /// Which frames' losses count: `every`, or `last`, that of the last frame of each sequence alone.
+    #[serde(default)]
+    pub loss_at: LossAt,
+    /// So many frames at the start of each sequence run without their losses being counted.
+    #[serde(default)]
+    pub burn_in: usize,
+    /// Whether whole sequences are read in an order that is another each time through, by `seed`; if left out, where `loss_at` is
+    /// `last`. Else streams read the data in its order, each from a place of its own.
+    pub shuffle: Option<bool>,
     /// What is reported beside the loss, of validation and test data: some of the metrics below.
     #[serde(default)]
     pub metrics: Vec<Metric>,
@@ -224,6 +295,10 @@ pub struct RunConfig {
 
 fn one() -> u64 {
     1
+}
+
+fn yes() -> bool {
+    true
 }
 
 fn learning_rate() -> f64 {
@@ -313,6 +388,9 @@ impl TrainingConfig {
             patience: None,
             seed: one(),
             loss,
+            loss_at: LossAt::Every,
+            burn_in: 0,
+            shuffle: None,
             metrics: Vec::new(),
             output: None,
             learning_rate: learning_rate(),
@@ -338,10 +416,18 @@ impl TrainingConfig {
             ("decay", decay),
             ("final_learning_rate", optional(self.final_learning_rate)),
             ("clip_norm", optional(self.clip_norm)),
+            ("loss_at", format!("{:?}", self.loss_at).to_lowercase()),
+            ("burn_in", self.burn_in.to_string()),
+            ("shuffle", self.shuffles().to_string()),
         ];
         let optimizer =
             self.optimizer.each().map(|(setting, values)| (setting.name, setting.written(values)));
         own.into_iter().chain(optimizer).map(|(name, value)| (name.to_string(), value)).collect()
+    }
+
+    /// Whether whole sequences are read in an order that is another each time through.
+    pub fn shuffles(&self) -> bool {
+        self.shuffle.unwrap_or(self.loss_at == LossAt::Last)
     }
 
     /// New frames per update, h'.

@@ -50,6 +50,7 @@ fn help<C: DeserializeOwned>(error: &toml::de::Error, text: &str) -> Option<Stri
             "cos" => Some("cosine"),
             "npz" | "numpy" | "array" => Some("arrays"),
             "wav" | "sound" | "sounds" | "recordings" => Some("audio"),
+            "tables" | "table" | "tsv" | "pandas" | "series" => Some("csv"),
             "txt" | "bytes" | "characters" => Some("text"),
             _ => None,
         };

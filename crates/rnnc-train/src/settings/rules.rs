@@ -1,6 +1,6 @@
 //! The bounds of settings, and how they go together.
 
-use crate::settings::config::{Config, DataKind, Decay, TrainingConfig};
+use crate::settings::config::{Config, DataKind, Decay, Missing, SplitBy, TrainingConfig};
 use rnnc_plan::SettingError;
 use rnnc_plan::optimizers::Bounds;
 
@@ -35,6 +35,31 @@ impl Config {
                 training.updates.is_some() || training.minutes.is_some(),
                 "training",
                 "must say how long: `updates`, `minutes` or both",
+            ),
+        ])?;
+        let of_tables =
+            |holds: bool, key| rule(holds || data.kind == DataKind::Csv, key, "is for `data.kind = \"csv\"`");
+        first_broken(&[
+            of_tables(data.inputs.is_empty(), "data.inputs"),
+            of_tables(data.targets.is_empty(), "data.targets"),
+            of_tables(data.sequence.is_none(), "data.sequence"),
+            of_tables(data.ahead == 0, "data.ahead"),
+            of_tables(!data.label_by_folder, "data.label_by_folder"),
+            of_tables(data.missing == Missing::Refuse, "data.missing"),
+            rule(
+                data.kind != DataKind::Csv || !data.inputs.is_empty(),
+                "data.inputs",
+                "must name the columns that the network reads",
+            ),
+            rule(
+                data.ahead == 0 || !data.label_by_folder,
+                "data.ahead",
+                "is for columns of targets, and `data.label_by_folder` has one class for all rows",
+            ),
+            rule(
+                data.split == SplitBy::End || data.validation > 0.0 || data.test > 0.0,
+                "data.split",
+                "is for shares of the data: give `data.validation` or `data.test`",
             ),
         ])?;
         training.check()?;

@@ -556,7 +556,7 @@ fn an_evaluation_runs_each_sequence_whole_with_its_state_carried_on() {
 
 /// How data is evaluated, with one thread and without metrics.
 fn evaluation(streams: usize, window: usize, frames: Option<usize>) -> EvaluatorConfig<'static> {
-    EvaluatorConfig { metrics: &[], streams, window, frames, threads: 1 }
+    EvaluatorConfig { metrics: &[], streams, window, frames, threads: 1, scales: &[] }
 }
 
 #[test]
