@@ -20,6 +20,9 @@ const RESET: &str = "reset";
 /// What `train` reads beside inputs and resets.
 const OF_TRAINING: [&str; 2] = ["target", "mask"];
 
+/// The same of a list of sequences as a whole.
+const LABEL: &str = "label";
+
 /// T frames of B streams.
 #[derive(Clone, Debug)]
 pub struct Sequence {
@@ -173,7 +176,8 @@ impl Sequence {
         let count = (0..).take_while(|k| file.contains(&format!("{first}.{k}"))).count();
         let of =
             |k: usize| inputs.iter().map(|i| &*i.name).chain(OF_TRAINING).map(move |n| format!("{n}.{k}"));
-        let names: Vec<String> = (0..count).flat_map(of).collect();
+        let mut names: Vec<String> = (0..count).flat_map(of).collect();
+        names.push(LABEL.into());
         let known: Vec<&str> = names.iter().map(String::as_str).collect();
         file.refuse_others(
             &known,

@@ -26,6 +26,8 @@ pub struct Evaluator {
     packing: Packing,
     batch: Batch,
     losses: Vec<f64>,
+    network: LossNetwork,
+    weights: Vec<f64>,
     metrics: Vec<Metric>,
     /// What the network gives, for metrics: `[frames, streams, size]`; nothing, where there are none.
     outputs: Vec<f64>,
@@ -131,6 +133,8 @@ impl Evaluator {
             packing,
             batch,
             losses,
+            network: network.clone(),
+            weights: Vec::new(),
             metrics: metrics.into(),
             outputs,
             size,
@@ -151,7 +155,7 @@ impl Evaluator {
         self.executor.clear_state();
         let streams = self.packing.streams();
         let mut measures: Vec<_> = self.metrics.iter().map(|metric| metric.measure()).collect();
-        let (mut sum, mut count, mut position) = (0.0, 0usize, 0);
+        let (mut sum, mut count, mut position) = (0.0, 0.0, 0);
         for call in 0..self.packing.calls().len() {
             let frames = self.packing.calls()[call];
             if stop.load(Ordering::Relaxed) {
@@ -161,10 +165,16 @@ impl Evaluator {
             self.executor.forward(frames, &self.batch.inputs(), Some(self.batch.resets()))?;
             let losses = &mut self.losses[..frames * streams];
             self.executor.output(0, ValuesMut::F64(losses))?;
-            for (loss, _) in losses.iter().zip(self.batch.loss_mask()).filter(|(_, counts)| **counts) {
-                sum += loss;
-                count += 1;
+            self.network.row_weights(&self.batch, &mut self.weights);
+            let counted = losses.iter().zip(&self.weights).filter(|(_, weight)| **weight > 0.0);
+            counted.for_each(|(loss, weight)| sum += loss * weight);
+            if self.network.has_weights {
+                self.executor.output(1, ValuesMut::F64(losses))?;
+            } else {
+                losses.fill(1.0);
             }
+            let counted = losses.iter().zip(&self.weights).filter(|(_, weight)| **weight > 0.0);
+            counted.for_each(|(of_row, weight)| count += of_row * weight);
             if !measures.is_empty() {
                 self.measure(frames * streams, &mut measures)?;
             }
@@ -172,13 +182,13 @@ impl Evaluator {
         }
         let metrics = self.metrics.iter().zip(&measures).map(|(metric, measure)| (*metric, measure.value()));
         // There is a frame that counts: see `new`.
-        Ok(Some(Evaluation { loss: sum / count as f64, metrics: Measured(metrics.collect()) }))
+        Ok(Some(Evaluation { loss: sum / count, metrics: Measured(metrics.collect()) }))
     }
 
     /// Takes the rows of the last call into account.
     fn measure(&mut self, rows: usize, measures: &mut [Box<dyn Measure>]) -> Result<(), TrainError> {
         let outputs = &mut self.outputs[..rows * self.size];
-        self.executor.output(1, ValuesMut::F64(outputs))?;
+        self.executor.output(1 + usize::from(self.network.has_weights), ValuesMut::F64(outputs))?;
         let inputs = self.batch.inputs();
         let target = |row: usize| match inputs.last() {
             Some(Values::Symbols(symbols)) => Some(Target::Symbol(symbols[row] as usize)),

@@ -9,7 +9,7 @@
 //!   `sequences.rs` lays them end to end, `split.rs` deals them out to training, validation and test, `batch.rs` reads windows of B
 //!   streams in the order of `feed.rs`, and `packing.rs` lays whole sequences on streams;
 //! - `task/losses/`: the losses, one file each, as layers of the network; `task/metrics/`: what is measured beside it;
-//! - `trainer.rs`: BPTT(h; h'), one update at a time, and `diagnosis.rs` what went non-finite first; `evaluation.rs`: the loss on other
+//! - `trainer.rs`: BPTT(h; h'), one update at a time, with `frozen.rs` what it leaves as it is, and `diagnosis.rs` what went non-finite first; `evaluation.rs`: the loss on other
 //!   data; `sample.rs`: text out of the result;
 //! - `run/`: `train.rs` is how a run begins that `job.rs` asks for, `sitting.rs` how it goes on to its end, with what `observer.rs`
 //!   tells, `evaluate.rs` finds again, `best.rs` remembers and `directory.rs` keeps, for one process at a time (`lock.rs`); `checkpoint.rs`, `identity.rs`: what is
@@ -21,6 +21,7 @@ mod data;
 mod diagnosis;
 mod error;
 mod evaluation;
+mod frozen;
 mod run;
 mod sample;
 mod settings;
@@ -51,6 +52,6 @@ pub use settings::config::{
     Config, DataConfig, DataKind, Decay, LossAt, Missing, NetworkConfig, RunConfig, SplitBy, TrainingConfig,
 };
 pub use settings::reference::{SettingDescription, settings, settings_page};
-pub use task::losses::{Loss, LossNetwork};
+pub use task::losses::{Loss, LossNetwork, LossSettings};
 pub use task::metrics::{Measured, Metric, Task};
 pub use trainer::{MakeExecutor, Step, Trainer};

@@ -62,7 +62,8 @@ pub fn evaluate(job: &EvaluationJob<'_>) -> Result<Vec<(Option<DataPart>, Evalua
     let (config, training) = (job.config, &job.config.training);
     config.check().map_err(TrainError::Setting)?;
     check_metrics(&training.metrics, training.loss)?;
-    let network = training.loss.of(job.network, training.output.as_deref())?;
+    let network =
+        training.loss.of_with(job.network, training.output.as_deref(), &training.loss_settings())?;
     let weights = Weights::load(job.weights, &network.graph)?;
     // Weights alone do not say.
     let about = About::read(job.weights).ok();

@@ -9,6 +9,7 @@ use crate::run::job::{Job, Summary};
 use crate::run::lock::DirectoryLock;
 use crate::run::observer::{Beginning, Evaluated, Event, Metrics, Observer, UpdateReport};
 use crate::sample::Sampler;
+use crate::settings::config::Decay;
 use crate::trainer::{Step, Trainer};
 use rnnc_io::{FileError, Weights};
 use std::collections::BTreeSet;
@@ -22,7 +23,7 @@ use std::time::{Duration, Instant};
 #[derive(Default)]
 struct Interval {
     loss_sum: f64,
-    counted: usize,
+    counted: f64,
     largest_norm: f64,
     learning_rate: f64,
     frames: usize,
@@ -290,7 +291,7 @@ impl Run<'_> {
 
     fn log(&mut self) {
         let interval = std::mem::take(&mut self.interval);
-        let loss = (interval.counted > 0).then(|| interval.loss_sum / interval.counted as f64);
+        let loss = (interval.counted > 0.0).then(|| interval.loss_sum / interval.counted);
         let metrics = Metrics::Training {
             update: self.trainer.updates(),
             frames: self.trainer.position().saturating_mul(self.job.config.training.streams as u64),
@@ -333,7 +334,11 @@ impl Run<'_> {
     /// Counts a validation, and keeps the weights if they are the best.
     fn compare(&mut self, validated: &Evaluated) -> Result<(), TrainError> {
         let &Evaluated { update, loss, .. } = validated;
-        let validations = self.validations.with(update, loss);
+        let mut validations = self.validations.with(update, loss);
+        let training = &self.job.config.training;
+        if training.decay == Decay::Plateau {
+            validations = validations.reduced(training.decay_patience);
+        }
         let is_best = validations.best.is_some_and(|best| best.update == update);
         if is_best && self.job.config.run.keep_best {
             match self.save(&self.directory.best(), validations) {
@@ -347,6 +352,7 @@ impl Run<'_> {
             }
         }
         self.validations = validations;
+        self.trainer.reduce(validations.reductions);
         Ok(())
     }
 

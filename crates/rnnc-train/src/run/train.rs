@@ -30,7 +30,8 @@ pub fn train(job: &Job<'_>, observer: &mut dyn Observer) -> Result<Summary, Trai
     let (config, training) = (job.config, &job.config.training);
     config.check().map_err(TrainError::Setting)?;
     check_metrics(&training.metrics, training.loss)?;
-    let network = training.loss.of(job.network, training.output.as_deref())?;
+    let network =
+        training.loss.of_with(job.network, training.output.as_deref(), &training.loss_settings())?;
     let previous = if job.resume {
         let (directory, lock) = RunDirectory::resume(&config.run.directory, &config.text, job.network_text)?;
         let checkpoint = Checkpoint::load(&directory.checkpoint(), &network.graph)?;

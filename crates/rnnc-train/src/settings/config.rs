@@ -4,7 +4,7 @@ use crate::error::TrainError;
 use crate::settings::changes::changed;
 use crate::settings::errors::explain;
 use crate::settings::optimizer_keys::{optimizer_keys, with_optimizer};
-use crate::task::losses::Loss;
+use crate::task::losses::{Loss, LossSettings};
 use crate::task::metrics::Metric;
 use rnnc_io::{Wanted, check_kind, read_text};
 use rnnc_plan::OptimizerSettings;
@@ -181,6 +181,28 @@ pub enum Decay {
     Constant,
     /// Falls along half a cosine (Loshchilov & Hutter 2017, without restarts).
     Cosine,
+    /// Falls along a line.
+    Linear,
+    /// Is multiplied with a factor every so many updates.
+    Step,
+    /// Rises and falls once (Smith & Topin 2018).
+    OneCycle,
+    /// Is multiplied with a factor where validations find no smaller loss any more.
+    Plateau,
+}
+
+impl Decay {
+    /// Its name in a file.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Decay::Constant => "constant",
+            Decay::Cosine => "cosine",
+            Decay::Linear => "linear",
+            Decay::Step => "step",
+            Decay::OneCycle => "one_cycle",
+            Decay::Plateau => "plateau",
+        }
+    }
 }
 
 /// `[training]`: how it is trained.
@@ -224,12 +246,30 @@ pub struct TrainingConfig {
     /// Updates in which the learning rate rises from 0.
     #[serde(default)]
     pub warmup: u64,
-    /// How the learning rate goes after the warm-up: `constant`, or `cosine`, which falls to `final_learning_rate` at the last of
-    /// `updates`.
+    /// How the learning rate goes after the warm-up: `constant`; `cosine` or `linear`, which fall to `final_learning_rate` at the last of
+    /// `updates`; `step`, times `decay_factor` every `decay_every` updates; `one_cycle`, which has a warm-up of its own; `plateau`, times
+    /// `decay_factor` after `decay_patience` validations in a row that found no smaller loss.
     #[serde(default)]
     pub decay: Decay,
-    /// Where a cosine ends; 0 if left out.
+    /// Where a cosine or a line ends; 0 if left out.
     pub final_learning_rate: Option<f64>,
+    /// Of `decay = "step"`, the updates between two.
+    pub decay_every: Option<u64>,
+    /// What `step` and `plateau` multiply the learning rate with.
+    #[serde(default = "tenth")]
+    pub decay_factor: f64,
+    /// Of `decay = "plateau"`, the validations that it waits for.
+    #[serde(default = "ten")]
+    pub decay_patience: u64,
+    /// Weights that are not learned, by name or pattern, as in `["h.*"]`; `rnnc plan NET.rnn --full` has the names.
+    #[serde(default)]
+    pub frozen: Vec<String>,
+    /// With `cross_entropy`, the weight of each class, in order: the loss is the weighted mean.
+    #[serde(default)]
+    pub class_weights: Vec<f64>,
+    /// With `error_to_signal`, the a of the filter `x[t] - a x[t-1]` that output and target go through first; 0: none.
+    #[serde(default)]
+    pub pre_emphasis: f64,
     /// Gradients of a larger norm than this are scaled down to it; if left out, none are.
     pub clip_norm: Option<f64>,
     /// With its settings, which stand among the others.
@@ -295,6 +335,14 @@ pub struct RunConfig {
 
 fn one() -> u64 {
     1
+}
+
+fn ten() -> u64 {
+    10
+}
+
+fn tenth() -> f64 {
+    0.1
 }
 
 fn yes() -> bool {
@@ -397,6 +445,12 @@ impl TrainingConfig {
             warmup: 0,
             decay: Decay::Constant,
             final_learning_rate: None,
+            decay_every: None,
+            decay_factor: tenth(),
+            decay_patience: ten(),
+            frozen: Vec::new(),
+            class_weights: Vec::new(),
+            pre_emphasis: 0.0,
             clip_norm: None,
             optimizer: OptimizerSettings::default(),
         }
@@ -408,6 +462,14 @@ impl TrainingConfig {
         let optional = |x: Option<f64>| x.map_or("none".into(), |x| format!("{x:?}"));
         let decay = match (self.decay, self.updates) {
             (Decay::Cosine, Some(updates)) => format!("cosine over {updates} updates"),
+            (Decay::Linear, Some(updates)) => format!("linear over {updates} updates"),
+            (Decay::OneCycle, Some(updates)) => format!("one cycle over {updates} updates"),
+            (Decay::Step, _) => {
+                format!("times {:?} every {} updates", self.decay_factor, self.decay_every.unwrap_or(0))
+            }
+            (Decay::Plateau, _) => {
+                format!("times {:?} after {} validations", self.decay_factor, self.decay_patience)
+            }
             _ => "constant".into(),
         };
         let own = [
@@ -416,6 +478,9 @@ impl TrainingConfig {
             ("decay", decay),
             ("final_learning_rate", optional(self.final_learning_rate)),
             ("clip_norm", optional(self.clip_norm)),
+            ("frozen", self.frozen.join(" ")),
+            ("class_weights", format!("{:?}", self.class_weights)),
+            ("pre_emphasis", format!("{:?}", self.pre_emphasis)),
             ("loss_at", format!("{:?}", self.loss_at).to_lowercase()),
             ("burn_in", self.burn_in.to_string()),
             ("shuffle", self.shuffles().to_string()),
@@ -440,7 +505,19 @@ impl TrainingConfig {
         if update <= self.warmup {
             return self.learning_rate * update as f64 / self.warmup as f64;
         }
+        let after = update.saturating_sub(self.warmup + 1);
         match (self.decay, self.updates) {
+            (Decay::Step, _) => {
+                let times = after / self.decay_every.unwrap_or(u64::MAX).max(1);
+                self.learning_rate * libm::pow(self.decay_factor, times as f64)
+            }
+            (Decay::OneCycle, Some(updates)) => self.learning_rate * one_cycle(update - 1, updates),
+            (Decay::Linear, Some(updates)) => {
+                let last = self.final_learning_rate.unwrap_or(0.0);
+                let all = updates.saturating_sub(self.warmup).max(1);
+                let way = ((update - self.warmup) as f64 / all as f64).min(1.0);
+                self.learning_rate + (last - self.learning_rate) * way
+            }
             (Decay::Cosine, Some(updates)) => {
                 let last = self.final_learning_rate.unwrap_or(0.0);
                 let after = updates.saturating_sub(self.warmup).max(1);
@@ -449,6 +526,34 @@ impl TrainingConfig {
             }
             _ => self.learning_rate,
         }
+    }
+}
+
+impl TrainingConfig {
+    /// What a plateau has made of the learning rate by so many reductions.
+    pub(crate) fn reduced(&self, reductions: u64) -> f64 {
+        if reductions == 0 { 1.0 } else { libm::pow(self.decay_factor, reductions as f64) }
+    }
+
+    /// What is said of the loss beside its name.
+    pub fn loss_settings(&self) -> LossSettings {
+        LossSettings { pre_emphasis: self.pre_emphasis, class_weights: self.class_weights.clone() }
+    }
+}
+
+/// The share of the learning rate after so many of all updates, as `torch.optim.lr_scheduler.OneCycleLR` has it by default: from 1/25
+/// up along half a cosine in 3/10 of them, and down to 1/250,000.
+fn one_cycle(update: u64, updates: u64) -> f64 {
+    let (first, last) = (1.0 / 25.0, 1.0 / 250_000.0);
+    let (update, end) = (update as f64, (updates as f64 - 1.0).max(1.0));
+    let top = 0.3 * updates as f64 - 1.0;
+    let between = |from: f64, to: f64, way: f64| {
+        to + (from - to) / 2.0 * (1.0 + libm::cos(std::f64::consts::PI * way.clamp(0.0, 1.0)))
+    };
+    if update <= top {
+        between(first, 1.0, update / top.max(f64::MIN_POSITIVE))
+    } else {
+        between(1.0, last, (update - top) / (end - top))
     }
 }
 
@@ -485,6 +590,50 @@ loss = "cross_entropy"
             .collect();
         let config = parse(&example).unwrap();
         assert_eq!(config.training.optimizer, OptimizerSettings::default());
+    }
+
+    /// The learning rates of some updates with these settings.
+    fn rates(settings: &str, updates: &[u64]) -> Vec<f64> {
+        let text = SMALL.replace("updates = 10", &format!("updates = 10\nlearning_rate = 1.0\n{settings}"));
+        let config = parse(&text).unwrap();
+        updates.iter().map(|&update| config.training.learning_rate_at(update)).collect()
+    }
+
+    fn are_close(found: &[f64], expected: &[f64]) {
+        let close = found.iter().zip(expected).all(|(f, e)| (f - e).abs() < 1e-9 * e.abs().max(1e-9));
+        assert!(close && found.len() == expected.len(), "{found:?} {expected:?}");
+    }
+
+    #[test]
+    fn one_cycle_and_steps_are_those_of_pytorch() {
+        // OneCycleLR(optimizer, max_lr=1.0, total_steps=10).get_last_lr() before each step
+        are_close(&rates("decay = \"one_cycle\"", &[1, 2, 3, 4, 5, 7, 9, 10, 11]), &ONE_CYCLE);
+        // StepLR(optimizer, step_size=3, gamma=0.5)
+        are_close(
+            &rates("decay = \"step\"\ndecay_every = 3\ndecay_factor = 0.5", &[1, 3, 4, 6, 7, 10]),
+            &[1.0, 1.0, 0.5, 0.5, 0.25, 0.125],
+        );
+    }
+
+    /// Made by PyTorch 2.
+    const ONE_CYCLE: [f64; 9] = [
+        0.040000000000000036,
+        0.52,
+        1.0,
+        0.9504846320134737,
+        0.8117456539497631,
+        0.38874197806371075,
+        0.049519367986526286,
+        4e-06,
+        4e-06,
+    ];
+
+    #[test]
+    fn a_line_falls_to_its_end_after_the_warm_up() {
+        are_close(
+            &rates("decay = \"linear\"\nwarmup = 2\nfinal_learning_rate = 0.2", &[1, 2, 3, 6, 10, 12]),
+            &[0.5, 1.0, 0.9, 0.6, 0.2, 0.2],
+        );
     }
 
     #[test]

@@ -97,3 +97,29 @@ fn a_file_in_the_place_of_the_best_weights_that_is_no_runs_is_not_replaced() {
         place.train(false, |_| {}).unwrap();
     }
 }
+
+#[test]
+fn a_plateau_reduces_the_learning_rate_and_a_resumed_run_goes_on_with_it() {
+    let settings = "decay = \"plateau\"\ndecay_patience = 1\ndecay_factor = 0.5";
+    let rates = |place: &Workplace, resume| {
+        let mut rates = Vec::new();
+        place
+            .train(resume, |event| {
+                if let Event::Metrics(Metrics::Training { update, learning_rate, .. }) = event {
+                    rates.push((*update, *learning_rate));
+                }
+            })
+            .unwrap();
+        rates
+    };
+    let run = "validate_every = 1\nlog_every = 1";
+    let whole = wild(settings, run);
+    let all = rates(&whole, false);
+    assert!(all.last().unwrap().1 < all[0].1 && all.windows(2).all(|pair| pair[1].1 <= pair[0].1), "{all:?}");
+    let mut parts = wild(settings, run);
+    parts.config.training.updates = Some(7);
+    let mut found = rates(&parts, false);
+    parts.config.training.updates = Some(12);
+    found.extend(rates(&parts, true));
+    assert_eq!(found, all);
+}
