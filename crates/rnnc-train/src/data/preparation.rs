@@ -3,6 +3,7 @@
 
 use crate::data::sequences::{Column, Sequences};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 
 /// How columns are read, and what was learned of them.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -52,9 +53,13 @@ impl Preparation {
         self.inputs.is_empty() && self.targets.is_empty() && self.classes.is_empty()
     }
 
-    /// Refuses scales that no data has.
+    /// Refuses scales that no data has, and a class that is there twice.
     pub(crate) fn check(&self) -> Result<(), String> {
         let is_none = |s: &&Scaled| !(s.mean.is_finite() && s.deviation.is_finite() && s.deviation > 0.0);
+        let distinct: BTreeSet<&String> = self.classes.iter().collect();
+        if distinct.len() < self.classes.len() {
+            return Err("two classes have one name".into());
+        }
         match self.inputs.iter().chain(&self.targets).find(is_none) {
             None => Ok(()),
             Some(Scaled { name, mean, deviation }) => Err(format!(
@@ -151,6 +156,20 @@ mod tests {
         // What never changes is only moved.
         assert_eq!((found.targets[0].mean, found.targets[0].deviation), (7.0, 1.0));
         assert_eq!(found.inputs[0].unscale(found.inputs[0].scale(1.25)), 1.25);
+    }
+
+    #[test]
+    fn what_no_data_has_is_refused() {
+        preparation().check().unwrap();
+        for (mean, deviation) in
+            [(f64::NAN, 1.0), (0.0, 0.0), (0.0, -1.0), (f64::INFINITY, 1.0), (0.0, f64::NAN)]
+        {
+            let targets = vec![Scaled { name: "t".into(), mean, deviation }];
+            let error = Preparation { targets, ..preparation() }.check().unwrap_err();
+            assert!(error.starts_with("column `t` cannot have a mean of"), "{error}");
+        }
+        let classes = vec!["a".into(), "b".into(), "a".into()];
+        Preparation { classes, ..preparation() }.check().unwrap_err();
     }
 
     #[test]

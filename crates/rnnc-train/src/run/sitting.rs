@@ -317,6 +317,13 @@ impl Run<'_> {
         let update = self.trainer.updates();
         self.written_at = update;
         self.told.clear();
+        let keep = self.job.config.run.keep_checkpoints;
+        if keep > 0 {
+            let kept = self.directory.checkpoint_after(update);
+            self.directory.check_kept(&kept)?;
+            self.save(&kept, self.validations)?;
+            self.directory.prune(keep)?;
+        }
         self.observer.event(Event::Checkpoint { update, path: &path });
         Ok(())
     }

@@ -325,6 +325,8 @@ pub struct RunConfig {
     pub checkpoint_every: u64,
     /// Minutes without a checkpoint after which one is written; 0: not by time.
     pub checkpoint_minutes: f64,
+    /// The newest so many checkpoints stay beside `checkpoint.safetensors`, as `checkpoint-UPDATE.safetensors`.
+    pub keep_checkpoints: usize,
     /// What the sample begins with that a network of text writes at the end.
     pub sample_prompt: String,
     /// Bytes of that sample; 0: none.
@@ -367,6 +369,7 @@ impl Default for RunConfig {
             keep_best: true,
             checkpoint_every: 1000,
             checkpoint_minutes: 10.0,
+            keep_checkpoints: 0,
             sample_prompt: "\n".into(),
             sample_length: 0,
             sample_temperature: 0.7,
