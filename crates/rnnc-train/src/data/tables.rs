@@ -35,7 +35,13 @@ pub(crate) fn read_tables(
     let mut rows = Rows { inputs: vec![Vec::new(); form.sizes.len()], ..Rows::default() };
     for path in named.paths()? {
         let label = match form.by_folder {
-            true => Some(names.number(folder(&path)?).map_err(|problem| TrainError::file(&path, problem))?),
+            true => {
+                let folder = folder(&path)?;
+                let problem = |expected| {
+                    TrainError::file(&path, format!("expected {expected}, found folder `{folder}`"))
+                };
+                Some(names.number(folder).map_err(problem)?)
+            }
             false => None,
         };
         read(&path, &form, label, &mut names, &mut rows)?;
@@ -365,7 +371,7 @@ impl Names {
         }
         if self.are_known {
             let known: Vec<&str> = self.numbers.keys().map(String::as_str).collect();
-            return Err(format!("one of the classes that were learned, {}; not `{name}`", list(&known)));
+            return Err(format!("one of the classes that were learned, {}", list(&known)));
         }
         let number = self.numbers.len() as u32;
         self.numbers.insert(name.into(), number);
@@ -480,7 +486,10 @@ mod tests {
         let others = Preparation { inputs: vec![Scaled::plain("a")], ..known.clone() };
         let wrong = read_all(&files, "label_by_folder = true", &network, Some(&others)).unwrap_err();
         assert_eq!(wrong, "`data.inputs` must be the columns that the model was trained on: `a`");
-        assert!(error.contains("one of the classes that were learned, `cat`, `dog`; not `cow`"), "{error}");
+        assert!(
+            error.contains("expected one of the classes that were learned, `cat`, `dog`, found folder `cow`"),
+            "{error}"
+        );
     }
 
     #[test]
