@@ -6,8 +6,8 @@
 
 use rnnc::graph::Graph;
 use rnnc::io::{
-    Array, ArrayFile, Audio, Elements, Precision, Weights, audio_bytes, read_audio, read_state, write_arrays,
-    write_state,
+    Array, ArrayFile, Audio, Elements, Precision, Table, Weights, audio_bytes, read_audio, read_state,
+    write_arrays, write_state,
 };
 use rnnc::lang::compile;
 use rnnc::plan::{ExecutionConfig, Executor, Plan, PlanOptions, Values};
@@ -29,7 +29,7 @@ const NETWORK: &str = "network n {
 pub type Target = fn(&[u8]) -> bool;
 
 /// The targets by name.
-pub const TARGETS: [(&str, Target); 8] = [
+pub const TARGETS: [(&str, Target); 9] = [
     ("network", network),
     ("settings", settings),
     ("arrays", arrays),
@@ -38,6 +38,7 @@ pub const TARGETS: [(&str, Target); 8] = [
     ("checkpoint", checkpoint),
     ("state", state),
     ("audio", audio),
+    ("table", table),
 ];
 
 /// Valid files for a target.
@@ -73,6 +74,7 @@ pub fn seeds(target: &str) -> Vec<Vec<u8>> {
             .iter()
             .map(|&channels| audio_bytes(&Audio { rate: 8000, channels, samples: vec![0.25; 60] }).unwrap())
             .collect(),
+        "table" => vec!["a,b,class\n1,2.5,x\n,-3e2,\"y z\"\n".into(), "a;b\n1;2\n".into()],
         _ => Vec::new(),
     }
 }
@@ -209,6 +211,25 @@ pub fn audio(bytes: &[u8]) -> bool {
     assert_eq!(sound.samples.len(), sound.frames() * sound.channels);
     assert!(sound.samples.len() <= bytes.len() && sound.samples.iter().all(|sample| sample.is_finite()));
     true
+}
+
+/// A table: what is taken has cells that are numbers, or none, or texts.
+pub fn table(bytes: &[u8]) -> bool {
+    let file = File::holding(bytes);
+    let Ok(mut table) = Table::open(&file.0) else { return false };
+    let columns = table.names().len();
+    let mut rows = 0;
+    while let Ok(true) = table.next_row() {
+        for column in 0..columns {
+            if let Ok(Some(number)) = table.number(column) {
+                assert!(number.is_finite());
+            }
+            assert!(table.text(column).map_or(true, |text| text.len() <= bytes.len()));
+        }
+        rows += 1;
+        assert!(rows <= bytes.len());
+    }
+    rows > 0
 }
 
 fn graph() -> Graph {

@@ -18,6 +18,7 @@ mod screen;
 mod sequence;
 mod settings;
 mod signals;
+mod tables;
 
 use clap::{Arg, CommandFactory, FromArgMatches, Parser};
 use commands::Command;

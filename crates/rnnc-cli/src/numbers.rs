@@ -39,6 +39,16 @@ impl Numbers {
         }
     }
 
+    /// Those of a row of so many.
+    pub fn row(&self, row: usize, size: usize) -> Vec<f64> {
+        let range = row * size..(row + 1) * size;
+        match self {
+            Numbers::Single(values) => values[range].iter().map(|&x| x.into()).collect(),
+            Numbers::Double(values) => values[range].to_vec(),
+            Numbers::Symbols(values) => values[range].iter().map(|&x| x.into()).collect(),
+        }
+    }
+
     /// A copy of some of them.
     pub fn copied(&self, range: Range<usize>) -> Numbers {
         match self {

@@ -10,7 +10,7 @@ use crate::numbers::Numbers;
 use rnnc_graph::{Graph, Layer, LayerKind, count};
 use rnnc_io::{ArrayFile, Dimension, read_audio};
 use rnnc_plan::Values;
-use rnnc_train::{Column, DataFiles, Text};
+use rnnc_train::{Column, DataFiles, Preparation, TableInputs, Text, read_table_inputs};
 use rnnc_verify::{Array, Window};
 use std::ops::Range;
 use std::path::Path;
@@ -19,6 +19,9 @@ const RESET: &str = "reset";
 
 /// What `train` reads beside inputs and resets.
 const OF_TRAINING: [&str; 2] = ["target", "mask"];
+
+/// The same of a list of sequences as a whole.
+const LABEL: &str = "label";
 
 /// T frames of B streams.
 #[derive(Clone, Debug)]
@@ -38,11 +41,18 @@ pub struct Sequence {
     pub rate: Option<u32>,
     /// Of a list of sequences, how long each is.
     pub lengths: Option<Vec<usize>>,
+    /// Of a table, the first row of each sequence, and what it is called.
+    pub table: Option<Vec<(usize, Option<String>)>>,
 }
 
 /// Whether a path is that of a sound.
 pub fn is_audio(path: &Path) -> bool {
     path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("wav"))
+}
+
+/// Whether a path is that of a table.
+pub fn is_table(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("csv"))
 }
 
 /// The name of the array of the gradient with respect to an input or an output.
@@ -156,6 +166,7 @@ impl Sequence {
             output_gradients,
             rate: None,
             lengths: None,
+            table: None,
         })
     }
 
@@ -165,7 +176,8 @@ impl Sequence {
         let count = (0..).take_while(|k| file.contains(&format!("{first}.{k}"))).count();
         let of =
             |k: usize| inputs.iter().map(|i| &*i.name).chain(OF_TRAINING).map(move |n| format!("{n}.{k}"));
-        let names: Vec<String> = (0..count).flat_map(of).collect();
+        let mut names: Vec<String> = (0..count).flat_map(of).collect();
+        names.push(LABEL.into());
         let known: Vec<&str> = names.iter().map(String::as_str).collect();
         file.refuse_others(
             &known,
@@ -207,6 +219,34 @@ impl Sequence {
             output_gradients: Vec::new(),
             rate: None,
             lengths: Some(lengths),
+            table: None,
+        })
+    }
+
+    /// The rows of a table as one stream, as a network reads them that was trained so; each sequence begins with a reset.
+    pub fn of_table(path: &Path, graph: &Graph, preparation: &Preparation) -> anyhow::Result<Sequence> {
+        let inputs: Vec<_> = graph.inputs().iter().map(|&id| graph.layer_at(id)).collect();
+        if let Some(symbol) = inputs.iter().find(|input| input.kind == LayerKind::Symbol) {
+            return bad_input(format!(
+                "{}: input `{}` is a symbol, and the columns of tables are numbers",
+                path.display(),
+                symbol.name
+            ));
+        }
+        let sizes: Vec<usize> = inputs.iter().map(|input| input.size).collect();
+        let TableInputs { inputs, sequences, rows } = read_table_inputs(path, &sizes, preparation)?;
+        let mut resets = vec![false; rows];
+        sequences.iter().for_each(|&(row, _)| resets[row] = true);
+        Ok(Sequence {
+            frames: rows,
+            streams: 1,
+            inputs: inputs.into_iter().map(Numbers::Single).collect(),
+            sizes,
+            resets: Some(resets),
+            output_gradients: Vec::new(),
+            rate: None,
+            lengths: None,
+            table: Some(sequences),
         })
     }
 
@@ -230,6 +270,7 @@ impl Sequence {
             output_gradients: Vec::new(),
             rate: None,
             lengths: None,
+            table: None,
         })
     }
 
@@ -278,6 +319,7 @@ impl Sequence {
             output_gradients: Vec::new(),
             rate: Some(audio.rate),
             lengths: None,
+            table: None,
         })
     }
 

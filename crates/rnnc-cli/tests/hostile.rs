@@ -145,6 +145,7 @@ spoilt! {
     a_spoilt_checkpoint_is_taken_or_refused: "checkpoint",
     a_spoilt_state_is_taken_or_refused: "state",
     a_spoilt_sound_is_taken_or_refused: "audio",
+    a_spoilt_table_is_taken_or_refused: "table",
 }
 
 #[test]

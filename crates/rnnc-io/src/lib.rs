@@ -2,6 +2,7 @@
 //!
 //! - `array.rs`, `arrays.rs`, `npy.rs`: NumPy's arrays, in `.npz` files;
 //! - `audio.rs`: sound, as WAV files;
+//! - `table.rs`: tables of named columns, as CSV files;
 //! - `tensors.rs`: safetensors; `weights.rs`: a network's weights in them; `states.rs`: what a network carries from one run
 //!   to the next, in arrays;
 //! - `files.rs`: every output, whole or not at all, by the operations of `disk.rs`;
@@ -18,6 +19,7 @@ mod inputs;
 mod kind;
 mod npy;
 mod states;
+mod table;
 mod tensors;
 mod weights;
 
@@ -29,5 +31,6 @@ pub use files::{Output, is_linked, write_whole};
 pub use inputs::{make_room, open_regular, read_network, read_text, regular_length, reserve};
 pub use kind::{Wanted, check_kind};
 pub use states::{read_state, write_state};
+pub use table::{Table, is_missing, write_table};
 pub use tensors::{Precision, Tensor, TensorFile, TensorView, write_tensors};
 pub use weights::{Differences, Weights, section};

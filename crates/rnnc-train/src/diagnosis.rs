@@ -62,7 +62,10 @@ pub(crate) fn of_derivatives(
 ) -> Result<Option<String>, TrainError> {
     let mut reference = run_again(graph, weights, before, batch, config)?;
     let losses: Vec<f64> = batch.loss_mask().iter().map(|&counts| f64::from(u8::from(counts))).collect();
-    reference.backward(batch.frames(), &[Some(Values::F64(&losses))])?;
+    // A second output is what losses are divided by.
+    let mut seeds = vec![None; graph.outputs().len()];
+    seeds[0] = Some(Values::F64(&losses));
+    reference.backward(batch.frames(), &seeds)?;
     Ok(reference.first_non_finite_derivative().map(|derivative| {
         format!(
             "{derivative} of the window. Keep the network away from there by an epsilon, as in `sqrt(x + 1e-6)` or \

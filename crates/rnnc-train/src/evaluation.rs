@@ -2,6 +2,7 @@
 
 use crate::data::batch::Batch;
 use crate::data::packing::Packing;
+use crate::data::preparation::{Preparation, Scaled};
 use crate::data::sequences::Sequences;
 use crate::error::TrainError;
 use crate::settings::config::Config;
@@ -25,11 +26,14 @@ pub struct Evaluator {
     packing: Packing,
     batch: Batch,
     losses: Vec<f64>,
+    network: LossNetwork,
+    weights: Vec<f64>,
     metrics: Vec<Metric>,
     /// What the network gives, for metrics: `[frames, streams, size]`; nothing, where there are none.
     outputs: Vec<f64>,
     /// Units of that.
     size: usize,
+    scales: Vec<Scaled>,
 }
 
 /// How data is evaluated.
@@ -45,11 +49,17 @@ pub struct EvaluatorConfig<'a> {
     pub frames: Option<usize>,
     /// Threads, 0 for all.
     pub threads: usize,
+    /// How the target's units are scaled: metrics are of what they were before. Nothing, if they are not.
+    pub scales: &'a [Scaled],
 }
 
 impl EvaluatorConfig<'_> {
     /// As the settings of a run say, for so many frames.
-    pub(crate) fn of(config: &Config, frames: Option<usize>) -> EvaluatorConfig<'_> {
+    pub(crate) fn of<'a>(
+        config: &'a Config,
+        frames: Option<usize>,
+        preparation: &'a Preparation,
+    ) -> EvaluatorConfig<'a> {
         let Config { training, run, .. } = config;
         EvaluatorConfig {
             metrics: &training.metrics,
@@ -57,6 +67,7 @@ impl EvaluatorConfig<'_> {
             window: training.window,
             frames,
             threads: run.threads,
+            scales: &preparation.targets,
         }
     }
 }
@@ -82,7 +93,7 @@ impl Evaluator {
         config: &EvaluatorConfig<'_>,
         make: MakeExecutor<'_>,
     ) -> Result<Evaluator, TrainError> {
-        let &EvaluatorConfig { metrics, streams, window, frames, threads } = config;
+        let &EvaluatorConfig { metrics, streams, window, frames, threads, scales } = config;
         data.check(&network.graph)?;
         data.truncate(frames.unwrap_or(usize::MAX));
         if !data.has_rows_in_loss() {
@@ -116,7 +127,19 @@ impl Evaluator {
         let mut outputs = reserve(numbers, "the outputs that metrics are of")?;
         outputs.resize(numbers, 0.0);
         let losses = vec![0.0; window * streams];
-        Ok(Evaluator { executor, data, packing, batch, losses, metrics: metrics.into(), outputs, size })
+        Ok(Evaluator {
+            executor,
+            data,
+            packing,
+            batch,
+            losses,
+            network: network.clone(),
+            weights: Vec::new(),
+            metrics: metrics.into(),
+            outputs,
+            size,
+            scales: scales.into(),
+        })
     }
 
     /// The loss and the metrics with those weights, or `None` if it was told to stop before the end.
@@ -132,7 +155,7 @@ impl Evaluator {
         self.executor.clear_state();
         let streams = self.packing.streams();
         let mut measures: Vec<_> = self.metrics.iter().map(|metric| metric.measure()).collect();
-        let (mut sum, mut count, mut position) = (0.0, 0usize, 0);
+        let (mut sum, mut count, mut position) = (0.0, 0.0, 0);
         for call in 0..self.packing.calls().len() {
             let frames = self.packing.calls()[call];
             if stop.load(Ordering::Relaxed) {
@@ -142,10 +165,16 @@ impl Evaluator {
             self.executor.forward(frames, &self.batch.inputs(), Some(self.batch.resets()))?;
             let losses = &mut self.losses[..frames * streams];
             self.executor.output(0, ValuesMut::F64(losses))?;
-            for (loss, _) in losses.iter().zip(self.batch.loss_mask()).filter(|(_, counts)| **counts) {
-                sum += loss;
-                count += 1;
+            self.network.row_weights(&self.batch, &mut self.weights);
+            let counted = losses.iter().zip(&self.weights).filter(|(_, weight)| **weight > 0.0);
+            counted.for_each(|(loss, weight)| sum += loss * weight);
+            if self.network.has_weights {
+                self.executor.output(1, ValuesMut::F64(losses))?;
+            } else {
+                losses.fill(1.0);
             }
+            let counted = losses.iter().zip(&self.weights).filter(|(_, weight)| **weight > 0.0);
+            counted.for_each(|(of_row, weight)| count += of_row * weight);
             if !measures.is_empty() {
                 self.measure(frames * streams, &mut measures)?;
             }
@@ -153,25 +182,30 @@ impl Evaluator {
         }
         let metrics = self.metrics.iter().zip(&measures).map(|(metric, measure)| (*metric, measure.value()));
         // There is a frame that counts: see `new`.
-        Ok(Some(Evaluation { loss: sum / count as f64, metrics: Measured(metrics.collect()) }))
+        Ok(Some(Evaluation { loss: sum / count, metrics: Measured(metrics.collect()) }))
     }
 
     /// Takes the rows of the last call into account.
     fn measure(&mut self, rows: usize, measures: &mut [Box<dyn Measure>]) -> Result<(), TrainError> {
         let outputs = &mut self.outputs[..rows * self.size];
-        self.executor.output(1, ValuesMut::F64(outputs))?;
+        self.executor.output(1 + usize::from(self.network.has_weights), ValuesMut::F64(outputs))?;
         let inputs = self.batch.inputs();
         let target = |row: usize| match inputs.last() {
             Some(Values::Symbols(symbols)) => Some(Target::Symbol(symbols[row] as usize)),
             Some(Values::F32(units)) => Some(Target::Units(&units[row * self.size..][..self.size])),
             _ => None,
         };
-        for (row, output) in outputs.chunks_exact(self.size.max(1)).enumerate() {
-            if self.batch.loss_mask()[row]
-                && let Some(target) = target(row)
-            {
-                measures.iter_mut().for_each(|measure| measure.add(output, target));
+        let mut unscaled = vec![0f32; self.size];
+        for (row, output) in outputs.chunks_exact_mut(self.size.max(1)).enumerate() {
+            let Some(mut target) = target(row).filter(|_| self.batch.loss_mask()[row]) else { continue };
+            if let (Target::Units(units), false) = (target, self.scales.is_empty()) {
+                for (unit, scale) in self.scales.iter().enumerate() {
+                    output[unit] = scale.unscale(output[unit]);
+                    unscaled[unit] = scale.unscale(f64::from(units[unit])) as f32;
+                }
+                target = Target::Units(&unscaled);
             }
+            measures.iter_mut().for_each(|measure| measure.add(output, target));
         }
         Ok(())
     }

@@ -5,9 +5,12 @@
 //! whose loss counts.
 
 use crate::data::batch::Batch;
+use crate::data::feed::Feed;
+use crate::data::preparation::Preparation;
 use crate::data::sequences::Sequences;
 use crate::diagnosis;
 use crate::error::TrainError;
+use crate::frozen::Frozen;
 use crate::run::checkpoint::{Checkpoint, Progress};
 use crate::run::identity::{RunIdentity, hash_of};
 use crate::settings::config::TrainingConfig;
@@ -60,6 +63,7 @@ pub struct Trainer {
     config: TrainingConfig,
     executor: Box<dyn Executor>,
     data: Sequences,
+    feed: Feed,
     batch: Batch,
     /// The window behind it, read while a device works on that one.
     next: Batch,
@@ -69,6 +73,12 @@ pub struct Trainer {
     losses: Vec<f64>,
     /// `[step, streams]`
     gradients: Vec<f64>,
+    /// `[step, streams]`: what each loss is multiplied with.
+    weights: Vec<f64>,
+    /// What is not learned.
+    frozen: Frozen,
+    /// How often a plateau has reduced the learning rate.
+    reductions: u64,
     updates: u64,
     position: u64,
     /// How many of the last frames the executor has run and can send errors back through, at most the window.
@@ -78,10 +88,10 @@ pub struct Trainer {
 /// What one update did.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Step {
-    /// The sum of the losses of the new frames.
+    /// The sum of the losses of the new frames, each times its weight.
     pub loss_sum: f64,
-    /// Of how many frames.
-    pub counted: usize,
+    /// What it is divided by: how many frames counted, or the sum of their weights.
+    pub counted: f64,
     /// The gradient's norm before clipping.
     pub gradient_norm: f64,
     /// The learning rate.
@@ -89,9 +99,9 @@ pub struct Step {
 }
 
 impl Step {
-    /// The mean loss per frame; NaN if no frame counted.
+    /// The loss: their mean per frame; NaN if no frame counted.
     pub fn loss(&self) -> f64 {
-        self.loss_sum / self.counted as f64
+        self.loss_sum / self.counted
     }
 }
 
@@ -150,7 +160,10 @@ impl Trainer {
             ..ExecutionConfig::new(streams, window)
         };
         let mut executor = make(plan, execution)?;
-        Weights::initial(&network.graph, config.seed).put_into(&mut *executor, ParameterArray::Weight)?;
+        let initial = Weights::initial(&network.graph, config.seed);
+        initial.put_into(&mut *executor, ParameterArray::Weight)?;
+        let mut frozen = Frozen::of(&network.graph, &config.frozen)?;
+        frozen.keep(&initial);
         let identity = RunIdentity {
             network: network.graph.name().into(),
             text_hash: format!("{:016x}", name_key(network_text)),
@@ -179,7 +192,11 @@ impl Trainer {
             network,
             identity,
             executor,
+            feed: Feed::new(&data, streams, config.shuffles().then_some(config.seed)),
             data,
+            weights: Vec::new(),
+            frozen,
+            reductions: 0,
             updates: 0,
             position: 0,
             kept: 0,
@@ -213,7 +230,14 @@ impl Trainer {
 
     /// Begins with other weights.
     pub fn set_weights(&mut self, weights: &Weights) -> Result<(), TrainError> {
-        Ok(weights.put_into(&mut *self.executor, ParameterArray::Weight)?)
+        weights.put_into(&mut *self.executor, ParameterArray::Weight)?;
+        self.frozen.keep(weights);
+        Ok(())
+    }
+
+    /// Multiplies the learning rate with the plateau's factor, so many times.
+    pub fn reduce(&mut self, reductions: u64) {
+        self.reductions = reductions;
     }
 
     /// Reads h' new frames of every stream and makes one update.
@@ -227,7 +251,7 @@ impl Trainer {
         if ready {
             mem::swap(&mut self.batch, &mut self.next);
         } else {
-            self.batch.fill(&self.data, self.position, frames);
+            self.batch.fill_from(&self.data, &mut self.feed, self.position, frames);
         }
         let resets = Some(self.batch.resets());
         if mem::take(&mut self.brought) && ready {
@@ -236,30 +260,39 @@ impl Trainer {
             self.executor.forward(frames, &self.batch.inputs(), resets)?;
         }
 
-        // Which losses count is known without them, so that the backward pass follows at once where a device works on.
-        let count = self.batch.loss_mask().iter().filter(|&&c| c).count();
-        for (gradient, &counts) in self.gradients.iter_mut().zip(self.batch.loss_mask()) {
-            *gradient = if counts { 1.0 / count as f64 } else { 0.0 };
+        // Which losses count is known without them, so that the backward pass follows at once where a device works on; unless what
+        // they are divided by has to be computed.
+        self.network.row_weights(&self.batch, &mut self.weights);
+        if self.network.has_weights {
+            self.executor.output(1, ValuesMut::F64(&mut self.losses))?;
+        }
+        let of_row = |row: usize| if self.network.has_weights { self.losses[row] } else { 1.0 };
+        let counted = |row: usize, weight: f64| if weight > 0.0 { weight * of_row(row) } else { 0.0 };
+        let count: f64 = self.weights.iter().enumerate().map(|(row, &weight)| counted(row, weight)).sum();
+        for (gradient, &weight) in self.gradients.iter_mut().zip(&self.weights) {
+            *gradient = if weight > 0.0 { weight / count } else { 0.0 };
         }
         // Older frames are kept only where windows overlap.
         let overlap = self.config.window - frames;
         self.kept = self.kept.min(overlap) + frames;
-        self.executor.backward(self.kept, &[Some(Values::F64(&self.gradients))])?;
+        let seeds = [Some(Values::F64(&self.gradients)), None];
+        self.executor.backward(self.kept, &seeds[..1 + usize::from(self.network.has_weights)])?;
 
         // Meanwhile comes the next window. This one's batch stays as it is: what went wrong is looked for in it.
         let position = self.position + frames as u64;
-        self.next.fill(&self.data, position, frames);
+        self.next.fill_from(&self.data, &mut self.feed, position, frames);
         self.brought = self.executor.prefetch(frames, &self.next.inputs())?;
 
         self.executor.output(0, ValuesMut::F64(&mut self.losses))?;
-        let losses = self.losses.iter().zip(self.batch.loss_mask());
-        let loss_sum: f64 = losses.filter(|(_, counts)| **counts).map(|(loss, _)| loss).sum();
+        let losses = self.losses.iter().zip(&self.weights).filter(|(_, weight)| **weight > 0.0);
+        let loss_sum: f64 = losses.map(|(loss, weight)| loss * weight).sum();
         if !loss_sum.is_finite() {
             let problem = self.find_non_finite();
             return Err(TrainError::NotFinite { update, problem });
         }
 
-        let learning_rate = self.config.learning_rate_at(update);
+        let learning_rate = self.config.learning_rate_at(update) * self.config.reduced(self.reductions);
+        self.frozen.clear_gradients(&mut *self.executor)?;
         let gradient_norm = self.executor.update(&Update {
             learning_rate,
             step: update,
@@ -269,6 +302,9 @@ impl Trainer {
         if !gradient_norm.is_finite() {
             let problem = self.find_non_finite_gradient()?;
             return Err(TrainError::NotFinite { update, problem });
+        }
+        if self.config.optimizer.get("weight_decay").is_some() {
+            self.frozen.put_back(&mut *self.executor)?;
         }
         self.updates = update;
         self.position = position;
@@ -328,6 +364,7 @@ impl Trainer {
                 seconds,
                 ..Progress::default()
             },
+            preparation: Preparation::default(),
             weights: Weights::of(&*self.executor, graph, ParameterArray::Weight)?,
             slots: (0..slots).map(slot).collect::<Result<_, _>>()?,
             state: self.executor.state()?,
@@ -349,6 +386,8 @@ impl Trainer {
         for (slot, values) in checkpoint.slots.iter().enumerate() {
             values.put_into(&mut *self.executor, ParameterArray::Slot(slot))?;
         }
+        self.frozen.keep(&checkpoint.weights);
+        self.reductions = checkpoint.progress.validations.reductions;
         self.updates = checkpoint.progress.updates;
         self.position = checkpoint.progress.position;
         self.kept = checkpoint.state.kept_frames(self.executor.plan(), self.executor.config());

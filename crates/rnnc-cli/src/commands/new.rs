@@ -1,6 +1,7 @@
 //! `rnnc new`: a directory that is ready to train.
 
 mod recordings;
+mod tables;
 
 use crate::failure::{Outcome, bad_input};
 use crate::screen::quoted;
@@ -31,6 +32,10 @@ enum Template {
     /// a character model of text, with the equations of the library's cells as text
     #[default]
     Text,
+    /// a model that forecasts a table's column, with a year of a grid's load
+    Series,
+    /// a model that says which class a sequence is of, with a table of gestures
+    Labels,
     /// a model of an amplifier, with recordings of what goes in and what comes out
     Audio,
 }
@@ -46,6 +51,16 @@ impl Template {
                     "text/cells.txt",
                     rnnc_lang::cells().iter().map(|cell| cell.text).collect::<Vec<_>>().join("\n").into(),
                 ),
+            ],
+            Template::Series => vec![
+                ("network.rnn", include_bytes!("../../templates/series/network.rnn").into()),
+                ("train.toml", include_bytes!("../../templates/series/train.toml").into()),
+                ("load.csv", tables::load().into()),
+            ],
+            Template::Labels => vec![
+                ("network.rnn", include_bytes!("../../templates/labels/network.rnn").into()),
+                ("train.toml", include_bytes!("../../templates/labels/train.toml").into()),
+                ("gestures.csv", tables::gestures().into()),
             ],
             Template::Audio => {
                 let network = ("network.rnn", include_bytes!("../../templates/audio/network.rnn").into());

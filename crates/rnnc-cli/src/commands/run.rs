@@ -5,11 +5,13 @@ use crate::failure::{Outcome, bad_input};
 use crate::network::NetworkArgs;
 use crate::numbers::Numbers;
 use crate::outputs::{are_same, check_output};
-use crate::sequence::{OutputGradients, Sequence, is_audio};
+use crate::sequence::{OutputGradients, Sequence, is_audio, is_table};
+use crate::tables::TrainedOnTables;
 use clap::Args;
 use rnnc_graph::Graph;
 use rnnc_io::{Audio, Weights, read_state, write_arrays, write_audio, write_state};
 use rnnc_plan::{PlanOptions, check_available};
+use rnnc_train::About;
 use std::io::Write;
 use std::path::PathBuf;
 
@@ -34,6 +36,9 @@ not end in .npz, each byte a frame of one stream.
 A network of one vector input may also read a sound, SOUND.wav: each sample of all channels is a frame of one stream. If it has one \
 output, it may write one, of the same rate.
 
+With a checkpoint that was trained on tables, IN.csv is a table with the columns of its inputs, and OUT.csv one with a row for each of \
+its rows: the targets' columns in their own units, or `class` and the output's units, one a class.
+
 Numbers are written as float32, and by the reference executor as float64.
 
 Examples:
@@ -47,11 +52,11 @@ pub struct Run {
     /// The weights, as `init` and `train` write them
     #[arg(long, value_name = "W.safetensors")]
     weights: PathBuf,
-    /// The inputs, a sound, or a text
-    #[arg(long, value_name = "IN.npz|IN.wav|IN.txt")]
+    /// The inputs, a table, a sound, or a text
+    #[arg(long, value_name = "IN.npz|IN.csv|IN.wav|IN.txt")]
     input: PathBuf,
-    /// Where to write the outputs, or a sound
-    #[arg(long, value_name = "OUT.npz|OUT.wav")]
+    /// Where to write the outputs, a table, or a sound
+    #[arg(long, value_name = "OUT.npz|OUT.csv|OUT.wav")]
     output: PathBuf,
     /// The state to go on from
     #[arg(long, value_name = "S.npz")]
@@ -90,7 +95,17 @@ impl Run {
             ));
         }
         let weights = Weights::load(&self.weights, &graph)?;
-        let sequence = Sequence::read(&self.input, &graph, OutputGradients::Unread, double)?;
+        let trained = if is_table(&self.input) { Some(self.tables(&graph)?) } else { None };
+        if is_table(&self.output) && trained.is_none() {
+            return bad_input(format!(
+                "{}: a table is written where the input is one; name a file that ends in .npz",
+                self.output.display()
+            ));
+        }
+        let sequence = match &trained {
+            Some(trained) => Sequence::of_table(&self.input, &graph, &trained.preparation)?,
+            None => Sequence::read(&self.input, &graph, OutputGradients::Unread, double)?,
+        };
         let (frames, streams) = (sequence.frames, sequence.streams);
 
         if sequence.lengths.is_some() && (self.state_in.is_some() || self.state_out.is_some()) {
@@ -133,7 +148,13 @@ impl Run {
             }
         }
 
-        if to_audio && let (Some(rate), [output], [channels]) = (sequence.rate, &mut outputs[..], &sizes[..])
+        if let Some(trained) = &trained {
+            trained.unscale(&mut outputs, &sizes);
+        }
+        if let (Some(trained), true) = (&trained, is_table(&self.output)) {
+            trained.write(&self.output, &outputs, &sizes, &sequence)?;
+        } else if to_audio
+            && let (Some(rate), [output], [channels]) = (sequence.rate, &mut outputs[..], &sizes[..])
         {
             let samples = std::mem::replace(output, Numbers::Single(Vec::new())).into_singles();
             write_audio(&self.output, &Audio { rate, channels: *channels, samples })?;
@@ -144,6 +165,19 @@ impl Run {
             write_state(path, executor.forward_state()?, double)?;
         }
         Ok(Outcome::Done)
+    }
+
+    /// What the weights' file says of tables.
+    fn tables(&self, graph: &Graph) -> anyhow::Result<TrainedOnTables> {
+        let about = About::read(&self.weights).ok().filter(|about| !about.preparation.is_none());
+        let Some(About { preparation, identity, .. }) = about else {
+            return bad_input(format!(
+                "{}: it does not say which columns of a table the network reads: give a checkpoint of a run with `data.kind = \"csv\"`",
+                self.weights.display()
+            ));
+        };
+        let output = graph.outputs().iter().position(|output| output.name == identity.output).unwrap_or(0);
+        Ok(TrainedOnTables { preparation, output })
     }
 
     fn write_outputs(&self, graph: &Graph, outputs: Vec<Numbers>, sequence: &Sequence) -> anyhow::Result<()> {

@@ -366,6 +366,102 @@ fn what_cannot_be_evaluated_is_said_with_what_to_do() {
     );
 }
 
+/// A table as its rows of cells, without the line of names.
+fn cells(text: &str) -> Vec<Vec<&str>> {
+    text.lines().skip(1).map(|line| line.split(',').collect()).collect()
+}
+
+#[test]
+fn a_forecast_is_trained_on_a_table_and_reported_in_its_units() {
+    let sandbox = Sandbox::new();
+    sandbox.succeeds("new load --template series");
+    sandbox
+        .succeeds("train load/train.toml --threads 1 --set training.updates=60 --set run.validate_every=20");
+    let run =
+        "run load/network.rnn --weights load/run/best.safetensors --input load/load.csv --output out.csv";
+    sandbox.succeeds(run);
+    let (input, output) = (sandbox.read("load/load.csv"), sandbox.read("out.csv"));
+    assert_eq!(output.lines().next(), Some("load"));
+    let (rows, found) = (cells(&input), cells(&output));
+    assert_eq!(rows.len(), found.len());
+    // The last tenth is tested with, as one sequence that begins there; the network has forgotten what it read before.
+    let begin = rows.len() - rows.len() / 10;
+    let errors: Vec<f64> = (begin + 200..rows.len() - 1)
+        .filter_map(|row| {
+            let target: f64 = rows[row + 1][1].parse().ok()?;
+            let forecast: f64 = found[row][0].parse().unwrap();
+            Some((target - forecast).abs())
+        })
+        .collect();
+    let by_hand = errors.iter().sum::<f64>() / errors.len() as f64;
+    let said = sandbox.succeeds("evaluate load/run --threads 1 --on test");
+    let reported: f64 = said.trim().rsplit_once(' ').unwrap().1.parse().unwrap();
+    assert!((reported / by_hand - 1.0).abs() < 0.1, "{said}, by hand {by_hand}");
+    // Deviations of the load are some 150 megawatts.
+    assert!(reported < 60.0, "{said}");
+    // In arrays they have the same units.
+    sandbox.succeeds(&run.replace("out.csv", "out.npz"));
+    let array = sandbox.floats("out.npz", "load");
+    assert!(array.iter().zip(&found).all(|(x, row)| (x - row[0].parse::<f64>().unwrap()).abs() < 1e-3));
+}
+
+#[test]
+fn classes_of_sequences_are_learned_from_a_table_that_is_sorted_by_them() {
+    let sandbox = Sandbox::new();
+    sandbox.succeeds("new gestures --template labels");
+    sandbox.succeeds("train gestures/train.toml --threads 1 --set training.updates=300");
+    let said = sandbox.succeeds("evaluate gestures/run --threads 1 --on test");
+    let accuracy: f64 = said.split_once("accuracy ").unwrap().1.split(',').next().unwrap().parse().unwrap();
+    assert!(accuracy > 0.9, "{said}");
+    sandbox.succeeds(
+        "run gestures/network.rnn --weights gestures/run/best.safetensors --input gestures/gestures.csv --output out.csv",
+    );
+    let (input, output) = (sandbox.read("gestures/gestures.csv"), sandbox.read("out.csv"));
+    assert_eq!(output.lines().next(), Some("number,class,circle,line,zigzag"));
+    let (rows, found) = (cells(&input), cells(&output));
+    let is_last = |row: usize| rows.get(row + 1).is_none_or(|next| next[0] != rows[row][0]);
+    let last: Vec<usize> = (0..rows.len()).filter(|&row| is_last(row)).collect();
+    assert_eq!(last.len(), 150);
+    let right =
+        last.iter().filter(|&&row| found[row][1] == rows[row][1] && found[row][0] == rows[row][0]).count();
+    assert!(right > 140, "{right} of 150");
+}
+
+#[test]
+fn a_run_on_shuffled_sequences_resumes_with_the_same_bits() {
+    let sandbox = Sandbox::new();
+    sandbox.succeeds("new m --template labels");
+    let train = "train m/train.toml --threads 1 --set run.checkpoint_every=1000 --set training.updates=";
+    sandbox.succeeds(&format!("{train}40 --set run.directory=whole"));
+    sandbox.succeeds(&format!("{train}23 --set run.directory=parts"));
+    sandbox.succeeds(&format!("{train}40 --set run.directory=parts --resume"));
+    let read = |run: &str| {
+        let mut file = sandbox.tensors(&format!("m/{run}/checkpoint.safetensors"));
+        file.tensors.retain(|name, _| !name.is_empty());
+        file.tensors
+    };
+    assert_eq!(read("whole"), read("parts"));
+}
+
+#[test]
+fn tables_that_cannot_be_run_or_evaluated_are_refused_with_what_to_do() {
+    let sandbox = sandbox();
+    sandbox.succeeds("init model.rnn --output w.safetensors");
+    sandbox.write("in.csv", "a,b\n1,2\n");
+    let run = "run model.rnn --weights w.safetensors --input in.csv --output out.csv";
+    assert!(sandbox.fails(2, run).contains("it does not say which columns of a table the network reads"));
+    let settings = SETTINGS.replace("files =", "inputs = [\"a\"]\nfiles =");
+    sandbox.write("train.toml", settings);
+    assert!(sandbox.fails(2, "train train.toml").contains("`data.inputs` is for `data.kind = \"csv\"`"));
+    sandbox.write("train.toml", SETTINGS.replace("validation = 0.2", "split = \"random\""));
+    assert!(sandbox.fails(2, "train train.toml").contains("`data.split` is for shares of the data"));
+    sandbox.write(
+        "train.toml",
+        SETTINGS.replace("validation = 0.2", "validation = 0.2\nsplit = \"stratified\""),
+    );
+    assert!(sandbox.fails(2, "train train.toml").contains("is for targets that are classes"));
+}
+
 /// As Ctrl-C does.
 #[cfg(unix)]
 fn interrupt(process: &std::process::Child) {

@@ -106,6 +106,8 @@ optimizers! {
     adamw::AdamW,
     sgd::Sgd,
     rmsprop::RmsProp,
+    adadelta::AdaDelta,
+    lion::Lion,
 }
 
 impl Optimizer {

@@ -1,5 +1,6 @@
 //! A window of data: what B streams read of a line of sequences, in the form that executors take.
 
+use crate::data::feed::Feed;
 use crate::data::sequences::{Column, Sequences};
 use rnnc_plan::{NO_SYMBOL, Values};
 
@@ -47,6 +48,14 @@ impl Batch {
         self.position = Some(position);
         let streams = self.streams;
         self.fill_by(data, frames, |stream, t| Some(data.frame(stream, streams, position + t as u64)));
+    }
+
+    /// Reads the frames that streams are fed after `position` frames.
+    pub(crate) fn fill_from(&mut self, data: &Sequences, feed: &mut Feed, position: u64, frames: usize) {
+        self.position = Some(position);
+        let streams = self.streams;
+        feed.prepare(position, frames);
+        self.fill_by(data, frames, |stream, t| feed.frame(data, stream, streams, position + t as u64));
     }
 
     /// Reads `frames` frames: which, `frame` says of each stream and number. Where there is none, a sequence of one

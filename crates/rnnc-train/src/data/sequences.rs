@@ -6,6 +6,9 @@
 //! each, stream b begins with column b.
 
 use crate::error::TrainError;
+use rand::SeedableRng;
+use rand::seq::SliceRandom;
+use rand_chacha::ChaCha8Rng;
 use rnnc_graph::{Graph, LayerKind, count};
 use rnnc_plan::NO_SYMBOL;
 use std::ops::Range;
@@ -243,6 +246,102 @@ impl Sequences {
         Split { train: self, validation, test, cuts }
     }
 
+    /// Splits off whole sequences that chance takes, by a seed: as near to the shares as they come, and with `stratified` the same
+    /// share of each class. The parts keep the order of the data.
+    ///
+    /// # Errors
+    /// `stratified`, where targets are no classes.
+    pub(crate) fn split_by_chance(
+        self,
+        validation: f64,
+        test: f64,
+        seed: u64,
+        stratified: bool,
+    ) -> Result<Split, TrainError> {
+        let ranges = self.ranges();
+        let mut order: Vec<usize> = (0..ranges.len()).collect();
+        order.shuffle(&mut ChaCha8Rng::seed_from_u64(seed));
+        if stratified {
+            let Some(Column::Symbols(targets)) = self.columns.last() else {
+                let problem = "`data.split = \"stratified\"` is for targets that are classes: write `split = \"random\"`";
+                return Err(TrainError::Setting(problem.into()));
+            };
+            // Those of one class in a row, in an order of chance.
+            let class = |range: &Range<usize>| targets[range.clone()].iter().rfind(|&&s| s != NO_SYMBOL);
+            order.sort_by_key(|&sequence| class(&ranges[sequence]));
+        }
+        // Every n-th, so that each stretch of the order gives its share.
+        let takes = |place: usize, share: f64| {
+            let before = |place: usize| (place as f64 * share + 0.5).floor();
+            before(place + 1) > before(place)
+        };
+        let (validation, rest) = divide(order, |place| takes(place, validation));
+        let of_rest = if validation.is_empty() && rest.is_empty() {
+            0.0
+        } else {
+            test * ranges.len() as f64 / rest.len().max(1) as f64
+        };
+        let (test, train) = divide(rest, |place| takes(place, of_rest.min(1.0)));
+        let part = |mut sequences: Vec<usize>| {
+            sequences.sort_unstable();
+            self.select(sequences.iter().map(|&sequence| &ranges[sequence]))
+        };
+        Ok(Split { train: part(train), validation: part(validation), test: part(test), cuts: Vec::new() })
+    }
+
+    /// Some whole sequences as data of their own.
+    fn select<'a>(&self, sequences: impl Iterator<Item = &'a Range<usize>> + Clone) -> Sequences {
+        fn gather<'a, T: Copy + 'a>(
+            from: &[T],
+            size: usize,
+            sequences: impl Iterator<Item = &'a Range<usize>>,
+        ) -> Vec<T> {
+            sequences.flat_map(|range| from[range.start * size..range.end * size].iter().copied()).collect()
+        }
+        let column = |column: &Column| match column {
+            Column::Numbers { size, values } => {
+                Column::Numbers { size: *size, values: gather(values, *size, sequences.clone()) }
+            }
+            Column::Symbols(values) => Column::Symbols(gather(values, 1, sequences.clone())),
+            Column::Bytes(values) => Column::Bytes(gather(values, 1, sequences.clone())),
+            Column::NextByte { of } => Column::NextByte { of: *of },
+        };
+        let mut frames = 0;
+        let mut starts = Vec::new();
+        for range in sequences.clone() {
+            starts.push(frames);
+            frames += range.len();
+        }
+        Sequences {
+            columns: self.columns.iter().map(column).collect(),
+            starts,
+            loss_mask: self.loss_mask.as_ref().map(|mask| gather(mask, 1, sequences.clone())),
+            frames,
+        }
+    }
+
+    /// Leaves out the losses of the first `burn_in` frames of each sequence and, with `last`, of all frames but the last one that has
+    /// a target.
+    pub(crate) fn mask_losses(&mut self, burn_in: usize, last: bool) {
+        if burn_in == 0 && !last {
+            return;
+        }
+        let ranges = self.ranges();
+        let mut mask = vec![false; self.frames];
+        for range in ranges {
+            let own = range.start + burn_in.min(range.len())..range.end;
+            match last {
+                true => own
+                    .rev()
+                    .find(|&frame| self.counts(frame))
+                    .into_iter()
+                    .for_each(|frame| mask[frame] = true),
+                false => own.for_each(|frame| mask[frame] = self.counts(frame)),
+            }
+        }
+        self.loss_mask = Some(mask);
+    }
+
     /// Where a part of `len` frames before `end` begins: at the sequence nearest to `wanted`, but not before `least`.
     fn part_near(&self, end: usize, len: usize, wanted: usize, least: usize) -> usize {
         if len == 0 {
@@ -296,12 +395,17 @@ impl Sequences {
 
     /// Whether there is a frame whose loss counts.
     pub(crate) fn has_rows_in_loss(&self) -> bool {
-        let target = |frame: usize| match self.columns.last() {
+        (0..self.frames).any(|frame| self.counts(frame))
+    }
+
+    /// Whether a frame's loss counts: it has a target, and no mask leaves it out.
+    fn counts(&self, frame: usize) -> bool {
+        let has_target = match self.columns.last() {
             Some(Column::Symbols(values)) => values[frame] != NO_SYMBOL,
             Some(Column::NextByte { .. }) => frame + 1 < self.frames && !self.begins(frame + 1),
             _ => true,
         };
-        (0..self.frames).any(|frame| self.loss_mask.as_ref().is_none_or(|c| c[frame]) && target(frame))
+        has_target && self.loss_mask.as_ref().is_none_or(|mask| mask[frame])
     }
 
     /// A hash of all of it, for a run that goes on to tell whether it is on the same data.
@@ -335,6 +439,14 @@ impl Sequences {
         // Less than `frames`, which is a usize.
         ((first + u128::from(position)) % frames) as usize
     }
+}
+
+/// Those at places that are taken, and the others, in their order.
+fn divide(order: Vec<usize>, takes: impl Fn(usize) -> bool) -> (Vec<usize>, Vec<usize>) {
+    let (taken, others): (Vec<_>, Vec<_>) =
+        order.into_iter().enumerate().partition(|&(place, _)| takes(place));
+    let strip = |pairs: Vec<(usize, usize)>| pairs.into_iter().map(|(_, sequence)| sequence).collect();
+    (strip(taken), strip(others))
 }
 
 #[cfg(test)]
@@ -462,6 +574,76 @@ pub(crate) mod tests {
         others[4].loss_mask = Some(vec![true, false, true]);
         assert!(others.iter().all(|other| other.hash() != data.hash()));
         assert_eq!(data.clone().hash(), data.hash());
+    }
+
+    /// `count` sequences of two frames; that of number k is of class k / 10.
+    fn sorted_by_class(count: u32) -> Sequences {
+        Sequences {
+            columns: vec![
+                Column::Symbols((0..2 * count).map(|frame| frame / 2).collect()),
+                Column::Symbols((0..2 * count).map(|frame| frame / 20).collect()),
+            ],
+            starts: (0..count as usize).map(|k| 2 * k).collect(),
+            loss_mask: None,
+            frames: 2 * count as usize,
+        }
+    }
+
+    #[test]
+    fn a_split_by_chance_takes_whole_sequences_once_and_by_the_seed() {
+        let numbers = |part: &Sequences| {
+            let Column::Symbols(values) = &part.columns[0] else { panic!() };
+            assert!(values.chunks(2).all(|pair| pair[0] == pair[1]), "a sequence is cut");
+            values.iter().step_by(2).copied().collect::<Vec<u32>>()
+        };
+        let split = |seed| {
+            let Split { train, validation, test, cuts } =
+                sorted_by_class(40).split_by_chance(0.2, 0.1, seed, false).unwrap();
+            assert!(cuts.is_empty());
+            [train, validation, test].map(|part| numbers(&part))
+        };
+        let [train, validation, test] = split(1);
+        assert_eq!((train.len(), validation.len(), test.len()), (28, 8, 4));
+        let mut all = [train, validation.clone(), test].concat();
+        all.sort_unstable();
+        assert_eq!(all, (0..40).collect::<Vec<_>>());
+        assert_eq!(split(1)[1], validation);
+        assert_ne!(split(2)[1], validation);
+    }
+
+    #[test]
+    fn a_stratified_split_takes_the_same_share_of_each_class() {
+        for seed in 0..5 {
+            let split = sorted_by_class(40).split_by_chance(0.2, 0.1, seed, true).unwrap();
+            for (part, each) in [(&split.train, 7), (&split.validation, 2), (&split.test, 1)] {
+                let Column::Symbols(classes) = &part.columns[1] else { panic!() };
+                for class in 0..4 {
+                    let count = classes.iter().filter(|&&c| c == class).count() / 2;
+                    assert_eq!(count, each, "seed {seed}, class {class}");
+                }
+            }
+        }
+        let error = text().split_by_chance(0.5, 0.0, 1, true).unwrap_err().to_string();
+        assert!(error.contains("write `split = \"random\"`"), "{error}");
+    }
+
+    #[test]
+    fn losses_count_after_the_burn_in_or_in_the_last_frame_with_a_target() {
+        let masked = |burn_in, last| {
+            let mut data = Sequences {
+                columns: vec![Column::Symbols(vec![1, 2, NO_SYMBOL, 1, 2, 3])],
+                starts: vec![0, 3],
+                loss_mask: Some(vec![true, true, true, false, true, true]),
+                frames: 6,
+            };
+            data.mask_losses(burn_in, last);
+            let mask = data.loss_mask.unwrap();
+            (0..6).filter(|&frame| mask[frame]).collect::<Vec<_>>()
+        };
+        assert_eq!(masked(1, false), [1, 4, 5]);
+        assert_eq!(masked(2, false), [5]);
+        assert_eq!(masked(0, true), [1, 5]);
+        assert_eq!(masked(9, true), [0; 0]);
     }
 
     #[test]

@@ -8,6 +8,7 @@ use rnnc_graph::LayerKind;
 use rnnc_io::{Array, ArrayFile, Dimension, FileError, index_of, make_room};
 
 const TARGET: &str = "target";
+const LABEL: &str = "label";
 const RESET: &str = "reset";
 const MASK: &str = "mask";
 
@@ -24,7 +25,8 @@ const DATA: &str = "the data";
 /// resets, several.
 ///
 /// Or a list of sequences, each of its own length: `NAME.0` of `[T, N]` (or `[T]`), `NAME.1` and so on, with
-/// `target.0`, and optionally `mask.0`, likewise.
+/// `target.0`, and optionally `mask.0`, likewise. Instead of targets there may be an array `label`, `[K]`, a symbol for each of K
+/// sequences: the target of all its frames.
 ///
 /// A frame whose loss does not count sends no error back: whatever its output is, NaN and infinity too, the error of the output
 /// is 0. Behind the output, numbers are what IEEE 754 says: where an input or a layer is not finite in such a frame, the
@@ -45,7 +47,9 @@ pub fn read_series(named: &DataFiles<'_>, network: &LossNetwork) -> Result<Seque
     };
     for path in named.paths()? {
         let mut file = ArrayFile::open(path)?;
-        if file.contains(&format!("{TARGET}.0")) {
+        if file.contains(LABEL) && !wanted.iter().any(|w| w.name == LABEL) {
+            read_labelled(&mut file, &wanted, &mut data)?;
+        } else if file.contains(&format!("{TARGET}.0")) {
             read_list(&mut file, &wanted, &mut data)?;
         } else {
             read_whole(&mut file, &wanted, &mut data)?;
@@ -186,6 +190,43 @@ fn read_list(file: &mut ArrayFile, wanted: &[Wanted], data: &mut Sequences) -> R
 
     for k in 0..count {
         let (frames, _) = read_arrays(file, wanted, &format!(".{k}"), &[Dimension::Any("T")], data)?;
+        if frames > 0 {
+            data.starts.push(data.frames);
+            data.frames += frames;
+        }
+    }
+    Ok(())
+}
+
+/// Reads a file that is a list of sequences with a symbol for each.
+fn read_labelled(file: &mut ArrayFile, wanted: &[Wanted], data: &mut Sequences) -> Result<(), TrainError> {
+    let Some((target, inputs)) = wanted.split_last() else { return Ok(()) };
+    let array = file.read_shaped(LABEL, &[Dimension::Any("K")])?;
+    if !target.symbols {
+        let expected = "targets of numbers, `target.0` and so on, for this loss";
+        return Err(array.error(expected, "a class for each sequence").into());
+    }
+    let labels = array.symbols(target.size, true)?;
+    let of = |k: usize| inputs.iter().map(move |w| format!("{}.{k}", w.name));
+    let mut names: Vec<String> = (0..labels.len()).flat_map(of).collect();
+    names.push(LABEL.into());
+    let known: Vec<&str> = names.iter().map(String::as_str).collect();
+    file.refuse_others(&known, "sequences of the network's inputs, numbered as `label` has symbols")?;
+    for (k, &label) in labels.iter().enumerate() {
+        let mut shape = vec![Dimension::Any("T")];
+        for (w, column) in inputs.iter().zip(&mut data.columns) {
+            let array = w.read(file, &format!(".{k}"), &shape)?;
+            shape = vec![Dimension::Size(array.shape()[0])];
+            w.append(&array, None, 1, column)?;
+        }
+        let [Dimension::Size(frames)] = shape[..] else { continue };
+        if let Some(Column::Symbols(targets)) = data.columns.last_mut() {
+            make_room(targets, frames, DATA)?;
+            targets.extend(std::iter::repeat_n(label, frames));
+        }
+        let loss_mask = data.loss_mask.get_or_insert_default();
+        make_room(loss_mask, frames, DATA)?;
+        loss_mask.extend(std::iter::repeat_n(true, frames));
         if frames > 0 {
             data.starts.push(data.frames);
             data.frames += frames;
@@ -366,6 +407,29 @@ mod tests {
         assert_eq!((data.frames, &data.starts[..]), (3, &[0, 1][..]));
         assert_eq!(data.columns[1], Column::Symbols(vec![2, rnnc_plan::NO_SYMBOL, 0]));
         assert_eq!(data.loss_mask, Some(vec![true, true, false]));
+    }
+
+    #[test]
+    fn a_label_is_the_target_of_all_frames_of_its_sequence() {
+        let label =
+            |labels: &[i64]| Array::new("label", &[labels.len()], Elements::Integers(labels.to_vec()));
+        let sequences = [floats("x.0", &[1, 2]), floats("x.1", &[0, 2]), floats("x.2", &[3, 2])];
+        let with = |labels: &[i64]| [&sequences[..], &[label(labels)]].concat();
+        let data = read(&with(&[2, 1, 0]), Loss::CrossEntropy).unwrap();
+        assert_eq!((data.frames, &data.starts[..]), (4, &[0, 1][..]));
+        assert_eq!(data.columns[1], Column::Symbols(vec![2, 0, 0, 0]));
+        let error = |labels: &[i64], loss| read(&with(labels), loss).unwrap_err().to_string();
+        assert!(
+            error(&[2, 1], Loss::CrossEntropy)
+                .contains("array `x.2`: expected sequences of the network's inputs")
+        );
+        assert!(
+            error(&[2, 1, 0, 1], Loss::CrossEntropy).contains("array `x.3`: expected an array of this name")
+        );
+        assert!(error(&[2, 1, 3], Loss::CrossEntropy).contains("array `label`"));
+        assert!(
+            error(&[2, 1, 0], Loss::MeanSquaredError).contains("array `label`: expected targets of numbers")
+        );
     }
 
     #[test]

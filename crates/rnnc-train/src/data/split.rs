@@ -1,19 +1,29 @@
 //! The data of a run, split: to train on, to validate and to test with.
 
 use crate::data::files::DataFiles;
+use crate::data::preparation::Preparation;
 use crate::data::recordings::read_recordings;
 use crate::data::sequences::{Sequences, Split};
 use crate::data::series::read_series;
+use crate::data::tables::read_tables;
 use crate::data::text::Text;
 use crate::error::TrainError;
 use crate::sample::symbol_input;
-use crate::settings::config::{Config, DataKind};
+use crate::settings::config::{Config, DataKind, LossAt, SplitBy};
 use crate::task::losses::{Loss, LossNetwork};
 use rnnc_graph::{Graph, count};
 use rnnc_io::list;
 
-/// Reads the data and splits it, and refuses parts that are empty or have no target.
-pub(crate) fn read_data(config: &Config, graph: &Graph, network: &LossNetwork) -> Result<Split, TrainError> {
+/// Reads the data and splits it, and refuses parts that are empty or have no target. Tables are prepared as a model has `known` them, or
+/// else as the training part says.
+pub(crate) fn read_data(
+    config: &Config,
+    graph: &Graph,
+    network: &LossNetwork,
+    known: Option<&Preparation>,
+) -> Result<(Split, Preparation), TrainError> {
+    // What a model of tables knows says nothing of other data.
+    let known = known.filter(|_| config.data.kind == DataKind::Csv);
     let data = &config.data;
     let base = &*config.base;
     let all = DataFiles { setting: "data.files", patterns: &data.files, base };
@@ -22,7 +32,19 @@ pub(crate) fn read_data(config: &Config, graph: &Graph, network: &LossNetwork) -
     for files in own {
         check_apart(all, files)?;
     }
-    let mut split = read_files(config, graph, network, all)?.split(data.validation, data.test);
+    let (whole, mut preparation) = read_raw(config, graph, network, all, known)?;
+    let mut split = match data.split {
+        SplitBy::End => whole.split(data.validation, data.test),
+        by => {
+            let stratified = by == SplitBy::Stratified;
+            whole.split_by_chance(data.validation, data.test, config.training.seed, stratified)?
+        }
+    };
+    match known {
+        Some(known) => preparation = known.clone(),
+        None if data.normalize && data.kind == DataKind::Csv => preparation.learn(&split.train),
+        None => {}
+    }
     for (fraction, part, name) in
         [(data.validation, &split.validation, "validation"), (data.test, &split.test, "test")]
     {
@@ -35,8 +57,11 @@ pub(crate) fn read_data(config: &Config, graph: &Graph, network: &LossNetwork) -
     }
     for (files, part) in own.into_iter().zip([&mut split.validation, &mut split.test]) {
         if !files.patterns.is_empty() {
-            *part = read_files(config, graph, network, files)?;
+            *part = read_raw(config, graph, network, files, Some(&preparation))?.0;
         }
+    }
+    for part in [&mut split.train, &mut split.validation, &mut split.test] {
+        finish(part, config, &preparation);
     }
     let parts = [
         ("training", &split.train, &Vec::new()),
@@ -56,7 +81,7 @@ pub(crate) fn read_data(config: &Config, graph: &Graph, network: &LossNetwork) -
         }
         from += part.frames;
     }
-    Ok(split)
+    Ok((split, preparation))
 }
 
 /// Refuses a file to validate or test with that is trained on too.
@@ -76,13 +101,36 @@ fn check_apart(all: DataFiles<'_>, own: DataFiles<'_>) -> Result<(), TrainError>
     }
 }
 
-/// Reads files of the kind that the settings say. `graph` is the network without its loss.
+/// Reads files of the kind that the settings say, as a model knows them. `graph` is the network without its loss.
 pub(crate) fn read_files(
     config: &Config,
     graph: &Graph,
     network: &LossNetwork,
     files: DataFiles<'_>,
+    known: &Preparation,
 ) -> Result<Sequences, TrainError> {
+    let mut data = read_raw(config, graph, network, files, Some(known))?.0;
+    finish(&mut data, config, known);
+    Ok(data)
+}
+
+/// Makes of what was read what the network reads, and leaves out losses that do not count.
+fn finish(data: &mut Sequences, config: &Config, preparation: &Preparation) {
+    if config.data.kind == DataKind::Csv {
+        preparation.apply(data);
+    }
+    data.mask_losses(config.training.burn_in, config.training.loss_at == LossAt::Last);
+}
+
+/// What the files have. Classes are those that are known, or those of the files.
+fn read_raw(
+    config: &Config,
+    graph: &Graph,
+    network: &LossNetwork,
+    files: DataFiles<'_>,
+    known: Option<&Preparation>,
+) -> Result<(Sequences, Preparation), TrainError> {
+    let plain = |data| Ok((data, Preparation::default()));
     match config.data.kind {
         DataKind::Text => {
             let symbols = symbol_input(graph)?;
@@ -101,9 +149,10 @@ pub(crate) fn read_files(
                     network.target_size
                 )));
             }
-            Text::read(&files)?.sequences(symbols)
+            plain(Text::read(&files)?.sequences(symbols)?)
         }
-        DataKind::Arrays => read_series(&files, network),
-        DataKind::Audio => read_recordings(&files, network),
+        DataKind::Arrays => plain(read_series(&files, network)?),
+        DataKind::Audio => plain(read_recordings(&files, network)?),
+        DataKind::Csv => read_tables(&files, &config.data, network, known),
     }
 }

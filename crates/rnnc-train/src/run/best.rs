@@ -9,6 +9,12 @@ pub struct Validations {
     pub best: Option<Best>,
     /// How many there were since, none of which found a smaller one.
     pub since_best: u64,
+    /// The same since the learning rate was last reduced for it. (Not in checkpoints of older versions.)
+    #[serde(default)]
+    pub since_reduced: u64,
+    /// How often it was.
+    #[serde(default)]
+    pub reductions: u64,
     /// After which update the last one was.
     pub last: Option<u64>,
 }
@@ -34,8 +40,28 @@ impl Validations {
         // A loss that is no number is not smaller than any.
         let is_smaller = self.best.map_or(!loss.is_nan(), |best| loss < best.loss);
         match is_smaller {
-            true => Validations { best: Some(Best { update, loss }), since_best: 0, last },
-            false => Validations { since_best: self.since_best.saturating_add(1), last, ..self },
+            true => Validations {
+                best: Some(Best { update, loss }),
+                since_best: 0,
+                since_reduced: 0,
+                last,
+                ..self
+            },
+            false => Validations {
+                since_best: self.since_best.saturating_add(1),
+                since_reduced: self.since_reduced.saturating_add(1),
+                last,
+                ..self
+            },
+        }
+    }
+
+    /// With another reduction of the learning rate, where so many validations found no smaller loss.
+    #[must_use]
+    pub fn reduced(self, patience: u64) -> Validations {
+        match self.since_reduced >= patience {
+            true => Validations { since_reduced: 0, reductions: self.reductions.saturating_add(1), ..self },
+            false => self,
         }
     }
 }
@@ -43,6 +69,17 @@ impl Validations {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_plateau_reduces_after_so_many_validations_and_then_waits_again() {
+        let mut validations = Validations::default();
+        let mut reductions = Vec::new();
+        for (update, loss) in (1..).zip([3.0, 3.0, 4.0, 5.0, 3.5, 2.0, 2.0, 2.5, 2.5]) {
+            validations = validations.with(update, loss).reduced(2);
+            reductions.push(validations.reductions);
+        }
+        assert_eq!(reductions, [0, 0, 1, 1, 2, 2, 2, 3, 3]);
+    }
 
     #[test]
     fn only_a_smaller_loss_is_better() {

@@ -7,6 +7,7 @@
 //! they read, as `kept/LAYER`, `[K, B, N]`; and everything that is no array of numbers as JSON ([`About`]) in the
 //! metadata, under `rnnc`.
 
+use crate::data::preparation::Preparation;
 use crate::diagnosis;
 use crate::error::TrainError;
 use crate::run::best::{Best, Validations};
@@ -38,6 +39,9 @@ pub struct About {
     pub identity: RunIdentity,
     /// How far it is.
     pub progress: Progress,
+    /// What was done to tables before the network saw them. (Not in checkpoints of older versions, nor of other data.)
+    #[serde(default, skip_serializing_if = "Preparation::is_none")]
+    pub preparation: Preparation,
     /// Frames since the last reset, for each stream. (`ages` before form 3.)
     #[serde(alias = "ages")]
     since_reset: Vec<u64>,
@@ -107,6 +111,8 @@ pub struct Checkpoint {
     pub identity: RunIdentity,
     /// How far it is.
     pub progress: Progress,
+    /// What was done to tables before the network saw them.
+    pub preparation: Preparation,
     /// The weights.
     pub weights: Weights,
     /// The slots of the identity's optimizer, in its order.
@@ -147,6 +153,7 @@ impl Checkpoint {
             version: CHECKPOINT_VERSION,
             identity: self.identity.clone(),
             progress: self.progress,
+            preparation: self.preparation.clone(),
             since_reset: self.state.since_reset.clone(),
             state_frames: self.state.frames,
             histories,
@@ -200,7 +207,14 @@ impl Checkpoint {
             slots.push(values);
         }
         let state = State { histories, since_reset: about.since_reset, frames: about.state_frames, kept };
-        Ok(Checkpoint { identity: about.identity, progress: about.progress, weights, slots, state })
+        Ok(Checkpoint {
+            identity: about.identity,
+            progress: about.progress,
+            preparation: about.preparation,
+            weights,
+            slots,
+            state,
+        })
     }
 }
 
@@ -274,6 +288,7 @@ impl About {
             |problem: String| TrainError::file(path, format!("what it says of itself is damaged: {problem}"));
         let about: About = serde_json::from_str(text).map_err(|e| damaged(e.to_string()))?;
         about.progress.check().map_err(damaged)?;
+        about.preparation.check().map_err(damaged)?;
         if about.state_frames > MOST_UPDATES {
             return Err(damaged(format!(
                 "`state_frames` must be at most {MOST_UPDATES}, not {}",
@@ -307,6 +322,7 @@ pub(crate) mod tests {
                 seconds: 0.1,
                 validations: Validations::default(),
             },
+            preparation: Preparation::default(),
             weights: Weights(vec![vec![0.1, 1.0]]),
             slots: vec![Weights(vec![vec![1e-300, 0.0]]), Weights(vec![vec![0.0, 0.5]])],
             state: State {

@@ -218,13 +218,40 @@ impl RunDirectory {
         self.path.join("best.safetensors")
     }
 
+    /// Where the checkpoint after an update is, if the run keeps some.
+    pub fn checkpoint_after(&self, update: u64) -> PathBuf {
+        self.path.join(format!("{KEPT}{update}{CHECKPOINT}"))
+    }
+
+    /// Refuses a file in the place of a checkpoint that is kept which no run has written.
+    pub(crate) fn check_kept(&self, path: &Path) -> Result<(), TrainError> {
+        if fs::symlink_metadata(path).is_ok() { RunDirectory::check_is_run(path) } else { Ok(()) }
+    }
+
+    /// Removes all checkpoints that are kept but for the newest ones.
+    pub(crate) fn prune(&self, keep: usize) -> Result<(), TrainError> {
+        let mut kept = Vec::new();
+        for entry in fs::read_dir(&self.path).map_err(|e| TrainError::read(&self.path, e))? {
+            let path = entry.map_err(|e| TrainError::read(&self.path, e))?.path();
+            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+            let update = name.strip_prefix(KEPT).and_then(|name| name.strip_suffix(CHECKPOINT));
+            // What only looks like one stays.
+            if let Some(update) = update.and_then(|update| update.parse::<u64>().ok())
+                && path.is_file()
+                && About::read(&path).is_ok_and(|about| about.progress.updates == update)
+            {
+                kept.push((update, path));
+            }
+        }
+        kept.sort();
+        let old = kept.len().saturating_sub(keep);
+        kept.iter().take(old).try_for_each(|(_, path)| remove(path))
+    }
+
     /// Removes what an older run has left that the new one does not write at once. Its own first checkpoint stands.
     pub(crate) fn begin_anew(&self) -> Result<(), TrainError> {
-        let best = self.best();
-        match disk::remove(&best) {
-            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(TrainError::write(&best, e)),
-            _ => Ok(()),
-        }
+        self.prune(0)?;
+        remove(&self.best())
     }
 
     /// Where the copy of the settings is.
@@ -293,6 +320,18 @@ impl RunDirectory {
         Ok(MetricsFile { path, file })
     }
 }
+
+/// Removes a file, if it is there.
+fn remove(path: &Path) -> Result<(), TrainError> {
+    match disk::remove(path) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(TrainError::write(path, e)),
+        _ => Ok(()),
+    }
+}
+
+/// What the name of a checkpoint that is kept begins with, and how it ends: between them is its update.
+const KEPT: &str = "checkpoint-";
+const CHECKPOINT: &str = ".safetensors";
 
 /// What every line of metrics begins with.
 const METRICS: &str = "{\"kind\":\"";

@@ -1,12 +1,13 @@
 //! What a trained network reaches on data: the numbers that its run reported, or those of other files.
 
 use crate::data::files::DataFiles;
+use crate::data::preparation::Preparation;
 use crate::data::sequences::Sequences;
 use crate::data::split::{read_data, read_files};
 use crate::error::TrainError;
 use crate::evaluation::{Evaluation, Evaluator, EvaluatorConfig};
 use crate::run::checkpoint::About;
-use crate::settings::config::Config;
+use crate::settings::config::{Config, DataKind};
 use crate::task::losses::LossNetwork;
 use crate::task::metrics::check_metrics;
 use crate::trainer::MakeExecutor;
@@ -61,16 +62,20 @@ pub fn evaluate(job: &EvaluationJob<'_>) -> Result<Vec<(Option<DataPart>, Evalua
     let (config, training) = (job.config, &job.config.training);
     config.check().map_err(TrainError::Setting)?;
     check_metrics(&training.metrics, training.loss)?;
-    let network = training.loss.of(job.network, training.output.as_deref())?;
+    let network =
+        training.loss.of_with(job.network, training.output.as_deref(), &training.loss_settings())?;
     let weights = Weights::load(job.weights, &network.graph)?;
     // Weights alone do not say.
-    let precision = About::read(job.weights).map(|about| about.identity.precision).unwrap_or_default();
+    let about = About::read(job.weights).ok();
+    let precision = about.as_ref().map(|about| about.identity.precision).unwrap_or_default();
+    let known = about.map(|about| about.preparation).filter(|known| !known.is_none());
     let make = |plan: Plan, setup: ExecutionConfig| (job.make)(plan, ExecutionConfig { precision, ..setup });
     let mut found = Vec::new();
-    for (part, data) in data(job, &network)? {
+    let (parts, preparation) = data(job, &network, known.as_ref())?;
+    for (part, data) in parts {
         // As the run validates.
         let frames = config.run.validation_frames.filter(|_| part == Some(DataPart::Validation));
-        let setup = EvaluatorConfig::of(config, frames);
+        let setup = EvaluatorConfig::of(config, frames, &preparation);
         let mut evaluator = Evaluator::new(&network, data, &setup, &make)?;
         if let Some(evaluation) = evaluator.evaluate(&weights, job.stop)? {
             found.push((part, evaluation));
@@ -79,18 +84,32 @@ pub fn evaluate(job: &EvaluationJob<'_>) -> Result<Vec<(Option<DataPart>, Evalua
     Ok(found)
 }
 
+/// Parts of the data; `None` is other files.
+type Parts = Vec<(Option<DataPart>, Sequences)>;
+
 fn data(
     job: &EvaluationJob<'_>,
     network: &LossNetwork,
-) -> Result<Vec<(Option<DataPart>, Sequences)>, TrainError> {
+    known: Option<&Preparation>,
+) -> Result<(Parts, Preparation), TrainError> {
     let parts = match job.on {
         EvaluateOn::Files(patterns) => {
             let files = DataFiles { setting: "--files", patterns, base: Path::new("") };
-            return Ok(vec![(None, read_files(job.config, job.network, network, files)?)]);
+            let Some(known) =
+                known.cloned().or_else(|| (job.config.data.kind != DataKind::Csv).then(Preparation::default))
+            else {
+                return Err(TrainError::file(
+                    job.weights,
+                    "it does not say how it read tables: give a checkpoint that was trained on them",
+                ));
+            };
+            let known = if job.config.data.kind == DataKind::Csv { known } else { Preparation::default() };
+            let data = read_files(job.config, job.network, network, files, &known)?;
+            return Ok((vec![(None, data)], known));
         }
         EvaluateOn::Parts(parts) => parts,
     };
-    let split = read_data(job.config, job.network, network)?;
+    let (split, preparation) = read_data(job.config, job.network, network, known)?;
     let there = [
         (DataPart::Training, split.train),
         (DataPart::Validation, split.validation),
@@ -109,7 +128,7 @@ fn data(
                 .into(),
         ));
     }
-    Ok(data)
+    Ok((data, preparation))
 }
 
 /// The settings of a run whose directory this is, from the copy there. Paths in it are relative to where the settings stood: the

@@ -1,5 +1,6 @@
 //! How a run goes on, from the first window or the last checkpoint to its end.
 
+use crate::data::preparation::Preparation;
 use crate::error::TrainError;
 use crate::evaluation::{Evaluation, Evaluator};
 use crate::run::best::{Best, Validations};
@@ -8,6 +9,7 @@ use crate::run::job::{Job, Summary};
 use crate::run::lock::DirectoryLock;
 use crate::run::observer::{Beginning, Evaluated, Event, Metrics, Observer, UpdateReport};
 use crate::sample::Sampler;
+use crate::settings::config::Decay;
 use crate::trainer::{Step, Trainer};
 use rnnc_io::{FileError, Weights};
 use std::collections::BTreeSet;
@@ -21,7 +23,7 @@ use std::time::{Duration, Instant};
 #[derive(Default)]
 struct Interval {
     loss_sum: f64,
-    counted: usize,
+    counted: f64,
     largest_norm: f64,
     learning_rate: f64,
     frames: usize,
@@ -64,6 +66,8 @@ pub(crate) struct Parts {
     /// For the end.
     pub(crate) test: Option<Evaluator>,
     pub(crate) sampler: Option<Sampler>,
+    /// What was done to tables.
+    pub(crate) preparation: Preparation,
 }
 
 impl<'a> Run<'a> {
@@ -287,7 +291,7 @@ impl Run<'_> {
 
     fn log(&mut self) {
         let interval = std::mem::take(&mut self.interval);
-        let loss = (interval.counted > 0).then(|| interval.loss_sum / interval.counted as f64);
+        let loss = (interval.counted > 0.0).then(|| interval.loss_sum / interval.counted);
         let metrics = Metrics::Training {
             update: self.trainer.updates(),
             frames: self.trainer.position().saturating_mul(self.job.config.training.streams as u64),
@@ -313,6 +317,13 @@ impl Run<'_> {
         let update = self.trainer.updates();
         self.written_at = update;
         self.told.clear();
+        let keep = self.job.config.run.keep_checkpoints;
+        if keep > 0 {
+            let kept = self.directory.checkpoint_after(update);
+            self.directory.check_kept(&kept)?;
+            self.save(&kept, self.validations)?;
+            self.directory.prune(keep)?;
+        }
         self.observer.event(Event::Checkpoint { update, path: &path });
         Ok(())
     }
@@ -322,6 +333,7 @@ impl Run<'_> {
         self.lock.check().map_err(|e| TrainError::write(path, e))?;
         let mut checkpoint = self.trainer.checkpoint(self.seconds())?;
         checkpoint.progress.validations = validations;
+        checkpoint.preparation.clone_from(&self.parts.preparation);
         let saved = checkpoint.save(path, &self.trainer.network().graph);
         saved.map_err(|error| self.with_checkpoint(error))
     }
@@ -329,7 +341,11 @@ impl Run<'_> {
     /// Counts a validation, and keeps the weights if they are the best.
     fn compare(&mut self, validated: &Evaluated) -> Result<(), TrainError> {
         let &Evaluated { update, loss, .. } = validated;
-        let validations = self.validations.with(update, loss);
+        let mut validations = self.validations.with(update, loss);
+        let training = &self.job.config.training;
+        if training.decay == Decay::Plateau {
+            validations = validations.reduced(training.decay_patience);
+        }
         let is_best = validations.best.is_some_and(|best| best.update == update);
         if is_best && self.job.config.run.keep_best {
             match self.save(&self.directory.best(), validations) {
@@ -343,6 +359,7 @@ impl Run<'_> {
             }
         }
         self.validations = validations;
+        self.trainer.reduce(validations.reductions);
         Ok(())
     }
 

@@ -30,7 +30,8 @@ pub fn train(job: &Job<'_>, observer: &mut dyn Observer) -> Result<Summary, Trai
     let (config, training) = (job.config, &job.config.training);
     config.check().map_err(TrainError::Setting)?;
     check_metrics(&training.metrics, training.loss)?;
-    let network = training.loss.of(job.network, training.output.as_deref())?;
+    let network =
+        training.loss.of_with(job.network, training.output.as_deref(), &training.loss_settings())?;
     let previous = if job.resume {
         let (directory, lock) = RunDirectory::resume(&config.run.directory, &config.text, job.network_text)?;
         let checkpoint = Checkpoint::load(&directory.checkpoint(), &network.graph)?;
@@ -46,7 +47,9 @@ pub fn train(job: &Job<'_>, observer: &mut dyn Observer) -> Result<Summary, Trai
     let make =
         |plan: Plan, config: ExecutionConfig| (job.make)(plan, ExecutionConfig { precision, ..config });
 
-    let split = read_data(config, job.network, &network)?;
+    let known = previous.as_ref().map(|(_, _, checkpoint)| &checkpoint.preparation);
+    let known = known.filter(|known| !known.is_none());
+    let (split, preparation) = read_data(config, job.network, &network, known)?;
     if !split.cuts.is_empty() && config.data.kind != DataKind::Text && split.has_several() {
         let places: Vec<String> = split.cuts.iter().map(usize::to_string).collect();
         observer.event(Event::Warning(&format!(
@@ -60,7 +63,7 @@ pub fn train(job: &Job<'_>, observer: &mut dyn Observer) -> Result<Summary, Trai
         if data.frames == 0 {
             return Ok(None);
         }
-        Evaluator::new(&network, data, &EvaluatorConfig::of(config, frames), &make).map(Some)
+        Evaluator::new(&network, data, &EvaluatorConfig::of(config, frames, &preparation), &make).map(Some)
     };
     let validation = evaluator(split.validation, config.run.validation_frames)?;
     let test = evaluator(split.test, None)?;
@@ -110,7 +113,8 @@ pub fn train(job: &Job<'_>, observer: &mut dyn Observer) -> Result<Summary, Trai
                 RunDirectory::create(&run.directory, run.overwrite, &config.text, job.network_text)?;
             // At once, so that there always is a checkpoint, and a disk that takes none is known early; and first, so that
             // an old run is whole until a new one is.
-            trainer.checkpoint(0.0)?.save(&directory.checkpoint(), &network.graph)?;
+            let first = Checkpoint { preparation: preparation.clone(), ..trainer.checkpoint(0.0)? };
+            first.save(&directory.checkpoint(), &network.graph)?;
             directory.begin_anew()?;
             (directory, lock)
         }
@@ -127,7 +131,7 @@ pub fn train(job: &Job<'_>, observer: &mut dyn Observer) -> Result<Summary, Trai
         ));
     }
     directory.keep(&config.text, job.network_text)?;
-    let parts = Parts { validation, test, sampler };
+    let parts = Parts { validation, test, sampler, preparation };
     Run::new(job, observer, trainer, parts, (directory, lock), (seconds, validations))?.run(frames)
 }
 

@@ -4,7 +4,7 @@ use crate::error::TrainError;
 use crate::settings::changes::changed;
 use crate::settings::errors::explain;
 use crate::settings::optimizer_keys::{optimizer_keys, with_optimizer};
-use crate::task::losses::Loss;
+use crate::task::losses::{Loss, LossSettings};
 use crate::task::metrics::Metric;
 use rnnc_io::{Wanted, check_kind, read_text};
 use rnnc_plan::OptimizerSettings;
@@ -85,6 +85,43 @@ pub enum DataKind {
     Arrays,
     /// Pairs of WAV files: what goes into a device, and what comes out.
     Audio,
+    /// CSV files whose columns are inputs and targets.
+    Csv,
+}
+
+/// What is done where a table has no value.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Missing {
+    /// It is an error.
+    #[default]
+    Refuse,
+    /// An input stays as it was in the row before; a row without its target does not count.
+    Mask,
+}
+
+/// Which sequences become validation and test data.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum SplitBy {
+    /// Those at the end of the data.
+    #[default]
+    End,
+    /// Those that chance takes.
+    Random,
+    /// Those that chance takes of each class.
+    Stratified,
+}
+
+/// Which frames' losses count.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum LossAt {
+    /// Those of all frames.
+    #[default]
+    Every,
+    /// That of the last frame of each sequence.
+    Last,
 }
 
 /// `[data]`: on what it is trained.
@@ -92,7 +129,7 @@ pub enum DataKind {
 #[serde(deny_unknown_fields)]
 pub struct DataConfig {
     /// What the files hold: `text`, bytes of which the target is the next one; `arrays`, `.npz` files of inputs and targets; `audio`,
-    /// pairs of WAV files.
+    /// pairs of WAV files; `csv`, tables of named columns.
     pub kind: DataKind,
     /// Files and globs, as in `["src/**/*.rs"]`. Of sounds, those that go in: the target of `NAME-input.wav` is `NAME-target.wav`.
     pub files: Vec<String>,
@@ -108,6 +145,31 @@ pub struct DataConfig {
     /// Files and globs to test with, instead of a share of `files`.
     #[serde(default)]
     pub test_files: Vec<String>,
+    /// How whole sequences are taken for `validation` and `test`: `end`, the last ones; `random`, by `seed`; `stratified`, by `seed`
+    /// and the same share of each class.
+    #[serde(default)]
+    pub split: SplitBy,
+    /// Of tables, the columns that the units of the network's inputs read, in order.
+    #[serde(default)]
+    pub inputs: Vec<String>,
+    /// Of tables, the columns of the target: one for each unit of the output, or one of classes.
+    #[serde(default)]
+    pub targets: Vec<String>,
+    /// Of tables, the column that says which sequence a row is of; if left out, each file is one.
+    pub sequence: Option<String>,
+    /// Of tables, the target of a row is that of so many rows later.
+    #[serde(default)]
+    pub ahead: usize,
+    /// Whether the target is the class that a table's folder is named after: `data/CLASS/NAME.csv`.
+    #[serde(default)]
+    pub label_by_folder: bool,
+    /// Whether columns of numbers are measured from their mean in units of their deviation, as the training part has them.
+    #[serde(default = "yes")]
+    pub normalize: bool,
+    /// What is done where a table has no value: `refuse`, or `mask`, where an input stays as it was and a row without its target does
+    /// not count.
+    #[serde(default)]
+    pub missing: Missing,
 }
 
 /// How the learning rate goes after the warm-up.
@@ -119,6 +181,28 @@ pub enum Decay {
     Constant,
     /// Falls along half a cosine (Loshchilov & Hutter 2017, without restarts).
     Cosine,
+    /// Falls along a line.
+    Linear,
+    /// Is multiplied with a factor every so many updates.
+    Step,
+    /// Rises and falls once (Smith & Topin 2018).
+    OneCycle,
+    /// Is multiplied with a factor where validations find no smaller loss any more.
+    Plateau,
+}
+
+impl Decay {
+    /// Its name in a file.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Decay::Constant => "constant",
+            Decay::Cosine => "cosine",
+            Decay::Linear => "linear",
+            Decay::Step => "step",
+            Decay::OneCycle => "one_cycle",
+            Decay::Plateau => "plateau",
+        }
+    }
 }
 
 /// `[training]`: how it is trained.
@@ -142,6 +226,15 @@ pub struct TrainingConfig {
     pub seed: u64,
     /// What is minimized: one of the losses below.
     pub loss: Loss,
+    /// Which frames' losses count: `every`, or `last`, that of the last frame of each sequence alone.
+    #[serde(default)]
+    pub loss_at: LossAt,
+    /// So many frames at the start of each sequence run without their losses being counted.
+    #[serde(default)]
+    pub burn_in: usize,
+    /// Whether whole sequences are read in an order that is another each time through, by `seed`; if left out, where `loss_at` is
+    /// `last`. Else streams read the data in its order, each from a place of its own.
+    pub shuffle: Option<bool>,
     /// What is reported beside the loss, of validation and test data: some of the metrics below.
     #[serde(default)]
     pub metrics: Vec<Metric>,
@@ -153,12 +246,30 @@ pub struct TrainingConfig {
     /// Updates in which the learning rate rises from 0.
     #[serde(default)]
     pub warmup: u64,
-    /// How the learning rate goes after the warm-up: `constant`, or `cosine`, which falls to `final_learning_rate` at the last of
-    /// `updates`.
+    /// How the learning rate goes after the warm-up: `constant`; `cosine` or `linear`, which fall to `final_learning_rate` at the last of
+    /// `updates`; `step`, times `decay_factor` every `decay_every` updates; `one_cycle`, which has a warm-up of its own; `plateau`, times
+    /// `decay_factor` after `decay_patience` validations in a row that found no smaller loss.
     #[serde(default)]
     pub decay: Decay,
-    /// Where a cosine ends; 0 if left out.
+    /// Where a cosine or a line ends; 0 if left out.
     pub final_learning_rate: Option<f64>,
+    /// Of `decay = "step"`, the updates between two.
+    pub decay_every: Option<u64>,
+    /// What `step` and `plateau` multiply the learning rate with.
+    #[serde(default = "tenth")]
+    pub decay_factor: f64,
+    /// Of `decay = "plateau"`, the validations that it waits for.
+    #[serde(default = "ten")]
+    pub decay_patience: u64,
+    /// Weights that are not learned, by name or pattern, as in `["h.*"]`; `rnnc plan NET.rnn --full` has the names.
+    #[serde(default)]
+    pub frozen: Vec<String>,
+    /// With `cross_entropy`, the weight of each class, in order: the loss is the weighted mean.
+    #[serde(default)]
+    pub class_weights: Vec<f64>,
+    /// With `error_to_signal`, the a of the filter `x[t] - a x[t-1]` that output and target go through first; 0: none.
+    #[serde(default)]
+    pub pre_emphasis: f64,
     /// Gradients of a larger norm than this are scaled down to it; if left out, none are.
     pub clip_norm: Option<f64>,
     /// With its settings, which stand among the others.
@@ -214,6 +325,8 @@ pub struct RunConfig {
     pub checkpoint_every: u64,
     /// Minutes without a checkpoint after which one is written; 0: not by time.
     pub checkpoint_minutes: f64,
+    /// The newest so many checkpoints stay beside `checkpoint.safetensors`, as `checkpoint-UPDATE.safetensors`.
+    pub keep_checkpoints: usize,
     /// What the sample begins with that a network of text writes at the end.
     pub sample_prompt: String,
     /// Bytes of that sample; 0: none.
@@ -224,6 +337,18 @@ pub struct RunConfig {
 
 fn one() -> u64 {
     1
+}
+
+fn ten() -> u64 {
+    10
+}
+
+fn tenth() -> f64 {
+    0.1
+}
+
+fn yes() -> bool {
+    true
 }
 
 fn learning_rate() -> f64 {
@@ -244,6 +369,7 @@ impl Default for RunConfig {
             keep_best: true,
             checkpoint_every: 1000,
             checkpoint_minutes: 10.0,
+            keep_checkpoints: 0,
             sample_prompt: "\n".into(),
             sample_length: 0,
             sample_temperature: 0.7,
@@ -313,12 +439,21 @@ impl TrainingConfig {
             patience: None,
             seed: one(),
             loss,
+            loss_at: LossAt::Every,
+            burn_in: 0,
+            shuffle: None,
             metrics: Vec::new(),
             output: None,
             learning_rate: learning_rate(),
             warmup: 0,
             decay: Decay::Constant,
             final_learning_rate: None,
+            decay_every: None,
+            decay_factor: tenth(),
+            decay_patience: ten(),
+            frozen: Vec::new(),
+            class_weights: Vec::new(),
+            pre_emphasis: 0.0,
             clip_norm: None,
             optimizer: OptimizerSettings::default(),
         }
@@ -330,6 +465,14 @@ impl TrainingConfig {
         let optional = |x: Option<f64>| x.map_or("none".into(), |x| format!("{x:?}"));
         let decay = match (self.decay, self.updates) {
             (Decay::Cosine, Some(updates)) => format!("cosine over {updates} updates"),
+            (Decay::Linear, Some(updates)) => format!("linear over {updates} updates"),
+            (Decay::OneCycle, Some(updates)) => format!("one cycle over {updates} updates"),
+            (Decay::Step, _) => {
+                format!("times {:?} every {} updates", self.decay_factor, self.decay_every.unwrap_or(0))
+            }
+            (Decay::Plateau, _) => {
+                format!("times {:?} after {} validations", self.decay_factor, self.decay_patience)
+            }
             _ => "constant".into(),
         };
         let own = [
@@ -338,10 +481,21 @@ impl TrainingConfig {
             ("decay", decay),
             ("final_learning_rate", optional(self.final_learning_rate)),
             ("clip_norm", optional(self.clip_norm)),
+            ("frozen", self.frozen.join(" ")),
+            ("class_weights", format!("{:?}", self.class_weights)),
+            ("pre_emphasis", format!("{:?}", self.pre_emphasis)),
+            ("loss_at", format!("{:?}", self.loss_at).to_lowercase()),
+            ("burn_in", self.burn_in.to_string()),
+            ("shuffle", self.shuffles().to_string()),
         ];
         let optimizer =
             self.optimizer.each().map(|(setting, values)| (setting.name, setting.written(values)));
         own.into_iter().chain(optimizer).map(|(name, value)| (name.to_string(), value)).collect()
+    }
+
+    /// Whether whole sequences are read in an order that is another each time through.
+    pub fn shuffles(&self) -> bool {
+        self.shuffle.unwrap_or(self.loss_at == LossAt::Last)
     }
 
     /// New frames per update, h'.
@@ -354,7 +508,19 @@ impl TrainingConfig {
         if update <= self.warmup {
             return self.learning_rate * update as f64 / self.warmup as f64;
         }
+        let after = update.saturating_sub(self.warmup + 1);
         match (self.decay, self.updates) {
+            (Decay::Step, _) => {
+                let times = after / self.decay_every.unwrap_or(u64::MAX).max(1);
+                self.learning_rate * libm::pow(self.decay_factor, times as f64)
+            }
+            (Decay::OneCycle, Some(updates)) => self.learning_rate * one_cycle(update - 1, updates),
+            (Decay::Linear, Some(updates)) => {
+                let last = self.final_learning_rate.unwrap_or(0.0);
+                let all = updates.saturating_sub(self.warmup).max(1);
+                let way = ((update - self.warmup) as f64 / all as f64).min(1.0);
+                self.learning_rate + (last - self.learning_rate) * way
+            }
             (Decay::Cosine, Some(updates)) => {
                 let last = self.final_learning_rate.unwrap_or(0.0);
                 let after = updates.saturating_sub(self.warmup).max(1);
@@ -363,6 +529,34 @@ impl TrainingConfig {
             }
             _ => self.learning_rate,
         }
+    }
+}
+
+impl TrainingConfig {
+    /// What a plateau has made of the learning rate by so many reductions.
+    pub(crate) fn reduced(&self, reductions: u64) -> f64 {
+        if reductions == 0 { 1.0 } else { libm::pow(self.decay_factor, reductions as f64) }
+    }
+
+    /// What is said of the loss beside its name.
+    pub fn loss_settings(&self) -> LossSettings {
+        LossSettings { pre_emphasis: self.pre_emphasis, class_weights: self.class_weights.clone() }
+    }
+}
+
+/// The share of the learning rate after so many of all updates, as `torch.optim.lr_scheduler.OneCycleLR` has it by default: from 1/25
+/// up along half a cosine in 3/10 of them, and down to 1/250,000.
+fn one_cycle(update: u64, updates: u64) -> f64 {
+    let (first, last) = (1.0 / 25.0, 1.0 / 250_000.0);
+    let (update, end) = (update as f64, (updates as f64 - 1.0).max(1.0));
+    let top = 0.3 * updates as f64 - 1.0;
+    let between = |from: f64, to: f64, way: f64| {
+        to + (from - to) / 2.0 * (1.0 + libm::cos(std::f64::consts::PI * way.clamp(0.0, 1.0)))
+    };
+    if update <= top {
+        between(first, 1.0, update / top.max(f64::MIN_POSITIVE))
+    } else {
+        between(1.0, last, (update - top) / (end - top))
     }
 }
 
@@ -399,6 +593,50 @@ loss = "cross_entropy"
             .collect();
         let config = parse(&example).unwrap();
         assert_eq!(config.training.optimizer, OptimizerSettings::default());
+    }
+
+    /// The learning rates of some updates with these settings.
+    fn rates(settings: &str, updates: &[u64]) -> Vec<f64> {
+        let text = SMALL.replace("updates = 10", &format!("updates = 10\nlearning_rate = 1.0\n{settings}"));
+        let config = parse(&text).unwrap();
+        updates.iter().map(|&update| config.training.learning_rate_at(update)).collect()
+    }
+
+    fn are_close(found: &[f64], expected: &[f64]) {
+        let close = found.iter().zip(expected).all(|(f, e)| (f - e).abs() < 1e-9 * e.abs().max(1e-9));
+        assert!(close && found.len() == expected.len(), "{found:?} {expected:?}");
+    }
+
+    #[test]
+    fn one_cycle_and_steps_are_those_of_pytorch() {
+        // OneCycleLR(optimizer, max_lr=1.0, total_steps=10).get_last_lr() before each step
+        are_close(&rates("decay = \"one_cycle\"", &[1, 2, 3, 4, 5, 7, 9, 10, 11]), &ONE_CYCLE);
+        // StepLR(optimizer, step_size=3, gamma=0.5)
+        are_close(
+            &rates("decay = \"step\"\ndecay_every = 3\ndecay_factor = 0.5", &[1, 3, 4, 6, 7, 10]),
+            &[1.0, 1.0, 0.5, 0.5, 0.25, 0.125],
+        );
+    }
+
+    /// Made by PyTorch 2.
+    const ONE_CYCLE: [f64; 9] = [
+        0.040000000000000036,
+        0.52,
+        1.0,
+        0.9504846320134737,
+        0.8117456539497631,
+        0.38874197806371075,
+        0.049519367986526286,
+        4e-06,
+        4e-06,
+    ];
+
+    #[test]
+    fn a_line_falls_to_its_end_after_the_warm_up() {
+        are_close(
+            &rates("decay = \"linear\"\nwarmup = 2\nfinal_learning_rate = 0.2", &[1, 2, 3, 6, 10, 12]),
+            &[0.5, 1.0, 0.9, 0.6, 0.2, 0.2],
+        );
     }
 
     #[test]

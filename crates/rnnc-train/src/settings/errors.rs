@@ -48,8 +48,12 @@ fn help<C: DeserializeOwned>(error: &toml::de::Error, text: &str) -> Option<Stri
         let name = quoted();
         let meant = match name {
             "cos" => Some("cosine"),
+            "onecycle" | "cycle" => Some("one_cycle"),
+            "exponential" | "steps" | "multistep" => Some("step"),
+            "reduce_on_plateau" => Some("plateau"),
             "npz" | "numpy" | "array" => Some("arrays"),
             "wav" | "sound" | "sounds" | "recordings" => Some("audio"),
+            "tables" | "table" | "tsv" | "pandas" | "series" => Some("csv"),
             "txt" | "bytes" | "characters" => Some("text"),
             _ => None,
         };
@@ -72,7 +76,7 @@ fn help<C: DeserializeOwned>(error: &toml::de::Error, text: &str) -> Option<Stri
     }
     if key == "decay" && message.starts_with("wanted string") {
         return Some(
-            "`decay` is how the learning rate falls, \"constant\" or \"cosine\"; the decay of weights is `weight_decay`, those of an optimizer's averages `betas` or `alpha`".into(),
+            "`decay` is how the learning rate falls, \"constant\", \"cosine\", \"linear\", \"step\", \"one_cycle\" or \"plateau\"; the decay of weights is `weight_decay`, those of an optimizer's averages `betas` or `alpha`".into(),
         );
     }
     if message.starts_with("invalid type: string") && message.contains("boolean") {
@@ -197,7 +201,6 @@ fn of_unknown<C: DeserializeOwned>(name: &str, known: &[String]) -> Option<Strin
         }
         "beta" | "beta1" | "beta2" => "betas",
         "eps" => "epsilon",
-        "rho" => "alpha",
         "scheduler" | "schedule" | "lr_schedule" => "decay",
         "warmup_steps" => "warmup",
         "device" | "backend" => "executor",

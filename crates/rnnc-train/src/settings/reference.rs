@@ -114,7 +114,12 @@ fn kind(schema: &Value) -> &'static str {
         Some("integer") => "whole number",
         Some("number") => "number",
         Some("boolean") => "`true` or `false`",
-        Some("array") => "list of texts",
+        Some("array") => {
+            match schema.get("items").and_then(|items| items.get("type")).and_then(Value::as_str) {
+                Some("number") => "list of numbers",
+                _ => "list of texts",
+            }
+        }
         _ => "text",
     }
 }

@@ -1,6 +1,6 @@
 //! The bounds of settings, and how they go together.
 
-use crate::settings::config::{Config, DataKind, Decay, TrainingConfig};
+use crate::settings::config::{Config, DataKind, Decay, Missing, SplitBy, TrainingConfig};
 use rnnc_plan::SettingError;
 use rnnc_plan::optimizers::Bounds;
 
@@ -37,6 +37,31 @@ impl Config {
                 "must say how long: `updates`, `minutes` or both",
             ),
         ])?;
+        let of_tables =
+            |holds: bool, key| rule(holds || data.kind == DataKind::Csv, key, "is for `data.kind = \"csv\"`");
+        first_broken(&[
+            of_tables(data.inputs.is_empty(), "data.inputs"),
+            of_tables(data.targets.is_empty(), "data.targets"),
+            of_tables(data.sequence.is_none(), "data.sequence"),
+            of_tables(data.ahead == 0, "data.ahead"),
+            of_tables(!data.label_by_folder, "data.label_by_folder"),
+            of_tables(data.missing == Missing::Refuse, "data.missing"),
+            rule(
+                data.kind != DataKind::Csv || !data.inputs.is_empty(),
+                "data.inputs",
+                "must name the columns that the network reads",
+            ),
+            rule(
+                data.ahead == 0 || !data.label_by_folder,
+                "data.ahead",
+                "is for columns of targets, and `data.label_by_folder` has one class for all rows",
+            ),
+            rule(
+                data.split == SplitBy::End || data.validation > 0.0 || data.test > 0.0,
+                "data.split",
+                "is for shares of the data: give `data.validation` or `data.test`",
+            ),
+        ])?;
         training.check()?;
         let validates = data.validation > 0.0 || !data.validation_files.is_empty();
         first_broken(&[
@@ -52,6 +77,11 @@ impl Config {
                 training.patience.is_none() || (validates && run.validate_every > 0),
                 "training.patience",
                 "counts validations: give `data.validation` or `data.validation_files`, and `run.validate_every` more than 0",
+            ),
+            rule(
+                training.decay != Decay::Plateau || (validates && run.validate_every > 0),
+                "training.decay",
+                "plateau counts validations: give `data.validation` or `data.validation_files`, and `run.validate_every` more than 0",
             ),
             rule(
                 !run.directory.as_os_str().is_empty(),
@@ -113,15 +143,38 @@ impl TrainingConfig {
                 ),
             ),
             rule(
-                self.final_learning_rate.is_none() || self.decay == Decay::Cosine,
+                self.final_learning_rate.is_none() || matches!(self.decay, Decay::Cosine | Decay::Linear),
                 "training.final_learning_rate",
-                "is for `decay = \"cosine\"`",
+                "is for `decay = \"cosine\"` and `decay = \"linear\"`",
             ),
             rule(
-                self.decay == Decay::Constant || self.updates.is_some(),
+                !matches!(self.decay, Decay::Cosine | Decay::Linear | Decay::OneCycle)
+                    || self.updates.is_some(),
                 "training.decay",
-                "cosine needs `training.updates`, for it to know where to end",
+                "cosine needs `training.updates`, for it to know where to end"
+                    .replace("cosine", self.decay.name()),
             ),
+            rule(
+                self.decay != Decay::OneCycle || self.warmup == 0,
+                "training.warmup",
+                "must be 0 with `decay = \"one_cycle\"`, which has a warm-up of its own",
+            ),
+            rule(
+                (self.decay == Decay::Step) == self.decay_every.is_some(),
+                "training.decay_every",
+                "is needed for `decay = \"step\"`, and for no other",
+            ),
+            count("training.decay_every", self.decay_every.unwrap_or(1), 1, MOST_UPDATES),
+            number("training.decay_factor", self.decay_factor, FACTOR),
+            count("training.decay_patience", self.decay_patience, 1, MOST_UPDATES),
+            named("training.frozen", &self.frozen),
+            rule(
+                self.class_weights.iter().all(|&x| (0.0..=1e30).contains(&x))
+                    && (self.class_weights.is_empty() || self.class_weights.iter().any(|&x| x > 0.0)),
+                "training.class_weights",
+                format!("must be at least 0 and at most 1e30, and not all 0, not {:?}", self.class_weights),
+            ),
+            number("training.pre_emphasis", self.pre_emphasis, SHARE),
             optional("training.clip_norm", self.clip_norm, Bounds::POSITIVE),
         ])?;
         self.optimizer.check().map_err(|error| match error {
@@ -140,6 +193,7 @@ const LONGEST_SAMPLE: usize = 1_000_000;
 pub(crate) const MOST_UPDATES: u64 = 1 << 53;
 
 const SHARE: Bounds = Bounds { expected: "at least 0 and less than 1", allows: |x| (0.0..1.0).contains(&x) };
+const FACTOR: Bounds = Bounds { expected: "more than 0 and less than 1", allows: |x| x > 0.0 && x < 1.0 };
 const NOT_NEGATIVE: Bounds =
     Bounds { expected: "a finite number of at least 0", allows: |x| x.is_finite() && x >= 0.0 };
 const MINUTES: Bounds = Bounds { expected: "more than 0 and at most 1e9", allows: |x| x > 0.0 && x <= 1e9 };

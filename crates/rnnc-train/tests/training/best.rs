@@ -97,3 +97,66 @@ fn a_file_in_the_place_of_the_best_weights_that_is_no_runs_is_not_replaced() {
         place.train(false, |_| {}).unwrap();
     }
 }
+
+#[test]
+fn a_plateau_reduces_the_learning_rate_and_a_resumed_run_goes_on_with_it() {
+    let settings = "decay = \"plateau\"\ndecay_patience = 1\ndecay_factor = 0.5";
+    let rates = |place: &Workplace, resume| {
+        let mut rates = Vec::new();
+        place
+            .train(resume, |event| {
+                if let Event::Metrics(Metrics::Training { update, learning_rate, .. }) = event {
+                    rates.push((*update, *learning_rate));
+                }
+            })
+            .unwrap();
+        rates
+    };
+    let run = "validate_every = 1\nlog_every = 1";
+    let whole = wild(settings, run);
+    let all = rates(&whole, false);
+    assert!(all.last().unwrap().1 < all[0].1 && all.windows(2).all(|pair| pair[1].1 <= pair[0].1), "{all:?}");
+    let mut parts = wild(settings, run);
+    parts.config.training.updates = Some(7);
+    let mut found = rates(&parts, false);
+    parts.config.training.updates = Some(12);
+    found.extend(rates(&parts, true));
+    assert_eq!(found, all);
+}
+
+#[test]
+fn the_newest_checkpoints_are_kept_and_files_that_only_look_like_them_stay() {
+    let mut place = wild("", "checkpoint_every = 2\nkeep_checkpoints = 3\noverwrite = true");
+    let kept = |place: &Workplace| {
+        let files = std::fs::read_dir(place.path("run")).unwrap().map(|entry| entry.unwrap().file_name());
+        let mut kept: Vec<String> = files.filter_map(|name| name.into_string().ok()).collect();
+        kept.retain(|name| name.starts_with("checkpoint-"));
+        kept.sort();
+        kept
+    };
+    let names =
+        |updates: &[u64]| updates.iter().map(|u| format!("checkpoint-{u}.safetensors")).collect::<Vec<_>>();
+    place.train(false, |_| {}).unwrap();
+    let mut expected = names(&[8, 10, 12]);
+    expected.sort();
+    assert_eq!(kept(&place), expected);
+    let run = place.path("run");
+    let tenth = Checkpoint::load(&run.join("checkpoint-10.safetensors"), &place.network).unwrap();
+    assert_eq!(tenth.progress.updates, 10);
+
+    // Somebody's own files: one that is never the run's, and one in the place of a checkpoint.
+    std::fs::write(run.join("checkpoint-1.safetensors"), "mine").unwrap();
+    std::fs::write(run.join("checkpoint-x.safetensors"), "mine").unwrap();
+    std::fs::rename(run.join("checkpoint-12.safetensors"), run.join("checkpoint-7.safetensors")).unwrap();
+    place.config.training.updates = Some(4);
+    place.train(false, |_| {}).unwrap();
+    let mut expected = [names(&[1, 2, 4, 7]), vec!["checkpoint-x.safetensors".into()]].concat();
+    expected.sort();
+    assert_eq!(kept(&place), expected, "an older run's are gone");
+    std::fs::write(run.join("checkpoint-6.safetensors"), "mine").unwrap();
+    place.config.training.updates = Some(6);
+    let error = place.train(true, |_| {}).unwrap_err().to_string();
+    assert!(error.contains("checkpoint-6.safetensors") && error.contains("would replace it"), "{error}");
+    assert_eq!(std::fs::read_to_string(run.join("checkpoint-6.safetensors")).unwrap(), "mine");
+    assert_eq!(place.checkpoint().progress.updates, 6);
+}

@@ -51,7 +51,11 @@ fn each_wrong_setting_is_answered_with_what_to_write() {
         ("window = 8", "bptt = 8", "it is called `window`"),
         ("streams = 2", "batch_size = 2", "it is called `streams`"),
         ("updates = 10", "epochs = 10", "it is called `updates`"),
-        ("updates = 10", "rho = 0.9", "it is called `alpha`"),
+        (
+            "updates = 10",
+            "rho = 0.9",
+            "`rho` is no setting of \"adam\": leave it out, or write `optimizer = \"adadelta\"`",
+        ),
         ("updates = 10", "amsgrad = true", "no optimizer here has it"),
         ("updates = 10", "decay = 0.9", "the decay of weights is `weight_decay`"),
         ("updates = 10", "lr = 0.1", "it is called `learning_rate`"),

@@ -5,10 +5,12 @@
 
 mod rule;
 
+use crate::data::batch::Batch;
 use crate::error::TrainError;
 use crate::task::metrics::Task;
 use rnnc_graph::{Activation, Connect, Graph, LayerId, LayerKind, Operation};
 use rnnc_io::list;
+use rnnc_plan::Values;
 use rule::{Form, Rule, sum};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{Deserialize, Deserializer, Error};
@@ -89,6 +91,7 @@ losses! {
     mean_squared_error::MeanSquaredError,
     mean_absolute_error::MeanAbsoluteError,
     huber::Huber,
+    error_to_signal::ErrorToSignal,
 }
 
 pub(crate) use cross_entropy::softmax_behind;
@@ -140,6 +143,36 @@ pub struct LossNetwork {
     pub output: String,
     /// Its layer.
     pub(crate) layer: LayerId,
+    /// Whether there is a second output: what each frame's loss is divided by, summed over frames.
+    pub(crate) has_weights: bool,
+    /// What the loss of a frame with each symbol as target is multiplied with; nothing, where all are alike.
+    pub(crate) class_weights: Vec<f64>,
+}
+
+/// What is said of a loss beside its name.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct LossSettings {
+    /// With a loss that is a ratio to the signal: `x[t] - a x[t-1]` is compared, with this a.
+    pub pre_emphasis: f64,
+    /// With symbols as targets, the weight of each, as PyTorch's `CrossEntropyLoss(weight=..)`; nothing, where all are alike.
+    pub class_weights: Vec<f64>,
+}
+
+impl LossNetwork {
+    /// What the loss of each row of a batch is multiplied with, 0 where it does not count, but for the weights that the network
+    /// computes.
+    pub(crate) fn row_weights(&self, batch: &Batch, into: &mut Vec<f64>) {
+        into.clear();
+        let inputs = batch.inputs();
+        let target = inputs.last();
+        into.extend(batch.loss_mask().iter().enumerate().map(|(row, &counts)| match target {
+            _ if !counts => 0.0,
+            Some(Values::Symbols(symbols)) if !self.class_weights.is_empty() => {
+                self.class_weights.get(symbols[row] as usize).copied().unwrap_or(0.0)
+            }
+            _ => 1.0,
+        }));
+    }
 }
 
 impl Loss {
@@ -154,12 +187,44 @@ impl Loss {
     /// # Errors
     /// No such output, several and none named, and an output that the loss is not for.
     pub fn of(self, network: &Graph, output: Option<&str>) -> Result<LossNetwork, TrainError> {
+        self.of_with(network, output, &LossSettings::default())
+    }
+
+    /// The same with settings.
+    ///
+    /// # Errors
+    /// As [`of`](Loss::of); settings that are not this loss's.
+    pub fn of_with(
+        self,
+        network: &Graph,
+        output: Option<&str>,
+        settings: &LossSettings,
+    ) -> Result<LossNetwork, TrainError> {
         let output = find_output(network, output)?;
         let problem = |problem: String| TrainError::Network { network: network.name().into(), problem };
         let (name, y) = (&network.outputs()[output].name, network.outputs()[output].layer);
         let size = network.layer_at(y).size;
         if matches!(network.layer_at(y).kind, LayerKind::Symbol) {
             return Err(problem(format!("output `{name}` is a symbol input; a loss needs numbers")));
+        }
+        let is_ratio = matches!(self.form(), Form::Ratio(_));
+        if settings.pre_emphasis != 0.0 && !is_ratio {
+            return Err(TrainError::Setting(format!(
+                "`training.pre_emphasis` is for `loss = \"error_to_signal\"`, not \"{}\"",
+                self.name()
+            )));
+        }
+        let weights = settings.class_weights.len();
+        if weights > 0 && (!self.takes_symbols() || weights != size) {
+            return Err(TrainError::Setting(match self.takes_symbols() {
+                true => format!(
+                    "`training.class_weights` must have a number for each of the {size} units of output `{name}`, not {weights}"
+                ),
+                false => format!(
+                    "`training.class_weights` is for `loss = \"cross_entropy\"`, not \"{}\"",
+                    self.name()
+                ),
+            }));
         }
         if let Some(why) = self.refuses(network, y) {
             return Err(problem(format!("output `{name}` {why}")));
@@ -169,6 +234,7 @@ impl Loss {
             true => graph.symbol(TARGET, size),
             false => graph.input(TARGET, size),
         };
+        let mut weight = None;
         let loss = match self.form() {
             Form::Symbol(layers) => layers(&mut graph, y, target),
             Form::Difference(layers) => {
@@ -177,18 +243,41 @@ impl Loss {
                 // Where there is no target, the output may be anything: its error is 0, not 0 times that.
                 let known = known(&mut graph, "loss.known", difference, target);
                 let units = layers(&mut graph, known);
-                mean(&mut graph, units)
+                mean(&mut graph, "loss", units)
             }
             Form::Units(layers) => {
                 let output = known(&mut graph, "loss.output", y, target);
                 let there = known(&mut graph, "loss.target", target, target);
                 let units = layers(&mut graph, output, there);
                 let known = known(&mut graph, "loss.known", units, target);
-                mean(&mut graph, known)
+                mean(&mut graph, "loss", known)
+            }
+            Form::Ratio(layers) => {
+                let terms = [(y, 1.0), (target, -1.0)];
+                let difference = sum(&mut graph, DIFFERENCE, Activation::Identity, &terms);
+                let difference = known(&mut graph, "loss.known", difference, target);
+                let there = known(&mut graph, "loss.target", target, target);
+                let emphasis = settings.pre_emphasis;
+                let difference = emphasized(&mut graph, "loss.emphasized", difference, emphasis);
+                let there = emphasized(&mut graph, "loss.emphasized_target", there, emphasis);
+                let (errors, weights) = layers(&mut graph, difference, there);
+                weight = Some(mean(&mut graph, "loss.weight", weights));
+                mean(&mut graph, "loss", errors)
             }
         };
         graph.output("loss", loss);
-        Ok(LossNetwork { graph, target_size: size, targets: self.targets(), output: name.clone(), layer: y })
+        if let Some(weight) = weight {
+            graph.output("loss.weight", weight);
+        }
+        Ok(LossNetwork {
+            graph,
+            target_size: size,
+            targets: self.targets(),
+            output: name.clone(),
+            layer: y,
+            has_weights: weight.is_some(),
+            class_weights: settings.class_weights.clone(),
+        })
     }
 }
 
@@ -201,12 +290,22 @@ fn known(graph: &mut Graph, name: &str, of: LayerId, target: LayerId) -> LayerId
     known
 }
 
-/// Adds the mean over units: the loss.
-fn mean(graph: &mut Graph, units: LayerId) -> LayerId {
+/// Adds x[t] - a x[t-1], where a is not 0. Before a sequence's first frame is silence.
+fn emphasized(graph: &mut Graph, name: &str, of: LayerId, a: f64) -> LayerId {
+    if a == 0.0 {
+        return of;
+    }
+    let layer = sum(graph, name, Activation::Identity, &[(of, 1.0)]);
+    graph.connect(of, layer, Connect::scaled(-a).delay(1));
+    layer
+}
+
+/// Adds the mean over units: the loss, or its weight.
+fn mean(graph: &mut Graph, name: &str, units: LayerId) -> LayerId {
     let size = graph.layer_at(units).size;
-    let sum = graph.operation("loss.sum", 1, Operation::GroupSum { groups: 1 });
+    let sum = graph.operation(format!("{name}.sum"), 1, Operation::GroupSum { groups: 1 });
     graph.connect(units, sum, Connect::identity());
-    let loss = graph.sum("loss", 1, Activation::Identity);
+    let loss = graph.sum(name, 1, Activation::Identity);
     graph.connect(sum, loss, Connect::scaled(1.0 / size as f64));
     loss
 }
@@ -234,7 +333,7 @@ pub(crate) fn find_output(network: &Graph, name: Option<&str>) -> Result<usize, 
 mod tests {
     use super::*;
     use rnnc_graph::Init;
-    use rnnc_plan::{ExecutionConfig, Executor, ParameterArray, Plan, PlanOptions, Values, ValuesMut};
+    use rnnc_plan::{ExecutionConfig, Executor, ParameterArray, Plan, PlanOptions, ValuesMut};
     use rnnc_reference::ReferenceExecutor;
 
     fn network() -> (Graph, LayerId) {
@@ -259,7 +358,7 @@ mod tests {
             assert_eq!(with.graph.weights(), graph.weights());
             let last = *with.graph.inputs().last().unwrap();
             assert_eq!((with.graph.layer_at(last).size, with.graph.layer_at(last).kind), (3, target));
-            assert_eq!(with.graph.outputs().len(), 1);
+            assert_eq!(with.graph.outputs().len(), 1 + usize::from(with.has_weights));
         }
     }
 
@@ -303,7 +402,8 @@ mod tests {
         let weight = rnnc_graph::WeightId::from_index(0);
         executor.write(ParameterArray::Weight, weight, Values::F64(output)).unwrap();
         executor.forward(1, &[Values::F64(&vec![1.0; size]), Values::F64(target)], None).unwrap();
-        executor.backward(1, &[Some(Values::F64(&[1.0]))]).unwrap();
+        let seeds = [Some(Values::F64(&[1.0])), None];
+        executor.backward(1, &seeds[..graph.outputs().len()]).unwrap();
         let (mut value, mut gradient) = ([0.0], vec![0.0; size]);
         executor.output(0, ValuesMut::F64(&mut value)).unwrap();
         executor.read(ParameterArray::Gradient, weight, ValuesMut::F64(&mut gradient)).unwrap();
@@ -321,6 +421,7 @@ mod tests {
             (Loss::MeanAbsoluteError, (0.5 + 2.0 + 0.0 + 29.75) / 4.0),
             (Loss::Huber, (0.125 + 1.5 + 0.0 + 29.25) / 4.0),
             (Loss::BinaryCrossEntropy, by_hand),
+            (Loss::ErrorToSignal, (0.25 + 4.0 + 0.0 + 29.75 * 29.75) / 4.0),
         ] {
             let (found, _) = values(loss, &output, &target);
             assert!((found - expected).abs() < 1e-12, "{}: {found}, not {expected}", loss.name());

@@ -34,6 +34,9 @@ pub(super) enum Form {
     Difference(fn(&mut Graph, difference: LayerId) -> LayerId),
     /// Of each unit's output and target: the unit's loss.
     Units(fn(&mut Graph, output: LayerId, target: LayerId) -> LayerId),
+    /// Of each unit's output minus target, and of its target: the unit's error, and its weight. The loss of some frames is the sum of
+    /// errors over that of weights. Both are 0 where the target is missing.
+    Ratio(fn(&mut Graph, difference: LayerId, target: LayerId) -> (LayerId, LayerId)),
 }
 
 /// Adds f(the sum of some layers, each times a number), unit by unit.
