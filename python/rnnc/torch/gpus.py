@@ -52,15 +52,14 @@ def compile(make: Callable[[], _Result]) -> _Result:
         return make()
 
 
+def _ask(gpu: int) -> int:
+    return torch.cuda.current_stream(gpu).cuda_stream
+
+
+# As the kernels of `torch.compile` ask, which takes a tenth of the time.
+_raw_stream: Callable[[int], int] = getattr(torch._C, "_cuda_getCurrentRawStream", _ask)
+
+
 def current_stream(gpu: int) -> int:
     """The address of the stream to which PyTorch tells what this thread wants of that GPU."""
     return _raw_stream(gpu)
-
-
-try:
-    # As the kernels of `torch.compile` ask.
-    _raw_stream: Callable[[int], int] = torch._C._cuda_getCurrentRawStream
-except AttributeError:
-
-    def _raw_stream(gpu: int) -> int:
-        return torch.cuda.current_stream(gpu).cuda_stream

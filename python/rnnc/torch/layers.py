@@ -133,7 +133,7 @@ class _Layers(NotScriptable, nn.RNNBase):
     def _weights(self, layers: Sequence[int]) -> list[Tensor]:
         """The engine's weights of some layers, in the order of their texts."""
         # Parameters that are parametrized, or another's for a call, are attributes.
-        own = self._parameters
+        own: dict[str, Any] = self._parameters
         weights: list[Tensor] = []
         for layer in layers:
             for direction in range(2 if self.bidirectional else 1):

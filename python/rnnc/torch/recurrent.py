@@ -219,7 +219,7 @@ class Recurrent(Network):
         self, *inputs: Tensor, state: States | None = None, resets: Tensor | None = None
     ) -> tuple[Any, State]:
         """Inputs [T, B, N] to (output [T, B, N], state): see the class."""
-        own = self._parameters
+        own: dict[str, Any] = self._parameters
         weights = [own[name] if name in own else getattr(self, name) for name in self._parameter_names]
         return self._run(self._network, inputs, weights, state, resets, self.training)
 
