@@ -381,6 +381,33 @@ def test_the_meta_device_gives_shapes():
     assert rnn.weight_ih_l0.device.type == "meta"
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="not run: there is a CUDA device")
+def test_a_gpu_that_is_not_there_is_missed_in_words():
+    with pytest.raises(rnnc.Error, match="NVIDIA driver"):
+        module()._program.compiled(2, 6, True, False, 1, gpu=0)
+
+
+def test_what_the_engine_is_handed_without_pytorchs_c_functions_gives_the_same():
+    # As with PyTorch before 2.10.
+    script = """
+import torch
+exchange = torch.Tensor.__dlpack_c_exchange_api__
+del torch.Tensor.__dlpack_c_exchange_api__
+from rnnc.torch import LSTM, arrays
+assert isinstance(arrays.array(torch.zeros(2)), tuple)
+ours, theirs = LSTM(5, 7), torch.nn.LSTM(5, 7)
+theirs.load_state_dict(ours.state_dict())
+x = torch.randn(9, 3, 5, requires_grad=True)
+found, wanted = (torch.autograd.grad(one(x)[0].square().sum(), [x, *one.parameters()]) for one in (ours, theirs))
+for a, b in zip(found, wanted):
+    torch.testing.assert_close(a, b)
+y = ours(-x.detach())[0]
+torch.testing.assert_close(ours(torch.complex(x, x).conj().imag.detach())[0], y)
+"""
+    if hasattr(torch.Tensor, "__dlpack_c_exchange_api__"):
+        subprocess.run([sys.executable, "-c", script], check=True)
+
+
 # Threads and processes
 
 
