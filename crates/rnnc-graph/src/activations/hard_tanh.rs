@@ -10,6 +10,7 @@ impl Rule for HardTanh {
     const NAME: &str = "hard_tanh";
     const READS: DerivativeReads = DerivativeReads::Value;
     const FLOPS: u64 = 2;
+    const MASKS: bool = true;
 
     #[inline(always)]
     fn value<N: Number>(x: N) -> N {

@@ -10,6 +10,7 @@ impl Rule for Relu {
     const NAME: &str = "relu";
     const READS: DerivativeReads = DerivativeReads::Value;
     const FLOPS: u64 = 2;
+    const MASKS: bool = true;
 
     #[inline(always)]
     fn value<N: Number>(x: N) -> N {

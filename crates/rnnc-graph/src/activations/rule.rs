@@ -22,6 +22,13 @@ pub trait Rule {
     const FLOPS: u64 = 10;
     /// Its derivative's.
     const DERIVATIVE_FLOPS: u64 = Self::FLOPS;
+    /// Whether it goes in steps: its derivative is 0 wherever there is one, and no error flows back through it.
+    const FLAT: bool = false;
+    /// Whether its derivative is 0 or 1 everywhere: it says where errors pass, and even an infinite one goes no further where it
+    /// is 0.
+    const MASKS: bool = false;
+    /// Whether its derivative is that of another function, which training takes in its place. The language calls it by `step`.
+    const SURROGATE: bool = false;
     /// Where tests look at it.
     const DOMAIN: (f64, f64) = (-5.03, 5.0);
 
