@@ -165,7 +165,7 @@ def _of_numbers(trace: Any, node: Any, a: Any, b: Any) -> Any:
     name = node.target._schema.name[-3:]
 
     def formula(a: Expression, b: Expression) -> Expression:
-        return where(compare("!=", a, a), b, where(compare("!=", b, b), a, call(name, a, b)))
+        return call(name, where(compare("!=", a, a), b, a), where(compare("!=", b, b), a, b))
 
     return trace.unitwise(node, formula, a, b)
 
