@@ -304,7 +304,7 @@ def test_kinks_infinities_and_small_numbers_are_as_in_pytorch(name: str) -> None
 
     x = torch.tensor(numbers, requires_grad=True)
     module = nn.Module()
-    compiled = Compiled(module, trace(module, [len(numbers)], [1], step=step), False, "f32", None).eval()
+    compiled = Compiled(module, [len(numbers)], [1], False, "f32", None, {"step": step}).eval()
     found = pytree.tree_leaves(compiled(x[None, None], state=torch.zeros(1, 1)))[0]
     double = x.detach().double().requires_grad_()
     wanted = function(double[None])

@@ -68,9 +68,9 @@ pub fn choices(m: usize, n: usize) -> Graph {
     let new = net.operation("new", n, Operation::Unless, &[(b, 0), (less, 0)]);
     net.add(kept, h, 1.0, 0);
     net.add(new, h, 1.0, 0);
-    // l = where(h[t-1] <= l[t-1], dense(l[t-1]), h): a loop.
+    // l = where(a <= l[t-1], dense(l[t-1]), h): a loop. (h is often close to l, and rounding would choose.)
     let l = net.sum("l", n, Tanh);
-    let most = net.operation("most", n, Operation::Compare { relation: Relation::AtMost }, &[(h, 1), (l, 1)]);
+    let most = net.operation("most", n, Operation::Compare { relation: Relation::AtMost }, &[(a, 0), (l, 1)]);
     let again = net.dense("again", n, Identity, &[(l, 1)]);
     let first = net.operation("first", n, Operation::When, &[(again, 0), (most, 0)]);
     let second = net.operation("second", n, Operation::Unless, &[(h, 0), (most, 0)]);
