@@ -76,13 +76,13 @@ pub fn choices(m: usize, n: usize) -> Graph {
     let second = net.operation("second", n, Operation::Unless, &[(h, 0), (most, 0)]);
     net.add(first, l, 1.0, 0);
     net.add(second, l, 1.0, 0);
-    // Where it is negative, its logarithm is NaN, which goes nowhere.
+    // Where it is negative, its logarithm is NaN, which goes nowhere. (About 0, rounding would make much of it.)
     let log = net.sum("log", n, Log);
     net.add(b, log, 1.0, 0);
-    let negative = net.graph.operation("negative", n, Operation::Compare { relation: Relation::Less });
-    net.add(b, negative, 1.0, 0);
-    net.graph.connect_constant(0.0, negative);
-    let some = net.operation("some", n, Operation::Unless, &[(log, 0), (negative, 0)]);
+    let low = net.graph.operation("low", n, Operation::Compare { relation: Relation::Less });
+    net.add(b, low, 1.0, 0);
+    net.graph.connect_constant(0.5, low);
+    let some = net.operation("some", n, Operation::Unless, &[(log, 0), (low, 0)]);
     // Away from 0, where a quotient is large.
     let divisor = net.sum("divisor", n, Identity);
     net.add(a, divisor, 0.5, 0);
