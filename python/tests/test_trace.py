@@ -10,6 +10,7 @@ import pytest
 import torch
 import torchrecurrent
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torch.utils import _pytree as pytree
 
 from rnnc.torch.compiled import Compiled
@@ -208,14 +209,13 @@ def _no_grad(m: Any, x: Tensor, h: Tensor) -> Any:
 
 
 REFUSED: dict[str, tuple[Any, list[str]]] = {
-    "erf": (lambda m, x, h: (torch.erf(x), h), ["aten.erf", "[B, 4]", "test_trace.py"]),
+    "erfinv": (lambda m, x, h: (torch.erfinv(x), h), ["aten.erfinv", "[B, 4]", "test_trace.py"]),
     "an if": (_if, ["depends on values", "if x.sum() > 0", "torch.where"]),
     "no_grad": (_no_grad, ["torch.no_grad", "y = x * 2", ".detach()"]),
     "noise": (lambda m, x, h: (x + torch.randn_like(x), h), ["random", "input"]),
     "noise without a tensor": (lambda m, x, h: (x + torch.rand(4), h), ["random"]),
     "an autograd function": (lambda m, x, h: (Straight.apply(x), h), ["Straight", "gradient"]),
-    "a comparison": (lambda m, x, h: ((x > 0).float() * h, h), ["comparison", "torch.where"]),
-    "a choice": (lambda m, x, h: (torch.where(x > 0, h, x), h), ["aten.where", "no choice"]),
+    "bounds the wrong way round": (lambda m, x, h: (x.clamp(1, -1), h), ["aten.clamp", "no numbers between"]),
     "the batch's mean": (lambda m, x, h: (x - x.mean(0), h), ["streams of the batch"]),
     "streams in turn": (lambda m, x, h: (x + h.flip(0), h), ["streams of the batch"]),
     "streams by number": (lambda m, x, h: (x * torch.arange(x.size(0)).float()[:, None], h), ["stream to stream"]),
@@ -237,6 +237,83 @@ def test_what_cannot_be_expressed_is_refused_with_reason_and_line(name: str) -> 
     message = _refused(step)
     for word in words:
         assert word in message, message
+
+
+INF, NAN = float("inf"), float("nan")
+EDGES = [-INF, -100.0, -6.0, -3.0, -1.0, -0.5, -1e-4, -1e-30, 0.0, 1e-30, 1e-4, 0.5, 1.0, 2.5, 3.0, 6.0, 30.0, INF, NAN]
+TIES = [-1.0, 0.0, 0.0, 1.0, 1.0, 1.0]
+
+EDGE_FUNCTIONS: dict[str, tuple[Any, list[float]]] = {
+    "clamp": (lambda x: x.clamp(-1, 1), EDGES),
+    "clamp from below": (lambda x: x.clamp(min=0), EDGES),
+    "clamp from above": (lambda x: x.clamp(max=0.5), EDGES),
+    "clamp without bounds": (lambda x: x.clamp(-INF, INF) * 2, EDGES[1:-2]),
+    "clamp by a tensor": (lambda x: x.clamp(torch.zeros_like(x), torch.ones_like(x)), EDGES),
+    "clamp_min": (lambda x: x.clamp_min(-1), EDGES),
+    "hardtanh": (lambda x: F.hardtanh(x), EDGES),
+    "hardtanh of other bounds": (lambda x: F.hardtanh(x, -3, 0.5), EDGES),
+    "relu6": (lambda x: F.relu6(x), EDGES),
+    "leaky_relu": (lambda x: F.leaky_relu(x, 0.2), EDGES),
+    "elu": (lambda x: F.elu(x, 2.0), EDGES),
+    "selu": (lambda x: F.selu(x), EDGES),
+    "expm1": (lambda x: x.expm1(), [-100.0, -10.0, -1.0, 0.0, 1e-7, 1e-3, 1.0, 30.0]),
+    "log1p": (lambda x: x.log1p(), [-1.0, -0.999, -1e-7, 1e-7, 1e-3, 1.0, 1e30, INF, NAN]),
+    "sinh": (lambda x: x.sinh(), [-80.0, -1e-5, 1e-5, 1e-2, 1.0, 80.0, NAN]),
+    "cosh": (lambda x: x.cosh(), [-80.0, -1e-2, 1.0, 80.0, NAN]),
+    "atan": (lambda x: x.atan(), EDGES),
+    "erf": (lambda x: x.erf(), EDGES),
+    "steps": (lambda x: x.floor() + 2 * x.round() + 3 * x.ceil() + 4 * x.trunc() + 5 * x.sign() + x, [-2.5, -1.5, -0.5, 0.0, 0.5, 1.5, 2.5, 3.0, -3.0]),
+    "frac": (lambda x: x.frac(), [-2.5, 0.25, 3.0]),
+    "remainder": (lambda x: torch.remainder(x, 2.5), [-7.0, -2.5, -1.0, 0.0, 1.0, 2.5, 7.0]),
+    "remainder of tensors": (lambda x: torch.remainder(*x.chunk(2, -1)), [5.5, -5.5, 5.5, -5.5, 2.0, 2.0, -2.0, -2.0]),
+    "where": (lambda x: torch.where(x > 0, 2 * x, -x), EDGES),
+    "where of what is infinite elsewhere": (lambda x: torch.where(x <= 0, 0.0, x.log()), [-1.0, 0.5, 2.0]),
+    "where of equal numbers": (lambda x: torch.where(x > 1, x, torch.ones_like(x) * x.sum(-1, keepdim=True)), TIES),
+    "comparisons as numbers": (lambda x: (x > 0).float() * x + (x == 1) * 3.0 + (x != x).float() + (x >= -1) + (x < 3) * (x <= 0.5), EDGES[1:-2]),
+    "and, or, not": (lambda x: torch.where((x > 0) & (x < 2) | ~(x > -1) ^ (x == -6), x, 7.0), EDGES),
+    "logical functions": (lambda x: torch.where(torch.logical_and(x, x < 2) + torch.logical_not(x), x, 7.0), EDGES[:-1]),
+    "masked_fill": (lambda x: x.masked_fill(x < 0, -5.0), EDGES),
+    "isnan": (lambda x: torch.where(x.isnan(), 0.0, x), EDGES),
+    "the root of nothing": (lambda x: F.relu(x) ** 0.5, [-1.0, 0.0, 4.0]),
+    "a power of 1.5": (lambda x: F.relu(x) ** 1.5, [-1.0, 0.0, 4.0]),
+    "a power of -1.5": (lambda x: x**-1.5, [0.0, 0.25, 4.0, INF]),
+    "the root of an absolute value": (lambda x: F.relu(x).sqrt() + F.hardtanh(x, 0, 3).sqrt(), [-1.0, 0.0, 2.0, 4.0]),
+    "std": (lambda x: x.std(-1), [1.0, 1.0, 1.0]),
+    "norm": (lambda x: x.norm(dim=-1), [0.0, 0.0, 0.0]),
+    "maximum": (lambda x: torch.maximum(*x.chunk(2, -1)), [0.0, 1.0, 2.0, 1.0, 1.0, 1.0]),
+    "fmax": (lambda x: torch.fmax(*x.chunk(2, -1)), [0.0, 1.0, NAN, 1.0, 1.0, 1.0, 1.0, NAN]),
+    "amax": (lambda x: x.amax(-1), TIES),
+    "amin": (lambda x: x.amin(-1), [0.0, 0.0, 2.0, 0.0, -INF, 5.0][:4]),
+    "amax of two": (lambda x: x.amax(-1), [1.0, 1.0]),
+    "amax of infinities": (lambda x: x.amax(-1), [-INF, 3.0, 3.0, -INF]),
+    "max": (lambda x: x.max(-1).values, TIES),
+    "max of NaN": (lambda x: x.max(-1).values, [1.0, NAN, 2.0]),
+    "min": (lambda x: x.min(-1).values, [2.0, 0.0, 0.0]),
+    "logaddexp": (lambda x: torch.logaddexp(*x.chunk(2, -1)), [100.0, -50.0, 1.0, 1.0, -INF, -100.0, 50.0, 1.0, 1.000001, 0.0]),
+    "logsumexp": (lambda x: x.logsumexp(-1), [-80.0, 80.0, -INF, 79.0]),
+    "softplus of logsumexp": (lambda x: x.logsumexp(-1), [-1000.0, 1e-6]),
+}
+
+
+@pytest.mark.parametrize("name", EDGE_FUNCTIONS)
+def test_kinks_infinities_and_small_numbers_are_as_in_pytorch(name: str) -> None:
+    function, numbers = EDGE_FUNCTIONS[name]
+
+    def step(module: nn.Module, x: Tensor, h: Tensor) -> Any:
+        return function(x), h
+
+    x = torch.tensor(numbers, requires_grad=True)
+    module = nn.Module()
+    compiled = Compiled(module, [len(numbers)], [1], False, "f32", None, {"step": step}).eval()
+    found = pytree.tree_leaves(compiled(x[None, None], state=torch.zeros(1, 1)))[0]
+    double = x.detach().double().requires_grad_()
+    wanted = function(double[None])
+    torch.testing.assert_close(found[0].double(), wanted, rtol=2e-6, atol=1e-37, equal_nan=True)
+    (slope,) = torch.autograd.grad(found.sum(), x)
+    (truth,) = torch.autograd.grad(wanted.sum(), double)
+    # Of NaN, PyTorch has derivatives of 0, of 1 and NaN.
+    known = slice(0) if "NaN" in name else ~x.isnan()
+    torch.testing.assert_close(slope[known].double(), truth[known], rtol=2e-6, atol=1e-37, equal_nan=True)
 
 
 def test_a_changing_buffer_is_refused() -> None:

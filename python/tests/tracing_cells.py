@@ -330,6 +330,25 @@ class Functional(nn.Module):
         return y, torch.tanh(y * 0.1)
 
 
+@case([5], [6, 6])
+class Spikes(nn.Module):
+    """Leaky integrators that fire, are reset, and rest for a while; and what else goes in steps."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.w = nn.Linear(11, 6)
+        self.threshold = nn.Parameter(torch.full((6,), 0.4))
+
+    def forward(self, x: Tensor, v: Tensor, rest: Tensor) -> Any:
+        z = self.w(torch.cat([x, v], -1))
+        v = torch.where(rest > 0, 0.5 * v, 0.9 * v + z)
+        fired = v > self.threshold
+        rest = torch.where(fired, torch.full_like(rest, 2.0), (rest - 1).clamp(min=0))
+        v = v.masked_fill(fired & ~(z > 2), -0.25) - 0.1 * fired * v
+        y = fired.float() * z + torch.remainder(3 * v, 1.0) + torch.where(z.round() == 0, z.erf(), z.atan()) * (z != v)
+        return y, (v, rest)
+
+
 @case([6], torch.Size([2, 3]))
 class Grouped(nn.Module):
     """Normalizations of parts, and sums over any dimension."""

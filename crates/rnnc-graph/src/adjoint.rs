@@ -222,6 +222,8 @@ impl<'a> Derivation<'a> {
         let forward = self.forward;
         let layer = forward.layer_at(id);
         match layer.kind {
+            // Nothing comes back through steps, not even 0 times an infinite error.
+            LayerKind::Sum | LayerKind::Product if layer.function.is_flat() => {}
             LayerKind::Sum => {
                 let delta = self.through_function(id, error);
                 for c in forward.incoming(id) {
@@ -291,7 +293,11 @@ impl<'a> Derivation<'a> {
                 forward.incoming(id).for_each(|c| self.read(c, derivative));
             }
         }
-        let delta = self.out_layer(id, LayerKind::Product, layer.size);
+        let kind = match activation.masks_errors() {
+            true => LayerKind::Operation(Operation::When),
+            false => LayerKind::Product,
+        };
+        let delta = self.out_layer(id, kind, layer.size);
         self.out.connect(error, delta, Connect::identity());
         self.out.connect(derivative, delta, Connect::identity());
         delta

@@ -27,6 +27,8 @@ pub enum ObstacleKind {
     Product(usize),
     /// A division by a layer of the cycle.
     Divisor,
+    /// A choice by a layer of the cycle.
+    Condition,
     /// An operation within the cycle.
     Operation(Operation),
     /// A matrix within the cycle.
@@ -85,6 +87,7 @@ impl Words<'_> {
             ObstacleKind::Function(function) => function.to_string(),
             ObstacleKind::Product(count) => format!("a product of {count} layers of the cycle"),
             ObstacleKind::Divisor => "a division".into(),
+            ObstacleKind::Condition => "the condition of a choice".into(),
             ObstacleKind::Operation(op) => op.name().into(),
             ObstacleKind::Matrix(c) => format!("the full connection `{}`", self.weight(c)),
             ObstacleKind::Broadcast(_) => "a broadcast".into(),
@@ -149,6 +152,7 @@ impl Words<'_> {
                 format!("a product of {count} layers of the cycle in `{name}` (of one it would do)")
             }
             ObstacleKind::Divisor => format!("a divisor in `{name}` that is of the cycle"),
+            ObstacleKind::Condition => format!("a condition in `{name}` that is of the cycle"),
             ObstacleKind::Operation(op) => format!("{} in `{name}`", op.name()),
             ObstacleKind::Broadcast(_) => format!("a broadcast within the cycle in `{name}`"),
             ObstacleKind::Slice(_) => format!("a read of other units of the cycle in `{name}`"),

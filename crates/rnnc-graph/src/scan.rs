@@ -3,12 +3,13 @@
 //!
 //! Once the layers without delay are eliminated, each unit's state of k numbers obeys s(t) = A(t) s(t-1) + b(t), with A and
 //! b computed from outside the cycle. That holds if within the cycle there are only sums, products with one factor of the
-//! cycle, and quotients by something outside, all unit by unit, and no activation; and it is a scan if k is small. What else
+//! cycle, quotients by something outside, and choices by it, all unit by unit, and no activation; and it is a scan if k is small. What else
 //! there is are its obstacles (`obstacles.rs` says them to people).
 
 use crate::activations::Function;
 use crate::graph::Graph;
 use crate::obstacles::{LARGEST_ORDER, Obstacle, ObstacleKind};
+use crate::ops::Binary;
 use crate::parts::{Connection, ConnectionId, ConnectionKind, LayerId, LayerKind};
 
 /// An affine recurrence.
@@ -46,7 +47,8 @@ pub(crate) fn obstacles(
                 }
                 Some(operand) => {
                     if incoming.iter().enumerate().any(|(k, &id)| k != operand && inside(id)) {
-                        add(ObstacleKind::Divisor);
+                        let divides = op.binary() == Some(Binary::Div);
+                        add(if divides { ObstacleKind::Divisor } else { ObstacleKind::Condition });
                     }
                 }
             },

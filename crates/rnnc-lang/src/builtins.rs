@@ -11,6 +11,8 @@ pub(crate) enum Builtin {
     Apply(Activation),
     /// Of two vectors or more, taken in pairs.
     Pairs(Operation),
+    /// Of two vectors.
+    Pair(Operation),
     /// Of one vector, group by group.
     Vector(Operation),
     Dense,
@@ -23,6 +25,9 @@ pub(crate) enum Builtin {
     Slice,
     Broadcast,
     StopGradient,
+    Where,
+    Clamp,
+    Step,
     Dropout(Operation),
 }
 
@@ -42,7 +47,7 @@ const MANY: usize = usize::MAX;
 
 impl Builtin {
     /// Those that are neither activations nor operations of the usual arguments.
-    const NAMED: [(&'static str, Builtin); 8] = [
+    const NAMED: [(&'static str, Builtin); 11] = [
         ("dense", Builtin::Dense),
         ("diag", Builtin::Diag),
         ("param", Builtin::Param),
@@ -51,6 +56,9 @@ impl Builtin {
         ("slice", Builtin::Slice),
         ("broadcast", Builtin::Broadcast),
         ("stop_gradient", Builtin::StopGradient),
+        ("where", Builtin::Where),
+        ("clamp", Builtin::Clamp),
+        ("step", Builtin::Step),
     ];
 
     /// Those that are an operation, as its rule calls them.
@@ -60,6 +68,7 @@ impl Builtin {
             let builtin = match call.arguments {
                 Arguments::Groups => Builtin::Vector(operation),
                 Arguments::Several => Builtin::Pairs(operation),
+                Arguments::Pair => Builtin::Pair(operation),
                 Arguments::Norm => Builtin::Norm(operation),
                 Arguments::Sum => Builtin::Sum(operation),
                 Arguments::Dropout => Builtin::Dropout(operation),
@@ -70,8 +79,7 @@ impl Builtin {
 
     /// The names of all functions.
     pub fn names() -> impl Iterator<Item = &'static str> {
-        let activations =
-            Activation::ALL.into_iter().filter(|&f| f != Activation::Identity).map(Activation::name);
+        let activations = Activation::called().map(Activation::name);
         Builtin::NAMED.into_iter().chain(Builtin::operations()).map(|(name, _)| name).chain(activations)
     }
 
@@ -93,9 +101,13 @@ impl Builtin {
             Builtin::Diag => (1, 1, &[("init", false)], "diag(a)".into()),
             Builtin::Param => (1, 1, &[("init", false)], "param(n; init = zeros)".into()),
             Builtin::Pairs(operation) => (2, MANY, &[], usage(operation).into()),
+            Builtin::Pair(operation) => (2, 2, &[], usage(operation).into()),
+            Builtin::Where => (3, 3, &[], "where(a > b, a, b)".into()),
+            Builtin::Clamp => (1, 1, &[("lo", false), ("hi", false)], "clamp(a; lo, hi)".into()),
+            Builtin::Step => (1, 1, &[("surrogate", false)], "step(a; surrogate = atan(2))".into()),
             Builtin::Vector(operation) => (1, 1, &[("groups", false)], usage(operation).into()),
             Builtin::Norm(operation) => {
-                (1, 1, &[("groups", false), ("affine", false)], usage(operation).into())
+                (1, 1, &[("groups", false), ("affine", false), ("epsilon", false)], usage(operation).into())
             }
             Builtin::Sum(operation) => (1, 1, &[("groups", false)], usage(operation).into()),
             Builtin::Mean => (1, 1, &[("groups", false)], "mean(a; groups = 1)".into()),

@@ -5,7 +5,7 @@ use crate::diagnostics::{Diagnostic, listed, shortened, suggestion};
 use crate::habits;
 use crate::ir::Constant;
 use crate::syntax::{Call, Expr, ExprKind, GivenOption, Name, Span};
-use rnnc_graph::Init;
+use rnnc_graph::{Init, Operation};
 use std::collections::HashMap;
 
 /// The most units of a layer, and the longest delay: what the graph can count in half of 32 bits.
@@ -132,6 +132,11 @@ pub(crate) fn evaluate(
             }
             product
         }
+        ExprKind::Compare(comparison, sides) => {
+            let [left, right] = &**sides;
+            let [a, b] = comparison.sides([number(options, left)?, number(options, right)?]);
+            of_numbers(Operation::Compare { relation: comparison.relation }, a, b)
+        }
         ExprKind::Call(call) => return called(options, expr, call, wanted),
     };
     finite(value, expr.span).map(Constant::Number)
@@ -225,7 +230,11 @@ fn called(
     }
     let value = match Builtin::find(name) {
         Some(Builtin::Apply(f)) => f.apply(numbers(1)?[0]),
-        Some(Builtin::Pairs(operation)) => {
+        Some(Builtin::Where) => {
+            let numbers = numbers(3)?;
+            if numbers[0] == 0.0 { numbers[2] } else { numbers[1] }
+        }
+        Some(Builtin::Pairs(operation) | Builtin::Pair(operation)) => {
             let numbers = numbers(2)?;
             of_numbers(operation, numbers[0], numbers[1])
         }

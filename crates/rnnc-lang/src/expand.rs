@@ -4,7 +4,7 @@
 mod calls;
 mod instances;
 
-use crate::builtins::Builtin;
+use crate::builtins::{Builtin, of_numbers};
 use crate::constants::{Wanted, evaluate, finite, whole};
 use crate::diagnostics::{Diagnostic, MAX_ERRORS, counted, shortened};
 use crate::ir::{
@@ -14,6 +14,7 @@ use crate::ir::{
 use crate::program::Program;
 use crate::syntax::{self, ExprKind, Name, Network, Span, Statement};
 use instances::{label, returned};
+use rnnc_graph::Operation;
 use std::collections::HashMap;
 
 /// The most layers of a network, and the most cell calls.
@@ -378,6 +379,16 @@ impl<'t> Expander<'t> {
                 }
             }
             ExprKind::Product(parts) => self.product(at, parts, expr.span),
+            ExprKind::Compare(comparison, sides) => {
+                let [left, right] = &**sides;
+                let operands = [self.expr(at, left)?, self.expr(at, right)?];
+                let [a, b] = comparison.sides(operands);
+                let operation = Operation::Compare { relation: comparison.relation };
+                match (self.as_number(a), self.as_number(b)) {
+                    (Some(a), Some(b)) => self.push(Op::Number(of_numbers(operation, a, b)), expr.span),
+                    _ => self.push(Op::Pair(operation, a, b), expr.span),
+                }
+            }
             ExprKind::Call(call) => match Builtin::find(call.name.text) {
                 Some(builtin) => self.call_builtin(at, builtin, call, expr.span),
                 None => {
@@ -417,7 +428,7 @@ impl<'t> Expander<'t> {
                 (_, false) => factors.push(factor),
                 (_, true) => {
                     let above = self.product_of(scale, std::mem::take(&mut factors), span)?;
-                    factors.push(self.push(Op::Pair(rnnc_graph::Operation::Divide, above, factor), span)?);
+                    factors.push(self.push(Op::Pair(Operation::Divide, above, factor), span)?);
                     scale = 1.0;
                 }
             }

@@ -1,22 +1,22 @@
 //! What people write by habit, from other languages and libraries, from papers and word processors; and how it is
 //! written here. For the help of messages alone: nothing here decides what is right.
 
+use crate::syntax::Comparison;
 use crate::token::{Kind, RESERVED, Token};
+use rnnc_graph::ops::Relation;
 
 /// What to write instead of text that begins with a character from outside the language.
 pub(crate) fn of_character(rest: &str) -> Option<String> {
-    let mut characters = rest.chars();
-    let first = characters.next()?;
-    let second = characters.next();
+    let first = rest.chars().next()?;
     Some(match first {
         '^' => "a square is `square(x)` or `x * x`; other powers are `exp(p * log(x))`".into(),
         '@' => "a matrix times a vector is `dense(x; n)`, with a weight matrix of its own and a bias".into(),
-        '<' if second == Some('-') => "an equation is a name, `=` and an expression".into(),
-        '<' | '>' | '!' | '&' | '|' | '?' => {
-            "there are no comparisons and conditions; `max`, `min`, `relu` and `sigmoid` can stand for many"
+        '!' | '&' | '|' => {
+            "comparisons are 0 or 1: both are `(a < b) * (c < d)`, one of them `max(a < b, c < d)`, not is `1 - (a < b)`"
                 .into()
         }
-        '%' => "there is no remainder".into(),
+        '?' => "a choice is `where(a > b, a, b)`".into(),
+        '%' => "the remainder is `mod(a, b)`".into(),
         '"' | '\'' | '`' | '“' | '”' | '„' | '‘' | '’' | '′' => {
             "words stand without quotes, as in `init = glorot`; names have no quotes either".into()
         }
@@ -68,7 +68,8 @@ pub(crate) fn of_function(name: &str) -> Option<&'static str> {
         "rsqrt" => "write `1 / sqrt(x)`",
         "identity" | "id" => "leave it out: a name or an expression is itself",
         "batchnorm" | "batchnorm1d" | "norm" | "normalize" => "there are `layer_norm(a)` and `rms_norm(a)`",
-        "clamp" | "clip" => "write `max(low, min(high, x))`",
+        "clip" => "write `clamp(x; lo, hi)`",
+        "relu6" => "write `clamp(x; 0, 6)`",
         "detach" | "nograd" => "it is called `stop_gradient`",
         "rnn" | "simplernn" | "rnncell" => "the simple recurrent network is `elman(x; n)`",
         "lstmcell" => "it is called `lstm`",
@@ -81,20 +82,18 @@ pub(crate) fn of_function(name: &str) -> Option<&'static str> {
             "a value of the frame before is written `h[t-1]`"
         }
         "parameter" | "variable" | "weight" | "bias" => "`param(n)` is n learned numbers",
-        "sign" | "sgn" | "step" | "heaviside" | "floor" | "ceil" | "round" | "trunc" => {
-            "functions in steps are left out, for their derivative is 0; `tanh(10 * x)`, `softsign(10 * x)` or \
-             `sigmoid(10 * x)` can stand for a step"
-        }
-        "mod" | "fmod" | "remainder" => "there is no remainder",
+        "sgn" => "it is called `sign`",
+        "heaviside" => "write `x > 0`",
+        "ceil" => "write `-floor(-x)`",
+        "trunc" => "write `sign(x) * floor(abs(x))`",
+        "fmod" | "remainder" => "it is called `mod`",
+        "arctan" => "it is called `atan`",
+        "logaddexp" => "write `max(a, b) + log1p(exp(-abs(a - b)))`",
         "tan" => "write `sin(x) / cos(x)`",
-        "sinh" => "write `0.5 * (exp(x) - exp(-x))`",
-        "cosh" => "write `0.5 * (exp(x) + exp(-x))`",
         "ones" | "full" | "fill" => {
             "the number 1 for each of n units is `broadcast(1; n)`; a number alone fits any size"
         }
-        "where" | "select" | "cond" => {
-            "there are no conditions; `max`, `min`, `relu` and `sigmoid` can stand for many"
-        }
+        "select" | "cond" | "if" | "ifelse" => "a choice is `where(a > b, a, b)`",
         _ => return None,
     })
 }
@@ -256,8 +255,16 @@ pub(crate) fn of_token(tokens: &[Token<'_>], index: usize, expected: &[&str]) ->
             "a square is `square(x)` or `x * x`; other powers are `exp(p * log(x))`".into()
         }
         (_, Some(Kind::Sign('/')), Kind::Sign('/' | '*')) if adjoins(0) => "a comment begins with `#`".into(),
-        (_, Some(Kind::Sign('=')), Kind::Sign('=')) => {
-            "an equation has one `=`; there are no comparisons".into()
+        (_, _, Kind::Compare(_)) if expects("the end of the comparison") => {
+            "one comparison at a time: both of two are `(a < b) * (b < c)`, for they are 0 or 1".into()
+        }
+        (_, _, Kind::Compare(Comparison { relation: Relation::Equal, .. })) if expects("`=`") => {
+            "an equation has one `=`".into()
+        }
+        (_, Some(Kind::Name(_)), Kind::Compare(Comparison { relation: Relation::Less, turned: false }))
+            if expects("`=`") =>
+        {
+            "an equation is a name, `=` and an expression".into()
         }
         (_, Some(Kind::Sign('+' | '-' | '*' | '/')), Kind::Sign('=')) if adjoins(0) => {
             "an equation gives a layer its whole value: `h = h[t-1] + x`".into()
@@ -379,7 +386,7 @@ pub(crate) fn of_token(tokens: &[Token<'_>], index: usize, expected: &[&str]) ->
         (
             Some(Kind::Name("output") | Kind::Sign(',')),
             Some(Kind::Name(name)),
-            Kind::Sign('(' | '=' | '+' | '-' | '*' | '/'),
+            Kind::Sign('(' | '=' | '+' | '-' | '*' | '/') | Kind::Compare(_),
         ) if expects("an equation") => {
             format!(
                 "an output is a name: give the expression an equation, as in `y = ...`, and write `output {}`",

@@ -190,8 +190,20 @@ pub(crate) enum Op<'t> {
         factors: Vec<ExprId>,
     },
     Apply(Activation, ExprId),
-    /// Quotient, max, min.
+    /// Quotient, max, min, comparisons and such.
     Pair(Operation, ExprId, ExprId),
+    /// `yes` where the condition is not 0, else `no`.
+    Where {
+        condition: ExprId,
+        yes: ExprId,
+        no: ExprId,
+    },
+    /// The operand, but no less than `lo` and no more than `hi`, where there are these.
+    Clamp {
+        operand: ExprId,
+        lo: Option<f64>,
+        hi: Option<f64>,
+    },
     /// A function of the units of each group.
     Vector(Operation, ExprId),
     Reduce {
@@ -259,10 +271,12 @@ impl Op<'_> {
                 visit(a);
                 visit(b);
             }
+            &Op::Where { condition, yes, no } => [condition, yes, no].into_iter().for_each(visit),
             &Op::Apply(_, operand)
             | &Op::Vector(_, operand)
             | &Op::Reduce { operand, .. }
             | &Op::Normalize { operand, .. }
+            | &Op::Clamp { operand, .. }
             | &Op::Diagonal { operand, .. }
             | &Op::Slice { operand, .. }
             | &Op::Broadcast { operand, .. }

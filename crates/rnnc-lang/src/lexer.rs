@@ -2,7 +2,7 @@
 
 use crate::diagnostics::Diagnostic;
 use crate::habits;
-use crate::syntax::Span;
+use crate::syntax::{Comparison, Span};
 use crate::token::{Kind, Token};
 use winnow::Parser;
 use winnow::ascii::{digit1, multispace1, till_line_ending};
@@ -86,7 +86,16 @@ fn after_blank(mut rest: &str) -> &str {
 }
 
 fn token<'t>(rest: &mut &'t str) -> Result<Kind<'t>, EmptyError> {
-    alt((name, number, one_of(|c: char| "(){}[],;:=+-*/.".contains(c)).map(Kind::Sign))).parse_next(rest)
+    alt((name, number, comparison, one_of(|c: char| "(){}[],;:=+-*/.".contains(c)).map(Kind::Sign)))
+        .parse_next(rest)
+}
+
+fn comparison<'t>(rest: &mut &'t str) -> Result<Kind<'t>, EmptyError> {
+    let Some(found) = Comparison::ALL.into_iter().find(|c| rest.starts_with(c.sign())) else {
+        return Err(EmptyError);
+    };
+    *rest = &rest[found.sign().len()..];
+    Ok(Kind::Compare(found))
 }
 
 fn name<'t>(rest: &mut &'t str) -> Result<Kind<'t>, EmptyError> {

@@ -248,13 +248,18 @@ impl Lowering<'_, '_> {
             // Those of a sum over groups are more than its own units.
             let size =
                 if operation.changes_size() { self.size(operand) } else { self.graph.layer_at(layer).size };
-            let range = Range::new(0, size);
-            match self.network.expr(operand).op {
-                Op::Number(number) => self.constant(number, layer, range),
-                _ => {
-                    let read = self.read(operand)?;
-                    self.connect(read, layer, range);
-                }
+            self.operand(operand, layer, Range::new(0, size))?;
+        }
+        Ok(())
+    }
+
+    /// Adds an operand of an operation.
+    pub fn operand(&mut self, id: ExprId, layer: LayerId, range: Range) -> Result<(), Diagnostic> {
+        match self.network.expr(id).op {
+            Op::Number(number) => self.constant(number, layer, range),
+            _ => {
+                let read = self.read(id)?;
+                self.connect(read, layer, range);
             }
         }
         Ok(())

@@ -292,8 +292,23 @@ fn list<'s, 't: 's, T>(
     }
 }
 
-/// A sum, a product, or a part of one.
+/// A sum or a comparison of two, a product, or a part of one.
 fn expression<'t>(input: &mut Tokens<'_, 't>) -> Parsed<Expr<'t>> {
+    let left = sum(input)?;
+    let comparison = any.verify_map(|t: &Token<'t>| match t.kind {
+        Kind::Compare(comparison) => Some(comparison),
+        _ => None,
+    });
+    let Some(comparison) = opt(comparison).parse_next(input)? else { return Ok(left) };
+    let right = cut_err(sum).parse_next(input)?;
+    let span = join(left.span, right.span);
+    if let Some(Token { kind: Kind::Compare(_), .. }) = input.first() {
+        return cut_err(fail.context("the end of the comparison")).parse_next(input);
+    }
+    Ok(Expr { kind: ExprKind::Compare(comparison, Box::new([left, right])), span })
+}
+
+fn sum<'t>(input: &mut Tokens<'_, 't>) -> Parsed<Expr<'t>> {
     let first = product(input)?;
     let plus = kind(Kind::Sign('+')).value(false);
     let minus = kind(Kind::Sign('-')).value(true);

@@ -231,7 +231,7 @@ impl<'n, 't> Inference<'n, 't> {
 
 /// Whether unit u of the result depends on unit u of operands of the same size, or of one unit.
 pub(crate) fn is_elementwise(op: &Op<'_>) -> bool {
-    matches!(op, Op::Sum { .. } | Op::Product { .. } | Op::Pair(..))
+    matches!(op, Op::Sum { .. } | Op::Product { .. } | Op::Pair(..) | Op::Where { .. })
 }
 
 /// Where a size comes from: the place that fixes it.

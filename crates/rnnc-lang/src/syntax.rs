@@ -1,6 +1,7 @@
 //! The syntax tree: what a text says, with the place of every part, before any name is looked up.
 
 use rnnc_graph::Origin;
+use rnnc_graph::ops::Relation;
 
 /// A place in a text: the text's number, and bytes.
 pub(crate) type Span = Origin;
@@ -84,7 +85,41 @@ pub(crate) enum ExprKind<'t> {
     Sum(Vec<(bool, Expr<'t>)>),
     /// Factors, each with whether it divides.
     Product(Vec<(bool, Expr<'t>)>),
+    /// Two sides of a comparison.
+    Compare(Comparison, Box<[Expr<'t>; 2]>),
     Call(Box<Call<'t>>),
+}
+
+/// A comparison as it is written: `a > b` is a relation of b to a.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Comparison {
+    pub relation: Relation,
+    pub turned: bool,
+}
+
+impl Comparison {
+    /// Those that there are; of two that begin alike, the longer one first.
+    pub const ALL: [Comparison; 6] = [
+        Comparison { relation: Relation::AtMost, turned: false },
+        Comparison { relation: Relation::AtMost, turned: true },
+        Comparison { relation: Relation::Equal, turned: false },
+        Comparison { relation: Relation::Unequal, turned: false },
+        Comparison { relation: Relation::Less, turned: false },
+        Comparison { relation: Relation::Less, turned: true },
+    ];
+
+    pub const fn sign(self) -> &'static str {
+        match (self.relation, self.turned) {
+            (Relation::AtMost, true) => ">=",
+            (Relation::Less, true) => ">",
+            (relation, _) => relation.sign(),
+        }
+    }
+
+    /// The sides in the order of the relation.
+    pub fn sides<T>(self, [left, right]: [T; 2]) -> [T; 2] {
+        if self.turned { [right, left] } else { [left, right] }
+    }
 }
 
 /// `reversed name(arguments; options)`
@@ -122,6 +157,7 @@ impl<'t> Expr<'t> {
             ExprKind::Sum(parts) | ExprKind::Product(parts) => {
                 parts.iter().for_each(|(_, part)| part.each_call(visit));
             }
+            ExprKind::Compare(_, sides) => sides.iter().for_each(|side| side.each_call(visit)),
             ExprKind::Call(call) => {
                 visit(call);
                 call.arguments.iter().for_each(|argument| argument.each_call(visit));

@@ -1,7 +1,7 @@
 //! What a text is made of: names, numbers, signs; and the words that are not names.
 
 use crate::diagnostics::shortened;
-use crate::syntax::Span;
+use crate::syntax::{Comparison, Span};
 use std::fmt;
 
 /// Words that are not names.
@@ -13,6 +13,7 @@ pub(crate) enum Kind<'t> {
     Name(&'t str),
     Number(f64),
     Sign(char),
+    Compare(Comparison),
     End,
 }
 
@@ -22,6 +23,7 @@ impl fmt::Display for Kind<'_> {
             Kind::Name(name) => write!(out, "`{}`", shortened(name)),
             Kind::Number(number) => write!(out, "the number {number}"),
             Kind::Sign(sign) => write!(out, "`{sign}`"),
+            Kind::Compare(comparison) => write!(out, "`{}`", comparison.sign()),
             Kind::End => out.write_str("the end of the text"),
         }
     }

@@ -86,6 +86,50 @@ fn every_operation_becomes_these_layers() {
 }
 
 #[test]
+fn comparisons_and_choices_become_these_layers() {
+    insta::assert_snapshot!(dump(&compile(
+        "cell held(x; keep = 1) {
+            h = where(keep > 0, x, h[t-1])
+            return h
+        }
+        network choices {
+            input x : vector(4)
+            input s : vector(1)
+            less = x < s
+            least = x + 1 >= 2 * x
+            other = (x != 0) * (x == s) - (2 < 1)
+            chosen = where(x > 0, x, -s)
+            kept = x + where(x[t-1], 1, kept[t-1]) - where(less, x, s)
+            held = held(x)
+            within = clamp(x; -1, 2)
+            above = 2 * clamp(x - s; lo = 0)
+            below = tanh(clamp(x; hi = where(1 <= 1, 3, 4)))
+            rest = mod(x, s)
+            spikes = step(2 * x)
+            sharp = step(x; surrogate = sigmoid(25))
+            wide = step(x; triangle(1))
+            hard = step(x; surrogate = none)
+            norm = layer_norm(x; affine = none, epsilon = 0.5)
+            y = concat(spikes, sharp, wide, hard, norm, less, least, other, chosen, kept, held, within, above, below, rest)
+            output y
+        }"
+    )));
+}
+
+#[test]
+fn a_choice_between_its_own_value_and_another_is_a_scan() {
+    let kind = |equations: &str| {
+        let graph = network(equations);
+        let list = Components::find(&graph).unwrap().list;
+        list.into_iter().find(|c| c.kind != Kind::Frames).map(|c| (c.kind == Kind::Loop, c.reason))
+    };
+    let scan = "h = where(x > 0.5, x, 0.9 * h[t-1])  output h";
+    assert!(!kind(scan).unwrap().0);
+    let (is_loop, why) = kind("h = where(h[t-1] > 0.5, x, 0.9 * h[t-1])  output h").unwrap();
+    assert!(is_loop && why.contains("`h` reaches itself through"), "{why}");
+}
+
+#[test]
 fn weights_are_named_by_the_equation_they_stand_in() {
     let graph = compile(
         "cell zoo(x; n, k = 2) {

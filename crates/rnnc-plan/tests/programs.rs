@@ -1,7 +1,7 @@
 //! What programs compute, evaluated in double precision, is what the layers say.
 
 use proptest::prelude::*;
-use rnnc_graph::ops::{Given, Operand};
+use rnnc_graph::ops::{Given, Operand, Relation};
 use rnnc_graph::{
     Activation, Connect, Connection, ConnectionKind, Graph, Init, LayerId, LayerKind, Operation, WeightId,
 };
@@ -25,7 +25,16 @@ fn network(draws: &[Draw]) -> Graph {
         let function =
             [Activation::Identity, Activation::Tanh, Activation::Relu, Activation::Softplus][*activation];
         let name = format!("l{number}");
-        let operations = [Operation::Divide, Operation::Max, Operation::Min, Operation::Known];
+        let operations = [
+            Operation::Divide,
+            Operation::Max,
+            Operation::Min,
+            Operation::Known,
+            Operation::Compare { relation: Relation::Less },
+            Operation::When,
+            Operation::Unless,
+            Operation::Mod,
+        ];
         let layer = match kind {
             0..4 => graph.sum(name, UNITS, function),
             4..8 => graph.product(name, UNITS, function),
@@ -159,7 +168,7 @@ proptest! {
     #[test]
     fn programs_compute_what_their_layers_say(
         draws in proptest::collection::vec(
-            (0usize..12, 0usize..4, proptest::collection::vec((any::<prop::sample::Index>(), 0usize..7), 1..4)),
+            (0usize..16, 0usize..4, proptest::collection::vec((any::<prop::sample::Index>(), 0usize..7), 1..4)),
             1..20,
         ),
         x in proptest::collection::vec(-2.0f64..2.0, UNITS),

@@ -131,6 +131,9 @@ impl Writer<'_> {
                         };
                         Written::word(format!("{} / {below}", a.factor()))
                     }
+                    (Operation::Compare { relation }, [a, b]) => {
+                        Written::word(format!("({} {} {})", a.text, relation.sign(), b.text))
+                    }
                     (operation, operands) => {
                         let operands: Vec<&str> = operands.iter().map(|o| &o.text[..]).collect();
                         Written::word(format!("{}({})", operation_name(operation), operands.join(", ")))

@@ -189,6 +189,7 @@ impl<'a> Teller<'a> {
             ObstacleKind::Function(function) => function.to_string(),
             ObstacleKind::Product(n) => format!("a product of {n} values of the loop"),
             ObstacleKind::Divisor => "a division".into(),
+            ObstacleKind::Condition => "the condition of a choice".into(),
             ObstacleKind::Operation(operation) => operation_name(operation).into(),
             ObstacleKind::Matrix(c) => format!("`dense` of {}", self.read(self.connection(c))),
             ObstacleKind::Broadcast(_) => "a broadcast".into(),
@@ -209,6 +210,7 @@ impl<'a> Teller<'a> {
                 ObstacleKind::Function(function) => format!("{function} on"),
                 ObstacleKind::Product(n) => format!("a product of {n} values of the loop in"),
                 ObstacleKind::Divisor => "a division by a value of the loop in".into(),
+                ObstacleKind::Condition => "a choice by a value of the loop in".into(),
                 ObstacleKind::Operation(operation) => format!("{} in", operation_name(operation)),
                 ObstacleKind::Matrix(c) => {
                     let c = self.connection(c);

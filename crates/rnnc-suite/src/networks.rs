@@ -50,7 +50,7 @@ pub fn networks() -> Vec<Network> {
         ("bidirectional", bidirectional),
         ("symbol_model", symbol_model),
     ];
-    let others: [(&'static str, Build); 55] = [
+    let others: [(&'static str, Build); 56] = [
         ("feed_forward", feed_forward),
         ("oscillator", oscillator),
         ("long_memory", long_memory),
@@ -106,6 +106,7 @@ pub fn networks() -> Vec<Network> {
         ("blocks_that_are_slices", blocks_that_are_slices),
         ("constants_of_vectors", constants_of_vectors),
         ("known", known),
+        ("choices", choices),
     ];
     let all = usual.into_iter().map(|(name, build)| Network { name, build, usual: true });
     all.chain(others.into_iter().map(|(name, build)| Network { name, build, usual: false })).collect()

@@ -11,6 +11,7 @@
 use crate::case::Case;
 use crate::net::Net;
 use proptest::prelude::*;
+use rnnc_graph::ops::Relation;
 use rnnc_graph::{
     Activation, Connect, Connection, ConnectionKind, Graph, Init, LayerId, Operation, Range, Start,
 };
@@ -69,17 +70,27 @@ pub fn random_case(smooth: Smooth) -> impl Strategy<Value = Case> {
     )
 }
 
-const BOUNDED: [Activation; 5] =
-    [Activation::Tanh, Activation::Sigmoid, Activation::Sin, Activation::Cos, Activation::Softsign];
+const BOUNDED: [Activation; 7] = [
+    Activation::Tanh,
+    Activation::Sigmoid,
+    Activation::Sin,
+    Activation::Cos,
+    Activation::Softsign,
+    Activation::Atan,
+    Activation::Erf,
+];
 const UNBOUNDED: [Activation; 4] =
     [Activation::Identity, Activation::Softplus, Activation::Gelu, Activation::Silu];
-const KINKED: [Activation; 6] = [
+const KINKED: [Activation; 9] = [
     Activation::Relu,
     Activation::LeakyRelu,
     Activation::Elu,
     Activation::Abs,
     Activation::HardSigmoid,
     Activation::HardTanh,
+    Activation::Floor,
+    Activation::Round,
+    Activation::Sign,
 ];
 /// Of the largest, two workers have units each.
 const SIZES: [usize; 8] = [1, 2, 3, 4, 6, 8, 12, 24];
@@ -94,6 +105,8 @@ enum Form {
     Divide,
     Larger,
     Smaller,
+    Choice,
+    Mod,
     Softmax,
     Normalize,
     GroupSum,
@@ -105,7 +118,7 @@ enum Form {
 
 fn form(gene: &Gene, smooth: Smooth) -> Form {
     use Form::*;
-    const FORMS: [Form; 22] = [
+    const FORMS: [Form; 24] = [
         Dense,
         Dense,
         Dense,
@@ -118,6 +131,8 @@ fn form(gene: &Gene, smooth: Smooth) -> Form {
         Divide,
         Larger,
         Smaller,
+        Choice,
+        Mod,
         Softmax,
         Normalize,
         GroupSum,
@@ -130,7 +145,7 @@ fn form(gene: &Gene, smooth: Smooth) -> Form {
         Heads,
     ];
     match FORMS[usize::from(gene.kind) % FORMS.len()] {
-        Larger | Smaller if smooth == Smooth::Yes => Product,
+        Larger | Smaller | Choice | Mod if smooth == Smooth::Yes => Product,
         Parameter if gene.start.is_multiple_of(2) => Mask,
         form => form,
     }
@@ -188,9 +203,10 @@ fn make_layer(net: &mut Net, name: &str, gene: &Gene, form: Form, smooth: Smooth
     match form {
         Form::Concat if copies(gene) => net.sum(name, size, Activation::Identity),
         Form::Dense | Form::Concat | Form::Heads => net.sum(name, size, free(gene)),
-        Form::Sum | Form::Accumulator => net.sum(name, size, Activation::Identity),
+        Form::Sum | Form::Accumulator | Form::Choice => net.sum(name, size, Activation::Identity),
         Form::Product => net.graph.product(name, size, [Activation::Identity, Activation::Tanh][groups - 1]),
         Form::Divide => net.graph.operation(name, size, Operation::Divide),
+        Form::Mod => net.graph.operation(name, size, Operation::Mod),
         Form::Larger => net.graph.operation(name, size, Operation::Max),
         Form::Smaller => net.graph.operation(name, size, Operation::Min),
         Form::Softmax if gene.function.is_multiple_of(2) => {
@@ -319,13 +335,40 @@ impl Builder<'_> {
                 self.net.add(kept, target, 1.0, 0);
                 self.term(place, read(1), target, Range::new(0, size), 0.5);
             }
-            Form::Divide => {
+            Form::Divide | Form::Mod => {
                 self.term(place, read(0), target, Range::new(0, size), 0.7);
                 let gate = self.gate(place, read(1), size);
                 let below = self.net.sum(&format!("l{place}.below"), size, Activation::Identity);
                 self.net.graph.connect_constant(1.0, below);
                 self.net.add(gate, below, 0.5, 0);
                 self.net.add(below, target, 1.0, 0);
+            }
+            // h = where(c, h[t-d], z), or of something else that is read.
+            Form::Choice => {
+                let all = Range::new(0, size);
+                let relation = [Relation::Less, Relation::AtMost, Relation::Equal, Relation::Unequal]
+                    [usize::from(gene.size) % 4];
+                let condition = self.net.graph.operation(
+                    format!("l{place}.condition"),
+                    size,
+                    Operation::Compare { relation },
+                );
+                self.term(place, read(0), condition, all, 0.9);
+                let gate = self.gate(place, read(1), size);
+                self.net.add(gate, condition, 1.0, 0);
+                let kept = self.net.graph.operation(format!("l{place}.kept"), size, Operation::When);
+                if gene.function.is_multiple_of(2) {
+                    let sign = if self.backward[self.segment(place)] { -1 } else { 1 };
+                    self.net.add(target, kept, 0.8, sign * i64::from(1 + gene.function % 3));
+                } else {
+                    self.term(place, read(2), kept, all, 0.6);
+                }
+                self.net.add(condition, kept, 1.0, 0);
+                let new = self.net.graph.operation(format!("l{place}.new"), size, Operation::Unless);
+                self.term(place, read(1), new, all, 0.5);
+                self.net.add(condition, new, 1.0, 0);
+                self.net.add(kept, target, 1.0, 0);
+                self.net.add(new, target, 1.0, 0);
             }
             Form::Larger | Form::Smaller => {
                 self.term(place, read(0), target, Range::new(0, size), 0.9);

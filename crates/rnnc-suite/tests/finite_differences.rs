@@ -54,7 +54,9 @@ fn every_gradient_of_every_network_is_a_derivative() {
 
 #[test]
 fn every_gradient_through_every_function_is_a_derivative() {
-    for (name, graph) in activation_networks(2, 3) {
+    // One that another function's derivative stands in for has not its own.
+    let is_own = |name: &str| !name.starts_with("function_step");
+    for (name, graph) in activation_networks(2, 3).into_iter().filter(|(name, _)| is_own(name)) {
         for case in small(&name, graph) {
             check_all(&case, 6).unwrap();
         }

@@ -33,7 +33,7 @@ fn obeyed(graph: &Graph, inside: &[LayerId], obstacles: &[Obstacle]) -> Option<G
                     changed[id_of(c)?] = constant(c);
                 }
             }
-            ObstacleKind::Divisor => {
+            ObstacleKind::Divisor | ObstacleKind::Condition => {
                 let c = graph.incoming(obstacle.layer).nth(1)?;
                 changed[id_of(c)?] = constant(c);
             }

@@ -369,7 +369,8 @@ impl Algebra for Emitter<'_> {
     fn binary(&mut self, op: Binary, a: Term, b: Term) -> Term {
         match (op, a, b) {
             (Binary::Add, Term::Zero, other) | (Binary::Add, other, Term::Zero) => return other,
-            (Binary::Mul | Binary::Div, Term::Zero, _) | (Binary::Mul, _, Term::Zero) => return Term::Zero,
+            (op, Term::Zero, _) if op.is_linear_in_first() => return Term::Zero,
+            (Binary::Mul, _, Term::Zero) => return Term::Zero,
             (Binary::Mul, Term::One, other) | (Binary::Mul, other, Term::One) => return other,
             (Binary::Mul, Term::Number(factor), from) | (Binary::Mul, from, Term::Number(factor)) => {
                 return self.scaled(factor, from);

@@ -68,6 +68,11 @@ impl<const FMA: bool> Number for Lane<FMA> {
     }
 
     #[inline(always)]
+    fn equal(self, to: Self) -> bool {
+        self.0 == to.0
+    }
+
+    #[inline(always)]
     fn is_number(self) -> bool {
         !self.0.is_nan()
     }
@@ -94,12 +99,23 @@ impl<const FMA: bool> Number for Lane<FMA> {
         Lane((keep.0 * (a * a) + rest.0 * (b * b)).sqrt() * f32::from_bits(down))
     }
 
+    #[inline(always)]
+    fn remainder(self, by: Self) -> Self {
+        Lane(self.0 % by.0)
+    }
+
     functions! {
         abs = f32::abs;
         sqrt = f32::sqrt;
         exp = vecmath::exp::<FMA>;
         exp_m1 = vecmath::expm1::<FMA>;
         ln = vecmath::log::<FMA>;
+        ln_1p = vecmath::log1p::<FMA>;
+        floor = f32::floor;
+        round = f32::round_ties_even;
+        atan = vecmath::atan::<FMA>;
+        erf = vecmath::erf::<FMA>;
+        exp_minus_square = vecmath::exp_minus_square::<FMA>;
         // The standard library's are accurate for large arguments too, one at a time.
         sin = f32::sin;
         cos = f32::cos;

@@ -118,7 +118,12 @@ pub(crate) fn call<'a>(
         | Operation::Max
         | Operation::Min
         | Operation::Known
-        | Operation::Step
+        | Operation::Share
+        | Operation::Compare { .. }
+        | Operation::When
+        | Operation::Unless
+        | Operation::Mod
+        | Operation::Floored
         | Operation::DropoutMask { .. } => unreachable!("{operation:?} is a step of maps"),
     }
 }

@@ -1,6 +1,7 @@
 //! Formulas, printed as functions of CUDA C++: activations, and the steps of optimizers.
 
 use crate::places::float;
+use rnnc_graph::ops::Binary;
 use rnnc_graph::{Activation, Function, Number};
 use rnnc_plan::Optimizer;
 use rnnc_plan::optimizers::{Rule, Visitor};
@@ -13,7 +14,7 @@ thread_local! {
 }
 
 /// A number of a formula: the argument, or what a statement makes.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Text(usize);
 
 /// The answer of a comparison that a statement makes.
@@ -22,9 +23,15 @@ struct Answer(usize);
 
 impl Text {
     const ARGUMENT: Text = Text(usize::MAX);
+    /// The second of two.
+    const SECOND: Text = Text(usize::MAX - 1);
 
     fn name(self) -> String {
-        if self.0 == Text::ARGUMENT.0 { "x".into() } else { format!("t{}", self.0) }
+        match self {
+            Text::ARGUMENT => "x".into(),
+            Text::SECOND => "y".into(),
+            Text(number) => format!("t{number}"),
+        }
     }
 
     /// What an expression gives.
@@ -98,6 +105,10 @@ impl Number for Text {
         Answer(statement("bool", format!("{} < {}", self.name(), than.name())))
     }
 
+    fn equal(self, to: Text) -> Answer {
+        Answer(statement("bool", format!("{} == {}", self.name(), to.name())))
+    }
+
     fn is_number(self) -> Answer {
         Answer(statement("bool", format!("{0} == {0}", self.name())))
     }
@@ -115,12 +126,22 @@ impl Number for Text {
         Text::of(format!("number_root_mean_square({})", names.join(", ")))
     }
 
+    fn remainder(self, by: Text) -> Text {
+        Text::of(format!("fmodf({}, {})", self.name(), by.name()))
+    }
+
     functions! {
         abs = "fabsf";
         sqrt = "sqrtf";
         exp = "expf";
         exp_m1 = "expm1f";
         ln = "logf";
+        ln_1p = "log1pf";
+        floor = "floorf";
+        round = "rintf";
+        atan = "atanf";
+        erf = "erff";
+        exp_minus_square = "number_exp_minus_square";
         sin = "sinf";
         cos = "cosf";
         tanh = "number_tanh";
@@ -164,11 +185,25 @@ fn definition(function: Function) -> String {
     )
 }
 
-/// All functions of activations and their derivatives.
+/// The name of a function of two numbers in generated code.
+pub(crate) fn pair_name(op: Binary) -> String {
+    format!("b_{}", op.name())
+}
+
+/// A function of two numbers, in CUDA C++.
+fn pair_definition(op: Binary) -> String {
+    STATEMENTS.take();
+    let result = op.apply(Text::ARGUMENT, Text::SECOND);
+    let statements = STATEMENTS.take().join(" ");
+    format!("DEVICE float {}(float x, float y) {{ {statements} return {}; }}\n", pair_name(op), result.name())
+}
+
+/// All functions of activations and their derivatives, and those of two numbers.
 pub(crate) fn definitions() -> String {
     let functions = Activation::ALL.into_iter().flat_map(|f| [Function::Apply(f), Function::Derivative(f)]);
     let all: String = functions.map(definition).collect();
-    format!("// The activations, and their derivatives.\n{all}\n")
+    let pairs: String = Binary::ALL.into_iter().map(pair_definition).collect();
+    format!("// The activations, and their derivatives.\n{all}\n// Functions of two numbers.\n{pairs}\n")
 }
 
 /// The step of an optimizer, which changes a weight and what is kept beside it. It is called as the rule is.

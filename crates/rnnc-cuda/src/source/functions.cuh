@@ -1,9 +1,4 @@
-// What is made of numbers that is no function of one: operations of two, dropout masks, sums over lanes.
-
-DEVICE float b_max(float a, float b) { return a != a || a > b ? a : b; }
-DEVICE float b_min(float a, float b) { return a != a || a < b ? a : b; }
-DEVICE float b_known(float a, float b) { return b == b ? a : 0.f; }
-DEVICE float b_step(float a, float b) { return a > b ? 1.f : a < b ? 0.f : a == b ? 0.5f : as_float(0x7fffffffu); }
+// What is made of numbers that is no formula: dropout masks, sums over lanes.
 
 // Whether a dropout mask keeps a unit: `rnnc_plan::dropout::keeps`.
 DEVICE u64 mix(u64 z) {

@@ -33,6 +33,12 @@ DEVICE float times_normal(float y, float t) {
     float h = expf(-0.25f * (high * high));
     return y * expf(-0.5f * low) * h * h;
 }
+// In two factors, as above.
+DEVICE float number_exp_minus_square(float x) {
+    float t = clip(fabsf(x), 0.f, 11.f), high = as_float(as_u32(t) & 0xfffff000u), low = (t - high) * (t + high);
+    float h = expf(-0.5f * (high * high));
+    return expf(-low) * h * h;
+}
 DEVICE float number_gelu(float x) {
     float t = clip(fabsf(x), 0.f, 15.f), tail = normal_tail(t);
     return x > 0.f ? x * (1.f - times_normal(tail, t)) : times_normal(-t * tail, t);

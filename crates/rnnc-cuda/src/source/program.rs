@@ -78,10 +78,7 @@ impl<S> Algebra for Printer<S> {
             Binary::Add => format!("{a} + {b}"),
             Binary::Mul => format!("{a} * {b}"),
             Binary::Div => format!("{a} / {b}"),
-            Binary::Max => format!("b_max({a}, {b})"),
-            Binary::Min => format!("b_min({a}, {b})"),
-            Binary::Known => format!("b_known({a}, {b})"),
-            Binary::Step => format!("b_step({a}, {b})"),
+            op => format!("{}({a}, {b})", formula::pair_name(op)),
         })
     }
 

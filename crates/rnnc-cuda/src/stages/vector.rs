@@ -102,7 +102,12 @@ fn sums(operation: Operation) -> Option<usize> {
         | Operation::Max
         | Operation::Min
         | Operation::Known
-        | Operation::Step
+        | Operation::Share
+        | Operation::Compare { .. }
+        | Operation::When
+        | Operation::Unless
+        | Operation::Mod
+        | Operation::Floored
         | Operation::DropoutMask { .. } => None,
     }
 }
@@ -578,7 +583,12 @@ impl<'a> Code<'a> {
             | Operation::Max
             | Operation::Min
             | Operation::Known
-            | Operation::Step
+            | Operation::Share
+            | Operation::Compare { .. }
+            | Operation::When
+            | Operation::Unless
+            | Operation::Mod
+            | Operation::Floored
             | Operation::DropoutMask { .. } => {}
         }
     }

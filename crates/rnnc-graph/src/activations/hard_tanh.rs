@@ -10,6 +10,7 @@ impl Rule for HardTanh {
     const NAME: &str = "hard_tanh";
     const READS: DerivativeReads = DerivativeReads::Value;
     const FLOPS: u64 = 2;
+    const MASKS: bool = true;
 
     #[inline(always)]
     fn value<N: Number>(x: N) -> N {
@@ -18,7 +19,7 @@ impl Rule for HardTanh {
 
     #[inline(always)]
     fn derivative<N: Number>(v: N) -> N {
-        let outside = v.or_nan(N::constant(0.0));
+        let outside = N::choose(v.is_number(), N::constant(0.0), N::constant(1.0));
         let inside = N::choose(v.less(N::constant(1.0)), N::constant(1.0), outside);
         N::choose(N::constant(-1.0).less(v), inside, outside)
     }

@@ -18,6 +18,8 @@ pub trait Number:
     fn largest() -> Self;
     /// Whether it is less than another.
     fn less(self, than: Self) -> Self::Truth;
+    /// Whether it equals another.
+    fn equal(self, to: Self) -> Self::Truth;
     /// Whether it is not NaN.
     fn is_number(self) -> Self::Truth;
     /// One of two. Both are computed.
@@ -35,6 +37,20 @@ pub trait Number:
     fn exp_m1(self) -> Self;
     /// The natural logarithm.
     fn ln(self) -> Self;
+    /// The natural logarithm of 1 + x, accurate near 0.
+    fn ln_1p(self) -> Self;
+    /// The largest whole number that is not larger.
+    fn floor(self) -> Self;
+    /// The nearest whole number, of two the even one.
+    fn round(self) -> Self;
+    /// What a division by another leaves, exact, with the sign of the first.
+    fn remainder(self, by: Self) -> Self;
+    /// The angle whose tangent is x.
+    fn atan(self) -> Self;
+    /// The error function.
+    fn erf(self) -> Self;
+    /// e^(-x^2)
+    fn exp_minus_square(self) -> Self;
     /// sin x
     fn sin(self) -> Self;
     /// cos x
@@ -69,6 +85,35 @@ pub trait Number:
         Self::choose(self.less(bound), bound, self)
     }
 
+    /// (e^x - e^-x) / 2
+    #[inline(always)]
+    fn sinh(self) -> Self {
+        let (x, one) = (self.abs(), Self::constant(1.0));
+        let m = x.exp_m1();
+        let near = Self::constant(0.5) * (m + m / (m + one));
+        // Half of e^x is a number where e^x is none.
+        let root = (Self::constant(0.5) * x).exp();
+        let y = Self::choose(x.less(Self::constant(80.0)), near, Self::constant(0.5) * root * root);
+        Self::choose(Self::constant(0.0).less(self), y, -y)
+    }
+
+    /// (e^x + e^-x) / 2
+    #[inline(always)]
+    fn cosh(self) -> Self {
+        let x = self.abs();
+        let root = (Self::constant(0.5) * x).exp();
+        let e = x.exp();
+        let near = Self::constant(0.5) * (e + Self::constant(1.0) / e);
+        Self::choose(x.less(Self::constant(80.0)), near, Self::constant(0.5) * root * root)
+    }
+
+    /// 1 where it is positive, else 0.
+    #[inline(always)]
+    fn heaviside(self) -> Self {
+        let zero = Self::constant(0.0);
+        Self::choose(zero.less(self), Self::constant(1.0), self.or_nan(zero))
+    }
+
     /// `value`, but NaN if it is.
     #[inline(always)]
     fn or_nan(self, value: Self) -> Self {
@@ -92,6 +137,10 @@ impl Number for f64 {
 
     fn less(self, than: f64) -> bool {
         self < than
+    }
+
+    fn equal(self, to: f64) -> bool {
+        self == to
     }
 
     fn is_number(self) -> bool {
@@ -124,6 +173,42 @@ impl Number for f64 {
 
     fn ln(self) -> f64 {
         f64::ln(self)
+    }
+
+    fn ln_1p(self) -> f64 {
+        f64::ln_1p(self)
+    }
+
+    fn floor(self) -> f64 {
+        f64::floor(self)
+    }
+
+    fn round(self) -> f64 {
+        f64::round_ties_even(self)
+    }
+
+    fn remainder(self, by: f64) -> f64 {
+        self % by
+    }
+
+    fn atan(self) -> f64 {
+        f64::atan(self)
+    }
+
+    fn erf(self) -> f64 {
+        libm::erf(self)
+    }
+
+    fn exp_minus_square(self) -> f64 {
+        f64::exp(-self * self)
+    }
+
+    fn sinh(self) -> f64 {
+        f64::sinh(self)
+    }
+
+    fn cosh(self) -> f64 {
+        f64::cosh(self)
     }
 
     fn sin(self) -> f64 {

@@ -10,6 +10,7 @@ impl Rule for Relu {
     const NAME: &str = "relu";
     const READS: DerivativeReads = DerivativeReads::Value;
     const FLOPS: u64 = 2;
+    const MASKS: bool = true;
 
     #[inline(always)]
     fn value<N: Number>(x: N) -> N {
@@ -20,6 +21,7 @@ impl Rule for Relu {
     #[inline(always)]
     fn derivative<N: Number>(v: N) -> N {
         let zero = N::constant(0.0);
-        N::choose(zero.less(v), N::constant(1.0), v.or_nan(zero))
+        let one = N::constant(1.0);
+        N::choose(zero.less(v), one, N::choose(v.is_number(), zero, one))
     }
 }

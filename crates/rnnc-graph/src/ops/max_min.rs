@@ -74,12 +74,12 @@ impl Rule for Min {
     }
 }
 
-/// To each operand the error times the step from the less to the greater, of which the operand is one.
+/// To each operand the error times the share of the greater, or of the less, whichever it is.
 fn shares(errors: &mut dyn Errors, greater_and_less: impl Fn(Term, Term) -> [Term; 2]) {
     for (own, other) in [(0, 1), (1, 0)] {
         if errors.flows(own) {
             let reads = greater_and_less(Term::Operand(own), Term::Operand(other));
-            let share = errors.operation(own, Operation::Step, &reads);
+            let share = errors.operation(own, Operation::Share, &reads);
             let term = errors.product(own, &[(1.0, Term::Error), (1.0, share)]);
             errors.send(own, term);
         }
@@ -92,17 +92,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn max_min_and_step_treat_nan_and_ties_as_documented() {
+    fn max_min_and_share_treat_nan_and_ties_as_documented() {
         let operands = [
             Operand::Units(&[1.0, 2.0, 2.0, f64::NAN, 1.0]),
             Operand::Units(&[2.0, 1.0, 2.0, 1.0, f64::NAN]),
         ];
         let given = Given { operands: &operands, units: 5, keeps: None };
-        let [max, min, step] =
-            [Operation::Max, Operation::Min, Operation::Step].map(|operation| operation.evaluate(&given));
+        let [max, min, share] =
+            [Operation::Max, Operation::Min, Operation::Share].map(|operation| operation.evaluate(&given));
         assert_eq!(max[..3], [2.0, 2.0, 2.0]);
         assert_eq!(min[..3], [1.0, 1.0, 2.0]);
-        assert_eq!(step[..3], [0.0, 1.0, 0.5]);
-        assert!([max, min, step].iter().flat_map(|values| &values[3..]).all(|v| v.is_nan()));
+        assert_eq!(share[..3], [0.0, 1.0, 0.5]);
+        assert!([max, min, share].iter().flat_map(|values| &values[3..]).all(|v| v.is_nan()));
     }
 }

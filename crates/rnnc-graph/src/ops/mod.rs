@@ -9,7 +9,8 @@ mod binary;
 mod rule;
 
 use crate::activations::DerivativeReads;
-pub use binary::Binary;
+pub use binary::{Binary, PairFormula, PairVisitor};
+pub use compare::Relation;
 pub use rule::{Arguments, Call, Given, Keeps, Locality, Operand};
 pub(crate) use rule::{Errors, Rule, Term};
 
@@ -61,9 +62,25 @@ operations! {
         /// with. No error goes back to b.
         Known,
     }
-    step {
+    share {
         /// For the adjoints of max and min: 1 where a > b, 1/2 where a = b, else 0.
-        Step,
+        Share,
+    }
+    compare {
+        /// 1 where the relation holds between a and b, else 0.
+        Compare { relation: Relation },
+    }
+    select {
+        /// a where b is not 0 (NaN is not), else -0.
+        When,
+        /// a where b is 0, else -0. With [`Operation::When`] of the same b it adds up to a choice between two values.
+        Unless,
+    }
+    modulo {
+        /// a - b floor(a / b): what a leaves when it is divided by b, with the sign of b.
+        Mod,
+        /// floor(a / b), for the adjoint of mod.
+        Floored,
     }
     softmax {
         /// exp(a_i) / sum_j exp(a_j)

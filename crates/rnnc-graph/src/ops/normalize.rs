@@ -28,8 +28,8 @@ impl Rule for Normalize {
 
     fn call(&self) -> Option<Call> {
         let usage = match self.center {
-            true => "layer_norm(a; groups = 1, affine = none)",
-            false => "rms_norm(a; groups = 1, affine = none)",
+            true => "layer_norm(a; groups = 1, affine = none, epsilon = 1e-5)",
+            false => "rms_norm(a; groups = 1, affine = none, epsilon = 1e-5)",
         };
         Some(Call { name: self.name(), usage, arguments: Arguments::Norm })
     }

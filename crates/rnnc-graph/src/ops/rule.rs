@@ -114,6 +114,8 @@ pub enum Arguments {
     Groups,
     /// Two vectors or more, taken in pairs from the left.
     Several,
+    /// Two vectors.
+    Pair,
     /// One vector, and perhaps `groups = g` and `affine`, by which a learned gain (and bias) follows.
     Norm,
     /// One vector, and perhaps `groups = g`, of which one number each comes.

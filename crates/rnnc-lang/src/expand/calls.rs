@@ -3,12 +3,14 @@
 use super::instances::{label, missing_option, wrong_inputs};
 use super::{Context, Expander};
 use crate::builtins::{Builtin, of_numbers};
-use crate::constants::{Wanted, evaluate, matched, number, whole};
-use crate::diagnostics::{Diagnostic, counted, counted_are};
+use crate::constants::{Wanted, evaluate, finite, matched, number, whole};
+use crate::diagnostics::{Diagnostic, counted, counted_are, shortened};
 use crate::ir::{Constant, Dense, ExprId, Op};
-use crate::syntax::{Call, Expr, Span};
-use rnnc_graph::Init;
+use crate::syntax::{Call, Expr, ExprKind, Span};
+use rnnc_graph::ops::Relation;
+use rnnc_graph::{Activation, Init, Number, Operation};
 use std::collections::HashSet;
+use std::f64::consts::PI;
 
 /// A function's options as given, by their names.
 struct Given<'t> {
@@ -96,6 +98,16 @@ impl<'t> Expander<'t> {
                 }
                 return Ok(result);
             }
+            Builtin::Pair(operation) => Op::Pair(operation, operand, operands[1]),
+            Builtin::Where => {
+                let (yes, no) = (operands[1], operands[2]);
+                match self.as_number(operand) {
+                    Some(condition) => return Ok(if condition == 0.0 { no } else { yes }),
+                    None => Op::Where { condition: operand, yes, no },
+                }
+            }
+            Builtin::Step => self.step(at, &given, operand, span)?,
+            Builtin::Clamp => self.clamp(at, call, &given, operand)?,
             Builtin::Vector(operation) => {
                 Op::Vector(operation.with_groups(groups).unwrap_or(operation), operand)
             }
@@ -105,6 +117,7 @@ impl<'t> Expander<'t> {
                 let stem = at.named(&format!("{}{suffix}", call.name.text), call.name.span)?;
                 let affine = self.is_affine(at, &given)?.then_some(stem);
                 let operation = operation.with_groups(groups).unwrap_or(operation);
+                let operation = self.with_epsilon(at, &given, operation)?;
                 Op::Normalize { operand, operation, affine }
             }
             Builtin::Diag => {
@@ -160,8 +173,106 @@ impl<'t> Expander<'t> {
             operands.iter().map(|&operand| self.as_number(operand)).collect::<Option<_>>()?;
         match builtin {
             Builtin::Apply(f) => Some(f.apply(numbers[0])),
+            Builtin::Step => Some(numbers[0].heaviside()),
+            Builtin::Pair(operation) => Some(of_numbers(operation, numbers[0], numbers[1])),
             Builtin::Pairs(operation) => numbers.into_iter().reduce(|a, b| of_numbers(operation, a, b)),
             _ => None,
+        }
+    }
+
+    fn with_epsilon(
+        &self,
+        at: &Context<'t>,
+        given: &Given<'t>,
+        operation: Operation,
+    ) -> Result<Operation, Diagnostic> {
+        let (Some(expr), Operation::Normalize { groups, center, .. }) = (given.get("epsilon"), operation)
+        else {
+            return Ok(operation);
+        };
+        let epsilon = number(self.options(at.instance), expr)?;
+        match epsilon > 0.0 {
+            true => Ok(Operation::Normalize { groups, center, epsilon: finite(epsilon, expr.span)? }),
+            false => Err(Diagnostic::new(expr.span, "an epsilon is larger than 0")
+                .label(format!("this is {epsilon}"))
+                .help("it is added to the mean square, and keeps the root of it from 0: `epsilon = 1e-5`")),
+        }
+    }
+
+    /// 1 where the operand is positive. A surrogate is a function of a multiple of it, which has the same sign.
+    fn step(
+        &mut self,
+        at: &Context<'t>,
+        given: &Given<'t>,
+        operand: ExprId,
+        span: Span,
+    ) -> Result<Op<'t>, Diagnostic> {
+        let (function, slope) = match given.get("surrogate") {
+            None => (Activation::StepAtan, PI),
+            Some(expr) if expr.as_name().is_some_and(|name| name.text == "none") => {
+                let zero = self.push(Op::Number(0.0), span)?;
+                return Ok(Op::Pair(Operation::Compare { relation: Relation::Less }, zero, operand));
+            }
+            Some(expr) => self.surrogate(at, expr)?,
+        };
+        let operand = match slope {
+            1.0 => operand,
+            scale => self.push(Op::Product { scale: finite(scale, span)?, factors: vec![operand] }, span)?,
+        };
+        Ok(Op::Apply(function, operand))
+    }
+
+    /// `atan(2)`, `sigmoid(25)`, `triangle(1)`: the function, and what its argument is multiplied by.
+    fn surrogate(&self, at: &Context<'t>, expr: &'t Expr<'t>) -> Result<(Activation, f64), Diagnostic> {
+        const HELP: &str = "a surrogate is `atan(2)`, `sigmoid(25)`, `triangle(1)` or `none`";
+        let call = match &expr.kind {
+            ExprKind::Call(call)
+                if call.arguments.len() == 1 && call.options.is_empty() && !call.reversed =>
+            {
+                call
+            }
+            _ => {
+                return Err(Diagnostic::new(expr.span, "this is not a surrogate")
+                    .label("a function of one number belongs here")
+                    .help(HELP));
+            }
+        };
+        let (function, factor) = match call.name.text {
+            "atan" => (Activation::StepAtan, PI / 2.0),
+            "sigmoid" => (Activation::StepSigmoid, 1.0),
+            "triangle" => (Activation::StepTriangle, 1.0),
+            other => {
+                let message = format!("there is no surrogate `{}`", shortened(other));
+                return Err(Diagnostic::new(call.name.span, message).label("unknown").help(HELP));
+            }
+        };
+        let slope = number(self.options(at.instance), &call.arguments[0])?;
+        match slope > 0.0 {
+            true => Ok((function, factor * slope)),
+            false => Err(Diagnostic::new(call.arguments[0].span, "a surrogate's slope is larger than 0")
+                .label(format!("this is {slope}"))
+                .help(HELP)),
+        }
+    }
+
+    fn clamp(
+        &self,
+        at: &Context<'t>,
+        call: &'t Call<'t>,
+        given: &Given<'t>,
+        operand: ExprId,
+    ) -> Result<Op<'t>, Diagnostic> {
+        let bound = |name| given.get(name).map(|expr| number(self.options(at.instance), expr)).transpose();
+        let (lo, hi) = (bound("lo")?, bound("hi")?);
+        match (lo, hi) {
+            (None, None) => Err(missing_option(call, "lo", &Builtin::Clamp.signature().usage)),
+            (Some(low), Some(high)) if low >= high => {
+                let place = given.get("hi").map_or(call.name.span, |expr| expr.span);
+                Err(Diagnostic::new(place, format!("there are no numbers between {low} and {high}"))
+                    .label(format!("`hi` is larger than `lo`, which is {low}"))
+                    .help("write the smaller bound first, as in `clamp(a; -1, 1)`"))
+            }
+            _ => Ok(Op::Clamp { operand, lo, hi }),
         }
     }
 

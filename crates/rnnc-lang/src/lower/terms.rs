@@ -8,6 +8,7 @@ use crate::constants::finite;
 use crate::diagnostics::Diagnostic;
 use crate::ir::{Dense, ExprId, NodeKind, Op};
 use crate::syntax::Span;
+use rnnc_graph::ops::Relation;
 use rnnc_graph::{Connection, ConnectionKind, Init, LayerId, LayerKind, Operation, Range};
 
 /// A plain read: units of a layer, times a number.
@@ -70,6 +71,16 @@ impl Lowering<'_, '_> {
                     self.bias(&format!("{stem}.bias"), Init::Zeros, layer, expr.span)?;
                 }
             }
+            &Op::Where { condition, yes, no } if whole && scale == 1.0 => {
+                let condition = self.read(condition)?;
+                for (operation, side) in [(Operation::When, yes), (Operation::Unless, no)] {
+                    let half = self.half(operation, side, condition, range, expr.span)?;
+                    self.connect(half, layer, range);
+                }
+            }
+            &Op::Clamp { operand, lo, hi } if whole && scale == 1.0 => {
+                self.clamp(operand, [lo, hi], layer, expr.span)?;
+            }
             Op::Concat(parts) if same_size => {
                 let mut start = range.start;
                 for &part in parts {
@@ -83,6 +94,69 @@ impl Lowering<'_, '_> {
                 let read = self.times(read, scale, id)?;
                 self.connect(read, layer, range);
             }
+        }
+        Ok(())
+    }
+
+    /// One half of a choice: a side where the condition says so, else what changes no sum.
+    fn half(
+        &mut self,
+        operation: Operation,
+        side: ExprId,
+        condition: Read,
+        range: Range,
+        span: Span,
+    ) -> Result<Read, Diagnostic> {
+        let name = self.anonymous_name(self.equation);
+        let layer = self.add(name, range.len, LayerKind::Operation(operation), span)?;
+        self.operand(side, layer, range)?;
+        self.connect(condition, layer, range);
+        Ok(Read { layer, delay: 0, range, scale: 1.0, stops_gradient: false })
+    }
+
+    /// The operand where it lies within the bounds, and else a bound: at a bound, no error goes back.
+    fn clamp(
+        &mut self,
+        operand: ExprId,
+        [lo, hi]: [Option<f64>; 2],
+        layer: LayerId,
+        span: Span,
+    ) -> Result<(), Diagnostic> {
+        let range = Range::new(0, self.graph.layer_at(layer).size);
+        let inner = self.read(operand)?;
+        let mut beyond = Vec::new();
+        for (bound, is_below) in [(lo, true), (hi, false)] {
+            let Some(bound) = bound else { continue };
+            let name = self.anonymous_name(self.equation);
+            let relation = Operation::Compare { relation: Relation::AtMost };
+            let outside = self.add(name, range.len, LayerKind::Operation(relation), span)?;
+            if is_below {
+                self.connect(inner, outside, range);
+                self.constant(bound, outside, range);
+            } else {
+                self.constant(bound, outside, range);
+                self.connect(inner, outside, range);
+            }
+            beyond.push((outside, bound));
+        }
+        let read = |layer, scale| Read { layer, delay: 0, range, scale, stops_gradient: false };
+        // Of two, one is 0.
+        let either = match beyond[..] {
+            [(only, _)] => only,
+            _ => {
+                let name = self.anonymous_name(self.equation);
+                let either = self.add(name, range.len, LayerKind::Sum, span)?;
+                beyond.iter().for_each(|&(outside, _)| self.connect(read(outside, 1.0), either, range));
+                either
+            }
+        };
+        let name = self.anonymous_name(self.equation);
+        let inside = self.add(name, range.len, LayerKind::Operation(Operation::Unless), span)?;
+        self.connect(inner, inside, range);
+        self.connect(read(either, 1.0), inside, range);
+        self.connect(read(inside, 1.0), layer, range);
+        for (outside, bound) in beyond {
+            self.connect(read(outside, bound), layer, range);
         }
         Ok(())
     }

@@ -119,12 +119,12 @@ impl<F: Frame> Algebra for Forms<'_, F> {
                 let constant = frame.binary(op, a.constant, b.constant);
                 Form { constant, coefficients: if varies { a.coefficients } else { b.coefficients } }
             }
-            (Binary::Mul | Binary::Div, true, false) => {
+            (op, true, false) if op.is_linear_in_first() => {
                 a.map(|part| frame.binary(op, part, b.constant.clone()))
             }
             (Binary::Mul, false, true) => b.map(|part| frame.binary(op, a.constant.clone(), part)),
-            (Binary::Mul, true, true) | (Binary::Div, _, true) => return None,
-            (Binary::Max | Binary::Min | Binary::Known | Binary::Step, ..) => return None,
+            // Anything else is no affine function of the state.
+            (_, true, _) | (_, _, true) => return None,
         })
     }
 
@@ -253,8 +253,8 @@ mod tests {
                 _ => match op {
                     Binary::Add => (3, true, either),
                     Binary::Mul => (3, !(varies[a] && varies[b]), either),
-                    Binary::Div => (3, !varies[b], either),
-                    Binary::Max | Binary::Min | Binary::Known | Binary::Step => (3, !either, false),
+                    op if op.is_linear_in_first() => (3, !varies[b], either),
+                    _ => (3, !either, false),
                 },
             };
             if affine {

@@ -1,7 +1,10 @@
 //! Networks that show what layers compute: functions, products, quotients, and functions of vectors.
 
 use crate::net::{Net, part};
-use rnnc_graph::Activation::{self, Cos, Exp, Gelu, Identity, Log, Sigmoid, Silu, Sin, Sqrt, Square, Tanh};
+use rnnc_graph::Activation::{
+    self, Cos, Cosh, Exp, Expm1, Gelu, Identity, Log, Log1p, Sigmoid, Silu, Sin, Sinh, Sqrt, Square, Tanh,
+};
+use rnnc_graph::ops::Relation;
 use rnnc_graph::{Connect, ConnectionKind, Graph, Operation, Range, Start};
 
 pub fn feed_forward(m: usize, n: usize) -> Graph {
@@ -48,6 +51,47 @@ pub fn max_and_min(m: usize, n: usize) -> Graph {
     net.graph.connect_constant(0.3, clipped);
     net.output(clipped);
     net.out(high)
+}
+
+/// Choices in a scan, in a loop, and of what is no number where it is not taken.
+pub fn choices(m: usize, n: usize) -> Graph {
+    let mut net = Net::new("choices");
+    let x = net.graph.input("x", m);
+    let a = net.dense("a", n, Tanh, &[(x, 0)]);
+    let b = net.dense("b", n, Identity, &[(x, 0), (x, 1)]);
+    let less = net.operation("less", n, Operation::Compare { relation: Relation::Less }, &[(a, 0), (b, 0)]);
+    // h = where(a < b, 0.9 h[t-1], b): a scan.
+    let h = net.sum("h", n, Identity);
+    let kept = net.graph.operation("kept", n, Operation::When);
+    net.add(h, kept, 0.9, 1);
+    net.add(less, kept, 1.0, 0);
+    let new = net.operation("new", n, Operation::Unless, &[(b, 0), (less, 0)]);
+    net.add(kept, h, 1.0, 0);
+    net.add(new, h, 1.0, 0);
+    // l = where(a <= l[t-1], dense(l[t-1]), h): a loop. (h is often close to l, and rounding would choose.)
+    let l = net.sum("l", n, Tanh);
+    let most = net.operation("most", n, Operation::Compare { relation: Relation::AtMost }, &[(a, 0), (l, 1)]);
+    let again = net.dense("again", n, Identity, &[(l, 1)]);
+    let first = net.operation("first", n, Operation::When, &[(again, 0), (most, 0)]);
+    let second = net.operation("second", n, Operation::Unless, &[(h, 0), (most, 0)]);
+    net.add(first, l, 1.0, 0);
+    net.add(second, l, 1.0, 0);
+    // Where it is negative, its logarithm is NaN, which goes nowhere. (About 0, rounding would make much of it.)
+    let log = net.sum("log", n, Log);
+    net.add(b, log, 1.0, 0);
+    let low = net.graph.operation("low", n, Operation::Compare { relation: Relation::Less });
+    net.add(b, low, 1.0, 0);
+    net.graph.connect_constant(0.5, low);
+    let some = net.operation("some", n, Operation::Unless, &[(log, 0), (low, 0)]);
+    // Away from 0, where a quotient is large.
+    let divisor = net.sum("divisor", n, Identity);
+    net.add(a, divisor, 0.5, 0);
+    net.graph.connect_constant(1.0, divisor);
+    let rest = net.operation("rest", n, Operation::Mod, &[(l, 0), (divisor, 0)]);
+    net.output(h);
+    net.output(some);
+    net.output(rest);
+    net.out(l)
 }
 
 /// Where x is negative, log(x) is NaN, and then nothing is known.
@@ -148,7 +192,7 @@ pub fn function(f: Activation, m: usize, n: usize) -> Graph {
     let h = net.dense("h", n, Tanh, &[(x, 0)]);
     let argument = match f {
         // Only what is positive has a logarithm or a derivative of its root.
-        Log | Sqrt => {
+        Log | Log1p | Sqrt => {
             let square = net.map("square", Square, h);
             let above = net.sum("above", n, Identity);
             net.add(square, above, 1.0, 0);
@@ -160,7 +204,12 @@ pub fn function(f: Activation, m: usize, n: usize) -> Graph {
             net.diagonal(h, wide, 0);
             // Wide enough to reach both ends of the hard functions; what grows is kept from growing too far, and what
             // swings from chaos.
-            net.add(h, wide, if matches!(f, Exp | Square | Sin | Cos) { 0.6 } else { 4.0 }, 0);
+            net.add(
+                h,
+                wide,
+                if matches!(f, Exp | Expm1 | Sinh | Cosh | Square | Sin | Cos) { 0.6 } else { 4.0 },
+                0,
+            );
             wide
         }
     };

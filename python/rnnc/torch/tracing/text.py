@@ -20,6 +20,10 @@ PIECES = 4096
 """A vector of more pieces than this is not written out."""
 
 
+COMPARISONS = {"<", "<=", ">", ">=", "==", "!="}
+"""They stand last, after sums."""
+
+
 class TooScattered(Exception):
     """A vector that would take too many slices to write out."""
 
@@ -157,7 +161,7 @@ class Writer:
         if isinstance(expression, Call):
             return Call(expression.name, [self.resolve(a) for a in expression.arguments], expression.options, expression.unitwise)
         if isinstance(expression, Norm):
-            return Norm(expression.name, self.resolve(expression.argument), expression.groups, expression.gain, expression.bias)
+            return Norm(expression.name, self.resolve(expression.argument), expression.groups, expression.gain, expression.bias, expression.epsilon)
         if isinstance(expression, Dense):
             inputs = [(self.resolve(a), w) for a, w in expression.inputs]
             return Dense(inputs, expression.bias, expression.size, expression.heads)
@@ -332,6 +336,9 @@ class Writer:
             for learned, other in ((e.left, e.right), (e.right, e.left)):
                 if isinstance(learned, Weight) and learned.shape[0] > 1 and not isinstance(other, (Num, Weight)):
                     return self._diag(other, learned)
+        if e.operator in COMPARISONS:
+            left, right = (self.print(part, size, 1, scalar=True) for part in (e.left, e.right))
+            return f"({left} {e.operator} {right})" if level else f"{left} {e.operator} {right}"
         own = 1 if e.operator in "+-" else 2
         left = self.print(e.left, size, own, scalar=True)
         text = f"{left} {e.operator} {self.print(e.right, size, own, True, scalar=True)}"
@@ -372,6 +379,8 @@ class Writer:
         number = self._count(e.name)
         text = self._argument(e.argument)
         options = [f"groups = {e.groups}"] if e.groups > 1 else []
+        if e.epsilon:
+            options.append(f"epsilon = {e.epsilon}")
         if e.gain is None:
             options.append("affine = none")
         else:

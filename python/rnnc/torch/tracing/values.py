@@ -77,16 +77,6 @@ class Data:
         return self.array.shape
 
 
-@dataclass(eq=False)
-class Condition:
-    """A comparison, which only `torch.where` can read."""
-
-    kind: str
-    left: Any
-    right: Any
-    shape: tuple[int, ...]
-
-
 Value = Union[Data, Const, float, int]
 
 
@@ -158,6 +148,8 @@ class Norm:
     groups: int
     gain: Weight | None
     bias: Weight | None
+    epsilon: str = ""
+    """If it is not the language's."""
 
 
 Expression = Union[Num, Ref, Weight, Call, Binary, Dense, Norm]

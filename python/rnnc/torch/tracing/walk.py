@@ -11,7 +11,7 @@ import torch
 from . import names as naming
 from .errors import TraceError, refusal
 from .rules import MOVES, RULES, SHAPED
-from .values import Alias, Binary, Condition, Const, Data, Expression, Layer, Num, Ref, Source, Step, Weight, product
+from .values import Alias, Const, Data, Expression, Layer, Num, Ref, Source, Step, Weight, product
 
 
 CHECKS = {torch.ops.aten._assert_tensor_metadata.default}
@@ -55,7 +55,7 @@ class Walk:
         keywords = torch.fx.node.map_arg(node.kwargs, lambda n: self.values[n])
         read = [self.values[n] for n in node.all_input_nodes]
         flat = [v for r in read for v in (r if isinstance(r, (list, tuple)) else [r])]
-        of_step = any(isinstance(v, (Data, Condition)) for v in flat)
+        of_step = any(isinstance(v, Data) for v in flat)
         if node.target in CHECKS:
             self.values[node] = None
             return
@@ -68,8 +68,6 @@ class Walk:
         elif not of_step and not self._is_drawn_mask(node):
             self.values[node] = self._by_torch(node)
         elif node.target in RULES:
-            if any(isinstance(v, Condition) for v in flat) and "where" not in str(node.target) and "_to_copy" not in str(node.target):
-                raise self.refuse(node, "a comparison has no value in the language", "Use torch.where(a > b, a, b), torch.maximum, torch.minimum, relu or a smooth gate.")
             try:
                 self.values[node] = RULES[node.target](self, node, *arguments, **keywords)
             except TraceError:
@@ -148,8 +146,6 @@ class Walk:
             return self.refuse(node, "it switches gradients or branches inside the step", "Use .detach() for what gets no gradient.")
         if "conv" in name:
             return self.refuse(node, "convolutions are not in the language", "Unfold the input and use a Linear.")
-        if any(word in name for word in ("eq.", "ne.", "logical", "bitwise", "sign", "round", "floor", "ceil", "heaviside")):
-            return self.refuse(node, "the language has no steps", "Use maximum, minimum, relu or a smooth gate.")
         return self.refuse(node, "the language has nothing for it", "Write it by operations that docs/tracing.md lists.")
 
     def _check(self, node: Any) -> None:
@@ -235,28 +231,9 @@ class Walk:
             raise self.refuse(node, f"the input has {self.symbols[layer.first]} symbols elsewhere, and {count} here", "Use tables with equally many rows.")
         return layer
 
-    def slope_of(self, value: Any, of: Any) -> float | None:
-        """The number s if the value is `s * of`."""
-        units = self.step.vector(value) if isinstance(value, Data) else None
-        other = self.step.vector(of) if isinstance(of, Data) else None
-        if units is None or other is None:
-            return None
-        expression = self.step.owner(units[0]).expression
-        if not np.array_equal(units, self.step.owner(units[0]).units()) or not isinstance(expression, Binary):
-            return None
-        if expression.operator != "*":
-            return None
-        for one, two in ((expression.left, expression.right), (expression.right, expression.left)):
-            if isinstance(one, Num) and isinstance(two, Ref) and np.array_equal(two.units, other):
-                return one.value
-        return None
-
     def unitwise(self, node: Any, formula: Callable[..., Expression], *operands: Any, draws: bool = False) -> Data:
         """The tensor of a formula that goes unit by unit. `draws`: equal operands do not give equal results."""
         step = self.step
-        for operand in operands:
-            if isinstance(operand, Condition):
-                raise self.refuse(node, "a comparison has no value in the language", "Use torch.where(a > b, a, b), torch.maximum, torch.minimum, relu or a smooth gate.")
         tensors = [o for o in operands if isinstance(o, (Data, Const))]
         shape = np.broadcast_shapes(*(t.shape for t in tensors))
         data = [np.broadcast_to(t.array, shape).reshape(-1) for t in tensors if isinstance(t, Data)]

@@ -1,7 +1,7 @@
 """Operations unit by unit.
 
 Where the language has a function, it is that function; where not, it is a formula of what the language has that is right
-for every finite number, and has PyTorch's derivative at kinks. `relu(x) + s * (x - relu(x))` is a leaky relu of any slope, for instance.
+for every number, and has PyTorch's derivative at kinks. `where(x > 0, x, s * x)` is a leaky relu of any slope, for instance.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any, Callable
 import numpy as np
 import torch
 
-from ..values import Binary, Call, Condition, Const, Data, Expression, Num
+from ..values import Binary, Call, Const, Data, Expression, Num
 from . import rule
 
 
@@ -72,6 +72,15 @@ for _aten, _name in {
     "sin": "sin",
     "cos": "cos",
     "hardsigmoid": "hard_sigmoid",
+    "expm1": "expm1",
+    "log1p": "log1p",
+    "sinh": "sinh",
+    "cosh": "cosh",
+    "atan": "atan",
+    "erf": "erf",
+    "floor": "floor",
+    "round.default": "round",
+    "sign": "sign",
     "detach": "stop_gradient",
 }.items():
     _named(_aten, _name)
@@ -82,15 +91,15 @@ _unary("rsqrt", lambda a: Binary("/", Num(1.0), call("sqrt", a)))
 _unary("exp2", lambda a: call("exp", mul(Num(math.log(2)), a)))
 _unary("log2", lambda a: mul(Num(1 / math.log(2)), call("log", a)))
 _unary("log10", lambda a: mul(Num(1 / math.log(10)), call("log", a)))
-_unary("expm1", lambda a: sub(call("exp", a), Num(1.0)))
-_unary("log1p", lambda a: call("log", add(Num(1.0), a)))
+_unary("erfc", lambda a: sub(Num(1.0), call("erf", a)))
+_unary("ceil", lambda a: negative(call("floor", negative(a))))
+_unary("trunc", lambda a: mul(call("sign", a), call("floor", call("abs", a))))
+_unary("frac", lambda a: sub(a, mul(call("sign", a), call("floor", call("abs", a)))))
 _unary("tan", lambda a: div(call("sin", a), call("cos", a)))
-_unary("sinh", lambda a: div(sub(call("exp", a), call("exp", negative(a))), Num(2.0)))
-_unary("cosh", lambda a: div(add(call("exp", a), call("exp", negative(a))), Num(2.0)))
 _unary("log_sigmoid", lambda a: negative(call("softplus", negative(a))))
 _unary("hardswish", lambda a: mul(a, call("hard_sigmoid", a)))
 _unary("mish", lambda a: mul(a, call("tanh", call("softplus", a))))
-_unary("relu6", lambda a: call("min", call("relu", a), Num(6.0)))
+_unary("relu6", lambda a: Call("clamp", [a], "0, 6", unitwise=True))
 _unary("selu", lambda a: mul(Num(1.0507009873554805), _elu(a, 1.6732632423543772)))
 
 
@@ -100,6 +109,8 @@ def _alpha(trace: Any, node: Any, combine: Callable[..., Expression], a: Any, b:
 
 @rule("add.Tensor", "add.Scalar")
 def _add(trace: Any, node: Any, a: Any, b: Any, alpha: float = 1) -> Any:
+    if node.meta["val"].dtype == torch.bool:
+        return trace.unitwise(node, lambda a, b: call("max", a, b), a, b)
     return _alpha(trace, node, add, a, b, alpha)
 
 
@@ -138,64 +149,82 @@ def _lerp(trace: Any, node: Any, a: Any, b: Any, weight: Any) -> Any:
     return trace.unitwise(node, lambda a, b, w: add(a, mul(w, sub(b, a))), a, b, weight)
 
 
-@rule("maximum", "max.other", "fmax")
+@rule("maximum", "max.other")
 def _maximum(trace: Any, node: Any, a: Any, b: Any) -> Any:
     return trace.unitwise(node, lambda a, b: call("max", a, b), a, b)
 
 
-@rule("minimum", "min.other", "fmin")
+@rule("minimum", "min.other")
 def _minimum(trace: Any, node: Any, a: Any, b: Any) -> Any:
     return trace.unitwise(node, lambda a, b: call("min", a, b), a, b)
 
 
-def _at_least(a: Expression, least: Expression | None) -> Expression:
-    """At the bound, `clamp` hands the whole error on; `max` would hand on half. It matters at 0, where states begin."""
-    if least is None:
+@rule("fmax", "fmin")
+def _of_numbers(trace: Any, node: Any, a: Any, b: Any) -> Any:
+    """Of a number and NaN it is the number."""
+    name = node.target._schema.name[-3:]
+
+    def formula(a: Expression, b: Expression) -> Expression:
+        return call(name, where(compare("!=", a, a), b, a), where(compare("!=", b, b), a, b))
+
+    return trace.unitwise(node, formula, a, b)
+
+
+@rule("remainder.Tensor", "remainder.Scalar")
+def _remainder(trace: Any, node: Any, a: Any, b: Any) -> Any:
+    return trace.unitwise(node, lambda a, b: call("mod", a, b), a, b)
+
+
+def _within(trace: Any, node: Any, a: Any, least: float | None, most: float | None) -> Any:
+    """Between numbers: at a bound, no error goes back."""
+    least = None if least == -math.inf else least
+    most = None if most == math.inf else most
+    if least is not None and most is not None and least >= most:
+        raise trace.refuse(node, f"there are no numbers between its bounds, {least} and {most}", "Give the smaller bound first.")
+    options = [f"{name} = {trace.number(node, float(b))}" for name, b in (("lo", least), ("hi", most)) if b is not None]
+    if len(options) == 2:
+        options = [o.partition("= ")[2] for o in options]
+    if not options:
         return a
-    if isinstance(least, Num) and least.value == 0:
-        return add(a, call("relu", negative(a)))
-    return call("max", a, least)
+    return trace.unitwise(node, lambda a: Call("clamp", [a], ", ".join(options), unitwise=True), a)
 
 
-def _at_most(a: Expression, most: Expression | None) -> Expression:
-    if most is None:
-        return a
-    if isinstance(most, Num) and most.value == 0:
-        return sub(a, call("relu", a))
-    return call("min", a, most)
-
-
-@rule("clamp.default", "clamp.Tensor", "clip.default", "clip.Tensor")
+@rule("clamp.default", "clip.default")
 def _clamp(trace: Any, node: Any, a: Any, least: Any = None, most: Any = None, **named: Any) -> Any:
-    least, most = named.get("min", least), named.get("max", most)
-    bounds = [b for b in (least, most) if b is not None]
+    return _within(trace, node, a, named.get("min", least), named.get("max", most))
+
+
+@rule("clamp_min.default")
+def _clamp_min(trace: Any, node: Any, a: Any, least: float) -> Any:
+    return _within(trace, node, a, least, None)
+
+
+@rule("clamp_max.default")
+def _clamp_max(trace: Any, node: Any, a: Any, most: float) -> Any:
+    return _within(trace, node, a, None, most)
+
+
+@rule("clamp.Tensor", "clip.Tensor", "clamp_min.Tensor", "clamp_max.Tensor")
+def _clamp_by_tensors(trace: Any, node: Any, a: Any, *bounds: Any, **named: Any) -> Any:
+    """Between tensors: at a bound, the error is shared with it."""
+    if "clamp_max" in node.target._schema.name:
+        bounds = (None, *bounds)
+    least, most = named.get("min", bounds[0] if bounds else None), named.get("max", bounds[1] if len(bounds) > 1 else None)
+    given = [(name, b) for name, b in (("max", least), ("min", most)) if b is not None]
 
     def formula(a: Expression, *found: Expression) -> Expression:
-        remaining = list(found)
-        if least is not None:
-            a = _at_least(a, remaining.pop(0))
-        return _at_most(a, remaining.pop(0)) if most is not None else a
+        for (name, _), bound in zip(given, found):
+            a = call(name, a, bound)
+        return a
 
-    return trace.unitwise(node, formula, a, *bounds)
-
-
-@rule("clamp_min.default", "clamp_min.Tensor")
-def _clamp_min(trace: Any, node: Any, a: Any, least: Any) -> Any:
-    return trace.unitwise(node, _at_least, a, least)
-
-
-@rule("clamp_max.default", "clamp_max.Tensor")
-def _clamp_max(trace: Any, node: Any, a: Any, most: Any) -> Any:
-    return trace.unitwise(node, _at_most, a, most)
+    return trace.unitwise(node, formula, a, *(b for _, b in given))
 
 
 @rule("hardtanh")
 def _hardtanh(trace: Any, node: Any, a: Any, least: float = -1, most: float = 1) -> Any:
     if (least, most) == (-1, 1):
         return trace.unitwise(node, lambda a: call("hard_tanh", a), a)
-    if least == 0:
-        return trace.unitwise(node, lambda a: call("min", call("relu", a), Num(float(most))), a)
-    return trace.unitwise(node, lambda a: call("min", call("max", a, Num(float(least))), Num(float(most))), a)
+    return _within(trace, node, a, least, most)
 
 
 @rule("softplus")
@@ -220,7 +249,7 @@ def _gelu(trace: Any, node: Any, a: Any, approximate: str = "none") -> Any:
 
 
 def _leaky(a: Expression, slope: Expression) -> Expression:
-    return add(call("relu", a), mul(slope, sub(a, call("relu", a))))
+    return where(compare(">", a, Num(0.0)), a, mul(slope, a))
 
 
 @rule("leaky_relu")
@@ -240,7 +269,7 @@ def _prelu(trace: Any, node: Any, a: Any, weight: Any) -> Any:
 def _elu(a: Expression, alpha: float) -> Expression:
     if alpha == 1:
         return call("elu", a)
-    return add(call("relu", a), mul(Num(float(alpha)), sub(call("elu", a), call("relu", a))))
+    return where(compare(">", a, Num(0.0)), a, mul(Num(float(alpha)), call("elu", a)))
 
 
 @rule("elu")
@@ -265,7 +294,19 @@ def _logit(trace: Any, node: Any, a: Any, eps: Any = None) -> Any:
 
 @rule("logaddexp")
 def _logaddexp(trace: Any, node: Any, a: Any, b: Any) -> Any:
-    return trace.unitwise(node, lambda a, b: add(a, call("softplus", sub(b, a))), a, b)
+    """The larger, and what the smaller one adds; two infinities have no difference."""
+
+    def formula(a: Expression, b: Expression) -> Expression:
+        apart = where(compare("==", a, b), Num(0.0), sub(a, b))
+        return add(call("max", a, b), call("softplus", negative(call("abs", apart))))
+
+    return trace.unitwise(node, formula, a, b)
+
+
+def root(a: Expression) -> Expression:
+    """A square root whose derivative at 0 is 0, where PyTorch's is."""
+    is_zero = compare("==", a, Num(0.0))
+    return where(is_zero, Num(0.0), call("sqrt", where(is_zero, Num(1.0), a)))
 
 
 @rule("pow.Tensor_Scalar")
@@ -286,7 +327,14 @@ def _pow(trace: Any, node: Any, a: Any, exponent: float) -> Any:
     elif power == int(power) and power <= 64:
         formula = lambda a: whole(a, int(power))  # noqa: E731
     elif power * 2 == int(power * 2) and power <= 8:
-        formula = lambda a: mul(whole(a, int(power)), call("sqrt", a))  # noqa: E731
+        # The derivative of the root alone is infinite at 0, that of the product 0.
+        def formula(a: Expression) -> Expression:
+            is_zero = compare("==", a, Num(0.0))
+            return where(is_zero, Num(0.0), mul(whole(a, int(power)), call("sqrt", where(is_zero, Num(1.0), a))))
+
+        if exponent < 0:
+            one = Num(1.0)
+            return trace.unitwise(node, lambda a: mul(div(one, whole(a, int(power))), div(one, call("sqrt", a))), a)
     else:
         raise trace.refuse(node, f"a power of {exponent} is not in the language", "If its base is positive, write torch.exp(p * torch.log(x)).")
     if exponent < 0:
@@ -312,32 +360,44 @@ def _pow_of_tensors(trace: Any, node: Any, a: Any, b: Any) -> Any:
     raise trace.refuse(node, "a power of tensors is not in the language", "If its base is positive, write torch.exp(p * torch.log(x)).")
 
 
-# Comparisons, for torch.where.
+# Comparisons, and what is chosen by them. A truth is 1 or 0.
 
 
-def _comparison(kind: str) -> None:
-    @rule(f"{kind}.Tensor", f"{kind}.Scalar")
-    def _(trace: Any, node: Any, a: Any, b: Any) -> Any:
-        return Condition(kind, a, b, tuple(node.meta["val"].shape))
+def compare(sign: str, a: Expression, b: Expression) -> Expression:
+    return Binary(sign, a, b)
 
 
-for _kind in ("gt", "ge", "lt", "le"):
-    _comparison(_kind)
+def where(condition: Expression, a: Expression, b: Expression) -> Expression:
+    return call("where", condition, a, b)
 
 
-def _same(a: Any, b: Any) -> bool:
-    if isinstance(a, (Data, Const)) and type(a) is type(b):
-        if isinstance(a, Const) and a.source is not b.source:
-            numbers = a.number(), b.number()
-            return None not in numbers and numbers[0] == numbers[1]
-        return a.shape == b.shape and np.array_equal(a.array, b.array)
-    return _number(a) is not None and _number(a) == _number(b)
+for _aten, _sign in {"gt": ">", "ge": ">=", "lt": "<", "le": "<=", "eq": "==", "ne": "!="}.items():
+
+    @rule(f"{_aten}.Tensor", f"{_aten}.Scalar")
+    def _compare(trace: Any, node: Any, a: Any, b: Any, sign: str = _sign) -> Any:
+        return trace.unitwise(node, lambda a, b: compare(sign, a, b), a, b)
 
 
-def _number(a: Any) -> float | None:
-    if isinstance(a, (int, float)):
-        return float(a)
-    return a.number() if isinstance(a, Const) else None
+@rule("isnan")
+def _isnan(trace: Any, node: Any, a: Any) -> Any:
+    return trace.unitwise(node, lambda a: compare("!=", a, a), a)
+
+
+def _truth(operand: Any, a: Expression) -> Expression:
+    """What is asked of an operand: a number is true if it is not 0."""
+    return a if operand.meta["val"].dtype == torch.bool else compare("!=", a, Num(0.0))
+
+
+def _logical(name: str, formula: Callable[..., Expression]) -> None:
+    @rule(f"logical_{name}.default", f"bitwise_{name}.Tensor", f"bitwise_{name}.default")
+    def _(trace: Any, node: Any, *operands: Any) -> Any:
+        return trace.unitwise(node, lambda *found: formula(*(_truth(o, f) for o, f in zip(node.args, found))), *operands)
+
+
+_logical("and", mul)
+_logical("or", lambda a, b: call("max", a, b))
+_logical("xor", lambda a, b: compare("!=", a, b))
+_logical("not", lambda a: sub(Num(1.0), a))
 
 
 @rule("where.self", "where.ScalarOther", "where.ScalarSelf", "where.Scalar")
@@ -349,26 +409,4 @@ def _where(trace: Any, node: Any, condition: Any, a: Any, b: Any) -> Any:
             chosen = np.broadcast_to(condition.values().astype(bool), shape)
             return Data(np.where(chosen, np.broadcast_to(a.array, shape), np.broadcast_to(b.array, shape)))
         raise trace.refuse(node, "its condition depends on parameters", "Multiply by a mask of floats.")
-    if not isinstance(condition, Condition):
-        raise trace.refuse(node, "its condition is no comparison of two values", "Compare in place: torch.where(a > b, a, b).")
-    kind, left, right = condition.kind, condition.left, condition.right
-    if kind in ("lt", "le"):
-        kind, left, right = {"lt": "gt", "le": "ge"}[kind], right, left
-    # Now: left > right, or left >= right.
-    zero = _number(right) == 0
-    if zero and _same(left, a) and _number(b) == 0:
-        return trace.unitwise(node, (lambda a: call("relu", a)) if kind == "gt" else lambda a: _at_least(a, Num(0.0)), a)
-    if _number(left) == 0 and _same(right, b) and _number(a) == 0:
-        # 0 > b ? 0 : b hands the error on at 0; 0 >= b ? 0 : b does not.
-        return trace.unitwise(node, (lambda a: call("relu", a)) if kind == "ge" else lambda a: _at_least(a, Num(0.0)), b)
-    if _same(left, a) and _same(right, b):
-        return trace.unitwise(node, lambda a, b: call("max", a, b), a, b)
-    if _same(left, b) and _same(right, a):
-        return trace.unitwise(node, lambda a, b: call("min", a, b), a, b)
-    if zero and kind == "gt" and _same(left, a) and (slope := trace.slope_of(b, left)) is not None:
-        return trace.unitwise(node, _leaky, a, slope)
-    raise trace.refuse(
-        node,
-        "the language has no choice between two values",
-        "It can say torch.where(a > b, a, b), (a < b, a, b) and (x > 0, x, 0): otherwise write it by maximum, minimum, relu or a smooth gate.",
-    )
+    return trace.unitwise(node, where, condition, a, b)

@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..values import Const, Data
+from ..values import Const, Data, Num
 from . import MOVES, RULES, SHAPED, rule
+from .elementwise import compare
 
 
 @rule("clone", "contiguous", "alias", "lift_fresh_copy", "lift_fresh", "alias_copy", table=MOVES)
@@ -240,10 +241,10 @@ def _triu(trace: Any, node: Any, data: Any, diagonal: int = 0) -> Any:
 @rule("_to_copy", "to.dtype", "to.dtype_layout", "type_as")
 def _to(trace: Any, node: Any, data: Any, *_: Any, dtype: Any = None, **__: Any) -> Any:
     result = node.meta["val"].dtype
+    if result == torch.bool:
+        return trace.unitwise(node, lambda a: compare("!=", a, Num(0.0)), data)
     if not result.is_floating_point:
         raise trace.refuse(node, f"it makes numbers of type {result}", "Compute in floats; whole numbers can be inputs, for an embedding.")
-    if hasattr(data, "kind"):
-        raise trace.refuse(node, "a comparison has no value in the language", "Use torch.where(a > 0, a, 0), torch.maximum, torch.minimum, relu or a smooth gate.")
     if result in (torch.float16, torch.bfloat16):
         raise trace.refuse(node, f"it rounds to {result}", "Leave it out: what runs computes in single precision (`precision=` lets products round).")
     return data

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
@@ -10,7 +9,7 @@ import torch
 
 from ..values import Call, Const, Data, Expression, Norm, Num, Ref, Weight, product
 from . import rule
-from .elementwise import add, call, div, mul, sub
+from .elementwise import add, call, compare, div, mul, root, sub, where
 
 CHAIN = 64
 """As many terms are written one by one at most."""
@@ -103,7 +102,7 @@ def _mean(trace: Any, node: Any, data: Data, dims: Any = None, keepdim: bool = F
     return _reduce(trace, node, data, dims, keepdim, "mean")
 
 
-def _variance(trace: Any, node: Any, data: Data, dims: Any, correction: float, keepdim: bool, root: bool) -> Data:
+def _variance(trace: Any, node: Any, data: Data, dims: Any, correction: float, keepdim: bool, deviation: bool) -> Data:
     axes = _axes(data, dims)
     array = _last(data, axes)
     units = rows(trace, node, array)
@@ -115,7 +114,9 @@ def _variance(trace: Any, node: Any, data: Data, dims: Any, correction: float, k
     result = div(total, Num(float(max(width - correction, 0))))
     if width <= correction:
         raise trace.refuse(node, f"it is of {width} numbers with a correction of {correction}", "Take it over more numbers.")
-    return _keep(data, axes, over_rows(trace, node, array, call("sqrt", result) if root else result, 1), keepdim)
+    if deviation:
+        result = root(Ref(trace.layer(node, count, result).units()))
+    return _keep(data, axes, over_rows(trace, node, array, result, 1), keepdim)
 
 
 @rule("var.correction")
@@ -135,9 +136,8 @@ def _norm(trace: Any, node: Any, data: Data, order: float = 2, dims: Any = None,
     units = rows(trace, node, array)
     values = Ref(units.reshape(-1))
     if order == 2:
-        # The root of 0 has no derivative, where PyTorch's norm has 0: states begin at 0.
-        total = Call("sum", [call("square", values)], _groups(len(units)))
-        result = call("sqrt", call("max", total, Num(1e-37)))
+        total = trace.layer(node, len(units), Call("sum", [call("square", values)], _groups(len(units))))
+        result = root(Ref(total.units()))
     elif order == 1:
         result = Call("sum", [call("abs", values)], _groups(len(units)))
     else:
@@ -153,7 +153,36 @@ def _extreme(trace: Any, node: Any, data: Data, dims: Any = (), keepdim: bool = 
     units = rows(trace, node, array)
     if units.shape[1] > 8:
         raise trace.refuse(node, f"it is over {units.shape[1]} numbers", "Up to 8 numbers it can be traced. A softmax needs no maximum taken before; torch.logsumexp is a smooth one.")
-    return _keep(data, axes, over_rows(trace, node, array, _chain(units, lambda a, b: call(name, a, b)), 1), keepdim)
+    columns = [Ref(units[:, k]) for k in range(units.shape[1])]
+    if "amax" in node.target._schema.name or "amin" in node.target._schema.name:
+        result = _shared(trace, node, columns, name)
+    else:
+        result = columns[0]
+        for column in columns[1:]:
+            result = Ref(trace.layer(node, len(units), _first(name, result, column)).units())
+    return _keep(data, axes, over_rows(trace, node, array, result, 1), keepdim)
+
+
+def _first(name: str, a: Expression, b: Expression) -> Expression:
+    """Of equal ones the first, which the whole error goes to; NaN if either is."""
+    larger = call(name, a, b)
+    return where(compare("==", larger, a), a, larger)
+
+
+def _shared(trace: Any, node: Any, columns: list[Ref], name: str) -> Expression:
+    """The error goes to all that are equal to the largest, in equal parts. What hands it on is 0: each less itself."""
+    if len(columns) < 3:
+        return call(name, *columns) if len(columns) == 2 else columns[0]
+    count = len(columns[0].units)
+    largest = Ref(trace.layer(node, count, call("stop_gradient", call(name, *columns))).units())
+    are = [Ref(trace.layer(node, count, compare("==", column, largest)).units()) for column in columns]
+    less = [Ref(trace.layer(node, count, sub(column, call("stop_gradient", column))).units()) for column in columns]
+    # An infinite one less itself is no number.
+    parts = [where(mul(is_, compare("==", zero, zero)), zero, Num(0.0)) for is_, zero in zip(are, less)]
+    total, number = parts[0], are[0]
+    for part, is_ in zip(parts[1:], are[1:]):
+        total, number = add(total, part), add(number, is_)
+    return add(largest, div(total, number))
 
 
 @rule("max.dim", "min.dim")
@@ -195,13 +224,16 @@ def _log_softmax(trace: Any, node: Any, data: Data, dim: int, *_: Any, **__: Any
 
 @rule("logsumexp")
 def _logsumexp(trace: Any, node: Any, data: Data, dims: Any, keepdim: bool = False) -> Data:
-    """A number less its log softmax is the log of the sum of exponentials."""
+    """A number less its log softmax is the log of the sum of exponentials: most exactly a large one, so each counts by its softmax."""
     axes = _axes(data, dims)
     array = _last(data, axes)
     units = rows(trace, node, array)
-    shares = trace.layer(node, units.size, Call("log_softmax", [Ref(units.reshape(-1))], _groups(len(units))))
-    first = sub(Ref(units[:, 0]), Ref(shares.units().reshape(units.shape)[:, 0]))
-    return _keep(data, axes, over_rows(trace, node, array, first, 1), keepdim)
+    values, groups = Ref(units.reshape(-1)), _groups(len(units))
+    logs = Ref(trace.layer(node, units.size, Call("log_softmax", [values], groups)).units())
+    shares = Ref(trace.layer(node, units.size, call("stop_gradient", call("exp", logs))).units())
+    # Those of minus infinity count nothing.
+    parts = where(compare("==", shares, Num(0.0)), Num(0.0), mul(shares, sub(values, logs)))
+    return _keep(data, axes, over_rows(trace, node, array, Call("sum", [parts], groups), 1), keepdim)
 
 
 @rule("cumsum")
@@ -221,10 +253,7 @@ EPSILON = 1e-5
 
 
 def _normalized(trace: Any, node: Any, name: str, array: np.ndarray, eps: float, gain: Any, bias: Any) -> Data:
-    """Rows normalized; gain and bias are laid out as `array`, or None.
-
-    Another epsilon than the language's is a scale of the argument: `f(s x)` with `s^2 = 1e-5 / eps`.
-    """
+    """Rows normalized; gain and bias are laid out as `array`, or None."""
     if not eps > 0:
         raise trace.refuse(node, f"its eps is {eps}", "Use an eps above 0.")
     units = rows(trace, node, array)
@@ -236,12 +265,10 @@ def _normalized(trace: Any, node: Any, name: str, array: np.ndarray, eps: float,
             parameter = trace.constant(torch.full((width,), neutral))
         index = np.broadcast_to(parameter.array, array.shape).reshape(-1, width)[first]
         learned.append(Weight([(parameter.source, index.reshape(-1))]))
-    argument: Expression = Ref(units.reshape(-1))
-    if eps != EPSILON:
-        argument = mul(Num(math.sqrt(EPSILON / eps)), argument)
     plain = gain is None and bias is None
     weights = (None, None) if plain else (learned[0], learned[1] if name == "layer_norm" else None)
-    expression = Norm(name, argument, count, *weights)
+    epsilon = "" if eps == EPSILON else trace.number(node, float(eps))
+    expression = Norm(name, Ref(units.reshape(-1)), count, *weights, epsilon)
     result = over_rows(trace, node, array, expression, width)
     return result if width > 1 else result.like(result.array[..., None])
 

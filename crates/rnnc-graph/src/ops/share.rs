@@ -2,15 +2,15 @@
 
 use super::{Binary, Errors, Given, Locality, Operation, Rule};
 
-pub(super) struct Step;
+pub(super) struct Share;
 
-impl Step {
-    pub(super) const SAMPLES: &[Operation] = &[Operation::Step];
+impl Share {
+    pub(super) const SAMPLES: &[Operation] = &[Operation::Share];
 }
 
-impl Rule for Step {
+impl Rule for Share {
     fn name(&self) -> &'static str {
-        "step"
+        "share"
     }
 
     fn operands(&self) -> usize {
@@ -22,13 +22,13 @@ impl Rule for Step {
     }
 
     fn binary(&self) -> Option<Binary> {
-        Some(Binary::Step)
+        Some(Binary::Share)
     }
 
     /// Flat on both sides.
     fn adjoint(&self, _errors: &mut dyn Errors) {}
 
     fn evaluate(&self, given: &Given<'_>) -> Vec<f64> {
-        given.pairs(Binary::Step)
+        given.pairs(Binary::Share)
     }
 }
