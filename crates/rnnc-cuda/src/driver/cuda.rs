@@ -17,8 +17,8 @@ use super::nvrtc::{Nvrtc, Output};
 use super::staging::Staging;
 use super::turn::Turn;
 use super::{
-    Address, Args, Driver, DriverError, Flag, Geometry, GraphId, KernelId, Mark, Point, Product, Source,
-    StreamHandle, Timestamp,
+    Address, Args, Capture, Driver, DriverError, Flag, Geometry, GraphId, KernelId, Mark, Point, Product,
+    Source, StreamHandle, Timestamp,
 };
 use crate::device::Device;
 use cudarc::driver::sys::{self, CUfunction_attribute_enum as Property};
@@ -615,11 +615,20 @@ impl Driver for Cuda {
         Ok(())
     }
 
-    fn is_captured(&self, stream: StreamHandle) -> Result<bool, DriverError> {
+    fn capture(&self, stream: StreamHandle) -> Result<Option<Capture>, DriverError> {
         let _entered = self.enter()?;
-        let mut status = sys::CUstreamCaptureStatus_enum::CU_STREAM_CAPTURE_STATUS_NONE;
-        call!(cuStreamIsCapturing(stream.raw(), &mut status))?;
-        Ok(status != sys::CUstreamCaptureStatus_enum::CU_STREAM_CAPTURE_STATUS_NONE)
+        let none = sys::CUstreamCaptureStatus_enum::CU_STREAM_CAPTURE_STATUS_NONE;
+        let (mut status, mut id) = (none, 0);
+        let unwanted = (ptr::null_mut(), ptr::null_mut(), ptr::null_mut());
+        call!(cuStreamGetCaptureInfo_v2(
+            stream.raw(),
+            &mut status,
+            &mut id,
+            unwanted.0,
+            unwanted.1,
+            unwanted.2
+        ))?;
+        Ok((status != none).then_some(Capture(id)))
     }
 
     fn begin_alone(&mut self) -> Result<(), DriverError> {
