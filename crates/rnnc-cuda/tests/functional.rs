@@ -275,8 +275,8 @@ fn streams_have_memory_of_their_own_within_the_budget_and_then_wait_for_each_oth
     let first = recorded(LSTM, 1, 4);
     first.taken();
     first.call(stream(1), 4, None);
-    let bytes = first.taken().iter().map(|call| match call {
-        Call::Allocate { bytes, .. } => *bytes as u64,
+    let bytes = first.taken().into_iter().map(|call| match call {
+        Call::Allocate { bytes, .. } => bytes as u64,
         _ => 0,
     });
     let one: u64 = bytes.sum();

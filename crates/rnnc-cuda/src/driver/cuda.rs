@@ -25,6 +25,7 @@ use cudarc::driver::sys::{self, CUfunction_attribute_enum as Property};
 use rnnc_plan::Precision;
 use std::ffi::{CString, c_int, c_void};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::{mem, ptr};
 
 /// A GPU. It loads NVIDIA's driver, NVRTC and cublasLt when it is made; a missing one is [`DriverError::Missing`].
@@ -619,16 +620,19 @@ impl Driver for Cuda {
         let _entered = self.enter()?;
         let none = sys::CUstreamCaptureStatus_enum::CU_STREAM_CAPTURE_STATUS_NONE;
         let (mut status, mut id) = (none, 0);
-        let unwanted = (ptr::null_mut(), ptr::null_mut(), ptr::null_mut());
-        call!(cuStreamGetCaptureInfo_v2(
-            stream.raw(),
-            &mut status,
-            &mut id,
-            unwanted.0,
-            unwanted.1,
-            unwanted.2
-        ))?;
-        Ok((status != none).then_some(Capture(id)))
+        call!(cuStreamIsCapturing(stream.raw(), &mut status))?;
+        if status == none {
+            return Ok(None);
+        }
+        if api::can_tell_captures().is_err() {
+            // Then each call counts as one of its own.
+            static NEXT: AtomicU64 = AtomicU64::new(0);
+            return Ok(Some(Capture(NEXT.fetch_add(1, Ordering::Relaxed))));
+        }
+        let (graph, nodes, edges, count) =
+            (ptr::null_mut(), ptr::null_mut(), ptr::null_mut(), ptr::null_mut());
+        call!(cuStreamGetCaptureInfo_v3(stream.raw(), &mut status, &mut id, graph, nodes, edges, count))?;
+        Ok(Some(Capture(id)))
     }
 
     fn begin_alone(&mut self) -> Result<(), DriverError> {
