@@ -50,7 +50,10 @@ fn a_session_of_one_thread_runs_frames_and_takes_weights_without_system_calls_or
         let before = COUNT.load(Ordering::Relaxed);
         (0..50).all(|_| all()) && COUNT.load(Ordering::Relaxed) == before
     });
-    assert_eq!(ended, 0, "1: an allocation or an error; -1: a system call; 3: the machine cannot forbid them");
+    assert_eq!(
+        ended, 0,
+        "1: an allocation or an error; -1: a system call; 3: the machine cannot forbid them"
+    );
 }
 
 #[test]

@@ -15,7 +15,6 @@ mod arrays;
 mod tape;
 mod workspace;
 
-use crate::compile::compile;
 use crate::driver::borders::{ArrayMove, Border, Clock, From, StartGradient, TapeCheck};
 use crate::driver::{Address, Capture, Cuda, Driver, DriverError, StreamHandle};
 use crate::executor::before::{Before, Borders, GradientArray};
@@ -27,7 +26,7 @@ use arrays::Strided;
 use rnnc_graph::WeightId;
 use rnnc_plan::{
     Array, Backward, ExecutionConfig, ExecutorError, Forward, Functional, NO_SYMBOL, Plan, PortKind, Ports,
-    Residency, StartValue, StatePort, TapeHeader, View,
+    StartValue, StatePort, TapeHeader, View,
 };
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use tape::{TapeLayout, Way};
@@ -86,16 +85,10 @@ impl CudaFunctional {
     ) -> Result<CudaFunctional, ExecutorError> {
         let config = ExecutionConfig { step: config.window, ..config };
         plan.check_config(NAME, config)?;
-        // Before compiling, which counts numbers as the machine does.
-        let placement = plan.place(config.streams, config.window, false, &Residency::default());
-        memory::check_fits(&plan, placement.total, driver.device())?;
-        let program = compile(&plan, config, driver.device())?;
-        let sizes = Sizes { slots: 0, ..Sizes::of(&plan, config, &program) };
-        memory::check_fits(&plan, sizes.bytes(), driver.device())?;
+        let (loaded, sizes) = Loaded::of_plan(&mut *driver, &plan, config, false)?;
         let before = Before::new(&mut *driver, &plan, config)?;
         let borders = Borders::new(&mut *driver)?;
-        let tape = TapeLayout::new(&plan, config, &program, sizes);
-        let loaded = Loaded::new(&mut *driver, program, config)?;
+        let tape = TapeLayout::new(&plan, config, &loaded.program, sizes);
         let ports = Ports::of(&plan);
         let of_before = before.as_ref().and_then(Before::sizes).map_or(0, |sizes| sizes.bytes());
         let bytes = sizes.bytes() + of_before + driver.product_bytes() as u128;

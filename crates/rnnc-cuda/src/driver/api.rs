@@ -198,7 +198,7 @@ mod tests {
             .collect();
         called.sort_unstable();
         called.dedup();
-        let mut looked_for = [FUNCTIONS, TIMING_FUNCTIONS].concat();
+        let mut looked_for = [FUNCTIONS, TIMING_FUNCTIONS, CAPTURE_FUNCTIONS].concat();
         looked_for.sort_unstable();
         assert_eq!(called, looked_for);
     }
