@@ -119,7 +119,7 @@ impl<'a> Strided<'a> {
                 unsafe { self.each::<i64>(at, out, symbol) }
             }
             // SAFETY: as above.
-            Element::U8 | Element::Bool => unsafe { self.each::<u8>(at, out, f32::from) },
+            _ => unsafe { self.each::<u8>(at, out, f32::from) },
         }
     }
 
@@ -166,7 +166,7 @@ impl<'a> Strided<'a> {
                 symbol => symbol.into(),
             },
             Element::I64 => load::<i64>(self.address, at) as f64,
-            Element::U8 | Element::Bool => load::<u8>(self.address, at).into(),
+            _ => load::<u8>(self.address, at).into(),
         }
     }
 
@@ -247,7 +247,7 @@ impl<'a> StridedMut<'a> {
                 unsafe { self.each::<i64>(at, values, symbol) }
             }
             // No array of resets is written: that is refused before.
-            Element::U8 | Element::Bool => {}
+            _ => {}
         }
     }
 

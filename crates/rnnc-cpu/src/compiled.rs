@@ -2,7 +2,7 @@
 //! may run it at a time, as functions, or each going on by itself ([`Run`](crate::Run)).
 
 use crate::foreseen::{Foreseen, Programs, Working};
-use crate::functional::Pool;
+use crate::functional::{self, Kept};
 use crate::kernels::isa::Isa;
 use crate::memory::Aligned;
 use crate::places::{Region, Ring, Target};
@@ -67,7 +67,7 @@ pub struct Compiled {
     ports: Ports,
     /// What its tapes are marked with.
     pub(crate) program: u64,
-    pub(crate) pool: Pool,
+    pub(crate) kept: Kept,
     pub(crate) config: ExecutionConfig,
     pub(crate) isa: Isa,
     pub(crate) team: TeamHandle,
@@ -165,7 +165,7 @@ impl Compiled {
             constants: constants.allocate(),
             ports: Ports::of(&plan),
             program: TapeHeader::new_program(),
-            pool: Pool::new(),
+            kept: functional::kept(config, memory.total()),
             plan,
             schedule,
             memory,

@@ -1,7 +1,8 @@
 //! Calls that are functions of what they are given: weights, inputs, state, and, backward, the tape that the forward call left.
 //!
-//! What a call needs beside comes from a pool of workspaces. A call takes one, or makes one where none is free, and gives it back; it
-//! never waits for another call. So calls may come from any threads, and in a process that was forked while another thread made one.
+//! What a call needs beside comes from workspaces that are kept between calls ([`ExecutionConfig::kept_bytes`]). A call takes one, or
+//! makes one where none is free, and puts it back; it never waits for another call. So calls may come from any threads, and in a
+//! process that was forked while another thread made one.
 
 #![allow(unsafe_code)] // the caller's tape, by address
 
@@ -9,14 +10,14 @@ use crate::arrays::{Strided, StridedMut};
 use crate::compiled::Compiled;
 use crate::flush::FlushSubnormals;
 use crate::memory::Aligned;
+use crate::slots::Slots;
 use crate::workspace::{PassCall, Residuals, Workspace, before};
 use rnnc_graph::WeightId;
 use rnnc_plan::{
-    Array, Backward, Element, ExecutorError, Forward, NO_SYMBOL, PortKind, StartValue, StatePort, TapeHeader,
-    WeightView, check_available,
+    Array, Backward, Element, ExecutionConfig, ExecutorError, Forward, NO_SYMBOL, PortKind, StartValue,
+    StatePort, TapeHeader, WeightView, check_available,
 };
 use std::ptr::with_exposed_provenance_mut;
-use std::sync::Mutex;
 
 /// A call's memory beside what it is given.
 pub(crate) struct CallSpace {
@@ -29,43 +30,37 @@ pub(crate) struct CallSpace {
     resets: Vec<bool>,
 }
 
-/// Workspaces that no call has, at most so many.
-pub(crate) struct Pool(Mutex<Vec<CallSpace>>);
+/// Workspaces that no call has: as many as there is room for in [`ExecutionConfig::kept_bytes`], and at least one.
+pub(crate) type Kept = Slots<CallSpace>;
 
-impl Pool {
-    /// More are given up behind their calls.
-    const MOST: usize = 8;
+/// More than these would not be found quickly.
+const MOST_KEPT: u128 = 64;
 
-    pub fn new() -> Pool {
-        Pool(Mutex::new(Vec::with_capacity(Pool::MOST)))
-    }
+/// For workspaces of so many bytes.
+pub(crate) fn kept(config: ExecutionConfig, bytes: u128) -> Kept {
+    Slots::new(count_kept(config.kept_bytes, bytes))
+}
 
-    /// One that has these weights already, or any, or a new one.
-    fn take(&self, compiled: &Compiled, version: Option<u64>) -> Result<CallSpace, ExecutorError> {
-        let free = self.0.try_lock().ok().and_then(|mut free| {
-            let known = version.and_then(|_| free.iter().position(|space| space.version == version));
-            known.map(|place| free.swap_remove(place)).or_else(|| free.pop())
-        });
-        if let Some(space) = free {
-            return Ok(space);
-        }
+fn count_kept(budget: u64, bytes: u128) -> usize {
+    (u128::from(budget) / bytes.max(1)).clamp(1, MOST_KEPT) as usize
+}
+
+impl CallSpace {
+    fn new(compiled: &Compiled) -> Result<Box<CallSpace>, ExecutorError> {
         let what = format!("a call of network `{}`", compiled.plan.forward.name());
         check_available(&what, compiled.memory.total())?;
         let rows = compiled.config.streams * compiled.config.window;
-        Ok(CallSpace {
+        Ok(Box::new(CallSpace {
             work: Workspace::new(compiled),
             version: None,
             residuals: None,
             resets: vec![false; rows],
-        })
+        }))
     }
 
-    fn give_back(&self, space: CallSpace) {
-        if let Ok(mut free) = self.0.try_lock()
-            && free.len() < Pool::MOST
-        {
-            free.push(space);
-        }
+    /// Of weights whose changes nobody counts, 0.
+    fn tag(version: Option<u64>) -> u64 {
+        version.map_or(0, |version| version.wrapping_add(1))
     }
 }
 
@@ -75,8 +70,9 @@ impl Compiled {
         if self.backward.is_some() { TapeHeader::LEN + self.sizes.residuals } else { 0 }
     }
 
-    /// Runs some frames, as a function of weights, inputs and state: see [`Forward`]. From the second call on nothing is
-    /// allocated, if one thread calls.
+    /// Runs some frames, as a function of weights, inputs and state: see [`Forward`]. Nothing is allocated once as many calls were under
+    /// way at a time as there are again, if what they work in is within [`ExecutionConfig::kept_bytes`]; so by one thread, from
+    /// its second call on.
     ///
     /// # Errors
     ///
@@ -96,7 +92,7 @@ impl Compiled {
         }
         let _flush = FlushSubnormals::begin();
         let mut space = self.take_space(call.weights, call.weights_version)?;
-        let CallSpace { work, residuals: own, resets, .. } = &mut space;
+        let CallSpace { work, residuals: own, resets, .. } = &mut *space;
         let tape = call.tape.as_ref().map(|tape| with_exposed_provenance_mut::<f32>(tape.address()));
         let mut residuals = match tape {
             Some(tape) => {
@@ -143,12 +139,11 @@ impl Compiled {
             // SAFETY: as above.
             unsafe { tape.cast::<[u32; TapeHeader::LEN]>().write(header.words()) };
         }
-        self.pool.give_back(space);
+        self.put_back(space);
         Ok(())
     }
 
-    /// Computes the gradients of a forward call: see [`Backward`]. From the second call on nothing is allocated, if one thread
-    /// calls.
+    /// Computes the gradients of a forward call: see [`Backward`]. It allocates as little as [`Compiled::forward`].
     ///
     /// # Errors
     ///
@@ -174,11 +169,11 @@ impl Compiled {
         let header = TapeHeader::read(words, self.program, &call)?;
         let _flush = FlushSubnormals::begin();
         let mut space = self.take_space(call.weights, call.weights_version)?;
-        let CallSpace { work, resets, .. } = &mut space;
+        let CallSpace { work, resets, .. } = &mut *space;
         let (frames, first) = (call.frames, self.config.window - call.frames);
         let resets = take_resets(call.resets.as_ref(), &mut resets[..frames * self.config.streams]);
         if let Err(error) = header.check_resets(resets) {
-            self.pool.give_back(space);
+            self.put_back(space);
             return Err(error);
         }
         // SAFETY: the tape is as long as `tape_len`, on a cache line, and nobody writes it; a backward pass does not.
@@ -224,13 +219,18 @@ impl Compiled {
             // SAFETY: no other thread has the array.
             rows.for_each(|(row, values)| unsafe { to.write(row / streams, row % streams, 0, values) });
         }
-        self.pool.give_back(space);
+        self.put_back(space);
         Ok(())
     }
 
     /// A workspace that has these weights.
-    fn take_space(&self, weights: &[Array<'_>], version: Option<u64>) -> Result<CallSpace, ExecutorError> {
-        let mut space = self.pool.take(self, version)?;
+    fn take_space(
+        &self,
+        weights: &[Array<'_>],
+        version: Option<u64>,
+    ) -> Result<Box<CallSpace>, ExecutorError> {
+        let kept = self.kept.take(CallSpace::tag(version));
+        let mut space = kept.map_or_else(|| CallSpace::new(self), Ok)?;
         if version.is_none() || space.version != version {
             for (place, array) in weights.iter().enumerate() {
                 let view = self.plan.weights.view(WeightId::from_index(place));
@@ -241,6 +241,11 @@ impl Compiled {
         }
         space.work.spoil();
         Ok(space)
+    }
+
+    fn put_back(&self, space: Box<CallSpace>) {
+        let tag = CallSpace::tag(space.version);
+        self.kept.put(space, tag);
     }
 
     /// Puts a vector of the state before the frame `first` of the window.
@@ -279,8 +284,8 @@ impl Compiled {
                     }
                     StartValue::Number(number) => {
                         let value = match port.kind {
-                            PortKind::Numbers => number as f32,
                             PortKind::Symbols => f32::from_bits(NO_SYMBOL),
+                            _ => number as f32,
                         };
                         // SAFETY: as above.
                         (0..view.len).for_each(|unit| unsafe { out.write(frame, stream, unit, &[value]) });
@@ -388,4 +393,15 @@ fn give_weight(from: &[f32], view: WeightView, to: &StridedMut<'_>) {
         // SAFETY: as above.
         unsafe { to.write(head, row, first, numbers) };
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::count_kept;
+
+    #[test]
+    fn as_many_workspaces_are_kept_as_the_budget_has_room_for_and_never_none() {
+        let counts = [(100, 30), (29, 30), (0, 30), (1 << 40, 30), (u64::MAX, 0)];
+        assert_eq!(counts.map(|(budget, bytes)| count_kept(budget, bytes)), [3, 1, 1, 64, 64]);
+    }
 }

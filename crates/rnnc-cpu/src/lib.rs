@@ -8,6 +8,7 @@
 //! | `compiled.rs` | a plan made ready, which never changes |
 //! | `workspace.rs` | the memory that passes compute in |
 //! | `functional.rs` | calls that are functions of what they are given |
+//! | `slots.rs` | things that any thread may take and put back, without a lock |
 //! | `run.rs` | a run that goes on from window to window: forward, backward, state |
 //! | `executor.rs`, `session.rs` | a run with an optimizer; frame by frame |
 //! | `arrays.rs` | rows of the caller's arrays, whatever their strides |
@@ -47,6 +48,7 @@ mod program;
 mod run;
 mod schedule;
 mod session;
+mod slots;
 pub mod team;
 mod units;
 mod workspace;

@@ -69,6 +69,7 @@ impl Default for SessionOptions {
 
 /// Why there is no session.
 #[derive(Debug, Error)]
+#[non_exhaustive]
 pub enum SessionError {
     /// The network cannot be planned.
     #[error(transparent)]

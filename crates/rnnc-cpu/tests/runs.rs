@@ -1,11 +1,13 @@
 //! One plan made ready, many runs: several forward calls before their backward calls, from several threads, and in a fork.
 
+use rnnc_cpu::team::TeamHandle;
 use rnnc_cpu::{Compiled, CpuExecutor, Run};
 use rnnc_graph::{Activation, Connect, Graph, WeightId};
 use rnnc_plan::{ExecutionConfig, Executor, Plan, PlanOptions, Values, ValuesMut};
 use rnnc_suite::{Case, networks};
 use rnnc_verify::{Trial, Window, write_weights};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// A network whose loops are shared out, and what it is to run.
 fn case() -> Case {
@@ -142,6 +144,39 @@ fn a_forked_process_goes_on_without_the_teams_threads() {
     // SAFETY: `child` is a child of this process, and `status` is there.
     let ended = unsafe { libc::waitpid(child, &raw mut status, 0) };
     assert_eq!((ended, status), (child, 0));
+}
+
+#[cfg(unix)]
+#[test]
+#[allow(unsafe_code)] // processes are forked
+fn a_process_forked_while_another_thread_makes_teams_makes_its_own() {
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                TeamHandle::of(2).unwrap();
+            }
+        });
+        for _ in 0..60 {
+            // SAFETY: the child makes a team and leaves at once; if it waited for ever, the alarm would end it.
+            let child = unsafe { libc::fork() };
+            if child == 0 {
+                // SAFETY: as above.
+                unsafe { libc::alarm(20) };
+                let works = TeamHandle::of(2).is_ok_and(|team| team.size() == 2);
+                // SAFETY: it ends the child, without what the test's process would do at its end.
+                unsafe { libc::_exit(if works { 0 } else { 1 }) };
+            }
+            let mut status = 0;
+            // SAFETY: `child` is a child of this process, and `status` is there.
+            let ended = unsafe { libc::waitpid(child, &raw mut status, 0) };
+            if (ended, status) != (child, 0) {
+                done.store(true, Ordering::Relaxed);
+                panic!("the forked process ended with {status}");
+            }
+        }
+        done.store(true, Ordering::Relaxed);
+    });
 }
 
 #[test]

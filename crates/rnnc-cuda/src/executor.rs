@@ -13,16 +13,16 @@ mod state_gradients;
 pub(crate) mod timing;
 
 use crate::bound::Least;
-use crate::compile::compile;
 use crate::driver::{Cuda, Driver, DriverError};
 use crate::speeds::Speeds;
 use crate::stages::update::update_numbers;
+use loaded::Loaded;
 use memory::{Memory, NUMBER};
 use prefetch::Prefetched;
 use rnnc_graph::{LayerId, WeightId};
 use rnnc_plan::{
-    ExecutionConfig, Executor, ExecutorError, ParameterArray, Pass, Plan, ResetTracker, Residency, State,
-    Update, Values, ValuesMut, View, check_len, check_resets,
+    ExecutionConfig, Executor, ExecutorError, ParameterArray, Pass, Plan, ResetTracker, State, Update,
+    Values, ValuesMut, View, check_len, check_resets,
 };
 use runner::{NAME, Recording, Runner};
 use state_gradients::StateGradients;
@@ -95,18 +95,11 @@ impl CudaExecutor {
         mut driver: Box<dyn Driver>,
     ) -> Result<CudaExecutor, ExecutorError> {
         plan.check_config(NAME, config)?;
-        let keep = config.step < config.window;
-        // Before compiling, which counts numbers as the machine does.
-        let placement = plan.place(config.streams, config.window, keep, &Residency::default());
-        let values = plan.memory(&placement, config.optimizer).total();
-        memory::check_fits(&plan, values, driver.device())?;
-        let program = compile(&plan, config, driver.device())?;
-        let sizes = memory::Sizes::of(&plan, config, &program);
-        memory::check_fits(&plan, sizes.bytes(), driver.device())?;
+        let (loaded, sizes) = Loaded::of_plan(&mut *driver, &plan, config, true)?;
         let memory =
             Memory::allocate(&mut *driver, sizes, plan.weights.len(), config.window * config.streams)?;
-        let moves = moves::moves(&plan, &program, config);
-        let mut runner = Runner::new(driver, program, memory, moves, config)?;
+        let moves = moves::moves(&plan, &loaded.program, config);
+        let mut runner = Runner::new(driver, loaded, memory, moves);
         runner.before = StateGradients::new(&mut *runner.driver, &plan, config)?;
         let tracker = ResetTracker::new(config.streams, config.window);
         Ok(CudaExecutor {

@@ -15,9 +15,8 @@ mod arrays;
 mod tape;
 mod workspace;
 
-use crate::compile::compile;
 use crate::driver::borders::{ArrayMove, Border, Clock, From, StartGradient, TapeCheck};
-use crate::driver::{Address, Cuda, Driver, DriverError, StreamHandle};
+use crate::driver::{Address, Capture, Cuda, Driver, DriverError, StreamHandle};
 use crate::executor::before::{Before, Borders, GradientArray};
 use crate::executor::loaded::{Jobs, Loaded};
 use crate::executor::memory::{self, NUMBER, Sizes};
@@ -27,10 +26,10 @@ use arrays::Strided;
 use rnnc_graph::WeightId;
 use rnnc_plan::{
     Array, Backward, ExecutionConfig, ExecutorError, Forward, Functional, NO_SYMBOL, Plan, PortKind, Ports,
-    Residency, StartValue, StatePort, TapeHeader, View,
+    StartValue, StatePort, TapeHeader, View,
 };
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use tape::TapeLayout;
+use tape::{TapeLayout, Way};
 use workspace::{Workspace, Workspaces};
 
 /// A network as a pure function on an NVIDIA GPU, for so many streams and a window of so many frames: see
@@ -38,8 +37,8 @@ use workspace::{Workspace, Workspaces};
 ///
 /// Arrays are device memory, of the device's primary context (which is the one of PyTorch and of CUDA's runtime). A call enqueues
 /// its commands and returns: what it reads must stay, and what it writes is there, as the stream's order says. From the second call
-/// with the same streams on, nothing is allocated or loaded. Into a graph that the caller captures it goes as all else; each captured call
-/// then has memory of its own for as long as this lives.
+/// with the same streams on, nothing is allocated or loaded. Into a graph that the caller captures it goes as all else; the calls of one
+/// stream in a capture then have memory of their own for as long as this lives.
 ///
 /// A symbol beyond the last is read as no symbol. That, and a loop that stood still, is an error of the first later call that finds it,
 /// which runs nothing; and of [`CudaFunctional::finish`].
@@ -86,17 +85,14 @@ impl CudaFunctional {
     ) -> Result<CudaFunctional, ExecutorError> {
         let config = ExecutionConfig { step: config.window, ..config };
         plan.check_config(NAME, config)?;
-        // Before compiling, which counts numbers as the machine does.
-        let placement = plan.place(config.streams, config.window, false, &Residency::default());
-        memory::check_fits(&plan, placement.total, driver.device())?;
-        let program = compile(&plan, config, driver.device())?;
-        let sizes = Sizes { slots: 0, ..Sizes::of(&plan, config, &program) };
-        memory::check_fits(&plan, sizes.bytes(), driver.device())?;
+        let (loaded, sizes) = Loaded::of_plan(&mut *driver, &plan, config, false)?;
         let before = Before::new(&mut *driver, &plan, config)?;
         let borders = Borders::new(&mut *driver)?;
-        let tape = TapeLayout::new(&plan, config, &program, sizes);
-        let loaded = Loaded::new(&mut *driver, program, config)?;
+        let tape = TapeLayout::new(&plan, config, &loaded.program, sizes);
         let ports = Ports::of(&plan);
+        let of_before = before.as_ref().and_then(Before::sizes).map_or(0, |sizes| sizes.bytes());
+        let bytes = sizes.bytes() + of_before + driver.product_bytes() as u128;
+        let workspaces = Workspaces::new(config, bytes);
         Ok(CudaFunctional {
             program: TapeHeader::new_program(),
             tape,
@@ -107,7 +103,7 @@ impl CudaFunctional {
             before,
             config,
             plan,
-            inner: Mutex::new(Inner { driver, workspaces: Workspaces::default() }),
+            inner: Mutex::new(Inner { driver, workspaces }),
         })
     }
 
@@ -187,9 +183,9 @@ impl CudaFunctional {
         let Inner { driver, workspaces } = &mut *self.inner();
         let driver = &mut **driver;
         self.check_fault(driver, workspaces)?;
-        let captured = driver.is_captured(stream)?;
+        let capture = driver.capture(stream)?;
         driver.permit_capture(true)?;
-        let done = self.on_workspace(driver, workspaces, stream, captured, can_fault, enqueue);
+        let done = self.on_workspace(driver, workspaces, (stream, capture), can_fault, enqueue);
         // Whatever happened: the thread's captures, and the driver's stream, are as before.
         let selected = driver.select_stream(None);
         let permitted = driver.permit_capture(false);
@@ -200,14 +196,14 @@ impl CudaFunctional {
         &self,
         driver: &mut dyn Driver,
         workspaces: &mut Workspaces,
-        stream: StreamHandle,
-        captured: bool,
+        (stream, capture): (StreamHandle, Option<Capture>),
         can_fault: bool,
         enqueue: impl FnOnce(&mut dyn Driver, &mut Workspace, bool) -> Result<(), DriverError>,
     ) -> Result<(), DriverError> {
         let before = self.before.as_ref();
         let make = |driver: &mut dyn Driver| Workspace::new(driver, self.sizes, self.config, before);
-        let workspace = workspaces.take(driver, stream, captured, make)?;
+        let captured = capture.is_some();
+        let workspace = workspaces.take(driver, stream, capture, make)?;
         driver.select_stream(Some((stream, workspace.products)))?;
         if !captured {
             workspace.begin(driver, stream)?;
@@ -331,7 +327,7 @@ impl CudaFunctional {
             moves.push(self.started(&memory, place, copied));
         }
         if let Some(tape) = call.tape.as_ref().filter(|_| self.tape.len > 0) {
-            moves.extend(self.tape.moves(&self.loaded, &memory, tape.address() as u64, frames, true));
+            moves.extend(self.tape.moves(&self.loaded, &memory, tape.address() as u64, frames, Way::ToTape));
         }
         self.borders.copy(driver, &moves)
     }
@@ -351,13 +347,14 @@ impl CudaFunctional {
         let first = window - frames;
         let mut moves = self.weights(workspace, call.weights, call.weights_version.filter(|_| !captured));
         let tape = call.tape.address() as u64;
-        moves.extend(self.tape.moves(&self.loaded, &memory, tape, frames, false));
+        let (flag, code) = (memory.counters, self.loaded.program.watched.len() as u32 + 1);
+        moves.extend(self.tape.moves(&self.loaded, &memory, tape, frames, Way::FromTape { flag, code }));
         let check = TapeCheck {
             run: self.tape.run(tape),
             program: self.program,
             frames: frames as u64,
-            flag: memory.counters,
-            code: self.loaded.program.watched.len() as u32 + 1,
+            flag,
+            code,
             unused: 0,
         };
         // The adjoint's inputs: errors of all frames, then of the state's last ones. Which frames lie before a reset, the
@@ -547,8 +544,8 @@ impl CudaFunctional {
         let port = &self.ports.state[place];
         let (start, bits) = match (port.kind, self.start(port)) {
             (PortKind::Symbols, _) => (0, NO_SYMBOL),
-            (PortKind::Numbers, StartValue::Number(number)) => (0, (number as f32).to_bits()),
-            (PortKind::Numbers, StartValue::Weight(offset)) => (memory.weights + offset as u64 * NUMBER, 0),
+            (_, StartValue::Number(number)) => (0, (number as f32).to_bits()),
+            (_, StartValue::Weight(offset)) => (memory.weights + offset as u64 * NUMBER, 0),
         };
         ArrayMove { since: self.last_since(memory), depth: port.depth as u32, start, bits, ..copied }
     }

@@ -426,6 +426,6 @@ fn commands_go_to_a_stream_of_the_callers_and_recordings_are_made_apart_from_it(
     let graph = cuda.end_recording().unwrap();
     cuda.replay(graph).unwrap();
     cuda.launch(add_one, &PLAIN, &Args { values: at, ..Args::default() }).unwrap();
-    assert!(!cuda.is_captured(StreamHandle::DEFAULT).unwrap());
+    assert_eq!(cuda.capture(StreamHandle::DEFAULT).unwrap(), None);
     assert_eq!(read(&cuda, at, 256), [4.0; 256]);
 }

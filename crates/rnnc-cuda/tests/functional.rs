@@ -8,9 +8,9 @@ use emulation::{Emulated, assert_each, devices, seed};
 use rnnc_cuda::CudaFunctional;
 use rnnc_cuda::device::Device;
 use rnnc_cuda::driver::borders::Border;
-use rnnc_cuda::driver::{Call, Driver, Recorder, Source, StreamHandle};
+use rnnc_cuda::driver::{Call, Capture, Driver, Recorder, Source, StreamHandle};
 use rnnc_plan::{
-    Array, ArrayMut, Backward, Element, ExecutionConfig, Forward, Functional, Plan, PlanOptions,
+    Array, ArrayMut, Backward, Element, ExecutionConfig, Forward, Functional, Plan, PlanOptions, PortKind,
 };
 use rnnc_suite::{Case, cases};
 use std::sync::{Arc, Mutex};
@@ -117,14 +117,23 @@ struct Recorded {
 const LSTM: &str = "network one { input x: vector(3) h = lstm(x; 8) y = dense(h; 5) output y }";
 
 fn recorded(text: &str, streams: usize, window: usize) -> Recorded {
+    recorded_keeping(ExecutionConfig::new(streams, window), text)
+}
+
+/// A stream that is captured.
+const CAPTURED: usize = 77;
+
+fn recorded_keeping(config: ExecutionConfig, text: &str) -> Recorded {
+    let ExecutionConfig { streams, window, .. } = config;
     let mut graph = rnnc_lang::compile("one.rnn", text, Some("one")).unwrap_or_else(|e| panic!("{e}"));
     graph.hold_state(None).unwrap();
     let options = PlanOptions::training(streams, window).with_input_gradients().with_state_gradients();
     let plan = Plan::new(&graph, options).unwrap();
-    let (mut recorder, calls) = Recorder::new(Device::named("h200").unwrap());
+    let (recorder, calls) = Recorder::new(Device::named("h200").unwrap());
+    let mut recorder =
+        recorder.capturing(stream(CAPTURED), Capture(1)).capturing(stream(CAPTURED + 1), Capture(1));
     let base = recorder.allocate(ROOM).unwrap();
-    let functional =
-        CudaFunctional::with_driver(plan, ExecutionConfig::new(streams, window), Box::new(recorder)).unwrap();
+    let functional = CudaFunctional::with_driver(plan, config, Box::new(recorder)).unwrap();
     Recorded { functional, calls, base }
 }
 
@@ -238,19 +247,49 @@ fn weights_of_a_known_version_are_not_read_again() {
     assert_eq!(moves(None), read);
 }
 
-#[test]
-fn streams_have_memory_of_their_own_until_there_are_many_and_then_wait_for_each_other_on_the_device() {
-    let of = recorded(LSTM, 1, 4);
-    let mut awaited = Vec::new();
-    for handle in [1, 2, 3, 4, 1, 5, 5, 2] {
+/// How often calls on these streams wait for another stream's, and how often memory is taken for them.
+fn waits(of: &Recorded, handles: &[usize]) -> (Vec<usize>, usize) {
+    let mut taken = 0;
+    let waits = handles.iter().map(|&handle| {
         of.taken();
         of.call(stream(handle), 4, None);
         let calls = of.taken();
-        assert!(handle < 5 || !calls.iter().any(|call| matches!(call, Call::Synchronize)));
-        awaited.push(calls.iter().filter(|call| matches!(call, Call::AwaitMark(_))).count());
-    }
-    // The fifth takes that of the second, which then takes that of the third.
-    assert_eq!(awaited, [0, 0, 0, 0, 0, 1, 0, 1]);
+        let allocates = calls.iter().any(|call| matches!(call, Call::Allocate { .. }));
+        taken += usize::from(allocates);
+        assert!(allocates || !calls.iter().any(|call| matches!(call, Call::Synchronize)));
+        calls.iter().filter(|call| matches!(call, Call::AwaitMark(_))).count()
+    });
+    (waits.collect(), taken)
+}
+
+#[test]
+fn streams_have_memory_of_their_own_within_the_budget_and_then_wait_for_each_other_on_the_device() {
+    let keeping =
+        |kept_bytes| recorded_keeping(ExecutionConfig { kept_bytes, ..ExecutionConfig::new(1, 4) }, LSTM);
+    let usual: Vec<usize> = (1..=20).collect();
+    let (waited, taken) = waits(&recorded(LSTM, 1, 4), &usual);
+    assert_eq!((waited.iter().sum::<usize>(), taken), (4, 16));
+    // However little, one.
+    assert_eq!(waits(&keeping(0), &[1, 1, 2, 2, 1]), (vec![0, 0, 1, 0, 1], 1));
+    // What one takes, from what the first call allocates.
+    let first = recorded(LSTM, 1, 4);
+    first.taken();
+    first.call(stream(1), 4, None);
+    let bytes = first.taken().into_iter().map(|call| match call {
+        Call::Allocate { bytes, .. } => bytes as u64,
+        _ => 0,
+    });
+    let one: u64 = bytes.sum();
+    // The third takes that of the second, which then takes that of the first.
+    let three_halves = keeping(2 * one + one / 2);
+    assert_eq!(waits(&three_halves, &[1, 2, 1, 3, 3, 2]), (vec![0, 0, 0, 1, 0, 1], 2));
+}
+
+#[test]
+fn the_captured_calls_of_a_stream_have_memory_of_their_own_together() {
+    let of = recorded(LSTM, 1, 4);
+    let (waited, taken) = waits(&of, &[1, CAPTURED, CAPTURED, CAPTURED + 1, 1, CAPTURED]);
+    assert_eq!((waited, taken), (vec![0; 6], 3));
 }
 
 #[test]
@@ -367,6 +406,58 @@ fn a_tape_of_other_frames_or_of_another_program_is_an_error_of_the_next_call() {
         assert!(error.contains("the tape of an earlier backward call"), "{error}");
     }
     backward(4, &tape).unwrap();
+}
+
+#[test]
+fn a_symbol_on_a_tape_beyond_the_last_is_an_error_of_the_next_call_and_is_not_followed() {
+    let cases = cases().into_iter().filter(|case| {
+        case.graph.inputs().iter().any(|&id| case.graph.layer_at(id).kind == rnnc_graph::LayerKind::Symbol)
+    });
+    let (mut seen, mut count) = (0, 0);
+    for case in cases {
+        let mut driver = Emulated::new(devices()[0].clone(), seed()).unwrap();
+        let base = driver.allocate(ROOM).unwrap();
+        let config = calls::config(&case);
+        let of = CudaFunctional::with_driver(calls::plan(&case), config, Box::new(driver)).unwrap();
+        let mut memory = Host;
+        let mut arena = Arena::new(&mut memory, base, ROOM, case.seed);
+        let frames = config.window;
+        let port = |place: usize| of.ports().inputs[place].clone();
+        let ones = |shape: &[usize]| vec![1.0; shape.iter().product()];
+        let shapes = of.ports().weights.iter().map(|port| port.shape.clone());
+        let weights: Vec<_> =
+            shapes.map(|shape| arena.put(&ones(&shape), &shape, calls::NUMBERS).array()).collect();
+        let mut inputs = Vec::new();
+        for place in 0..of.ports().inputs.len() {
+            let port = port(place);
+            let symbols = port.kind == PortKind::Symbols;
+            let shape = [frames, config.streams, port.size];
+            let (shape, kinds) =
+                if symbols { (&shape[..2], calls::SYMBOLS) } else { (&shape[..], calls::NUMBERS) };
+            // Of symbols, the last.
+            let value = if symbols { port.size as f64 - 1.0 } else { 0.5 };
+            inputs.push(arena.put(&vec![value; shape.iter().product()], shape, kinds).array());
+        }
+        let tape = arena.plain(of.tape_len());
+        let call = Forward { tape: Some(tape.array_mut()), ..Forward::new(frames, &weights, &inputs) };
+        of.forward_on(StreamHandle::DEFAULT, call).unwrap();
+        let backward =
+            || of.backward_on(StreamHandle::DEFAULT, Backward::new(frames, &weights, tape.array()));
+        backward().unwrap();
+        of.finish().unwrap();
+        // Each number behind the clock that is the bits of such a symbol becomes one far beyond the last.
+        let last =
+            |x: f64| of.ports().inputs.iter().any(|port| (x as f32).to_bits() as usize + 1 == port.size);
+        let mut numbers = arena.get(&tape);
+        let behind = 32 + 2 * frames * config.streams;
+        let symbols = numbers[behind..].iter_mut().filter(|x| **x != 0.0 && last(**x));
+        symbols.for_each(|x| *x = f64::from(f32::from_bits(0x0fff_ffff)));
+        arena.fill(&tape, &numbers);
+        backward().unwrap();
+        seen += usize::from(of.finish().is_err_and(|e| e.to_string().contains("the tape of an earlier")));
+        count += 1;
+    }
+    assert!(count > 1 && seen > 0, "{seen} of {count}");
 }
 
 #[test]

@@ -8,13 +8,14 @@ mod calls;
 
 use calls::{Arena, DeviceMemory, NUMBERS, Place};
 use cudarc::driver::sys;
-use rnnc_cuda::driver::{Cuda, Driver, StreamHandle};
+use rnnc_cuda::driver::{Args, Cuda, Driver, Geometry, Source, StreamHandle};
 use rnnc_cuda::{CudaExecutor, CudaFunctional};
 use rnnc_plan::{
     Backward, ExecutionConfig, Executor, Forward, Functional, Plan, PlanOptions, Precision, Values, ValuesMut,
 };
 use rnnc_suite::{Case, cases};
 use rnnc_verify::Random;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// Relative to the largest number of an array; single precision against double.
@@ -274,6 +275,130 @@ fn an_executor_and_calls_on_other_streams_never_stand_still() {
             });
         });
     });
+}
+
+/// Runs tests of this file in processes of their own, all at the same time.
+fn in_processes(tests: &[&str]) {
+    let started = tests.iter().map(|test| {
+        let own = std::env::current_exe().unwrap();
+        let arguments = ["--ignored", "--exact", "--nocapture", test];
+        std::process::Command::new(own).args(arguments).spawn().unwrap()
+    });
+    let started: Vec<_> = started.collect();
+    let ended: Vec<_> = started.into_iter().map(|mut process| process.wait().unwrap()).collect();
+    assert!(ended.iter().all(|status| status.success()), "{ended:?}");
+}
+
+#[test]
+#[ignore = "needs an NVIDIA GPU"]
+fn loops_on_the_whole_grid_of_two_processes_never_stand_still() {
+    in_processes(&["a_loop_on_the_whole_grid_never_stands_still"; 2]);
+}
+
+/// Which gate orders them, only the processes that run it know.
+#[test]
+#[ignore = "needs an NVIDIA GPU"]
+fn a_loop_on_the_whole_grid_never_stands_still() {
+    within(Duration::from_secs(180), "the race", || race(&[(1024, 1, 0)], launches(3000)));
+}
+
+/// What other programs do on a device: blocks that stay for a while, and take what is left of a multiprocessor.
+const FOREIGN: &str = "
+extern \"C\" __global__ void busy() {
+    extern __shared__ float taken[];
+    const long long started = clock64();
+    taken[threadIdx.x] = 0.f;
+    while (clock64() - started < 400000) {}
+}
+";
+
+/// Kernels of another's, that know no gate, on a stream of the same context, until it is told to stop: of a few blocks for long, as
+/// those that exchange gradients between GPUs, and of many more than fit, as products.
+fn foreign(stop: &AtomicBool, blocks: usize) -> usize {
+    let mut cuda = Cuda::new(0, Precision::F32).unwrap();
+    let source = Source { name: "another's".into(), text: FOREIGN.into(), kernels: vec!["busy".into()] };
+    let kernel = cuda.load(&source).unwrap()[0];
+    let geometry = Geometry { blocks, threads: 512, shared_bytes: 96 << 10, cluster: 1, cooperative: false };
+    let mut launches = 0;
+    while !stop.load(Ordering::Relaxed) {
+        for _ in 0..16 {
+            cuda.launch(kernel, &geometry, &Args::default()).unwrap();
+        }
+        cuda.synchronize().unwrap();
+        launches += 16;
+    }
+    launches
+}
+
+#[test]
+#[ignore = "needs an NVIDIA GPU"]
+fn loops_on_the_whole_grid_beside_kernels_of_others_never_stand_still() {
+    for blocks in [24, 2000] {
+        within(Duration::from_secs(120), "the race", || {
+            let stop = AtomicBool::new(false);
+            std::thread::scope(|scope| {
+                let other = scope.spawn(|| foreign(&stop, blocks));
+                let run = std::panic::catch_unwind(|| race(&[(1024, 1, 0)], launches(500)));
+                stop.store(true, Ordering::Relaxed);
+                println!("beside {} launches of {blocks} blocks", other.join().unwrap());
+                run.unwrap();
+            });
+        });
+    }
+}
+
+#[test]
+#[ignore = "needs an NVIDIA GPU"]
+fn what_taking_turns_costs_is_printed() {
+    const ROOM: usize = 512 << 20;
+    let mut own = Own::new(ROOM);
+    let base = own.1;
+    let streams = [Stream::new(0), Stream::new(0)];
+    // In one block nothing takes turns.
+    for (units, frames) in [(1024, 16), (64, 16), (1024, 1), (64, 1)] {
+        let mut arena = Arena::new(&mut own, base, ROOM, 1);
+        let lstms = [1, 2].map(|seed| Lstm::new(&mut arena, units, 1, frames, seed));
+        let us = |alternate: bool| {
+            let mut times = [f64::MAX; 2];
+            for _ in 0..5 {
+                let started = Instant::now();
+                for call in 0..200 {
+                    let place = if alternate { call % 2 } else { 0 };
+                    lstms[place].call(streams[place].handle());
+                }
+                let told = started.elapsed();
+                streams.iter().for_each(Stream::synchronize);
+                let all = [told, started.elapsed()];
+                times = std::array::from_fn(|k| times[k].min(all[k].as_secs_f64() * 1e6 / 200.0));
+            }
+            times
+        };
+        us(true);
+        let (one, two) = (us(false), us(true));
+        println!(
+            "{units} units, {frames} frames, us a forward and a backward call: one stream told in {:.1}, done in {:.1}; two in turns \
+             {:.1}, {:.1}",
+            one[0], one[1], two[0], two[1]
+        );
+    }
+    let (stream, mut event) = (&streams[0], std::ptr::null_mut());
+    // SAFETY: the stream lives, and so does the event, which is never destroyed.
+    unsafe {
+        succeeds(sys::cuEventCreate(&mut event, sys::CUevent_flags_enum::CU_EVENT_DISABLE_TIMING as u32));
+        for what in ["recorded", "recorded and awaited by the other stream"] {
+            let started = Instant::now();
+            for _ in 0..2000 {
+                succeeds(sys::cuEventRecord(event, stream.0));
+                if what.len() > 8 {
+                    succeeds(sys::cuStreamWaitEvent(streams[1].0, event, 0));
+                }
+            }
+            let told = started.elapsed().as_secs_f64() * 1e6 / 2000.0;
+            streams.iter().for_each(Stream::synchronize);
+            let done = started.elapsed().as_secs_f64() * 1e6 / 2000.0;
+            println!("an event {what}: told in {told:.2} us, done in {done:.2} us");
+        }
+    }
 }
 
 #[test]

@@ -169,10 +169,10 @@ pub fn draw_state(functional: &dyn Functional, random: &mut Random) -> Vec<Vec<f
     let draw = |port: &StatePort| -> Vec<f64> {
         let len = state_len(port, streams);
         match port.kind {
-            PortKind::Numbers => random.numbers(len, 0.9).into_iter().map(f64::from).collect(),
             PortKind::Symbols => {
                 (0..len).map(|_| (random.bits() % (port.size as u64 + 1)) as f64 - 1.0).collect()
             }
+            _ => random.numbers(len, 0.9).into_iter().map(f64::from).collect(),
         }
     };
     functional.ports().state.iter().map(draw).collect()
@@ -206,8 +206,8 @@ pub fn forward(
         for ((port, numbers), symbols) in ports.state.iter().zip(state).zip(&symbols) {
             let shape = state_shape(port, streams);
             arrays.push(match port.kind {
-                PortKind::Numbers => Array::from_slice(numbers, &shape).unwrap(),
                 PortKind::Symbols => Array::from_slice(symbols, &shape).unwrap(),
+                _ => Array::from_slice(numbers, &shape).unwrap(),
             });
         }
         arrays
@@ -226,8 +226,8 @@ pub fn forward(
                 .map(|((port, numbers), symbols)| {
                     let shape = state_shape(port, streams);
                     Some(match port.kind {
-                        PortKind::Numbers => ArrayMut::from_slice(numbers, &shape).unwrap(),
                         PortKind::Symbols => ArrayMut::from_slice(symbols, &shape).unwrap(),
+                        _ => ArrayMut::from_slice(numbers, &shape).unwrap(),
                     })
                 })
                 .collect();

@@ -6,6 +6,8 @@
 
 use super::{Experience, Job, Shared, Team, Watch, Work};
 use std::io;
+use std::ptr;
+use std::sync::atomic::{AtomicPtr, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, TryLockError, Weak};
 
 /// A team that is shared: see [`Team`].
@@ -21,13 +23,37 @@ struct Common {
     team: Mutex<Team>,
 }
 
-/// The process's teams that are in use, one for each number of workers that was asked for.
-static TEAMS: Mutex<Vec<Entry>> = Mutex::new(Vec::new());
+/// The teams of one process that are in use, one for each number of workers that was asked for.
+struct Teams {
+    process: u32,
+    teams: Mutex<Vec<Entry>>,
+}
 
 struct Entry {
-    process: u32,
     workers: usize,
     common: Weak<Common>,
+}
+
+impl Teams {
+    /// Those of this process. A forked process begins its own, since another thread may have had the lock of its parent's for ever.
+    fn of_this_process() -> &'static Teams {
+        static TEAMS: AtomicPtr<Teams> = AtomicPtr::new(ptr::null_mut());
+        let process = std::process::id();
+        loop {
+            let known = TEAMS.load(Ordering::Acquire);
+            // SAFETY: what is stored below is never freed.
+            if let Some(teams) = unsafe { known.as_ref() }
+                && teams.process == process
+            {
+                return teams;
+            }
+            let own = Box::into_raw(Box::new(Teams { process, teams: Mutex::new(Vec::new()) }));
+            if TEAMS.compare_exchange(known, own, Ordering::AcqRel, Ordering::Relaxed).is_err() {
+                // SAFETY: another thread of this process was first, and nobody has seen this one.
+                drop(unsafe { Box::from_raw(own) });
+            }
+        }
+    }
 }
 
 impl TeamHandle {
@@ -37,20 +63,20 @@ impl TeamHandle {
     ///
     /// If the system refuses a thread.
     pub fn of(workers: usize) -> io::Result<TeamHandle> {
-        let mut teams = TEAMS.lock().unwrap_or_else(PoisonError::into_inner);
+        let Teams { process, teams } = Teams::of_this_process();
+        let mut teams = teams.lock().unwrap_or_else(PoisonError::into_inner);
         teams.retain(|entry| entry.common.strong_count() > 0);
-        let process = std::process::id();
-        let found = teams.iter().find(|entry| (entry.process, entry.workers) == (process, workers));
+        let found = teams.iter().find(|entry| entry.workers == workers);
         let common = match found.and_then(|entry| entry.common.upgrade()) {
             Some(common) => common,
             None => {
                 let team = Team::new(workers)?;
                 let common = Arc::new(Common { shared: team.shared.clone(), team: Mutex::new(team) });
-                teams.push(Entry { process, workers, common: Arc::downgrade(&common) });
+                teams.push(Entry { workers, common: Arc::downgrade(&common) });
                 common
             }
         };
-        Ok(TeamHandle { common, process })
+        Ok(TeamHandle { common, process: *process })
     }
 
     /// How many workers there are, the caller included.

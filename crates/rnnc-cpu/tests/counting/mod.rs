@@ -29,6 +29,7 @@ unsafe impl GlobalAlloc for Counting {
 static ALLOCATOR: Counting = Counting;
 
 /// What each step allocates: the least of three trials, for the thread that started the test may allocate too.
+#[allow(dead_code, reason = "each test takes what it needs")]
 pub fn least(trial: impl Fn() -> Vec<usize>) -> Vec<usize> {
     let mut least = trial();
     for other in [trial(), trial()] {

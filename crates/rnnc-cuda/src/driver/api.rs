@@ -79,6 +79,9 @@ const FUNCTIONS: &[&str] = &[
 /// What is called to time commands.
 const TIMING_FUNCTIONS: &[&str] = &["cuEventElapsedTime_v2"];
 
+/// What is called to tell a caller's captures apart.
+const CAPTURE_FUNCTIONS: &[&str] = &["cuStreamGetCaptureInfo_v3"];
+
 /// Looks for the driver and starts it.
 pub(super) fn begin() -> Result<(), DriverError> {
     is_present(&names(), FUNCTIONS, "12.0")?;
@@ -88,6 +91,11 @@ pub(super) fn begin() -> Result<(), DriverError> {
 /// Whether the driver has what timing needs.
 pub(super) fn can_time() -> Result<(), DriverError> {
     is_present(&names(), TIMING_FUNCTIONS, "12.8")
+}
+
+/// Whether the driver has what tells captures apart.
+pub(super) fn can_tell_captures() -> Result<(), DriverError> {
+    is_present(&names(), CAPTURE_FUNCTIONS, "12.3")
 }
 
 /// The names by which cudarc looks for the driver, in its order.
@@ -190,7 +198,7 @@ mod tests {
             .collect();
         called.sort_unstable();
         called.dedup();
-        let mut looked_for = [FUNCTIONS, TIMING_FUNCTIONS].concat();
+        let mut looked_for = [FUNCTIONS, TIMING_FUNCTIONS, CAPTURE_FUNCTIONS].concat();
         looked_for.sort_unstable();
         assert_eq!(called, looked_for);
     }

@@ -17,14 +17,15 @@ use super::nvrtc::{Nvrtc, Output};
 use super::staging::Staging;
 use super::turn::Turn;
 use super::{
-    Address, Args, Driver, DriverError, Flag, Geometry, GraphId, KernelId, Mark, Point, Product, Source,
-    StreamHandle, Timestamp,
+    Address, Args, Capture, Driver, DriverError, Flag, Geometry, GraphId, KernelId, Mark, Point, Product,
+    Source, StreamHandle, Timestamp,
 };
 use crate::device::Device;
 use cudarc::driver::sys::{self, CUfunction_attribute_enum as Property};
 use rnnc_plan::Precision;
 use std::ffi::{CString, c_int, c_void};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::{mem, ptr};
 
 /// A GPU. It loads NVIDIA's driver, NVRTC and cublasLt when it is made; a missing one is [`DriverError::Missing`].
@@ -615,11 +616,23 @@ impl Driver for Cuda {
         Ok(())
     }
 
-    fn is_captured(&self, stream: StreamHandle) -> Result<bool, DriverError> {
+    fn capture(&self, stream: StreamHandle) -> Result<Option<Capture>, DriverError> {
         let _entered = self.enter()?;
-        let mut status = sys::CUstreamCaptureStatus_enum::CU_STREAM_CAPTURE_STATUS_NONE;
+        let none = sys::CUstreamCaptureStatus_enum::CU_STREAM_CAPTURE_STATUS_NONE;
+        let (mut status, mut id) = (none, 0);
         call!(cuStreamIsCapturing(stream.raw(), &mut status))?;
-        Ok(status != sys::CUstreamCaptureStatus_enum::CU_STREAM_CAPTURE_STATUS_NONE)
+        if status == none {
+            return Ok(None);
+        }
+        if api::can_tell_captures().is_err() {
+            // Then each call counts as one of its own.
+            static NEXT: AtomicU64 = AtomicU64::new(0);
+            return Ok(Some(Capture(NEXT.fetch_add(1, Ordering::Relaxed))));
+        }
+        let (graph, nodes, edges, count) =
+            (ptr::null_mut(), ptr::null_mut(), ptr::null_mut(), ptr::null_mut());
+        call!(cuStreamGetCaptureInfo_v3(stream.raw(), &mut status, &mut id, graph, nodes, edges, count))?;
+        Ok(Some(Capture(id)))
     }
 
     fn begin_alone(&mut self) -> Result<(), DriverError> {

@@ -78,6 +78,10 @@ impl StreamHandle {
     }
 }
 
+/// A capture of commands into a graph of a caller's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Capture(pub u64);
+
 /// A place in a stream, behind all that it was told before; other streams can wait for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Mark(pub usize);
@@ -172,6 +176,7 @@ pub struct Operand {
 
 /// What a driver could not do.
 #[derive(Debug, Error, Clone, PartialEq)]
+#[non_exhaustive]
 pub enum DriverError {
     /// There is no device, or no driver or library for it.
     #[error("{0}")]
@@ -317,8 +322,8 @@ pub trait Driver: Send {
     /// `None`: to the driver's own again.
     fn select_stream(&mut self, stream: Option<(StreamHandle, Address)>) -> Result<(), DriverError>;
 
-    /// Whether a stream is being captured by its owner.
-    fn is_captured(&self, stream: StreamHandle) -> Result<bool, DriverError>;
+    /// The capture of its owner's that a stream is part of, if one is under way.
+    fn capture(&self, stream: StreamHandle) -> Result<Option<Capture>, DriverError>;
 
     /// What is told from here on, until `end_alone`, runs at no time at which something else does that any driver of the device in this
     /// process was told so. Not for streams that are captured.

@@ -3,8 +3,8 @@
 
 use super::borders::Border;
 use super::{
-    Address, Apart, Args, Driver, DriverError, Flag, Geometry, GraphId, HostClock, KernelId, Mark, Operand,
-    Point, Product, Source, StreamHandle, Timestamp,
+    Address, Apart, Args, Capture, Driver, DriverError, Flag, Geometry, GraphId, HostClock, KernelId, Mark,
+    Operand, Point, Product, Source, StreamHandle, Timestamp,
 };
 use crate::device::Device;
 use std::collections::BTreeMap;
@@ -61,6 +61,7 @@ pub struct Recorder {
     marks: usize,
     flags: Vec<u32>,
     clock: HostClock,
+    captures: Vec<(StreamHandle, Capture)>,
 }
 
 /// Allocations begin here; lower addresses are wrong ones.
@@ -86,8 +87,15 @@ impl Recorder {
             marks: 0,
             flags: Vec::new(),
             clock: HostClock::default(),
+            captures: Vec::new(),
         };
         (recorder, calls)
+    }
+
+    /// From here on, a stream is part of a capture.
+    pub fn capturing(mut self, stream: StreamHandle, capture: Capture) -> Recorder {
+        self.captures.push((stream, capture));
+        self
     }
 
     fn calls(&self) -> MutexGuard<'_, Vec<Call>> {
@@ -359,8 +367,8 @@ impl Driver for Recorder {
         self.note_unrecorded("select_stream", Call::SelectStream(stream.map(|(stream, _)| stream)))
     }
 
-    fn is_captured(&self, _: StreamHandle) -> Result<bool, DriverError> {
-        Ok(false)
+    fn capture(&self, stream: StreamHandle) -> Result<Option<Capture>, DriverError> {
+        Ok(self.captures.iter().find(|(captured, _)| *captured == stream).map(|&(_, capture)| capture))
     }
 
     fn begin_alone(&mut self) -> Result<(), DriverError> {

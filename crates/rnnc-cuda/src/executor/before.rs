@@ -5,7 +5,6 @@ use super::loaded::{Jobs, Loaded};
 use super::memory::{Memory, NUMBER, Sizes};
 use super::runner::NAME;
 use super::timing::Marks;
-use crate::compile::compile;
 use crate::driver::borders::{self, ArrayMove, Border, ClockBefore, From, TapeCheck, To};
 use crate::driver::{Address, Driver, DriverError, KernelId};
 use rnnc_graph::StateVector;
@@ -130,9 +129,8 @@ impl Before {
             let output = of.output.map(|output| own.forward.outputs()[output].layer);
             vector.gradient = output.and_then(|layer| storage[layer.index()]);
         }
-        let program = compile(&own, config, driver.device())?;
-        before.sizes = Some(Sizes::of(&own, config, &program));
-        before.loaded = Some(Loaded::new(driver, program, config)?);
+        let (loaded, sizes) = Loaded::of_plan(driver, &own, config, false)?;
+        (before.loaded, before.sizes) = (Some(loaded), Some(sizes));
         Ok(Some(before))
     }
 

@@ -1,10 +1,11 @@
 //! A program whose kernels are loaded, and its commands, one after the other: for a number of frames, in some memory.
 
-use super::memory::{Memory, NUMBER};
+use super::memory::{Memory, NUMBER, Sizes, check_fits};
 use super::timing::Marks;
+use crate::compile::compile;
 use crate::driver::{Address, Driver, DriverError, Geometry, KernelId, Operand, Point, Product};
 use crate::program::{Command, Job, Launch, MatrixPlace, Program, Region, RowsProduct, Work, commands};
-use rnnc_plan::{ExecutionConfig, View};
+use rnnc_plan::{ExecutionConfig, ExecutorError, Plan, Residency, View};
 
 /// A program whose kernels are loaded. It never changes.
 pub(crate) struct Loaded {
@@ -39,6 +40,26 @@ impl Loaded {
         let filling = [&program.forward, &program.backward, &program.update]
             .map(|jobs| commands(jobs.iter()).any(waits));
         Ok(Loaded { program, kernels, filling, config })
+    }
+
+    /// Compiles a plan and loads it, if what it works in fits on the device, optimizer's slots and all or without; and how much that is.
+    pub fn of_plan(
+        driver: &mut dyn Driver,
+        plan: &Plan,
+        config: ExecutionConfig,
+        with_slots: bool,
+    ) -> Result<(Loaded, Sizes), ExecutorError> {
+        // Before compiling, which counts numbers as the machine does.
+        let keep = config.step < config.window;
+        let placement = plan.place(config.streams, config.window, keep, &Residency::default());
+        let memory = plan.memory(&placement, config.optimizer);
+        let slots = if with_slots { memory.slots } else { 0 };
+        check_fits(plan, rnnc_plan::Memory { slots, ..memory }.total(), driver.device())?;
+        let program = compile(plan, config, driver.device())?;
+        let sizes = Sizes::of(plan, config, &program);
+        let sizes = if with_slots { sizes } else { Sizes { slots: 0, ..sizes } };
+        check_fits(plan, sizes.bytes(), driver.device())?;
+        Ok((Loaded::new(driver, program, config)?, sizes))
     }
 
     pub fn jobs(&self, which: Jobs) -> &[Job] {

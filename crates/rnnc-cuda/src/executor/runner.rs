@@ -58,22 +58,15 @@ pub(super) struct Runner {
 }
 
 impl Runner {
-    /// Loads a program's sources.
-    pub fn new(
-        mut driver: Box<dyn Driver>,
-        program: Program,
-        memory: Memory,
-        moves: Vec<Move>,
-        config: ExecutionConfig,
-    ) -> Result<Runner, DriverError> {
-        let loaded = Loaded::new(&mut *driver, program, config)?;
-        Ok(Runner {
+    /// Of a program that the driver has loaded.
+    pub fn new(driver: Box<dyn Driver>, loaded: Loaded, memory: Memory, moves: Vec<Move>) -> Runner {
+        Runner {
+            config: loaded.config,
             driver,
             memory,
             loaded,
             before: None,
             moves,
-            config,
             recorded: HashMap::new(),
             replays: 0,
             timing: Timing::Off,
@@ -81,7 +74,7 @@ impl Runner {
             span: None,
             checked: Cell::new(true),
             fault: Cell::new(None),
-        })
+        }
     }
 
     /// What it runs.

@@ -95,7 +95,7 @@ impl Strided {
             Element::F64 => From::F64,
             Element::I64 => From::I64,
             Element::I32 | Element::U32 => From::I32,
-            Element::F32 | Element::U8 | Element::Bool => From::F32,
+            _ => From::F32,
         };
         ArrayMove {
             from: self.address,

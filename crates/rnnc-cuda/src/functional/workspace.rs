@@ -1,20 +1,22 @@
 //! The memory that calls work in. Calls of one stream use one after the other; a stream that takes another's waits for it on the device.
-//! Calls that are captured have memory of their own: their graph may run at any time.
+//! Calls that are captured have memory of their own, those of one stream in one capture together: their graph may run at any time.
 
-use crate::driver::{Address, Driver, DriverError, Flag, Mark, StreamHandle};
+use crate::driver::{Address, Capture, Driver, DriverError, Flag, Mark, StreamHandle};
 use crate::executor::before::Before;
 use crate::executor::memory::{Memory, Sizes};
 use rnnc_plan::ExecutionConfig;
 
-/// The most workspaces for calls that are not captured. With more streams at a time, they wait for each other.
-const MOST: usize = 4;
+/// The most workspaces for calls that are not captured, however small they are.
+const MOST: u128 = 16;
 
 /// All of a program.
-#[derive(Default)]
 pub(super) struct Workspaces {
     /// Those used longest ago first.
     ready: Vec<Workspace>,
-    captured: Vec<Workspace>,
+    /// How many of those there may be. With more streams at a time, they wait for each other.
+    most: usize,
+    /// Each with what it is of.
+    captured: Vec<((Capture, StreamHandle), Workspace)>,
 }
 
 /// Memory for one call at a time.
@@ -37,23 +39,33 @@ pub(super) struct Workspace {
 }
 
 impl Workspaces {
+    /// None yet, of so many bytes each.
+    pub fn new(config: ExecutionConfig, bytes: u128) -> Workspaces {
+        let most = (u128::from(config.kept_bytes) / bytes.max(1)).clamp(1, MOST) as usize;
+        Workspaces { ready: Vec::new(), most, captured: Vec::new() }
+    }
+
     /// The one for a call on that stream.
     pub fn take(
         &mut self,
         driver: &mut dyn Driver,
         stream: StreamHandle,
-        captured: bool,
+        capture: Option<Capture>,
         make: impl FnOnce(&mut dyn Driver) -> Result<Workspace, DriverError>,
     ) -> Result<&mut Workspace, DriverError> {
-        if captured {
-            self.captured.push(make(driver)?);
-            let last = self.captured.len() - 1;
-            return Ok(&mut self.captured[last]);
+        if let Some(capture) = capture {
+            let of = (capture, stream);
+            let known = self.captured.iter().position(|(known, _)| *known == of);
+            if known.is_none() {
+                self.captured.push((of, make(driver)?));
+            }
+            let place = known.unwrap_or(self.captured.len() - 1);
+            return Ok(&mut self.captured[place].1);
         }
         let own = self.ready.iter().position(|workspace| workspace.stream == Some(stream));
         let workspace = match own {
             Some(own) => self.ready.remove(own),
-            None if self.ready.len() < MOST => make(driver)?,
+            None if self.ready.len() < self.most => make(driver)?,
             None => self.ready.remove(0),
         };
         self.ready.push(workspace);
@@ -68,7 +80,7 @@ impl Workspaces {
 
     /// All there are.
     pub fn all(&mut self) -> impl Iterator<Item = &mut Workspace> {
-        self.ready.iter_mut().chain(&mut self.captured)
+        self.ready.iter_mut().chain(self.captured.iter_mut().map(|(_, workspace)| workspace))
     }
 
     /// Waits for all calls that are not part of captured graphs.

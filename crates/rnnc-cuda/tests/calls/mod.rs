@@ -148,7 +148,7 @@ impl<'a> Arena<'a> {
                     let symbol = if value < 0.0 { NO_SYMBOL } else { value as u32 };
                     to.copy_from_slice(&symbol.to_ne_bytes());
                 }
-                Element::U8 | Element::Bool => to[0] = value as u8,
+                _ => to[0] = value as u8,
             }
         }
         self.memory.put(place.address, &bytes);
@@ -170,7 +170,7 @@ impl<'a> Arena<'a> {
                 Element::I64 => i64::from_ne_bytes(eight()) as f64,
                 Element::U32 if u32::from_ne_bytes(four()) == NO_SYMBOL => -1.0,
                 Element::U32 => f64::from(u32::from_ne_bytes(four())),
-                Element::U8 | Element::Bool => f64::from(from[0]),
+                _ => f64::from(from[0]),
             }
         };
         place.places().into_iter().map(value).collect()

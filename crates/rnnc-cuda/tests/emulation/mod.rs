@@ -37,8 +37,8 @@ use recording::Recording;
 use rnnc_cuda::device::{Device, Rates};
 use rnnc_cuda::driver::borders::Border;
 use rnnc_cuda::driver::{
-    Address, Apart, Args, Driver, DriverError, Flag, Geometry, GraphId, HostClock, KernelId, Mark, Operand,
-    Point, Product, Source, StreamHandle, Timestamp,
+    Address, Apart, Args, Capture, Driver, DriverError, Flag, Geometry, GraphId, HostClock, KernelId, Mark,
+    Operand, Point, Product, Source, StreamHandle, Timestamp,
 };
 use rnnc_suite::Case;
 use scheduler::{Context, Given, Kernel, Machine, Random, Switch};
@@ -518,8 +518,8 @@ impl Driver for Emulated {
         Ok(())
     }
 
-    fn is_captured(&self, _: StreamHandle) -> Result<bool, DriverError> {
-        Ok(false)
+    fn capture(&self, _: StreamHandle) -> Result<Option<Capture>, DriverError> {
+        Ok(None)
     }
 
     // Each command has run before the next is told.

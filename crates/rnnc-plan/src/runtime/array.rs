@@ -13,6 +13,7 @@ pub const MOST_DIMENSIONS: usize = 4;
 
 /// What an array is made of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Element {
     /// Numbers in single precision.
     F32,
@@ -76,6 +77,7 @@ elements!(f32: F32, f64: F64, i32: I32, i64: I64, u32: U32, u8: U8, bool: Bool);
 
 /// Why there is no such array. The text goes after the name of what the array is for: "input `x`" + "has ..".
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum ArrayError {
     /// Too many dimensions.
     #[error("has {0} dimensions; at most {MOST_DIMENSIONS} are possible")]

@@ -22,6 +22,9 @@ pub struct ExecutionConfig {
     pub precision: Precision,
     /// Whose slots there are, if the plan has gradients: updates are steps of this one.
     pub optimizer: Optimizer,
+    /// The most bytes that a [`Functional`](super::Functional) keeps for its calls to work in. What one call needs is kept however
+    /// little this is; calls at a time beyond it take memory of their own each (CPU), or one after the other (GPU).
+    pub kept_bytes: u64,
 }
 
 /// How coarsely products of matrices may round their operands. Sums are in single precision, and all else is; an executor
@@ -39,7 +42,7 @@ pub enum Precision {
 
 impl ExecutionConfig {
     /// B streams in windows of `frames` frames, all of them new, on all cores, without dropout, in single precision, for updates
-    /// by Adam.
+    /// by Adam; at most 1 GiB is kept for calls.
     pub fn new(streams: usize, frames: usize) -> ExecutionConfig {
         ExecutionConfig {
             streams,
@@ -50,6 +53,7 @@ impl ExecutionConfig {
             training: false,
             precision: Precision::F32,
             optimizer: Optimizer::Adam,
+            kept_bytes: 1 << 30,
         }
     }
 }

@@ -6,6 +6,7 @@ use thiserror::Error;
 
 /// What an executor refuses.
 #[derive(Debug, Error, Clone, PartialEq)]
+#[non_exhaustive]
 pub enum ExecutorError {
     /// A number of frames, streams or such outside its bounds.
     #[error("{what} must be {expected}, not {found}")]

@@ -17,6 +17,7 @@ use rnnc_graph::{Layer, LayerId, LayerKind};
 
 /// What an input, an output or a vector of the state is made of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum PortKind {
     /// Vectors of numbers: `f32` or `f64`.
     Numbers,
