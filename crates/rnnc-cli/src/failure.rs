@@ -95,10 +95,7 @@ fn is_bad_input(error: &anyhow::Error) -> bool {
         return error.is_bad_input();
     }
     if let Some(error) = error.downcast_ref::<SessionError>() {
-        return match error {
-            SessionError::Executor(error) => error.is_bad_input(),
-            SessionError::Plan(_) | SessionError::LooksAhead(_) | SessionError::NoWeight { .. } => true,
-        };
+        return error.is_bad_input();
     }
     if let Some(error) = error.downcast_ref::<VerifyError>() {
         return match error {

@@ -92,6 +92,16 @@ pub enum SessionError {
     },
 }
 
+impl SessionError {
+    /// Whether something else would have to be asked for, rather than tried again.
+    pub fn is_bad_input(&self) -> bool {
+        match self {
+            SessionError::Executor(error) => error.is_bad_input(),
+            SessionError::Plan(_) | SessionError::LooksAhead(_) | SessionError::NoWeight { .. } => true,
+        }
+    }
+}
+
 impl Session {
     /// A session of B streams, frame by frame, on `threads` workers (0: as many as the process may use). Weights are 0 until
     /// [`Session::write`].
