@@ -36,7 +36,8 @@ pub struct Rates {
     pub clock_ghz: f64,
     /// Products over all frames in single precision, in TFLOP/s.
     pub f32_tflops: f64,
-    /// The same with operands rounded to TF32; taken for bf16 too, whose operands lie as f32 in memory.
+    /// The same with operands rounded to TF32; taken for bf16 too where they lie in single precision, and twice that where they are
+    /// copied.
     pub tf32_tflops: f64,
     /// Bytes of device memory a second, in TB/s.
     pub memory_tbs: f64,

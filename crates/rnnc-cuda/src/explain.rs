@@ -205,6 +205,11 @@ fn explain_stage(
         Precision::F32 => device.rates.f32_tflops,
         Precision::Tf32 | Precision::Bf16 => device.rates.tf32_tflops,
     };
+    let mut products = commands(jobs.iter().copied()).filter_map(|command| match command {
+        Command::Product(product) => Some(product),
+        _ => None,
+    });
+    let product_tflops = product_tflops * if products.all(|product| product.halves) { 2.0 } else { 1.0 };
     let window_us = match stage.kind {
         StageKind::Loop => shares::time(&shares),
         // TFLOP/s and TB/s are millions in a microsecond.
@@ -232,17 +237,19 @@ fn explain_loop(
 ) -> LoopExplained {
     let layout = &share.layout;
     let layers = task.components.iter().flat_map(|&c| &pass.components.list[c].layers);
-    let (mut weight_bytes, mut in_registers, mut in_shared) = (0, 0.0, 0.0);
+    let (mut in_registers, mut in_shared, mut streamed) = (0.0, 0.0, 0.0);
     for product in &layout.products {
         let numbers: usize = product.parts.iter().map(|p| p.to.len * p.from.view.len).sum();
-        let own = product.weight_bytes * numbers;
         // A thread's chunks are of one size.
-        let share = |chunks: usize| own as f64 * chunks as f64 / product.thread_chunks.max(1) as f64;
-        weight_bytes += own;
-        in_registers += share(product.in_registers);
-        in_shared += share(product.in_shared);
+        let chunks = product.thread_chunks.max(1);
+        let share = |some: usize, bytes: usize| (bytes * numbers) as f64 * some as f64 / chunks as f64;
+        in_registers += share(product.in_registers, product.register_bytes());
+        in_shared += share(product.in_shared, product.weight_bytes);
+        let elsewhere = product.thread_chunks - product.in_registers - product.in_shared;
+        streamed += share(elsewhere, product.weight_bytes);
     }
-    let part = |some: f64| if weight_bytes == 0 { 0.0 } else { some / weight_bytes as f64 };
+    let all = in_registers + in_shared + streamed;
+    let part = |some: f64| if all == 0.0 { 0.0 } else { some / all };
     let frames_at_once = task.block.clamp(1, config.window);
     LoopExplained {
         level: share.level,
@@ -258,10 +265,10 @@ fn explain_loop(
         frames_at_once,
         barriers: layout.work.barriers,
         posted: layout.posted(),
-        weight_bytes,
+        weight_bytes: all.round() as usize,
         in_registers: part(in_registers),
         in_shared: part(in_shared),
-        streamed: part(weight_bytes as f64 - in_registers - in_shared),
+        streamed: part(streamed),
         shared_bytes: layout.shared_bytes(),
         predicted_us: share.us / config.window as f64,
     }

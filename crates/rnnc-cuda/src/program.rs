@@ -229,6 +229,8 @@ pub struct RowsProduct {
     pub b: MatrixPlace,
     /// The result.
     pub c: MatrixPlace,
+    /// Whether both operands lie in bf16: then their rows count such numbers.
+    pub halves: bool,
     /// Add to what is there.
     pub accumulate: bool,
 }

@@ -54,7 +54,7 @@ impl Speeds {
         // One after the other: a driver's products are of one precision.
         let tf32_product = match precision {
             Precision::Tf32 => None,
-            _ => Some(product(&mut Cuda::chosen(Precision::Tf32)?)?),
+            _ => Some(product(&mut Cuda::chosen(Precision::Tf32)?, false)?),
         };
         Ok(Speeds::with_driver(&mut Cuda::chosen(precision)?, precision, tf32_product)?)
     }
@@ -69,7 +69,7 @@ impl Speeds {
         precision: Precision,
         tf32_product: Option<f64>,
     ) -> Result<Speeds, DriverError> {
-        let found = product(driver)?;
+        let found = product(driver, precision == Precision::Bf16)?;
         Ok(Speeds {
             device: driver.device().name.clone(),
             precision,
@@ -88,18 +88,22 @@ impl Speeds {
     }
 }
 
-/// Floating-point operations a second of a large product.
-fn product(driver: &mut dyn Driver) -> Result<f64, DriverError> {
+/// Floating-point operations a second of a large product, whose operands may lie in bf16.
+fn product(driver: &mut dyn Driver, halves: bool) -> Result<f64, DriverError> {
     let room = driver.device().memory_bytes / SHARE;
     let mut rows = ROWS;
     while rows > 1 && 2 * bytes_of(rows) as u128 > room {
         rows /= 2;
     }
     let us = with_memory(driver, 2 * bytes_of(rows), |driver, at| {
-        driver.write(at, bytemuck::cast_slice(&numbers(rows * rows)))?;
+        let mut numbers: Vec<u32> = numbers(rows * rows).into_iter().map(f32::to_bits).collect();
+        if halves {
+            numbers.iter_mut().for_each(|bits| *bits = *bits & 0xffff_0000 | *bits >> 16);
+        }
+        driver.write(at, bytemuck::cast_slice(&numbers))?;
         let operand = |address| Operand { address, row: rows, transposed: false };
         let (own, to) = (operand(at), operand(at + bytes_of(rows) as u64));
-        let product = Product { m: rows, n: rows, k: rows, a: own, b: own, c: to, accumulate: false };
+        let product = Product { m: rows, n: rows, k: rows, a: own, b: own, c: to, halves, accumulate: false };
         best(driver, 1, |driver| driver.product(&product))
     })?;
     Ok(2.0 * (rows as f64).powi(3) / us * 1e6)

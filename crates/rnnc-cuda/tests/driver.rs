@@ -179,7 +179,7 @@ fn check_product(cuda: &mut Cuda, [m, n, k]: [usize; 3], case: usize) {
     let c = Matrix::new(m, n, 3 * first, pad, bit(4));
     let accumulate = bit(5);
     let [(at_a, on_a), (at_b, on_b), (at_c, on_c)] = [&a, &b, &c].map(|matrix| matrix.operand(cuda));
-    cuda.product(&Product { m, n, k, a: on_a, b: on_b, c: on_c, accumulate }).unwrap();
+    cuda.product(&Product { m, n, k, a: on_a, b: on_b, c: on_c, halves: false, accumulate }).unwrap();
     let mut expected = c.numbers.clone();
     for i in 0..m {
         for j in 0..n {
@@ -226,7 +226,7 @@ fn products_repeat_bit_for_bit() {
     let operand = |address, row, transposed| Operand { address, row, transposed };
     let (a, b, c_operand) = (operand(a, m, true), operand(b, n, false), operand(c, n, false));
     let mut run = || {
-        cuda.product(&Product { m, n, k, a, b, c: c_operand, accumulate: false }).unwrap();
+        cuda.product(&Product { m, n, k, a, b, c: c_operand, halves: false, accumulate: false }).unwrap();
         read(&cuda, c, m * n)
     };
     let first = run();
@@ -272,7 +272,7 @@ fn products_are_recorded_even_when_their_shape_is_new() {
     let operand = |place: u64| Operand { address: memory + 4 * place, row: 10, transposed: false };
     let (a, b, c) = (operand(0), operand(100), operand(200));
     cuda.begin_recording(1).unwrap();
-    cuda.product(&Product { m: 10, n: 10, k: 10, a, b, c, accumulate: true }).unwrap();
+    cuda.product(&Product { m: 10, n: 10, k: 10, a, b, c, halves: false, accumulate: true }).unwrap();
     let graph = cuda.end_recording().unwrap();
     assert_eq!(read(&cuda, memory + 800, 100), [0.0; 100]);
     cuda.replay(graph).unwrap();

@@ -365,6 +365,7 @@ fn recorded_commands_run_when_they_are_replayed() -> Result<(), DriverError> {
         a: matrix(a, 2, false),
         b: matrix(b, 2, true),
         c: matrix(c, 1, false),
+        halves: false,
         accumulate: true,
     };
     driver.product(&product)?;

@@ -152,7 +152,8 @@ fn faults_between_blocks_that_count_are_seen() {
 
 #[test]
 fn faults_between_blocks_that_look_for_sources_are_seen() {
-    let (case, device) = (case("lstm_peephole", 17, 2, &[6, 5], 0.1), device([1e3, 1e3, 0.01]));
+    // So many sources that two warps look for them.
+    let (case, device) = (case("lstm_peephole", 45, 3, &[6, 5], 0.1), device([1e3, 1e3, 0.01]));
     all_are_seen(&case, &device, grid_loops, &[NEVER_ABSENT, ONE_LOOK, PUT_ONLY]);
     // Backward, all have met before anything is looked for: a window's last frame reads nothing of one behind it.
     all_are_seen(&case, &device, forward_grid_loops, &[NO_FIRST_BARRIER, NO_BLOCK_SYNC]);

@@ -53,6 +53,7 @@ functions! {
 
 // Numbers of the library's header.
 const R_32F: c_int = 0;
+const R_16BF: c_int = 14;
 const COMPUTE_32F: c_int = 68;
 const COMPUTE_32F_FAST_16BF: c_int = 75;
 const COMPUTE_32F_FAST_TF32: c_int = 77;
@@ -84,6 +85,8 @@ struct Shape {
     operands: [(usize, bool); 3],
     /// Of their addresses, in bytes.
     alignments: [u32; 3],
+    /// Whether the operands lie in bf16.
+    halves: bool,
 }
 
 impl Shape {
@@ -93,6 +96,7 @@ impl Shape {
             sizes: [product.m, product.n, product.k],
             operands: operands.map(|o| (o.row, o.transposed)),
             alignments: operands.map(|Operand { address, .. }| 1 << address.trailing_zeros().min(8)),
+            halves: product.halves,
         }
     }
 
@@ -195,6 +199,7 @@ impl Products {
             algorithm: Algorithm::default(),
         };
         let compute = match self.precision {
+            _ if shape.halves => COMPUTE_32F,
             Precision::F32 => COMPUTE_32F,
             Precision::Tf32 => COMPUTE_32F_FAST_TF32,
             Precision::Bf16 => COMPUTE_32F_FAST_16BF,
@@ -212,9 +217,13 @@ impl Products {
                 self.check("cublasLtMatmulDescSetAttribute", result)?;
             }
         }
-        for (layout, (rows, columns, stride)) in prepared.layouts.iter_mut().zip(shape.layouts()) {
+        let operand = if shape.halves { R_16BF } else { R_32F };
+        let kinds = [operand, operand, R_32F];
+        for ((layout, kind), (rows, columns, stride)) in
+            prepared.layouts.iter_mut().zip(kinds).zip(shape.layouts())
+        {
             // SAFETY: it writes one handle.
-            let result = unsafe { (f.cublasLtMatrixLayoutCreate)(layout, R_32F, rows, columns, stride) };
+            let result = unsafe { (f.cublasLtMatrixLayoutCreate)(layout, kind, rows, columns, stride) };
             self.check("cublasLtMatrixLayoutCreate", result)?;
         }
         prepared.algorithm = self.choose(shape, &prepared)?;
@@ -324,7 +333,7 @@ mod tests {
     fn product(m: usize, n: usize, k: usize, a: (usize, bool), b: (usize, bool), c: usize) -> Product {
         let operand = |address, (row, transposed)| Operand { address, row, transposed };
         let (a, b, c) = (operand(1024, a), operand(4, b), operand(2064, (c, false)));
-        Product { m, n, k, a, b, c, accumulate: false }
+        Product { m, n, k, a, b, c, halves: false, accumulate: false }
     }
 
     /// What the library computes from its layouts, by definition: `d = op(x) op(y)`, column by column.

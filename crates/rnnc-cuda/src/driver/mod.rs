@@ -159,6 +159,8 @@ pub struct Product {
     pub b: Operand,
     /// The result.
     pub c: Operand,
+    /// Whether both operands lie in bf16.
+    pub halves: bool,
     /// Add to what is there.
     pub accumulate: bool,
 }

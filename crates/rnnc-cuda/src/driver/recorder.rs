@@ -169,9 +169,10 @@ impl Recorder {
                 ranges.try_for_each(|(at, bytes)| self.place("launch", at, bytes as usize).map(|_| ()))
             }
             Call::Product(ref product) => {
-                let Product { m, n, k, .. } = *product;
-                for (operand, rows, columns) in [(product.a, m, k), (product.b, k, n), (product.c, m, n)] {
-                    self.place("product", operand.address, extent(&operand, rows, columns) * 4)?;
+                let Product { m, n, k, a, b, c, halves, .. } = *product;
+                let own = if halves { 2 } else { 4 };
+                for (operand, rows, columns, bytes) in [(a, m, k, own), (b, k, n, own), (c, m, n, 4)] {
+                    self.place("product", operand.address, extent(&operand, rows, columns) * bytes)?;
                 }
                 Ok(())
             }
@@ -494,8 +495,16 @@ mod tests {
         assert!(outside.to_string().contains("8 bytes from place 60 of an allocation of 64 bytes"));
         assert!(recorder.copy(at, at + 8, 16).is_err(), "an overlap");
         let operand = |row| Operand { address: at, row, transposed: false };
-        let mut product =
-            Product { m: 4, n: 4, k: 4, a: operand(4), b: operand(4), c: operand(4), accumulate: false };
+        let mut product = Product {
+            m: 4,
+            n: 4,
+            k: 4,
+            a: operand(4),
+            b: operand(4),
+            c: operand(4),
+            halves: false,
+            accumulate: false,
+        };
         recorder.product(&product).unwrap();
         product.b.row = 5;
         assert!(recorder.product(&product).is_err());

@@ -172,6 +172,7 @@ impl Loaded {
             a: operand(product.a),
             b: operand(product.b),
             c: operand(product.c),
+            halves: product.halves,
             accumulate: product.accumulate,
         }
     }

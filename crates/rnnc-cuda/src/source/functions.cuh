@@ -57,6 +57,11 @@ DEVICE void get4(float* to, const float* from) {
     const float4 v = *(const float4*)from;
     to[0] = v.x; to[1] = v.y; to[2] = v.z; to[3] = v.w;
 }
+DEVICE void set4_bf16(float* to, const float* from) {
+    uint2 v;
+    v.x = bf16_pair(from[0], from[1]); v.y = bf16_pair(from[2], from[3]);
+    *(uint2*)to = v;
+}
 DEVICE void set4(float* to, const float* from) {
     float4 v;
     v.x = from[0]; v.y = from[1]; v.z = from[2]; v.w = from[3];

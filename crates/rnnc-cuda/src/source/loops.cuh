@@ -1,20 +1,20 @@
 // What persistent loop kernels share.
 
-// Sums N rows of numbers over the lanes of a warp, N a power of two up to 32: lane i returns the sum of row i mod N.
+// Sums N rows of numbers over each L lanes of a warp, both powers of two, N up to L: lane i returns the sum of row i mod N.
 template <int S, int N> DEVICE void fold_half(float (&v)[N], bool up) {
     UNROLL for (int r = 0; r < S; r++) {
         float give = up ? v[r] : v[r + S], keep = up ? v[r + S] : v[r];
         v[r] = keep + shuffle_xor(give, S);
     }
 }
-template <int N> DEVICE float fold(float (&v)[N], u32 lane) {
+template <int N, int L> DEVICE float fold(float (&v)[N], u32 lane) {
     if (N > 16) fold_half<16 < N ? 16 : 0>(v, lane & 16);
     if (N > 8) fold_half<8 < N ? 8 : 0>(v, lane & 8);
     if (N > 4) fold_half<4 < N ? 4 : 0>(v, lane & 4);
     if (N > 2) fold_half<2 < N ? 2 : 0>(v, lane & 2);
     if (N > 1) fold_half<1 < N ? 1 : 0>(v, lane & 1);
     float sum = v[0];
-    UNROLL for (int s = N; s < 32; s *= 2) sum += shuffle_xor(sum, s);
+    UNROLL for (int s = N; s < L; s *= 2) sum += shuffle_xor(sum, s);
     return sum;
 }
 

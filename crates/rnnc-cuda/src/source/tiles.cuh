@@ -57,3 +57,20 @@ DEVICE void kept4(u32* w, const float4* from) {
     const float4 v = *from;
     w[0] = as_u32(v.x); w[1] = as_u32(v.y); w[2] = as_u32(v.z); w[3] = as_u32(v.w);
 }
+
+// Weights of lanes that are kept in bf16: four of one row, and of two rows side by side.
+DEVICE float4 four_of_bf16(u32 first, u32 second) {
+    float4 v;
+    v.x = as_float(first << 16); v.y = as_float(first & 0xffff0000u);
+    v.z = as_float(second << 16); v.w = as_float(second & 0xffff0000u);
+    return v;
+}
+DEVICE float4 two_in_bf16(const float4& one, const float4& other) {
+    const uint2 a = four_bf16(one), b = four_bf16(other);
+    float4 v;
+    v.x = as_float(a.x); v.y = as_float(a.y); v.z = as_float(b.x); v.w = as_float(b.y);
+    return v;
+}
+DEVICE float4 one_of_two(const float4& kept, u32 which) {
+    return which == 0 ? four_of_bf16(as_u32(kept.x), as_u32(kept.y)) : four_of_bf16(as_u32(kept.z), as_u32(kept.w));
+}

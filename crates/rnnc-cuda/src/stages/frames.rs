@@ -1,5 +1,6 @@
 //! Stages over all frames at once: a job for each part of an operation.
 
+use super::halves::{self, Source};
 use super::{gradients, rows, vector};
 use crate::builder::Builder;
 use crate::lanes::Draft;
@@ -72,21 +73,28 @@ pub(crate) fn stage(
 
 /// A product with a weight matrix: the rows of the source times the transposed matrix.
 fn matmul(builder: &mut Builder<'_>, name: &str, product: &Product, what: &str) -> Vec<Command> {
-    let (copy, a) = rows::matrix(builder, name, what, &product.from);
     let (to, from, weight) = (product.to.len, product.from.view.len, product.weight);
     // One of a matrix's strides is 1; of a single row or column, the other is any.
     let transposed = weight.column_stride == 1 && (to == 1 || weight.row_stride >= from);
     let row = if transposed { weight.row_stride.max(from) } else { weight.column_stride.max(to) };
-    let product = RowsProduct {
-        m: None,
-        n: to,
-        k: Some(from),
-        a,
-        b: MatrixPlace { region: Region::Weights, offset: weight.offset, per_frame: 0, row, transposed },
-        c: rows::lying(builder.places, builder.places.spot(product.to)),
-        accumulate: product.accumulate,
+    let weights =
+        MatrixPlace { region: Region::Weights, offset: weight.offset, per_frame: 0, row, transposed };
+    let lying = if transposed { [to, from] } else { [from, to] };
+    let operands = [(Source::Rows(&product.from), false), (Source::Weights(weights, lying), transposed)];
+    let in_halves = halves::copies(builder, name, what, [None, Some(to), Some(from)], operands);
+    let halves = in_halves.is_some();
+    let (mut commands, [a, b]) = match in_halves {
+        Some((copies, places)) => (copies.to_vec(), places),
+        None => {
+            let (copy, rows) = rows::matrix(builder, name, what, &product.from);
+            (copy.into_iter().collect(), [rows, weights])
+        }
     };
-    copy.into_iter().chain([Command::Product(product)]).collect()
+    let c = rows::lying(builder.places, builder.places.spot(product.to));
+    let accumulate = product.accumulate;
+    let product = RowsProduct { m: None, n: to, k: Some(from), a, b, c, halves, accumulate };
+    commands.push(Command::Product(product));
+    commands
 }
 
 /// A look-up: the table's row of each row's symbol, zeros where there is none.

@@ -1,5 +1,6 @@
 //! Gradients of weights: sums over all rows. The order in which rows are added depends on nothing but their number.
 
+use super::halves::{self, Source};
 use super::rows::{self, crossing_value, defined, index_type};
 use crate::builder::Builder;
 use crate::places::{Places, float};
@@ -9,32 +10,40 @@ use std::fmt::Write;
 
 /// The gradient of a matrix: errors transposed times sources.
 pub(crate) fn outer(builder: &mut Builder<'_>, name: &str, sum: &OuterSum, what: &str) -> Vec<Command> {
-    let (copy, source) = rows::matrix(builder, name, what, &sum.source);
-    let error = rows::lying(builder.places, builder.places.spot(sum.error));
     let (units, columns, gradient) = (sum.error.len, sum.source.view.len, sum.gradient);
+    let error = Read { view: sum.error, delay: 0, start: StartValue::Number(0.0), history: false };
     // A matrix that lies transposed is the product the other way round.
     let upright = gradient.column_stride == 1 && (units == 1 || gradient.row_stride >= columns);
-    let ((m, a), (n, b), row) = if upright {
-        ((units, error), (columns, source), gradient.row_stride.max(columns))
-    } else {
-        ((columns, source), (units, error), gradient.column_stride.max(units))
+    let (reads, m, n, row) = match upright {
+        true => ([&error, &sum.source], units, columns, gradient.row_stride.max(columns)),
+        false => ([&sum.source, &error], columns, units, gradient.column_stride.max(units)),
     };
-    let product = RowsProduct {
-        m: Some(m),
-        n,
-        k: None,
-        a: MatrixPlace { transposed: true, ..a },
-        b,
-        c: MatrixPlace {
-            region: Region::Gradients,
-            offset: gradient.offset,
-            per_frame: 0,
-            row,
-            transposed: false,
-        },
-        accumulate: sum.accumulate,
+    let operands = [(Source::Rows(reads[0]), true), (Source::Rows(reads[1]), false)];
+    let in_halves = halves::copies(builder, name, what, [Some(m), Some(n), None], operands);
+    let halves = in_halves.is_some();
+    let (mut commands, [a, b]) = match in_halves {
+        Some((copies, places)) => (copies.to_vec(), places),
+        None => {
+            let mut commands = Vec::new();
+            let places = reads.map(|read| {
+                let (copy, place) = rows::matrix(builder, name, what, read);
+                commands.extend(copy);
+                place
+            });
+            (commands, places)
+        }
     };
-    copy.into_iter().chain([Command::Product(product)]).collect()
+    let place = MatrixPlace {
+        region: Region::Gradients,
+        offset: gradient.offset,
+        per_frame: 0,
+        row,
+        transposed: false,
+    };
+    let (a, accumulate) = (MatrixPlace { transposed: true, ..a }, sum.accumulate);
+    let product = RowsProduct { m: Some(m), n, k: None, a, b, c: place, halves, accumulate };
+    commands.push(Command::Product(product));
+    commands
 }
 
 /// Threads of a block of the kernels below.

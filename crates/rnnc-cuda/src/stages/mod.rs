@@ -5,6 +5,7 @@
 //! | `frames.rs` | all frames at once: products, maps, look-ups |
 //! | `vector.rs` | vector functions, there and in loops |
 //! | `gradients.rs` | gradients of weights |
+//! | `halves.rs` | operands of large products in bf16 |
 //! | `once.rs` | what weights alone give, once a call |
 //! | `update.rs` | the optimizer's step |
 //! | `rows.rs` | what kernels over rows share |
@@ -13,6 +14,7 @@
 
 pub(crate) mod frames;
 mod gradients;
+mod halves;
 pub(crate) mod once;
 mod rows;
 pub(crate) mod scan;

@@ -319,22 +319,33 @@ impl Emulated {
     }
 
     fn run_product(&mut self, product: &Product) -> Result<(), String> {
-        let Product { m, n, k, a, b, c, accumulate } = *product;
+        let Product { m, n, k, a, b, c, halves, accumulate } = *product;
         if c.transposed {
             return Err("results do not lie transposed".into());
         }
-        let read = |operand: Operand, rows: usize, columns: usize| -> Result<Vec<f32>, String> {
+        let read = |operand: Operand,
+                    rows: usize,
+                    columns: usize,
+                    halves: bool|
+         -> Result<Vec<f32>, String> {
             let (down, across) = if operand.transposed { (1, operand.row) } else { (operand.row, 1) };
             if operand.row < if operand.transposed { rows } else { columns } {
                 return Err("rows overlap".into());
             }
             let numbers =
                 if rows == 0 || columns == 0 { 0 } else { (rows - 1) * down + (columns - 1) * across + 1 };
-            let bytes = self.memory.bytes(operand.address, numbers * 4)?;
-            let at = |i: usize| f32::from_ne_bytes(bytes[i * 4..i * 4 + 4].try_into().expect("4 bytes"));
+            let size = if halves { 2 } else { 4 };
+            let bytes = self.memory.bytes(operand.address, numbers * size)?;
+            let bits = |i: usize| bytes[i * size..(i + 1) * size].iter().rev();
+            // A number in bf16 is the upper half of one in single precision.
+            let at = |i: usize| {
+                let bits = bits(i).fold(0u32, |bits, &byte| bits << 8 | u32::from(byte));
+                f32::from_bits(if halves { bits << 16 } else { bits })
+            };
             Ok((0..rows * columns).map(|i| at(i / columns * down + i % columns * across)).collect())
         };
-        let (left, right, mut result) = (read(a, m, k)?, read(b, k, n)?, read(c, m, n)?);
+        let (left, right, mut result) =
+            (read(a, m, k, halves)?, read(b, k, n, halves)?, read(c, m, n, false)?);
         for (row, result) in result.chunks_mut(n).enumerate() {
             if !accumulate {
                 result.fill(0.0);

@@ -28,13 +28,11 @@ pub enum Way {
     Tiles,
 }
 
-impl Way {
-    /// Bytes of a weight where it stays.
-    pub(super) fn weight_bytes(self, precision: Precision) -> usize {
-        match (self, precision) {
-            (Way::Tiles, Precision::Bf16) => 2,
-            _ => 4,
-        }
+/// Bytes of a weight where it stays.
+pub(super) fn weight_bytes(precision: Precision) -> usize {
+    match precision {
+        Precision::Bf16 => 2,
+        Precision::F32 | Precision::Tf32 => 4,
     }
 }
 

@@ -20,7 +20,7 @@ pub(super) struct Copies {
 }
 
 impl Copies {
-    fn halves(self) -> bool {
+    pub fn halves(self) -> bool {
         self.precision == Precision::Bf16
     }
 

@@ -64,11 +64,6 @@ impl Groups {
     pub(super) fn own(self) -> String {
         if self.are_equal() { format!("{}u", self.streams) } else { "a.streams".into() }
     }
-
-    /// A condition that is to be added where `stream` is one of as many as the largest group has; empty if all have them.
-    pub(super) fn has_stream(self) -> &'static str {
-        if self.are_equal() { "" } else { " && stream < a.streams" }
-    }
 }
 
 #[cfg(test)]

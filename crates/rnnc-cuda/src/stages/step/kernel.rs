@@ -218,7 +218,7 @@ impl<'a> Kernel<'a> {
         // Of the group, and of all.
         let [g, block] = match groups.several() {
             true => [format!("block() % {blocks}u"), "block()".into()],
-            false => ["block()".to_string(), "g".into()],
+            false => [if blocks == 1 { "0u".into() } else { "block()".to_string() }, "g".into()],
         };
         self.line(&format!("    const u32 tid = thread(), lane = tid & 31u, warp = tid / 32u, g = {g};"));
         let team = self.layout.choice.team;

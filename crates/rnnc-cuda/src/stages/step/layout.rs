@@ -27,10 +27,15 @@ pub struct Layout {
     pub fixed: usize,
     /// Functions of whole vectors of which blocks post sums.
     pub summed: usize,
+    /// Whether a lane sums up what it needs itself, rather than lanes share the sums and hand them to each other.
+    pub packs: bool,
 }
 
 /// The most products that are one: which of their reads cross are the bits of a number.
 const PARTS: usize = 32;
+
+/// The most sums that a lane adds for a unit of the only stream, where units fill a warp's lanes.
+const MOST_SUMS: usize = 16;
 
 impl Layout {
     /// The layout that follows from a choice; `work` is that of all streams.
@@ -43,7 +48,9 @@ impl Layout {
         // Sums over a block's threads, perhaps in double precision, take the first numbers.
         let sums = if ops.any(|placed| matches!(placed.op, Op::Vector(_))) { 64 } else { 0 };
         let summed = sums::summed(task, work, choice).iter().filter(|s| s.polled).count();
-        let mut layout = Layout { choice, work, threads, products: Vec::new(), sums, fixed: 0, summed };
+        let packs = work.packs();
+        let mut layout =
+            Layout { choice, work, threads, products: Vec::new(), sums, fixed: 0, summed, packs };
         for (place, product) in products(task) {
             match layout.products.last_mut() {
                 // A later product into the same units adds to the one before.
@@ -61,8 +68,10 @@ impl Layout {
         // A warp may be a step ahead of the one that sums, if that alone signals.
         let buffers = layout.buffers();
         let stages = layout.stages(task);
+        // All products' an eighth of shared memory at most.
+        let most_sums = device.shared_bytes / 32 / (buffers * rows * layout.products.len()).max(1);
         for product in &mut layout.products {
-            product.partition(threads / 32, tier == Tier::Grid && !stages);
+            product.partition(threads / 32, tier == Tier::Grid && !stages, most_sums);
             let weights = product.words();
             product.in_registers = product.thread_chunks.min(registers / weights);
             registers -= product.in_registers * weights;
@@ -73,6 +82,8 @@ impl Layout {
                 layout.sums += 2 * rows * product.gathered_stride();
             }
         }
+        let sums_itself = |p: &ProductLayout| p.own_units() >= 32 && p.layers * p.column_warps <= MOST_SUMS;
+        layout.packs |= layout.products.iter().all(sums_itself);
         // Beside partial sums, results and the exchange, what is left of shared memory holds weights.
         let results: usize = layout.results();
         let mut at = (layout.sums + results).next_multiple_of(4);
@@ -126,7 +137,7 @@ impl Layout {
         }
         layout.fixed = at;
         for product in &mut layout.products {
-            let chunk = product.words() * threads;
+            let chunk = product.kept_words() * threads;
             let left = product.thread_chunks - product.in_registers;
             product.in_shared = left.min(room.saturating_sub(at) / chunk);
             product.weights_at = at;
@@ -170,7 +181,7 @@ impl Layout {
 
     /// Numbers of shared memory for the results of products, until maps read them: for each warp, those of one item.
     pub fn results(&self) -> usize {
-        if self.packs() {
+        if self.packs {
             return 0;
         }
         self.products.iter().map(|p| p.layers * 32).sum::<usize>() * (self.threads / 32)
@@ -178,7 +189,7 @@ impl Layout {
 
     /// Bytes of shared memory of a block.
     pub fn shared_bytes(&self) -> usize {
-        let weights = self.products.iter().map(|p| p.in_shared * p.words() * self.threads);
+        let weights = self.products.iter().map(|p| p.in_shared * p.kept_words() * self.threads);
         4 * (self.fixed + weights.sum::<usize>())
     }
 
@@ -200,7 +211,7 @@ impl Layout {
 
     /// The same of one product.
     pub fn streamed_of(&self, p: &ProductLayout) -> usize {
-        (p.thread_chunks - p.in_registers - p.in_shared) * p.words() * self.threads
+        (p.thread_chunks - p.in_registers - p.in_shared) * p.kept_words() * self.threads
     }
 
     /// Numbers of device memory for copies of sources: those of a window's frames, and of one before and one behind.
@@ -211,7 +222,7 @@ impl Layout {
     /// Units and streams of an item, which are a warp's: the same for all operations on layers of that size, so that a unit
     /// is always the same thread's. With few streams, the lanes hold units of all layers that one of its products writes.
     pub fn item(&self, slice_len: usize) -> (usize, usize) {
-        if self.packs() {
+        if self.packs {
             let units = units(slice_len, self.choice.blocks).next_power_of_two().min(32);
             return (units, 32 / units);
         }
@@ -228,10 +239,5 @@ impl Layout {
             true => Lanes::Half,
             false => Lanes::Warp,
         }
-    }
-
-    /// See [`Work::packs`].
-    pub fn packs(&self) -> bool {
-        self.work.packs()
     }
 }

@@ -128,36 +128,45 @@ pub(super) fn weights(
     block: &str,
 ) {
     let ProductLayout {
-        row_groups: _,
-        column_warps,
-        thread_rows,
-        thread_chunks,
-        in_registers,
-        in_shared,
-        ..
+        column_warps, column_lanes, thread_rows, thread_chunks, in_registers, in_shared, ..
     } = *p;
-    let _ = writeln!(out, "    const u32 rows_{id} = warp / {column_warps}u * {thread_rows}u;");
-    let _ =
-        writeln!(out, "    const u32 chunk_{id} = warp % {column_warps}u * {}u + lane;", thread_chunks * 32);
+    let row_lanes = p.row_lanes();
+    let own = match row_lanes {
+        1 => format!("warp / {column_warps}u"),
+        _ => format!("(warp / {column_warps}u * {row_lanes}u + lane / {column_lanes}u)"),
+    };
+    let _ = writeln!(out, "    const u32 rows_{id} = {own} * {thread_rows}u;");
+    let _ = writeln!(
+        out,
+        "    const u32 chunk_{id} = warp % {column_warps}u * {}u + lane % {column_lanes}u;",
+        thread_chunks * column_lanes
+    );
     if in_registers > 0 {
         let _ = writeln!(out, "    float w_{id}[{thread_rows}][{}];", in_registers * 4);
         let _ = writeln!(out, "    UNROLL for (u32 r = 0; r < {thread_rows}u; r++)");
         let _ = writeln!(out, "        UNROLL for (u32 c = 0; c < {}u; c++)", in_registers * 4);
         let _ = writeln!(
             out,
-            "            w_{id}[r][c] = weight_{id}(a, team, rows_{id} + r, chunk_{id} + c / 4u * 32u, c % 4u);"
+            "            w_{id}[r][c] = weight_{id}(a, team, rows_{id} + r, chunk_{id} + c / 4u * {column_lanes}u, c % 4u);"
         );
     }
+    let Kept { kind, rows, keep, .. } = Kept::of(p);
+    let sets = thread_rows / rows;
     let mut place = |name: &str, array: String, from: usize, count: usize| {
-        let _ = writeln!(out, "    float4* const {name}_{id} = (float4*)({array});");
+        let _ = writeln!(out, "    {kind}* const {name}_{id} = ({kind}*)({array});");
         let _ = writeln!(out, "    for (u32 j = 0; j < {count}u; j++)");
-        let _ = writeln!(out, "        for (u32 r = 0; r < {thread_rows}u; r++) {{");
-        let _ = writeln!(out, "            const u32 chunk = chunk_{id} + ({from}u + j) * 32u;");
-        out.push_str("            float4 w;\n");
+        let _ = writeln!(out, "        for (u32 s = 0; s < {sets}u; s++) {{");
+        let _ = writeln!(out, "            const u32 chunk = chunk_{id} + ({from}u + j) * {column_lanes}u;");
+        let _ = writeln!(out, "            float4 w[{rows}];");
+        let _ = writeln!(out, "            UNROLL for (u32 r = 0; r < {rows}u; r++) {{");
         for (e, c) in ["x", "y", "z", "w"].iter().enumerate() {
-            let _ = writeln!(out, "            w.{c} = weight_{id}(a, team, rows_{id} + r, chunk, {e}u);");
+            let _ = writeln!(
+                out,
+                "                w[r].{c} = weight_{id}(a, team, rows_{id} + s * {rows}u + r, chunk, {e}u);"
+            );
         }
-        let _ = writeln!(out, "            {name}_{id}[(j * {thread_rows}u + r) * {threads}u + tid] = w;");
+        out.push_str("            }\n");
+        let _ = writeln!(out, "            {name}_{id}[(j * {sets}u + s) * {threads}u + tid] = {keep};");
         out.push_str("        }\n");
     };
     if in_shared > 0 {
@@ -165,13 +174,46 @@ pub(super) fn weights(
     }
     if let Some(far) = far {
         let count = thread_chunks - in_registers - in_shared;
-        let numbers = count * thread_rows * threads * 4;
+        let numbers = count * p.kept_words() * threads;
         place(
             "far",
             format!("a.scratch + ({far}ull + (u64){block} * {numbers}ull)"),
             in_registers + in_shared,
             count,
         );
+    }
+}
+
+/// How a thread keeps weights in memory: four columns of one row or two, in single precision or in bf16, by as wide a read as
+/// there is.
+struct Kept {
+    /// The type.
+    kind: &'static str,
+    /// Rows of one.
+    rows: usize,
+    /// What makes one of the weights `w[0] ..`.
+    keep: &'static str,
+    /// The weights of row `r`, of one that is called `kept`.
+    weights: &'static str,
+}
+
+impl Kept {
+    fn of(p: &ProductLayout) -> Kept {
+        match (p.weight_bytes, p.thread_rows % 2) {
+            (2, 0) => Kept {
+                kind: "float4",
+                rows: 2,
+                keep: "two_in_bf16(w[0], w[1])",
+                weights: "one_of_two(kept, r % 2u)",
+            },
+            (2, _) => Kept {
+                kind: "uint2",
+                rows: 1,
+                keep: "four_bf16(w[0])",
+                weights: "four_of_bf16(kept.x, kept.y)",
+            },
+            _ => Kept { kind: "float4", rows: 1, keep: "w[0]", weights: "kept" },
+        }
     }
 }
 
@@ -283,7 +325,7 @@ pub(super) fn exchange(
 /// The statements that leave the partial sums of all rows of a step in shared memory.
 pub(super) fn sums(out: &mut String, id: &str, p: &ProductLayout, around: &Around<'_>) {
     let Around { rows, frame_of, crossing, groups, .. } = *around;
-    let chunks = p.thread_chunks;
+    let (chunks, lanes) = (p.thread_chunks, p.column_lanes);
     if p.exchanged {
         let together = p.together();
         let _ = writeln!(out, "        for (u32 q = 0; q < {rows}u; q += {together}u) {{");
@@ -293,7 +335,7 @@ pub(super) fn sums(out: &mut String, id: &str, p: &ProductLayout, around: &Aroun
             "            UNROLL for (u32 b = 0; b < {together}u; b++) {{ const u32 stream = q + b; (void)stream; crossing[b] = stream < {} ? {crossing} : 0u; }}",
             groups.own()
         );
-        let source = format!("exchanged_{id}(a, sm, step, q + b, chunk_{id} + j * 32u, crossing[b])");
+        let source = format!("exchanged_{id}(a, sm, step, q + b, chunk_{id} + j * {lanes}u, crossing[b])");
         rows_together(out, id, p, around, together, &source);
         out.push_str("        }\n");
         return;
@@ -305,7 +347,7 @@ pub(super) fn sums(out: &mut String, id: &str, p: &ProductLayout, around: &Aroun
         let _ = writeln!(out, "            UNROLL for (u32 j = 0; j < {chunks}u; j++)");
         let _ = writeln!(
             out,
-            "                x[j] = source_{id}(a, frame, stream, chunk_{id} + j * 32u, {crossing});"
+            "                x[j] = source_{id}(a, frame, stream, chunk_{id} + j * {lanes}u, {crossing});"
         );
         rows_together(out, id, p, around, 1, "x[j]");
         out.push_str("            }\n        }\n");
@@ -323,7 +365,7 @@ pub(super) fn sums(out: &mut String, id: &str, p: &ProductLayout, around: &Aroun
     }
     let _ = writeln!(out, "            for (u32 q1 = 0; q1 < {staged}u; q1 += {together}u) {{");
     out.push_str("            const u32 q = q0 + q1;\n");
-    let source = format!("stage[(q1 + b) * {width}u + chunk_{id} + j * 32u]");
+    let source = format!("stage[(q1 + b) * {width}u + chunk_{id} + j * {lanes}u]");
     rows_together(out, id, p, around, together, &source);
     out.push_str("            }\n        }\n");
 }
@@ -339,7 +381,9 @@ fn stage(out: &mut String, id: &str, p: &ProductLayout, around: &Around<'_>) {
     let reads = READS.min(items.div_ceil(threads));
     let _ = writeln!(
         out,
-        "            for (u32 i0 = tid; i0 < {items}u; i0 += {}u) {{\n                float4 x[{reads}];",
+        "            for (u32 i0 = tid; i0 < {}u; i0 += {}u) {{\n                float4 x[{reads}];",
+        // Lanes of a warp stay together.
+        items.next_multiple_of(32),
         threads * reads
     );
     let each = format!(
@@ -371,7 +415,8 @@ fn rows_together(
     source: &str,
 ) {
     let Around { rows, threads, buffers, .. } = *around;
-    let ProductLayout { column_warps, thread_rows, thread_chunks, in_registers, in_shared, fold, .. } = *p;
+    let ProductLayout { column_warps, column_lanes, thread_rows, thread_chunks, .. } = *p;
+    let ProductLayout { in_registers, in_shared, fold, .. } = *p;
     let padded = p.padded_rows();
     let _ = writeln!(out, "            float sum[{together}][{thread_rows}];");
     let _ = writeln!(
@@ -398,9 +443,15 @@ fn rows_together(
     let kept = format!("float4 w; w.x = {}; w.y = {}; w.z = {}; w.w = {};", w(0), w(1), w(2), w(3));
     add(out, 0, in_registers, &kept);
     let near = in_registers + in_shared;
+    let Kept { kind, rows: of_one, weights, .. } = Kept::of(p);
     for (name, from, to) in [("near", in_registers, near), ("far", near, thread_chunks)] {
-        let place = format!("((j - {from}u) * {thread_rows}u + r) * {threads}u + tid");
-        add(out, from, to - from, &format!("const float4 w = {name}_{id}[{place}];"));
+        let place = format!("((j - {from}u) * {}u + r / {of_one}u) * {threads}u + tid", thread_rows / of_one);
+        add(
+            out,
+            from,
+            to - from,
+            &format!("const {kind} kept = {name}_{id}[{place}]; const float4 w = {weights};"),
+        );
     }
     let _ = writeln!(out, "            UNROLL for (u32 b = 0; b < {together}u; b++)");
     let _ = writeln!(out, "            UNROLL for (u32 tile = 0; tile < {}u; tile++) {{", thread_rows / fold);
@@ -409,11 +460,12 @@ fn rows_together(
         out,
         "                UNROLL for (u32 r = 0; r < {fold}u; r++) v[r] = sum[b][tile * {fold}u + r];"
     );
-    let _ = writeln!(out, "                const float total = fold<{fold}>(v, lane);");
+    let _ = writeln!(out, "                const float total = fold<{fold}, {column_lanes}>(v, lane);");
+    let of_lane = if column_lanes == 32 { "lane".into() } else { format!("lane % {column_lanes}u") };
     let buffer = if buffers > 1 { format!("((u32)step & 1u) * {rows}u + ") } else { String::new() };
     let _ = writeln!(
         out,
-        "                if (lane < {fold}u && q + b < {rows}u) sm[{}u + ({buffer}q + b) * {}u + warp % {column_warps}u * {padded}u + rows_{id} + tile * {fold}u + lane] = total;",
+        "                if ({of_lane} < {fold}u && q + b < {rows}u) sm[{}u + ({buffer}q + b) * {}u + warp % {column_warps}u * {padded}u + rows_{id} + tile * {fold}u + {of_lane}] = total;",
         p.sums_at,
         column_warps * padded
     );

@@ -1,15 +1,16 @@
 //! How the products of one operation are laid out: which warp and lane has which rows and columns, and where weights and
 //! sums stay.
 
-use super::choice::{Choice, Way, units};
+use super::choice::{Choice, Way, units, weight_bytes};
 use super::task::Work;
 use rnnc_plan::{Product, View};
 
 /// Products of one operation into the same units, and how a block computes them.
 ///
 /// A team of blocks has `units` units of each of the `layers` it writes: rows `r = layer * units + unit`. A block's warps
-/// stand in `row_groups` times `column_warps`; a warp has `thread_rows` rows and, of the columns in chunks of four, a share,
-/// of which a lane has every 32nd ([`Way::Lanes`], for all rows) or every fourth ([`Way::Tiles`], for 2 of 16 rows).
+/// stand in `row_groups` times `column_warps`, and a warp's lanes in `row_lanes` times `column_lanes`: a lane has `thread_rows` rows
+/// and, of the columns in chunks of four, a share, of which it has every `column_lanes`th. ([`Way::Tiles`] has four lanes along
+/// the columns, and a lane 2 rows of each tile of 16.)
 #[derive(Clone, Debug)]
 pub struct ProductLayout {
     /// Where it stands: (phase, operation).
@@ -20,7 +21,7 @@ pub struct ProductLayout {
     pub way: Way,
     /// Blocks of a team.
     pub team: usize,
-    /// Bytes of a weight.
+    /// Bytes of a weight where it is not in registers.
     pub weight_bytes: usize,
     /// Streams.
     pub streams: usize,
@@ -37,9 +38,11 @@ pub struct ProductLayout {
     pub row_groups: usize,
     /// Warps along the columns.
     pub column_warps: usize,
-    /// Rows of a warp: a multiple of `fold`, or of 16.
+    /// Lanes of a warp along the columns: a power of two.
+    pub column_lanes: usize,
+    /// Rows of a lane, a multiple of `fold`; of a warp's tiles, a multiple of 16.
     pub thread_rows: usize,
-    /// Rows that are summed over lanes together: a power of two.
+    /// Rows that are summed over a row's lanes together: a power of two.
     pub fold: usize,
     /// Chunks of a thread.
     pub thread_chunks: usize,
@@ -93,7 +96,7 @@ impl ProductLayout {
             parts: vec![product],
             way: choice.way,
             team: choice.team,
-            weight_bytes: choice.way.weight_bytes(work.precision),
+            weight_bytes: weight_bytes(work.precision),
             streams: work.rows,
             into: None,
             layers,
@@ -101,6 +104,7 @@ impl ProductLayout {
             chunks: Vec::new(),
             row_groups: 1,
             column_warps: 1,
+            column_lanes: 1,
             thread_rows: 1,
             fold: 1,
             thread_chunks: 0,
@@ -119,8 +123,9 @@ impl ProductLayout {
         }
     }
 
-    /// Chooses how warps stand: few shuffles want many row groups, few reads of the sources want one.
-    pub(super) fn partition(&mut self, warps: usize, far: bool) {
+    /// Chooses how warps and lanes stand: few shuffles want many row groups, few reads of the sources want one. `room` is how many
+    /// partial sums there may be of a stream, if so few can do.
+    pub(super) fn partition(&mut self, warps: usize, far: bool, room: usize) {
         let mut at = 0;
         self.chunks = vec![0];
         for part in &self.parts {
@@ -130,36 +135,58 @@ impl ProductLayout {
         if self.way == Way::Tiles {
             return self.partition_tiles(at, warps, far);
         }
-        let mut best: Option<(usize, usize, usize, usize, usize, usize)> = None;
-        let mut row_groups = 1;
-        while row_groups <= warps {
-            let rows = self.rows().div_ceil(row_groups);
-            let fold = rows.next_power_of_two().min(32);
-            let thread_rows = rows.next_multiple_of(fold);
-            let column_warps = warps / row_groups;
-            let chunks = at.div_ceil(32 * column_warps);
-            // A shuffle comes with choices and a sum; a read of four numbers by a warp takes four turns of shared memory,
-            // and more from further away.
-            let shuffles = 8 * thread_rows / fold * (fold - 1 + (32 / fold).ilog2() as usize);
-            let reads = chunks * if far { 20 } else { 4 };
-            let products = thread_rows * chunks * 2;
-            let cost = shuffles + reads + products + 4 * column_warps;
-            if best.is_none_or(|(least, ..)| cost < least) {
-                best = Some((cost, row_groups, column_warps, thread_rows, fold, chunks));
+        let powers =
+            |most: usize| std::iter::successors(Some(1), |&n| Some(2 * n)).take_while(move |&n| n <= most);
+        // More lanes along the columns first: what costs the same has fewer reads.
+        let stands = powers(warps).flat_map(|row_groups| powers(32).map(move |n| (row_groups, 32 / n)));
+        let stood = stands.map(|(row_groups, column_lanes)| {
+            let rows = self.rows().div_ceil(row_groups * 32 / column_lanes);
+            let fold = rows.next_power_of_two().min(column_lanes);
+            let (thread_rows, column_warps) = (rows.next_multiple_of(fold), warps / row_groups);
+            let thread_chunks = at.div_ceil(column_lanes * column_warps);
+            ProductLayout {
+                row_groups,
+                column_warps,
+                column_lanes,
+                thread_rows,
+                fold,
+                thread_chunks,
+                chunks: Vec::new(),
+                parts: Vec::new(),
+                ..*self
             }
-            row_groups *= 2;
-        }
-        if let Some((_, row_groups, column_warps, thread_rows, fold, chunks)) = best {
-            self.row_groups = row_groups;
-            self.column_warps = column_warps;
-            self.thread_rows = thread_rows;
-            self.fold = fold;
-            self.thread_chunks = chunks;
+        });
+        let cost = |p: &ProductLayout| {
+            // In four cycles. A shuffle comes with choices and a sum, and those of a level wait for the level before; a read of four
+            // numbers takes as many turns of shared memory as it fills, and more from further away; one sum after the other
+            // takes four cycles each, so there must be some side by side.
+            let levels = p.column_lanes.ilog2() as usize;
+            let folds = p.fold - 1 + (p.column_lanes / p.fold).ilog2() as usize;
+            let shuffles = 2 * p.thread_rows / p.fold * folds + 7 * levels;
+            let reads = p.thread_chunks * (if far { 20 } else { 4 } * p.column_lanes).div_ceil(32);
+            let products = p.thread_rows.max(4) * p.thread_chunks * 2;
+            let sums = p.sums_stride();
+            (if sums > room { sums } else { 0 }, shuffles + reads + products + 4 * p.column_warps)
+        };
+        if let Some(best) = stood.min_by_key(cost) {
+            let ProductLayout {
+                row_groups,
+                column_warps,
+                column_lanes,
+                thread_rows,
+                fold,
+                thread_chunks,
+                ..
+            } = best;
+            (self.row_groups, self.column_warps, self.column_lanes) =
+                (row_groups, column_warps, column_lanes);
+            (self.thread_rows, self.fold, self.thread_chunks) = (thread_rows, fold, thread_chunks);
         }
     }
 
     /// The same with tensor cores: each group of rows reads the sources, and each part of the columns leaves sums.
     fn partition_tiles(&mut self, chunks: usize, warps: usize, far: bool) {
+        self.column_lanes = 4;
         let mut best = usize::MAX;
         let mut row_groups = 1;
         while row_groups <= warps {
@@ -187,7 +214,15 @@ impl ProductLayout {
 
     /// The same with those that only fill up.
     pub fn padded_rows(&self) -> usize {
-        self.row_groups * self.thread_rows
+        self.row_groups * self.row_lanes() * self.thread_rows
+    }
+
+    /// Lanes of a warp that have rows of their own.
+    pub fn row_lanes(&self) -> usize {
+        match self.way {
+            Way::Lanes => 32 / self.column_lanes,
+            Way::Tiles => 1,
+        }
     }
 
     /// What it writes.
@@ -226,17 +261,9 @@ impl ProductLayout {
             && sources(self) == sources(other)
     }
 
-    /// Lanes side by side along the columns.
-    pub fn column_lanes(&self) -> usize {
-        match self.way {
-            Way::Lanes => 32,
-            Way::Tiles => 4,
-        }
-    }
-
     /// Chunks of all threads of a team: at least those of all parts.
     pub fn padded_chunks(&self) -> usize {
-        self.team * self.column_warps * self.thread_chunks * self.column_lanes()
+        self.team * self.column_warps * self.thread_chunks * self.column_lanes
     }
 
     /// Chunks from one row of sources in shared memory to the next.
@@ -267,12 +294,30 @@ impl ProductLayout {
         (8 / self.tiles().max(1)).clamp(1, self.streams.div_ceil(8).clamp(1, 4))
     }
 
-    /// Registers that a chunk's weights take in a thread: a multiple of four.
-    pub fn words(&self) -> usize {
+    /// Weights of a chunk that a thread has.
+    fn chunk_weights(&self) -> usize {
         match self.way {
             Way::Lanes => self.thread_rows * 4,
-            Way::Tiles => self.tiles() * 2 * self.weight_bytes,
+            Way::Tiles => self.tiles() * 8,
         }
+    }
+
+    /// Bytes of a weight in registers, which have it as it is multiplied.
+    pub fn register_bytes(&self) -> usize {
+        match self.way {
+            Way::Lanes => 4,
+            Way::Tiles => self.weight_bytes,
+        }
+    }
+
+    /// Registers that a chunk's weights take in a thread: a multiple of four.
+    pub fn words(&self) -> usize {
+        self.chunk_weights() * self.register_bytes() / 4
+    }
+
+    /// Numbers of memory that they take elsewhere.
+    pub fn kept_words(&self) -> usize {
+        self.chunk_weights() * self.weight_bytes / 4
     }
 
     /// Numbers of shared memory from one row's partial sums to the next.

@@ -51,7 +51,7 @@ impl Work {
         Work { streams: groups.streams, rows: frames * groups.streams, ..self }
     }
 
-    /// Whether a lane sums up what it needs itself: where streams fill a warp.
+    /// Whether a lane sums up what it needs itself, however many units a block has: where streams fill a warp.
     pub(super) fn packs(&self) -> bool {
         self.streams >= 4
     }

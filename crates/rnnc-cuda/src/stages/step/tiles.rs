@@ -10,8 +10,8 @@ use super::product_layout::ProductLayout;
 use rnnc_plan::Precision;
 use std::fmt::Write;
 
-/// Registers for sources that are under way.
-const UNDER_WAY: usize = 32;
+/// Registers for sources that are under way; in bf16, of which each takes half, more are worth it.
+const UNDER_WAY: [usize; 2] = [32, 48];
 
 /// Instructions of tensor cores that are printed one after the other; beyond, groups of streams are a loop.
 const UNROLLED: usize = 400;
@@ -127,7 +127,7 @@ pub(super) fn weights(
     }
     if let Some(far) = far {
         let kept = p.in_registers + p.in_shared;
-        let numbers = (chunks - kept) * p.words() * threads;
+        let numbers = (chunks - kept) * p.kept_words() * threads;
         place("far", format!("a.scratch + ({far}ull + (u64){block} * {numbers}ull)"), kept, chunks - kept);
     }
 }
@@ -156,7 +156,9 @@ pub(super) fn sums(
     let (words, suffix) = (p.words() / tiles, suffix(precision));
     let flat = flat_groups(p, precision);
     // Reads of four columns under way: those of a chunk, for all streams of a group, together.
-    let depth = if p.exchanged { 2 } else { (UNDER_WAY / 4 / streams).max(1) };
+    let halves = copies.is_some_and(Copies::halves);
+    let of_a_read = if halves { 2 } else { 4 };
+    let depth = if p.exchanged { 2 } else { (UNDER_WAY[usize::from(halves)] / of_a_read / streams).max(1) };
     let depth = depth.min(flat * chunks);
     let mut line = |text: &str| {
         out.push_str("        ");

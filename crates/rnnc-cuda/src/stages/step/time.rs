@@ -1,6 +1,6 @@
 //! What a step of a loop takes in a layout, as predicted: by that, layouts are chosen.
 
-use super::choice::{Choice, Tier, Way, candidates, units};
+use super::choice::{Choice, Tier, Way, candidates, units, weight_bytes};
 use super::groups::Groups;
 use super::layout::Layout;
 use super::product_layout::ProductLayout;
@@ -24,7 +24,7 @@ const LEAST_GAIN: f64 = 0.9;
 const CACHED: f64 = 40e6;
 
 /// Bytes that a multiprocessor gets of the second-level cache in a cycle, when all read.
-const CACHE_BYTES: f64 = 22.0;
+const CACHE_BYTES: f64 = 13.0;
 
 /// Items of a warp that take no time of their own, and microseconds of an instruction of a map in each further one: of two warps
 /// that take turns, some five instructions of the device each.
@@ -165,10 +165,11 @@ impl Layout {
         let threads = self.threads as f64;
         let registers =
             (device.registers as f64 / threads / 2.0).min(self.choice.most_registers() as f64) * threads;
-        let shared = (own - registers).clamp(0.0, device.shared_bytes as f64 / 4.0 * 0.8);
+        let bytes = weight_bytes(self.work.precision) as f64;
+        let shared = (own - registers).clamp(0.0, device.shared_bytes as f64 / bytes * 0.8);
         let streamed = (own - registers - shared).max(0.0);
         // 128 products each, 32 numbers of shared memory each, about 10 from the second-level cache.
-        own * self.work.rows as f64 / 128.0 * 1.5 + shared / 32.0 + streamed / 10.0
+        own * self.work.rows as f64 / 128.0 * 1.5 + (shared / 32.0 + streamed / 10.0) * bytes / 4.0
     }
 
     fn cycles_of_tiles(&self, p: &ProductLayout) -> f64 {
@@ -179,7 +180,7 @@ impl Layout {
         let products = padded * columns * groups * p.together() as f64 / 1024.0 * turns;
         let sums = padded * (p.column_warps * self.work.rows) as f64 / 11.0;
         // Each group of streams needs all weights.
-        let words = |chunks: usize| (chunks * p.words() * self.threads) as f64;
+        let words = |chunks: usize| (chunks * p.kept_words() * self.threads) as f64;
         let shared = words(p.in_shared) / 23.0;
         let streamed = words(p.thread_chunks - p.in_registers - p.in_shared) / 8.0;
         // Shared memory has 32 numbers a cycle.

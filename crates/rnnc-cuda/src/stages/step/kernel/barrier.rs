@@ -124,15 +124,23 @@ impl<'a> Kernel<'a> {
     /// The chunks of a product's columns that a warp reads from memory.
     pub(super) fn read_chunks(&self, p: &ProductLayout, warp: usize) -> Vec<Range<usize>> {
         if p.staged == 0 {
-            let share = p.thread_chunks * p.column_lanes();
+            let share = p.thread_chunks * p.column_lanes;
             let warps = self.layout.threads / 32;
             let first = (warp / warps * p.column_warps + warp % warps % p.column_warps) * share;
             return std::iter::once(first..first + share).collect();
         }
+        // Of all rows, one after the other.
         let (threads, width) = (self.layout.threads, p.padded_chunks());
-        let reads = (p.staged * width).div_ceil(threads);
-        let at = |read: usize| (warp * 32 + read * threads) % width;
-        (0..reads).map(|read| at(read)..at(read) + 32).collect()
+        let all = p.staged * width;
+        let reads = (warp * 32..all).step_by(threads).map(|first| first..(first + 32).min(all));
+        reads
+            .flat_map(|read| {
+                let rows = read.start / width..read.end.div_ceil(width);
+                rows.map(move |row| {
+                    read.start.max(row * width) - row * width..read.end.min((row + 1) * width) - row * width
+                })
+            })
+            .collect()
     }
 
     /// The groups whose units some columns of a source are, of those that a phase stores.

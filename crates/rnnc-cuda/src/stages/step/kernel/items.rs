@@ -23,13 +23,21 @@ impl<'a> Kernel<'a> {
             "            const u32 stream = item / {chunks}u * {of_streams}u + lane / {lanes}u % {of_streams}u, chunk = item % {chunks}u, row = {}; (void)row;",
             groups.row("stream")
         );
+        // What always holds is not asked: in each step, every instruction counts.
+        let own_lanes = (lanes * of_streams < 32).then(|| format!("lane < {}u", lanes * of_streams));
+        let all_streams = groups.are_equal() && self.streams().is_multiple_of(of_streams);
+        let own_stream = (!all_streams).then(|| format!("stream < {streams}"));
+        let own_unit = (!own.is_multiple_of(lanes)).then(|| format!("inside < {own}u"));
+        let there = (own * layout.choice.blocks > slice_len).then(|| format!("unit < {slice_len}u"));
+        let mine: Vec<String> = [own_lanes, own_stream, own_unit, there].into_iter().flatten().collect();
+        let mine = if mine.is_empty() { "true".into() } else { mine.join(" && ") };
         let unit = format!(
-            "            const u32 inside = chunk * {lanes}u + lane % {lanes}u, unit = g * {own}u + inside;\n            const bool mine = lane < {}u && stream < {streams} && inside < {own}u && unit < {slice_len}u; (void)mine;",
-            lanes * of_streams
+            "            const u32 inside = chunk * {lanes}u + lane % {lanes}u, unit = g * {own}u + inside;\n            const bool mine = {mine}; (void)mine;"
         );
         if let Some(to) = self.ahead {
+            let has_one = if items * warps == all { "true".into() } else { format!("item < {all}u") };
             let open = format!(
-                "        UNROLL for (u32 it = 0; it < {items}u; it++) {{ const u32 item = warp + it * {warps}u; if (item < {all}u) {{"
+                "        UNROLL for (u32 it = 0; it < {items}u; it++) {{ const u32 item = warp + it * {warps}u; if ({has_one}) {{"
             );
             let head = format!("{open}\n{row}\n{unit}");
             self.earlies.push(ReadAhead { head, early: Early::new(to, self.earlies.len(), items) });
@@ -85,7 +93,7 @@ impl<'a> Kernel<'a> {
         });
         let (owner, at, shift) = into.unwrap_or((k, at, 0));
         // A lane sums up what it needs itself, or the lanes share the layers and hand each other the sums.
-        let packs = layout.packs();
+        let packs = layout.packs;
         let place = match packs {
             true => format!("sum{owner}[layer + {shift}u]"),
             false => format!(
@@ -121,13 +129,29 @@ impl<'a> Kernel<'a> {
             ),
             false => (0, slice_len, format!("layer * {slice_len}u + unit")),
         };
-        let lane = match packs {
-            true => "mine".to_string(),
-            false => format!("inside < {own}u{}", layout.choice.groups.has_stream()),
-        };
-        let inside = format!(
-            "                if (layer < {layers}u && {lane} && unit >= {first}u && unit < {end}u) {{"
-        );
+        let mut conditions = Vec::new();
+        if !(parts * at_once).eq(&layers) {
+            conditions.push(format!("layer < {layers}u"));
+        }
+        match packs {
+            true => conditions.push("mine".to_string()),
+            false => {
+                if !own.is_multiple_of(lanes) {
+                    conditions.push(format!("inside < {own}u"));
+                }
+                if !layout.choice.groups.are_equal() {
+                    conditions.push("stream < a.streams".into());
+                }
+            }
+        }
+        if first > 0 {
+            conditions.push(format!("unit >= {first}u"));
+        }
+        if end < slice_len || !packs && own * layout.choice.blocks > slice_len {
+            conditions.push(format!("unit < {end}u"));
+        }
+        let conditions = if conditions.is_empty() { "true".into() } else { conditions.join(" && ") };
+        let inside = format!("                if ({conditions}) {{");
         self.line(&inside);
         let address = self.places.address(p.to(), "row", &column);
         let here = places.iter().any(|&(k, _)| exchange::overlap(layout.products[k].to(), p.to()));
