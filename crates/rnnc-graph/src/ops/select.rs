@@ -92,7 +92,8 @@ mod tests {
     #[test]
     fn the_halves_of_a_choice_add_up_to_what_is_chosen_to_the_bit() {
         let condition = [1.0, 0.0, -0.0, f64::NAN, 0.5];
-        let (yes, no) = ([0.0, f64::INFINITY, f64::NAN, -0.0, 1.0], [f64::NAN, -0.0, 2.0, f64::INFINITY, 0.0]);
+        let (yes, no) =
+            ([0.0, f64::INFINITY, f64::NAN, -0.0, 1.0], [f64::NAN, -0.0, 2.0, f64::INFINITY, 0.0]);
         let half = |operation: Operation, of: &[f64]| {
             let operands = [Operand::Units(of), Operand::Units(&condition)];
             operation.evaluate(&Given { operands: &operands, units: 5, keeps: None })
