@@ -130,7 +130,7 @@ fn a_check_names_the_layer_whose_derivative_is_not_finite_and_calls_nothing_wron
     let sandbox = Sandbox::new();
     let text = |epsilon: &str| {
         format!(
-            "network n {{ input x : vector(3)  h = relu(dense(x; 3))  y = dense(sqrt(h{epsilon}); 2)  output y }}"
+            "network n {{ input x : vector(3)  h = max(dense(x; 3), 0)  y = dense(sqrt(h{epsilon}); 2)  output y }}"
         )
     };
     sandbox.write("net.rnn", text(""));
