@@ -395,3 +395,17 @@ def test_a_step_that_rounds_to_half_precision_is_refused(dtype: torch.dtype) -> 
 
     with pytest.raises(TraceError, match="rounds to torch"):
         trace(nn.Module(), [4], [4], step=step)
+
+
+def test_a_parameter_that_is_expanded_and_then_computed_with_is_one_for_all_streams() -> None:
+    class Expands(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.scale = nn.Parameter(torch.randn(4))
+
+        def forward(self, x: Tensor, h: Tensor) -> Any:
+            # The last bits of these differ with their place in memory.
+            h = torch.tanh(x + nn.functional.softplus(self.scale.expand_as(x)).clamp(0, 6).frac() * h)
+            return h, h
+
+    assert "network Expands" in trace(Expands(), [4], [4]).text

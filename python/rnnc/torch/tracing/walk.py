@@ -218,7 +218,8 @@ class Walk:
         if np.all(index == index[0]):
             return
         values = const.source.flat()[index]
-        if not np.array_equal(values, np.broadcast_to(values[0], values.shape), equal_nan=True):
+        # What was expanded and then computed may differ in its last bits: PyTorch has other instructions for the end of a row.
+        if not np.allclose(values, np.broadcast_to(values[0], values.shape), rtol=1e-4, atol=1e-5, equal_nan=True):
             raise self.refuse(node, "a parameter differs from stream to stream of the batch", "Parameters have no batch dimension; give what differs as an input or as state.")
 
     def symbol(self, node: Any, data: Any, count: int) -> Layer:
