@@ -14,7 +14,6 @@ from torch.utils import _pytree as pytree
 
 from .. import _native
 from ..session import Session
-from .arguments import check_tensor, state_tensors
 from .programs import Signature
 from .recurrent import Network
 from .trace import Traced, TraceError, trace, trace_again
@@ -94,7 +93,7 @@ class Compiled(Network):
         return found
 
     def _step(self) -> _Step:
-        found = self._steps.get(self._mode()) or self._look()
+        found = self._look()
         if isinstance(found, TraceError):
             raise TraceError(f"in {'training' if self.module.training else 'evaluation'}, {found}")
         return found
@@ -133,11 +132,9 @@ class Compiled(Network):
         inputs = list(args)
         if len(inputs) == len(traced.inputs) + 1 and state is None:
             state = inputs.pop()
-        for value, port in zip(inputs, traced.inputs):
-            check_tensor(f"input `{port.name}`", value)
+        given = self._taken(signature, inputs, state, resets)
         values = [_flat(value, len(port.shape)) if not port.symbols else value for value, port in zip(inputs, traced.inputs)]
         values += inputs[len(values) :]
-        given = state_tensors(state, [port.name for port in traced.state])
         if given is not None:
             given = [_flat(leaf, len(port.shape)) for leaf, port in zip(given, traced.state)]
         weights = traced.weights(self.module)

@@ -63,21 +63,25 @@ class Network(NotScriptable, nn.Module):
         """The layers whose last values are the state, in its order."""
         return [name for name, *_ in self._signature.state]
 
+    @staticmethod
+    def _taken(signature: Signature, inputs: Sequence[Any], state: Any, resets: Any) -> list[Tensor] | None:
+        """Refuses what is no tensor, by its name. The tensors of the state."""
+        for one, (name, _, _) in zip(inputs, signature.inputs):
+            check_tensor(f"input `{name}`", one)
+        check_resets(resets)
+        return state_tensors(state, [name for name, *_ in signature.state])
+
     def _run(
         self,
         signature: Signature,
         inputs: Sequence[Tensor],
         weights: Sequence[Tensor],
-        state: States | None,
+        state: list[Tensor] | None,
         resets: Tensor | None,
         dropout: bool,
     ) -> tuple[Any, State]:
-        """Runs a network over [T, B, N], or [T, N] of one stream; with `batch_first` [B, T, N]."""
+        """Runs a network over [T, B, N], or [T, N] of one stream; with `batch_first` [B, T, N]. All that it takes are tensors (`_taken`)."""
         values = list(inputs)
-        for one, (name, _, _) in zip(values, signature.inputs):
-            check_tensor(f"input `{name}`", one)
-        state = state_tensors(state, [name for name, *_ in signature.state])
-        check_resets(resets)
         alone = len(values) > 0 and len(signature.inputs) > 0 and values[0].dim() == (1 if signature.inputs[0][2] else 2)
         if alone:
             values = [value.unsqueeze(1) for value in values]
@@ -221,7 +225,8 @@ class Recurrent(Network):
         """Inputs [T, B, N] to (output [T, B, N], state): see the class."""
         own: dict[str, Any] = self._parameters
         weights = [own[name] if name in own else getattr(self, name) for name in self._parameter_names]
-        return self._run(self._network, inputs, weights, state, resets, self.training)
+        given = self._taken(self._network, inputs, state, resets)
+        return self._run(self._network, inputs, weights, given, resets, self.training)
 
     def extra_repr(self) -> str:
         signature = self._signature

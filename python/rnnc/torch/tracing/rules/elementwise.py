@@ -49,6 +49,11 @@ def call(name: str, *arguments: Expression) -> Expression:
     return Call(name, list(arguments), unitwise=len(arguments) == 1)
 
 
+def truncated(a: Expression) -> Expression:
+    """Rounded towards 0."""
+    return mul(call("sign", a), call("floor", call("abs", a)))
+
+
 def _unary(aten: str, formula: Callable[[Expression], Expression]) -> None:
     @rule(aten)
     def _(trace: Any, node: Any, a: Any) -> Any:
@@ -93,8 +98,8 @@ _unary("log2", lambda a: mul(Num(1 / math.log(2)), call("log", a)))
 _unary("log10", lambda a: mul(Num(1 / math.log(10)), call("log", a)))
 _unary("erfc", lambda a: sub(Num(1.0), call("erf", a)))
 _unary("ceil", lambda a: negative(call("floor", negative(a))))
-_unary("trunc", lambda a: mul(call("sign", a), call("floor", call("abs", a))))
-_unary("frac", lambda a: sub(a, mul(call("sign", a), call("floor", call("abs", a)))))
+_unary("trunc", truncated)
+_unary("frac", lambda a: sub(a, truncated(a)))
 _unary("tan", lambda a: div(call("sin", a), call("cos", a)))
 _unary("log_sigmoid", lambda a: negative(call("softplus", negative(a))))
 _unary("hardswish", lambda a: mul(a, call("hard_sigmoid", a)))
