@@ -7,6 +7,7 @@ use rnnc_cuda::{CudaExecutor, Speeds};
 use rnnc_graph::Graph;
 use rnnc_io::Weights;
 use rnnc_plan::{ExecutionConfig, Executor, ExecutorError, ParameterArray, Plan, PlanOptions};
+use rnnc_train::Config;
 
 /// How precise products of matrices are.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -94,6 +95,28 @@ pub struct ExecutorArgs {
     /// How coarsely products of matrices may round their operands [default: f32]
     #[arg(long, value_enum)]
     pub precision: Option<Precision>,
+}
+
+/// The options of commands that run what the settings of a run name.
+#[derive(Args, Clone, Copy, Debug)]
+pub struct RunExecutorArgs {
+    /// What runs the network, instead of the settings' `run.executor`
+    #[arg(long, value_enum)]
+    executor: Option<ExecutorKind>,
+    /// Threads to run on, instead of the settings' `run.threads`
+    #[arg(long, value_name = "N")]
+    threads: Option<usize>,
+}
+
+impl RunExecutorArgs {
+    /// The executor, where the options stand for what the settings say of it; they have the threads then.
+    pub fn of(&self, config: &mut Config) -> anyhow::Result<ExecutorKind> {
+        config.run.threads = self.threads.unwrap_or(config.run.threads);
+        match self.executor {
+            Some(kind) => Ok(kind),
+            None => Ok(ExecutorKind::parse(&config.run.executor)?),
+        }
+    }
 }
 
 impl ExecutorArgs {

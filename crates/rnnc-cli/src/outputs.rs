@@ -41,6 +41,7 @@ pub fn are_same(a: &Path, b: &Path) -> bool {
     real(a) == real(b)
 }
 
-fn directory_of(path: &Path) -> &Path {
+/// The directory that a file is in.
+pub fn directory_of(path: &Path) -> &Path {
     path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }

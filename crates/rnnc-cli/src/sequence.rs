@@ -24,7 +24,7 @@ const OF_TRAINING: [&str; 2] = ["target", "mask"];
 const LABEL: &str = "label";
 
 /// T frames of B streams.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Sequence {
     /// T
     pub frames: usize,
@@ -47,12 +47,21 @@ pub struct Sequence {
 
 /// Whether a path is that of a sound.
 pub fn is_audio(path: &Path) -> bool {
-    path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("wav"))
+    has_extension(path, "wav")
 }
 
 /// Whether a path is that of a table.
 pub fn is_table(path: &Path) -> bool {
-    path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("csv"))
+    has_extension(path, "csv")
+}
+
+fn has_extension(path: &Path, wanted: &str) -> bool {
+    path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case(wanted))
+}
+
+/// How many numbers each input has in a row: of symbols one.
+fn row_sizes(inputs: &[&Layer]) -> Vec<usize> {
+    inputs.iter().map(|input| if input.kind == LayerKind::Symbol { 1 } else { input.size }).collect()
 }
 
 /// The name of the array of the gradient with respect to an input or an output.
@@ -97,7 +106,7 @@ impl Sequence {
             return Sequence::of_audio(path, graph, gradients, double);
         }
         if let [Layer { kind: LayerKind::Symbol, size, .. }] = inputs[..]
-            && !path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("npz"))
+            && !has_extension(path, "npz")
             && gradients != OutputGradients::Needed
         {
             return Sequence::of_text(path, *size);
@@ -156,17 +165,14 @@ impl Sequence {
                 graph.name()
             ));
         };
-        let sizes = inputs.iter().map(|i| if i.kind == LayerKind::Symbol { 1 } else { i.size }).collect();
         Ok(Sequence {
             frames,
             streams,
             inputs: values,
-            sizes,
+            sizes: row_sizes(&inputs),
             resets,
             output_gradients,
-            rate: None,
-            lengths: None,
-            table: None,
+            ..Sequence::default()
         })
     }
 
@@ -209,17 +215,14 @@ impl Sequence {
         if resets.is_empty() {
             return bad_input(format!("{}: its sequences have no frames", file.path().display()));
         }
-        let sizes = inputs.iter().map(|i| if i.kind == LayerKind::Symbol { 1 } else { i.size }).collect();
         Ok(Sequence {
             frames: resets.len(),
             streams: 1,
             inputs: values,
-            sizes,
+            sizes: row_sizes(inputs),
             resets: Some(resets),
-            output_gradients: Vec::new(),
-            rate: None,
             lengths: Some(lengths),
-            table: None,
+            ..Sequence::default()
         })
     }
 
@@ -243,10 +246,8 @@ impl Sequence {
             inputs: inputs.into_iter().map(Numbers::Single).collect(),
             sizes,
             resets: Some(resets),
-            output_gradients: Vec::new(),
-            rate: None,
-            lengths: None,
             table: Some(sequences),
+            ..Sequence::default()
         })
     }
 
@@ -266,11 +267,7 @@ impl Sequence {
             streams: 1,
             inputs: vec![Numbers::Symbols(symbols)],
             sizes: vec![1],
-            resets: None,
-            output_gradients: Vec::new(),
-            rate: None,
-            lengths: None,
-            table: None,
+            ..Sequence::default()
         })
     }
 
@@ -315,11 +312,8 @@ impl Sequence {
             streams: 1,
             inputs: vec![values],
             sizes: vec![*size],
-            resets: None,
-            output_gradients: Vec::new(),
             rate: Some(audio.rate),
-            lengths: None,
-            table: None,
+            ..Sequence::default()
         })
     }
 

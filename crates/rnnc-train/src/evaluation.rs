@@ -6,7 +6,7 @@ use crate::data::preparation::{Preparation, Scaled};
 use crate::data::sequences::Sequences;
 use crate::error::TrainError;
 use crate::settings::config::Config;
-use crate::task::losses::LossNetwork;
+use crate::task::losses::{LossNetwork, add_weighted};
 use crate::task::metrics::{Measure, Measured, Metric, Target};
 use crate::trainer::MakeExecutor;
 use rnnc_graph::count;
@@ -26,13 +26,12 @@ pub struct Evaluator {
     packing: Packing,
     batch: Batch,
     losses: Vec<f64>,
+    /// With the output that metrics are of, if there are some.
     network: LossNetwork,
     weights: Vec<f64>,
     metrics: Vec<Metric>,
     /// What the network gives, for metrics: `[frames, streams, size]`; nothing, where there are none.
     outputs: Vec<f64>,
-    /// Units of that.
-    size: usize,
     scales: Vec<Scaled>,
 }
 
@@ -105,11 +104,11 @@ impl Evaluator {
         let looks_ahead = network.graph.looks_ahead();
         let packing = Packing::new(&data.ranges(), streams, window, looks_ahead);
         let (streams, window) = (packing.streams(), packing.calls().iter().copied().max().unwrap_or(1));
-        let mut graph = network.graph.clone();
+        let mut network = network.clone();
         if !metrics.is_empty() {
-            graph.output(OUTPUT, network.layer);
+            network.graph.output(OUTPUT, network.layer);
         }
-        let plan = Plan::new(&graph, PlanOptions::inference(streams, window))?;
+        let plan = Plan::new(&network.graph, PlanOptions::inference(streams, window))?;
         let executor = make(plan, ExecutionConfig { threads, ..ExecutionConfig::new(streams, window) }).map_err(|error| match error {
             ExecutorError::Memory { what, bytes, available } if looks_ahead => ExecutorError::Memory {
                 what: format!(
@@ -122,8 +121,7 @@ impl Evaluator {
             other => other,
         })?;
         let batch = Batch::new(&data, streams, window);
-        let size = network.target_size;
-        let numbers = if metrics.is_empty() { 0 } else { window * streams * size };
+        let numbers = if metrics.is_empty() { 0 } else { window * streams * network.target_size };
         let mut outputs = reserve(numbers, "the outputs that metrics are of")?;
         outputs.resize(numbers, 0.0);
         let losses = vec![0.0; window * streams];
@@ -133,11 +131,10 @@ impl Evaluator {
             packing,
             batch,
             losses,
-            network: network.clone(),
+            network,
             weights: Vec::new(),
             metrics: metrics.into(),
             outputs,
-            size,
             scales: scales.into(),
         })
     }
@@ -166,15 +163,13 @@ impl Evaluator {
             let losses = &mut self.losses[..frames * streams];
             self.executor.output(0, ValuesMut::F64(losses))?;
             self.network.row_weights(&self.batch, &mut self.weights);
-            let counted = losses.iter().zip(&self.weights).filter(|(_, weight)| **weight > 0.0);
-            counted.for_each(|(loss, weight)| sum += loss * weight);
+            add_weighted(&mut sum, losses, &self.weights);
             if self.network.has_weights {
                 self.executor.output(1, ValuesMut::F64(losses))?;
             } else {
                 losses.fill(1.0);
             }
-            let counted = losses.iter().zip(&self.weights).filter(|(_, weight)| **weight > 0.0);
-            counted.for_each(|(of_row, weight)| count += of_row * weight);
+            add_weighted(&mut count, losses, &self.weights);
             if !measures.is_empty() {
                 self.measure(frames * streams, &mut measures)?;
             }
@@ -187,16 +182,17 @@ impl Evaluator {
 
     /// Takes the rows of the last call into account.
     fn measure(&mut self, rows: usize, measures: &mut [Box<dyn Measure>]) -> Result<(), TrainError> {
-        let outputs = &mut self.outputs[..rows * self.size];
+        let size = self.network.target_size;
+        let outputs = &mut self.outputs[..rows * size];
         self.executor.output(1 + usize::from(self.network.has_weights), ValuesMut::F64(outputs))?;
         let inputs = self.batch.inputs();
         let target = |row: usize| match inputs.last() {
             Some(Values::Symbols(symbols)) => Some(Target::Symbol(symbols[row] as usize)),
-            Some(Values::F32(units)) => Some(Target::Units(&units[row * self.size..][..self.size])),
+            Some(Values::F32(units)) => Some(Target::Units(&units[row * size..][..size])),
             _ => None,
         };
-        let mut unscaled = vec![0f32; self.size];
-        for (row, output) in outputs.chunks_exact_mut(self.size.max(1)).enumerate() {
+        let mut unscaled = vec![0f32; size];
+        for (row, output) in outputs.chunks_exact_mut(size.max(1)).enumerate() {
             let Some(mut target) = target(row).filter(|_| self.batch.loss_mask()[row]) else { continue };
             if let (Target::Units(units), false) = (target, self.scales.is_empty()) {
                 for (unit, scale) in self.scales.iter().enumerate() {

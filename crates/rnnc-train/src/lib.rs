@@ -30,9 +30,10 @@ mod trainer;
 
 pub use data::batch::Batch;
 pub use data::files::DataFiles;
+pub use data::parts::Split;
 pub use data::preparation::{Preparation, Scaled};
 pub use data::recordings::read_recordings;
-pub use data::sequences::{Column, Sequences, Split};
+pub use data::sequences::{Column, Sequences};
 pub use data::series::read_series;
 pub use data::tables::{TableInputs, read_table_inputs};
 pub use data::text::Text;
@@ -49,8 +50,9 @@ pub use run::observer::{Beginning, Evaluated, Event, Metrics, Observer, UpdateRe
 pub use run::train::train;
 pub use sample::Sampler;
 pub use settings::config::{
-    Config, DataConfig, DataKind, Decay, LossAt, Missing, NetworkConfig, RunConfig, SplitBy, TrainingConfig,
+    Config, DataConfig, DataKind, LossAt, Missing, NetworkConfig, RunConfig, SplitBy, TrainingConfig,
 };
+pub use settings::learning_rate::Decay;
 pub use settings::reference::{SettingDescription, settings, settings_page};
 pub use task::losses::{Loss, LossNetwork, LossSettings};
 pub use task::metrics::{Measured, Metric, Task};

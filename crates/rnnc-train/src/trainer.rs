@@ -14,7 +14,7 @@ use crate::frozen::Frozen;
 use crate::run::checkpoint::{Checkpoint, Progress};
 use crate::run::identity::{RunIdentity, hash_of};
 use crate::settings::config::TrainingConfig;
-use crate::task::losses::LossNetwork;
+use crate::task::losses::{LossNetwork, add_weighted};
 use rnnc_graph::{count, name_key};
 use rnnc_io::Weights;
 use rnnc_plan::{
@@ -265,10 +265,11 @@ impl Trainer {
         self.network.row_weights(&self.batch, &mut self.weights);
         if self.network.has_weights {
             self.executor.output(1, ValuesMut::F64(&mut self.losses))?;
+        } else {
+            self.losses.fill(1.0);
         }
-        let of_row = |row: usize| if self.network.has_weights { self.losses[row] } else { 1.0 };
-        let counted = |row: usize, weight: f64| if weight > 0.0 { weight * of_row(row) } else { 0.0 };
-        let count: f64 = self.weights.iter().enumerate().map(|(row, &weight)| counted(row, weight)).sum();
+        let mut count = 0.0;
+        add_weighted(&mut count, &self.losses, &self.weights);
         for (gradient, &weight) in self.gradients.iter_mut().zip(&self.weights) {
             *gradient = if weight > 0.0 { weight / count } else { 0.0 };
         }
@@ -284,8 +285,8 @@ impl Trainer {
         self.brought = self.executor.prefetch(frames, &self.next.inputs())?;
 
         self.executor.output(0, ValuesMut::F64(&mut self.losses))?;
-        let losses = self.losses.iter().zip(&self.weights).filter(|(_, weight)| **weight > 0.0);
-        let loss_sum: f64 = losses.map(|(loss, weight)| loss * weight).sum();
+        let mut loss_sum = 0.0;
+        add_weighted(&mut loss_sum, &self.losses, &self.weights);
         if !loss_sum.is_finite() {
             let problem = self.find_non_finite();
             return Err(TrainError::NotFinite { update, problem });

@@ -1,8 +1,9 @@
 //! `rnnc evaluate`: what a trained network reaches on data.
 
-use crate::executors::{ExecutorKind, Precision, make};
+use crate::executors::{Precision, RunExecutorArgs, make};
 use crate::failure::{Outcome, bad_input};
 use crate::network::compile;
+use crate::outputs::directory_of;
 use crate::settings::SetArgs;
 use crate::signals::stop_on_signals;
 use clap::{Args, ValueEnum};
@@ -11,7 +12,7 @@ use rnnc_train::{
     Config, DataPart, EvaluateOn, Evaluation, EvaluationJob, RunDirectory, evaluate, settings_of_run,
 };
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
@@ -42,12 +43,8 @@ pub struct Evaluate {
     /// Files and globs of the same kind instead
     #[arg(long, value_name = "FILES", num_args = 1..)]
     files: Vec<String>,
-    /// What runs the network, instead of the settings' `run.executor`
-    #[arg(long, value_enum)]
-    executor: Option<ExecutorKind>,
-    /// Threads to run on, instead of the settings' `run.threads`
-    #[arg(long, value_name = "N")]
-    threads: Option<usize>,
+    #[command(flatten)]
+    executor: RunExecutorArgs,
     #[command(flatten)]
     set: SetArgs,
     /// How coarsely products of matrices may round their operands [default: as the run did]
@@ -69,11 +66,7 @@ impl Evaluate {
     /// Evaluates.
     pub fn run(&self) -> anyhow::Result<Outcome> {
         let (mut config, weights) = self.settings()?;
-        let kind = match self.executor {
-            Some(kind) => kind,
-            None => ExecutorKind::parse(&config.run.executor)?,
-        };
-        config.run.threads = self.threads.unwrap_or(config.run.threads);
+        let kind = self.executor.of(&mut config)?;
         let text = read_network(&config.network.file)?;
         let graph = compile(&config.network.file, &text, config.network.name.as_deref())?;
         let stop = Arc::new(AtomicBool::new(false));
@@ -119,9 +112,7 @@ impl Evaluate {
     fn settings(&self) -> anyhow::Result<(Config, PathBuf)> {
         let is_checkpoint = self.run.extension().is_some_and(|extension| extension == "safetensors");
         let of_run = match (is_checkpoint, self.run.is_dir()) {
-            (true, _) => {
-                Some(self.run.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new(".")))
-            }
+            (true, _) => Some(directory_of(&self.run)),
             (false, true) => Some(&*self.run),
             (false, false) => None,
         };

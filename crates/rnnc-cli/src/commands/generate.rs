@@ -1,6 +1,6 @@
 //! `rnnc generate`: text out of a trained network.
 
-use crate::executors::{ExecutorKind, make};
+use crate::executors::{RunExecutorArgs, make};
 use crate::failure::{Outcome, bad_input};
 use crate::network::compile;
 use clap::Args;
@@ -31,24 +31,16 @@ pub struct Generate {
     /// What the random numbers begin with
     #[arg(long, default_value_t = 1, value_name = "S")]
     seed: u64,
-    /// What runs the network, instead of the settings' `run.executor`
-    #[arg(long, value_enum)]
-    executor: Option<ExecutorKind>,
-    /// Threads to run on, instead of the settings' `run.threads`
-    #[arg(long, value_name = "N")]
-    threads: Option<usize>,
+    #[command(flatten)]
+    executor: RunExecutorArgs,
 }
 
 impl Generate {
     /// Writes text to stdout, byte by byte.
     pub fn run(&self) -> anyhow::Result<Outcome> {
         let directory = RunDirectory::open(&self.directory)?;
-        let config = Config::load(&directory.config())?;
-        let kind = match self.executor {
-            Some(kind) => kind,
-            None => ExecutorKind::parse(&config.run.executor)?,
-        };
-        let threads = self.threads.unwrap_or(config.run.threads);
+        let mut config = Config::load(&directory.config())?;
+        let kind = self.executor.of(&mut config)?;
         let prompt = self.prompt.as_deref().unwrap_or(&config.run.sample_prompt);
         let graph =
             compile(&directory.network(), &directory.network_text()?, config.network.name.as_deref())?;
@@ -65,7 +57,7 @@ impl Generate {
         let weights = Weights::load(&directory.checkpoint(), &graph)?;
         let output = config.training.output.as_deref();
         let make = |plan, config| make(kind, plan, config, None);
-        let mut sampler = Sampler::new(&graph, &weights, output, threads, self.seed, &make)?;
+        let mut sampler = Sampler::new(&graph, &weights, output, config.run.threads, self.seed, &make)?;
 
         // The prompt is repeated only once it is known to be one; a failed write ends the writing.
         sampler.check(prompt.as_bytes(), self.temperature)?;

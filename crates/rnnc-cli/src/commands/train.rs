@@ -1,6 +1,6 @@
 //! `rnnc train`: a training run.
 
-use crate::executors::{ExecutorKind, Precision, make};
+use crate::executors::{Precision, RunExecutorArgs, make};
 use crate::failure::Outcome;
 use crate::network::compile;
 use crate::screen::{Screen, duration, evaluation, quoted};
@@ -40,12 +40,8 @@ pub struct Train {
     /// Go on from the checkpoint in the run's directory
     #[arg(long)]
     resume: bool,
-    /// What runs the network, instead of the settings' `run.executor`
-    #[arg(long, value_enum)]
-    executor: Option<ExecutorKind>,
-    /// Threads to run on, instead of the settings' `run.threads`
-    #[arg(long, value_name = "N")]
-    threads: Option<usize>,
+    #[command(flatten)]
+    executor: RunExecutorArgs,
     #[command(flatten)]
     set: SetArgs,
     /// How coarsely products of matrices may round their operands [default: f32, or that of the checkpoint with --resume]
@@ -57,11 +53,7 @@ impl Train {
     /// Trains.
     pub fn run(&self) -> anyhow::Result<Outcome> {
         let mut config = self.set.load(&self.config)?;
-        let kind = match self.executor {
-            Some(kind) => kind,
-            None => ExecutorKind::parse(&config.run.executor)?,
-        };
-        config.run.threads = self.threads.unwrap_or(config.run.threads);
+        let kind = self.executor.of(&mut config)?;
         let text = read_network(&config.network.file)?;
         let graph = compile(&config.network.file, &text, config.network.name.as_deref())?;
 

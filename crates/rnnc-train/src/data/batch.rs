@@ -45,9 +45,7 @@ impl Batch {
     /// Reads the `frames` frames that follow after `position` frames. `data` has frames, and the columns that
     /// the batch was made for; `frames` is at most what it has room for.
     pub fn fill(&mut self, data: &Sequences, position: u64, frames: usize) {
-        self.position = Some(position);
-        let streams = self.streams;
-        self.fill_by(data, frames, |stream, t| Some(data.frame(stream, streams, position + t as u64)));
+        self.fill_from(data, &mut Feed::Line, position, frames);
     }
 
     /// Reads the frames that streams are fed after `position` frames.

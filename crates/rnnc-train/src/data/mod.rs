@@ -4,6 +4,7 @@ pub(crate) mod batch;
 pub(crate) mod feed;
 pub(crate) mod files;
 pub(crate) mod packing;
+pub(crate) mod parts;
 pub(crate) mod preparation;
 pub(crate) mod recordings;
 pub(crate) mod sequences;

@@ -1,9 +1,10 @@
 //! The data of a run, split: to train on, to validate and to test with.
 
 use crate::data::files::DataFiles;
+use crate::data::parts::Split;
 use crate::data::preparation::Preparation;
 use crate::data::recordings::read_recordings;
-use crate::data::sequences::{Sequences, Split};
+use crate::data::sequences::Sequences;
 use crate::data::series::read_series;
 use crate::data::tables::read_tables;
 use crate::data::text::Text;

@@ -55,7 +55,7 @@ pub(crate) fn read_tables(
         let some: Vec<&str> = classes.iter().map(String::as_str).collect();
         return Err(TrainError::Setting(format!(
             "the data has {} ({}), and the network's output only {}: give it a unit for each class",
-            count(classes.len(), "class").replace("classs", "classes"),
+            count(classes.len(), "class"),
             list(&some),
             count(network.target_size, "unit")
         )));

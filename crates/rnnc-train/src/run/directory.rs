@@ -132,8 +132,7 @@ impl RunDirectory {
 
     /// Refuses a file in the place of the best weights that no run has written.
     fn check_best(&self) -> Result<(), TrainError> {
-        let best = self.best();
-        if fs::symlink_metadata(&best).is_ok() { RunDirectory::check_is_run(&best) } else { Ok(()) }
+        self.check_kept(&self.best())
     }
 
     fn check_is_run(file: &Path) -> Result<(), TrainError> {
@@ -223,7 +222,7 @@ impl RunDirectory {
         self.path.join(format!("{KEPT}{update}{CHECKPOINT}"))
     }
 
-    /// Refuses a file in the place of a checkpoint that is kept which no run has written.
+    /// Refuses a file in the place of a checkpoint, of the best weights or one that is kept, which no run has written.
     pub(crate) fn check_kept(&self, path: &Path) -> Result<(), TrainError> {
         if fs::symlink_metadata(path).is_ok() { RunDirectory::check_is_run(path) } else { Ok(()) }
     }

@@ -95,15 +95,16 @@ fn data(
     let parts = match job.on {
         EvaluateOn::Files(patterns) => {
             let files = DataFiles { setting: "--files", patterns, base: Path::new("") };
-            let Some(known) =
-                known.cloned().or_else(|| (job.config.data.kind != DataKind::Csv).then(Preparation::default))
-            else {
-                return Err(TrainError::file(
-                    job.weights,
-                    "it does not say how it read tables: give a checkpoint that was trained on them",
-                ));
+            let known = match (job.config.data.kind, known) {
+                (DataKind::Csv, Some(known)) => known.clone(),
+                (DataKind::Csv, None) => {
+                    return Err(TrainError::file(
+                        job.weights,
+                        "it does not say how it read tables: give a checkpoint that was trained on them",
+                    ));
+                }
+                (DataKind::Text | DataKind::Arrays | DataKind::Audio, _) => Preparation::default(),
             };
-            let known = if job.config.data.kind == DataKind::Csv { known } else { Preparation::default() };
             let data = read_files(job.config, job.network, network, files, &known)?;
             return Ok((vec![(None, data)], known));
         }

@@ -4,12 +4,13 @@ use crate::data::preparation::Preparation;
 use crate::error::TrainError;
 use crate::evaluation::{Evaluation, Evaluator};
 use crate::run::best::{Best, Validations};
+use crate::run::checkpoint::Checkpoint;
 use crate::run::directory::{MetricsFile, RunDirectory};
 use crate::run::job::{Job, Summary};
 use crate::run::lock::DirectoryLock;
 use crate::run::observer::{Beginning, Evaluated, Event, Metrics, Observer, UpdateReport};
 use crate::sample::Sampler;
-use crate::settings::config::Decay;
+use crate::settings::learning_rate::Decay;
 use crate::trainer::{Step, Trainer};
 use rnnc_io::{FileError, Weights};
 use std::collections::BTreeSet;
@@ -313,7 +314,7 @@ impl Run<'_> {
         // Whether or not it can be written: else a full disk would be tried at every update.
         self.saved = Instant::now();
         let path = self.directory.checkpoint();
-        self.save(&path, self.validations)?;
+        let checkpoint = self.save(&path, self.validations)?;
         let update = self.trainer.updates();
         self.written_at = update;
         self.told.clear();
@@ -321,19 +322,30 @@ impl Run<'_> {
         if keep > 0 {
             let kept = self.directory.checkpoint_after(update);
             self.directory.check_kept(&kept)?;
-            self.save(&kept, self.validations)?;
+            self.check_lock(&kept)?;
+            self.put(&kept, &checkpoint)?;
             self.directory.prune(keep)?;
         }
         self.observer.event(Event::Checkpoint { update, path: &path });
         Ok(())
     }
 
-    /// Saves the run as it is now.
-    fn save(&self, path: &Path, validations: Validations) -> Result<(), TrainError> {
-        self.lock.check().map_err(|e| TrainError::write(path, e))?;
+    /// Saves the run as it is now, which it gives back.
+    fn save(&self, path: &Path, validations: Validations) -> Result<Checkpoint, TrainError> {
+        self.check_lock(path)?;
         let mut checkpoint = self.trainer.checkpoint(self.seconds())?;
         checkpoint.progress.validations = validations;
         checkpoint.preparation.clone_from(&self.parts.preparation);
+        self.put(path, &checkpoint)?;
+        Ok(checkpoint)
+    }
+
+    /// Refuses to write to a directory that another run has by now.
+    fn check_lock(&self, path: &Path) -> Result<(), TrainError> {
+        self.lock.check().map_err(|e| TrainError::write(path, e))
+    }
+
+    fn put(&self, path: &Path, checkpoint: &Checkpoint) -> Result<(), TrainError> {
         let saved = checkpoint.save(path, &self.trainer.network().graph);
         saved.map_err(|error| self.with_checkpoint(error))
     }
@@ -355,7 +367,7 @@ impl Run<'_> {
                     self.warn(&error);
                     return Ok(());
                 }
-                Ok(()) => {}
+                Ok(_) => {}
             }
         }
         self.validations = validations;

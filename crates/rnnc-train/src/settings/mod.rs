@@ -3,6 +3,7 @@
 mod changes;
 pub(crate) mod config;
 mod errors;
+pub(crate) mod learning_rate;
 mod optimizer_keys;
 pub(crate) mod reference;
 pub(crate) mod rules;

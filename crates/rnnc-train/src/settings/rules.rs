@@ -1,6 +1,7 @@
 //! The bounds of settings, and how they go together.
 
-use crate::settings::config::{Config, DataKind, Decay, Missing, SplitBy, TrainingConfig};
+use crate::settings::config::{Config, DataKind, Missing, SplitBy, TrainingConfig};
+use crate::settings::learning_rate::Decay;
 use rnnc_plan::SettingError;
 use rnnc_plan::optimizers::Bounds;
 
@@ -151,8 +152,7 @@ impl TrainingConfig {
                 !matches!(self.decay, Decay::Cosine | Decay::Linear | Decay::OneCycle)
                     || self.updates.is_some(),
                 "training.decay",
-                "cosine needs `training.updates`, for it to know where to end"
-                    .replace("cosine", self.decay.name()),
+                format!("{} needs `training.updates`, for it to know where to end", self.decay.name()),
             ),
             rule(
                 self.decay != Decay::OneCycle || self.warmup == 0,

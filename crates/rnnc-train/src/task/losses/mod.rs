@@ -158,6 +158,12 @@ pub struct LossSettings {
     pub class_weights: Vec<f64>,
 }
 
+/// Adds to a sum each row times its weight. A row without weight may be anything.
+pub(crate) fn add_weighted(sum: &mut f64, rows: &[f64], weights: &[f64]) {
+    let counted = rows.iter().zip(weights).filter(|(_, weight)| **weight > 0.0);
+    counted.for_each(|(row, weight)| *sum += row * weight);
+}
+
 impl LossNetwork {
     /// What the loss of each row of a batch is multiplied with, 0 where it does not count, but for the weights that the network
     /// computes.
