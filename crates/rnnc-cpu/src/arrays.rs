@@ -119,7 +119,8 @@ impl<'a> Strided<'a> {
                 unsafe { self.each::<i64>(at, out, symbol) }
             }
             // SAFETY: as above.
-            _ => unsafe { self.each::<u8>(at, out, f32::from) },
+            Element::U8 | Element::Bool => unsafe { self.each::<u8>(at, out, f32::from) },
+            other => unreachable!("{other:?} is refused by the port"),
         }
     }
 
@@ -166,7 +167,8 @@ impl<'a> Strided<'a> {
                 symbol => symbol.into(),
             },
             Element::I64 => load::<i64>(self.address, at) as f64,
-            _ => load::<u8>(self.address, at).into(),
+            Element::U8 | Element::Bool => load::<u8>(self.address, at).into(),
+            other => unreachable!("{other:?} is refused by the port"),
         }
     }
 
@@ -247,7 +249,8 @@ impl<'a> StridedMut<'a> {
                 unsafe { self.each::<i64>(at, values, symbol) }
             }
             // No array of resets is written: that is refused before.
-            _ => {}
+            Element::U8 | Element::Bool => {}
+            other => unreachable!("{other:?} is refused by the port"),
         }
     }
 

@@ -2,12 +2,13 @@
 //! may run it at a time, as functions, or each going on by itself ([`Run`](crate::Run)).
 
 use crate::foreseen::{Foreseen, Programs, Working};
-use crate::functional::{self, Kept};
+use crate::functional::{Kept, MOST_KEPT};
 use crate::kernels::isa::Isa;
 use crate::memory::Aligned;
 use crate::places::{Region, Ring, Target};
 use crate::program::Program;
 use crate::schedule::{Schedule, ScheduleOptions, Speeds};
+use crate::slots::Slots;
 use crate::team::{self, TeamHandle};
 use rnnc_graph::{LayerId, StateAdjoint};
 use rnnc_plan::{
@@ -165,7 +166,7 @@ impl Compiled {
             constants: constants.allocate(),
             ports: Ports::of(&plan),
             program: TapeHeader::new_program(),
-            kept: functional::kept(config, memory.total()),
+            kept: Slots::new(config.kept(memory.total(), MOST_KEPT)),
             plan,
             schedule,
             memory,

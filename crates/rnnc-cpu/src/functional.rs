@@ -14,8 +14,8 @@ use crate::slots::Slots;
 use crate::workspace::{PassCall, Residuals, Workspace, before};
 use rnnc_graph::WeightId;
 use rnnc_plan::{
-    Array, Backward, Element, ExecutionConfig, ExecutorError, Forward, NO_SYMBOL, PortKind, StartValue,
-    StatePort, TapeHeader, WeightView, check_available,
+    Array, Backward, Element, ExecutorError, Forward, NO_SYMBOL, PortKind, StartValue, StatePort, TapeHeader,
+    WeightView, check_available,
 };
 use std::ptr::with_exposed_provenance_mut;
 
@@ -34,16 +34,7 @@ pub(crate) struct CallSpace {
 pub(crate) type Kept = Slots<CallSpace>;
 
 /// More than these would not be found quickly.
-const MOST_KEPT: u128 = 64;
-
-/// For workspaces of so many bytes.
-pub(crate) fn kept(config: ExecutionConfig, bytes: u128) -> Kept {
-    Slots::new(count_kept(config.kept_bytes, bytes))
-}
-
-fn count_kept(budget: u64, bytes: u128) -> usize {
-    (u128::from(budget) / bytes.max(1)).clamp(1, MOST_KEPT) as usize
-}
+pub(crate) const MOST_KEPT: usize = 64;
 
 impl CallSpace {
     fn new(compiled: &Compiled) -> Result<Box<CallSpace>, ExecutorError> {
@@ -285,7 +276,8 @@ impl Compiled {
                     StartValue::Number(number) => {
                         let value = match port.kind {
                             PortKind::Symbols => f32::from_bits(NO_SYMBOL),
-                            _ => number as f32,
+                            PortKind::Numbers => number as f32,
+                            other => unreachable!("a state of {other:?}"),
                         };
                         // SAFETY: as above.
                         (0..view.len).for_each(|unit| unsafe { out.write(frame, stream, unit, &[value]) });
@@ -393,15 +385,4 @@ fn give_weight(from: &[f32], view: WeightView, to: &StridedMut<'_>) {
         // SAFETY: as above.
         unsafe { to.write(head, row, first, numbers) };
     });
-}
-
-#[cfg(test)]
-mod tests {
-    use super::count_kept;
-
-    #[test]
-    fn as_many_workspaces_are_kept_as_the_budget_has_room_for_and_never_none() {
-        let counts = [(100, 30), (29, 30), (0, 30), (1 << 40, 30), (u64::MAX, 0)];
-        assert_eq!(counts.map(|(budget, bytes)| count_kept(budget, bytes)), [3, 1, 1, 64, 64]);
-    }
 }

@@ -544,8 +544,9 @@ impl CudaFunctional {
         let port = &self.ports.state[place];
         let (start, bits) = match (port.kind, self.start(port)) {
             (PortKind::Symbols, _) => (0, NO_SYMBOL),
-            (_, StartValue::Number(number)) => (0, (number as f32).to_bits()),
-            (_, StartValue::Weight(offset)) => (memory.weights + offset as u64 * NUMBER, 0),
+            (PortKind::Numbers, StartValue::Number(number)) => (0, (number as f32).to_bits()),
+            (PortKind::Numbers, StartValue::Weight(offset)) => (memory.weights + offset as u64 * NUMBER, 0),
+            (other, _) => unreachable!("a state of {other:?}"),
         };
         ArrayMove { since: self.last_since(memory), depth: port.depth as u32, start, bits, ..copied }
     }

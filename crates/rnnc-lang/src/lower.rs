@@ -186,11 +186,7 @@ impl Lowering<'_, '_> {
                 let size = self.graph.layer_at(layer).size;
                 let copy = self.add(name.clone(), size, LayerKind::Sum, reference.span)?;
                 let range = Range::new(0, size);
-                self.connect(
-                    Read { layer, delay: target.delay, range, scale: 1.0, stops_gradient: false },
-                    copy,
-                    range,
-                );
+                self.connect(Read { delay: target.delay, ..Read::of(layer, range) }, copy, range);
                 layer = copy;
             }
             self.graph.output(name.clone(), layer);
@@ -304,7 +300,7 @@ impl Lowering<'_, '_> {
                 let layer = self.add(mask.clone(), size, LayerKind::Sum, expr.span)?;
                 self.graph.make_mask(layer, *probability);
                 let range = Range::new(0, size);
-                into.push(Factor::Read(Read { layer, delay: 0, range, scale: 1.0, stops_gradient: false }));
+                into.push(Factor::Read(Read::of(layer, range)));
             }
             _ => into.push(Factor::Read(self.read(id)?)),
         }

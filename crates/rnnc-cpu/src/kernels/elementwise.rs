@@ -41,33 +41,19 @@ multiversion! {
     pub fn dot(a: &[f32], b: &[f32]) -> f32 = dot_body;
 }
 
-/// A loop over pairs of numbers, compiled for a formula.
-trait Pairs {
-    fn run<F: PairFormula, const FMA: bool>(self);
-}
-
-/// A loop that is compiled for each formula.
-struct Each<L, const FMA: bool>(L);
-
-impl<L: Pairs, const FMA: bool> PairVisitor for Each<L, FMA> {
-    type Output = ();
-
-    #[inline(always)]
-    fn visit<F: PairFormula>(self) {
-        self.0.run::<F, FMA>();
-    }
-}
-
 #[inline(always)]
 fn of<F: PairFormula, const FMA: bool>(a: f32, b: f32) -> f32 {
     F::at(Lane::<FMA>(a), Lane(b)).0
 }
 
-struct Apart<'a>(&'a [f32], &'a [f32], &'a mut [f32]);
+/// Loops over pairs, each compiled for every formula.
+struct Apart<'a, const FMA: bool>(&'a [f32], &'a [f32], &'a mut [f32]);
 
-impl Pairs for Apart<'_> {
+impl<const FMA: bool> PairVisitor for Apart<'_, FMA> {
+    type Output = ();
+
     #[inline(always)]
-    fn run<F: PairFormula, const FMA: bool>(self) {
+    fn visit<F: PairFormula>(self) {
         for ((out, &a), &b) in self.2.iter_mut().zip(self.0).zip(self.1) {
             *out = of::<F, FMA>(a, b);
         }
@@ -78,14 +64,16 @@ impl Pairs for Apart<'_> {
 fn binary_body<const FMA: bool>(op: Binary, a: &[f32], b: &[f32], out: &mut [f32]) {
     same_length(a.len(), out.len());
     same_length(b.len(), out.len());
-    op.visit(Each::<_, FMA>(Apart(a, b, out)));
+    op.visit(Apart::<FMA>(a, b, out));
 }
 
-struct InPlace<'a>(&'a mut [f32], &'a [f32]);
+struct InPlace<'a, const FMA: bool>(&'a mut [f32], &'a [f32]);
 
-impl Pairs for InPlace<'_> {
+impl<const FMA: bool> PairVisitor for InPlace<'_, FMA> {
+    type Output = ();
+
     #[inline(always)]
-    fn run<F: PairFormula, const FMA: bool>(self) {
+    fn visit<F: PairFormula>(self) {
         for (a, &b) in self.0.iter_mut().zip(self.1) {
             *a = of::<F, FMA>(*a, b);
         }
@@ -95,14 +83,16 @@ impl Pairs for InPlace<'_> {
 #[inline(always)]
 fn binary_in_place_body<const FMA: bool>(op: Binary, a: &mut [f32], b: &[f32]) {
     same_length(a.len(), b.len());
-    op.visit(Each::<_, FMA>(InPlace(a, b)));
+    op.visit(InPlace::<FMA>(a, b));
 }
 
-struct InPlaceRight<'a>(&'a [f32], &'a mut [f32]);
+struct InPlaceRight<'a, const FMA: bool>(&'a [f32], &'a mut [f32]);
 
-impl Pairs for InPlaceRight<'_> {
+impl<const FMA: bool> PairVisitor for InPlaceRight<'_, FMA> {
+    type Output = ();
+
     #[inline(always)]
-    fn run<F: PairFormula, const FMA: bool>(self) {
+    fn visit<F: PairFormula>(self) {
         for (b, &a) in self.1.iter_mut().zip(self.0) {
             *b = of::<F, FMA>(a, *b);
         }
@@ -112,7 +102,7 @@ impl Pairs for InPlaceRight<'_> {
 #[inline(always)]
 fn binary_in_place_right_body<const FMA: bool>(op: Binary, a: &[f32], b: &mut [f32]) {
     same_length(a.len(), b.len());
-    op.visit(Each::<_, FMA>(InPlaceRight(a, b)));
+    op.visit(InPlaceRight::<FMA>(a, b));
 }
 
 #[inline(always)]

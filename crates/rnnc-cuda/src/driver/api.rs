@@ -10,6 +10,7 @@ use cudarc::driver::sys;
 use libloading::Library;
 use std::ffi::CStr;
 use std::ptr;
+use std::sync::LazyLock;
 
 /// Calls a function of the driver and checks its result. An unsafe block in disguise, for the files of this folder:
 /// handles must be alive, and pointers must lead to what the function reads and to room for what it writes.
@@ -94,8 +95,9 @@ pub(super) fn can_time() -> Result<(), DriverError> {
 }
 
 /// Whether the driver has what tells captures apart.
-pub(super) fn can_tell_captures() -> Result<(), DriverError> {
-    is_present(&names(), CAPTURE_FUNCTIONS, "12.3")
+pub(super) fn can_tell_captures() -> bool {
+    static FOUND: LazyLock<bool> = LazyLock::new(|| is_present(&names(), CAPTURE_FUNCTIONS, "12.3").is_ok());
+    *FOUND
 }
 
 /// The names by which cudarc looks for the driver, in its order.

@@ -624,7 +624,7 @@ impl Driver for Cuda {
         if status == none {
             return Ok(None);
         }
-        if api::can_tell_captures().is_err() {
+        if !api::can_tell_captures() {
             // Then each call counts as one of its own.
             static NEXT: AtomicU64 = AtomicU64::new(0);
             return Ok(Some(Capture(NEXT.fetch_add(1, Ordering::Relaxed))));

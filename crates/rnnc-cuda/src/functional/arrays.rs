@@ -95,7 +95,9 @@ impl Strided {
             Element::F64 => From::F64,
             Element::I64 => From::I64,
             Element::I32 | Element::U32 => From::I32,
-            _ => From::F32,
+            // Resets are read by kernels that know them.
+            Element::F32 | Element::U8 | Element::Bool => From::F32,
+            other => unreachable!("{other:?} is refused by the port"),
         };
         ArrayMove {
             from: self.address,

@@ -7,7 +7,7 @@ use crate::executor::memory::{Memory, Sizes};
 use rnnc_plan::ExecutionConfig;
 
 /// The most workspaces for calls that are not captured, however small they are.
-const MOST: u128 = 16;
+const MOST: usize = 16;
 
 /// All of a program.
 pub(super) struct Workspaces {
@@ -41,8 +41,7 @@ pub(super) struct Workspace {
 impl Workspaces {
     /// None yet, of so many bytes each.
     pub fn new(config: ExecutionConfig, bytes: u128) -> Workspaces {
-        let most = (u128::from(config.kept_bytes) / bytes.max(1)).clamp(1, MOST) as usize;
-        Workspaces { ready: Vec::new(), most, captured: Vec::new() }
+        Workspaces { ready: Vec::new(), most: config.kept(bytes, MOST), captured: Vec::new() }
     }
 
     /// The one for a call on that stream.

@@ -80,16 +80,9 @@ fn matmul(builder: &mut Builder<'_>, name: &str, product: &Product, what: &str) 
     let weights =
         MatrixPlace { region: Region::Weights, offset: weight.offset, per_frame: 0, row, transposed };
     let lying = if transposed { [to, from] } else { [from, to] };
-    let operands = [(Source::Rows(&product.from), false), (Source::Weights(weights, lying), transposed)];
-    let in_halves = halves::copies(builder, name, what, [None, Some(to), Some(from)], operands);
-    let halves = in_halves.is_some();
-    let (mut commands, [a, b]) = match in_halves {
-        Some((copies, places)) => (copies.to_vec(), places),
-        None => {
-            let (copy, rows) = rows::matrix(builder, name, what, &product.from);
-            (copy.into_iter().collect(), [rows, weights])
-        }
-    };
+    let operands = [Source::Rows(&product.from), Source::Weights(weights, lying)];
+    let (mut commands, [a, b], halves) =
+        halves::operands(builder, name, what, [None, Some(to), Some(from)], operands);
     let c = rows::lying(builder.places, builder.places.spot(product.to));
     let accumulate = product.accumulate;
     let product = RowsProduct { m: None, n: to, k: Some(from), a, b, c, halves, accumulate };

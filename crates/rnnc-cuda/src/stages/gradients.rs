@@ -18,21 +18,8 @@ pub(crate) fn outer(builder: &mut Builder<'_>, name: &str, sum: &OuterSum, what:
         true => ([&error, &sum.source], units, columns, gradient.row_stride.max(columns)),
         false => ([&sum.source, &error], columns, units, gradient.column_stride.max(units)),
     };
-    let operands = [(Source::Rows(reads[0]), true), (Source::Rows(reads[1]), false)];
-    let in_halves = halves::copies(builder, name, what, [Some(m), Some(n), None], operands);
-    let halves = in_halves.is_some();
-    let (mut commands, [a, b]) = match in_halves {
-        Some((copies, places)) => (copies.to_vec(), places),
-        None => {
-            let mut commands = Vec::new();
-            let places = reads.map(|read| {
-                let (copy, place) = rows::matrix(builder, name, what, read);
-                commands.extend(copy);
-                place
-            });
-            (commands, places)
-        }
-    };
+    let (mut commands, [a, b], halves) =
+        halves::operands(builder, name, what, [Some(m), Some(n), None], reads.map(Source::Rows));
     let place = MatrixPlace {
         region: Region::Gradients,
         offset: gradient.offset,

@@ -9,7 +9,7 @@ use rnnc_plan::{Precision, Read};
 
 /// An operand as it lies in single precision.
 pub(crate) enum Source<'a> {
-    /// What all rows of the pass read.
+    /// What all rows of the pass read. It does not lie transposed.
     Rows(&'a Read),
     /// A matrix of the weights, of so many rows and columns as it lies.
     Weights(MatrixPlace, [usize; 2]),
@@ -18,26 +18,48 @@ pub(crate) enum Source<'a> {
 /// Numbers of a row in bf16 that begin as tensor cores like it: at multiples of 16 bytes.
 const ALIGNED: usize = 8;
 
-/// Copies of both operands of a product (`m` x `k` and `k` x `n`, where nothing is the rows of the pass) in bf16, if they pay: what
-/// makes them, and where they are. Operands come with whether
-/// they lie transposed.
-pub(crate) fn copies(
+/// Both operands of a product (`m` x `k` and `k` x `n`, where nothing is the rows of the pass): what copies them, where they are
+/// then, and whether they are in bf16.
+pub(crate) fn operands(
     builder: &mut Builder<'_>,
     name: &str,
     what: &str,
     sizes: [Option<usize>; 3],
-    operands: [(Source<'_>, bool); 2],
+    operands: [Source<'_>; 2],
+) -> (Vec<Command>, [MatrixPlace; 2], bool) {
+    if let Some((commands, places)) = copies(builder, name, what, sizes, &operands) {
+        return (commands.into(), places, true);
+    }
+    let mut commands = Vec::new();
+    let places = operands.map(|source| match source {
+        Source::Rows(read) => {
+            let (copy, place) = rows::matrix(builder, name, what, read);
+            commands.extend(copy);
+            place
+        }
+        Source::Weights(place, _) => place,
+    });
+    (commands, places, false)
+}
+
+/// Copies of both in bf16, if they pay.
+fn copies(
+    builder: &mut Builder<'_>,
+    name: &str,
+    what: &str,
+    sizes: [Option<usize>; 3],
+    operands: &[Source<'_>; 2],
 ) -> Option<([Command; 2], [MatrixPlace; 2])> {
     let all = rows::rows(builder.places);
-    let numbers = operands.each_ref().map(|(source, _)| source.numbers(all));
-    let fit = operands.iter().all(|(source, _)| source.fits(builder));
+    let numbers = operands.each_ref().map(|source| source.numbers(all));
+    let fit = operands.iter().all(|source| source.fits(builder));
     if builder.places.config.precision != Precision::Bf16 || !fit || !pay(builder, sizes, numbers) {
         return None;
     }
     builder.scratch(numbers[0] / 2 + numbers[1] / 2);
-    let [(a, a_transposed), (b, b_transposed)] = operands;
-    let (first, a) = a.copy(builder, &format!("{name}_a"), what, 0, a_transposed);
-    let (second, b) = b.copy(builder, &format!("{name}_b"), what, numbers[0] / 2, b_transposed);
+    let [a, b] = operands;
+    let (first, a) = a.copy(builder, &format!("{name}_a"), what, 0);
+    let (second, b) = b.copy(builder, &format!("{name}_b"), what, numbers[0] / 2);
     Some(([first, second], [a, b]))
 }
 
@@ -74,15 +96,8 @@ impl Source<'_> {
     }
 
     /// The command that copies it to number `at` of the scratch region, and where it is then.
-    fn copy(
-        self,
-        builder: &mut Builder<'_>,
-        name: &str,
-        what: &str,
-        at: usize,
-        transposed: bool,
-    ) -> (Command, MatrixPlace) {
-        let (row, body, work) = match self {
+    fn copy(&self, builder: &mut Builder<'_>, name: &str, what: &str, at: usize) -> (Command, MatrixPlace) {
+        let (row, transposed, body, work) = match *self {
             Source::Rows(read) => {
                 let places = builder.places;
                 let inner = format!(
@@ -90,9 +105,9 @@ impl Source<'_> {
                     rows::load_four(places, read, "v")
                 );
                 let (body, work) = rows::over_rows(places, read.view.len, true, &inner);
-                (read.view.len, body, work)
+                (read.view.len, false, body, work)
             }
-            Source::Weights(MatrixPlace { offset, row, .. }, [rows, columns]) => {
+            Source::Weights(MatrixPlace { offset, row, transposed, .. }, [rows, columns]) => {
                 let (fours, all) = (columns / 4, rows * columns / 4);
                 let body = format!(
                     "{{
@@ -102,7 +117,7 @@ set4_bf16(a.scratch + ({at}ull + e * 2u), v);
 }}
 }}"
                 );
-                (columns, body, Work::Elements { per_row: 0, fixed: all })
+                (columns, transposed, body, Work::Elements { per_row: 0, fixed: all })
             }
         };
         let command = builder.kernel(name, &body, format!("copy in bf16 for {what}"), work);

@@ -215,10 +215,7 @@ impl<'t> Expander<'t> {
             }
             Some(expr) => self.surrogate(at, expr)?,
         };
-        let operand = match slope {
-            1.0 => operand,
-            scale => self.push(Op::Product { scale: finite(scale, span)?, factors: vec![operand] }, span)?,
-        };
+        let operand = self.product_of(slope, vec![operand], span)?;
         Ok(Op::Apply(function, operand))
     }
 

@@ -21,6 +21,13 @@ pub(crate) struct Read {
     pub stops_gradient: bool,
 }
 
+impl Read {
+    /// Of this frame, as it is.
+    pub fn of(layer: LayerId, range: Range) -> Read {
+        Read { layer, delay: 0, range, scale: 1.0, stops_gradient: false }
+    }
+}
+
 // Expressions nest only as deep as their expansion allows, so these may recurse.
 impl Lowering<'_, '_> {
     /// Adds an expression to a sum layer, or to a part of one, times a number. `first` says that nothing was added there
@@ -64,7 +71,7 @@ impl Lowering<'_, '_> {
                 self.operation(normal, operation, &[operand])?;
                 let gain =
                     self.weight(&format!("{stem}.gain"), &[range.len], Init::Constant(1.0), expr.span)?;
-                let read = Read { layer: normal, delay: 0, range, scale: 1.0, stops_gradient: false };
+                let read = Read::of(normal, range);
                 self.weigh(read, layer, ConnectionKind::Diagonal { weight: gain });
                 // Without a mean taken out, there is none to put back.
                 if matches!(operation, Operation::Normalize { center: true, .. }) {
@@ -111,7 +118,7 @@ impl Lowering<'_, '_> {
         let layer = self.add(name, range.len, LayerKind::Operation(operation), span)?;
         self.operand(side, layer, range)?;
         self.connect(condition, layer, range);
-        Ok(Read { layer, delay: 0, range, scale: 1.0, stops_gradient: false })
+        Ok(Read::of(layer, range))
     }
 
     /// The operand where it lies within the bounds, and else a bound: at a bound, no error goes back.
@@ -139,7 +146,7 @@ impl Lowering<'_, '_> {
             }
             beyond.push((outside, bound));
         }
-        let read = |layer, scale| Read { layer, delay: 0, range, scale, stops_gradient: false };
+        let read = |layer, scale| Read { scale, ..Read::of(layer, range) };
         // Of two, one is 0.
         let either = match beyond[..] {
             [(only, _)] => only,
@@ -176,7 +183,7 @@ impl Lowering<'_, '_> {
                     && let Some(layer) = self.layers[target.node.0]
                 {
                     let range = Range::new(0, self.size(id));
-                    return Ok(Read { layer, delay: target.delay, range, scale: 1.0, stops_gradient: false });
+                    return Ok(Read { delay: target.delay, ..Read::of(layer, range) });
                 }
             }
             &Op::Slice { operand, from, to } => {
@@ -212,7 +219,7 @@ impl Lowering<'_, '_> {
         }
         let layer = self.anonymous(id)?;
         let range = Range::new(0, self.size(id));
-        Ok(Read { layer, delay: 0, range, scale: 1.0, stops_gradient: false })
+        Ok(Read::of(layer, range))
     }
 
     /// A read that has as many units as the expression.
@@ -236,7 +243,7 @@ impl Lowering<'_, '_> {
         let range = Range::new(0, self.size(id));
         let layer = self.add(name, range.len, LayerKind::Sum, self.network.expr(id).span)?;
         self.connect(read, layer, range);
-        Ok(Read { layer, delay: 0, range, scale: 1.0, stops_gradient: false })
+        Ok(Read::of(layer, range))
     }
 
     fn dense(&mut self, dense: &Dense, layer: LayerId, span: Span) -> Result<(), Diagnostic> {
@@ -274,7 +281,7 @@ impl Lowering<'_, '_> {
         let range = Range::new(0, self.graph.layer_at(layer).size);
         let weight = self.weight(name, &[range.len], init, span)?;
         let bias = self.add(name.to_owned(), range.len, LayerKind::Parameter(weight), span)?;
-        self.connect(Read { layer: bias, delay: 0, range, scale: 1.0, stops_gradient: false }, layer, range);
+        self.connect(Read::of(bias, range), layer, range);
         Ok(())
     }
 

@@ -56,4 +56,23 @@ impl ExecutionConfig {
             kept_bytes: 1 << 30,
         }
     }
+
+    /// How many calls' memory, of so many bytes each, is kept: as many as there is room for, at least one, and at most `most`.
+    pub fn kept(&self, bytes: u128, most: usize) -> usize {
+        (u128::from(self.kept_bytes) / bytes.max(1)).clamp(1, most as u128) as usize
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::ExecutionConfig;
+
+    #[test]
+    fn as_many_workspaces_are_kept_as_the_budget_has_room_for_and_never_none() {
+        let counts = [(100, 30), (29, 30), (0, 30), (1 << 40, 30), (u64::MAX, 0)];
+        let kept = |(kept_bytes, bytes)| {
+            ExecutionConfig { kept_bytes, ..ExecutionConfig::new(1, 1) }.kept(bytes, 64)
+        };
+        assert_eq!(counts.map(kept), [3, 1, 1, 64, 64]);
+    }
 }

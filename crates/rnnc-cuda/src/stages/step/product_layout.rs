@@ -4,6 +4,7 @@
 use super::choice::{Choice, Way, units, weight_bytes};
 use super::task::Work;
 use rnnc_plan::{Product, View};
+use std::mem;
 
 /// Products of one operation into the same units, and how a block computes them.
 ///
@@ -169,18 +170,8 @@ impl ProductLayout {
             (if sums > room { sums } else { 0 }, shuffles + reads + products + 4 * p.column_warps)
         };
         if let Some(best) = stood.min_by_key(cost) {
-            let ProductLayout {
-                row_groups,
-                column_warps,
-                column_lanes,
-                thread_rows,
-                fold,
-                thread_chunks,
-                ..
-            } = best;
-            (self.row_groups, self.column_warps, self.column_lanes) =
-                (row_groups, column_warps, column_lanes);
-            (self.thread_rows, self.fold, self.thread_chunks) = (thread_rows, fold, thread_chunks);
+            let (chunks, parts) = (mem::take(&mut self.chunks), mem::take(&mut self.parts));
+            *self = ProductLayout { chunks, parts, ..best };
         }
     }
 

@@ -10,9 +10,6 @@ use super::product_layout::ProductLayout;
 use rnnc_plan::Precision;
 use std::fmt::Write;
 
-/// Registers for sources that are under way; in bf16, of which each takes half, more are worth it.
-const UNDER_WAY: [usize; 2] = [32, 48];
-
 /// Instructions of tensor cores that are printed one after the other; beyond, groups of streams are a loop.
 const UNROLLED: usize = 400;
 
@@ -156,9 +153,9 @@ pub(super) fn sums(
     let (words, suffix) = (p.words() / tiles, suffix(precision));
     let flat = flat_groups(p, precision);
     // Reads of four columns under way: those of a chunk, for all streams of a group, together.
-    let halves = copies.is_some_and(Copies::halves);
-    let of_a_read = if halves { 2 } else { 4 };
-    let depth = if p.exchanged { 2 } else { (UNDER_WAY[usize::from(halves)] / of_a_read / streams).max(1) };
+    // In bf16, of which each takes half the registers, more are worth it.
+    let (registers, of_a_read) = if copies.is_some_and(Copies::halves) { (48, 2) } else { (32, 4) };
+    let depth = if p.exchanged { 2 } else { (registers / of_a_read / streams).max(1) };
     let depth = depth.min(flat * chunks);
     let mut line = |text: &str| {
         out.push_str("        ");

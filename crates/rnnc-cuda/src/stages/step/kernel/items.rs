@@ -30,7 +30,7 @@ impl<'a> Kernel<'a> {
         let own_unit = (!own.is_multiple_of(lanes)).then(|| format!("inside < {own}u"));
         let there = (own * layout.choice.blocks > slice_len).then(|| format!("unit < {slice_len}u"));
         let mine: Vec<String> = [own_lanes, own_stream, own_unit, there].into_iter().flatten().collect();
-        let mine = if mine.is_empty() { "true".into() } else { mine.join(" && ") };
+        let mine = all_of(&mine);
         let unit = format!(
             "            const u32 inside = chunk * {lanes}u + lane % {lanes}u, unit = g * {own}u + inside;\n            const bool mine = {mine}; (void)mine;"
         );
@@ -130,7 +130,7 @@ impl<'a> Kernel<'a> {
             false => (0, slice_len, format!("layer * {slice_len}u + unit")),
         };
         let mut conditions = Vec::new();
-        if !(parts * at_once).eq(&layers) {
+        if parts * at_once != layers {
             conditions.push(format!("layer < {layers}u"));
         }
         match packs {
@@ -150,8 +150,7 @@ impl<'a> Kernel<'a> {
         if end < slice_len || !packs && own * layout.choice.blocks > slice_len {
             conditions.push(format!("unit < {end}u"));
         }
-        let conditions = if conditions.is_empty() { "true".into() } else { conditions.join(" && ") };
-        let inside = format!("                if ({conditions}) {{");
+        let inside = format!("                if ({}) {{", all_of(&conditions));
         self.line(&inside);
         let address = self.places.address(p.to(), "row", &column);
         let here = places.iter().any(|&(k, _)| exchange::overlap(layout.products[k].to(), p.to()));
@@ -280,4 +279,9 @@ impl<'a> Kernel<'a> {
             }
         })
     }
+}
+
+/// Conditions that all are to hold.
+fn all_of(conditions: &[String]) -> String {
+    if conditions.is_empty() { "true".into() } else { conditions.join(" && ") }
 }
