@@ -1,6 +1,11 @@
 //! Calls as functions of what they are given: the same bits as an executor's, the same numbers as the reference's, whatever the caller's
 //! arrays are like, and however many calls there are at a time.
 
+#[cfg(unix)]
+mod forked;
+
+#[cfg(unix)]
+use forked::forked;
 use proptest::prelude::*;
 use proptest::test_runner::contextualize_config;
 use rnnc_cpu::{Compiled, CpuExecutor};
@@ -652,7 +657,6 @@ fn gradients_that_the_network_was_not_compiled_with_are_refused() {
 
 #[cfg(unix)]
 #[test]
-#[allow(unsafe_code)] // a process is forked
 fn a_forked_process_calls_on() {
     let case = small();
     let functional = compiled(&case, ExecutionConfig { threads: 2, ..functional_config(&case) });
@@ -660,15 +664,6 @@ fn a_forked_process_calls_on() {
     let window = &trial.windows[0];
     let around = draw_around(&*functional, &case, &trial, &mut Random(1));
     let expected = both(&*functional, window, &around).unwrap();
-    // SAFETY: the child calls nothing but code that takes no lock of another thread of this test, and leaves at once.
-    let child = unsafe { libc::fork() };
-    if child == 0 {
-        let same = both(&*functional, window, &around).is_ok_and(|found| found == expected);
-        // SAFETY: it ends the child, without what the test's process would do at its end.
-        unsafe { libc::_exit(if same { 0 } else { 1 }) };
-    }
-    let mut status = 0;
-    // SAFETY: `child` is a child of this process, and `status` is there.
-    let ended = unsafe { libc::waitpid(child, &raw mut status, 0) };
-    assert_eq!((ended, status), (child, 0));
+    let child = forked(|| both(&*functional, window, &around).is_ok_and(|found| found == expected));
+    assert_eq!(child, (true, 0));
 }

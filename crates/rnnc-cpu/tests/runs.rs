@@ -1,5 +1,10 @@
 //! One plan made ready, many runs: several forward calls before their backward calls, from several threads, and in a fork.
 
+#[cfg(unix)]
+mod forked;
+
+#[cfg(unix)]
+use forked::forked;
 use rnnc_cpu::team::TeamHandle;
 use rnnc_cpu::{Compiled, CpuExecutor, Run};
 use rnnc_graph::{Activation, Connect, Graph, WeightId};
@@ -121,7 +126,6 @@ fn a_run_is_what_an_executor_runs() {
 
 #[cfg(unix)]
 #[test]
-#[allow(unsafe_code)] // a process is forked
 fn a_forked_process_goes_on_without_the_teams_threads() {
     let case = case();
     let trial = case.trial().unwrap();
@@ -129,26 +133,20 @@ fn a_forked_process_goes_on_without_the_teams_threads() {
     let mut run = begin(&compiled, &trial);
     forward(&mut run, &trial.windows[0]);
     let expected = backward(&mut run, &trial.windows[0]);
-    // SAFETY: the child calls nothing but code that takes no lock of another thread of this test, and leaves at once.
-    let child = unsafe { libc::fork() };
-    if child == 0 {
+    let child = forked(|| {
         run.clear();
         forward(&mut run, &trial.windows[0]);
         let same = backward(&mut run, &trial.windows[0]) == expected;
         drop(run);
         drop(compiled);
-        // SAFETY: it ends the child, without what the test's process would do at its end.
-        unsafe { libc::_exit(if same { 0 } else { 1 }) };
-    }
-    let mut status = 0;
-    // SAFETY: `child` is a child of this process, and `status` is there.
-    let ended = unsafe { libc::waitpid(child, &raw mut status, 0) };
-    assert_eq!((ended, status), (child, 0));
+        same
+    });
+    assert_eq!(child, (true, 0));
 }
 
 #[cfg(unix)]
 #[test]
-#[allow(unsafe_code)] // processes are forked
+#[allow(unsafe_code)] // an alarm
 fn a_process_forked_while_another_thread_makes_teams_makes_its_own() {
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
@@ -158,21 +156,14 @@ fn a_process_forked_while_another_thread_makes_teams_makes_its_own() {
             }
         });
         for _ in 0..60 {
-            // SAFETY: the child makes a team and leaves at once; if it waited for ever, the alarm would end it.
-            let child = unsafe { libc::fork() };
-            if child == 0 {
-                // SAFETY: as above.
+            let child = forked(|| {
+                // SAFETY: if the child waited for ever, the alarm would end it.
                 unsafe { libc::alarm(20) };
-                let works = TeamHandle::of(2).is_ok_and(|team| team.size() == 2);
-                // SAFETY: it ends the child, without what the test's process would do at its end.
-                unsafe { libc::_exit(if works { 0 } else { 1 }) };
-            }
-            let mut status = 0;
-            // SAFETY: `child` is a child of this process, and `status` is there.
-            let ended = unsafe { libc::waitpid(child, &raw mut status, 0) };
-            if (ended, status) != (child, 0) {
+                TeamHandle::of(2).is_ok_and(|team| team.size() == 2)
+            });
+            if child != (true, 0) {
                 done.store(true, Ordering::Relaxed);
-                panic!("the forked process ended with {status}");
+                panic!("the forked process ended with {}", child.1);
             }
         }
         done.store(true, Ordering::Relaxed);

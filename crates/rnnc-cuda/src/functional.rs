@@ -28,6 +28,7 @@ use rnnc_plan::{
     Array, Backward, ExecutionConfig, ExecutorError, Forward, Functional, NO_SYMBOL, Plan, PortKind, Ports,
     StartValue, StatePort, TapeHeader, View,
 };
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use tape::{TapeLayout, Way};
 use workspace::{Workspace, Workspaces};
@@ -54,6 +55,8 @@ pub struct CudaFunctional {
     program: u64,
     sizes: Sizes,
     inner: Mutex<Inner>,
+    /// Whether a call was captured.
+    captured: AtomicBool,
 }
 
 struct Inner {
@@ -104,6 +107,7 @@ impl CudaFunctional {
             config,
             plan,
             inner: Mutex::new(Inner { driver, workspaces }),
+            captured: AtomicBool::new(false),
         })
     }
 
@@ -166,7 +170,7 @@ impl CudaFunctional {
 
     /// Whether calls of it were captured into graphs of the caller's: then these may run only while it lives.
     pub fn is_captured(&self) -> bool {
-        self.inner().workspaces.are_captured()
+        self.captured.load(Ordering::Relaxed)
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
@@ -204,6 +208,7 @@ impl CudaFunctional {
         let make = |driver: &mut dyn Driver| Workspace::new(driver, self.sizes, self.config, before);
         let captured = capture.is_some();
         let workspace = workspaces.take(driver, stream, capture, make)?;
+        self.captured.fetch_or(captured, Ordering::Relaxed);
         driver.select_stream(Some((stream, workspace.products)))?;
         if !captured {
             workspace.begin(driver, stream)?;

@@ -72,11 +72,6 @@ impl Workspaces {
         Ok(&mut self.ready[last])
     }
 
-    /// Whether some are of captured calls.
-    pub fn are_captured(&self) -> bool {
-        !self.captured.is_empty()
-    }
-
     /// All there are.
     pub fn all(&mut self) -> impl Iterator<Item = &mut Workspace> {
         self.ready.iter_mut().chain(self.captured.iter_mut().map(|(_, workspace)| workspace))
