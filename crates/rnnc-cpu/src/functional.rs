@@ -1,6 +1,6 @@
 //! Calls that are functions of what they are given: weights, inputs, state, and, backward, the tape that the forward call left.
 //!
-//! What a call needs beside comes from workspaces that are kept between calls ([`ExecutionConfig::kept_bytes`]). A call takes one, or
+//! What a call needs beside comes from workspaces that are kept between calls ([`kept_bytes`](rnnc_plan::ExecutionConfig::kept_bytes)). A call takes one, or
 //! makes one where none is free, and puts it back; it never waits for another call. So calls may come from any threads, and in a
 //! process that was forked while another thread made one.
 
@@ -30,7 +30,7 @@ pub(crate) struct CallSpace {
     resets: Vec<bool>,
 }
 
-/// Workspaces that no call has: as many as there is room for in [`ExecutionConfig::kept_bytes`], and at least one.
+/// Workspaces that no call has: as many as there is room for in [`kept_bytes`](rnnc_plan::ExecutionConfig::kept_bytes), and at least one.
 pub(crate) type Kept = Slots<CallSpace>;
 
 /// More than these would not be found quickly.
@@ -62,7 +62,7 @@ impl Compiled {
     }
 
     /// Runs some frames, as a function of weights, inputs and state: see [`Forward`]. Nothing is allocated once as many calls were under
-    /// way at a time as there are again, if what they work in is within [`ExecutionConfig::kept_bytes`]; so by one thread, from
+    /// way at a time as there are again, if what they work in is within [`kept_bytes`](rnnc_plan::ExecutionConfig::kept_bytes); so by one thread, from
     /// its second call on.
     ///
     /// # Errors
